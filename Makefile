@@ -1,0 +1,59 @@
+# make setup | demo | serve | test | lint | bench | clean        PYTHON=python3.12 make setup picks an interpreter
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PROMPT ?= church bells
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test lint format bench figures seed-images requirements clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(READY) ## make .venv with uv and install the pinned requirements
+
+# uv comes from the system if it is there, else from the package index into the .venv itself.
+$(READY): requirements.txt requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than 3.11; run: make PYTHON=python3.12 setup"; exit 2; }
+	@if command -v uv >/dev/null; then uv venv --quiet --clear --seed --python $(PYTHON) $(VENV); else $(PYTHON) -m venv --clear $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; fi
+	@uv=$$(command -v uv || echo $(BIN)/uv); \
+		echo "installing the pinned requirements (about 5 GB, mostly torch)"; \
+		$$uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt && \
+		$$uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $(READY)
+
+demo: setup ## text to music on this machine's CPU or GPU: out/demo.mp3 and out/demo.png
+	@$(BIN)/riffusion generate "$(PROMPT)" --seed 42 --steps 25 --guidance 4 -o out/demo.mp3 --image out/demo.png
+
+serve: setup ## the Truss inference server on 8080 and the gateway on 3013
+	@$(BIN)/riffusion serve
+
+test: setup ## all tests
+	@$(BIN)/python -m pytest
+
+lint: setup ## ruff and strict mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup ## let ruff rewrite the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## measure, and write docs/benchmarks.md
+	@$(BIN)/python -m benchmarks.report
+
+seed-images: setup ## render data/seed_images and data/masks again
+	@$(BIN)/python -m riffusion.music.seed_images --output data
+
+requirements: setup ## resolve the pins again after a change of pyproject.toml
+	@uv=$$(command -v uv || echo $(BIN)/uv); options="--quiet --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate"; \
+		$$uv pip compile $$options --extra dev pyproject.toml -o requirements-dev.txt && \
+		$$uv pip compile $$options --constraint requirements-dev.txt pyproject.toml -o requirements.txt && \
+		$$uv pip compile $$options --constraint requirements-dev.txt --extra train pyproject.toml -o requirements-train.txt && \
+		$$uv pip compile $$options --constraint requirements-dev.txt --extra export pyproject.toml -o requirements-export.txt
+
+clean: ## remove .venv, output and caches
+	@rm -rf $(VENV) out build .mypy_cache .ruff_cache .pytest_cache .hypothesis

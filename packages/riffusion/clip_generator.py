@@ -1,0 +1,204 @@
+"""From a request to a clip: what the server, the command line and scripts all call."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Self
+
+from PIL import Image
+from pydub import AudioSegment
+
+from riffusion.audio import decode_audio
+from riffusion.data_urls import bytes_from_data_url
+from riffusion.datatypes import MAX_DURATION_S, InferenceInput
+from riffusion.diffusion import RiffusionPipeline
+from riffusion.diffusion.prompt_weights import parse_prompt_weights
+from riffusion.errors import GenerationCancelled, InputError, MediaError
+from riffusion.image_codec import decode_image
+from riffusion.seed_library import SeedLibrary
+from riffusion.spectrogram_image import DEFAULT_MAX_VALUE, rgb_image
+from riffusion.spectrogram_image_converter import SpectrogramImageConverter, params_from_image
+from riffusion.spectrogram_params import SpectrogramParams
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ResolvedInput:
+    """A request whose ids are looked up and whose media are decoded.
+
+    Args:
+        inputs: the request.
+        params: how the clip's picture sounds.
+        init_image: the picture to paint over or to hear, `params.num_frequencies` high; None for
+            mode txt2img.
+        mask_image: white is repainted, black is kept.
+    """
+
+    inputs: InferenceInput
+    params: SpectrogramParams
+    init_image: Image.Image | None = None
+    mask_image: Image.Image | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A finished clip.
+
+    Args:
+        image: spectrogram picture, `params` in its EXIF.
+        segment: what it sounds like, one step of `params` a column.
+        timings_s: seconds by stage.
+    """
+
+    image: Image.Image
+    segment: AudioSegment
+    params: SpectrogramParams
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+
+class ClipGenerator:
+    """Makes clips with one checkpoint. Several threads may use it at once.
+
+    Args:
+        pipeline: the loaded checkpoint.
+        library: seed images and masks by id.
+    """
+
+    def __init__(self, pipeline: RiffusionPipeline, library: SeedLibrary) -> None:
+        self.pipeline = pipeline
+        self.library = library
+        self._converter = functools.lru_cache(maxsize=4)(self._new_converter)
+
+    @classmethod
+    def load(cls, checkpoint: str | None = None, device: str | None = None) -> Self:
+        """Load a checkpoint and the library that goes with it.
+
+        Args:
+            checkpoint: folder, file or hub id; None for the default one.
+            device: None for the best there is.
+
+        Raises:
+            CheckpointError: the checkpoint is missing, truncated or foreign.
+        """
+        pipeline = RiffusionPipeline.from_pretrained(checkpoint, device=device)
+        directory = pipeline.checkpoint.directory if pipeline.checkpoint else None
+        return cls(pipeline, SeedLibrary.default(directory))
+
+    @property
+    def checkpoint_description(self) -> str:
+        """What was loaded, from where, on which device and in which precision."""
+        checkpoint = self.pipeline.checkpoint
+        return checkpoint.description if checkpoint else "components passed in"
+
+    def resolve(self, inputs: InferenceInput) -> ResolvedInput:
+        """Look up ids and decode media. Costs no model time.
+
+        Raises:
+            InputError: an unknown id, or media that don't decode or exceed a limit; `field` says
+                which.
+        """
+        for end_name, end in (("start", inputs.start), ("end", inputs.end)):
+            for name, prompt in (("prompt", end.prompt), ("negative_prompt", end.negative_prompt)):
+                _check_prompt(prompt or "", f"{end_name}.{name}")
+        params = self.pipeline.spectrogram_params
+        if inputs.mode == "txt2img":
+            return ResolvedInput(inputs, params)
+        init_image = self._init_image(inputs)
+        if inputs.mode == "image_to_audio":
+            return ResolvedInput(inputs, params_from_image(init_image, params), init_image)
+        return ResolvedInput(inputs, params, self._fitted(init_image), self._mask_image(inputs))
+
+    def generate(
+        self,
+        resolved: ResolvedInput,
+        on_progress: Callable[[int, int], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Clip:
+        """Make the clip.
+
+        Args:
+            on_progress: called with (steps done, steps in all).
+            should_stop: asked before every step.
+
+        Raises:
+            GenerationCancelled: `should_stop` said so.
+        """
+
+        def check(done: int, total: int) -> None:
+            if on_progress is not None:
+                on_progress(done, total)
+            if should_stop is not None and should_stop():
+                raise GenerationCancelled(f"cancelled after {done} of {total} steps")
+
+        timings_s: dict[str, float] = {}
+        start = time.perf_counter()
+        if resolved.inputs.mode == "image_to_audio":
+            assert resolved.init_image is not None
+            image = resolved.init_image
+        else:
+            image = self.pipeline(
+                resolved.inputs, resolved.init_image, resolved.mask_image, on_progress=check
+            ).images[0]
+            image.getexif().update(resolved.params.to_exif(max_value=DEFAULT_MAX_VALUE))
+            timings_s["diffusion"] = time.perf_counter() - start
+        start = time.perf_counter()
+        segment = self._converter(resolved.params).audio_from_spectrogram_image(image)
+        timings_s["audio"] = time.perf_counter() - start
+        return Clip(image, segment, resolved.params, timings_s)
+
+    def image_from_audio(self, segment: AudioSegment) -> Image.Image:
+        """Spectrogram picture of a segment, as this checkpoint's pictures are made."""
+        params = self.pipeline.spectrogram_params
+        return self._converter(params).spectrogram_image_from_audio(segment)
+
+    def _new_converter(self, params: SpectrogramParams) -> SpectrogramImageConverter:
+        return SpectrogramImageConverter(params, device=self.pipeline.device)
+
+    def _init_image(self, inputs: InferenceInput) -> Image.Image:
+        if inputs.init_image is not None:
+            return _decoded_image(inputs.init_image, "init_image")
+        if inputs.init_audio is not None:
+            data = bytes_from_data_url(inputs.init_audio, "init_audio")
+            try:
+                return self.image_from_audio(decode_audio(data, max_duration_s=MAX_DURATION_S))
+            except MediaError as error:
+                raise MediaError(str(error), "init_audio") from error
+        return self.library.seed_image(inputs.seed_image_id)
+
+    def _mask_image(self, inputs: InferenceInput) -> Image.Image | None:
+        if inputs.mask_image is not None:
+            return _decoded_image(inputs.mask_image, "mask_image")
+        if inputs.mask_image_id is not None:
+            return self.library.mask_image(inputs.mask_image_id)
+        return None
+
+    def _fitted(self, image: Image.Image) -> Image.Image:
+        """`image` with as many rows as the checkpoint has mel bands."""
+        rows = self.pipeline.spectrogram_params.num_frequencies
+        pixels = rgb_image(image)
+        if pixels.height != rows:
+            pixels = pixels.resize((pixels.width, rows), Image.Resampling.LANCZOS)
+        return pixels
+
+
+def _check_prompt(prompt: str, field_name: str) -> None:
+    try:
+        prompt.encode("utf-8")
+        parse_prompt_weights(prompt)
+    except UnicodeEncodeError:
+        raise InputError("must be text; it holds half of a surrogate pair", field_name) from None
+    except InputError as error:
+        raise InputError(str(error), field_name) from None
+
+
+def _decoded_image(text: str, field_name: str) -> Image.Image:
+    data = bytes_from_data_url(text, field_name)
+    try:
+        return decode_image(data)
+    except MediaError as error:
+        raise MediaError(str(error), field_name) from error

@@ -1,0 +1,146 @@
+"""The request and the response of the inference API. Field names and defaults are upstream's."""
+
+import logging
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from riffusion.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+CLIP_DURATION_S = 5.12
+"""Duration of 512 columns of 10 ms, the clip that the published checkpoint was trained on."""
+MAX_DURATION_S = 60.0
+MAX_PROMPT_CHARACTERS = 4000
+MAX_MEDIA_CHARACTERS = 32 * 2**20
+"""Limit of one base64 field: 24 MiB of bytes."""
+
+Mode = Literal["img2img", "txt2img", "image_to_audio"]
+SchedulerName = Literal["pndm", "ddim", "dpmsolver++", "unipc", "euler", "euler_a", "lms", "lcm"]
+AudioFormat = Literal["mp3", "wav", "flac", "ogg"]
+ImageFormat = Literal["jpeg", "png", "webp"]
+
+Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
+MediaText = Annotated[str, Field(min_length=1, max_length=MAX_MEDIA_CHARACTERS)]
+ImageId = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class _Request(BaseModel):
+    """Strict types, finite numbers; unknown fields are reported in the log and dropped."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _log_unknown_fields(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            unknown = [str(name)[:60] for name in values if name not in cls.model_fields]
+            if unknown:
+                logger.warning("ignoring unknown fields of %s: %s", cls.__name__, unknown[:20])
+        return values
+
+
+class PromptInput(_Request):
+    """One end of an interpolation."""
+
+    prompt: Prompt
+    """Text to draw; `(word:1.5)`, `((word))` and `[word]` weigh parts of it."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    """Seed of the noise. The same seed means the same clip on every device."""
+    negative_prompt: Prompt | None = None
+    """Text to stay away from."""
+    denoising: Annotated[float, Field(ge=0, le=1)] = 0.75
+    """How much of the init image is repainted: 0 keeps it, 1 ignores it."""
+    guidance: Annotated[float, Field(ge=0, le=30)] = 7.0
+    """Classifier-free guidance scale; up to 1 means no guidance."""
+
+
+class InferenceInput(_Request):
+    """One clip: an interpolation between two prompts, painted over an init image."""
+
+    start: PromptInput
+    end: PromptInput
+    """Default: the same as `start`."""
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Position between `start` (0) and `end` (1)."""
+    num_inference_steps: Annotated[int, Field(ge=1, le=150)] = 50
+    seed_image_id: ImageId = "og_beat"
+    mask_image_id: ImageId | None = None
+
+    mode: Mode = "img2img"
+    duration_s: Annotated[float, Field(gt=0, le=MAX_DURATION_S)] | None = None
+    """Length of a txt2img clip in seconds; default 5.12."""
+    init_image: MediaText | None = None
+    """A picture as base64 or data URL, in place of `seed_image_id`."""
+    init_audio: MediaText | None = None
+    """A sound as base64 or data URL, in place of `seed_image_id`."""
+    mask_image: MediaText | None = None
+    """A mask as base64 or data URL: white is repainted, black is kept."""
+    scheduler: SchedulerName | None = None
+    """Default: the checkpoint's own."""
+    audio_format: AudioFormat = "mp3"
+    image_format: ImageFormat = "jpeg"
+    stream: bool = False
+    """Answer with newline-delimited JSON events: progress, then the result or an error."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _end_defaults_to_start(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("end") is None and "start" in values:
+            return {**values, "end": values["start"]}
+        return values
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> Self:
+        if self.init_image is not None and self.init_audio is not None:
+            raise ValueError("init_audio: excludes init_image; send one of them")
+        if self.mask_image is not None and self.mask_image_id is not None:
+            raise ValueError("mask_image: excludes mask_image_id; send one of them")
+        if self.duration_s is not None and self.mode != "txt2img":
+            raise ValueError(
+                f"duration_s: goes with mode=txt2img only; in mode={self.mode} the init image decides"
+            )
+        has_mask = self.mask_image is not None or self.mask_image_id is not None
+        if has_mask and self.mode != "img2img":
+            raise ValueError(f"mode: a mask goes with img2img only, not with {self.mode}")
+        has_init = self.init_image is not None or self.init_audio is not None
+        if has_init and self.mode == "txt2img":
+            raise ValueError("mode: txt2img takes no init_image or init_audio; use img2img")
+        return self
+
+    @classmethod
+    def parse(cls, values: object) -> Self:
+        """Validate decoded JSON.
+
+        Raises:
+            InputError: with the first invalid field, what is wrong and what is allowed.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise input_error_from_validation(error) from error
+
+
+class InferenceOutput(BaseModel):
+    """The clip: base64 data URLs without line breaks, and its duration."""
+
+    image: str
+    """Spectrogram picture; its EXIF holds the parameters that the audio was made with."""
+    audio: str
+    duration_s: float
+
+
+def input_error_from_validation(error: ValidationError) -> InputError:
+    """The first error of a pydantic validation, as `<field>: <what is wrong and what is allowed>`."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if not field and first["type"] == "value_error":
+        return InputError(str(first["msg"]).removeprefix("Value error, "))  # names its field itself
+    message = str(first["msg"])
+    value = first.get("input")
+    if first["type"] != "missing" and isinstance(value, (str, int, float)):
+        text = repr(value)
+        message = f"{message}, not {text if len(text) <= 60 else text[:60] + '…'}"
+    return InputError(message, field=field or "request")

@@ -1,0 +1,92 @@
+"""Prompts → embeddings that the UNet is conditioned on."""
+
+from collections.abc import Sequence
+
+import torch
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from riffusion.diffusion.prompt_weights import WeightedText, parse_prompt_weights
+
+_MEAN_IS_ZERO = 1e-6
+"""Mean of an embedding, relative to its mean size, under which it is only rounding."""
+
+
+class TextConditioner:
+    """Embeds weighted prompts of any length.
+
+    CLIP reads a fixed number of tokens (77 with Stable Diffusion: start, 75 of text, end). A
+    longer prompt is read in chunks of 75, each with its own start and end, and the UNet attends
+    to all of them side by side.
+    """
+
+    def __init__(self, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel) -> None:
+        self._tokenizer = tokenizer
+        self._text_encoder = text_encoder
+        self._chunk_tokens = int(tokenizer.model_max_length) - 2
+
+    def embed(self, prompts: Sequence[str], weighted: bool = True) -> list[torch.Tensor]:
+        """Embeddings of several prompts that are to be blended or run in one batch.
+
+        Args:
+            prompts: any text; equal ones are embedded once.
+            weighted: whether brackets are weights or text.
+
+        Returns:
+            One (1, chunks · chunk length, width) tensor a prompt; all have as many chunks as the
+            longest prompt needs.
+
+        Raises:
+            InputError: a weight is out of range.
+        """
+        tokenized = {prompt: self._tokenize(prompt, weighted) for prompt in prompts}
+        longest = max(len(tokens) for tokens, _ in tokenized.values())
+        num_chunks = max(1, -(-longest // self._chunk_tokens))
+        embedded = {
+            prompt: self._embed_tokens(tokens, weights, num_chunks)
+            for prompt, (tokens, weights) in tokenized.items()
+        }
+        return [embedded[prompt] for prompt in prompts]
+
+    def _tokenize(self, prompt: str, weighted: bool) -> tuple[list[int], list[float]]:
+        stretches = parse_prompt_weights(prompt) if weighted else [WeightedText(prompt, 1.0)]
+        tokens: list[int] = []
+        weights: list[float] = []
+        for text, weight in stretches:
+            piece = self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+            tokens += piece
+            weights += [weight] * len(piece)
+        return tokens, weights
+
+    def _embed_tokens(
+        self, tokens: list[int], weights: list[float], num_chunks: int
+    ) -> torch.Tensor:
+        tokenizer, size = self._tokenizer, self._chunk_tokens
+        missing = num_chunks * size - len(tokens)
+        padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        # The text is followed by its end token, which CLIP's pooling looks for; then by padding.
+        ends = [tokenizer.eos_token_id, *[padding] * (missing - 1)] if missing else []
+        ids = torch.tensor(tokens + ends, dtype=torch.long).view(num_chunks, size)
+        bos = torch.full((num_chunks, 1), tokenizer.bos_token_id)
+        eos = torch.full((num_chunks, 1), tokenizer.eos_token_id)
+        device = self._text_encoder.device
+        embedding = self._text_encoder(torch.cat([bos, ids, eos], dim=1).to(device))[0]
+
+        if any(weight != 1.0 for weight in weights):
+            factors = torch.tensor(weights + [1.0] * missing).view(num_chunks, size)
+            ones = torch.ones(num_chunks, 1)
+            factors = torch.cat([ones, factors, ones], dim=1).to(embedding)
+            embedding = _weigh(embedding, factors)
+        return embedding.flatten(0, 1).unsqueeze(0)
+
+
+def _weigh(embedding: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """Scale tokens by their weights, then everything so that the mean stays what it was.
+
+    Keeping the mean is the convention of the web interfaces that this syntax comes from. A mean of
+    zero can't be kept by scaling; the weights then apply as they are.
+    """
+    weighted = embedding * factors.unsqueeze(-1)
+    before, after = embedding.float().mean(), weighted.float().mean()
+    if float(after.abs()) <= _MEAN_IS_ZERO * float(weighted.float().abs().mean()):
+        return weighted
+    return weighted * (before / after).to(embedding.dtype)

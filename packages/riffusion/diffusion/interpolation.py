@@ -1,0 +1,56 @@
+"""Blends between two ends: linear for embeddings and scales, spherical for noise.
+
+The straight line between two Gaussian noises passes closer to the origin than either end: at the
+middle the variance is halved, and a diffusion model, which knows only unit variance, draws mud.
+The great circle keeps the norm. With the angle θ between the ends (Shoemake, "Animating rotation
+with quaternion curves", 1985, section 3.3):
+
+    slerp(t) = (sin((1 − t) θ) · a + sin(t θ) · b) / sin θ
+"""
+
+import math
+from typing import overload
+
+import numpy as np
+import torch
+
+from riffusion.spectrogram_image import FloatArray
+
+_NEARLY_PARALLEL = 0.9995
+"""Cosine beyond which sin θ is too small to divide by, and the line is as good as the circle."""
+
+
+def lerp(start: float, end: float, alpha: float) -> float:
+    """Straight line from `start` (alpha 0) to `end` (alpha 1)."""
+    return start * (1.0 - alpha) + end * alpha
+
+
+@overload
+def slerp(alpha: float, start: torch.Tensor, end: torch.Tensor) -> torch.Tensor: ...
+@overload
+def slerp(alpha: float, start: FloatArray, end: FloatArray) -> FloatArray: ...
+def slerp(
+    alpha: float, start: torch.Tensor | FloatArray, end: torch.Tensor | FloatArray
+) -> torch.Tensor | FloatArray:
+    """Great circle from `start` (alpha 0) to `end` (alpha 1), each taken as one long vector.
+
+    Args:
+        alpha: position, usually in [0, 1].
+        start, end: tensors or arrays of one shape. Parallel or zero ends are blended linearly.
+
+    Returns:
+        The same type, shape and dtype as `start`.
+    """
+    if isinstance(start, np.ndarray):
+        return slerp(alpha, torch.from_numpy(start), torch.as_tensor(end)).numpy()  # type: ignore[no-any-return]
+    assert isinstance(end, torch.Tensor)
+    a, b = start.double().flatten(), end.double().flatten()
+    norms = float(a.norm() * b.norm())
+    cosine = float(a @ b) / norms if norms > 0 else 1.0
+    if abs(cosine) > _NEARLY_PARALLEL:
+        weight_a, weight_b = 1 - alpha, alpha
+    else:
+        theta = math.acos(cosine)
+        weight_a = math.sin((1 - alpha) * theta) / math.sin(theta)
+        weight_b = math.sin(alpha * theta) / math.sin(theta)
+    return weight_a * start + weight_b * end

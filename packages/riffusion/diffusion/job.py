@@ -1,0 +1,118 @@
+"""One picture on its way from noise to done."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+from riffusion.diffusion.picture_grid import PictureGrid
+
+
+@dataclass(frozen=True)
+class Inpainting:
+    """What a masked job keeps.
+
+    Args:
+        init_image: the picture that is kept where the mask is black.
+        init_latents: its latents, (1, channels, height, width).
+        noise: what they are noised with, same shape.
+        repaint: share of repainting for each latent, (1, 1, height, width).
+        repaint_pixels: the same for each pixel, (1, 1, padded height, padded width).
+    """
+
+    init_image: Image.Image
+    init_latents: torch.Tensor
+    noise: torch.Tensor
+    repaint: torch.Tensor
+    repaint_pixels: torch.Tensor
+
+
+@dataclass
+class DenoisingJob:
+    """State of one picture between two UNet calls.
+
+    It owns its scheduler, so jobs that differ in steps, strength, scheduler or guidance can share
+    a UNet call: each says what it feeds in (`unet_rows`) and takes back its part (`advance`).
+
+    Args:
+        grid: the picture's geometry.
+        latents: (1, channels, height, width), noised to the first of `timesteps`.
+        timesteps: those still to run, noisiest first, on the CPU.
+        scheduler: a fresh diffusers scheduler, its timesteps set.
+        embeddings: (rows, tokens, width); the negative prompt's before the prompt's if guided.
+        guidance: classifier-free guidance scale.
+        generator: for schedulers that draw noise on the way.
+        inpainting: what to keep, for a masked job.
+    """
+
+    grid: PictureGrid
+    latents: torch.Tensor
+    timesteps: torch.Tensor
+    scheduler: Any
+    embeddings: torch.Tensor
+    guidance: float
+    generator: torch.Generator
+    inpainting: Inpainting | None = None
+    steps_done: int = 0
+
+    @property
+    def num_steps(self) -> int:
+        """UNet calls from start to end."""
+        return len(self.timesteps)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the latents are ready to be decoded."""
+        return self.steps_done >= self.num_steps
+
+    @property
+    def timestep(self) -> torch.Tensor:
+        """The timestep to run next, a scalar."""
+        return self.timesteps[self.steps_done]
+
+    def unet_rows(self) -> torch.Tensor:
+        """Input of the next UNet call, (rows, channels, height, width): a row an embedding."""
+        scaled = self.scheduler.scale_model_input(self.latents, self.timestep)
+        return scaled.expand(len(self.embeddings), -1, -1, -1)
+
+    def advance(self, prediction: torch.Tensor) -> None:
+        """Take one step.
+
+        Args:
+            prediction: the UNet's output for `unet_rows`, same shape.
+        """
+        if len(prediction) == 2:
+            unconditional, conditional = prediction.chunk(2)
+            prediction = unconditional + self.guidance * (conditional - unconditional)
+        options = {"generator": self.generator} if self._draws_noise else {}
+        self.latents = self.scheduler.step(
+            prediction, self.timestep, self.latents, return_dict=False, **options
+        )[0]
+        self.steps_done += 1
+        if self.inpainting is not None:
+            self.latents = self._keep_unmasked(self.inpainting)
+
+    @property
+    def _draws_noise(self) -> bool:
+        return "generator" in self.scheduler.step.__code__.co_varnames
+
+    def _keep_unmasked(self, keep: Inpainting) -> torch.Tensor:
+        """Put the init latents back, noised as far as the rest still is; clean after the last step."""
+        kept = keep.init_latents
+        if not self.is_done:
+            kept = self.scheduler.add_noise(kept, keep.noise, self.timestep.reshape(1))
+        return kept + keep.repaint * (self.latents - kept)
+
+    def finish(self, pixels: torch.Tensor) -> Image.Image:
+        """The picture.
+
+        Args:
+            pixels: the decoded latents, (3, padded height, padded width) in [-1, 1].
+        """
+        if self.inpainting is not None:
+            keep = self.inpainting
+            init = self.grid.pixels_from_image(keep.init_image).to(pixels)[0]
+            untouched = keep.repaint_pixels.to(pixels)[0] == 0
+            pixels = torch.where(untouched, init, pixels)
+        return self.grid.image_from_pixels(pixels)

@@ -1,0 +1,319 @@
+"""The Riffusion pipeline: prompts, seeds and a picture in; a picture out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline, ImagePipelineOutput, UNet2DConditionModel
+from PIL import Image
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from riffusion.datatypes import CLIP_DURATION_S, InferenceInput
+from riffusion.diffusion.checkpoint import Components, load_components
+from riffusion.diffusion.conditioning import TextConditioner
+from riffusion.diffusion.interpolation import lerp, slerp
+from riffusion.diffusion.job import DenoisingJob, Inpainting
+from riffusion.diffusion.picture_grid import PictureGrid
+from riffusion.diffusion.schedulers import new_scheduler
+from riffusion.errors import InputError
+from riffusion.spectrogram_params import SpectrogramParams
+
+ProgressCallback = Callable[[int, int], None]
+"""Called with (steps done, steps in all) after each step."""
+
+
+class RiffusionPipeline(DiffusionPipeline):
+    """A diffusers pipeline that interpolates between two prompts and two seeds over a picture.
+
+    It works in three parts, so that a caller can run many jobs through shared UNet calls:
+    `prepare` turns a request into a `DenoisingJob`, `step` advances any number of jobs by one
+    UNet call, `decode` turns finished jobs into pictures. Calling the pipeline does all three for
+    one request. Nothing of a job lives in the pipeline.
+
+    Args:
+        vae, text_encoder, tokenizer, unet, scheduler: components of a Stable Diffusion
+            checkpoint. Scale factors, latent channels and prediction type are read from them.
+        safety_checker, feature_extractor, image_encoder: accepted so that another pipeline's
+            components can be passed on; unused. A safety checker trained on photographs blanks
+            harmless spectrograms.
+        spectrogram_params: how the checkpoint's pictures sound; upstream's defaults if None.
+    """
+
+    _optional_components = ["safety_checker", "feature_extractor", "image_encoder"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: UNet2DConditionModel,
+        scheduler: Any,
+        safety_checker: Any = None,
+        feature_extractor: Any = None,
+        image_encoder: Any = None,
+        spectrogram_params: SpectrogramParams | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            scheduler=scheduler,
+            safety_checker=safety_checker,
+            feature_extractor=feature_extractor,
+            image_encoder=image_encoder,
+        )
+        self.spectrogram_params = spectrogram_params or SpectrogramParams()
+        self.checkpoint: Components | None = None
+        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self._size_multiple = self.vae_scale_factor * 2 ** (len(unet.config.block_out_channels) - 1)
+        self._conditioner = TextConditioner(tokenizer, text_encoder)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path | None = None,
+        *,
+        device: str | torch.device | None = None,
+        torch_dtype: torch.dtype | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> RiffusionPipeline:
+        """Load a checkpoint.
+
+        Args:
+            pretrained_model_name_or_path: a diffusers folder, a single file, or a hub id; None for
+                the default (`RIFFUSION_CHECKPOINT`, the Truss weights mount, the embedded one).
+            device: see `select_device`.
+            torch_dtype: None for half precision on CUDA and single precision elsewhere.
+            revision: of a hub id; a commit hash pins it.
+            local_files_only: don't ask the hub.
+
+        Raises:
+            CheckpointError: the checkpoint is missing, truncated or foreign.
+        """
+        path = pretrained_model_name_or_path
+        components = load_components(
+            None if path is None else str(path),
+            device=None if device is None else str(device),
+            dtype=torch_dtype,
+            revision=revision,
+            local_files_only=local_files_only,
+        )
+        pipeline = cls(
+            vae=components.vae,
+            text_encoder=components.text_encoder,
+            tokenizer=components.tokenizer,
+            unet=components.unet,
+            scheduler=components.scheduler,
+            spectrogram_params=components.spectrogram_params,
+        )
+        pipeline.checkpoint = components
+        return pipeline
+
+    @classmethod
+    def load_checkpoint(
+        cls,
+        checkpoint: str,
+        use_traced_unet: bool = True,
+        channels_last: bool = False,
+        dtype: torch.dtype = torch.float16,
+        device: str = "cuda",
+        local_files_only: bool = False,
+        low_cpu_mem_usage: bool = False,
+    ) -> RiffusionPipeline:
+        """Load a checkpoint, with upstream's name and arguments.
+
+        The traced UNet and `low_cpu_mem_usage` of upstream are accepted and not needed here.
+        """
+        del use_traced_unet, low_cpu_mem_usage
+        pipeline = cls.from_pretrained(checkpoint, device=device, local_files_only=local_files_only)
+        if pipeline.device.type == "cuda":
+            pipeline.to(dtype)
+        if channels_last:
+            pipeline.unet.to(memory_format=torch.channels_last)
+        return pipeline
+
+    def __call__(
+        self,
+        inputs: InferenceInput,
+        init_image: Image.Image | None = None,
+        mask_image: Image.Image | None = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> ImagePipelineOutput:
+        """Run one request; see `prepare` for the arguments.
+
+        Args:
+            on_progress: called after every step.
+        """
+        job = self.prepare(inputs, init_image, mask_image)
+        while not job.is_done:
+            self.step([job])
+            if on_progress is not None:
+                on_progress(job.steps_done, job.num_steps)
+        return ImagePipelineOutput(images=self.decode([job]))
+
+    def riffuse(
+        self,
+        inputs: InferenceInput,
+        init_image: Image.Image | None = None,
+        mask_image: Image.Image | None = None,
+        use_reweighting: bool = True,
+    ) -> Image.Image:
+        """Run one request, with upstream's name and arguments.
+
+        Args:
+            use_reweighting: False reads brackets in prompts as text.
+        """
+        job = self.prepare(inputs, init_image, mask_image, weighted_prompts=use_reweighting)
+        while not job.is_done:
+            self.step([job])
+        return self.decode([job])[0]
+
+    @torch.inference_mode()
+    def embed_text(self, text: str) -> torch.Tensor:
+        """Embedding of a prompt whose brackets are text, (1, tokens, width)."""
+        return self._conditioner.embed([text], weighted=False)[0]
+
+    @torch.inference_mode()
+    def embed_text_weighted(self, text: str) -> torch.Tensor:
+        """Embedding of a prompt whose brackets are weights, (1, tokens, width)."""
+        return self._conditioner.embed([text])[0]
+
+    @torch.inference_mode()
+    def prepare(
+        self,
+        inputs: InferenceInput,
+        init_image: Image.Image | None = None,
+        mask_image: Image.Image | None = None,
+        weighted_prompts: bool = True,
+    ) -> DenoisingJob:
+        """Turn a request into a job.
+
+        Args:
+            inputs: prompts, seeds and strengths; image ids and inline media are the caller's.
+            init_image: the picture to paint over, any size; None paints from noise, as
+                `mode="txt2img"` always does.
+            mask_image: white is repainted, black is kept; stretched to the init image.
+            weighted_prompts: whether brackets in prompts are weights.
+
+        Raises:
+            InputError: there is a mask and nothing to keep, or a prompt weight is out of range.
+        """
+        start, end, alpha = inputs.start, inputs.end, inputs.alpha
+        if inputs.mode == "txt2img":
+            init_image = None
+        if mask_image is not None and init_image is None:
+            raise InputError("a mask needs an init image whose black parts are kept", "mask_image")
+        grid = self._grid(inputs, init_image)
+
+        guidance = lerp(start.guidance, end.guidance, alpha)
+        prompts = [start.prompt, end.prompt]
+        if guidance > 1.0:
+            prompts += [start.negative_prompt or "", end.negative_prompt or ""]
+        embedded = self._conditioner.embed(prompts, weighted=weighted_prompts)
+        rows = [torch.lerp(a, b, alpha) for a, b in zip(embedded[::2], embedded[1::2], strict=True)]
+
+        scheduler = new_scheduler(inputs.scheduler, self.scheduler)
+        scheduler.set_timesteps(inputs.num_inference_steps)
+        timesteps = scheduler.timesteps.cpu()
+        noise = slerp(alpha, self._noise(start.seed, grid), self._noise(end.seed, grid))
+        inpainting = None
+        if init_image is None:
+            latents = noise * scheduler.init_noise_sigma
+        else:
+            strength = lerp(start.denoising, end.denoising, alpha)
+            timesteps = _partial_timesteps(scheduler, inputs.num_inference_steps, strength)
+            init_latents = self._encode(init_image, grid, start.seed)
+            latents = init_latents
+            if len(timesteps) > 0:
+                latents = scheduler.add_noise(init_latents, noise, timesteps[:1])
+            if mask_image is not None:
+                repaint_pixels = grid.repaint_from_mask(mask_image)
+                repaint = grid.latents_from_repaint(repaint_pixels).to(latents)
+                inpainting = Inpainting(init_image, init_latents, noise, repaint, repaint_pixels)
+        return DenoisingJob(
+            grid=grid,
+            latents=latents,
+            timesteps=timesteps,
+            scheduler=scheduler,
+            embeddings=torch.cat(rows[::-1]),
+            guidance=guidance,
+            generator=torch.Generator("cpu").manual_seed(start.seed),
+            inpainting=inpainting,
+        )
+
+    @torch.inference_mode()
+    def step(self, jobs: Sequence[DenoisingJob]) -> None:
+        """Advance each unfinished job by one step; jobs of one shape share one UNet call."""
+        groups: dict[tuple[torch.Size, torch.Size], list[DenoisingJob]] = {}
+        for job in jobs:
+            if not job.is_done:
+                key = (job.latents.shape, job.embeddings.shape[1:])
+                groups.setdefault(key, []).append(job)
+        for group in groups.values():
+            num_rows = [len(job.embeddings) for job in group]
+            steps = torch.stack([job.timestep for job in group])
+            predictions = self.unet(
+                torch.cat([job.unet_rows() for job in group]),
+                steps.repeat_interleave(torch.tensor(num_rows)).to(self.unet.device),
+                encoder_hidden_states=torch.cat([job.embeddings for job in group]),
+                return_dict=False,
+            )[0]
+            for job, prediction in zip(group, predictions.split(num_rows), strict=True):
+                job.advance(prediction)
+
+    @torch.inference_mode()
+    def decode(self, jobs: Sequence[DenoisingJob]) -> list[Image.Image]:
+        """Pictures of finished jobs; those of one shape are decoded together."""
+        pictures: dict[int, Image.Image] = {}
+        groups: dict[torch.Size, list[int]] = {}
+        for index, job in enumerate(jobs):
+            groups.setdefault(job.latents.shape, []).append(index)
+        for indices in groups.values():
+            latents = torch.cat([jobs[index].latents for index in indices])
+            pixels = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
+            for index, decoded in zip(indices, pixels, strict=True):
+                pictures[index] = jobs[index].finish(decoded)
+        return [pictures[index] for index in range(len(jobs))]
+
+    def _grid(self, inputs: InferenceInput, init_image: Image.Image | None) -> PictureGrid:
+        if init_image is not None:
+            width, height = init_image.size
+        else:
+            step_s = self.spectrogram_params.step_size_ms / 1000
+            width = max(1, round((inputs.duration_s or CLIP_DURATION_S) / step_s))
+            height = self.spectrogram_params.num_frequencies
+        return PictureGrid(width, height, self.vae_scale_factor, self._size_multiple)
+
+    def _noise(self, seed: int, grid: PictureGrid) -> torch.Tensor:
+        """Noise of the latents' shape, drawn on the CPU so that a seed means one clip everywhere."""
+        width, height = grid.latent_size
+        shape = (1, self.unet.config.in_channels, height, width)
+        noise = torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))
+        return noise.to(self.unet.device, self.unet.dtype)
+
+    def _encode(self, image: Image.Image, grid: PictureGrid, seed: int) -> torch.Tensor:
+        """Latents of a picture, drawn from the VAE's posterior with `seed`."""
+        pixels = grid.pixels_from_image(image).to(self.vae.device, self.vae.dtype)
+        posterior = self.vae.encode(pixels).latent_dist
+        noise = self._noise(seed, grid).to(posterior.mean)
+        return (posterior.mean + posterior.std * noise) * self.vae.config.scaling_factor
+
+
+def _partial_timesteps(scheduler: Any, num_inference_steps: int, strength: float) -> torch.Tensor:
+    """The timesteps that img2img runs at a strength: the last ones of the schedule.
+
+    PNDM lists its second timestep twice, the first being corrected once it is known; the count
+    includes that repetition, which is what upstream's pictures are made with.
+    """
+    timesteps: torch.Tensor = scheduler.timesteps.cpu()
+    repeated = len(timesteps) - num_inference_steps
+    count = min(int(num_inference_steps * strength) + repeated, num_inference_steps)
+    begin = len(timesteps) - max(count, 0)
+    scheduler.set_begin_index(begin) if hasattr(scheduler, "set_begin_index") else None
+    return timesteps[begin:]

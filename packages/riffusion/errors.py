@@ -1,0 +1,73 @@
+"""Every exception that Riffusion raises on purpose.
+
+    RiffusionError
+    ├── InputError (ValueError)        a value from outside breaks a rule; `field` names it where known
+    │   ├── MediaError                 bytes that are not the picture or the sound they should be
+    │   └── SpectrogramParamsError     spectrogram parameters that contradict each other
+    │       └── MissingExifError (KeyError)    a picture without spectrogram parameters
+    ├── GenerationCancelled            the caller went away before the clip was done
+    ├── CheckpointError                weights that are missing, truncated or foreign
+    ├── ServerError                    the local inference server did not start, or died
+    └── EndpointError                  an endpoint could not be reached, or answered with an error
+
+Messages name the value, the rule and the remedy:
+`sample_rate=0 must be at least 1 Hz; 44100 is the usual rate`.
+Only the Truss adapter, the gateway and the command line translate these exceptions.
+"""
+
+
+class RiffusionError(Exception):
+    """The root: catch this to catch everything that Riffusion raises on purpose."""
+
+
+class InputError(RiffusionError, ValueError):
+    """A value from outside breaks a rule.
+
+    Args:
+        message: what is wrong, what is allowed, and the remedy.
+        field: the request field (`start.seed`) or option that holds the value, if there is one.
+    """
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        self.field = field
+        super().__init__(f"{field}: {message}" if field else message)
+
+
+class MediaError(InputError):
+    """Bytes that are not the picture or the sound they should be, or exceed a limit."""
+
+
+class SpectrogramParamsError(InputError):
+    """Spectrogram parameters that are out of range or contradict each other."""
+
+
+class MissingExifError(SpectrogramParamsError, KeyError):
+    """A picture carries no spectrogram parameters in its EXIF."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would put the message in quotes
+
+
+class GenerationCancelled(RiffusionError):  # noqa: N818 - not an error, as asyncio.CancelledError
+    """The caller went away before the clip was done."""
+
+
+class CheckpointError(RiffusionError):
+    """A checkpoint is missing, truncated or foreign."""
+
+
+class ServerError(RiffusionError):
+    """The local inference server did not start, or died."""
+
+
+class EndpointError(RiffusionError):
+    """An endpoint could not be reached, or answered with an error.
+
+    Args:
+        message: what happened, and the remedy.
+        status: the HTTP status of the answer, or None if there was none.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(message)

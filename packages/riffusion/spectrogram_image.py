@@ -1,0 +1,90 @@
+"""Mel amplitudes ⇄ pixels: a power curve, eight bits, low frequencies at the bottom.
+
+A pixel is dark where the sound is loud:
+
+    pixel = round(255 · (1 − (amplitude / max_value) ^ power))
+
+With `power` = 0.25 the 8 bits span 20·log10(255⁴) ≈ 192 dB, and a step of one grey level is
+0.14 dB at the top and 24 dB at the very bottom, which is roughly how the ear grades loudness.
+Mono fills all three planes; stereo puts left into G and right into B, and leaves R at 0.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from riffusion.errors import InputError, MediaError
+
+DEFAULT_MAX_VALUE = 30e6
+"""Amplitude of black where a picture doesn't record its own (upstream's value: about the loudest
+mel amplitude of a full-scale 16-bit clip with default parameters)."""
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def image_from_spectrogram(spectrogram: FloatArray, power: float = 0.25) -> Image.Image:
+    """Picture of mel amplitudes. Lost: the absolute level (its maximum), and 8-bit rounding.
+
+    Args:
+        spectrogram: (1 or 2, frequency, time) amplitudes, at least 0. Silence becomes white.
+        power: exponent from amplitude to darkness.
+
+    Returns:
+        An RGB picture, `time` wide and `frequency` high.
+
+    Raises:
+        InputError: another shape, or values that are negative, infinite or NaN.
+    """
+    if spectrogram.ndim != 3 or spectrogram.shape[0] not in (1, 2) or 0 in spectrogram.shape:
+        raise InputError(
+            f"spectrogram of shape {spectrogram.shape} must be (1 or 2 channels, frequency, time)"
+        )
+    max_value = float(np.max(spectrogram))
+    if not np.isfinite(max_value) or float(np.min(spectrogram)) < 0:
+        raise InputError("spectrogram must hold finite amplitudes of at least 0")
+    relative = spectrogram / max_value if max_value > 0 else np.zeros_like(spectrogram)
+    pixels = np.rint(255 - 255 * np.power(relative, power)).astype(np.uint8)[:, ::-1]
+    planes = [np.zeros_like(pixels[0]), *pixels] if len(pixels) == 2 else [pixels[0]] * 3
+    return Image.fromarray(np.stack(planes, axis=-1))
+
+
+def spectrogram_from_image(
+    image: Image.Image,
+    power: float = 0.25,
+    stereo: bool = False,
+    max_value: float = DEFAULT_MAX_VALUE,
+) -> FloatArray:
+    """Mel amplitudes of a picture, the inverse of `image_from_spectrogram` up to 8-bit rounding.
+
+    Args:
+        image: any mode; transparent parts count as white, which is silence.
+        power: exponent that the picture was made with.
+        stereo: read two channels from G and B instead of one from R.
+        max_value: amplitude of black.
+
+    Returns:
+        (channels, frequency, time) float32.
+    """
+    pixels = np.asarray(rgb_image(image), dtype=np.float32)[::-1].transpose(2, 0, 1)
+    relative = (255 - (pixels[1:3] if stereo else pixels[0:1])) / 255
+    amplitudes: FloatArray = np.power(relative, 1 / power, dtype=np.float32) * np.float32(max_value)
+    return amplitudes
+
+
+def rgb_image(image: Image.Image) -> Image.Image:
+    """`image` in mode RGB: palettes resolved, transparency over white, 16 bits scaled to 8.
+
+    Raises:
+        MediaError: the picture's data is damaged.
+    """
+    try:
+        if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip at 255
+            grey = np.asarray(image).astype(np.float64) / 257
+            return Image.fromarray(np.rint(grey.clip(0, 255)).astype(np.uint8)).convert("RGB")
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            layer = image.convert("RGBA")
+            white = Image.new("RGBA", layer.size, "white")
+            return Image.alpha_composite(white, layer).convert("RGB")
+        return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise MediaError(f"the picture cannot be read: {error}; send it again undamaged") from error

@@ -1,0 +1,187 @@
+"""Audio ⇄ mel amplitudes ⇄ pictures, against torchaudio's own modules and known signals."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torchaudio
+from PIL import Image
+
+from riffusion.audio import segment_from_waveform, waveform_from_segment
+from riffusion.errors import InputError
+from riffusion.spectrogram_converter import FULL_SCALE, SpectrogramConverter
+from riffusion.spectrogram_image_converter import SpectrogramImageConverter, params_from_image
+from riffusion.spectrogram_params import SpectrogramParams
+
+RATE = 44_100
+MAX_RELATIVE_ERROR = 1e-5  # float32 sums in another order
+MAX_TONE_ERROR_HZ = 5.0  # one bin of the measuring FFT over 0.2 s
+
+PARAMS = SpectrogramParams()
+WIDE_STEREO = SpectrogramParams(stereo=True, min_frequency=20, max_frequency=20_000)
+
+
+def tone(frequency_hz: float, duration_s: float, rate: int = RATE, level: float = 0.5):  # type: ignore[no-untyped-def]
+    time_s = np.arange(round(duration_s * rate)) / rate
+    return (level * np.sin(2 * np.pi * frequency_hz * time_s)).astype(np.float32)[None]
+
+
+def strongest_hz(waveform: np.ndarray, rate: int = RATE) -> float:
+    middle = waveform[len(waveform) // 4 : 3 * len(waveform) // 4]
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
+    return float(np.argmax(spectrum) * rate / len(middle))
+
+
+@pytest.mark.parametrize("params", [PARAMS, WIDE_STEREO], ids=["10 kHz", "20 kHz"])
+@pytest.mark.parametrize("num_samples", [8821, 44_100, 44_541, 100_003])
+def test_mel_amplitudes_equal_torchaudios(params: SpectrogramParams, num_samples: int) -> None:
+    noise = torch.randn(2, num_samples, generator=torch.Generator().manual_seed(0))
+    oracle = torch.nn.Sequential(
+        torchaudio.transforms.Spectrogram(
+            n_fft=17640, win_length=4410, hop_length=441, power=1.0, pad_mode="reflect"
+        ),
+        torchaudio.transforms.MelScale(
+            n_mels=512,
+            sample_rate=RATE,
+            f_min=params.min_frequency,
+            f_max=params.max_frequency,
+            n_stft=8821,
+        ),
+    )
+    expected = oracle(noise)
+    actual = SpectrogramConverter(params, "cpu").mel_amplitudes_from_waveform(noise)
+    assert actual.shape == expected.shape
+    assert (actual - expected).abs().max() <= MAX_RELATIVE_ERROR * expected.max()
+
+
+def test_blocks_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = torch.randn(1, 30_000, generator=torch.Generator().manual_seed(1))
+    converter = SpectrogramConverter(PARAMS, "cpu")
+    whole = converter.mel_amplitudes_from_waveform(noise)
+    monkeypatch.setattr("riffusion.spectrogram_converter._FRAMES_PER_BLOCK", 7)
+    blocks = converter.mel_amplitudes_from_waveform(noise)
+    assert (blocks - whole).abs().max() <= MAX_RELATIVE_ERROR * whole.max()
+
+
+@pytest.mark.parametrize("num_samples", [1, 2, 440, 441, 442, 8820])
+def test_audio_too_short_to_reflect_has_a_spectrogram(num_samples: int) -> None:
+    waveform = torch.ones(1, num_samples)
+    mel = SpectrogramConverter(PARAMS, "cpu").mel_amplitudes_from_waveform(waveform)
+    assert mel.shape == (1, 512, 1 + num_samples // 441)
+    assert torch.isfinite(mel).all()
+    assert mel.max() > 0
+
+
+def test_no_samples_is_an_input_error() -> None:
+    with pytest.raises(InputError, match="no samples"):
+        SpectrogramConverter(PARAMS, "cpu").mel_amplitudes_from_waveform(torch.zeros(1, 0))
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 44_100, 48_000, 96_000])
+def test_any_sample_rate_is_resampled(rate: int) -> None:
+    segment = segment_from_waveform(tone(1000, 1.0, rate), rate)
+    converter = SpectrogramConverter(PARAMS, "cpu")
+    spectrogram = converter.spectrogram_from_audio(segment)
+    assert spectrogram.shape == (1, 512, 100)
+    reference = converter.spectrogram_from_audio(segment_from_waveform(tone(1000, 1.0), RATE))
+    strongest = int(reference[0, :, 50].argmax())
+    assert int(spectrogram[0, :, 50].argmax()) == strongest
+    assert spectrogram[0, strongest, 50] == pytest.approx(reference[0, strongest, 50], rel=0.01)
+
+
+def test_amplitudes_of_segments_count_16_bit_steps() -> None:
+    waveform = tone(440, 0.5)
+    converter = SpectrogramConverter(PARAMS, "cpu")
+    segment = segment_from_waveform(waveform, RATE)
+    expected = converter.mel_amplitudes_from_waveform(
+        torch.from_numpy(waveform_from_segment(segment))
+    )
+    actual = converter.spectrogram_from_audio(segment)
+    assert actual == pytest.approx(expected.numpy()[..., :50] * FULL_SCALE, rel=1e-4, abs=1e-2)
+
+
+@pytest.mark.parametrize("params", [PARAMS, WIDE_STEREO], ids=["10 kHz mono", "20 kHz stereo"])
+@pytest.mark.parametrize("num_columns", [1, 2, 37, 200])
+def test_picture_of_a_clip_and_clip_of_a_picture_have_equal_length(
+    params: SpectrogramParams, num_columns: int
+) -> None:
+    converter = SpectrogramImageConverter(params, "cpu")
+    waveform = tone(330, num_columns * 0.01)
+    image = converter.spectrogram_image_from_audio(segment_from_waveform(waveform, RATE))
+    assert image.size == (num_columns, 512)
+    assert params_from_image(image) == params
+    segment = converter.audio_from_spectrogram_image(image)
+    assert segment.frame_count() == num_columns * 441
+    assert (segment.frame_rate, segment.sample_width) == (RATE, 2)
+    assert segment.channels == (2 if params.stereo else 1)
+
+
+@pytest.mark.parametrize("frequency_hz", [110.0, 440.0, 3000.0])
+def test_tone_comes_back_at_its_pitch_and_level(frequency_hz: float) -> None:
+    converter = SpectrogramImageConverter(PARAMS, "cpu")
+    segment = segment_from_waveform(tone(frequency_hz, 1.0), RATE)
+    image = converter.spectrogram_image_from_audio(segment)
+    restored = converter.audio_from_spectrogram_image(image, apply_filters=False)
+    waveform = waveform_from_segment(restored)[0]
+    assert strongest_hz(waveform) == pytest.approx(frequency_hz, abs=MAX_TONE_ERROR_HZ)
+    assert abs(restored.dBFS - segment.dBFS) < 1.0  # dB
+
+
+def test_stereo_channels_stay_apart() -> None:
+    converter = SpectrogramImageConverter(WIDE_STEREO, "cpu")
+    waveform = np.concatenate([tone(440, 1.0), tone(880, 1.0)])
+    image = converter.spectrogram_image_from_audio(segment_from_waveform(waveform, RATE))
+    left, right = waveform_from_segment(converter.audio_from_spectrogram_image(image))
+    assert strongest_hz(left) == pytest.approx(440, abs=MAX_TONE_ERROR_HZ)
+    assert strongest_hz(right) == pytest.approx(880, abs=MAX_TONE_ERROR_HZ)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+@pytest.mark.parametrize("stereo", [False, True])
+def test_any_number_of_channels_fits(channels: int, stereo: bool) -> None:
+    waveform = np.repeat(tone(440, 0.2), channels, axis=0)
+    segment = segment_from_waveform(waveform, RATE)
+    converter = SpectrogramImageConverter(dataclasses.replace(PARAMS, stereo=stereo), "cpu")
+    red, green, blue = np.asarray(converter.spectrogram_image_from_audio(segment)).T
+    assert green.min() == 0
+    assert np.array_equal(green, blue)
+    assert np.array_equal(red, np.zeros_like(red) if stereo else green)
+
+
+def test_the_same_picture_gives_the_same_audio() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (512, 40, 3), dtype=np.uint8)
+    converter = SpectrogramImageConverter(PARAMS, "cpu")
+    torch.manual_seed(1)
+    first = converter.audio_from_spectrogram_image(Image.fromarray(noise))
+    torch.manual_seed(2)
+    second = SpectrogramImageConverter(PARAMS, "cpu").audio_from_spectrogram_image(
+        Image.fromarray(noise)
+    )
+    assert first.raw_data == second.raw_data
+
+
+def test_silence_stays_silence() -> None:
+    converter = SpectrogramImageConverter(PARAMS, "cpu")
+    segment = segment_from_waveform(np.zeros((1, RATE), dtype=np.float32), RATE)
+    image = converter.spectrogram_image_from_audio(segment)
+    assert image.getextrema() == ((255, 255),) * 3
+    assert converter.audio_from_spectrogram_image(image).max == 0
+
+
+def test_clipped_audio_converts() -> None:
+    clipped = np.clip(tone(220, 0.5, level=4.0), -1, 1)
+    converter = SpectrogramImageConverter(PARAMS, "cpu")
+    image = converter.spectrogram_image_from_audio(segment_from_waveform(clipped, RATE))
+    restored = converter.audio_from_spectrogram_image(image)
+    assert strongest_hz(waveform_from_segment(restored)[0]) == pytest.approx(
+        220, abs=MAX_TONE_ERROR_HZ
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (30, 256), (30, 700)])
+def test_picture_of_another_height_is_heard(size: tuple[int, int]) -> None:
+    image = Image.effect_noise(size, 60)
+    segment = SpectrogramImageConverter(PARAMS, "cpu").audio_from_spectrogram_image(image)
+    assert segment.frame_count() == size[0] * 441
+    assert segment.max > 0
