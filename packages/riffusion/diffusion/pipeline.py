@@ -219,7 +219,10 @@ class RiffusionPipeline(DiffusionPipeline):
         rows = [torch.lerp(a, b, alpha) for a, b in zip(embedded[::2], embedded[1::2], strict=True)]
 
         scheduler = new_scheduler(inputs.scheduler, self.scheduler)
-        scheduler.set_timesteps(inputs.num_inference_steps)
+        try:
+            scheduler.set_timesteps(inputs.num_inference_steps)
+        except ValueError as error:  # a scheduler for distilled checkpoints allows only a few
+            raise InputError(str(error), "num_inference_steps") from error
         timesteps = scheduler.timesteps.cpu()
         noise = slerp(alpha, self._noise(start.seed, grid), self._noise(end.seed, grid))
         inpainting = None

@@ -1,0 +1,344 @@
+"""The pipeline, against stock diffusers pipelines and its own promises."""
+
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from riffusion.datatypes import InferenceInput, SchedulerName
+from riffusion.diffusion import RiffusionPipeline
+from riffusion.errors import InputError
+
+from .checkpoints import TinyModel, tiny_model, write_folder
+
+MAX_LATENT_ERROR = 1e-4  # float32 sums in another order, latents of about 1
+MAX_GREY_LEVELS = 1  # rounding to 8 bits
+SIZE = 48
+SCHEDULERS: list[SchedulerName] = [
+    "pndm", "ddim", "dpmsolver++", "unipc", "euler", "euler_a", "lms", "lcm",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model() -> TinyModel:
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def pipeline(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> RiffusionPipeline:
+    folder = write_folder(model, tmp_path_factory.mktemp("checkpoint"))
+    return RiffusionPipeline.from_pretrained(folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def picture() -> Image.Image:
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8))
+
+
+def request(**changes: Any) -> InferenceInput:
+    ends = {"start": {"prompt": "piano", "seed": 1}, "end": {"prompt": "bells", "seed": 2}}
+    start = ends["start"] | changes.pop("start", {})
+    end = ends["end"] | changes.pop("end", {})
+    return InferenceInput.parse(
+        {"start": start, "end": end, "alpha": 0.0, "num_inference_steps": 4} | changes
+    )
+
+
+def difference(first: Image.Image, second: Image.Image) -> int:
+    return int(np.abs(np.asarray(first).astype(int) - np.asarray(second).astype(int)).max())
+
+
+def finished_latents(pipeline: RiffusionPipeline, *args: Any) -> torch.Tensor:
+    job = pipeline.prepare(*args)
+    while not job.is_done:
+        pipeline.step([job])
+    return job.latents
+
+
+def seeded_noise(pipeline: RiffusionPipeline, seed: int, size: int = SIZE) -> torch.Tensor:
+    latent = size // pipeline.vae_scale_factor
+    return torch.randn(1, 4, latent, latent, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("negative_prompt", [None, "bells"])
+@pytest.mark.parametrize("guidance", [1.0, 7.0])
+def test_txt2img_equals_stock_stable_diffusion(
+    pipeline: RiffusionPipeline, guidance: float, negative_prompt: str | None
+) -> None:
+    inputs = request(
+        mode="txt2img",
+        duration_s=SIZE / 100,
+        start={"guidance": guidance, "negative_prompt": negative_prompt},
+    )
+    job = pipeline.prepare(inputs)
+    noise = job.latents / job.scheduler.init_noise_sigma
+    stock = diffusers.StableDiffusionPipeline(
+        vae=pipeline.vae,
+        text_encoder=pipeline.text_encoder,
+        tokenizer=pipeline.tokenizer,
+        unet=pipeline.unet,
+        scheduler=type(pipeline.scheduler).from_config(pipeline.scheduler.config),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    stock.set_progress_bar_config(disable=True)
+    expected = stock(
+        "piano",
+        negative_prompt=negative_prompt,
+        num_inference_steps=4,
+        guidance_scale=guidance,
+        latents=noise,
+        height=512,
+        width=SIZE,
+        output_type="latent",
+    ).images
+    assert (finished_latents(pipeline, inputs) - expected).abs().max() < MAX_LATENT_ERROR
+
+
+@pytest.mark.parametrize("strength", [0.5, 0.75])
+@pytest.mark.parametrize("scheduler", ["pndm", "ddim", "dpmsolver++", "euler"])
+def test_img2img_equals_stock_stable_diffusion(
+    pipeline: RiffusionPipeline, picture: Image.Image, scheduler: SchedulerName, strength: float
+) -> None:
+    inputs = request(scheduler=scheduler, start={"denoising": strength}, num_inference_steps=8)
+    # With all steps but the noising taken away, what is left of a job are its init latents.
+    init_latents = pipeline.prepare(
+        request(scheduler="ddim", start={"denoising": 0.0}, num_inference_steps=1), picture
+    ).latents
+    stock = diffusers.StableDiffusionImg2ImgPipeline(
+        vae=pipeline.vae,
+        text_encoder=pipeline.text_encoder,
+        tokenizer=pipeline.tokenizer,
+        unet=pipeline.unet,
+        scheduler=pipeline.prepare(inputs, picture).scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    stock.set_progress_bar_config(disable=True)
+    expected = stock(
+        "piano",
+        image=init_latents,
+        strength=strength,
+        num_inference_steps=8,
+        guidance_scale=7.0,
+        generator=torch.Generator().manual_seed(1),
+        output_type="latent",
+    ).images
+    actual = finished_latents(pipeline, inputs, picture)
+    assert (actual - expected).abs().max() < MAX_LATENT_ERROR * expected.abs().max()
+
+
+def test_scale_factor_and_channels_come_from_the_checkpoint(pipeline: RiffusionPipeline) -> None:
+    assert pipeline.vae_scale_factor == 2  # two levels, where Stable Diffusion has four
+    job = pipeline.prepare(request(mode="txt2img", duration_s=0.48))
+    assert job.latents.shape == (1, 4, 256, 24)
+
+
+@pytest.mark.parametrize("scheduler", [None, *SCHEDULERS])
+@pytest.mark.parametrize("steps", [1, 5])
+def test_every_scheduler_paints(
+    pipeline: RiffusionPipeline, picture: Image.Image, scheduler: SchedulerName | None, steps: int
+) -> None:
+    inputs = request(scheduler=scheduler, num_inference_steps=steps, start={"denoising": 1.0})
+    image = pipeline.riffuse(inputs, picture)
+    assert image.size == picture.size
+    assert difference(image, picture) > 0
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_jobs_in_company_equal_jobs_alone(
+    pipeline: RiffusionPipeline, picture: Image.Image, scheduler: SchedulerName
+) -> None:
+    mask = Image.linear_gradient("L")
+    requests: list[tuple[InferenceInput, Image.Image | None, Image.Image | None]] = [
+        (request(scheduler=scheduler, num_inference_steps=5), picture, None),
+        (request(num_inference_steps=3, start={"guidance": 0.0}), picture, mask),
+        (
+            request(num_inference_steps=4, alpha=0.5, end={"negative_prompt": "piano"}),
+            picture,
+            None,
+        ),
+        (request(start={"prompt": "piano " * 90}), picture, None),
+        (request(mode="txt2img", duration_s=0.1), None, None),
+    ]
+    alone = [pipeline.riffuse(*arguments) for arguments in requests]
+    jobs = [pipeline.prepare(*arguments) for arguments in requests]
+    while not all(job.is_done for job in jobs):
+        pipeline.step(jobs)
+    together = pipeline.decode(jobs)
+    assert all(
+        difference(one, other) <= MAX_GREY_LEVELS
+        for one, other in zip(alone, together, strict=True)
+    )
+
+
+def test_calling_the_pipeline_is_riffusing_with_progress(
+    pipeline: RiffusionPipeline, picture: Image.Image
+) -> None:
+    seen: list[tuple[int, int]] = []
+    inputs = request(scheduler="ddim")
+    output = pipeline(inputs, picture, on_progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]  # 75 % of four steps
+    assert difference(output.images[0], pipeline.riffuse(inputs, picture)) == 0
+
+
+@pytest.mark.parametrize(("alpha", "end"), [(0.0, "start"), (1.0, "end")])
+def test_ends_of_an_interpolation_are_the_ends(
+    pipeline: RiffusionPipeline, picture: Image.Image, alpha: float, end: str
+) -> None:
+    changes = {
+        "start": {"negative_prompt": "bells", "denoising": 0.5, "guidance": 3.0},
+        "end": {"denoising": 0.9},
+    }
+    inputs = request(alpha=alpha, **changes)
+    alone = inputs.model_copy(update={"start": getattr(inputs, end), "end": getattr(inputs, end)})
+    blended = pipeline.prepare(inputs, picture)
+    expected = pipeline.prepare(alone, picture)
+    assert torch.equal(blended.timesteps, expected.timesteps)
+    assert blended.guidance == pytest.approx(expected.guidance)
+    assert torch.allclose(blended.embeddings, expected.embeddings, atol=MAX_LATENT_ERROR)
+
+
+def test_alpha_between_differs_from_both_ends(
+    pipeline: RiffusionPipeline, picture: Image.Image
+) -> None:
+    start, middle, end = (
+        pipeline.riffuse(request(alpha=alpha), picture) for alpha in (0.0, 0.5, 1.0)
+    )
+    assert min(difference(middle, start), difference(middle, end), difference(start, end)) > 10
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        ({"start": {"negative_prompt": "bells"}}, True),
+        ({"start": {"negative_prompt": "bells", "guidance": 1.0}}, False),
+        ({"start": {"prompt": "(piano:1.5) bells"}}, True),
+        ({"start": {"prompt": "piano (bells:0)"}}, True),
+        ({"start": {"prompt": "(piano:1.0)"}}, False),
+    ],
+    ids=["negative", "negative unguided", "weights", "weight zero", "weight one"],
+)
+def test_what_reaches_the_unet(
+    pipeline: RiffusionPipeline, picture: Image.Image, change: dict[str, Any], differs: bool
+) -> None:
+    plain = {"start": {"guidance": change["start"].get("guidance", 7.0)}}
+    actual = finished_latents(pipeline, request(**change), picture)
+    baseline = finished_latents(pipeline, request(**plain), picture)
+    assert torch.isfinite(actual).all()
+    assert bool((actual - baseline).abs().max() > 1e-3) == differs
+
+
+def test_brackets_are_text_without_reweighting(
+    pipeline: RiffusionPipeline,
+) -> None:
+    assert not torch.equal(pipeline.embed_text("(piano)"), pipeline.embed_text_weighted("(piano)"))
+    assert torch.equal(pipeline.embed_text("piano"), pipeline.embed_text_weighted("piano"))
+
+
+def test_words_beyond_75_tokens_count(pipeline: RiffusionPipeline) -> None:
+    long = "piano " * 80
+    short, longer = pipeline.embed_text_weighted("piano"), pipeline.embed_text_weighted(long)
+    assert (short.shape[1], longer.shape[1]) == (77, 154)
+    other = pipeline.embed_text_weighted(long + "bells")
+    assert torch.equal(longer[:, :77], other[:, :77])
+    assert not torch.equal(longer[:, 77:], other[:, 77:])
+
+
+def test_mask_keeps_black_and_repaints_white(
+    pipeline: RiffusionPipeline, picture: Image.Image
+) -> None:
+    mask = Image.new("L", (2, 1))  # left black, right white; stretched to the picture
+    mask.putpixel((1, 0), 255)
+    mask = mask.resize((200, 100), Image.Resampling.NEAREST)
+    image = pipeline.riffuse(request(start={"denoising": 1.0}), picture, mask)
+    half = (0, 0, SIZE // 2 - 2, SIZE)  # the resampled edge is grey for a pixel or two
+    assert difference(image.crop(half), picture.crop(half)) == 0
+    rest = (SIZE // 2 + 2, 0, SIZE, SIZE)
+    assert difference(image.crop(rest), picture.crop(rest)) > 50
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_kept_latents_end_clean(
+    pipeline: RiffusionPipeline, picture: Image.Image, scheduler: SchedulerName
+) -> None:
+    job = pipeline.prepare(request(scheduler=scheduler), picture, Image.new("L", picture.size, 0))
+    while not job.is_done:
+        pipeline.step([job])
+    assert job.inpainting is not None
+    assert torch.equal(job.latents, job.inpainting.init_latents)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (SIZE, SIZE - 1), (33, 70), (257, 8)])
+def test_odd_sizes_keep_their_size(pipeline: RiffusionPipeline, size: tuple[int, int]) -> None:
+    image = pipeline.riffuse(request(num_inference_steps=2), Image.effect_noise(size, 50))
+    assert image.size == size
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1"])
+def test_any_picture_mode_is_an_init_image(
+    pipeline: RiffusionPipeline, picture: Image.Image, mode: str
+) -> None:
+    assert pipeline.riffuse(request(num_inference_steps=2), picture.convert(mode)).mode == "RGB"
+
+
+def test_denoising_that_rounds_to_no_step_keeps_the_picture(
+    pipeline: RiffusionPipeline, picture: Image.Image
+) -> None:
+    job = pipeline.prepare(
+        request(scheduler="ddim", start={"denoising": 0.1}, num_inference_steps=5), picture
+    )
+    assert job.is_done
+    posterior = pipeline.vae.encode(job.grid.pixels_from_image(picture)).latent_dist
+    noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(1))
+    expected = (posterior.mean + posterior.std * noise) * pipeline.vae.config.scaling_factor
+    assert torch.allclose(job.latents, expected, atol=MAX_LATENT_ERROR)
+
+
+def test_the_same_seed_is_the_same_picture_whatever_the_global_generator_says(
+    pipeline: RiffusionPipeline, picture: Image.Image
+) -> None:
+    torch.manual_seed(5)
+    first = pipeline.riffuse(request(scheduler="euler_a"), picture)
+    torch.manual_seed(6)
+    assert difference(pipeline.riffuse(request(scheduler="euler_a"), picture), first) == 0
+    other = request(scheduler="euler_a", start={"seed": 2**63 - 1})
+    assert difference(pipeline.riffuse(other, picture), first) > 0
+
+
+def test_mask_without_picture_is_refused(pipeline: RiffusionPipeline) -> None:
+    with pytest.raises(InputError, match="mask_image"):
+        pipeline.prepare(request(), None, Image.new("L", (8, 8)))
+
+
+def test_more_steps_than_a_scheduler_allows_is_an_input_error(
+    pipeline: RiffusionPipeline, picture: Image.Image
+) -> None:
+    with pytest.raises(InputError, match="num_inference_steps"):
+        pipeline.prepare(request(scheduler="lcm", num_inference_steps=100), picture)
+
+
+def test_components_of_another_pipeline_are_accepted(
+    pipeline: RiffusionPipeline, picture: Image.Image
+) -> None:
+    again = RiffusionPipeline(**pipeline.components)
+    assert difference(again.riffuse(request(), picture), pipeline.riffuse(request(), picture)) == 0
+
+
+def test_saved_pipeline_loads_again_here_and_in_stock_diffusers(
+    pipeline: RiffusionPipeline,
+    picture: Image.Image,
+    tmp_path: Any,
+) -> None:
+    pipeline.save_pretrained(tmp_path)
+    again = RiffusionPipeline.from_pretrained(tmp_path, device="cpu")
+    assert again.spectrogram_params == pipeline.spectrogram_params
+    assert difference(again.riffuse(request(), picture), pipeline.riffuse(request(), picture)) == 0
+    stock = diffusers.StableDiffusionPipeline.from_pretrained(tmp_path, safety_checker=None)
+    assert type(stock.scheduler) is type(pipeline.scheduler)
