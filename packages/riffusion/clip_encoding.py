@@ -1,7 +1,7 @@
 """A finished clip as the response of the inference API."""
 
 from riffusion.audio import MEDIA_TYPES as AUDIO_MEDIA_TYPES
-from riffusion.audio import encode_audio
+from riffusion.audio import encode_audio, num_samples
 from riffusion.clip_generator import Clip
 from riffusion.data_urls import data_url
 from riffusion.datatypes import InferenceInput, InferenceOutput
@@ -16,5 +16,5 @@ def output_from_clip(clip: Clip, inputs: InferenceInput) -> InferenceOutput:
     return InferenceOutput(
         image=data_url(image, IMAGE_MEDIA_TYPES[inputs.image_format]),
         audio=data_url(audio, AUDIO_MEDIA_TYPES[inputs.audio_format]),
-        duration_s=clip.segment.frame_count() / clip.segment.frame_rate,
+        duration_s=num_samples(clip.segment) / clip.segment.frame_rate,
     )

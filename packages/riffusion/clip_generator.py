@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from PIL import Image
-from pydub import AudioSegment
 
-from riffusion.audio import decode_audio
+from riffusion.audio import AudioSegment, decode_audio
 from riffusion.data_urls import bytes_from_data_url
 from riffusion.datatypes import MAX_DURATION_S, InferenceInput
 from riffusion.diffusion import RiffusionPipeline

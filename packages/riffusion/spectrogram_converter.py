@@ -4,10 +4,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchaudio
-from pydub import AudioSegment
 
-from riffusion.audio.loudness import normalize_loudness
-from riffusion.audio.segments import resample, segment_from_waveform, waveform_from_segment
+from riffusion.audio import (
+    AudioSegment,
+    normalize_waveform,
+    resample,
+    segment_from_waveform,
+    waveform_from_segment,
+)
 from riffusion.devices import select_device
 from riffusion.errors import InputError
 from riffusion.spectrogram_image import FloatArray
@@ -90,12 +94,12 @@ class SpectrogramConverter:
             A 16-bit segment of `time` steps: 512 columns of 10 ms last exactly 5.12 s.
         """
         amplitudes = torch.from_numpy(np.ascontiguousarray(spectrogram)) / FULL_SCALE
-        waveform = self.waveform_from_mel_amplitudes(amplitudes)
-        peak = float(waveform.abs().max())
-        segment = segment_from_waveform(
-            (waveform / max(peak, 1.0)).cpu().numpy(), self.p.sample_rate
-        )
-        return normalize_loudness(segment) if apply_filters else segment
+        waveform = self.waveform_from_mel_amplitudes(amplitudes).cpu().numpy()
+        if apply_filters:
+            waveform = normalize_waveform(waveform, self.p.sample_rate)
+        else:
+            waveform = waveform / max(float(np.abs(waveform).max()), 1.0)
+        return segment_from_waveform(waveform, self.p.sample_rate)
 
     def mel_amplitudes_from_waveform(self, waveform: torch.Tensor) -> torch.Tensor:
         """Mel amplitudes, equal to torchaudio's `Spectrogram` (centred, reflected) and `MelScale`.

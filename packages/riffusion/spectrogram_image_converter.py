@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 from PIL import Image
-from pydub import AudioSegment
 
-from riffusion.audio.segments import convert
+from riffusion.audio import AudioSegment, convert
 from riffusion.errors import MissingExifError
 from riffusion.spectrogram_converter import SpectrogramConverter
 from riffusion.spectrogram_image import (

@@ -1,0 +1,266 @@
+"""Bytes or a file to AudioSegment, in this process, by the FFmpeg inside PyAV.
+
+Input is not trusted. Only containers that hold their sound themselves are opened, so a playlist
+can't make the decoder fetch an address or a local file, and every limit is enforced while decoding,
+whatever the file's header claims.
+"""
+
+import io
+import itertools
+import logging
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from riffusion.audio.segments import (
+    MAX_SAMPLE_RATE_HZ,
+    MIN_SAMPLE_RATE_HZ,
+    AudioSegment,
+    num_samples_in,
+    segment_from_samples,
+)
+from riffusion.errors import InputError, MediaError
+
+logger = logging.getLogger(__name__)
+
+MAX_BYTES = 2**31
+"""Default limit of the encoded size: 2 GiB."""
+MAX_SAMPLES = 2**29
+"""Default limit of samples × channels: 100 minutes in stereo, 1 GiB of memory at 16 bits."""
+
+_CONTAINERS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,matroska,webm,mov,mp4,m4a,mp3,"
+    "mpc,mpc8,mpeg,mpegts,ogg,tak,tta,voc,w64,wav,wv,xwma"
+)
+"""FFmpeg's demuxers that read one self-contained stream of bytes."""
+_MAX_PADDING = 4096
+"""Most samples that an encoder's last packets hold beyond the end of the sound."""
+_REMEDY = "send a sound file such as mp3, wav, flac, ogg or m4a"
+
+
+def decode_audio(
+    data: bytes | Path,
+    *,
+    max_duration_s: float | None = None,
+    max_bytes: int = MAX_BYTES,
+    max_samples: int = MAX_SAMPLES,
+) -> AudioSegment:
+    """Decode the first audio stream of whatever FFmpeg reads; cover art and video are passed over.
+
+    Delay and padding that an encoder added are removed where the file records them: mp3 with a LAME
+    tag, m4a, Opus and others. The rate and the channels are the file's (Opus: 48 kHz). Sources of
+    more than 16 bits become 32-bit segments, all others 16-bit; floats beyond full scale clip.
+
+    Of a damaged or truncated file, what can be decoded is returned and a warning is logged.
+
+    Args:
+        data: the file's bytes, or its path.
+        max_duration_s: longest sound allowed, in seconds; None means `max_samples` alone decides.
+        max_bytes: largest file allowed.
+        max_samples: largest number of samples × channels allowed.
+
+    Raises:
+        MediaError: not a sound file, no audio stream, nothing that can be decoded, a sample rate
+            out of range, or over a limit.
+        InputError: the path isn't a file.
+    """
+    if isinstance(data, Path):
+        return _decode_path(data, max_duration_s, max_bytes, max_samples)
+    _check_size(len(data), max_bytes)
+    return _decode_source(io.BytesIO(data), max_duration_s, max_samples)
+
+
+def read_audio(
+    path: str | Path,
+    *,
+    max_duration_s: float | None = None,
+    max_bytes: int = MAX_BYTES,
+    max_samples: int = MAX_SAMPLES,
+) -> AudioSegment:
+    """Decode a file; `decode_audio` has the details. Messages name the path.
+
+    Raises:
+        MediaError: as `decode_audio`.
+        InputError: the path isn't a file.
+    """
+    return _decode_path(Path(path), max_duration_s, max_bytes, max_samples)
+
+
+def _decode_path(
+    path: Path, max_duration_s: float | None, max_bytes: int, max_samples: int
+) -> AudioSegment:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"path={str(path)!r} {what}; name a sound file")
+    try:
+        _check_size(path.stat().st_size, max_bytes)
+        with path.open("rb") as file:
+            return _decode_source(file, max_duration_s, max_samples)
+    except MediaError as error:
+        raise MediaError(f"path={str(path)!r}: {error}") from error
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    if size == 0:
+        raise MediaError(f"the sound file is empty (0 bytes); {_REMEDY}")
+    if size > max_bytes:
+        raise MediaError(f"the sound file has {size} bytes; at most {max_bytes} are allowed")
+
+
+def _decode_source(
+    source: io.BufferedIOBase, max_duration_s: float | None, max_samples: int
+) -> AudioSegment:
+    """Decode as the container that FFmpeg detects, and if that fails, as mp3 if it looks like one.
+
+    Detection goes by likelihood, and takes some mp3 of a few frames for video.
+    """
+    head = source.read(2)
+    source.seek(0)
+    try:
+        return _decode_as(None, source, max_duration_s, max_samples)
+    except _NothingDecodedError as error:
+        if head != b"ID" and not (head[:1] == b"\xff" and head[1:] >= b"\xe0"):
+            raise
+        source.seek(0)
+        try:
+            return _decode_as("mp3", source, max_duration_s, max_samples)
+        except _NothingDecodedError:
+            raise error from None
+
+
+class _NothingDecodedError(MediaError):
+    """Not one sample came out."""
+
+
+def _decode_as(
+    format: str | None,
+    source: io.BufferedIOBase,
+    max_duration_s: float | None,
+    max_samples: int,
+) -> AudioSegment:
+    try:
+        container = av.open(source, "r", format=format, options={"format_whitelist": _CONTAINERS})
+    except (av.FFmpegError, ValueError) as error:
+        raise _NothingDecodedError(
+            f"not a sound file that can be read, or one that is cut off too early; {_REMEDY}"
+        ) from error
+    with container:
+        if not container.streams.audio:
+            raise _NothingDecodedError(f"the file has no audio stream; {_REMEDY}")
+        frames = _Frames(container, container.streams.audio[0])
+        return _decode_stream(frames, max_duration_s, max_samples)
+
+
+def _decode_stream(
+    frames: "_Frames", max_duration_s: float | None, max_samples: int
+) -> AudioSegment:
+    iterator = iter(frames)
+    first = next(iterator, None)
+    if first is None:
+        raise _NothingDecodedError(
+            f"no sound could be decoded from the file's {frames.stream.codec_context.name} stream: "
+            f"it is empty, truncated or damaged; {_REMEDY}"
+        )
+    rate, num_channels = first.sample_rate, first.layout.nb_channels
+    if not MIN_SAMPLE_RATE_HZ <= rate <= MAX_SAMPLE_RATE_HZ:
+        raise MediaError(
+            f"sample_rate={rate} of the file must be from {MIN_SAMPLE_RATE_HZ} to "
+            f"{MAX_SAMPLE_RATE_HZ} Hz; resample it first"
+        )
+    limit = max_samples // num_channels
+    if max_duration_s is not None:
+        limit = min(limit, num_samples_in("max_duration_s", max_duration_s, rate))
+    wide = _is_wide(frames.stream, first)
+    blocks: list[npt.NDArray[np.signedinteger]] = []
+    length = 0
+    for frame in itertools.chain([first], iterator):
+        if (frame.sample_rate, frame.layout.nb_channels) != (rate, num_channels):
+            raise MediaError(
+                f"the file changes from {rate} Hz and {num_channels} channels to "
+                f"{frame.sample_rate} Hz and {frame.layout.nb_channels} channels on its way; "
+                "convert it to one rate and channel count first"
+            )
+        length += frame.samples
+        if length > limit + _MAX_PADDING:
+            break
+        blocks.append(_integers(frame, wide))
+    end = _recorded_length(frames, first, length)
+    if end > limit:
+        raise MediaError(
+            f"the sound is longer than {limit / rate:g} s, the limit for {num_channels} channels "
+            f"at {rate} Hz; shorten it"
+        )
+    return segment_from_samples(np.concatenate(blocks, axis=1)[:, :end], rate)
+
+
+class _Frames:
+    """Every frame that can be decoded, without damaged packets, up to damage of the container.
+
+    Once they are read, `end` is where the last packet ends, in the stream's time base.
+    """
+
+    def __init__(self, container: av.container.InputContainer, stream: av.AudioStream) -> None:
+        self.container = container
+        self.stream = stream
+        self.end = 0
+
+    def __iter__(self) -> Iterator[av.AudioFrame]:
+        num_damaged = 0
+        try:
+            for packet in self.container.demux(self.stream):
+                try:
+                    frames = packet.decode()
+                except av.FFmpegError:
+                    num_damaged += 1
+                    continue
+                if packet.pts is not None:
+                    self.end = max(self.end, packet.pts + (packet.duration or 0))
+                yield from (frame for frame in frames if frame.samples)
+        except av.FFmpegError as error:
+            logger.warning("the sound file is damaged, its remainder is left out: %s", error)
+        if num_damaged:
+            logger.warning("the sound file is damaged: %d packets are left out", num_damaged)
+
+
+def _is_wide(stream: av.AudioStream, frame: av.AudioFrame) -> bool:
+    """Whether the source has more than 16 bits: lossy codecs decode to floats and have not."""
+    lossless_floats = stream.codec_context.name.startswith(("pcm_f", "wavpack"))
+    name = frame.format.name
+    return name.startswith(("s32", "s64")) or (name[:3] in ("flt", "dbl") and lossless_floats)
+
+
+def _integers(frame: av.AudioFrame, wide: bool) -> npt.NDArray[np.signedinteger]:
+    """(channels, samples) of int32 if wide, else of int16; floats are rounded and clipped."""
+    array: npt.NDArray[Any] = frame.to_ndarray()
+    if not frame.format.is_planar:
+        array = array.reshape(-1, frame.layout.nb_channels).T
+    if array.dtype == np.uint8:
+        return (array.astype(np.int16) - 128) << 8
+    if array.dtype == np.int16:
+        return array
+    if array.dtype == np.int32:
+        return array if wide else np.right_shift(array, 16).astype(np.int16)
+    full_scale = 2.0**31 if wide else 2.0**15
+    scaled = np.rint(np.clip(np.nan_to_num(array.astype(np.float64)), -1, 1) * full_scale)
+    return np.minimum(scaled, full_scale - 1).astype(np.int32 if wide else np.int16)
+
+
+def _recorded_length(frames: _Frames, first: av.AudioFrame, length: int) -> int:
+    """Samples up to the end that an m4a or mp4 file records, in its edit list and its last packet.
+
+    FFmpeg's mov demuxer starts where the edit list starts but decodes the last packet whole.
+    A difference larger than that is a wrong header, and ignored.
+    """
+    stream = frames.stream
+    if frames.container.format.name[:3] != "mov" or not stream.duration or not stream.time_base:
+        return length
+    if stream.time_base > Fraction(2, first.sample_rate):  # too coarse to tell samples apart
+        return length
+    duration = min(stream.duration, frames.end - (first.pts or 0))
+    recorded = round(duration * stream.time_base * first.sample_rate)
+    return recorded if 0 < length - recorded <= _MAX_PADDING else length

@@ -1,0 +1,1 @@
+"""Names that scripts written for upstream Riffusion import; thin, the work is done elsewhere."""

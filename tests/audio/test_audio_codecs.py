@@ -1,0 +1,366 @@
+import io
+import struct
+import zlib
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from riffusion.audio import (
+    MEDIA_TYPES,
+    AudioSegment,
+    decode_audio,
+    encode_audio,
+    format_from_path,
+    num_samples,
+    read_audio,
+    resample,
+    segment_from_waveform,
+    waveform_from_segment,
+    write_audio,
+)
+from riffusion.errors import InputError
+
+from .audio_signals import chord, noise, offset_of, snr_db
+
+CLIP_SAMPLES = 225_792
+"""512 columns of 10 ms at 44.1 kHz: 5.12 s."""
+SNR_DB = {"wav": 75.0, "flac": 75.0, "mp3": 20.0, "ogg": 18.0, "m4a": 20.0}
+"""Least signal-to-noise ratio of a chord at half scale after one round trip: rounding to 16 bits is
+at -101 dB of full scale, the chord at -15; the lossy codecs hide noise under the partials."""
+FORMATS = list(MEDIA_TYPES)
+
+
+def segment_of(waveform, sample_rate, **options):
+    return segment_from_waveform(waveform, sample_rate, **options)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+@pytest.mark.parametrize("format", FORMATS)
+def test_round_trip_keeps_length_position_and_sound(format, rate, channels):
+    for length in (rate, 12345):
+        waveform = chord(length, rate, channels) + noise(length, channels, rms=0.005)
+        result = decode_audio(encode_audio(segment_of(waveform, rate), format))
+        expected_rate = 48000 if format == "ogg" else rate
+        assert (result.frame_rate, result.channels) == (expected_rate, channels)
+        expected = resample(waveform, rate, expected_rate)
+        decoded = waveform_from_segment(result)
+        assert decoded.shape == expected.shape
+        assert offset_of(expected, decoded) == 0
+        assert snr_db(expected, decoded) > SNR_DB[format]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_clip_of_512_columns_lasts_5_12_seconds(format):
+    waveform = chord(CLIP_SAMPLES, 44100)
+    result = decode_audio(encode_audio(segment_of(waveform, 44100), format))
+    assert num_samples(result) == (245_760 if format == "ogg" else CLIP_SAMPLES)
+    assert num_samples(result) / result.frame_rate == 5.12
+
+
+@pytest.mark.parametrize("rate", [22050, 44100, 48000])
+@pytest.mark.parametrize("format", FORMATS)
+def test_lengths_around_the_codecs_frames(format, rate):
+    # mp3 frames are 1152 or 576, AAC 1024, Opus 960 samples; 1 to 46 in the last mp3 frame are hard
+    for length in (
+        47,
+        100,
+        576,
+        577,
+        622,
+        960,
+        961,
+        1023,
+        1024,
+        1025,
+        1105,
+        1152,
+        1153,
+        1198,
+        2305,
+    ):
+        segment = segment_of(noise(length, seed=length), rate)
+        result = decode_audio(encode_audio(segment, format))
+        assert num_samples(result) == round(length * result.frame_rate / rate), length
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_one_sample(format):
+    result = decode_audio(encode_audio(segment_of(np.full((1, 1), 0.5), 44100), format))
+    assert num_samples(result) == 1
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_silence_stays_silent_and_full_scale_does_not_wrap(format):
+    silence = decode_audio(encode_audio(segment_of(np.zeros((2, 9000)), 44100), format))
+    assert np.abs(waveform_from_segment(silence)).max() <= 1 / 32768
+    square = np.sign(chord(9000, 44100)) * 1.0
+    decoded = waveform_from_segment(decode_audio(encode_audio(segment_of(square, 44100), format)))
+    expected = resample(square, 44100, 48000) if format == "ogg" else square
+    assert np.corrcoef(decoded[0], expected[0])[0, 1] > 0.95
+
+
+def test_impulse_stays_in_its_place():
+    waveform = np.zeros((1, 20000), dtype=np.float32)
+    waveform[0, 7777] = 0.9
+    for format in ("mp3", "m4a", "flac", "wav"):
+        decoded = waveform_from_segment(
+            decode_audio(encode_audio(segment_of(waveform, 44100), format))
+        )
+        assert int(np.abs(decoded).argmax()) == 7777, format
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_same_segment_gives_the_same_bytes(format):
+    segment = segment_of(noise(30000, 2), 44100)
+    data = encode_audio(segment, format)
+    assert encode_audio(segment, format) == data
+    with av.open(io.BytesIO(data)) as container:
+        assert "creation_time" not in container.metadata
+        assert not any(char.isdigit() for char in container.metadata.get("encoder", ""))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_tags(format):
+    tags = {"title": "Kirchenglocken läuten", "artist": "Riffusion"}
+    data = encode_audio(segment_of(chord(9000, 44100), 44100), format, tags=tags)
+    with av.open(io.BytesIO(data)) as container:
+        metadata = {**container.metadata, **container.streams.audio[0].metadata}
+    assert {name: metadata[name] for name in tags} == tags
+    assert num_samples(decode_audio(data)) in (9000, 9796)
+
+
+@pytest.mark.parametrize("format", ["mp3", "ogg", "m4a"])
+def test_bit_rate_changes_the_size(format):
+    segment = segment_of(noise(44100, 2), 44100)
+    sizes = [len(encode_audio(segment, format, bitrate_kbps=kbps)) for kbps in (64, 128, 192)]
+    assert sizes[0] < sizes[1] < sizes[2]
+    assert sizes[1] == pytest.approx(128_000 / 8, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("format", "rate", "expected"),
+    [
+        ("mp3", 96000, 48000),
+        ("mp3", 11000, 11025),
+        ("mp3", 44101, 44100),
+        ("m4a", 192000, 96000),
+        ("ogg", 44100, 48000),
+        ("flac", 96000, 96000),
+        ("wav", 11000, 11000),
+    ],
+)
+def test_rates_go_to_the_nearest_that_the_codec_has(format, rate, expected):
+    result = decode_audio(encode_audio(segment_of(chord(rate // 10, rate), rate), format))
+    assert result.frame_rate == expected
+    assert num_samples(result) == round(rate // 10 * expected / rate)
+
+
+@pytest.mark.parametrize("channels", [3, 4, 5, 6, 7, 8])
+def test_many_channels_stay_in_lossless_formats_and_are_mixed_in_lossy(channels):
+    waveform = noise(5000, channels)
+    segment = segment_of(waveform, 44100)
+    for format in ("wav", "flac"):
+        assert decode_audio(encode_audio(segment, format)) == segment
+    for format in ("mp3", "ogg", "m4a"):
+        assert decode_audio(encode_audio(segment, format)).channels == 2
+
+
+def test_wide_samples_are_kept():
+    waveform = chord(5000, 44100, 2)
+    segment = segment_of(waveform, 44100, sample_width=4)
+    assert decode_audio(encode_audio(segment, "wav")) == segment
+    flac = decode_audio(encode_audio(segment, "flac"))
+    error = waveform_from_segment(flac) - waveform_from_segment(segment)
+    assert flac.sample_width == 4
+    assert np.abs(error).max() <= 2.0**-23
+    peak = AudioSegment(b"\xff\xff\xff\x7f" * 9, sample_width=4, frame_rate=44100, channels=1)
+    decoded = decode_audio(encode_audio(peak, "flac"))
+    assert waveform_from_segment(decoded).min() > 0.99  # rounding up must not wrap
+
+
+def test_8_bit_segments_are_widened():
+    segment = segment_of(chord(5000, 8000), 8000, sample_width=1)
+    for format in ("wav", "flac"):
+        result = decode_audio(encode_audio(segment, format))
+        assert np.array_equal(waveform_from_segment(result), waveform_from_segment(segment))
+
+
+# Independent oracle: libsndfile, with codecs of its own.
+
+
+@pytest.mark.parametrize("format", ["mp3", "wav", "flac", "ogg"])
+def test_libsndfile_reads_what_we_write(format):
+    waveform = chord(30011, 44100, 2) + noise(30011, 2, rms=0.005)
+    data = encode_audio(segment_of(waveform, 44100), format)
+    samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    expected = resample(waveform, 44100, rate)
+    assert samples.T.shape == expected.shape
+    assert offset_of(expected, samples.T) == 0
+    assert snr_db(expected, samples.T) > SNR_DB[format]
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype", "sample_width", "least_snr_db"),
+    [
+        ("WAV", "PCM_U8", 2, 25),
+        ("WAV", "PCM_16", 2, 75),
+        ("WAV", "PCM_24", 4, 120),
+        ("WAV", "PCM_32", 4, 140),
+        ("WAV", "FLOAT", 4, 140),
+        ("WAV", "DOUBLE", 4, 140),
+        ("WAVEX", "PCM_24", 4, 120),
+        ("WAV", "ULAW", 2, 30),
+        ("RF64", "PCM_16", 2, 75),
+        ("W64", "PCM_16", 2, 75),
+        ("AIFF", "PCM_16", 2, 75),
+        ("AIFF", "PCM_24", 4, 120),
+        ("AU", "PCM_16", 2, 75),
+        ("CAF", "ALAC_24", 4, 120),
+        ("FLAC", "PCM_24", 4, 120),
+        ("FLAC", "PCM_S8", 2, 25),
+        ("OGG", "VORBIS", 2, 15),
+        ("OGG", "OPUS", 2, 15),
+        ("MP3", "MPEG_LAYER_III", 2, 15),
+    ],
+)
+def test_we_read_what_libsndfile_writes(container, subtype, sample_width, least_snr_db):
+    waveform = chord(30011, 48000, 2) + noise(30011, 2, rms=0.005)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, waveform.T, 48000, format=container, subtype=subtype)
+    result = decode_audio(buffer.getvalue())
+    decoded = waveform_from_segment(result)
+    assert (result.frame_rate, result.sample_width) == (48000, sample_width)
+    assert decoded.shape == waveform.shape
+    assert offset_of(waveform, decoded) == 0
+    assert snr_db(waveform, decoded) > least_snr_db
+
+
+def test_floats_beyond_full_scale_clip():
+    buffer = io.BytesIO()
+    samples = np.array([2.0, -3.0, np.nan, np.inf, 0.25], dtype=np.float32)
+    soundfile.write(buffer, samples, 44100, format="WAV", subtype="FLOAT")
+    decoded = waveform_from_segment(decode_audio(buffer.getvalue()))[0]
+    assert decoded == pytest.approx([1, -1, 0, 1, 0.25], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("container", "audio", "video", "sample_format"),
+    [
+        ("mp4", "aac", "mpeg4", "fltp"),
+        ("mov", "aac", "mpeg4", "fltp"),
+        ("webm", "libopus", "libvpx", "flt"),
+        ("matroska", "flac", "mpeg4", "s16"),
+    ],
+)
+def test_sound_of_a_video(container, audio, video, sample_format):
+    waveform = chord(50011, 48000, 2)
+    frame_count = 10
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=container) as output:
+        pictures = output.add_stream(video, rate=25, width=64, height=64, pix_fmt="yuv420p")
+        sound = output.add_stream(audio, rate=48000, layout="stereo", format=sample_format)
+        for index in range(frame_count):
+            grey = np.full((96, 64), 20 * index, dtype=np.uint8)
+            picture = av.VideoFrame.from_ndarray(grey, format="yuv420p")
+            picture.pts = index
+            output.mux(pictures.encode(picture))
+        output.mux(pictures.encode(None))
+        data = waveform if sample_format != "s16" else np.rint(waveform * 32768).astype(np.int16)
+        if not sample_format.endswith("p"):
+            data = np.ascontiguousarray(data.T.reshape(1, -1))
+        frame = av.AudioFrame.from_ndarray(data, format=sample_format, layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, 0, Fraction(1, 48000)
+        output.mux(sound.encode(frame))
+        output.mux(sound.encode(None))
+    decoded = waveform_from_segment(decode_audio(buffer.getvalue()))
+    assert decoded.shape == waveform.shape
+    assert offset_of(waveform, decoded) == 0
+    assert snr_db(waveform, decoded) > 15
+
+
+def test_cover_art_is_passed_over():
+    segment = segment_of(chord(30000, 44100), 44100)
+    mp3 = encode_audio(segment, "mp3")
+    assert mp3.startswith(b"ID3")
+    picture = b"\0image/png\0\3\0" + _png()
+    frame = b"APIC" + struct.pack(">IH", len(picture), 0) + picture
+    size = bytes(len(frame) >> shift & 127 for shift in (21, 14, 7, 0))
+    with_cover = b"ID3\3\0\0" + size + frame + mp3[20:]
+    with av.open(io.BytesIO(with_cover)) as container:
+        assert len(container.streams.video) == 1
+    assert decode_audio(with_cover) == decode_audio(mp3)
+
+
+def _png() -> bytes:
+    """A grey picture of one pixel."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0\x80")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("extension", ["mp3", "WAV", "flac", "ogg", "opus", "m4a"])
+def test_files(tmp_path, extension):
+    segment = segment_of(chord(9000, 48000), 48000)
+    path = tmp_path / f"clip.{extension}"
+    path.write_bytes(b"old")
+    write_audio(segment, path)
+    assert num_samples(read_audio(path)) == 9000
+    assert decode_audio(path) == read_audio(str(path))
+    assert list(tmp_path.iterdir()) == [path]  # nothing temporary stays
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "clip.wav"
+    path.write_bytes(b"old")
+    with pytest.raises(InputError, match="no samples"):
+        write_audio(segment_of(np.zeros((1, 0)), 44100), path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_bad_paths(tmp_path):
+    segment = segment_of(chord(100, 44100), 44100)
+    with pytest.raises(InputError, match="nowhere' does not exist"):
+        write_audio(segment, tmp_path / "nowhere" / "clip.mp3")
+    (tmp_path / "folder.mp3").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        write_audio(segment, tmp_path / "folder.mp3")
+    with pytest.raises(InputError, match="is a folder"):
+        read_audio(tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        read_audio(tmp_path / "missing.mp3")
+    for name in ("clip", "clip.txt", ".mp3", ""):
+        with pytest.raises(InputError, match=r"\.mp3, \.wav, \.flac"):
+            format_from_path(name)
+
+
+@pytest.mark.parametrize(
+    ("format", "options", "message"),
+    [
+        ("aiff", {}, "mp3, wav, flac, ogg, m4a"),
+        ("mp3", {"bitrate_kbps": 0}, "from 32 to 320"),
+        ("ogg", {"bitrate_kbps": 1000}, "from 16 to 256"),
+        ("wav", {"bitrate_kbps": 128}, "lossless"),
+    ],
+)
+def test_bad_options(format, options, message):
+    with pytest.raises(InputError, match=message):
+        encode_audio(segment_of(chord(100, 44100), 44100), format, **options)
+
+
+def test_nothing_to_encode():
+    for format in FORMATS:
+        with pytest.raises(InputError, match="no samples"):
+            encode_audio(segment_of(np.zeros((1, 0)), 44100), format)
+    with pytest.raises(InputError, match="channels=9"):
+        encode_audio(segment_of(np.zeros((9, 10)), 44100), "wav")
