@@ -16,7 +16,7 @@ from riffusion.data_urls import bytes_from_data_url
 from riffusion.datatypes import MAX_DURATION_S, InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.prompt_weights import parse_prompt_weights
-from riffusion.errors import GenerationCancelled, InputError, MediaError
+from riffusion.errors import GenerationCancelled, InputError, MediaError, SpectrogramParamsError
 from riffusion.image_codec import decode_image
 from riffusion.seed_library import SeedLibrary
 from riffusion.spectrogram_image import DEFAULT_MAX_VALUE, rgb_image
@@ -109,7 +109,11 @@ class ClipGenerator:
             return ResolvedInput(inputs, params)
         init_image = self._init_image(inputs)
         if inputs.mode == "image_to_audio":
-            return ResolvedInput(inputs, params_from_image(init_image, params), init_image)
+            try:
+                params = params_from_image(init_image, params)
+            except SpectrogramParamsError as error:
+                raise InputError(f"its EXIF holds {error}", "init_image") from error
+            return ResolvedInput(inputs, params, init_image)
         return ResolvedInput(inputs, params, self._fitted(init_image), self._mask_image(inputs))
 
     def generate(

@@ -29,7 +29,9 @@ def bytes_from_data_url(text: str, field: str) -> bytes:
     try:
         data = base64.b64decode("".join(payload.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise MediaError(f"is not base64 ({error}); send base64 or a base64 data URL", field) from error
+        raise MediaError(
+            f"is not base64 ({error}); send base64 or a base64 data URL", field
+        ) from error
     if not data:
         raise MediaError("holds no bytes; send base64 or a base64 data URL", field)
     return data

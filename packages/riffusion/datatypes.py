@@ -100,7 +100,7 @@ class InferenceInput(_Request):
             raise ValueError("mask_image: excludes mask_image_id; send one of them")
         if self.duration_s is not None and self.mode != "txt2img":
             raise ValueError(
-                f"duration_s: goes with mode=txt2img only; in mode={self.mode} the init image decides"
+                f"duration_s: goes with mode=txt2img; in mode={self.mode} the init image decides"
             )
         has_mask = self.mask_image is not None or self.mask_image_id is not None
         if has_mask and self.mode != "img2img":
@@ -133,7 +133,7 @@ class InferenceOutput(BaseModel):
 
 
 def input_error_from_validation(error: ValidationError) -> InputError:
-    """The first error of a pydantic validation, as `<field>: <what is wrong and what is allowed>`."""
+    """The first error of a validation, as `<field>: <what is wrong and what is allowed>`."""
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     if not field and first["type"] == "value_error":

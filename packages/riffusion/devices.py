@@ -27,8 +27,14 @@ def select_device(name: str | torch.device | None = None) -> torch.device:
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError) as error:
-        raise InputError(f"{name!r} is no device; use cpu, cuda, cuda:N, mps or auto", "device") from error
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+        raise InputError(
+            f"{name!r} is no device; use cpu, cuda, cuda:N, mps or auto", "device"
+        ) from error
+    count = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
     if device.type not in count:
         raise InputError(f"{name!r} is not supported; use cpu, cuda, cuda:N, mps or auto", "device")
     if (device.index or 0) >= count[device.type]:

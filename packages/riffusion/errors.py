@@ -1,7 +1,7 @@
 """Every exception that Riffusion raises on purpose.
 
     RiffusionError
-    ├── InputError (ValueError)        a value from outside breaks a rule; `field` names it where known
+    ├── InputError (ValueError)        a value from outside breaks a rule; `field` names it
     │   ├── MediaError                 bytes that are not the picture or the sound they should be
     │   └── SpectrogramParamsError     spectrogram parameters that contradict each other
     │       └── MissingExifError (KeyError)    a picture without spectrogram parameters

@@ -47,7 +47,9 @@ def decode_image(
     except UnidentifiedImageError as error:
         raise MediaError(f"is no picture; send one of {', '.join(_DECODERS)}") from error
     except Exception as error:  # Pillow's parsers raise all sorts on hostile headers
-        raise MediaError(f"the picture cannot be read ({error}); send it again undamaged") from error
+        raise MediaError(
+            f"the picture cannot be read ({error}); send it again undamaged"
+        ) from error
     if image.width > max_width or image.height > max_height:
         raise MediaError(
             f"the picture is {image.width}×{image.height} pixels; "

@@ -2,8 +2,8 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import torchaudio
+from torch.nn.functional import pad
 
 from riffusion.audio import (
     AudioSegment,
@@ -38,9 +38,7 @@ class SpectrogramConverter:
         device: see `select_device`; MPS falls back to the CPU, as it lacks the complex FFTs.
     """
 
-    def __init__(
-        self, params: SpectrogramParams, device: str | torch.device | None = None
-    ) -> None:
+    def __init__(self, params: SpectrogramParams, device: str | torch.device | None = None) -> None:
         self.p = params
         selected = select_device(device)
         self.device = torch.device("cpu") if selected.type == "mps" else selected
@@ -119,8 +117,8 @@ class SpectrogramConverter:
         half = self.p.n_fft // 2
         signal = waveform.to(self.device, torch.float32).reshape(-1, num_samples)
         if num_samples <= half:  # too short to be reflected
-            signal = F.pad(signal, (0, half + 1 - num_samples))
-        signal = F.pad(signal, (half, half), mode="reflect")
+            signal = pad(signal, (0, half + 1 - num_samples))
+        signal = pad(signal, (half, half), mode="reflect")
         num_frames = 1 + num_samples // self.p.hop_length
         blocks = []
         for first in range(0, num_frames, _FRAMES_PER_BLOCK):

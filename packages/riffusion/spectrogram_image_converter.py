@@ -29,9 +29,7 @@ class SpectrogramImageConverter:
         device: see `select_device`.
     """
 
-    def __init__(
-        self, params: SpectrogramParams, device: str | torch.device | None = None
-    ) -> None:
+    def __init__(self, params: SpectrogramParams, device: str | torch.device | None = None) -> None:
         self.p = params
         self.converter = SpectrogramConverter(params, device=device)
         self.device = self.converter.device
@@ -88,9 +86,7 @@ class SpectrogramImageConverter:
                 pixels.height,
                 self.p.num_frequencies,
             )
-            pixels = pixels.resize(
-                (pixels.width, self.p.num_frequencies), Image.Resampling.LANCZOS
-            )
+            pixels = pixels.resize((pixels.width, self.p.num_frequencies), Image.Resampling.LANCZOS)
         spectrogram = spectrogram_from_image(
             pixels, power=self.p.power_for_image, stereo=self.p.stereo, max_value=max_value
         )

@@ -217,7 +217,9 @@ class SpectrogramParams:
             raise SpectrogramParamsError(f"{path} is not JSON: {error}") from error
         known = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict) or not set(values) <= known:
-            raise SpectrogramParamsError(f"{path} may hold only the fields {', '.join(sorted(known))}")
+            raise SpectrogramParamsError(
+                f"{path} may hold only the fields {', '.join(sorted(known))}"
+            )
         return cls(**values)
 
 

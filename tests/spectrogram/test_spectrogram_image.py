@@ -15,7 +15,8 @@ HALF_GREY_LEVEL = 0.5 / 255 + 1e-6  # rounding to 8 bits, and float32 arithmetic
 
 @given(
     spectrogram=arrays(
-        np.float32, st.tuples(st.sampled_from([1, 2]), st.integers(1, 9), st.integers(1, 9)),
+        np.float32,
+        st.tuples(st.sampled_from([1, 2]), st.integers(1, 9), st.integers(1, 9)),
         elements=st.floats(0, 1, width=32, allow_subnormal=False),
     ),
     power=st.sampled_from([0.25, 0.5, 1.0]),

@@ -62,14 +62,18 @@ class TextConditioner:
     ) -> torch.Tensor:
         tokenizer, size = self._tokenizer, self._chunk_tokens
         missing = num_chunks * size - len(tokens)
-        padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        padding = (
+            tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        )
         # The text is followed by its end token, which CLIP's pooling looks for; then by padding.
         ends = [tokenizer.eos_token_id, *[padding] * (missing - 1)] if missing else []
         ids = torch.tensor(tokens + ends, dtype=torch.long).view(num_chunks, size)
         bos = torch.full((num_chunks, 1), tokenizer.bos_token_id)
         eos = torch.full((num_chunks, 1), tokenizer.eos_token_id)
         device = self._text_encoder.device
-        embedding = self._text_encoder(torch.cat([bos, ids, eos], dim=1).to(device))[0]
+        embedding: torch.Tensor = self._text_encoder(torch.cat([bos, ids, eos], dim=1).to(device))[
+            0
+        ]
 
         if any(weight != 1.0 for weight in weights):
             factors = torch.tensor(weights + [1.0] * missing).view(num_chunks, size)

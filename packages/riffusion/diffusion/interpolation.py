@@ -42,7 +42,7 @@ def slerp(
         The same type, shape and dtype as `start`.
     """
     if isinstance(start, np.ndarray):
-        return slerp(alpha, torch.from_numpy(start), torch.as_tensor(end)).numpy()  # type: ignore[no-any-return]
+        return slerp(alpha, torch.from_numpy(start), torch.as_tensor(end)).numpy()
     assert isinstance(end, torch.Tensor)
     a, b = start.double().flatten(), end.double().flatten()
     norms = float(a.norm() * b.norm())

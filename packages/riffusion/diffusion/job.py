@@ -73,7 +73,7 @@ class DenoisingJob:
 
     def unet_rows(self) -> torch.Tensor:
         """Input of the next UNet call, (rows, channels, height, width): a row an embedding."""
-        scaled = self.scheduler.scale_model_input(self.latents, self.timestep)
+        scaled: torch.Tensor = self.scheduler.scale_model_input(self.latents, self.timestep)
         return scaled.expand(len(self.embeddings), -1, -1, -1)
 
     def advance(self, prediction: torch.Tensor) -> None:
@@ -98,7 +98,7 @@ class DenoisingJob:
         return "generator" in self.scheduler.step.__code__.co_varnames
 
     def _keep_unmasked(self, keep: Inpainting) -> torch.Tensor:
-        """Put the init latents back, noised as far as the rest still is; clean after the last step."""
+        """Put the init latents back, noised as the rest still is; clean after the last step."""
         kept = keep.init_latents
         if not self.is_done:
             kept = self.scheduler.add_noise(kept, keep.noise, self.timestep.reshape(1))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from riffusion.spectrogram_image import rgb_image
+from riffusion.spectrogram_image import FloatArray, rgb_image
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class PictureGrid:
 
     def pixels_from_image(self, image: Image.Image) -> torch.Tensor:
         """Picture as (1, 3, padded height, padded width) float32 in [-1, 1]."""
-        rgb = np.asarray(rgb_image(image), dtype=np.float32) / 255
+        rgb = np.asarray(rgb_image(image), dtype=np.float32) / np.float32(255)
         return torch.from_numpy(self._mirrored(rgb).transpose(2, 0, 1)[None]) * 2 - 1
 
     def image_from_pixels(self, pixels: torch.Tensor) -> Image.Image:
@@ -60,14 +60,14 @@ class PictureGrid:
         The mask is stretched to the picture, whatever its own size.
         """
         luminance = rgb_image(mask).convert("L").resize((self.width, self.height))
-        share = np.asarray(luminance, dtype=np.float32) / 255
+        share = np.asarray(luminance, dtype=np.float32) / np.float32(255)
         return torch.from_numpy(self._mirrored(share)[None, None].copy())
 
     def latents_from_repaint(self, repaint: torch.Tensor) -> torch.Tensor:
         """Mean share of repainting in each latent, (1, 1, latent height, latent width)."""
         return torch.nn.functional.avg_pool2d(repaint, self.vae_scale_factor)
 
-    def _mirrored(self, array: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def _mirrored(self, array: FloatArray) -> FloatArray:
         width, height = self.padded_size
         extra = [(0, height - self.height), (0, width - self.width)]
         return np.pad(array, extra + [(0, 0)] * (array.ndim - 2), mode="symmetric")

@@ -25,7 +25,7 @@ ProgressCallback = Callable[[int, int], None]
 """Called with (steps done, steps in all) after each step."""
 
 
-class RiffusionPipeline(DiffusionPipeline):
+class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is untyped
     """A diffusers pipeline that interpolates between two prompts and two seeds over a picture.
 
     It works in three parts, so that a caller can run many jobs through shared UNet calls:
@@ -294,7 +294,7 @@ class RiffusionPipeline(DiffusionPipeline):
         return PictureGrid(width, height, self.vae_scale_factor, self._size_multiple)
 
     def _noise(self, seed: int, grid: PictureGrid) -> torch.Tensor:
-        """Noise of the latents' shape, drawn on the CPU so that a seed means one clip everywhere."""
+        """Noise of the latents' shape, drawn on the CPU: a seed means one clip everywhere."""
         width, height = grid.latent_size
         shape = (1, self.unet.config.in_channels, height, width)
         noise = torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))
@@ -305,7 +305,8 @@ class RiffusionPipeline(DiffusionPipeline):
         pixels = grid.pixels_from_image(image).to(self.vae.device, self.vae.dtype)
         posterior = self.vae.encode(pixels).latent_dist
         noise = self._noise(seed, grid).to(posterior.mean)
-        return (posterior.mean + posterior.std * noise) * self.vae.config.scaling_factor
+        latents: torch.Tensor = posterior.mean + posterior.std * noise
+        return latents * float(self.vae.config.scaling_factor)
 
 
 def _partial_timesteps(scheduler: Any, num_inference_steps: int, strength: float) -> torch.Tensor:
@@ -318,5 +319,6 @@ def _partial_timesteps(scheduler: Any, num_inference_steps: int, strength: float
     repeated = len(timesteps) - num_inference_steps
     count = min(int(num_inference_steps * strength) + repeated, num_inference_steps)
     begin = len(timesteps) - max(count, 0)
-    scheduler.set_begin_index(begin) if hasattr(scheduler, "set_begin_index") else None
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(begin)
     return timesteps[begin:]

@@ -1,7 +1,7 @@
-"""Weights inside a prompt: the syntax that users of Stable Diffusion's web interfaces know.
+r"""Weights inside a prompt: the syntax that users of Stable Diffusion's web interfaces know.
 
     (text)       weight × 1.1         (text:1.5)   weight × 1.5
-    [text]       weight ÷ 1.1         \\( \\) \\[ \\] \\\\   the character itself
+    [text]       weight ÷ 1.1         \( \) \[ \] \\   the character itself
 
 Brackets nest and multiply; one that is never closed reaches to the end of the prompt.
 """
@@ -72,7 +72,9 @@ def parse_prompt_weights(prompt: str) -> list[WeightedText]:
     merged: list[WeightedText] = []
     for text, weight in zip(texts, weights, strict=True):
         if abs(weight) > MAX_WEIGHT:
-            raise InputError(f"prompt weight {weight:.4g} must be from -{MAX_WEIGHT} to {MAX_WEIGHT}")
+            raise InputError(
+                f"prompt weight {weight:.4g} must be from -{MAX_WEIGHT} to {MAX_WEIGHT}"
+            )
         if merged and merged[-1].weight == weight:
             merged[-1] = WeightedText(merged[-1].text + text, weight)
         else:

@@ -36,6 +36,8 @@ def new_scheduler(name: SchedulerName | None, trained: SchedulerMixin) -> Schedu
     if name is None:
         return type(trained).from_config(trained.config)
     if name not in _CLASSES:
-        raise InputError(f"{name!r} must be one of {', '.join(get_args(SchedulerName))}", "scheduler")
+        raise InputError(
+            f"{name!r} must be one of {', '.join(get_args(SchedulerName))}", "scheduler"
+        )
     class_name, settings = _CLASSES[name]
     return getattr(diffusers, class_name).from_config(trained.config, **settings)

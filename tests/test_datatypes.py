@@ -1,0 +1,132 @@
+"""The request's rules: upstream's fields and defaults, and an answer to everything else."""
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riffusion.datatypes import InferenceInput, PromptInput
+from riffusion.errors import InputError
+
+START = {"prompt": "church bells", "seed": 42}
+
+
+def test_a_request_of_the_public_web_app_is_understood() -> None:
+    end = {"prompt": "church bells", "seed": 8731, "denoising": 0.75, "guidance": 7}
+    inputs = InferenceInput.parse(
+        {
+            "alpha": 0.25,
+            "num_inference_steps": 50,
+            "seed_image_id": "og_beat",
+            "mask_image_id": None,
+            "start": end | {"seed": 8730},
+            "end": end,
+        }
+    )
+    assert (inputs.alpha, inputs.start.seed, inputs.end.seed) == (0.25, 8730, 8731)
+    assert inputs.start.guidance == 7.0
+
+
+def test_defaults_are_upstreams() -> None:
+    inputs = InferenceInput.parse({"start": START})
+    assert inputs.end == inputs.start == PromptInput(prompt="church bells", seed=42)
+    assert (inputs.start.denoising, inputs.start.guidance) == (0.75, 7.0)
+    assert inputs.start.negative_prompt is None
+    assert (inputs.alpha, inputs.num_inference_steps) == (0.0, 50)
+    assert (inputs.seed_image_id, inputs.mask_image_id) == ("og_beat", None)
+    assert (inputs.mode, inputs.audio_format, inputs.image_format) == ("img2img", "mp3", "jpeg")
+
+
+def test_upstream_scripts_build_requests_by_keyword() -> None:
+    start = PromptInput(prompt="a", seed=1)
+    inputs = InferenceInput(start=start, end=PromptInput(prompt="b", seed=2), alpha=0.5)
+    assert inputs.end.prompt == "b"
+
+
+def test_unknown_fields_are_ignored_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        InferenceInput.parse({"start": START | {"colour": 1}, "worklet": 3})
+    assert "colour" in caplog.text
+    assert "worklet" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"start": None}, "start"),
+        ({"start": 3}, "start"),
+        ({"start": {"prompt": "a"}}, "start.seed"),
+        ({"start": {"seed": 1}}, "start.prompt"),
+        ({"start": START | {"prompt": 7}}, "start.prompt"),
+        ({"start": START | {"prompt": "a" * 2**20}}, "start.prompt"),
+        ({"start": START | {"seed": -1}}, "start.seed"),
+        ({"start": START | {"seed": 2**63}}, "start.seed"),
+        ({"start": START | {"seed": 10**400}}, "start.seed"),
+        ({"start": START | {"seed": 1.5}}, "start.seed"),
+        ({"start": START | {"seed": "1"}}, "start.seed"),
+        ({"start": START | {"seed": True}}, "start.seed"),
+        ({"start": START | {"denoising": 1.01}}, "start.denoising"),
+        ({"start": START | {"guidance": 31}}, "start.guidance"),
+        ({"start": START | {"guidance": float("nan")}}, "start.guidance"),
+        ({"end": START | {"guidance": float("inf")}}, "end.guidance"),
+        ({"alpha": -0.1}, "alpha"),
+        ({"alpha": "half"}, "alpha"),
+        ({"num_inference_steps": 0}, "num_inference_steps"),
+        ({"num_inference_steps": 151}, "num_inference_steps"),
+        ({"seed_image_id": ""}, "seed_image_id"),
+        ({"seed_image_id": 5}, "seed_image_id"),
+        ({"mask_image_id": "x" * 101}, "mask_image_id"),
+        ({"mode": "magic"}, "mode"),
+        ({"mode": "txt2img", "duration_s": 0}, "duration_s"),
+        ({"mode": "txt2img", "duration_s": 61}, "duration_s"),
+        ({"duration_s": 5}, "duration_s"),
+        ({"init_image": ""}, "init_image"),
+        ({"init_image": "a", "init_audio": "b"}, "init_audio"),
+        ({"mask_image": "a", "mask_image_id": "b"}, "mask_image"),
+        ({"mode": "txt2img", "init_image": "a"}, "mode"),
+        ({"mode": "txt2img", "mask_image_id": "a"}, "mode"),
+        ({"mode": "image_to_audio", "mask_image_id": "a"}, "mode"),
+        ({"scheduler": "fancy"}, "scheduler"),
+        ({"audio_format": "exe"}, "audio_format"),
+        ({"image_format": "gif"}, "image_format"),
+        ({"stream": "yes"}, "stream"),
+    ],
+)
+def test_bad_request_names_its_field_in_one_short_line(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        InferenceInput.parse({"start": START} | change)
+    message = str(caught.value)
+    assert message.startswith(f"{field}: ")
+    assert "\n" not in message
+    assert len(message) < 250
+
+
+@pytest.mark.parametrize("value", [None, [], "text", 3, [START]])
+def test_a_request_must_be_an_object(value: object) -> None:
+    with pytest.raises(InputError, match="request: "):
+        InferenceInput.parse(value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(InferenceInput.model_fields)),
+        JSON | st.fixed_dictionaries({"prompt": st.text(), "seed": st.integers()}),
+    )
+)
+def test_any_json_is_a_request_or_an_input_error(values: dict[str, Any]) -> None:
+    try:
+        inputs = InferenceInput.parse(values)
+    except InputError:
+        return
+    again = InferenceInput.parse(json.loads(inputs.model_dump_json()))
+    assert again == inputs
