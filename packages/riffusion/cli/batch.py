@@ -1,0 +1,125 @@
+"""The same work for every file of a folder: mirrored names, threads, and failures at the end."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from riffusion.cli.progress import progress_bar
+from riffusion.errors import InputError, RiffusionError
+
+SIDECAR_SUFFIXES = (".json",)
+"""What lies beside audio files in data sets, and is passed over as hidden files are."""
+
+
+class BatchError(RiffusionError):
+    """Some files of a batch failed; the others are done."""
+
+
+@dataclass(frozen=True)
+class BatchItem:
+    """A file to work on.
+
+    Args:
+        path: the file.
+        name: path below the input folder, `/` between the parts.
+        stem: where its outputs go, below the output folder and without extension. No two items of
+            a batch have the same one, whatever the case of letters.
+    """
+
+    path: Path
+    name: str
+    stem: Path
+
+
+def list_batch(audio_dir: Path, output_dir: Path, glob: str, limit: int) -> list[BatchItem]:
+    """The files of a folder, in order of their names, with names for their outputs.
+
+    Outputs mirror the tree of the inputs. `a.mp3` gives `a`; where there is an `a.wav` beside it,
+    they give `a.mp3` and `a.wav`.
+
+    Args:
+        audio_dir: where to look.
+        output_dir: where outputs go; what lies there already is not an input.
+        glob: which files.
+        limit: how many at most; 0 and below for all.
+
+    Raises:
+        InputError: no such folder, a malformed pattern, or no file at all.
+    """
+    if not audio_dir.is_dir():
+        what = "is no folder" if audio_dir.exists() else "does not exist"
+        raise InputError(f"audio_dir={str(audio_dir)!r} {what}; name a folder with audio files")
+    try:
+        found = sorted(path for path in audio_dir.glob(glob) if path.is_file())
+    except (ValueError, NotImplementedError) as error:
+        raise InputError(
+            f"glob={glob!r} is no pattern ({error}); write one like '**/*.mp3'"
+        ) from None
+    outputs = output_dir.resolve()
+    is_apart = outputs != audio_dir.resolve()
+    paths = [
+        path
+        for path in found
+        if not any(part.startswith(".") for part in path.relative_to(audio_dir).parts)
+        and path.suffix.lower() not in SIDECAR_SUFFIXES
+        and not (is_apart and path.resolve().is_relative_to(outputs))
+    ]
+    if not paths:
+        raise InputError(f"audio_dir={str(audio_dir)!r} has no file that matches glob={glob!r}")
+    # Each file competes with its own stem and its own name against everybody else's.
+    taken = Counter(
+        name.casefold() for path in paths for name in {str(path.with_suffix("")), str(path)}
+    )
+    items = []
+    for path in paths:
+        unique = path.with_suffix("") if taken[str(path.with_suffix("")).casefold()] == 1 else path
+        relative = path.relative_to(audio_dir)
+        items.append(BatchItem(path, relative.as_posix(), unique.relative_to(audio_dir)))
+    return items[:limit] if limit > 0 else items
+
+
+def run_batch(
+    label: str,
+    items: Sequence[BatchItem],
+    work: Callable[[BatchItem], None],
+    num_threads: int | None = None,
+) -> None:
+    """Do the work for every item, going on after failures.
+
+    Args:
+        label: of the progress bar.
+        items: what to work on.
+        work: called from several threads; its `RiffusionError` and `OSError` count as failures of
+            the item, anything else is a defect and ends the batch.
+        num_threads: items worked on at once; default one a CPU.
+
+    Raises:
+        BatchError: some failed; they are listed on stderr.
+        InputError: `num_threads` is below 1.
+    """
+    if num_threads is not None and num_threads < 1:
+        raise InputError(f"{num_threads} must be at least 1", field="num_threads")
+    failures: dict[BatchItem, str] = {}
+    pool = ThreadPoolExecutor(min(num_threads or os.cpu_count() or 1, max(len(items), 1)))
+    try:
+        futures = {pool.submit(work, item): item for item in items}
+        with progress_bar(label) as move:
+            for done, future in enumerate(as_completed(futures), start=1):
+                try:
+                    future.result()
+                except (RiffusionError, OSError) as error:
+                    failures[futures[future]] = " ".join(str(error).split())
+                move(done, len(items))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if failures:
+        for item in items:
+            if item in failures:
+                print(f"failed: {item.name}: {failures[item]}", file=sys.stderr)
+        raise BatchError(
+            f"{len(failures)} of {len(items)} files failed, listed above; the others are done"
+        )

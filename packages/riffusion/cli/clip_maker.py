@@ -1,0 +1,68 @@
+"""A loaded checkpoint that makes clips and tells about it."""
+
+import time
+from typing import TYPE_CHECKING
+
+from riffusion.cli.clip_requests import error_by_option
+from riffusion.cli.progress import progress_bar
+from riffusion.errors import InputError
+
+if TYPE_CHECKING:
+    from riffusion.clip_generator import Clip
+    from riffusion.datatypes import InferenceInput
+
+
+class ClipMaker:
+    """Loads a checkpoint, and prints what was loaded and from where.
+
+    Args:
+        checkpoint: folder, file or hub id; None for the default one.
+        device: None for the best there is.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, truncated or foreign.
+    """
+
+    def __init__(self, checkpoint: str | None, device: str | None) -> None:
+        started = time.perf_counter()
+        from riffusion.clip_generator import ClipGenerator
+
+        self._generator = ClipGenerator.load(checkpoint, device)
+        loaded = self._generator.pipeline.checkpoint
+        print(f"checkpoint  {self._generator.checkpoint_description}")
+        if loaded is not None:
+            print(f"from        {loaded.directory}")
+        print(f"loading     {time.perf_counter() - started:.2f} s")
+
+    def make(self, inputs: "InferenceInput", label: str) -> "Clip":
+        """Make one clip, and print what it took.
+
+        Args:
+            inputs: the request.
+            label: of the progress bar.
+
+        Raises:
+            InputError: it names the option.
+        """
+        started = time.perf_counter()
+        steps = 0
+        try:
+            with progress_bar(label) as move:
+
+                def on_progress(done: int, total: int) -> None:
+                    nonlocal steps
+                    steps = done
+                    move(done, total)
+
+                clip = self._generator.generate(
+                    self._generator.resolve(inputs), on_progress=on_progress
+                )
+        except InputError as error:
+            raise error_by_option(error) from error
+        for stage, seconds in clip.timings_s.items():
+            note = f"  ({steps} steps)" if stage == "diffusion" else ""
+            print(f"{stage:<11} {seconds:.2f} s{note}")
+        total_s = time.perf_counter() - started
+        clip_s = clip.segment.frame_count() / clip.segment.frame_rate
+        print(f"clip        {clip_s:.2f} s in {total_s:.2f} s: {clip_s / total_s:.2f}× real time")
+        return clip

@@ -1,0 +1,108 @@
+"""`riffusion sample-clips` and `sample-clips-batch`."""
+
+import random
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from riffusion.cli import options
+from riffusion.cli.batch import BatchItem, list_batch, run_batch
+from riffusion.cli.outputs import check_output_dir, write_segment
+from riffusion.cli.progress import progress_bar
+from riffusion.errors import InputError
+
+
+def sample_clips(
+    *,
+    audio: Annotated[str, typer.Option(help="The recording.")],
+    output_dir: options.OutputDir,
+    num_clips: Annotated[int, typer.Option(help="How many clips.")] = 1,
+    duration_ms: options.DurationMs = 5120,
+    mono: options.Mono = False,
+    extension: options.ClipExtension = "wav",
+    seed: options.SamplingSeed = -1,
+) -> None:
+    """Cut clips out of a recording, at random."""
+    from riffusion.audio import convert, read_audio
+    from riffusion.clips import cut_clip, sample_starts_ms
+
+    extension = _checked_extension(extension)
+    segment = read_audio(audio)
+    starts = sample_starts_ms(segment, duration_ms, num_clips, _rng(seed))
+    check_output_dir(Path(output_dir))
+    if mono:
+        segment = convert(segment, channels=1)
+    with progress_bar("clips") as move:
+        for i, start_ms in enumerate(starts):
+            name = f"clip_{i}_start_{start_ms}_ms_duration_{duration_ms}_ms.{extension}"
+            path = Path(output_dir, name)
+            write_segment(cut_clip(segment, start_ms, duration_ms), path)
+            move(i + 1, num_clips)
+            print(f"Wrote {path}")
+
+
+def sample_clips_batch(
+    *,
+    audio_dir: options.AudioDir,
+    output_dir: options.OutputDir,
+    num_clips_per_file: Annotated[int, typer.Option(help="How many clips of each file.")] = 1,
+    duration_ms: options.DurationMs = 5120,
+    mono: options.Mono = False,
+    extension: options.ClipExtension = "mp3",
+    num_threads: options.NumThreads = None,
+    glob: options.Glob = "**/*",
+    limit: options.Limit = -1,
+    seed: options.SamplingSeed = -1,
+) -> None:
+    """Cut clips out of a folder's recordings.
+
+    Clips mirror the folder's tree. Files that fail are listed at the end.
+    """
+    from riffusion.audio import convert, read_audio
+    from riffusion.clips import cut_clip, sample_starts_ms
+
+    extension = _checked_extension(extension)
+    items = list_batch(Path(audio_dir), Path(output_dir), glob, limit)
+    check_output_dir(Path(output_dir))
+
+    def sample(item: BatchItem) -> None:
+        segment = read_audio(item.path)
+        rng = _rng(seed, item.name)
+        starts = sample_starts_ms(segment, duration_ms, num_clips_per_file, rng)
+        if mono:
+            segment = convert(segment, channels=1)
+        stem = Path(output_dir) / item.stem
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        for i, start_ms in enumerate(starts):
+            name = f"{stem.name}_{i}_start_{start_ms}_ms_dur_{duration_ms}_ms.{extension}"
+            write_segment(cut_clip(segment, start_ms, duration_ms), stem.with_name(name))
+
+    run_batch("files", items, sample, num_threads)
+    print(f"Wrote {len(items) * num_clips_per_file} clips to {output_dir}")
+
+
+def _rng(seed: int, name: str = "") -> random.Random:
+    """Each file has draws of its own, so that the order of the threads does not matter."""
+    return random.Random(f"{seed}/{name}") if seed >= 0 else random.Random()
+
+
+def _checked_extension(extension: str) -> str:
+    """`extension` without a dot in front.
+
+    Raises:
+        InputError: it is no audio format's.
+    """
+    from riffusion.audio import format_from_path
+
+    bare = extension.removeprefix(".")
+    name = Path(f"clip.{bare}")
+    try:
+        if name.suffix != f".{bare}":
+            raise InputError("it is more than an extension")
+        format_from_path(name)
+    except InputError:
+        raise InputError(
+            f"{extension!r} is unknown; use one of mp3, wav, flac, ogg, m4a", field="extension"
+        ) from None
+    return bare

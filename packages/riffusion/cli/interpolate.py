@@ -1,0 +1,120 @@
+"""`riffusion interpolate`: from one text to another."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from riffusion.cli import options
+from riffusion.cli.clip_maker import ClipMaker
+from riffusion.cli.clip_requests import InitOptions, build_request, draw_seed, scheduler_field
+from riffusion.cli.outputs import (
+    check_audio_output,
+    check_output_dir,
+    write_picture,
+    write_segment,
+)
+from riffusion.errors import InputError
+
+if TYPE_CHECKING:
+    from pydub import AudioSegment
+
+MAX_STEPS_BETWEEN = 1000
+
+
+def interpolate(
+    start: Annotated[str, typer.Argument(help="Text to begin with.", show_default=False)],
+    end: Annotated[str, typer.Argument(help="Text to end with.", show_default=False)],
+    *,
+    output: options.AudioOutput,
+    steps_between: Annotated[
+        int, typer.Option(help="Clips from the first text to the second, both included.")
+    ] = 5,
+    images_dir: Annotated[
+        Path | None, typer.Option(help="Keep the pictures in this folder.", show_default=False)
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of the first clip; drawn by default.", show_default=False),
+    ] = None,
+    end_seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of the last clip; default that of the first.", show_default=False),
+    ] = None,
+    crossfade: Annotated[float, typer.Option(help="Seconds of fading from clip to clip.")] = 0.1,
+    steps: options.Steps = options.DEFAULT_STEPS,
+    scheduler: options.Scheduler = options.DEFAULT_SCHEDULER,
+    guidance: options.Guidance = 7.0,
+    negative_prompt: options.NegativePrompt = None,
+    denoising: options.Denoising = 0.75,
+    seed_image: options.SeedImage = None,
+    init_image: options.InitImage = None,
+    init_audio: options.InitAudio = None,
+    mask_image: options.MaskImage = None,
+    checkpoint: options.Checkpoint = None,
+    device: options.Device = None,
+) -> None:
+    """Make a piece that goes from one text to another.
+
+    A clip is made for each step, and the clips are joined.
+
+    Fading from clip to clip does not change the beat: each clip goes on with its own beginning
+    while the next one fades in, so the piece lasts as long as its clips together.
+    """
+    if not 2 <= steps_between <= MAX_STEPS_BETWEEN:
+        raise InputError(
+            f"{steps_between} must be from 2 to {MAX_STEPS_BETWEEN}", field="--steps-between"
+        )
+    if not 0 <= crossfade <= 1:
+        raise InputError(f"{crossfade} must be from 0 to 1 second", field="--crossfade")
+    if seed_image is None and init_image is None and init_audio is None:
+        seed_image = "og_beat"
+    first_seed = draw_seed() if seed is None else seed
+    last_seed = first_seed if end_seed is None else end_seed
+    shared = {"negative_prompt": negative_prompt, "denoising": denoising, "guidance": guidance}
+    request = build_request(
+        {
+            "start": {"prompt": start, "seed": first_seed, **shared},
+            "end": {"prompt": end, "seed": last_seed, **shared},
+            "num_inference_steps": steps,
+            "scheduler": scheduler_field(scheduler),
+            **InitOptions(seed_image, init_image, init_audio, mask_image).fields(),
+        }
+    )
+    check_audio_output(output)
+    if images_dir is not None:
+        check_output_dir(images_dir)
+    maker = ClipMaker(checkpoint, device)
+    print(f"seeds       {first_seed} to {last_seed}")
+    segments = []
+    for index in range(steps_between):
+        alpha = index / (steps_between - 1)
+        print(f"alpha       {alpha:.3f}")
+        clip = maker.make(
+            request.model_copy(update={"alpha": alpha}), f"clip {index + 1} of {steps_between}"
+        )
+        segments.append(clip.segment)
+        if images_dir is not None:
+            path = images_dir / f"clip_{index:03}_alpha_{alpha:.3f}.png"
+            write_picture(clip.image, path)
+            print(f"Wrote {path}")
+    piece = join_loops(segments, crossfade)
+    write_segment(piece, output)
+    print(f"Wrote {output} ({piece.duration_seconds:.2f} seconds)")
+
+
+def join_loops(segments: list["AudioSegment"], crossfade_s: float) -> "AudioSegment":
+    """Join clips of one beat, each faded into the next, to the sum of their lengths.
+
+    Raises:
+        InputError: the clips' rates or channels differ, or a clip is shorter than the fade.
+    """
+    from riffusion.audio import loop, stitch
+
+    if crossfade_s == 0:
+        return stitch(segments)
+    prolonged = [
+        loop(segment, duration_s=segment.frame_count() / segment.frame_rate + crossfade_s)
+        for segment in segments[:-1]
+    ]
+    return stitch([*prolonged, segments[-1]], crossfade_s)

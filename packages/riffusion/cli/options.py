@@ -1,0 +1,80 @@
+"""Options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SCHEDULERS = "pndm, ddim, dpmsolver++, unipc, euler, euler_a, lms, lcm"
+DEFAULT_SCHEDULER = "dpmsolver++"
+DEFAULT_STEPS = 20
+"""DPM-Solver++ draws in 20 steps what the checkpoint's own scheduler draws in 50."""
+
+Device = Annotated[
+    str | None,
+    typer.Option(help="cpu, cuda, cuda:1, mps; default the best there is.", show_default=False),
+]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder, .safetensors or .ckpt file, or hub id; default RIFFUSION_CHECKPOINT, else "
+        "the embedded one.",
+        show_default=False,
+    ),
+]
+Steps = Annotated[
+    int, typer.Option(help=f"Denoising steps, 1 to 150; {DEFAULT_STEPS} suit {DEFAULT_SCHEDULER}.")
+]
+Scheduler = Annotated[
+    str,
+    typer.Option(help=f"Sampler: {SCHEDULERS}; or `checkpoint` for the checkpoint's own."),
+]
+Guidance = Annotated[float, typer.Option(help="How closely to follow the prompt, 0 to 30.")]
+NegativePrompt = Annotated[
+    str | None, typer.Option(help="Text to stay away from.", show_default=False)
+]
+Denoising = Annotated[
+    float, typer.Option(help="How much of the init picture is repainted, 0 to 1.")
+]
+
+AudioOutput = Annotated[
+    Path, typer.Option("--output", "-o", help="Audio to write: .mp3, .wav, .flac, .ogg or .m4a.")
+]
+ImageOutput = Annotated[
+    Path | None,
+    typer.Option(help="Write the picture too: .png, .jpg or .webp.", show_default=False),
+]
+SeedImage = Annotated[
+    str | None,
+    typer.Option(help="Paint over a loop (ids: seed-image --list), or over a picture file."),
+]
+InitImage = Annotated[Path | None, typer.Option(help="Paint over a picture.", show_default=False)]
+InitAudio = Annotated[
+    Path | None,
+    typer.Option(help="Paint over the sound of a file, up to 60 s.", show_default=False),
+]
+MaskImage = Annotated[
+    str | None, typer.Option(help="Id or picture file: white is repainted, black is kept.")
+]
+
+StepSizeMs = Annotated[int, typer.Option(help="Time of one column of the picture.")]
+NumFrequencies = Annotated[int, typer.Option(help="Rows of the picture: mel bands.")]
+MinFrequency = Annotated[int, typer.Option(help="Lowest frequency in Hz.")]
+MaxFrequency = Annotated[int, typer.Option(help="Highest frequency in Hz.")]
+WindowDurationMs = Annotated[int, typer.Option(help="Length of the Hann window.")]
+PaddedDurationMs = Annotated[int, typer.Option(help="Length of the FFT, at least the window's.")]
+PowerForImage = Annotated[float, typer.Option(help="Exponent from amplitude to brightness.")]
+SampleRate = Annotated[int, typer.Option(help="Rate in Hz that the audio is resampled to.")]
+
+DurationMs = Annotated[int, typer.Option(help="Length of each clip.")]
+Mono = Annotated[bool, typer.Option("--mono", help="Mix down to one channel.")]
+ClipExtension = Annotated[str, typer.Option(help="Format of the clips: mp3, wav, flac, ogg, m4a.")]
+SamplingSeed = Annotated[int, typer.Option(help="Same seed, same clips; -1 for others each time.")]
+
+AudioDir = Annotated[str, typer.Option(help="Folder with audio files.")]
+OutputDir = Annotated[str, typer.Option(help="Folder to write to; made if it is not there.")]
+NumThreads = Annotated[
+    int | None, typer.Option(help="Files worked on at once; default one a CPU.", show_default=False)
+]
+Glob = Annotated[str, typer.Option(help="Which files of the folder; ** goes into subfolders.")]
+Limit = Annotated[int, typer.Option(help="Only so many files, in order; -1 for all.")]

@@ -1,0 +1,114 @@
+"""Output files: checked before the work, written whole or not at all after it."""
+
+import os
+import secrets
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from riffusion.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from pydub import AudioSegment
+
+
+def check_audio_output(path: Path) -> None:
+    """Check that audio can be written to `path`, and make its folder.
+
+    Raises:
+        InputError: an unknown extension, a folder, or nothing can be written there.
+    """
+    from riffusion.audio import format_from_path
+
+    _check_output(path, format_from_path)
+
+
+def check_image_output(path: Path) -> None:
+    """Check that a picture can be written to `path`, and make its folder.
+
+    Raises:
+        InputError: an unknown extension, a folder, or nothing can be written there.
+    """
+    from riffusion.image_codec import image_format_from_path
+
+    _check_output(path, image_format_from_path)
+
+
+def check_output_dir(directory: Path) -> None:
+    """Make a folder, and check that files can be written to it.
+
+    Raises:
+        InputError: that isn't so.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"folder={str(directory)!r} cannot be written to ({error.strerror}); "
+            "choose another one, or change its permissions"
+        ) from error
+
+
+def write_segment(segment: "AudioSegment", path: Path) -> None:
+    """Write audio in the format of the path's extension.
+
+    Raises:
+        InputError: an unknown extension, or the file can't be written.
+    """
+    from riffusion.audio import encode_audio, format_from_path
+
+    write_bytes(encode_audio(segment, format_from_path(path)), path)
+
+
+def write_picture(image: "Image.Image", path: Path) -> None:
+    """Write a picture in the format of the path's extension, its EXIF included.
+
+    Raises:
+        InputError: an unknown extension, or the file can't be written.
+    """
+    from riffusion.image_codec import encode_image, image_format_from_path
+
+    write_bytes(encode_image(image, image_format_from_path(path)), path)
+
+
+def write_bytes(data: bytes, path: Path) -> None:
+    """Write a file, in place of one that is there. It appears whole or not at all.
+
+    Raises:
+        InputError: it can't be written.
+    """
+    target = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
+    try:
+        if target.exists() and not target.is_file():  # a pipe, which can't be replaced
+            target.write_bytes(data)
+            return
+        temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"path={str(path)!r} cannot be written ({error.strerror}); "
+            "make room there, or choose another place"
+        ) from error
+
+
+def path_with_seed(path: Path, seed: int) -> Path:
+    """`out.mp3` as `out-42.mp3`."""
+    return path.with_name(f"{path.stem}-{seed}{path.suffix}")
+
+
+def _check_output(path: Path, check_extension: Callable[[Path], object]) -> None:
+    if path.is_dir():
+        raise InputError(f"path={str(path)!r} is a folder; name a file in it")
+    check_extension(path)
+    check_output_dir(path.parent)

@@ -1,0 +1,135 @@
+"""`riffusion predict`: a request file to a local or hosted endpoint."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from riffusion.cli import options
+from riffusion.cli.outputs import (
+    check_audio_output,
+    check_image_output,
+    write_bytes,
+    write_picture,
+    write_segment,
+)
+from riffusion.cli.progress import progress_bar
+from riffusion.errors import EndpointError, InputError
+
+if TYPE_CHECKING:
+    from riffusion.serving.endpoint import Endpoint
+
+
+def predict(
+    *,
+    request: Annotated[
+        str, typer.Option("--file", "-f", help="Request as JSON; - reads it from stdin.")
+    ],
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RIFFUSION_ENDPOINT",
+            help="Address; default the server of `riffusion serve`. The API key is taken from "
+            "RIFFUSION_API_KEY or BASETEN_API_KEY.",
+            show_default=False,
+        ),
+    ] = None,
+    output: options.AudioOutput = Path("out.mp3"),
+    image: options.ImageOutput = None,
+) -> None:
+    """Send a request file to an endpoint.
+
+    The audio of its answer is written, and the picture if asked for. The files' extensions
+    decide the formats, whatever the request asks for.
+    """
+    payload = _read_request(request)
+    check_audio_output(output)
+    if image is not None:
+        check_image_output(image)
+    from riffusion.serving.endpoint import DEFAULT_URL, Endpoint
+
+    result = _answer(Endpoint(endpoint or DEFAULT_URL), _with_formats(payload, output, image))
+    _write_audio(_field(result, "audio"), output)
+    duration_s = result.get("duration_s")
+    length = f" ({duration_s:.2f} seconds)" if isinstance(duration_s, (int, float)) else ""
+    print(f"Wrote {output}{length}")
+    if image is not None:
+        _write_image(_field(result, "image"), image)
+        print(f"Wrote {image}")
+
+
+def _read_request(name: str) -> dict[str, Any]:
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise InputError(f"{name!r} cannot be read ({error.strerror})", field="--file") from error
+    try:
+        payload = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{name!r} is not JSON ({error}); write a request such as "
+            '{"start": {"prompt": "church bells", "seed": 42}}',
+            field="--file",
+        ) from error
+    if not isinstance(payload, dict):
+        raise InputError(f"{name!r} must hold a JSON object", field="--file")
+    return payload
+
+
+def _with_formats(payload: dict[str, Any], output: Path, image: Path | None) -> dict[str, Any]:
+    """The request with the formats of the files, where the API has them."""
+    from riffusion.audio import format_from_path
+    from riffusion.datatypes import AudioFormat
+    from riffusion.image_codec import image_format_from_path
+
+    formats: dict[str, Any] = {}
+    audio_format = format_from_path(output)
+    formats["audio_format"] = audio_format if audio_format in get_args(AudioFormat) else "flac"
+    if image is not None:
+        formats["image_format"] = image_format_from_path(image)
+    return {**payload, **formats}
+
+
+def _answer(endpoint: "Endpoint", payload: dict[str, Any]) -> dict[str, Any]:
+    """The result, followed on a progress bar. An endpoint that doesn't stream answers at once."""
+    with progress_bar("clip") as move:
+        for event in endpoint.stream(payload):
+            if event.get("event") == "progress":
+                move(int(event.get("step", 0)), int(event.get("steps", 1)))
+            else:
+                return event
+    raise EndpointError(f"{endpoint} gave no result")
+
+
+def _field(result: dict[str, Any], name: str) -> str:
+    value = result.get(name)
+    if not isinstance(value, str):
+        raise EndpointError(f"the endpoint's answer has no {name}; is it a Riffusion endpoint?")
+    return value
+
+
+def _write_audio(url: str, path: Path) -> None:
+    """Write the bytes of a data URL, as they are if they are in the file's format."""
+    from riffusion.audio import MEDIA_TYPES, decode_audio, format_from_path
+    from riffusion.data_urls import bytes_from_data_url
+
+    data = bytes_from_data_url(url, "audio")
+    segment = decode_audio(data)
+    if url.startswith(f"data:{MEDIA_TYPES[format_from_path(path)]};"):
+        write_bytes(data, path)
+    else:
+        write_segment(segment, path)
+
+
+def _write_image(url: str, path: Path) -> None:
+    from riffusion.data_urls import bytes_from_data_url
+    from riffusion.image_codec import MEDIA_TYPES, decode_image, image_format_from_path
+
+    data = bytes_from_data_url(url, "image")
+    picture = decode_image(data)
+    if url.startswith(f"data:{MEDIA_TYPES[image_format_from_path(path)]};"):
+        write_bytes(data, path)
+    else:
+        write_picture(picture, path)

@@ -1,0 +1,61 @@
+"""Short clips cut out of a longer recording, at random places."""
+
+import random
+
+from riffusion.audio.segments import (
+    AudioSegment,
+    num_samples,
+    samples_from_segment,
+    segment_from_samples,
+)
+from riffusion.errors import InputError
+
+
+def sample_starts_ms(
+    segment: AudioSegment, duration_ms: int, num_clips: int, rng: random.Random
+) -> list[int]:
+    """Where clips start that lie wholly inside a recording, uniformly drawn to the millisecond.
+
+    Args:
+        segment: the recording.
+        duration_ms: of each clip; may be the recording's own.
+        num_clips: how many; they may overlap.
+        rng: the same state gives the same places.
+
+    Raises:
+        InputError: the recording is shorter than a clip, or a number is below 1.
+    """
+    if duration_ms < 1:
+        raise InputError(f"{duration_ms} must be at least 1 ms", field="duration_ms")
+    if num_clips < 1:
+        raise InputError(f"{num_clips} must be at least 1", field="num_clips")
+    rate = segment.frame_rate
+    spare = num_samples(segment) - _samples_in(duration_ms, rate)
+    if spare < 0:
+        raise InputError(
+            f"{duration_ms} ms are longer than the audio, which lasts "
+            f"{num_samples(segment) * 1000 / rate:.0f} ms; take shorter clips or longer audio",
+            field="duration_ms",
+        )
+    last_ms = spare * 1000 // rate
+    return [rng.randint(0, last_ms) for _ in range(num_clips)]
+
+
+def cut_clip(segment: AudioSegment, start_ms: int, duration_ms: int) -> AudioSegment:
+    """The part of a recording from `start_ms` on, to the sample; its format stays.
+
+    Raises:
+        InputError: it would begin or end outside the recording.
+    """
+    start = _samples_in(start_ms, segment.frame_rate)
+    stop = start + _samples_in(duration_ms, segment.frame_rate)
+    if not 0 <= start < stop <= num_samples(segment):
+        raise InputError(
+            f"start_ms={start_ms}, duration_ms={duration_ms} lie outside the audio, which lasts "
+            f"{num_samples(segment) * 1000 / segment.frame_rate:.0f} ms"
+        )
+    return segment_from_samples(samples_from_segment(segment)[:, start:stop], segment.frame_rate)
+
+
+def _samples_in(duration_ms: int, rate: int) -> int:
+    return round(duration_ms * rate / 1000)

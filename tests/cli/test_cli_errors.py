@@ -1,0 +1,269 @@
+"""What can't be done is refused in one line, with exit code 2, before any expensive work."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from riffusion.cli import options, outputs, progress
+from riffusion.cli.outputs import check_output_dir, write_bytes
+from riffusion.datatypes import SchedulerName
+from riffusion.errors import InputError
+from tests.cli.conftest import Run, WriteSound
+
+MAX_HELP_CPU_S = 1.5
+"""CPU time of `riffusion --help` in seconds: 0.15 idle; importing torch takes over 2."""
+
+
+def _no_model(*_: object, **__: object) -> None:
+    raise AssertionError("the checkpoint was loaded")
+
+
+@pytest.fixture
+def files(tmp_path: Path, write_sound: WriteSound) -> Path:
+    """A folder with good and bad inputs."""
+    write_sound("good.wav", duration_s=0.3)
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.mp3").write_text("this is a letter, not a song\n" * 50)
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    (tmp_path / "list.json").write_text("[1, 2]")
+    (tmp_path / "bad.json").write_text("{'start': 1}")
+    (tmp_path / "folder.mp3").mkdir()
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "void").mkdir()
+    Image.new("RGB", (16, 16), "white").save(tmp_path / "plain.png")
+    return tmp_path
+
+
+REFUSED = {
+    # the command line itself
+    "nonsense": "No such command",
+    "generate": "Missing argument 'prompt'",
+    "generate bells": "Missing option '--output'",
+    "generate bells -o {}/a.mp3 --steps many": "--steps",
+    "generate bells -o {}/a.mp3 --volume 11": "--volume",
+    # values out of range, by the name of the option
+    "generate bells -o {}/a.mp3 --steps 0": "--steps: ",
+    "generate bells -o {}/a.mp3 --guidance 31": "--guidance: ",
+    "generate bells -o {}/a.mp3 --guidance nan": "--guidance: ",
+    "generate bells -o {}/a.mp3 --denoising 1.5": "--denoising: ",
+    "generate bells -o {}/a.mp3 --seed -1": "--seed: ",
+    "generate bells -o {}/a.mp3 --seed 9223372036854775807 --count 2": "--seed: ",
+    "generate bells -o {}/a.mp3 --count 0": "--count: 0",
+    "generate bells -o {}/a.mp3 --duration 61": "--duration: ",
+    "generate bells -o {}/a.mp3 --duration 3 --seed-image og_beat": "--duration: 3",
+    "generate bells -o {}/a.mp3 --scheduler magic": "--scheduler: ",
+    "interpolate a b -o {}/a.mp3 --steps-between 1": "--steps-between: 1",
+    "interpolate a b -o {}/a.mp3 --crossfade -1": "--crossfade: -1",
+    "interpolate a b -o {}/a.mp3 --end-seed -5": "--end-seed: ",
+    # options that exclude or need each other
+    "generate bells -o {}/a.mp3 --mask-image mask_gradient_dark": "--mask-image: ",
+    "generate bells -o {}/a.mp3 --seed-image og_beat --init-image {}/plain.png": "exclude",
+    "seed-image": "--output: ",
+    "seed-image -o {}/a.png --audio {}/good.wav --key Am": "--key: Am",
+    "seed-image -o {}/a.png --style polka": "polka",
+    # outputs
+    "generate bells -o {}/a.xyz": ".xyz",
+    "generate bells -o {}/a": "use one of .mp3",
+    "generate bells -o {}/folder.mp3": "is a folder",
+    "generate bells -o {}/a.mp3 --image {}/a.gif": "a.gif",
+    "generate bells -o {}/good.wav/a.mp3": "cannot be written",
+    "generate bells -o /proc/self/a.mp3": "cannot be written",
+    "audio-to-image --audio {}/good.wav --image {}/folder.png": "is a folder",
+    "image-to-audio --image {}/plain.png --audio {}/a.txt": ".txt",
+    "sample-clips --audio {}/good.wav --output-dir {}/c --extension exe": "extension: 'exe'",
+    "sample-clips --audio {}/good.wav --output-dir {}/c --extension ../a.wav": "extension: ",
+    "sample-clips --audio {}/good.wav --output-dir {}/text.mp3 --duration-ms 9": "text.mp3",
+    "audio-to-images-batch --audio-dir {} --output-dir {}/p --image-extension bmp": "'bmp'",
+    # inputs
+    "generate bells -o {}/a.mp3 --init-image {}/text.mp3": "--init-image: ",
+    "generate bells -o {}/a.mp3 --init-image {}/missing.png": "missing.png",
+    "generate bells -o {}/a.mp3 --init-audio {}/plain.png": "--init-audio: ",
+    "generate bells -o {}/a.mp3 --init-audio {}/missing.mp3": "does not exist",
+    "generate bells -o {}/a.mp3 --seed-image og_beat --mask-image {}/broken.png": "--mask-image: ",
+    "audio-to-image --audio {}/missing.wav --image {}/a.png": "missing.wav",
+    "audio-to-image --audio {}/empty.wav --image {}/a.png": "empty",
+    "audio-to-image --audio {}/text.mp3 --image {}/a.png": "not a sound file",
+    "audio-to-image --audio {}/plain.png --image {}/a.png": "plain.png",
+    "audio-to-image --audio {}/folder.mp3 --image {}/a.png": "is a folder",
+    "audio-to-image --audio {}/good.wav --image {}/a.png --step-size-ms 0": "step_size_ms=0",
+    "audio-to-image --audio {}/good.wav --image {}/a.png --device toaster": "device: 'toaster'",
+    "image-to-audio --image {}/missing.png --audio {}/a.wav": "missing.png",
+    "image-to-audio --image {}/text.mp3 --audio {}/a.wav": "is no picture",
+    "image-to-audio --image {}/broken.png --audio {}/a.wav": "broken.png",
+    "print-exif --image {}/plain.png": "no spectrogram parameters",
+    "print-exif --image {}/good.wav": "is no picture",
+    "sample-clips --audio {}/good.wav --output-dir {}/c": "lasts 300 ms",
+    "sample-clips --audio {}/good.wav --output-dir {}/c --duration-ms 9 --num-clips 0": "num_clips",
+    "sample-clips-batch --audio-dir {}/nowhere --output-dir {}/c": "does not exist",
+    "sample-clips-batch --audio-dir {}/good.wav --output-dir {}/c": "is no folder",
+    "sample-clips-batch --audio-dir {}/void --output-dir {}/c": "has no file",
+    "sample-clips-batch --audio-dir {} --output-dir {}/c --num-threads 0": "num_threads: 0",
+    "predict -f {}/missing.json": "missing.json",
+    "predict -f {}/bad.json": "is not JSON",
+    "predict -f {}/list.json": "must hold a JSON object",
+    "predict -f {}/list.json -o {}/a.xyz": "JSON object",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_refused_in_one_line(
+    line: str, files: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("riffusion.clip_generator.ClipGenerator.load", _no_model)
+    result = run(*(part.replace("{}", str(files)) for part in line.split()))
+    assert result.code == 2
+    lines = result.err.splitlines()
+    assert len(lines) == 1, result.err
+    assert lines[0].startswith("error: ")
+    assert REFUSED[line] in lines[0]
+
+
+def test_missing_checkpoint_is_named(files: Path, run: Run) -> None:
+    result = run("generate", "x", "-o", files / "a.mp3", "--checkpoint", files / "nowhere/model")
+    assert result.code == 2
+    assert "nowhere/model" in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+def test_debug_shows_the_traceback_before_the_line(tmp_path: Path, run: Run) -> None:
+    result = run("--debug", "print-exif", "--image", tmp_path / "missing.png")
+    assert result.code == 2
+    assert result.err.startswith("Traceback")
+    assert result.err.splitlines()[-1].startswith("error: ")
+
+
+def test_debug_by_environment(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RIFFUSION_DEBUG", "1")
+    assert run("print-exif", "--image", tmp_path / "missing.png").err.startswith("Traceback")
+
+
+def test_a_defect_is_one_line_with_exit_code_1(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr("riffusion.image_codec.read_image", broken)
+    result = run("print-exif", "--image", tmp_path / "a.png")
+    assert result.code == 1
+    assert len(result.err.splitlines()) == 1
+    assert "RuntimeError: two lines" in result.err
+    assert "--debug" in result.err
+
+
+def test_ctrl_c_exits_130_with_one_line(tmp_path: Path) -> None:
+    pipe = tmp_path / "request.json"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "riffusion", "predict", "-f", str(pipe)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    with pipe.open("wb"):  # opens once the command reads the other end
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "error: interrupted\n"
+
+
+def test_help_and_version_do_not_import_torch() -> None:
+    code = (
+        "import sys, time; from riffusion.cli import main; code = main(['--help']);"
+        "heavy = {'torch', 'numpy', 'pydantic', 'diffusers', 'rich'} & set(sys.modules);"
+        "assert not heavy, heavy; print(code, time.process_time())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    exit_code, cpu_s = done.stdout.splitlines()[-1].split()
+    assert exit_code == "0"
+    assert float(cpu_s) < MAX_HELP_CPU_S
+    assert "audio-to-images-batch" in done.stdout
+
+
+def test_without_a_command_the_help_is_shown(run: Run) -> None:
+    result = run()
+    assert result.code == 0
+    assert "Commands:" in result.out
+
+
+def test_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    code = "import sys; from riffusion.cli import main; sys.exit(main(['--help']))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    assert done.returncode == 1
+    assert done.stderr == ""
+
+
+def test_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))
+    try:
+        with pytest.raises(InputError, match=r"a\.bin.*cannot be written.*make room"):
+            write_bytes(bytes(2**20 + 1), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_write_replaces_what_a_link_points_to(tmp_path: Path) -> None:
+    (tmp_path / "target.bin").write_bytes(b"old")
+    (tmp_path / "link.bin").symlink_to("target.bin")
+    write_bytes(b"new", tmp_path / "link.bin")
+    assert (tmp_path / "link.bin").is_symlink()
+    assert (tmp_path / "target.bin").read_bytes() == b"new"
+
+
+def test_check_output_dir_makes_folders_and_leaves_no_file(tmp_path: Path) -> None:
+    check_output_dir(tmp_path / "a/b")
+    assert list((tmp_path / "a/b").iterdir()) == []
+
+
+def test_scheduler_names_in_the_help_are_those_of_the_api() -> None:
+    assert tuple(options.SCHEDULERS.split(", ")) == SchedulerName.__args__
+    assert options.DEFAULT_SCHEDULER in SchedulerName.__args__
+
+
+class _Terminal:
+    """A stderr that is a terminal."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None: ...
+
+
+def test_progress_bar_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress.progress_bar("clip") as move:
+        move(1, 2)
+    assert capsys.readouterr() == ("", "")
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress.progress_bar("clip") as move:
+        move(1, 4)
+        half_way = terminal.text
+        move(4, 4)
+    assert "clip" in half_way
+    assert "100%" not in half_way
+    assert "100%" in terminal.text
+
+
+def test_path_with_seed() -> None:
+    assert outputs.path_with_seed(Path("x/bells.v2.mp3"), 7) == Path("x/bells.v2-7.mp3")

@@ -1,0 +1,94 @@
+"""generate and interpolate with the embedded checkpoint, with few steps and short clips."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from riffusion.audio import num_samples, read_audio, segment_from_waveform, waveform_from_segment
+from riffusion.cli.interpolate import join_loops
+from riffusion.image_codec import read_image
+from riffusion.spectrogram_params import SpectrogramParams
+from tests.cli.conftest import Run, WriteSound
+
+FADE_TOLERANCE = 2e-4
+"""Full scale: three roundings to 16 bits."""
+
+
+def test_generate_from_text(tmp_path: Path, run: Run) -> None:
+    result = run(
+        "generate", "church bells", "-o", tmp_path / "new/bells.wav",
+        "--image", tmp_path / "bells.png", "--seed", 7, "--count", 2, "--steps", 2,
+        "--duration", 0.64, "--device", "cpu",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    for seed in (7, 8):
+        segment = read_audio(tmp_path / f"new/bells-{seed}.wav")
+        assert num_samples(segment) == 64 * 441
+        image = read_image(tmp_path / f"bells-{seed}.png")
+        assert image.size == (64, 512)
+        assert SpectrogramParams.from_exif(image.getexif()) == SpectrogramParams()
+    first, second = (np.asarray(read_image(tmp_path / f"bells-{seed}.png")) for seed in (7, 8))
+    assert not np.array_equal(first, second)
+    assert re.search(r"checkpoint +demo-checkpoint \(embedded\) on cpu", result.out)
+    assert re.search(r"seed +7\n", result.out)
+    assert re.search(r"diffusion +[\d.]+ s  \(2 steps\)\n", result.out)
+    assert re.search(r"audio +[\d.]+ s\n", result.out)
+    assert re.search(r"clip +0\.64 s in [\d.]+ s: [\d.]+× real time\n", result.out)
+    assert f"Wrote {tmp_path / 'bells-8.png'}" in result.out
+
+
+def test_generate_from_audio_with_a_printed_seed(
+    tmp_path: Path, write_sound: WriteSound, run: Run
+) -> None:
+    song = write_sound("song.mp3", duration_s=0.64)
+    arguments = (
+        "generate", "a (slow:1.2) choir", "--init-audio", song, "--steps", 4,
+        "--denoising", 0.25, "--negative-prompt", "drums", "--scheduler", "ddim", "--device", "cpu",
+    )  # fmt: skip
+    drawn = run(*arguments, "-o", tmp_path / "a.wav")
+    assert drawn.code == 0, drawn.err
+    found = re.search(r"seed +(\d+)", drawn.out)
+    assert found is not None
+    again = run(*arguments, "-o", tmp_path / "b.wav", "--seed", found[1])
+    assert again.code == 0, again.err
+    assert "(1 steps)" in again.out
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+
+
+def test_unknown_seed_image_names_the_option(tmp_path: Path, run: Run) -> None:
+    result = run("generate", "x", "-o", tmp_path / "a.wav", "--seed-image", "polka", "--steps", 1)
+    assert result.code == 2
+    assert result.err.startswith("error: --seed-image: 'polka' is unknown; use one of: agile")
+
+
+def test_interpolate(tmp_path: Path, run: Run) -> None:
+    picture = tmp_path / "init.png"
+    Image.effect_noise((64, 512), 60).save(picture)
+    result = run(
+        "interpolate", "piano", "drums", "-o", tmp_path / "piece.wav", "--steps-between", 3,
+        "--seed", 1, "--end-seed", 2, "--init-image", picture, "--images-dir", tmp_path / "p",
+        "--steps", 2, "--device", "cpu",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert num_samples(read_audio(tmp_path / "piece.wav")) == 3 * 64 * 441
+    names = [
+        f"clip_{i:03}_alpha_{alpha}.png" for i, alpha in enumerate(("0.000", "0.500", "1.000"))
+    ]
+    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == names
+    pictures = [np.asarray(read_image(tmp_path / "p" / name)) for name in names]
+    assert not np.array_equal(pictures[0], pictures[1])
+    assert not np.array_equal(pictures[1], pictures[2])
+
+
+@pytest.mark.parametrize("crossfade_s", [0.0, 0.1])
+def test_joined_loops_keep_their_beat(crossfade_s: float) -> None:
+    """One loop, three times: whatever the fade, the piece is the loop three times."""
+    t = np.arange(4410) / 44100
+    loop = segment_from_waveform(0.4 * np.sin(2 * np.pi * 440 * t)[None], 44100)
+    joined = waveform_from_segment(join_loops([loop] * 3, crossfade_s))
+    expected = np.tile(waveform_from_segment(loop), 3)
+    assert joined.shape == expected.shape
+    assert np.abs(joined - expected).max() < FADE_TOLERANCE

@@ -1,0 +1,189 @@
+"""predict and serve: the requests they send, against an endpoint on loopback."""
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from riffusion.audio import encode_audio, num_samples, read_audio, segment_from_waveform
+from riffusion.data_urls import data_url
+from riffusion.errors import InputError
+from riffusion.image_codec import encode_image, read_image
+from riffusion.server import run_app
+from tests.cli.conftest import Run
+
+REQUEST = {"start": {"prompt": "bells", "seed": 1}, "audio_format": "ogg"}
+NUM_SAMPLES = 4410
+
+
+class StubEndpoint(HTTPServer):
+    """Answers with mp3 and JPEG, as upstream's server does, or as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.requests: list[dict[str, Any]] = []
+        self.status = 200
+        sound = segment_from_waveform(np.zeros((1, NUM_SAMPLES), np.float32), 44100)
+        result = {
+            "audio": data_url(encode_audio(sound, "mp3"), "audio/mpeg"),
+            "image": data_url(encode_image(Image.new("RGB", (10, 512)), "jpeg"), "image/jpeg"),
+            "duration_s": 0.1,
+        }
+        self.answers: list[dict[str, Any]] = [result]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: StubEndpoint
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.requests.append(json.loads(body))
+        self.send_response(self.server.status)
+        self.end_headers()
+        for answer in self.server.answers:
+            self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def endpoint() -> Iterator[StubEndpoint]:
+    with StubEndpoint() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def request_file(tmp_path: Path) -> Path:
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps(REQUEST))
+    return path
+
+
+def test_answer_is_written_as_it_is(
+    endpoint: StubEndpoint, request_file: Path, tmp_path: Path, run: Run
+) -> None:
+    out, image = tmp_path / "new/clip.mp3", tmp_path / "clip.jpg"
+    result = run(
+        "predict", "-f", request_file, "--endpoint", endpoint.url, "-o", out, "--image", image
+    )
+    assert result.code == 0, result.err
+    assert f"Wrote {out} (0.10 seconds)" in result.out
+    (sent,) = endpoint.requests
+    assert sent["start"] == REQUEST["start"]
+    assert (sent["audio_format"], sent["image_format"]) == ("mp3", "jpeg")
+    assert data_url(out.read_bytes(), "audio/mpeg") == endpoint.answers[0]["audio"]
+    assert data_url(image.read_bytes(), "image/jpeg") == endpoint.answers[0]["image"]
+
+
+def test_other_formats_are_converted_and_stdin_is_read(
+    endpoint: StubEndpoint, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(json.dumps(REQUEST).encode()))
+    monkeypatch.setattr("sys.stdin", stdin)
+    monkeypatch.setenv("RIFFUSION_ENDPOINT", endpoint.url)
+    out, image = tmp_path / "clip.m4a", tmp_path / "clip.png"
+    result = run("predict", "-f", "-", "-o", out, "--image", image)
+    assert result.code == 0, result.err
+    assert num_samples(read_audio(out)) == NUM_SAMPLES
+    assert read_image(image).format == "PNG"
+
+
+def test_events_are_followed(
+    endpoint: StubEndpoint, request_file: Path, tmp_path: Path, run: Run
+) -> None:
+    steps = [{"event": "progress", "step": step, "steps": 2} for step in (1, 2)]
+    endpoint.answers = [*steps, {"event": "result", **endpoint.answers[0]}]
+    out = tmp_path / "clip.mp3"
+    assert run("predict", "-f", request_file, "--endpoint", endpoint.url, "-o", out).code == 0
+    assert num_samples(read_audio(out)) == NUM_SAMPLES
+
+
+@pytest.mark.parametrize(
+    ("status", "answers", "message"),
+    [
+        (400, [{"error": "start.seed: Field required"}], "start.seed: Field required"),
+        (200, [{"event": "error", "error": "it broke"}], "it broke"),
+        (200, [{"hello": "world"}], "no audio"),
+        (200, [{"audio": "data:audio/mpeg;base64,AAAA"}], "not a sound file"),
+        (200, [], "without a result"),
+    ],
+)
+def test_errors_of_the_endpoint_are_one_line(
+    endpoint: StubEndpoint,
+    request_file: Path,
+    tmp_path: Path,
+    run: Run,
+    status: int,
+    answers: list[dict[str, Any]],
+    message: str,
+) -> None:
+    endpoint.status, endpoint.answers = status, answers
+    out = tmp_path / "clip.mp3"
+    result = run("predict", "-f", request_file, "--endpoint", endpoint.url, "-o", out)
+    assert result.code == 2
+    assert message in result.err
+    assert len(result.err.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_endpoint_that_is_no_address(request_file: Path, tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "clip.mp3"
+    result = run("predict", "-f", request_file, "--endpoint", "localhost", "-o", out)
+    assert result.code == 2
+    assert "http://" in result.err
+
+
+def test_serve_passes_its_options_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setattr("riffusion.serving.serve.serve", lambda **options: calls.append(options))
+    result = run(
+        "serve", "--port", 9001, "--gateway-port", 9002, "--host", "::1", "--checkpoint", "x/y",
+        "--allowed-origin", "https://a.example", "--allowed-origin", "https://b.example",
+    )  # fmt: skip
+    assert result.code == 0
+    (call,) = calls
+    del call["announce"]
+    assert call == {
+        "port": 9001,
+        "gateway_port": 9002,
+        "host": "::1",
+        "checkpoint": "x/y",
+        "gateway": True,
+        "endpoint": None,
+        "allowed_origins": ("https://a.example", "https://b.example"),
+        "app_dir": None,
+    }
+
+
+def test_serve_refuses_a_gateway_that_is_not_wanted(run: Run) -> None:
+    result = run("serve", "--no-gateway", "--endpoint", "http://127.0.0.1:1")
+    assert result.code == 2
+    assert result.err.startswith("error: endpoint=http://127.0.0.1:1")
+
+
+def test_upstreams_server_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setattr("riffusion.serving.serve.serve", lambda **options: calls.append(options))
+    run_app(checkpoint="x/y", host="127.0.0.1", port=3999)
+    (call,) = calls
+    assert (call["gateway_port"], call["checkpoint"]) == (3999, "x/y")
+    assert call["port"] != 3999
+    with pytest.raises(InputError, match=r"ssl_certificate.*reverse proxy"):
+        run_app(checkpoint="x/y", ssl_certificate="cert.pem", ssl_key="key.pem")
+    with pytest.raises(InputError, match="device: 'toaster'"):
+        run_app(checkpoint="x/y", device="toaster")
