@@ -1,0 +1,71 @@
+"""The Truss adapter: it loads, validates, submits and encodes. Everything else is in packages/.
+
+Truss reads the annotations of `Model.predict`: the input's class parses the body, and both make up
+the answer of `/schema`. So this module must not postpone them by a `__future__` import.
+"""
+
+import logging
+from http import HTTPStatus
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from riffusion.clip_generator import ClipGenerator
+from riffusion.datatypes import InferenceInput, InferenceOutput
+from riffusion.errors import GenerationCancelled, InputError
+from riffusion.serving.admission import OverloadedError
+from riffusion.serving.clip_service import ClipService, max_waiting_from_environment
+from riffusion.serving.request_body import InferenceRequest, error_content, guard_msgpack_decoder
+
+logger = logging.getLogger(__name__)
+
+CLIENT_CLOSED_REQUEST = 499
+
+_WARM_UP = InferenceInput.parse(
+    {"start": {"prompt": "warm-up", "seed": 0}, "num_inference_steps": 2}
+)
+"""Made while loading: kernels get chosen and caches filled, and a GPU that fails is found out."""
+
+
+class Model:
+    """Truss calls `load` once and `predict` for every request."""
+
+    def __init__(self) -> None:
+        self._service: ClipService | None = None
+
+    def load(self) -> None:
+        """Load the checkpoint; until it returns, the server answers 503."""
+        guard_msgpack_decoder()
+        generator = ClipGenerator.load()
+        logger.info("serving %s", generator.checkpoint_description)
+        generator.generate(generator.resolve(_WARM_UP))
+        self._service = ClipService(generator, max_waiting=max_waiting_from_environment())
+
+    def is_healthy(self) -> bool:
+        """Whether the model still answers; the host restarts a replica that doesn't."""
+        return self._service is not None and self._service.is_healthy
+
+    async def predict(self, inputs: InferenceRequest, request: Request) -> InferenceOutput:
+        """Make a clip."""
+        # Truss passes Responses on as they are; its /schema shows the type of a clip.
+        return await self._answer(inputs, request)  # type: ignore[return-value]
+
+    async def _answer(
+        self, inputs: InferenceRequest, request: Request
+    ) -> InferenceOutput | Response:
+        assert self._service is not None  # Truss calls predict after load only
+        try:
+            job = await self._service.submit(inputs)
+            if inputs.stream:
+                return StreamingResponse(job.ndjson(), media_type="application/x-ndjson")
+            with request.state.watch_disconnect() as gone:
+                return await job.result(gone.is_set)
+        except InputError as error:
+            logger.info("refused: field=%r", error.field)
+            return JSONResponse(error_content(error), HTTPStatus.BAD_REQUEST)
+        except OverloadedError as error:
+            logger.warning("refused: %s", error)
+            headers = {"Retry-After": str(error.retry_after_s)}
+            return JSONResponse(error_content(error), HTTPStatus.SERVICE_UNAVAILABLE, headers)
+        except GenerationCancelled:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)

@@ -1,0 +1,38 @@
+"""Hosts, ports and URLs of the local servers."""
+
+import socket
+
+from riffusion.errors import ServerError
+
+_ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def local_url(host: str, port: int) -> str:
+    """Address, for clients on this machine, of a server that listens on `host` and `port`."""
+    name = _ANY_ADDRESS.get(host, host)
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}"
+
+
+def bound_socket(host: str, port: int, option: str) -> socket.socket:
+    """A TCP socket that holds the port; the caller closes it.
+
+    Args:
+        host: address of this machine.
+        port: 0 for any free one.
+        option: what the port is called where the user sets it.
+
+    Raises:
+        ServerError: the port is taken, or the address isn't this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise ServerError(
+            f"{option}={port} on host={host} cannot be used: {error}; stop what uses it, or choose "
+            "another port"
+        ) from error
+    return bound

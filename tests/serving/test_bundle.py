@@ -1,0 +1,127 @@
+"""The bundle as Truss sees it: configuration, and the context that an image is built from."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from riffusion.datatypes import InferenceInput
+from riffusion.diffusion.checkpoint_source import TRUSS_MOUNT
+from riffusion.errors import ServerError
+from riffusion.serving.clip_service import LARGEST_MAX_WAITING, MAX_RUNNING
+from riffusion.serving.truss_server import read_config
+
+from .conftest import BUNDLE_DIR, write_mini_bundle
+
+NEEDED = (
+    "config.yaml",
+    "model/model.py",
+    "packages/riffusion/clip_generator.py",
+    "packages/riffusion/serving/request_body.py",
+    "data/demo-checkpoint/model_index.json",
+    "data/demo-checkpoint/unet/diffusion_pytorch_model.safetensors",
+    "data/seed_images/og_beat.png",
+    "data/masks/mask_gradient_dark.png",
+    "server/truss_server.py",
+    "Dockerfile",
+)
+ALLOWED_AT_THE_TOP = {
+    "config.yaml",
+    "data",
+    "LICENSE",
+    "model",
+    "packages",
+    "requirements.txt",
+    ".truss_ignore",
+    # what Truss adds
+    "build_hash",
+    "constraints.txt",
+    "Dockerfile",
+    "server",
+    "system_packages.txt",
+    "user_requirements.txt",
+}
+
+
+@pytest.fixture(scope="module")
+def config() -> Any:
+    """`TrussConfig`, with the bundle's configuration."""
+    return read_config(BUNDLE_DIR)
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `truss image build-context` makes of the bundle."""
+    directory = tmp_path_factory.mktemp("image") / "context"
+    truss = Path(sys.executable).with_name("truss")
+    command = [truss, "image", "build-context", directory, BUNDLE_DIR]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return directory
+
+
+def test_unknown_keys_are_errors(tmp_path: Path) -> None:
+    bundle = write_mini_bundle(tmp_path / "bundle", config="resurces: {cpu: 4}\n")
+    with pytest.raises(ServerError, match="resurces"):
+        read_config(bundle)
+
+
+def test_config_asks_for_an_a10g_and_pins_what_it_loads(config: Any) -> None:
+    assert config.resources.accelerator.accelerator.value == "A10G"
+    assert config.python_version == "py311"
+    (weights,) = config.weights.sources
+    assert weights.mount_location == str(TRUSS_MOUNT)
+    revision = weights.source.partition("@")[2]
+    assert len(revision) == 40
+    assert set(revision) <= set("0123456789abcdef")
+
+
+def test_refusals_never_wait_behind_admitted_work(config: Any) -> None:
+    assert config.runtime.predict_concurrency > MAX_RUNNING + LARGEST_MAX_WAITING
+
+
+def test_the_example_input_is_valid(config: Any) -> None:
+    InferenceInput.parse(config.model_metadata["example_model_input"])
+
+
+def test_the_context_holds_what_is_needed_and_nothing_else(context: Path) -> None:
+    assert [name for name in NEEDED if not (context / name).is_file()] == []
+    assert {path.name for path in context.iterdir()} <= ALLOWED_AT_THE_TOP
+    assert list(context.rglob("__pycache__")) == []
+
+
+def test_the_context_holds_every_file_of_packages_data_and_model(context: Path) -> None:
+    """Truss drops `lib/`, `build/`, `*.log` and the like without a word."""
+    for folder in ("packages", "data", "model"):
+        ours = {
+            path.relative_to(BUNDLE_DIR)
+            for path in (BUNDLE_DIR / folder).rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts and "egg-info" not in str(path)
+        }
+        assert {path for path in ours if not (context / path).is_file()} == set()
+
+
+def test_the_image_installs_the_pinned_requirements(context: Path) -> None:
+    ours = (BUNDLE_DIR / "requirements.txt").read_text(encoding="utf-8")
+    assert (context / "user_requirements.txt").read_text(encoding="utf-8") == ours
+    assert "user_requirements.txt" in (context / "Dockerfile").read_text(encoding="utf-8")
+    written = yaml.safe_load((context / "config.yaml").read_text(encoding="utf-8"))
+    assert written["requirements_file"] == "./requirements.txt"
+
+
+def test_the_model_needs_nothing_that_the_image_lacks() -> None:
+    """Truss, httpx and the command line's packages are for local use only."""
+    code = """
+import sys, types
+for name in ("truss", "httpx", "typer", "uvicorn"):
+    sys.modules[name] = None
+for name in ("riffusion.clip_generator", "riffusion.clip_encoding"):
+    sys.modules[name] = types.ModuleType(name)  # slow to import, and not what is asked here
+    sys.modules[name].__getattr__ = lambda _: object
+import riffusion.serving.clip_service, riffusion.serving.request_body, riffusion.serving.admission
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,134 @@
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from riffusion.errors import EndpointError
+from riffusion.serving.endpoint import API_KEY_VARIABLES, DEFAULT_URL, Endpoint, predict_url
+
+from .backends import Backend, break_off, hang_up, say
+from .conftest import free_port
+
+PAYLOAD: dict[str, Any] = {"start": {"prompt": "bells", "seed": 1}}
+CLIP = {"image": "data:image/jpeg;base64,YQ==", "duration_s": 5.12}
+KEY = "key-that-nobody-may-see"
+
+
+@pytest.fixture(autouse=True)
+def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in API_KEY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:8080", DEFAULT_URL),
+        ("http://127.0.0.1:8080/", DEFAULT_URL),
+        (DEFAULT_URL, DEFAULT_URL),
+        (
+            "https://model-abc.api.example/production/predict",
+            "https://model-abc.api.example/production/predict",
+        ),
+        ("https://host.example/music/", "https://host.example/music/v1/models/model:predict"),
+    ],
+)
+def test_base_and_full_addresses(url: str, expected: str) -> None:
+    assert str(predict_url(url)) == expected
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://host", "http://", "http://[::1"])
+def test_what_is_no_address_is_named(url: str) -> None:
+    with pytest.raises(EndpointError, match="url="):
+        Endpoint(url)
+
+
+def test_predict_returns_the_clip() -> None:
+    with Backend(say(json.dumps(CLIP).encode())) as backend:
+        assert Endpoint(backend.url).predict(PAYLOAD) == CLIP
+    ((path, headers, body),) = backend.requests
+    assert path == "/v1/models/model:predict"
+    assert json.loads(body) == PAYLOAD
+    assert "authorization" not in headers
+
+
+def test_errors_carry_the_servers_status_and_message() -> None:
+    with Backend(say(b'{"error": "start.seed: Field required"}', 400)) as backend:
+        with pytest.raises(EndpointError, match=r"^start\.seed: Field required$") as caught:
+            Endpoint(backend.url).predict(PAYLOAD)
+        assert caught.value.status == 400
+    assert len(backend.requests) == 1
+
+
+@pytest.mark.parametrize("play", [say(b"[]"), say(b"<html>", 200, "text/html"), hang_up])
+def test_nonsense_is_an_error(play: Any) -> None:
+    with Backend(play) as backend, pytest.raises(EndpointError, match="endpoint="):
+        Endpoint(backend.url).predict(PAYLOAD)
+
+
+def test_an_endpoint_that_is_away_is_named_with_the_remedy() -> None:
+    endpoint = Endpoint(f"http://127.0.0.1:{free_port()}", retry_budget_s=0)
+    with pytest.raises(EndpointError, match=r"out of reach.*riffusion serve") as caught:
+        endpoint.predict(PAYLOAD)
+    assert caught.value.status == 502
+
+
+def test_waiting_stays_within_the_budget() -> None:
+    busy = say(b'{"error": "busy"}', 503, Retry_After="1")
+    with Backend(busy) as backend:
+        with pytest.raises(EndpointError, match="busy") as caught:
+            Endpoint(backend.url, retry_budget_s=1.5).predict(PAYLOAD)
+        assert caught.value.status == 503
+    assert len(backend.requests) == 2
+
+
+def test_stream_yields_progress_and_the_result() -> None:
+    events = [{"event": "progress", "step": 1, "steps": 1}, {"event": "result", **CLIP}]
+    text = "".join(json.dumps(event) + "\n" for event in events).encode()
+    with Backend(say(text, 200, "application/x-ndjson")) as backend:
+        assert list(Endpoint(backend.url).stream(PAYLOAD)) == events
+    assert json.loads(backend.requests[0][2]) == {**PAYLOAD, "stream": True}
+
+
+@pytest.mark.parametrize(
+    ("play", "message"),
+    [
+        (say(b'{"event": "error", "error": "start: bad"}\n'), "start: bad"),
+        (say(b'{"event": "progress"}\n'), "without a result"),
+        (break_off(b'{"event": "progress"}\n'), "endpoint="),
+        (say(b'{"error": "alpha: too large"}', 400), "alpha: too large"),
+    ],
+)
+def test_a_stream_without_a_result_is_an_error(play: Any, message: str) -> None:
+    with Backend(play) as backend, pytest.raises(EndpointError, match=message):
+        list(Endpoint(backend.url).stream(PAYLOAD))
+
+
+def test_the_key_goes_into_the_header_and_nowhere_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with Backend(say(json.dumps(CLIP).encode())) as backend:
+        endpoint = Endpoint(backend.url, api_key=KEY)
+        endpoint.predict(PAYLOAD)
+    assert backend.requests[0][1]["authorization"] == f"Api-Key {KEY}"
+    assert KEY not in repr(endpoint)
+    assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("variable", API_KEY_VARIABLES)
+@pytest.mark.parametrize(
+    ("url", "is_sent"),
+    [
+        ("https://host.example/production/predict", True),
+        ("http://host.example/production/predict", False),  # not in the clear
+        ("http://127.0.0.1:8080", False),  # this machine needs none
+    ],
+)
+def test_the_environments_key_goes_over_https_only(
+    variable: str, url: str, is_sent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, KEY)
+    headers = Endpoint(url).request(b"{}").headers
+    assert headers.get("Authorization") == (f"Api-Key {KEY}" if is_sent else None)

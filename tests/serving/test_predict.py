@@ -1,0 +1,188 @@
+"""Good requests to the real server, with the embedded checkpoint: clips, streams, overload."""
+
+import base64
+import contextlib
+import io
+import json
+import time
+from typing import Any
+
+import av
+import httpx
+import pytest
+from PIL import Image
+
+from riffusion.serving.truss_server import LocalTrussServer
+from riffusion.spectrogram_params import SpectrogramParams
+
+from .conftest import TIMEOUT_S
+
+CLIP_DURATION_S = 5.12
+STOP_S = 20.0
+"""How soon a job whose client left must be gone: one denoising step, on cores that are busy."""
+WEB_APP_REQUEST = (
+    '{"alpha":0.25,"num_inference_steps":50,"seed_image_id":"og_beat","mask_image_id":null,'
+    '"start":{"prompt":"church bells","seed":8730,"denoising":0.75,"guidance":7},'
+    '"end":{"prompt":"church bells","seed":8731,"denoising":0.75,"guidance":7}}'
+)
+"""As the public Riffusion web app sends it."""
+
+
+def data_of(url: str, media_type: str) -> bytes:
+    prefix = f"data:{media_type};base64,"
+    assert url.startswith(prefix)
+    return base64.b64decode(url[len(prefix) :], validate=True)  # line breaks would be refused
+
+
+def num_samples_and_rate(audio: bytes) -> tuple[int, int]:
+    with av.open(io.BytesIO(audio)) as container:
+        frames = list(container.decode(audio=0))
+    return sum(frame.samples for frame in frames), frames[0].sample_rate
+
+
+def long_stream(request: dict[str, Any]) -> dict[str, Any]:
+    """A request that keeps the model busy until the client leaves."""
+    start = {**request["start"], "denoising": 1.0}
+    return {"start": start, "num_inference_steps": 150, "stream": True}
+
+
+def wait_for_line(log: list[str], start: int, part: str) -> None:
+    deadline = time.monotonic() + STOP_S
+    while not any(part in line for line in log[start:]):
+        assert time.monotonic() < deadline, f"no {part!r} in the log"
+        time.sleep(0.05)
+
+
+def test_a_clip(good_answer: httpx.Response) -> None:
+    assert good_answer.status_code == 200, good_answer.text[:500]
+    assert good_answer.headers["content-type"] == "application/json"
+    clip = good_answer.json()
+    assert clip["duration_s"] == CLIP_DURATION_S
+    image = Image.open(io.BytesIO(data_of(clip["image"], "image/jpeg")))
+    assert (image.format, image.size) == ("JPEG", (512, 512))
+    params = SpectrogramParams.from_exif(image.getexif())
+    assert params.num_frequencies == image.height
+    num_samples, rate = num_samples_and_rate(data_of(clip["audio"], "audio/mpeg"))
+    assert rate == params.sample_rate
+    assert num_samples >= CLIP_DURATION_S * rate  # whole mp3 frames
+
+
+def test_the_same_request_gives_the_same_bytes(
+    truss_server: LocalTrussServer,
+    client: httpx.Client,
+    good_request: dict[str, Any],
+    good_answer: httpx.Response,
+) -> None:
+    again = client.post(truss_server.predict_url, json=good_request)
+    assert again.content == good_answer.content
+
+
+def test_a_stream_is_progress_and_then_the_same_clip(
+    truss_server: LocalTrussServer,
+    client: httpx.Client,
+    good_request: dict[str, Any],
+    good_answer: httpx.Response,
+) -> None:
+    streamed = client.post(truss_server.predict_url, json={**good_request, "stream": True})
+    assert streamed.status_code == 200
+    assert streamed.headers["content-type"] == "application/x-ndjson"
+    *progress, last = [json.loads(line) for line in streamed.text.splitlines()]
+    assert last == {"event": "result", **good_answer.json()}
+    assert {event["event"] for event in progress} == {"progress"}
+    steps = [event["step"] for event in progress]
+    assert steps == list(range(1, progress[-1]["steps"] + 1))
+
+
+def test_formats_unknown_fields_and_a_log_without_prompts(
+    truss_server: LocalTrussServer, client: httpx.Client, server_log: list[str]
+) -> None:
+    before = len(server_log)
+    prompt = "a prompt that is nobody else's business"
+    request = {
+        "start": {"prompt": prompt, "seed": 7},
+        "num_inference_steps": 2,
+        "audio_format": "wav",
+        "image_format": "png",
+        "worklet": 1,
+    }
+    clip = client.post(truss_server.predict_url, json=request).json()
+    assert Image.open(io.BytesIO(data_of(clip["image"], "image/png"))).format == "PNG"
+    num_samples, rate = num_samples_and_rate(data_of(clip["audio"], "audio/wav"))
+    assert num_samples == round(CLIP_DURATION_S * rate)
+    wait_for_line(server_log, before, " clip mode=img2img seeds=7,7 ")
+    text = "\n".join(server_log[before:])
+    assert "ignoring unknown fields" in text
+    assert "worklet" in text
+    assert prompt not in text
+
+
+@pytest.mark.parametrize("through_gateway", [False, True])
+def test_a_clip_stops_when_the_client_leaves_its_stream(
+    through_gateway: bool,
+    truss_server: LocalTrussServer,
+    gateway_url: str,
+    client: httpx.Client,
+    good_request: dict[str, Any],
+    server_log: list[str],
+) -> None:
+    url = f"{gateway_url}/run_inference/" if through_gateway else truss_server.predict_url
+    before = len(server_log)
+    with client.stream("POST", url, json=long_stream(good_request)) as answer:
+        first = json.loads(next(answer.iter_lines()))
+    assert (first["event"], first["step"]) == ("progress", 1)
+    assert first["steps"] > 100
+    wait_for_line(server_log, before, "clip stopped: the client left")
+
+
+def test_a_clip_stops_when_the_client_gives_up_waiting(
+    gateway_url: str, client: httpx.Client, good_request: dict[str, Any], server_log: list[str]
+) -> None:
+    before = len(server_log)
+    request = {**long_stream(good_request), "stream": False}
+    with pytest.raises(httpx.ReadTimeout):
+        client.post(f"{gateway_url}/run_inference/", json=request, timeout=0.5)
+    wait_for_line(server_log, before, "clip stopped: the client left")
+
+
+def test_overload_is_refused_and_places_come_back(
+    truss_server: LocalTrussServer, client: httpx.Client, good_request: dict[str, Any]
+) -> None:
+    """The server has room for one clip that runs and two that wait."""
+    url = truss_server.predict_url
+    with contextlib.ExitStack() as streams:
+        for _ in range(3):
+            stream = client.stream("POST", url, json=long_stream(good_request))
+            assert streams.enter_context(stream).status_code == 200
+        for request in (good_request, {**good_request, "stream": True}):
+            refused = client.post(url, json=request)
+            assert refused.status_code == 503
+            assert int(refused.headers["retry-after"]) >= 1
+            assert refused.json()["error"].startswith("2 requests are waiting")
+        invalid = client.post(url, json={**good_request, "alpha": 2})
+        assert invalid.status_code == 400
+        assert client.get(truss_server.base_url + "/v1/models/model").status_code == 200
+    deadline = time.monotonic() + TIMEOUT_S
+    while (answer := client.post(url, json=good_request)).status_code == 503:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert answer.status_code == 200
+
+
+def test_the_schema_shows_requests_and_clips(
+    truss_server: LocalTrussServer, client: httpx.Client
+) -> None:
+    schema = client.get(truss_server.base_url + "/v1/models/model/schema").json()
+    assert {"start", "end", "alpha", "stream"} <= set(schema["input_schema"]["properties"])
+    assert {"image", "audio", "duration_s"} == set(schema["output_schema"]["properties"])
+
+
+def test_the_public_web_app_gets_a_clip_from_the_gateway(
+    gateway_url: str, client: httpx.Client
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = client.post(f"{gateway_url}/run_inference/", content=WEB_APP_REQUEST, headers=headers)
+    assert answer.status_code == 200, answer.text[:500]
+    clip = answer.json()
+    assert clip["duration_s"] == CLIP_DURATION_S
+    assert data_of(clip["image"], "image/jpeg")
+    assert data_of(clip["audio"], "audio/mpeg")

@@ -1,0 +1,171 @@
+"""Starting and ending servers, with a bundle that starts in a second."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from riffusion.errors import ServerError
+from riffusion.serving.truss_server import LocalTrussServer, find_bundle
+
+from .conftest import BUNDLE_DIR, free_port, write_mini_bundle
+
+STARTUP_S = 60.0
+"""`import truss` alone takes 5 s of an idle core."""
+SLOW_MODEL = """
+class Model:
+    def load(self):
+        pass
+
+    def predict(self, inputs):
+        import time
+        time.sleep(1.5)
+        return inputs
+"""
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_until(condition: object, what: str) -> None:
+    deadline = time.monotonic() + STARTUP_S
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def test_a_server_is_ready_inside_and_gone_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    bundle = write_mini_bundle(tmp_path / "bundle")
+    port = free_port()
+    with LocalTrussServer(bundle, port=port) as server:
+        assert httpx.post(server.predict_url, json={"a": 1}).json() == {"a": 1}
+        assert list(tmp_path.glob("riffusion-server-*"))
+        others = [
+            own
+            for own in socket.gethostbyname_ex(socket.gethostname())[2]
+            if not own.startswith("127.")
+        ]
+        for address in others:  # loopback only, unlike Truss' own 0.0.0.0
+            with socket.socket() as probe:
+                assert probe.connect_ex((address, port)) != 0
+        pid = server.pid
+    assert not is_listening(port)
+    assert not list(tmp_path.glob("riffusion-server-*"))
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid or 0, 0)
+
+
+def test_a_port_in_use_is_an_error_before_any_work(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        start = time.monotonic()
+        with pytest.raises(ServerError, match=f"port={port}.*choose another"):
+            LocalTrussServer(tmp_path, port=port).start()
+        assert time.monotonic() - start < 1
+
+
+def test_a_model_that_does_not_load_is_an_error_with_the_end_of_the_log(tmp_path: Path) -> None:
+    bundle = write_mini_bundle(tmp_path / "bundle", load="raise OSError('weights are gone')")
+    home = {path.name for path in Path.home().iterdir()}
+    with pytest.raises(ServerError, match="weights are gone"):
+        LocalTrussServer(bundle, port=free_port()).start()
+    assert {path.name for path in Path.home().iterdir()} == home  # no crash marker
+
+
+def test_a_server_that_is_never_ready_is_an_error(tmp_path: Path) -> None:
+    bundle = write_mini_bundle(tmp_path / "bundle", load="import time; time.sleep(60)")
+    server = LocalTrussServer(bundle, port=free_port(), startup_timeout_s=1, stop_timeout_s=0.2)
+    with pytest.raises(ServerError, match="not ready after 1 s"):
+        server.start()
+    assert server.pid is None
+
+
+def test_the_bundle_is_found_from_inside_and_its_absence_explained(tmp_path: Path) -> None:
+    bundle = write_mini_bundle(tmp_path / "bundle")
+    (bundle / "deep/er").mkdir(parents=True)
+    assert find_bundle(bundle / "deep/er") == bundle
+    assert find_bundle(Path(__file__)) == BUNDLE_DIR
+    with pytest.raises(ServerError, match=r"no Truss bundle.*clone of the repository"):
+        find_bundle(Path("/"))
+
+
+def run_serve(bundle: Path, *options: str) -> tuple[subprocess.Popen[str], int, int]:
+    """`serve` as a process of its own, from inside `bundle`; ready when this returns."""
+    port, gateway_port = free_port(), free_port()
+    code = f"""
+from riffusion.serving.serve import serve
+serve(port={port}, gateway_port={gateway_port}, announce=lambda line: print(line, flush=True))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=bundle,
+        env={**os.environ, "TMPDIR": str(bundle.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_until(lambda: is_listening(gateway_port) or process.poll() is not None, "not ready")
+    assert process.poll() is None, process.communicate()[0]
+    return process, port, gateway_port
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+def test_serve_finishes_what_is_in_flight_and_leaves_nothing(
+    kind: signal.Signals, tmp_path: Path
+) -> None:
+    bundle = write_mini_bundle(tmp_path / "bundle")
+    (bundle / "model/model.py").write_text(SLOW_MODEL)
+    process, port, gateway_port = run_serve(bundle)
+    answers: list[httpx.Response] = []
+    url = f"http://127.0.0.1:{gateway_port}/run_inference/"
+    asking = threading.Thread(
+        target=lambda: answers.append(httpx.post(url, json={"a": 1}, timeout=60))
+    )
+    asking.start()
+    time.sleep(0.7)  # the model's 1.5 s have begun
+    process.send_signal(kind)
+    output, _ = process.communicate(timeout=STARTUP_S)
+    asking.join()
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
+    assert (answers[0].status_code, answers[0].json()) == (200, {"a": 1})
+    assert not is_listening(port)
+    assert not is_listening(gateway_port)
+
+
+def test_serve_ends_with_an_error_when_the_server_dies(tmp_path: Path) -> None:
+    bundle = write_mini_bundle(tmp_path / "bundle")
+    (bundle / "model/model.py").write_text(
+        "import os\nclass Model:\n    def predict(self, inputs):\n        os._exit(3)\n"
+    )
+    process, _, gateway_port = run_serve(bundle)
+    answer = httpx.post(f"http://127.0.0.1:{gateway_port}/run_inference/", json={}, timeout=60)
+    assert answer.status_code == 502
+    output, _ = process.communicate(timeout=STARTUP_S)
+    assert process.returncode != 0
+    assert "ServerError: the Truss server ended with exit status 3" in output
+    assert not is_listening(gateway_port)
+
+
+def test_no_server_is_left_behind_when_its_parent_is_killed(tmp_path: Path) -> None:
+    process, port, _ = run_serve(write_mini_bundle(tmp_path / "bundle"))
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not is_listening(port), "the server outlived its parent")
+    wait_until(
+        lambda: not list(tmp_path.glob("riffusion-server-*")), "its directory is still there"
+    )
