@@ -12,8 +12,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from riffusion.clip_generator import ClipGenerator
 from riffusion.datatypes import InferenceInput, InferenceOutput
-from riffusion.errors import GenerationCancelled, InputError
-from riffusion.serving.admission import OverloadedError
+from riffusion.errors import GenerationCancelled, InputError, OverloadedError
 from riffusion.serving.clip_service import ClipService, max_waiting_from_environment
 from riffusion.serving.request_body import InferenceRequest, error_content, guard_msgpack_decoder
 

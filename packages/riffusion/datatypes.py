@@ -30,7 +30,13 @@ ImageId = Annotated[str, Field(min_length=1, max_length=100)]
 class _Request(BaseModel):
     """Strict types, finite numbers; unknown fields are reported in the log and dropped."""
 
-    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore", frozen=True)
+    model_config = ConfigDict(
+        strict=True,
+        allow_inf_nan=False,
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -61,7 +67,7 @@ class InferenceInput(_Request):
     """One clip: an interpolation between two prompts, painted over an init image."""
 
     start: PromptInput
-    end: PromptInput
+    end: Annotated[PromptInput, Field(default_factory=lambda valid: valid["start"])]
     """Default: the same as `start`."""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Position between `start` (0) and `end` (1)."""
@@ -87,9 +93,9 @@ class InferenceInput(_Request):
 
     @model_validator(mode="before")
     @classmethod
-    def _end_defaults_to_start(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and values.get("end") is None and "start" in values:
-            return {**values, "end": values["start"]}
+    def _null_end_is_default(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "end" in values and values["end"] is None:
+            return {name: value for name, value in values.items() if name != "end"}
         return values
 
     @model_validator(mode="after")

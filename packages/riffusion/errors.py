@@ -7,6 +7,7 @@
     │       └── MissingExifError (KeyError)    a picture without spectrogram parameters
     ├── GenerationCancelled            the caller went away before the clip was done
     ├── CheckpointError                weights that are missing, truncated or foreign
+    ├── OverloadedError                as much work is waiting as may wait
     ├── ServerError                    the local inference server did not start, or died
     └── EndpointError                  an endpoint could not be reached, or answered with an error
 
@@ -54,6 +55,22 @@ class GenerationCancelled(RiffusionError):  # noqa: N818 - not an error, as asyn
 
 class CheckpointError(RiffusionError):
     """A checkpoint is missing, truncated or foreign."""
+
+
+class OverloadedError(RiffusionError):
+    """As much work is waiting as may wait.
+
+    Args:
+        num_waiting: jobs that wait.
+        retry_after_s: whole seconds after which a place is likely to be free.
+    """
+
+    def __init__(self, num_waiting: int, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(
+            f"{num_waiting} requests are waiting, which is the most that may; "
+            f"try again in {retry_after_s} s"
+        )
 
 
 class ServerError(RiffusionError):

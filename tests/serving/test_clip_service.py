@@ -10,8 +10,7 @@ import pytest
 
 from riffusion.clip_generator import ClipGenerator
 from riffusion.datatypes import InferenceInput
-from riffusion.errors import GenerationCancelled, InputError
-from riffusion.serving.admission import OverloadedError
+from riffusion.errors import GenerationCancelled, InputError, OverloadedError
 from riffusion.serving.clip_service import (
     MAX_FAILURES_IN_A_ROW,
     ClipService,

@@ -6,26 +6,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from riffusion.errors import RiffusionError
+from riffusion.errors import OverloadedError
 
 _DURATION_WEIGHT = 0.2
 """Weight of the newest duration in the moving average: about the last ten clips count."""
-
-
-class OverloadedError(RiffusionError):
-    """As much work is waiting as may wait.
-
-    Args:
-        num_waiting: jobs that wait.
-        retry_after_s: whole seconds after which a place is likely to be free.
-    """
-
-    def __init__(self, num_waiting: int, retry_after_s: int) -> None:
-        self.retry_after_s = retry_after_s
-        super().__init__(
-            f"{num_waiting} requests are waiting, which is the most that may; "
-            f"try again in {retry_after_s} s"
-        )
 
 
 class AdmissionGate:
