@@ -16,6 +16,9 @@ from safetensors.torch import save_file
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+NETWORKS = ("vae", "unet", "text_encoder")
+UNET_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+VAE_WEIGHTS = "vae/diffusion_pytorch_model.safetensors"
 MERGES = ["p i", "pi a", "pia n", "pian o</w>", "b e", "be l", "bel l", "bell s</w>"]
 LATENT_CHANNELS = 4
 HIDDEN_SIZE = 64
@@ -98,7 +101,7 @@ def write_folder(model: TinyModel, folder: Path, *, variant: str | None = None) 
         variant: `fp16` for weights in half precision under the names of that variant.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for part in ("vae", "unet", "text_encoder"):
+    for part in NETWORKS:
         network = getattr(model, part)
         network.save_pretrained(folder / part)
         if variant:

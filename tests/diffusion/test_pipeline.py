@@ -1,5 +1,6 @@
 """The pipeline, against stock diffusers pipelines and its own promises."""
 
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -12,8 +13,6 @@ from riffusion.datatypes import InferenceInput, SchedulerName
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
 
-from .checkpoints import TinyModel, tiny_model, write_folder
-
 MAX_LATENT_ERROR = 1e-4  # float32 sums in another order, latents of about 1
 MAX_GREY_LEVELS = 1  # rounding to 8 bits
 SIZE = 48
@@ -23,14 +22,8 @@ SCHEDULERS: list[SchedulerName] = [
 
 
 @pytest.fixture(scope="module")
-def model() -> TinyModel:
-    return tiny_model()
-
-
-@pytest.fixture(scope="module")
-def pipeline(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> RiffusionPipeline:
-    folder = write_folder(model, tmp_path_factory.mktemp("checkpoint"))
-    return RiffusionPipeline.from_pretrained(folder, device="cpu")
+def pipeline(pristine: Path) -> RiffusionPipeline:
+    return RiffusionPipeline.from_pretrained(pristine, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +52,11 @@ def finished_latents(pipeline: RiffusionPipeline, *args: Any) -> torch.Tensor:
     return job.latents
 
 
-def seeded_noise(pipeline: RiffusionPipeline, seed: int, size: int = SIZE) -> torch.Tensor:
-    latent = size // pipeline.vae_scale_factor
-    return torch.randn(1, 4, latent, latent, generator=torch.Generator().manual_seed(seed))
+def stock_pipeline(kind: type, pipeline: RiffusionPipeline, scheduler: Any) -> Any:
+    """A pipeline of diffusers' own with the same components."""
+    stock = kind(**pipeline.components | {"scheduler": scheduler}, requires_safety_checker=False)
+    stock.set_progress_bar_config(disable=True)
+    return stock
 
 
 @pytest.mark.parametrize("negative_prompt", [None, "bells"])
@@ -76,17 +71,11 @@ def test_txt2img_equals_stock_stable_diffusion(
     )
     job = pipeline.prepare(inputs)
     noise = job.latents / job.scheduler.init_noise_sigma
-    stock = diffusers.StableDiffusionPipeline(
-        vae=pipeline.vae,
-        text_encoder=pipeline.text_encoder,
-        tokenizer=pipeline.tokenizer,
-        unet=pipeline.unet,
-        scheduler=type(pipeline.scheduler).from_config(pipeline.scheduler.config),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+    stock = stock_pipeline(
+        diffusers.StableDiffusionPipeline,
+        pipeline,
+        type(pipeline.scheduler).from_config(pipeline.scheduler.config),
     )
-    stock.set_progress_bar_config(disable=True)
     expected = stock(
         "piano",
         negative_prompt=negative_prompt,
@@ -110,17 +99,11 @@ def test_img2img_equals_stock_stable_diffusion(
     init_latents = pipeline.prepare(
         request(scheduler="ddim", start={"denoising": 0.0}, num_inference_steps=1), picture
     ).latents
-    stock = diffusers.StableDiffusionImg2ImgPipeline(
-        vae=pipeline.vae,
-        text_encoder=pipeline.text_encoder,
-        tokenizer=pipeline.tokenizer,
-        unet=pipeline.unet,
-        scheduler=pipeline.prepare(inputs, picture).scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+    stock = stock_pipeline(
+        diffusers.StableDiffusionImg2ImgPipeline,
+        pipeline,
+        pipeline.prepare(inputs, picture).scheduler,
     )
-    stock.set_progress_bar_config(disable=True)
     expected = stock(
         "piano",
         image=init_latents,
@@ -334,7 +317,7 @@ def test_components_of_another_pipeline_are_accepted(
 def test_saved_pipeline_loads_again_here_and_in_stock_diffusers(
     pipeline: RiffusionPipeline,
     picture: Image.Image,
-    tmp_path: Any,
+    tmp_path: Path,
 ) -> None:
     pipeline.save_pretrained(tmp_path)
     again = RiffusionPipeline.from_pretrained(tmp_path, device="cpu")
