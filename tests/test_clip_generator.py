@@ -163,6 +163,39 @@ def test_picture_with_impossible_parameters_is_refused(generator: ClipGenerator)
         generator.resolve(request(mode="image_to_audio", init_image=text))
 
 
+@pytest.mark.parametrize(
+    ("params", "width"),
+    [
+        (
+            SpectrogramParams(step_size_ms=1000, window_duration_ms=1001, padded_duration_ms=1001),
+            61,
+        ),
+        (
+            SpectrogramParams(
+                num_frequencies=8, window_duration_ms=10_000, padded_duration_ms=10_000
+            ),
+            300,
+        ),
+    ],
+    ids=["too long", "too large"],
+)
+def test_picture_whose_parameters_ask_for_too_much_is_refused(
+    generator: ClipGenerator, params: SpectrogramParams, width: int
+) -> None:
+    image = Image.new("RGB", (width, 8))
+    image.getexif().update(params.to_exif())
+    text = data_url(encode_image(image, "png"), "image/png")
+    with pytest.raises(InputError, match="^init_image: "):
+        generator.resolve(request(mode="image_to_audio", init_image=text))
+
+
+def test_useless_maximum_in_exif_does_not_matter(generator: ClipGenerator) -> None:
+    image = Image.effect_noise((8, 512), 60).convert("RGB")
+    image.getexif().update(SpectrogramParams().to_exif() | {11080: float("nan")})
+    text = data_url(encode_image(image, "png"), "image/png")
+    assert generate(generator, mode="image_to_audio", init_image=text).segment.max > 0
+
+
 def test_stopping_ends_the_work_at_the_next_step(generator: ClipGenerator) -> None:
     seen: list[tuple[int, int]] = []
     resolved = generator.resolve(request(num_inference_steps=50, mode="txt2img"))

@@ -1,14 +1,16 @@
 """The request's rules: upstream's fields and defaults, and an answer to everything else."""
 
+import dataclasses
 import json
 import logging
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riffusion.datatypes import InferenceInput, PromptInput
+from riffusion.datatypes import InferenceInput, InferenceOutput, PromptInput
 from riffusion.errors import InputError
 
 START = {"prompt": "church bells", "seed": 42}
@@ -44,6 +46,18 @@ def test_upstream_scripts_build_requests_by_keyword() -> None:
     start = PromptInput(prompt="a", seed=1)
     inputs = InferenceInput(start=start, end=PromptInput(prompt="b", seed=2), alpha=0.5)
     assert inputs.end.prompt == "b"
+
+
+def test_upstream_scripts_treat_requests_as_dataclasses() -> None:
+    inputs = InferenceInput.parse({"start": START, "alpha": 0.25})
+    assert dataclasses.asdict(inputs) == inputs.model_dump()
+    assert dataclasses.replace(inputs, alpha=0.5).alpha == 0.5  # type: ignore[type-var]
+    output = InferenceOutput(image="a", audio="b", duration_s=5.12)
+    assert dataclasses.asdict(output) == {"image": "a", "audio": "b", "duration_s": 5.12}
+
+
+def test_seeds_may_be_numpy_integers() -> None:
+    assert PromptInput(prompt="a", seed=np.int64(3)).seed == 3
 
 
 def test_unknown_fields_are_ignored_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -25,6 +25,9 @@ from riffusion.spectrogram_params import SpectrogramParams
 
 logger = logging.getLogger(__name__)
 
+_MAX_SPECTROGRAM_CELLS = 6000 * 17_640
+"""A minute of the default parameters."""
+
 
 @dataclass(frozen=True)
 class ResolvedInput:
@@ -113,6 +116,7 @@ class ClipGenerator:
                 params = params_from_image(init_image, params)
             except SpectrogramParamsError as error:
                 raise InputError(f"its EXIF holds {error}", "init_image") from error
+            _check_size(init_image, params)
             return ResolvedInput(inputs, params, init_image)
         return ResolvedInput(inputs, params, self._fitted(init_image), self._mask_image(inputs))
 
@@ -189,12 +193,26 @@ class ClipGenerator:
         return pixels
 
 
+def _check_size(image: Image.Image, params: SpectrogramParams) -> None:
+    """Refuse a picture whose own parameters make its sound too long, or too large to compute."""
+    duration_s = params.num_samples(image.width) / params.sample_rate
+    if duration_s > MAX_DURATION_S:
+        raise InputError(
+            f"{image.width} columns of step_size_ms={params.step_size_ms} are {duration_s:g} s of "
+            f"sound; at most {MAX_DURATION_S:g} s are allowed",
+            "init_image",
+        )
+    if image.width * params.n_fft > _MAX_SPECTROGRAM_CELLS:
+        raise InputError(
+            f"{image.width} columns of padded_duration_ms={params.padded_duration_ms} at "
+            f"sample_rate={params.sample_rate} are too large a spectrogram; lower one of them",
+            "init_image",
+        )
+
+
 def _check_prompt(prompt: str, field_name: str) -> None:
     try:
-        prompt.encode("utf-8")
         parse_prompt_weights(prompt)
-    except UnicodeEncodeError:
-        raise InputError("must be text; it holds half of a surrogate pair", field_name) from None
     except InputError as error:
         raise InputError(str(error), field_name) from None
 

@@ -1,10 +1,12 @@
 """The request and the response of the inference API. Field names and defaults are upstream's."""
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from riffusion.errors import InputError
 
@@ -27,7 +29,22 @@ MediaText = Annotated[str, Field(min_length=1, max_length=MAX_MEDIA_CHARACTERS)]
 ImageId = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-class _Request(BaseModel):
+def _plain_int(value: object) -> object:
+    """NumPy's integers, which scripts draw seeds as, as Python's."""
+    return int(value) if isinstance(value, np.integer) else value
+
+
+class _Record(BaseModel):
+    """A model that scripts may also treat as the dataclass that it was upstream."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Let `dataclasses.asdict`, `replace` and `fields` work on the model."""
+        twin: Any = dataclasses.make_dataclass(cls.__name__, cls.model_fields)
+        cls.__dataclass_fields__ = twin.__dataclass_fields__
+
+
+class _Request(_Record):
     """Strict types, finite numbers; unknown fields are reported in the log and dropped."""
 
     model_config = ConfigDict(
@@ -53,12 +70,12 @@ class PromptInput(_Request):
 
     prompt: Prompt
     """Text to draw; `(word:1.5)`, `((word))` and `[word]` weigh parts of it."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    seed: Annotated[int, BeforeValidator(_plain_int), Field(ge=0, lt=2**63)]
     """Seed of the noise. The same seed means the same clip on every device."""
     negative_prompt: Prompt | None = None
     """Text to stay away from."""
     denoising: Annotated[float, Field(ge=0, le=1)] = 0.75
-    """How much of the init image is repainted: 0 keeps it, 1 ignores it."""
+    """How much of the init image is repainted: 1 ignores it, 0 passes it through the VAE."""
     guidance: Annotated[float, Field(ge=0, le=30)] = 7.0
     """Classifier-free guidance scale; up to 1 means no guidance."""
 
@@ -129,7 +146,7 @@ class InferenceInput(_Request):
             raise input_error_from_validation(error) from error
 
 
-class InferenceOutput(BaseModel):
+class InferenceOutput(_Record):
     """The clip: base64 data URLs without line breaks, and its duration."""
 
     image: str

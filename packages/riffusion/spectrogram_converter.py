@@ -1,5 +1,7 @@
 """Waveform ⇄ mel amplitudes."""
 
+import warnings
+
 import numpy as np
 import torch
 import torchaudio
@@ -49,15 +51,18 @@ class SpectrogramConverter:
             power=1.0,
             center=False,
         ).to(self.device)
-        self._mel_scale = torchaudio.transforms.MelScale(
-            n_mels=params.num_frequencies,
-            sample_rate=params.sample_rate,
-            f_min=params.min_frequency,
-            f_max=params.max_frequency,
-            n_stft=params.n_fft // 2 + 1,
-            norm=params.mel_scale_norm,
-            mel_scale=params.mel_scale_type,
-        ).to(self.device)
+        with warnings.catch_warnings():
+            # Bands above half the sample rate, or narrower than a bin, stay silent; that is meant.
+            warnings.simplefilter("ignore", UserWarning)
+            self._mel_scale = torchaudio.transforms.MelScale(
+                n_mels=params.num_frequencies,
+                sample_rate=params.sample_rate,
+                f_min=params.min_frequency,
+                f_max=params.max_frequency,
+                n_stft=params.n_fft // 2 + 1,
+                norm=params.mel_scale_norm,
+                mel_scale=params.mel_scale_type,
+            ).to(self.device)
         self._inverter = MelInverter(params, self.device)
 
     def spectrogram_from_audio(self, audio: AudioSegment) -> FloatArray:

@@ -78,6 +78,8 @@ class SpectrogramParams:
     ExifTags = ExifTags  # upstream's place for it; no annotation, so not a field
 
     def __post_init__(self) -> None:
+        if self.stereo not in (0, 1):
+            raise SpectrogramParamsError(f"stereo={self.stereo!r} must be True or False")
         object.__setattr__(self, "stereo", bool(self.stereo))
         for name, (low, high) in _INTEGER_RANGES.items():
             value = getattr(self, name)
@@ -106,6 +108,13 @@ class SpectrogramParams:
             raise SpectrogramParamsError(
                 f"window_duration_ms={self.window_duration_ms} holds {self.win_length} samples at "
                 f"sample_rate={self.sample_rate}; at least 4 are needed, raise either"
+            )
+        if self.n_fft * self.num_frequencies > _MAX_FILTERBANK_CELLS:
+            raise SpectrogramParamsError(
+                f"padded_duration_ms={self.padded_duration_ms} at sample_rate={self.sample_rate} "
+                f"and num_frequencies={self.num_frequencies} need a filterbank of "
+                f"{self.n_fft} × {self.num_frequencies}; at most {_MAX_FILTERBANK_CELLS} cells are "
+                "allowed, lower one of the three"
             )
         if self.min_frequency >= self.max_frequency:
             raise SpectrogramParamsError(
@@ -189,12 +198,12 @@ class SpectrogramParams:
 
     @staticmethod
     def max_value_from_exif(exif: Mapping[int, Any]) -> float | None:
-        """Amplitude that the picture's black stands for, or None where it isn't recorded."""
-        value = exif.get(ExifTags.MAX_VALUE.value)
-        if value is None:
+        """Amplitude that the picture's black stands for; None without a usable record of it."""
+        try:
+            number = _number("MAX_VALUE", exif.get(ExifTags.MAX_VALUE.value))
+        except SpectrogramParamsError:
             return None
-        number = _number("MAX_VALUE", value)
-        return number if math.isfinite(number) and number > 0 else None
+        return number if number > 0 else None
 
     def save(self, directory: Path) -> None:
         """Write the parameters into a checkpoint's directory."""
@@ -220,7 +229,10 @@ class SpectrogramParams:
             raise SpectrogramParamsError(
                 f"{path} may hold only the fields {', '.join(sorted(known))}"
             )
-        return cls(**values)
+        try:
+            return cls(**values)
+        except SpectrogramParamsError as error:
+            raise SpectrogramParamsError(f"{path}: {error}") from error
 
 
 _INTEGER_RANGES = {
@@ -232,8 +244,10 @@ _INTEGER_RANGES = {
     "min_frequency": (0, 192_000),
     "max_frequency": (1, 192_000),
     "max_mel_iters": (1, 100_000),
-    "num_griffin_lim_iters": (0, 10_000),
+    "num_griffin_lim_iters": (0, 1000),
 }
+_MAX_FILTERBANK_CELLS = 2**26
+"""256 MB of filterbank; the defaults have 9 million cells."""
 
 
 def _number(name: str, value: Any) -> float:

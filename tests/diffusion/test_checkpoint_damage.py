@@ -152,6 +152,10 @@ def larger_vocabulary(folder: Path) -> None:
 
 
 DAMAGES = {
+    "wrong scale": (
+        overwrite("spectrogram_params.json", b'{"sample_rate": 0}'),
+        r"spectrogram_params\.json: sample_rate=0 must be",
+    ),
     "no index": (remove("model_index.json"), r"has no model_index\.json"),
     "no scheduler": (remove("scheduler/scheduler_config.json"), "lacks scheduler/scheduler_conf"),
     "no config": (remove("unet/config.json"), r"lacks unet/config\.json"),

@@ -12,6 +12,7 @@ from PIL import Image
 from riffusion.datatypes import InferenceInput, SchedulerName
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
+from riffusion.spectrogram_params import SpectrogramParams
 
 MAX_LATENT_ERROR = 1e-4  # float32 sums in another order, latents of about 1
 MAX_GREY_LEVELS = 1  # rounding to 8 bits
@@ -300,11 +301,12 @@ def test_mask_without_picture_is_refused(pipeline: RiffusionPipeline) -> None:
         pipeline.prepare(request(), None, Image.new("L", (8, 8)))
 
 
-def test_more_steps_than_a_scheduler_allows_is_an_input_error(
-    pipeline: RiffusionPipeline, picture: Image.Image
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_every_scheduler_allows_150_steps(
+    pipeline: RiffusionPipeline, picture: Image.Image, scheduler: SchedulerName
 ) -> None:
-    with pytest.raises(InputError, match="num_inference_steps"):
-        pipeline.prepare(request(scheduler="lcm", num_inference_steps=100), picture)
+    job = pipeline.prepare(request(scheduler=scheduler, num_inference_steps=150), picture)
+    assert 112 <= job.num_steps <= 113  # 75 %, and PNDM's repeated one
 
 
 def test_components_of_another_pipeline_are_accepted(
@@ -319,9 +321,11 @@ def test_saved_pipeline_loads_again_here_and_in_stock_diffusers(
     picture: Image.Image,
     tmp_path: Path,
 ) -> None:
-    pipeline.save_pretrained(tmp_path)
-    again = RiffusionPipeline.from_pretrained(tmp_path, device="cpu")
-    assert again.spectrogram_params == pipeline.spectrogram_params
+    params = SpectrogramParams(max_frequency=20_000)
+    saved = RiffusionPipeline(**pipeline.components, spectrogram_params=params)
+    saved.save_pretrained(tmp_path)
+    again = RiffusionPipeline.from_pretrained(tmp_path, device="cpu", low_cpu_mem_usage=True)
+    assert again.spectrogram_params == params
     assert difference(again.riffuse(request(), picture), pipeline.riffuse(request(), picture)) == 0
     stock = diffusers.StableDiffusionPipeline.from_pretrained(tmp_path, safety_checker=None)
     assert type(stock.scheduler) is type(pipeline.scheduler)

@@ -128,6 +128,18 @@ def test_tone_comes_back_at_its_pitch_and_level(frequency_hz: float) -> None:
     assert abs(restored.dBFS - segment.dBFS) < 1.0  # dB
 
 
+@pytest.mark.parametrize("rate", [8000, 22_050, 96_000])
+def test_parameters_at_other_rates_go_there_and_back(rate: int) -> None:
+    params = SpectrogramParams(sample_rate=rate, max_frequency=20_000, step_size_ms=7)
+    converter = SpectrogramImageConverter(params, "cpu")
+    image = converter.spectrogram_image_from_audio(
+        segment_from_waveform(tone(440, 0.7, rate), rate)
+    )
+    waveform = waveform_from_segment(converter.audio_from_spectrogram_image(image))[0]
+    assert len(waveform) == image.width * params.hop_length
+    assert strongest_hz(waveform, rate) == pytest.approx(440, abs=MAX_TONE_ERROR_HZ)
+
+
 def test_stereo_channels_stay_apart() -> None:
     converter = SpectrogramImageConverter(WIDE_STEREO, "cpu")
     waveform = np.concatenate([tone(440, 1.0), tone(880, 1.0)])

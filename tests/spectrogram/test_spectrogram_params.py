@@ -92,14 +92,15 @@ def test_fields_that_upstream_does_not_record_take_their_defaults() -> None:
     )
 
 
-@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
-def test_useless_recorded_maximum_counts_as_none(value: float) -> None:
-    exif = {ExifTags.MAX_VALUE.value: value}
-    if value != value or value == float("inf"):
-        with pytest.raises(SpectrogramParamsError, match="MAX_VALUE"):
-            SpectrogramParams.max_value_from_exif(exif)
-    else:
-        assert SpectrogramParams.max_value_from_exif(exif) is None
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), "loud", b"\x00", None])
+def test_useless_recorded_maximum_counts_as_none(value: object) -> None:
+    assert SpectrogramParams.max_value_from_exif({ExifTags.MAX_VALUE.value: value}) is None
+    assert SpectrogramParams.max_value_from_exif({}) is None
+
+
+def test_parameters_that_would_fill_the_memory_are_refused() -> None:
+    with pytest.raises(SpectrogramParamsError, match="filterbank"):
+        SpectrogramParams(sample_rate=384_000, window_duration_ms=10_000, padded_duration_ms=10_000)
 
 
 def test_defaults_measure_samples_as_upstream() -> None:
@@ -141,6 +142,8 @@ def test_512_columns_are_5_12_seconds() -> None:
         ("power_for_image", 0),
         ("power_for_image", float("inf")),
         ("num_griffin_lim_iters", -1),
+        ("num_griffin_lim_iters", 10_000),
+        ("stereo", "no"),
     ],
 )
 def test_bad_value_is_named(field: str, value: object) -> None:

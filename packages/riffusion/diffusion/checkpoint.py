@@ -31,7 +31,7 @@ from riffusion.diffusion.checkpoint_source import (
     CheckpointSource,
     find_checkpoint,
 )
-from riffusion.errors import InputError
+from riffusion.errors import CheckpointError, InputError, SpectrogramParamsError
 from riffusion.spectrogram_params import SpectrogramParams
 
 __all__ = [
@@ -136,7 +136,7 @@ def load_components(
         **{part: network.to(chosen_device) for part, network in networks.items()},
         tokenizer=tokenizer,
         scheduler=build_scheduler(raw.configs["scheduler"], raw.paths["scheduler"]),
-        spectrogram_params=SpectrogramParams.load(raw.directory),
+        spectrogram_params=_spectrogram_params(raw.directory),
         source=source,
         dtype=chosen_dtype,
         device=chosen_device,
@@ -164,3 +164,10 @@ def choose_dtype(device: torch.device, requested: torch.dtype | None = None) -> 
         logger.warning("dtype=float16 is not for the CPU; computing in float32 instead")
         return torch.float32
     return requested
+
+
+def _spectrogram_params(directory: Path) -> SpectrogramParams:
+    try:
+        return SpectrogramParams.load(directory)
+    except SpectrogramParamsError as error:
+        raise CheckpointError(f"{error}; mend the file, or remove it for the defaults") from error

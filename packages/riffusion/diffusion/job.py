@@ -1,5 +1,6 @@
 """One picture on its way from noise to done."""
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +96,7 @@ class DenoisingJob:
 
     @property
     def _draws_noise(self) -> bool:
-        return "generator" in self.scheduler.step.__code__.co_varnames
+        return "generator" in inspect.signature(self.scheduler.step).parameters
 
     def _keep_unmasked(self, keep: Inpainting) -> torch.Tensor:
         """Put the init latents back, noised as the rest still is; clean after the last step."""

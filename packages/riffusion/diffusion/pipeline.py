@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from riffusion.diffusion.conditioning import TextConditioner
 from riffusion.diffusion.interpolation import lerp, slerp
 from riffusion.diffusion.job import DenoisingJob, Inpainting
 from riffusion.diffusion.picture_grid import PictureGrid
-from riffusion.diffusion.schedulers import new_scheduler
+from riffusion.diffusion.schedulers import new_scheduler, partial_timesteps, set_timesteps
 from riffusion.errors import InputError
 from riffusion.spectrogram_params import SpectrogramParams
+
+logger = logging.getLogger(__name__)
 
 ProgressCallback = Callable[[int, int], None]
 """Called with (steps done, steps in all) after each step."""
@@ -82,6 +85,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         torch_dtype: torch.dtype | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
+        **others: Any,
     ) -> RiffusionPipeline:
         """Load a checkpoint.
 
@@ -92,10 +96,14 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
             torch_dtype: None for half precision on CUDA and single precision elsewhere.
             revision: of a hub id; a commit hash pins it.
             local_files_only: don't ask the hub.
+            others: what else diffusers takes, such as `safety_checker` and `low_cpu_mem_usage`;
+                accepted for scripts that pass it, and not needed.
 
         Raises:
             CheckpointError: the checkpoint is missing, truncated or foreign.
         """
+        if others:
+            logger.info("loading without %s, which are not needed", ", ".join(others))
         path = pretrained_model_name_or_path
         components = load_components(
             None if path is None else str(path),
@@ -114,6 +122,16 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         )
         pipeline.checkpoint = components
         return pipeline
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
+        """Write a diffusers folder, the spectrogram parameters included.
+
+        Args:
+            save_directory: where to.
+            options: as in diffusers.
+        """
+        super().save_pretrained(save_directory, **options)
+        self.spectrogram_params.save(Path(save_directory))
 
     @classmethod
     def load_checkpoint(
@@ -219,10 +237,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         rows = [torch.lerp(a, b, alpha) for a, b in zip(embedded[::2], embedded[1::2], strict=True)]
 
         scheduler = new_scheduler(inputs.scheduler, self.scheduler)
-        try:
-            scheduler.set_timesteps(inputs.num_inference_steps)
-        except ValueError as error:  # a scheduler for distilled checkpoints allows only a few
-            raise InputError(str(error), "num_inference_steps") from error
+        set_timesteps(scheduler, inputs.num_inference_steps)
         timesteps = scheduler.timesteps.cpu()
         noise = slerp(alpha, self._noise(start.seed, grid), self._noise(end.seed, grid))
         inpainting = None
@@ -230,7 +245,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
             latents = noise * scheduler.init_noise_sigma
         else:
             strength = lerp(start.denoising, end.denoising, alpha)
-            timesteps = _partial_timesteps(scheduler, inputs.num_inference_steps, strength)
+            timesteps = partial_timesteps(scheduler, inputs.num_inference_steps, strength)
             init_latents = self._encode(init_image, grid, start.seed)
             latents = init_latents
             if len(timesteps) > 0:
@@ -307,18 +322,3 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         noise = self._noise(seed, grid).to(posterior.mean)
         latents: torch.Tensor = posterior.mean + posterior.std * noise
         return latents * float(self.vae.config.scaling_factor)
-
-
-def _partial_timesteps(scheduler: Any, num_inference_steps: int, strength: float) -> torch.Tensor:
-    """The timesteps that img2img runs at a strength: the last ones of the schedule.
-
-    PNDM lists its second timestep twice, the first being corrected once it is known; the count
-    includes that repetition, which is what upstream's pictures are made with.
-    """
-    timesteps: torch.Tensor = scheduler.timesteps.cpu()
-    repeated = len(timesteps) - num_inference_steps
-    count = min(int(num_inference_steps * strength) + repeated, num_inference_steps)
-    begin = len(timesteps) - max(count, 0)
-    if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(begin)
-    return timesteps[begin:]
