@@ -12,9 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from riffusion import image_codec
 from riffusion.data_urls import bytes_from_data_url, data_url
+from riffusion.datatypes import ImageFormat
 from riffusion.errors import InputError, MediaError
-from riffusion.image_codec import decode_image, encode_image, read_image, write_image
+from riffusion.image_codec import (
+    MAX_HEIGHT,
+    MAX_WIDTH,
+    decode_image,
+    encode_image,
+    read_image,
+    write_image,
+)
 from riffusion.spectrogram_params import SpectrogramParams
 
 MAX_JPEG_ERROR = 6  # grey levels, of quality 95 on noise-free pictures
@@ -72,10 +81,67 @@ def test_truncated_picture_is_an_error_not_a_crash(kept: float, image_format: st
         decode_image(data[: int(kept * len(data))])
 
 
-@pytest.mark.parametrize("size", [(6001, 10), (10, 4097), (60_000, 60_000), (2**31 - 1, 2**31 - 1)])
+@pytest.mark.parametrize("size", [(6001, 10), (10, 8193), (60_000, 60_000), (2**31 - 1, 2**31 - 1)])
 def test_huge_picture_is_refused_by_its_header(size: tuple[int, int]) -> None:
     with pytest.raises(MediaError, match="at most|cannot be read"):
         decode_image(png_that_claims(*size))
+
+
+def test_pillows_own_limit_is_neither_needed_nor_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert decode_image(encode_image(picture(), "png")).size == (16, 8)
+    assert decode_image(encode_image(picture(), "jpeg")).size == (16, 8)
+    (tmp_path / "wide.png").write_bytes(png_that_claims(2**20, 513))
+    with pytest.raises(MediaError, match=r"wide\.png.*1048576×513.*at most 536870912 in all"):
+        read_image(tmp_path / "wide.png")
+
+
+@pytest.mark.parametrize(
+    ("size", "image_format", "message"),
+    [
+        ((70_000, 1), "jpeg", "picture is 70000×1; jpeg holds at most 65500 columns; use png"),
+        ((1, 65_501), "jpeg", "picture is 1×65501; jpeg holds at most 65500 rows; use png"),
+        ((16_384, 1), "webp", "picture is 16384×1; webp holds at most 16383 columns; use png"),
+        ((2**20 + 1, 1), "png", "png holds at most 1048576 columns; draw less at a time"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_refused_before_encoding(
+    size: tuple[int, int],
+    image_format: ImageFormat,
+    message: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(InputError, match=message):
+        encode_image(Image.new("L", size), image_format)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("width", "image_format"), [(65_500, "jpeg"), (16_383, "webp")])
+def test_what_a_format_can_hold_is_encoded_and_read(
+    tmp_path: Path, width: int, image_format: ImageFormat
+) -> None:
+    path = tmp_path / f"a.{image_format}"
+    write_image(Image.new("L", (width, 1)), path)
+    assert read_image(path).size == (width, 1)
+
+
+def test_more_pixels_than_can_be_read_again_are_not_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(image_codec, "MAX_FILE_PIXELS", 16 * 8 - 1)
+    with pytest.raises(InputError, match="16×8; at most 127 pixels"):
+        encode_image(picture(), "png")
+
+
+def test_the_highest_spectrogram_can_be_read() -> None:
+    SpectrogramParams(num_frequencies=MAX_HEIGHT, sample_rate=16_000)
+    with pytest.raises(InputError, match="num_frequencies"):
+        SpectrogramParams(num_frequencies=MAX_HEIGHT + 1, sample_rate=16_000)
+    highest = Image.new("L", (1, MAX_HEIGHT))
+    assert decode_image(encode_image(highest, "png")).size == (1, MAX_HEIGHT)
+    assert MAX_WIDTH * MAX_HEIGHT <= image_codec.MAX_FILE_PIXELS
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.JPG", "x.jpeg", "x.webp"])

@@ -11,8 +11,6 @@ from riffusion.spectrogram_params import SpectrogramParams
 
 EPSILON = 1e-7
 """Keeps divisions finite, relative to a loudest mel amplitude of 1: 140 dB below it."""
-MAX_GAIN = 1e4
-"""Largest gain of one update, for bands that are silent but should not be."""
 
 
 class MelFilterbank:
@@ -50,10 +48,14 @@ class MelFilterbank:
         weights.index_add_(0, below, long_filterbank * (1 - fraction))
         weights.index_add_(0, below + 1, long_filterbank * fraction)
 
-        self._bins_from_bands = _sparse(weights, device)
+        weight_of_bin = weights.sum(1, keepdim=True).clamp(min=EPSILON)
         self._bands_from_bins = _sparse(weights.T, device)
-        self._weight_of_bin = weights.sum(1, keepdim=True).clamp(min=EPSILON).to(device)
+        self._mean_over_bands = _sparse(weights / weight_of_bin, device)
         self._weight_of_band = weights.sum(0).unsqueeze(1).clamp(min=EPSILON).to(device)
+
+    def mel_from_magnitudes(self, magnitudes: torch.Tensor) -> torch.Tensor:
+        """B · |short FFT|: `(bins, frames)` → `(bands, frames)`."""
+        return self._bands_from_bins @ magnitudes
 
     def gains(self, magnitudes: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Gains for the bins of `magnitudes` that bring its mel bands towards `target`.
@@ -71,9 +73,8 @@ class MelFilterbank:
         Returns:
             `(bins, frames)`.
         """
-        mel = self._bands_from_bins @ magnitudes
-        asked = torch.div(target, mel.add_(EPSILON)).clamp_(max=MAX_GAIN)
-        return (self._bins_from_bands @ asked).div_(self._weight_of_bin)
+        mel = self.mel_from_magnitudes(magnitudes)
+        return self._mean_over_bands @ torch.div(target, mel.add_(EPSILON))
 
     def magnitudes_from_mel(self, target: torch.Tensor, num_updates: int) -> torch.Tensor:
         """Non-negative magnitudes whose mel bands approach `target`.
@@ -88,8 +89,7 @@ class MelFilterbank:
         Returns:
             `(bins, frames)`.
         """
-        magnitudes = self._bins_from_bands @ (target / self._weight_of_band)
-        magnitudes /= self._weight_of_bin
+        magnitudes = self._mean_over_bands @ (target / self._weight_of_band)
         for _ in range(num_updates):
             magnitudes *= self.gains(magnitudes, target)
         return magnitudes
@@ -113,9 +113,7 @@ def _long_filterbank(params: SpectrogramParams) -> torch.Tensor:
 
 
 def _sparse(matrix: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """`matrix` in compressed rows where the device can multiply those, else as it is."""
-    if device.type not in ("cpu", "cuda"):
-        return matrix.contiguous().to(device)
+    """`matrix` in compressed rows."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # "Sparse CSR tensor support is in beta state"
         return matrix.contiguous().to_sparse_csr().to(device)

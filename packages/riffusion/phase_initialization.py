@@ -8,12 +8,12 @@ import torch
 
 PEAK_RADIUS = 2
 """A peak is the largest of this many bins to either side: half of a Hann window's main lobe."""
-GAMMA = 0.25645
-"""γ / window_length² of the Gaussian that is closest to a Hann window (Průša, table 1)."""
-MAX_GROWTH = 1.0
-"""Largest growth of a column to the next that is believed, in nepers."""
+GROWTH_OF_ONSET = 0.5
+"""Growth from a column to the next, in nepers, from which on a peak is a new sound."""
 SILENCE = 1e-9
 """Added to magnitudes before their logarithm, relative to a loudest one of about 1."""
+GOLDEN_RATIO = 0.6180339887498949
+"""Multiples of it, modulo 1, are spread evenly however many there are (Weyl)."""
 
 
 def phases_from_magnitudes(
@@ -25,19 +25,25 @@ def phases_from_magnitudes(
     lobe, if time is counted from the window's centre; its main lobe peaks at f; and from one frame
     to the next θ advances by f · hop cycles. So each frame is cut into regions around its peaks, as
     a phase-locked vocoder does it (Laroche and Dolson, "Improved phase vocoder time-scale
-    modification of audio", 1999, section III), a parabola through the peak's log-magnitudes gives
-    f, and the peak goes on from the peak q of the region that its bin was in one frame before:
+    modification of audio", 1999, section III), and a parabola through the log-magnitudes at the
+    peak p gives f.
 
-        θ[n, p] = θ[n - 1, q] + hop · (f[n, p] + f[n - 1, q]) / 2
+    Energy that is late in the window, by t, tilts the phase over the region's bins: by -t / n_fft
+    cycles a bin. What is late grows. A click t after the centre has the window's height there,
+    cos²(π t / W), as its magnitude, and W is the window's length. So it grows by the hop times
+    2 π / W · tan(π t / W) nepers a column, and
 
-    A partial that grows has its energy late in the window, and a delay by t turns the phase by
-    -f · t cycles. For the Gaussian nearest to the window the delay follows from the growth alone
-    (Průša, Balazs and Søndergaard, "A noniterative method for reconstruction of phase from STFT
-    magnitude", 2017, equation 17, in radians):
+        t = W / π · atan(growth · W / (2 π hop))
 
-        ∂θ / ∂ω = -γ · ∂ log|X| / ∂t,    γ = 0.25645 · window_length²
+    which for slow growth is the relation of time and magnitude under a Gaussian window (Průša,
+    Balazs and Søndergaard, "A noniterative method for reconstruction of phase from STFT
+    magnitude", 2017, section II). The peak goes on from the phase that its own bin had one frame
+    before, in the region of a peak q:
 
-    Finally, the FFT counts time from the frame's first sample, half a window before its centre.
+        θ[n, p] = θ[n - 1, q] - t[n - 1, q] · (p - q) / n_fft + hop · (f[n, p] + f[n - 1, q]) / 2
+
+    A peak that has grown fast owes its phase to no earlier frame: it starts as part of a click at
+    time t, whose phase is -t · p / n_fft, so that an attack stays together over all frequencies.
 
     Args:
         magnitudes: `(clips, frames, bins)`, the loudest about 1.
@@ -46,52 +52,52 @@ def phases_from_magnitudes(
     Returns:
         `(clips, frames, bins)` in radians.
     """
-    num_clips, num_frames, num_bins = magnitudes.shape
+    _, num_frames, num_bins = magnitudes.shape
     flat = magnitudes.reshape(-1)  # all frames of all clips in a row
     peaks = _peaks(magnitudes)
-    bins = peaks % num_bins
-    frames = peaks // num_bins
+    edges = _region_edges(peaks, num_bins, flat.shape[0])
+    bins, frames = peaks % num_bins, peaks // num_bins % num_frames
 
     def log_magnitudes(positions: torch.Tensor) -> torch.Tensor:
-        return (flat[positions] + SILENCE).log_()
+        return (flat[positions.clamp(0, flat.shape[0] - 1)] + SILENCE).log_()
 
-    peak = log_magnitudes(peaks)
-    below = log_magnitudes((peaks - 1).clamp_(min=0))
-    above = log_magnitudes((peaks + 1).clamp_(max=flat.shape[0] - 1))
-    curvature = (below - 2 * peak + above).clamp_(max=-1e-6)
+    level = log_magnitudes(peaks)
+    below, above = log_magnitudes(peaks - 1), log_magnitudes(peaks + 1)
+    curvature = (below - 2 * level + above).clamp_(max=-1e-6)
     offset = (0.5 * (below - above) / curvature).clamp_(-0.5, 0.5)
     cycles_per_hop = (bins + offset) * (hop / n_fft)
 
-    # Which region a peak's bin was in one frame before; a clip's first peaks go on from themselves.
-    edges = _region_edges(peaks, num_bins, flat.shape[0])
-    is_first = frames % num_frames == 0
-    parents = torch.searchsorted(edges, peaks - num_bins, right=True) - 1
-    parents = torch.where(is_first, torch.arange(peaks.shape[0], device=peaks.device), parents)
-    advance = 0.5 * (cycles_per_hop + cycles_per_hop[parents])
-    phase = _sum_over_ancestors(torch.where(is_first, 0, advance), parents, num_frames)
+    is_first, is_last = frames == 0, frames == num_frames - 1
+    earlier = torch.where(is_first, level, log_magnitudes(peaks - num_bins))
+    later = torch.where(is_last, level, log_magnitudes(peaks + num_bins))
+    growth = torch.where(is_first | is_last, 0, 0.5 * (later - earlier))
+    delay = torch.atan(growth * (window_length / (2 * math.pi * hop))) * (window_length / math.pi)
 
-    is_inner = ~is_first & (frames % num_frames != num_frames - 1)
-    earlier = log_magnitudes(torch.where(is_inner, peaks - num_bins, peaks))
-    later = log_magnitudes(torch.where(is_inner, peaks + num_bins, peaks))
-    growth = (0.5 * (later - earlier)).clamp_(-MAX_GROWTH, MAX_GROWTH)
-    delay = growth * (GAMMA * window_length**2 / hop)
-    cycles_per_bin = -(delay + window_length // 2) / n_fft
+    # The region that a peak's bin was in one frame before; new sounds are their own parents.
+    parents = torch.searchsorted(edges, peaks - num_bins, right=True) - 1
+    is_new = is_first | (level - earlier > GROWTH_OF_ONSET)
+    parents = torch.where(is_new, torch.arange(peaks.shape[0], device=peaks.device), parents)
+    # Equal first phases would add up to a click at the start of the clip, so they are spread.
+    spread_out = (torch.arange(peaks.shape[0], device=peaks.device).double() * GOLDEN_RATIO) % 1
+    start = torch.where(is_first, spread_out.to(delay.dtype), -delay * bins / n_fft)
+    advance = 0.5 * (cycles_per_hop + cycles_per_hop[parents])
+    advance -= delay[parents] * (bins - bins[parents]) / n_fft
+    phase = _sums_from_roots(start, advance, parents, num_frames)
 
     def over_regions(values: torch.Tensor) -> torch.Tensor:
         spread = torch.repeat_interleave(values, edges.diff(), output_size=flat.shape[0])
         return spread.view_as(magnitudes)
 
-    # θ holds at the peak and counts from the centre; from the first sample it is less by
-    # bin · (window_length // 2) / n_fft, and away from the peak the delay tilts it.
-    at_zero = (phase + bins * (delay / n_fft)).remainder_(1)
+    # The FFT counts time from the frame's first sample, half a window before its centre.
+    cycles_per_bin = -(delay + window_length // 2) / n_fft
+    cycles_at_zero = (phase + bins * (delay / n_fft)).remainder_(1)
     all_bins = torch.arange(num_bins, device=magnitudes.device)
-    cycles = torch.addcmul(over_regions(at_zero), over_regions(cycles_per_bin), all_bins)
+    cycles = torch.addcmul(over_regions(cycles_at_zero), over_regions(cycles_per_bin), all_bins)
     return cycles.mul_(2 * math.pi)
 
 
 def _peaks(magnitudes: torch.Tensor) -> torch.Tensor:
-    """Positions of local maxima along the last axis, in the flattened tensor; one per frame at
-    least."""
+    """Positions of the maxima along each frame, in the flattened tensor; at least one a frame."""
     highest = torch.nn.functional.max_pool1d(magnitudes, 2 * PEAK_RADIUS + 1, 1, PEAK_RADIUS)
     is_peak = (magnitudes == highest) & (magnitudes > 0)
     is_peak[..., 0] |= ~is_peak.any(-1)  # a silent frame is one region
@@ -109,18 +115,20 @@ def _region_edges(peaks: torch.Tensor, num_bins: int, end: int) -> torch.Tensor:
     return torch.cat([peaks.new_zeros(1), inner, peaks.new_full((1,), end)])
 
 
-def _sum_over_ancestors(
-    values: torch.Tensor, parents: torch.Tensor, longest_chain: int
+def _sums_from_roots(
+    start: torch.Tensor, advance: torch.Tensor, parents: torch.Tensor, longest_chain: int
 ) -> torch.Tensor:
-    """Each value plus those of its parent, its parent's parent and so on, modulo 1.
+    """For each node: its root's `start` and the `advance` of all nodes from there on, modulo 1.
 
-    Roots are their own parents and have the value 0. Every round adds the sum so far of the
-    ancestor at which it ends, so that it reaches twice as far: no loop over frames (Hillis and
-    Steele, "Data parallel algorithms", 1986).
+    A root is its own parent. Every round adds the sum so far of the ancestor at which a node's sum
+    ends, so that it reaches twice as far: log2(frames) rounds instead of a loop over frames
+    (Hillis and Steele, "Data parallel algorithms", 1986).
     """
+    is_root = parents == torch.arange(parents.shape[0], device=parents.device)
+    sums = torch.where(is_root, 0, advance).remainder_(1)
     reach = 1
     while reach < longest_chain:
-        values = (values + values[parents]).remainder_(1)
+        sums = (sums + sums[parents]).remainder_(1)
         parents = parents[parents]
         reach *= 2
-    return values
+    return sums + start[parents]

@@ -57,7 +57,7 @@ class ReducedStft:
 
         Args:
             frame_weights: how much each frame counts in the inverse, `(clips, frames)`, positive.
-            chosen: which of the frames.
+            chosen: which of the frames, by their first and their step; the stop is the last one.
         """
         return StftColumns(self.n_fft, self._window, self.hop, frame_weights, chosen)
 
@@ -86,10 +86,11 @@ class StftColumns:
         self._window = window
         self._hop = hop
         self._num_frames = frame_weights.shape[1]
-        self._chosen = chosen
-        self._weights = frame_weights[:, chosen].unsqueeze(-1)
-        self._norm = self._overlap_added(self._weights * (window * window + NORM_FLOOR))
-        self._weighted_window = self._weights * window
+        self._first, _, self._step = chosen.indices(self._num_frames)
+        weights = frame_weights[:, chosen].unsqueeze(-1)
+        norm = self._overlap_added(weights * (window * window + NORM_FLOOR))
+        self._norm = norm.clamp_(min=NORM_FLOOR)  # where no frame reaches the clip's last samples
+        self._weighted_window = weights * window
 
     def spectrum_from_waveform(self, waveform: torch.Tensor) -> torch.Tensor:
         """`(clips, frames * hop)` → `(clips, chosen, bins)` complex."""
@@ -97,8 +98,9 @@ class StftColumns:
         left = length // 2
         right = length - left - self._hop
         padded = torch.nn.functional.pad(waveform, (left, max(0, right)), mode="reflect")
-        frames = padded.unfold(1, length, self._hop)[:, : self._num_frames]
-        return torch.fft.rfft(frames[:, self._chosen] * self._window, self._n_fft)
+        frames = padded.unfold(1, length, self._hop)[:, self._first : self._num_frames : self._step]
+        spectrum: torch.Tensor = torch.fft.rfft(frames * self._window, self._n_fft)
+        return spectrum
 
     def waveform_from_spectrum(self, spectrum: torch.Tensor) -> torch.Tensor:
         """The waveform whose columns are the nearest to `spectrum`, `(clips, chosen, bins)`.
@@ -112,15 +114,22 @@ class StftColumns:
 
     def _overlap_added(self, frames: torch.Tensor) -> torch.Tensor:
         """The sum of `(clips, chosen, window_length)` in place, what is beyond the ends folded."""
-        hop, length = self._hop, frames.shape[2]
-        num_blocks = math.ceil(length / hop)
-        # A frame is a run of blocks of one hop; block b of frame n lands on block n + b of the clip.
-        total = frames.new_zeros(frames.shape[0], self._num_frames + num_blocks - 1, hop)
+        clips, count, length = frames.shape
+        # A frame is a run of blocks of the chosen frames' distance; block b of frame n lands on
+        # block n + b, counted from where the first one begins.
+        distance = self._hop * self._step
+        begin = self._hop * self._first
+        num_blocks = math.ceil(length / distance)
+        num_samples = self._num_frames * self._hop
+        end = max(num_samples - self._hop + length, num_samples + length // 2)
+        size = max(end, begin + (count + num_blocks - 1) * distance)
+        total = frames.new_zeros(clips, size)
+        blocks = total[:, begin : begin + (count + num_blocks - 1) * distance]
+        blocks = blocks.view(clips, -1, distance)
         for block in range(num_blocks):
-            part = frames[..., block * hop : (block + 1) * hop]
-            landed = total[:, block : block + self._num_frames, : part.shape[2]]
-            landed[:, self._chosen] += part
-        return _folded(total.flatten(1), length // 2, self._num_frames * hop)
+            part = frames[..., block * distance : (block + 1) * distance]
+            blocks[:, block : block + count, : part.shape[2]] += part
+        return _folded(total[:, :end], length // 2, num_samples)
 
 
 def _folded(padded: torch.Tensor, left: int, num_samples: int) -> torch.Tensor:

@@ -165,6 +165,15 @@ def test_absurd_sample_rates(rate):
         decode_audio(wav)
 
 
+@pytest.mark.parametrize("tag", [0x1234, 0x0000, 0xBEEF])
+def test_unknown_codec(tag):
+    header = struct.pack("<HHIIHH", tag, 1, 44100, 88200, 2, 16)
+    body = b"WAVEfmt " + struct.pack("<I", 16) + header + b"data" + struct.pack("<I", 2000)
+    wav = b"RIFF" + struct.pack("<I", len(body) + 2000) + body + bytes(2000)
+    with pytest.raises(MediaError, match="unknown codec; send a sound file such as mp3"):
+        decode_audio(wav)
+
+
 def test_size_limit(tmp_path, files):
     with pytest.raises(MediaError, match="at most 1000 are allowed"):
         decode_audio(files["wav"], max_bytes=1000)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riffusion.audio import num_samples, read_audio, segment_from_waveform
+from riffusion.audio import AudioSegment, num_samples, read_audio, segment_from_waveform
+from riffusion.audio.sampling import cut_clip, sample_starts_ms
 from riffusion.audio.segments import samples_from_segment, segment_from_samples
 from riffusion.cli import sample_clips
 from riffusion.cli.batch import list_batch
-from riffusion.clips import cut_clip, sample_starts_ms
 from riffusion.errors import InputError
 from riffusion.image_codec import read_image
 from riffusion.spectrogram_params import SpectrogramParams
@@ -152,6 +152,57 @@ def test_outputs_inside_the_input_folder_are_not_inputs(tree: Path) -> None:
     assert list_batch(tree, tree / "out", "**/*", -1) == before
 
 
+def test_what_lies_beside_audio_is_passed_over_unless_asked_for(tree: Path) -> None:
+    before = list_batch(tree, tree, "**/*", -1)
+    for name in ("cover.JPG", "a.png", "sub/lyrics.lrc", "list.m3u", "notes.txt", "a.webp"):
+        (tree / name).touch()
+    assert list_batch(tree, tree, "**/*", -1) == before
+    assert [item.name for item in list_batch(tree, tree, "**/*.png", -1)] == ["a.png"]
+
+
+def test_a_second_run_into_the_same_folder_passes_its_own_pictures_over(
+    tmp_path: Path, write_sound: WriteSound, run: Run
+) -> None:
+    write_sound("in/a.wav", duration_s=0.2)
+    folder = tmp_path / "in"
+    for _ in range(2):
+        result = run(
+            "audio-to-images-batch", "--audio-dir", folder, "--output-dir", folder,
+            "--num-frequencies", 64, "--mono", "--device", "cpu",
+        )  # fmt: skip
+        assert (result.code, result.err) == (0, "")
+    assert list(_files(folder)) == ["a.jpg", "a.wav"]
+
+
+def test_a_defect_in_one_file_does_not_end_the_batch(
+    tree: Path,
+    tmp_path: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(path: Path) -> AudioSegment:
+        if path.name == "a.flac":
+            raise AttributeError("two\nlines")
+        return read_audio(path)
+
+    monkeypatch.setattr("riffusion.audio.read_audio", broken)
+    arguments = (
+        "sample-clips-batch", "--audio-dir", tree, "--output-dir", tmp_path / "c",
+        "--duration-ms", 100, "--num-threads", 1,
+    )  # fmt: skip
+    result = run(*arguments)
+    assert result.code == 1
+    lines = result.err.splitlines()
+    assert lines[0] == "failed: a.flac: unexpected AttributeError: two lines"
+    assert len(lines) == 4
+    assert lines[-1].startswith("error: 3 of 7 files failed; the others are done; ")
+    assert "--debug" in lines[-1]
+    assert len(_files(tmp_path / "c")) == 4
+    with_traceback = run("--debug", *arguments)
+    assert with_traceback.code == 1
+    assert 'raise AttributeError("two' in with_traceback.err
+
+
 def test_limit_and_glob(tree: Path) -> None:
     assert [item.name for item in list_batch(tree, tree / "out", "*.wav", 2)] == [
         "a.flac.wav",
@@ -207,6 +258,15 @@ def test_audio_to_images_batch_resamples_and_goes_on(tree: Path, tmp_path: Path,
     }
     params = SpectrogramParams.from_exif(read_image(tmp_path / "p/sub/deep/b.png").getexif())
     assert params == SpectrogramParams(num_frequencies=64, sample_rate=22050)
+
+
+def test_failures_name_the_option(tree: Path, tmp_path: Path, run: Run) -> None:
+    result = run(
+        "sample-clips-batch", "--audio-dir", tree, "--output-dir", tmp_path / "c",
+        "--duration-ms", 450, "--glob", "a.*",
+    )  # fmt: skip
+    assert result.code == 2
+    assert result.err.startswith("failed: a.flac: --duration-ms: 450 ms are longer than the audio")
 
 
 def test_batch_without_failures_exits_0(tree: Path, tmp_path: Path, run: Run) -> None:

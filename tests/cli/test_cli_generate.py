@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from riffusion.audio import num_samples, read_audio, segment_from_waveform, waveform_from_segment
+from riffusion.cli.clip_requests import build_request, check_ids
 from riffusion.cli.interpolate import join_loops
+from riffusion.errors import InputError
 from riffusion.image_codec import read_image
 from riffusion.spectrogram_params import SpectrogramParams
 from tests.cli.conftest import Run, WriteSound
@@ -81,6 +83,34 @@ def test_interpolate(tmp_path: Path, run: Run) -> None:
     pictures = [np.asarray(read_image(tmp_path / "p" / name)) for name in names]
     assert not np.array_equal(pictures[0], pictures[1])
     assert not np.array_equal(pictures[1], pictures[2])
+
+
+def test_crossfade_longer_than_a_clip_is_refused_before_one_is_made(
+    tmp_path: Path, run: Run
+) -> None:
+    picture = tmp_path / "init.png"
+    Image.new("RGB", (64, 512)).save(picture)
+    result = run(
+        "interpolate", "piano", "drums", "-o", tmp_path / "piece.wav", "--init-image", picture,
+        "--crossfade", 0.65, "--steps", 2, "--device", "cpu",
+    )  # fmt: skip
+    assert result.code == 2
+    assert result.err == "error: --crossfade: 0.65 is longer than a clip of 0.64 s; shorten it\n"
+    assert "alpha" not in result.out
+
+
+def test_a_checkpoint_may_bring_its_own_seed_images(tmp_path: Path) -> None:
+    request = build_request(
+        {"start": {"prompt": "x", "seed": 1}, "seed_image_id": "polka", "mode": "img2img"}
+    )
+    (tmp_path / "seed_images").mkdir()
+    Image.new("RGB", (64, 512)).save(tmp_path / "seed_images/polka.png")
+    weights = tmp_path / "model.safetensors"
+    weights.touch()
+    for checkpoint in (tmp_path, weights, "somebody/on-the-hub"):
+        check_ids(request, str(checkpoint))
+    with pytest.raises(InputError, match="^seed_image_id: 'polka' is unknown"):
+        check_ids(request, str(tmp_path / "seed_images"))
 
 
 @pytest.mark.parametrize("crossfade_s", [0.0, 0.1])

@@ -24,7 +24,8 @@ from riffusion.audio.segments import (
     num_samples_in,
     segment_from_samples,
 )
-from riffusion.errors import InputError, MediaError
+from riffusion.errors import MediaError
+from riffusion.media_files import check_readable
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,10 @@ def decode_audio(
     """
     if isinstance(data, Path):
         return _decode_path(data, max_duration_s, max_bytes, max_samples)
-    _check_size(len(data), max_bytes)
+    if not data:
+        raise MediaError(f"the sound is empty (0 bytes); {_REMEDY}")
+    if len(data) > max_bytes:
+        raise MediaError(f"the sound has {len(data)} bytes; at most {max_bytes} are allowed")
     return _decode_source(io.BytesIO(data), max_duration_s, max_samples)
 
 
@@ -94,22 +98,12 @@ def read_audio(
 def _decode_path(
     path: Path, max_duration_s: float | None, max_bytes: int, max_samples: int
 ) -> AudioSegment:
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"path={str(path)!r} {what}; name a sound file")
+    check_readable(path, max_bytes, "sound")
     try:
-        _check_size(path.stat().st_size, max_bytes)
         with path.open("rb") as file:
             return _decode_source(file, max_duration_s, max_samples)
     except MediaError as error:
         raise MediaError(f"path={str(path)!r}: {error}") from error
-
-
-def _check_size(size: int, max_bytes: int) -> None:
-    if size == 0:
-        raise MediaError(f"the sound file is empty (0 bytes); {_REMEDY}")
-    if size > max_bytes:
-        raise MediaError(f"the sound file has {size} bytes; at most {max_bytes} are allowed")
 
 
 def _decode_source(
@@ -152,7 +146,10 @@ def _decode_as(
     with container:
         if not container.streams.audio:
             raise _NothingDecodedError(f"the file has no audio stream; {_REMEDY}")
-        frames = _Frames(container, container.streams.audio[0])
+        stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise _NothingDecodedError(f"the file's sound is in an unknown codec; {_REMEDY}")
+        frames = _Frames(container, stream)
         return _decode_stream(frames, max_duration_s, max_samples)
 
 

@@ -6,8 +6,6 @@ same bytes: no dates, no encoder versions, no random serial numbers.
 """
 
 import io
-import os
-import secrets
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +30,7 @@ from riffusion.audio.segments import (
     waveform_from_segment,
 )
 from riffusion.errors import InputError, MediaError
+from riffusion.media_files import check_place, write_file
 
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _CHUNK = 2**15
@@ -89,28 +88,15 @@ def write_audio(
 ) -> None:
     """Encode a segment into a file of the format that its extension names.
 
-    The file appears whole or not at all: it is written beside the target, then renamed.
+    The file appears whole or not at all.
 
     Raises:
-        InputError: unknown extension, the folder doesn't exist, or as `encode_audio`.
-        OSError: the disk is full or the folder can't be written.
+        InputError: unknown extension, the file can't be written, or as `encode_audio`.
     """
     path = Path(path)
     format = format_from_path(path)
-    if not path.parent.is_dir():
-        raise InputError(f"path={str(path)!r}: the folder {str(path.parent)!r} does not exist")
-    if path.is_dir():
-        raise InputError(f"path={str(path)!r} is a folder; name a file in it")
-    data = encode_audio(segment, format, bitrate_kbps=bitrate_kbps, tags=tags)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    check_place(path)
+    write_file(encode_audio(segment, format, bitrate_kbps=bitrate_kbps, tags=tags), path)
 
 
 def _encode_lossless(

@@ -4,7 +4,7 @@
     generate        text to audio                    interpolate    from one text to another
     spectrograms    audio ⇄ pictures                 clips          short clips of long audio
     seed_images     loops to start from              serve          the local servers
-    predict         a request file to an endpoint
+    predict         a request file to an endpoint    option_names   options in place of fields
 
 Upstream's functions are here under upstream's names, as plain functions with keyword arguments;
 they raise the exceptions of `riffusion.errors`, which only `main` turns into exit codes. Importing

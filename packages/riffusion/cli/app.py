@@ -13,24 +13,31 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import riffusion
 from riffusion.cli import clips, generate, interpolate, predict, seed_images, serve, spectrograms
-from riffusion.errors import RiffusionError, ServerError
+from riffusion.cli.batch import BatchDefectError, BatchError, is_defect_of_ours
+from riffusion.cli.option_names import message_by_option
+from riffusion.errors import InputError, RiffusionError, ServerError
+
+if TYPE_CHECKING:
+    from typer._click.core import Command
 
 EXIT_DEFECT = 1
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
+_DEBUG_HINT = "run `riffusion --debug …` for the traceback"
 
 
 @dataclass
 class GlobalOptions:
-    """What stands before the command's name."""
+    """What stands before the command's name, and which command it is."""
 
     debug: bool = False
+    command: "Command | None" = None
 
 
 app = typer.Typer(
@@ -72,6 +79,8 @@ def _global_options(
     del version
     if isinstance(context.obj, GlobalOptions):
         context.obj.debug = debug
+        if context.invoked_subcommand and isinstance(context.command, typer.core.TyperGroup):
+            context.obj.command = context.command.get_command(context, context.invoked_subcommand)
     if debug:
         logging.getLogger("riffusion").setLevel(logging.DEBUG)
     if context.invoked_subcommand is None:
@@ -94,11 +103,10 @@ def run(application: typer.Typer, arguments: Sequence[str] | None, name: str = "
     handler = logging.StreamHandler()
     handler.setFormatter(_LineFormatter())
     logging.basicConfig(handlers=[handler])
+    command = typer.main.get_command(application)
     options = GlobalOptions()
     try:
-        status = typer.main.get_command(application).main(
-            arguments, prog_name=name, standalone_mode=False, obj=options
-        )
+        status = command.main(arguments, prog_name=name, standalone_mode=False, obj=options)
     except (KeyboardInterrupt, typer.Abort):
         status = EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader has seen enough, as in `riffusion … | head`
@@ -107,7 +115,10 @@ def run(application: typer.Typer, arguments: Sequence[str] | None, name: str = "
     except Exception as error:
         if options.debug:
             traceback.print_exception(error)
-        line, status = _explained(error)
+        command = options.command or command
+        if isinstance(error, BatchError):
+            _list_failures(error, command, options.debug)
+        line, status = _explained(error, command)
         print(f"error: {line}", file=sys.stderr)
         return status
     if status == EXIT_INTERRUPTED:
@@ -115,22 +126,38 @@ def run(application: typer.Typer, arguments: Sequence[str] | None, name: str = "
     return int(status or 0)
 
 
-def _explained(error: Exception) -> tuple[str, int]:
-    """The line for an exception, and the exit code."""
+def _explained(error: Exception, command: "Command") -> tuple[str, int]:
+    """The line for an exception of a command, and the exit code."""
     if isinstance(error, ServerError):
         return str(error), EXIT_REFUSED  # ends with the server's log, which has lines of its own
+    if isinstance(error, InputError):
+        return _one_line(message_by_option(error, command)), EXIT_REFUSED
+    if isinstance(error, BatchDefectError):
+        return f"{error}; {_DEBUG_HINT}", EXIT_DEFECT
     if isinstance(error, RiffusionError):
         return _one_line(str(error)), EXIT_REFUSED
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
-        command = context.command_path if context is not None else "riffusion"
+        path = context.command_path if context is not None else "riffusion"
         what = _one_line(error.format_message()).rstrip(".")
-        return f"{what}; see `{command} --help`", EXIT_REFUSED
+        return f"{what}; see `{path} --help`", EXIT_REFUSED
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return _one_line(f"{where}{error.strerror}"), EXIT_REFUSED
     what = _one_line(f"{type(error).__name__}: {error}")
-    return f"unexpected {what[:400]}; run `riffusion --debug …` for the traceback", EXIT_DEFECT
+    return f"unexpected {what[:400]}; {_DEBUG_HINT}", EXIT_DEFECT
+
+
+def _list_failures(error: BatchError, command: "Command", debug: bool) -> None:
+    for name, failure in error.failures.items():
+        what = str(failure)
+        if isinstance(failure, InputError):
+            what = message_by_option(failure, command)
+        elif is_defect_of_ours(failure):
+            what = f"unexpected {type(failure).__name__}: {failure}"
+            if debug:
+                traceback.print_exception(failure)
+        print(f"failed: {name}: {_one_line(what)}", file=sys.stderr)
 
 
 def _one_line(text: str) -> str:

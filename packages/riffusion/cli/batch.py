@@ -1,9 +1,8 @@
 """The same work for every file of a folder: mirrored names, threads, and failures at the end."""
 
 import os
-import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,27 @@ from pathlib import Path
 from riffusion.cli.progress import progress_bar
 from riffusion.errors import InputError, RiffusionError
 
-SIDECAR_SUFFIXES = (".json",)
-"""What lies beside audio files in data sets, and is passed over as hidden files are."""
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
+TEXT_SUFFIXES = (".txt", ".md", ".csv", ".json", ".lrc", ".nfo", ".cue", ".m3u", ".pdf")
+"""What lies beside audio files, such as covers, lyrics and the pictures of an earlier run. It is
+passed over as hidden files are, unless the pattern ends in it."""
 
 
 class BatchError(RiffusionError):
-    """Some files of a batch failed; the others are done."""
+    """Some files of a batch failed; the others are done.
+
+    Args:
+        failures: why, by the files' names.
+        num_files: of the batch.
+    """
+
+    def __init__(self, failures: Mapping[str, Exception], num_files: int) -> None:
+        self.failures = failures
+        super().__init__(f"{len(failures)} of {num_files} files failed; the others are done")
+
+
+class BatchDefectError(BatchError):
+    """Some failed because of a defect of Riffusion's own."""
 
 
 @dataclass(frozen=True)
@@ -52,24 +66,33 @@ def list_batch(audio_dir: Path, output_dir: Path, glob: str, limit: int) -> list
     """
     if not audio_dir.is_dir():
         what = "is no folder" if audio_dir.exists() else "does not exist"
-        raise InputError(f"audio_dir={str(audio_dir)!r} {what}; name a folder with audio files")
+        raise InputError(
+            f"{str(audio_dir)!r} {what}; name a folder with audio files", field="audio_dir"
+        )
     try:
         found = sorted(path for path in audio_dir.glob(glob) if path.is_file())
     except (ValueError, NotImplementedError) as error:
         raise InputError(
-            f"glob={glob!r} is no pattern ({error}); write one like '**/*.mp3'"
+            f"{glob!r} is no pattern ({error}); write one like '**/*.mp3'", field="glob"
         ) from None
     outputs = output_dir.resolve()
     is_apart = outputs != audio_dir.resolve()
+    passed_over = tuple(
+        suffix for suffix in PICTURE_SUFFIXES + TEXT_SUFFIXES if not glob.lower().endswith(suffix)
+    )
     paths = [
         path
         for path in found
         if not any(part.startswith(".") for part in path.relative_to(audio_dir).parts)
-        and path.suffix.lower() not in SIDECAR_SUFFIXES
+        and path.suffix.lower() not in passed_over
         and not (is_apart and path.resolve().is_relative_to(outputs))
     ]
     if not paths:
-        raise InputError(f"audio_dir={str(audio_dir)!r} has no file that matches glob={glob!r}")
+        raise InputError(
+            f"{str(audio_dir)!r} has no audio file that matches {glob!r}; name another folder, or "
+            "write another pattern",
+            field="audio_dir",
+        )
     # Each file competes with its own stem and its own name against everybody else's.
     taken = Counter(
         name.casefold() for path in paths for name in {str(path.with_suffix("")), str(path)}
@@ -93,17 +116,17 @@ def run_batch(
     Args:
         label: of the progress bar.
         items: what to work on.
-        work: called from several threads; its `RiffusionError` and `OSError` count as failures of
-            the item, anything else is a defect and ends the batch.
+        work: called from several threads; its exceptions are failures of the item.
         num_threads: items worked on at once; default one a CPU.
 
     Raises:
-        BatchError: some failed; they are listed on stderr.
+        BatchError: some failed.
+        BatchDefectError: so, and some with another exception than `RiffusionError` and `OSError`.
         InputError: `num_threads` is below 1.
     """
     if num_threads is not None and num_threads < 1:
         raise InputError(f"{num_threads} must be at least 1", field="num_threads")
-    failures: dict[BatchItem, str] = {}
+    failures: dict[BatchItem, Exception] = {}
     pool = ThreadPoolExecutor(min(num_threads or os.cpu_count() or 1, max(len(items), 1)))
     try:
         futures = {pool.submit(work, item): item for item in items}
@@ -111,15 +134,17 @@ def run_batch(
             for done, future in enumerate(as_completed(futures), start=1):
                 try:
                     future.result()
-                except (RiffusionError, OSError) as error:
-                    failures[futures[future]] = " ".join(str(error).split())
+                except Exception as error:
+                    failures[futures[future]] = error
                 move(done, len(items))
     finally:
         pool.shutdown(cancel_futures=True)
     if failures:
-        for item in items:
-            if item in failures:
-                print(f"failed: {item.name}: {failures[item]}", file=sys.stderr)
-        raise BatchError(
-            f"{len(failures)} of {len(items)} files failed, listed above; the others are done"
-        )
+        by_name = {item.name: failures[item] for item in items if item in failures}
+        is_defect = any(is_defect_of_ours(failure) for failure in failures.values())
+        raise (BatchDefectError if is_defect else BatchError)(by_name, len(items))
+
+
+def is_defect_of_ours(error: Exception) -> bool:
+    """Whether an exception was not raised on purpose, nor by the operating system."""
+    return not isinstance(error, (RiffusionError, OSError))

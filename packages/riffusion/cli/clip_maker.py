@@ -3,9 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
-from riffusion.cli.clip_requests import error_by_option
 from riffusion.cli.progress import progress_bar
-from riffusion.errors import InputError
 
 if TYPE_CHECKING:
     from riffusion.clip_generator import Clip
@@ -34,6 +32,17 @@ class ClipMaker:
             print(f"from        {loaded.directory}")
         print(f"loading     {time.perf_counter() - started:.2f} s")
 
+    def init_duration_s(self, inputs: "InferenceInput") -> float | None:
+        """How long a clip will be, in seconds, if something is painted over.
+
+        Raises:
+            InputError: as `make`.
+        """
+        resolved = self._generator.resolve(inputs)
+        if resolved.init_image is None:
+            return None
+        return resolved.params.num_samples(resolved.init_image.width) / resolved.params.sample_rate
+
     def make(self, inputs: "InferenceInput", label: str) -> "Clip":
         """Make one clip, and print what it took.
 
@@ -42,23 +51,20 @@ class ClipMaker:
             label: of the progress bar.
 
         Raises:
-            InputError: it names the option.
+            InputError: an unknown id, or what is painted over can't be used.
         """
         started = time.perf_counter()
         steps = 0
-        try:
-            with progress_bar(label) as move:
+        with progress_bar(label) as move:
 
-                def on_progress(done: int, total: int) -> None:
-                    nonlocal steps
-                    steps = done
-                    move(done, total)
+            def on_progress(done: int, total: int) -> None:
+                nonlocal steps
+                steps = done
+                move(done, total)
 
-                clip = self._generator.generate(
-                    self._generator.resolve(inputs), on_progress=on_progress
-                )
-        except InputError as error:
-            raise error_by_option(error) from error
+            clip = self._generator.generate(
+                self._generator.resolve(inputs), on_progress=on_progress
+            )
         for stage, seconds in clip.timings_s.items():
             note = f"  ({steps} steps)" if stage == "diffusion" else ""
             print(f"{stage:<11} {seconds:.2f} s{note}")

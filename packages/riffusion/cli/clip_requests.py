@@ -1,4 +1,4 @@
-"""From options to a request, with errors that name the option."""
+"""From options to a request."""
 
 import secrets
 from collections.abc import Mapping
@@ -10,23 +10,6 @@ from riffusion.errors import InputError
 
 if TYPE_CHECKING:
     from riffusion.datatypes import InferenceInput
-
-_OPTIONS = {
-    "prompt": "prompt",
-    "seed": "--seed",
-    "negative_prompt": "--negative-prompt",
-    "denoising": "--denoising",
-    "guidance": "--guidance",
-    "num_inference_steps": "--steps",
-    "seed_image_id": "--seed-image",
-    "mask_image_id": "--mask-image",
-    "mask_image": "--mask-image",
-    "init_image": "--init-image",
-    "init_audio": "--init-audio",
-    "duration_s": "--duration",
-    "scheduler": "--scheduler",
-}
-"""Which option a field of the request comes from."""
 
 CHECKPOINT_SCHEDULER = "checkpoint"
 """Value of --scheduler for the checkpoint's own."""
@@ -70,18 +53,18 @@ class InitOptions:
                 raise InputError(
                     "keeps the black parts of a picture, so it needs one: add --seed-image, "
                     "--init-image or --init-audio",
-                    field="--mask-image",
+                    field="mask_image",
                 )
             return {"mode": "txt2img"}
         fields: dict[str, Any] = {"mode": "img2img"}
         if self.init_audio is not None:
             fields["init_audio"] = _audio_url(self.init_audio)
         elif self.init_image is not None:
-            fields["init_image"] = _image_url(self.init_image, "--init-image")
+            fields["init_image"] = _image_url(self.init_image, "init_image")
         elif self.seed_image is not None:
-            fields |= _library_or_file("seed_image_id", "init_image", self.seed_image)
+            fields |= _library_or_file("seed_image", "init_image", self.seed_image)
         if self.mask_image is not None:
-            fields |= _library_or_file("mask_image_id", "mask_image", self.mask_image)
+            fields |= _library_or_file("mask_image", "mask_image", self.mask_image)
         return fields
 
 
@@ -89,23 +72,41 @@ def build_request(values: Mapping[str, Any]) -> "InferenceInput":
     """Validate a request.
 
     Raises:
-        InputError: it names the option.
+        InputError: it names the request's field.
     """
     from riffusion.datatypes import InferenceInput
 
-    try:
-        return InferenceInput.parse(dict(values))
-    except InputError as error:
-        raise error_by_option(error) from None
+    return InferenceInput.parse(dict(values))
 
 
-def error_by_option(error: InputError) -> InputError:
-    """The error with the option in place of the request's field."""
-    field, _, message = str(error).partition(": ")
-    option = _OPTIONS.get(field.rpartition(".")[2])
-    if option is None or not message:
-        return error
-    return InputError(message, field=_end_option(field, option))
+def strength_field(denoising: float | None) -> dict[str, float]:
+    """The request's fields for --denoising; it has a default of its own."""
+    return {} if denoising is None else {"denoising": denoising}
+
+
+def check_ids(request: "InferenceInput", checkpoint: str | None) -> None:
+    """Look up the ids of seed image and mask, before the checkpoint is loaded where possible.
+
+    A checkpoint on the hub may bring pictures of its own, which are known once it is fetched.
+
+    Raises:
+        InputError: an unknown id, or its picture is damaged.
+        CheckpointError: no such checkpoint.
+    """
+    from riffusion.diffusion.checkpoint_source import find_checkpoint
+    from riffusion.seed_library import SeedLibrary
+
+    if request.mode == "txt2img":
+        return
+    source = find_checkpoint(checkpoint)
+    if source.kind == "hub":
+        return
+    path = Path(source.location)
+    library = SeedLibrary.default(path if source.kind == "folder" else path.parent)
+    if request.init_image is None and request.init_audio is None:
+        library.seed_image(request.seed_image_id)
+    if request.mask_image_id is not None:
+        library.mask_image(request.mask_image_id)
 
 
 def draw_seed() -> int:
@@ -118,19 +119,12 @@ def scheduler_field(name: str) -> str | None:
     return None if name == CHECKPOINT_SCHEDULER else name
 
 
-def _end_option(field: str, option: str) -> str:
-    """`--end-seed` of `end.seed`; only seeds and prompts differ between the ends."""
-    if field == "end.seed":
-        return "--end-seed"
-    return "end prompt" if field == "end.prompt" else option
-
-
-def _library_or_file(id_field: str, file_field: str, value: str) -> dict[str, str]:
+def _library_or_file(option: str, file_field: str, value: str) -> dict[str, str]:
     """Ids have no extension and files have one."""
     path = Path(value)
     if not path.suffix:
-        return {id_field: value}
-    return {file_field: _image_url(path, _OPTIONS[id_field])}
+        return {f"{option}_id": value}
+    return {file_field: _image_url(path, option)}
 
 
 def _image_url(path: Path, option: str) -> str:
@@ -154,5 +148,5 @@ def _audio_url(path: Path) -> str:
     try:
         read_audio(path, max_duration_s=MAX_DURATION_S, max_bytes=MAX_MEDIA_CHARACTERS // 4 * 3)
     except InputError as error:
-        raise InputError(str(error), field="--init-audio") from error
+        raise InputError(str(error), field="init_audio") from error
     return data_url(path.read_bytes(), "application/octet-stream")

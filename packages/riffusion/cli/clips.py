@@ -24,8 +24,9 @@ def sample_clips(
     seed: options.SamplingSeed = -1,
 ) -> None:
     """Cut clips out of a recording, at random."""
+    _check_at_least_1(num_clips=num_clips, duration_ms=duration_ms)
     from riffusion.audio import convert, read_audio
-    from riffusion.clips import cut_clip, sample_starts_ms
+    from riffusion.audio.sampling import cut_clip, sample_starts_ms
 
     extension = _checked_extension(extension)
     segment = read_audio(audio)
@@ -59,8 +60,9 @@ def sample_clips_batch(
 
     Clips mirror the folder's tree. Files that fail are listed at the end.
     """
+    _check_at_least_1(num_clips_per_file=num_clips_per_file, duration_ms=duration_ms)
     from riffusion.audio import convert, read_audio
-    from riffusion.clips import cut_clip, sample_starts_ms
+    from riffusion.audio.sampling import cut_clip, sample_starts_ms
 
     extension = _checked_extension(extension)
     items = list_batch(Path(audio_dir), Path(output_dir), glob, limit)
@@ -85,6 +87,12 @@ def sample_clips_batch(
 def _rng(seed: int, name: str = "") -> random.Random:
     """Each file has draws of its own, so that the order of the threads does not matter."""
     return random.Random(f"{seed}/{name}") if seed >= 0 else random.Random()
+
+
+def _check_at_least_1(**options: int) -> None:
+    for name, value in options.items():
+        if value < 1:
+            raise InputError(f"{value} must be at least 1", field=name)
 
 
 def _checked_extension(extension: str) -> str:

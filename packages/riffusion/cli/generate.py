@@ -6,7 +6,14 @@ import typer
 
 from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
-from riffusion.cli.clip_requests import InitOptions, build_request, draw_seed, scheduler_field
+from riffusion.cli.clip_requests import (
+    InitOptions,
+    build_request,
+    check_ids,
+    draw_seed,
+    scheduler_field,
+    strength_field,
+)
 from riffusion.cli.outputs import (
     check_audio_output,
     check_image_output,
@@ -44,7 +51,7 @@ def generate(
     scheduler: options.Scheduler = options.DEFAULT_SCHEDULER,
     guidance: options.Guidance = 7.0,
     negative_prompt: options.NegativePrompt = None,
-    denoising: options.Denoising = 0.75,
+    denoising: options.Denoising = None,
     seed_image: options.SeedImage = None,
     init_image: options.InitImage = None,
     init_audio: options.InitAudio = None,
@@ -58,14 +65,20 @@ def generate(
     dpmsolver++ are the default here; requests to a server default to 50 steps.
     """
     if not 1 <= count <= MAX_COUNT:
-        raise InputError(f"{count} must be from 1 to {MAX_COUNT}", field="--count")
+        raise InputError(f"{count} must be from 1 to {MAX_COUNT}", field="count")
     first_seed = draw_seed() if seed is None else seed
     seeds = range(first_seed, first_seed + count)
     fields = InitOptions(seed_image, init_image, init_audio, mask_image).fields()
     if duration is not None and fields["mode"] != "txt2img":
         raise InputError(
             f"{duration} goes with text alone; what is painted over decides the length",
-            field="--duration",
+            field="duration",
+        )
+    if denoising is not None and fields["mode"] == "txt2img":
+        raise InputError(
+            f"{denoising} goes with something to paint over; add --seed-image, --init-image or "
+            "--init-audio",
+            field="denoising",
         )
     requests = [
         build_request(
@@ -74,8 +87,8 @@ def generate(
                     "prompt": prompt,
                     "seed": clip_seed,
                     "negative_prompt": negative_prompt,
-                    "denoising": denoising,
                     "guidance": guidance,
+                    **strength_field(denoising),
                 },
                 "num_inference_steps": steps,
                 "scheduler": scheduler_field(scheduler),
@@ -88,6 +101,7 @@ def generate(
     check_audio_output(output)
     if image is not None:
         check_image_output(image)
+    check_ids(requests[0], checkpoint)
     maker = ClipMaker(checkpoint, device)
     for index, clip_seed in enumerate(seeds):
         start = requests[0].start.model_copy(update={"seed": clip_seed})

@@ -7,7 +7,14 @@ import typer
 
 from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
-from riffusion.cli.clip_requests import InitOptions, build_request, draw_seed, scheduler_field
+from riffusion.cli.clip_requests import (
+    InitOptions,
+    build_request,
+    check_ids,
+    draw_seed,
+    scheduler_field,
+    strength_field,
+)
 from riffusion.cli.outputs import (
     check_audio_output,
     check_output_dir,
@@ -46,7 +53,7 @@ def interpolate(
     scheduler: options.Scheduler = options.DEFAULT_SCHEDULER,
     guidance: options.Guidance = 7.0,
     negative_prompt: options.NegativePrompt = None,
-    denoising: options.Denoising = 0.75,
+    denoising: options.Denoising = None,
     seed_image: options.SeedImage = None,
     init_image: options.InitImage = None,
     init_audio: options.InitAudio = None,
@@ -63,15 +70,19 @@ def interpolate(
     """
     if not 2 <= steps_between <= MAX_STEPS_BETWEEN:
         raise InputError(
-            f"{steps_between} must be from 2 to {MAX_STEPS_BETWEEN}", field="--steps-between"
+            f"{steps_between} must be from 2 to {MAX_STEPS_BETWEEN}", field="steps_between"
         )
     if not 0 <= crossfade <= 1:
-        raise InputError(f"{crossfade} must be from 0 to 1 second", field="--crossfade")
+        raise InputError(f"{crossfade} must be from 0 to 1 second", field="crossfade")
     if seed_image is None and init_image is None and init_audio is None:
         seed_image = "og_beat"
     first_seed = draw_seed() if seed is None else seed
     last_seed = first_seed if end_seed is None else end_seed
-    shared = {"negative_prompt": negative_prompt, "denoising": denoising, "guidance": guidance}
+    shared = {
+        "negative_prompt": negative_prompt,
+        "guidance": guidance,
+        **strength_field(denoising),
+    }
     request = build_request(
         {
             "start": {"prompt": start, "seed": first_seed, **shared},
@@ -84,7 +95,13 @@ def interpolate(
     check_audio_output(output)
     if images_dir is not None:
         check_output_dir(images_dir)
+    check_ids(request, checkpoint)
     maker = ClipMaker(checkpoint, device)
+    clip_s = maker.init_duration_s(request)
+    if clip_s is not None and crossfade > clip_s:
+        raise InputError(
+            f"{crossfade} is longer than a clip of {clip_s:g} s; shorten it", field="crossfade"
+        )
     print(f"seeds       {first_seed} to {last_seed}")
     segments = []
     for index in range(steps_between):

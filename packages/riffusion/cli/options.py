@@ -34,7 +34,11 @@ NegativePrompt = Annotated[
     str | None, typer.Option(help="Text to stay away from.", show_default=False)
 ]
 Denoising = Annotated[
-    float, typer.Option(help="How much of the init picture is repainted, 0 to 1.")
+    float | None,
+    typer.Option(
+        help="How much of what is painted over is repainted, 0 to 1; default 0.75.",
+        show_default=False,
+    ),
 ]
 
 AudioOutput = Annotated[

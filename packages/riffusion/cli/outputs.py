@@ -1,7 +1,5 @@
 """Output files: checked before the work, written whole or not at all after it."""
 
-import os
-import secrets
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +46,7 @@ def check_output_dir(directory: Path) -> None:
             pass
     except OSError as error:
         raise InputError(
-            f"folder={str(directory)!r} cannot be written to ({error.strerror}); "
+            f"path={str(directory)!r} cannot be written to ({error.strerror}); "
             "choose another one, or change its permissions"
         ) from error
 
@@ -59,9 +57,9 @@ def write_segment(segment: "AudioSegment", path: Path) -> None:
     Raises:
         InputError: an unknown extension, or the file can't be written.
     """
-    from riffusion.audio import encode_audio, format_from_path
+    from riffusion.audio import write_audio
 
-    write_bytes(encode_audio(segment, format_from_path(path)), path)
+    write_audio(segment, path)
 
 
 def write_picture(image: "Image.Image", path: Path) -> None:
@@ -70,36 +68,9 @@ def write_picture(image: "Image.Image", path: Path) -> None:
     Raises:
         InputError: an unknown extension, or the file can't be written.
     """
-    from riffusion.image_codec import encode_image, image_format_from_path
+    from riffusion.image_codec import write_image
 
-    write_bytes(encode_image(image, image_format_from_path(path)), path)
-
-
-def write_bytes(data: bytes, path: Path) -> None:
-    """Write a file, in place of one that is there. It appears whole or not at all.
-
-    Raises:
-        InputError: it can't be written.
-    """
-    target = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
-    try:
-        if target.exists() and not target.is_file():  # a pipe, which can't be replaced
-            target.write_bytes(data)
-            return
-        temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"path={str(path)!r} cannot be written ({error.strerror}); "
-            "make room there, or choose another place"
-        ) from error
+    write_image(image, path)
 
 
 def path_with_seed(path: Path, seed: int) -> Path:

@@ -2,8 +2,9 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 
@@ -11,15 +12,17 @@ from riffusion.cli import options
 from riffusion.cli.outputs import (
     check_audio_output,
     check_image_output,
-    write_bytes,
     write_picture,
     write_segment,
 )
 from riffusion.cli.progress import progress_bar
 from riffusion.errors import EndpointError, InputError
+from riffusion.media_files import write_file
 
 if TYPE_CHECKING:
     from riffusion.serving.endpoint import Endpoint
+
+Media = TypeVar("Media")
 
 
 def predict(
@@ -64,17 +67,17 @@ def _read_request(name: str) -> dict[str, Any]:
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
-        raise InputError(f"{name!r} cannot be read ({error.strerror})", field="--file") from error
+        raise InputError(f"{name!r} cannot be read ({error.strerror})", field="request") from error
     try:
         payload = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{name!r} is not JSON ({error}); write a request such as "
             '{"start": {"prompt": "church bells", "seed": 42}}',
-            field="--file",
+            field="request",
         ) from error
     if not isinstance(payload, dict):
-        raise InputError(f"{name!r} must hold a JSON object", field="--file")
+        raise InputError(f"{name!r} must hold a JSON object", field="request")
     return payload
 
 
@@ -111,25 +114,36 @@ def _field(result: dict[str, Any], name: str) -> str:
 
 
 def _write_audio(url: str, path: Path) -> None:
-    """Write the bytes of a data URL, as they are if they are in the file's format."""
     from riffusion.audio import MEDIA_TYPES, decode_audio, format_from_path
-    from riffusion.data_urls import bytes_from_data_url
 
-    data = bytes_from_data_url(url, "audio")
-    segment = decode_audio(data)
-    if url.startswith(f"data:{MEDIA_TYPES[format_from_path(path)]};"):
-        write_bytes(data, path)
-    else:
-        write_segment(segment, path)
+    media_type = MEDIA_TYPES[format_from_path(path)]
+    _write(url, path, "audio", media_type, decode_audio, write_segment)
 
 
 def _write_image(url: str, path: Path) -> None:
-    from riffusion.data_urls import bytes_from_data_url
     from riffusion.image_codec import MEDIA_TYPES, decode_image, image_format_from_path
 
-    data = bytes_from_data_url(url, "image")
-    picture = decode_image(data)
-    if url.startswith(f"data:{MEDIA_TYPES[image_format_from_path(path)]};"):
-        write_bytes(data, path)
+    media_type = MEDIA_TYPES[image_format_from_path(path)]
+    _write(url, path, "image", media_type, decode_image, write_picture)
+
+
+def _write(
+    url: str,
+    path: Path,
+    name: str,
+    media_type: str,
+    decode: Callable[[bytes], Media],
+    write: Callable[[Media, Path], None],
+) -> None:
+    """Write the bytes of a data URL, as they are if they are in the file's format."""
+    from riffusion.data_urls import bytes_from_data_url
+
+    try:
+        data = bytes_from_data_url(url, name)
+        media = decode(data)
+    except InputError as error:
+        raise EndpointError(f"the endpoint's {name} cannot be used: {error}") from error
+    if url.startswith(f"data:{media_type};"):
+        write_file(data, path)
     else:
-        write_picture(picture, path)
+        write(media, path)

@@ -56,12 +56,12 @@ def seed_image(
         _print_list()
         return
     if output is None:
-        raise InputError("is missing; name a picture to write, as in -o seed.png", "--output")
+        raise InputError("is missing; name a picture to write, as in -o seed.png", "output")
     if audio is None:
-        _reject("--width", width, "a style")
+        _reject("width", width, "a style")
     else:
-        for option, value in (("--style", style), ("--key", key), ("--seed", seed)):
-            _reject(option, value, "--audio")
+        for name, value in (("style", style), ("key", key), ("seed", seed)):
+            _reject(name, value, "--audio")
     check_image_output(output)
     if audio is None:
         from riffusion.music.seed_images import make_seed_image
@@ -89,9 +89,9 @@ def seed_image(
     print(f"Wrote {output} ({picture.width}×{picture.height} pixels)")
 
 
-def _reject(option: str, value: object, other: str) -> None:
+def _reject(name: str, value: object, other: str) -> None:
     if value is not None:
-        raise InputError(f"{value} does not go with {other}; leave it out", field=option)
+        raise InputError(f"{value} does not go with {other}; leave it out", field=name)
 
 
 def _print_list() -> None:

@@ -16,8 +16,8 @@ from riffusion.cli.outputs import (
     write_picture,
     write_segment,
 )
-from riffusion.errors import InputError, MissingExifError
-from riffusion.spectrogram_params import SpectrogramParams
+from riffusion.errors import InputError, MissingExifError, SpectrogramParamsError
+from riffusion.spectrogram_params import ExifTags, SpectrogramParams
 
 logger = logging.getLogger(__name__)
 
@@ -121,12 +121,12 @@ def image_to_audio(
 def print_exif(*, image: Annotated[str, typer.Option(help="Picture to read.")]) -> None:
     """Print a picture's spectrogram parameters."""
     from riffusion.image_codec import read_image
-    from riffusion.util.image_util import exif_from_image
 
-    tags = exif_from_image(read_image(Path(image)))
+    exif = read_image(Path(image)).getexif()
+    tags = {tag.name: exif[tag.value] for tag in ExifTags if tag.value in exif}
     if not tags:
         raise MissingExifError(
-            f"image={image!r} has no spectrogram parameters in its EXIF; "
+            f"path={image!r} has no spectrogram parameters in its EXIF; "
             "only pictures of audio-to-image and generate carry them"
         )
     for name, value in tags.items():
@@ -201,17 +201,17 @@ def _params_of(
     except MissingExifError:
         taken = "".join(f"{name}={value}, " for name, value in chosen.items())
         logger.warning(
-            "%s has no spectrogram parameters in its EXIF; taking %sand the usual ones for the rest"
-            if chosen
-            else "%s has no spectrogram parameters in its EXIF; taking the usual ones%s",
+            "path=%r has no spectrogram parameters in its EXIF; taking %s",
             image,
-            taken,
+            f"{taken}and the usual ones for the rest" if chosen else "the usual ones",
         )
         return SpectrogramParams(**chosen)
+    except SpectrogramParamsError as error:
+        raise InputError(f"path={image!r}: its EXIF holds {error}") from error
     for name, value in chosen.items():
         if getattr(params, name) != value:
             logger.warning(
-                "%s says %s=%s in its EXIF; %s is passed over",
+                "path=%r says %s=%s in its EXIF; %s is passed over",
                 image,
                 name,
                 getattr(params, name),

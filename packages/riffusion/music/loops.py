@@ -1,13 +1,13 @@
 """Arrangement → seamless waveform.
 
 Everything happens on a circle of as many samples as the loop has: a note that rings past the end
-goes on at the start, the room is a circular convolution, and all that remains, level and
-saturation, works sample by sample. So the loop has no first sample, and no seam.
+goes on at the start, the room is a circular convolution, and the limiter that brings the loop to
+the loudness of all clips looks around its ends. So the loop has no first sample, and no seam.
 """
 
 import numpy as np
-import pyloudnorm
 
+from riffusion.audio.loudness import normalize_waveform
 from riffusion.audio.segments import Waveform
 from riffusion.errors import InputError
 from riffusion.music.arrangements import ARRANGEMENTS, Arrangement, DrumTrack, NoteTrack
@@ -15,11 +15,6 @@ from riffusion.music.grid import LoopGrid, checked_whole
 from riffusion.music.harmony import Key
 from riffusion.music.oscillators import SAMPLE_RATE, Signal, noise_band
 
-LOUDNESS_LUFS = -14.0
-"""Target of every loop (integrated, ITU-R BS.1770)."""
-
-_CEILING = 0.89
-"""Largest sample, about -1 dBFS: louder ones are bent below it."""
 _ROOM_DECAY_S = 0.12
 _ROOM_GAIN = 0.2
 """Wet against dry, in energy: about -14 dB."""
@@ -52,8 +47,8 @@ def render_loop(arrangement: Arrangement, grid: LoopGrid, key: Key, seed: int = 
         seed: of the noises and of the small differences in level from note to note.
 
     Returns:
-        (1, samples) float32 at 44.1 kHz, about -14 LUFS, peak below 0.89. Equal arguments give
-        equal samples.
+        (1, samples) float32 at 44.1 kHz, of the loudness and below the true peak of all clips.
+        Equal arguments give equal samples.
 
     Raises:
         InputError: `seed` is negative or too large.
@@ -63,7 +58,8 @@ def render_loop(arrangement: Arrangement, grid: LoopGrid, key: Key, seed: int = 
     mix = np.zeros(grid.num_samples)
     for track, rng in zip(arrangement.tracks, track_rngs, strict=True):
         _play(track, arrangement, grid, key, mix, rng)
-    return _master(_add_room(mix, room_rng))[np.newaxis].astype(np.float32)
+    wet = _add_room(mix, room_rng)[np.newaxis].astype(np.float32)
+    return normalize_waveform(wet, SAMPLE_RATE, circular=True)
 
 
 def _play(
@@ -115,16 +111,3 @@ def _add_room(mix: Signal, rng: np.random.Generator) -> Signal:
     response *= _ROOM_GAIN / np.sqrt(np.sum(response**2))
     wet = np.fft.irfft(np.fft.rfft(mix) * np.fft.rfft(response, mix.size), mix.size)
     return mix + wet
-
-
-def _master(mix: Signal) -> Signal:
-    """Bring the mix (samples,) to the target loudness; bend what exceeds the ceiling."""
-    meter = pyloudnorm.Meter(SAMPLE_RATE)
-    repeats = int(np.ceil(3 * SAMPLE_RATE / mix.size))  # the meter needs 400 ms, and loops wrap
-    gain_db = 0.0
-    bent = mix
-    for _ in range(3):  # bending costs loudness: make up for it
-        loudness = meter.integrated_loudness(np.tile(bent, repeats))
-        gain_db += LOUDNESS_LUFS - loudness
-        bent = _CEILING * np.tanh(mix * 10 ** (gain_db / 20) / _CEILING)
-    return bent

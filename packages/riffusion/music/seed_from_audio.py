@@ -9,6 +9,7 @@ from PIL import Image
 from riffusion.audio.segments import Waveform, resample, with_channels
 from riffusion.datatypes import CLIP_DURATION_S
 from riffusion.errors import InputError
+from riffusion.image_codec import MAX_WIDTH
 from riffusion.music.grid import MAX_BEATS, LoopGrid, checked_tempo, checked_whole
 from riffusion.music.seed_images import circular_mel_amplitudes, image_with_params
 from riffusion.music.tempo import estimate_tempo
@@ -21,7 +22,6 @@ _CROSSFADE_S = 0.03
 _CLICK_FADE_S = 0.002
 """Dip at a seam that has nothing to be crossfaded with: long enough against the click, too short
 to blunt an attack."""
-_MAX_COLUMNS = 6000
 
 
 def seed_image_from_audio(
@@ -55,7 +55,7 @@ def seed_image_from_audio(
     """
     params = params or SpectrogramParams()
     if num_columns is not None:
-        checked_whole("num_columns", num_columns, 1, _MAX_COLUMNS)
+        checked_whole("num_columns", num_columns, 1, MAX_WIDTH)
     if beats is not None:
         checked_whole("beats", beats, 1, MAX_BEATS)
     audio = resample(
