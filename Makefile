@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PROMPT ?= church bells
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint format bench figures seed-images requirements clean
+.PHONY: help setup demo serve test lint format bench seed-images requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'

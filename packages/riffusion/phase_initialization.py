@@ -13,7 +13,7 @@ GROWTH_OF_ONSET = 0.5
 SILENCE = 1e-9
 """Added to magnitudes before their logarithm, relative to a loudest one of about 1."""
 GOLDEN_RATIO = 0.6180339887498949
-"""Multiples of it, modulo 1, are spread evenly however many there are (Weyl)."""
+"""Its multiples by the square numbers, modulo 1, are spread evenly (Weyl, 1916)."""
 
 
 def phases_from_magnitudes(
@@ -65,6 +65,7 @@ def phases_from_magnitudes(
     below, above = log_magnitudes(peaks - 1), log_magnitudes(peaks + 1)
     curvature = (below - 2 * level + above).clamp_(max=-1e-6)
     offset = (0.5 * (below - above) / curvature).clamp_(-0.5, 0.5)
+    offset = torch.where((bins == 0) | (bins == num_bins - 1), 0, offset)
     cycles_per_hop = (bins + offset) * (hop / n_fft)
 
     is_first, is_last = frames == 0, frames == num_frames - 1
@@ -77,8 +78,9 @@ def phases_from_magnitudes(
     parents = torch.searchsorted(edges, peaks - num_bins, right=True) - 1
     is_new = is_first | (level - earlier > GROWTH_OF_ONSET)
     parents = torch.where(is_new, torch.arange(peaks.shape[0], device=peaks.device), parents)
-    # Equal first phases would add up to a click at the start of the clip, so they are spread.
-    spread_out = (torch.arange(peaks.shape[0], device=peaks.device).double() * GOLDEN_RATIO) % 1
+    # Equal first phases would add up to a click at the start of the clip, and phases that rise
+    # evenly with frequency to one a little later; their squares spread it over the frame.
+    spread_out = (bins.double().square() * GOLDEN_RATIO).remainder_(1)
     start = torch.where(is_first, spread_out.to(delay.dtype), -delay * bins / n_fft)
     advance = 0.5 * (cycles_per_hop + cycles_per_hop[parents])
     advance -= delay[parents] * (bins - bins[parents]) / n_fft

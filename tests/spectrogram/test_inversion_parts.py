@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torchaudio
+from benchmarks.signals import SIGNALS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.signals import SIGNALS
 from riffusion.mel_filterbank import MelFilterbank
 from riffusion.phase_initialization import phases_from_magnitudes
 from riffusion.reduced_stft import ReducedStft

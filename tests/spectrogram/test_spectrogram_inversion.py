@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torchaudio
-
 from benchmarks.signals import SIGNALS
+
 from riffusion.errors import InputError
 from riffusion.spectrogram_inversion import MelInverter
 from riffusion.spectrogram_params import SpectrogramParams
@@ -25,6 +25,9 @@ MAX_LEVEL_ERROR_DB = 0.2
 MAX_CLICK_ERROR_S = 0.002  # a fifth of a column
 MAX_PRE_ECHO_DB = -20.0  # loudest sample outside 10 ms around a click, below the click
 MAX_BATCH_DIFFERENCE = 1e-3  # of the peak; sums of a batch may run in another order
+
+
+MAX_START_CREST = 8.0  # largest sample of the first 50 ms over the RMS of 500 ms; 15 if in phase
 
 
 def mel_amplitudes(waveform: torch.Tensor, params: SpectrogramParams = PARAMS) -> torch.Tensor:
@@ -107,6 +110,12 @@ def test_click_keeps_its_time_and_has_no_pre_echo(click_at: int, inverter: MelIn
     assert abs(int(actual.argmax()) - click_at) <= MAX_CLICK_ERROR_S * RATE
     before = actual[: click_at - 441].max() / actual.max()
     assert 20 * torch.log10(before) <= MAX_PRE_ECHO_DB
+
+
+def test_noise_does_not_start_with_a_click(inverter: MelInverter) -> None:
+    noise = torch.randn(RATE, generator=torch.Generator().manual_seed(0))
+    actual = inverter.waveform_from_mel_amplitudes(mel_amplitudes(noise))
+    assert actual[:2205].abs().max() <= MAX_START_CREST * actual[:22_050].square().mean().sqrt()
 
 
 def test_silence_stays_silent(inverter: MelInverter) -> None:

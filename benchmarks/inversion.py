@@ -1,0 +1,227 @@
+"""Mel to waveform: ours against torchaudio's modules, in one process with two threads.
+
+    python -m benchmarks.inversion [--song FILE] [--checkpoint DIR] [--json FILE] [--figure FILE]
+
+Theirs is `InverseMelScale` and `GriffinLim` of 32 iterations with momentum 0.99 at the
+spectrogram's own FFT of 17640 samples. Both work on one 5.12 s mono clip at the default
+parameters, in turn. Quality is spectral convergence, ‖M - g·M'‖ / ‖M‖ with the best gain g, of mel
+amplitudes M against those of the result, M'; and the same of M ^ 0.25, which is what a picture
+shows and counts quiet bands as much as loud ones. Lower is better.
+"""
+
+import argparse
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torchaudio
+
+from benchmarks.signals import SIGNALS
+from riffusion.audio import convert, read_audio, waveform_from_segment
+from riffusion.datatypes import InferenceInput, PromptInput
+from riffusion.diffusion import RiffusionPipeline
+from riffusion.spectrogram_converter import SpectrogramConverter
+from riffusion.spectrogram_image import spectrogram_from_image
+from riffusion.spectrogram_params import SpectrogramParams
+
+NUM_FRAMES = 512
+REPEATS = 3
+NUM_THREADS = 2
+PROMPTS = ("church bells", "piano", "techno beat", "saxophone")
+
+Inverter = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class InversionRow:
+    """One kind of signal: medians of seconds, and spectral convergence."""
+
+    signal: str
+    seconds_ours: float
+    seconds_theirs: float
+    speedup: float
+    mel_ours: float
+    mel_theirs: float
+    picture_ours: float
+    picture_theirs: float
+
+
+def targets(
+    params: SpectrogramParams, song: Path | None, checkpoint: Path
+) -> dict[str, torch.Tensor]:
+    """Mel amplitudes (1, frequency, time) of every kind of signal."""
+    converter = SpectrogramConverter(params, "cpu")
+    num_samples = params.num_samples(NUM_FRAMES)
+    waveforms = {
+        name: make(params.sample_rate, num_samples / params.sample_rate)[None]
+        for name, make in SIGNALS.items()
+    }
+    if song is not None:
+        segment = convert(read_audio(song), sample_rate=params.sample_rate, channels=1)
+        waveforms = {"song": torch.from_numpy(waveform_from_segment(segment))} | waveforms
+    mels = {
+        name: converter.mel_amplitudes_from_waveform(waveform[:, :num_samples])[..., :NUM_FRAMES]
+        for name, waveform in waveforms.items()
+    }
+    pipeline = RiffusionPipeline.from_pretrained(checkpoint, device="cpu")
+    for prompt in PROMPTS:
+        start = PromptInput(prompt=prompt, seed=42, guidance=4.0)
+        inputs = InferenceInput.parse(
+            {"start": start, "mode": "txt2img", "num_inference_steps": 20}
+        )
+        picture = spectrogram_from_image(pipeline.riffuse(inputs), params.power_for_image)
+        mels[f'picture of "{prompt}"'] = torch.from_numpy(picture / 2**15)
+    return mels
+
+
+def torchaudio_inverter(params: SpectrogramParams) -> Inverter:
+    """Torchaudio's modules as upstream chains them."""
+    inverse_mel = torchaudio.transforms.InverseMelScale(
+        n_stft=params.n_fft // 2 + 1,
+        n_mels=params.num_frequencies,
+        sample_rate=params.sample_rate,
+        f_min=params.min_frequency,
+        f_max=params.max_frequency,
+        norm=params.mel_scale_norm,
+        mel_scale=params.mel_scale_type,
+    )
+    griffin_lim = torchaudio.transforms.GriffinLim(
+        n_fft=params.n_fft,
+        n_iter=32,
+        win_length=params.win_length,
+        hop_length=params.hop_length,
+        power=1.0,
+        momentum=0.99,
+    )
+    return lambda mel: griffin_lim(inverse_mel(mel))
+
+
+def convergence(
+    target: torch.Tensor, waveform: torch.Tensor, params: SpectrogramParams
+) -> tuple[float, float]:
+    """Spectral convergence of mel amplitudes, and of the picture."""
+    mel = SpectrogramConverter(params, "cpu").mel_amplitudes_from_waveform(waveform)
+    frames = min(mel.shape[-1], target.shape[-1])
+    mel, target = mel[..., :frames], target[..., :frames]
+    mel = mel * ((mel * target).sum() / mel.square().sum())
+
+    def distance(power: float) -> float:
+        return float((target**power - mel**power).norm() / (target**power).norm())
+
+    return distance(1.0), distance(params.power_for_image)
+
+
+def measure(
+    song: Path | None, checkpoint: Path, repeats: int = REPEATS
+) -> tuple[list[InversionRow], dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]]:
+    """Rows, and for each signal the target and both results' mel amplitudes for the figure."""
+    torch.set_num_threads(NUM_THREADS)
+    params = SpectrogramParams()
+    converter = SpectrogramConverter(params, "cpu")
+    inverters = {
+        "ours": converter.waveform_from_mel_amplitudes,
+        "theirs": torchaudio_inverter(params),
+    }
+    rows, spectrograms = [], {}
+    for signal, target in targets(params, song, checkpoint).items():
+        inverters["ours"](target)  # warms up
+        seconds: dict[str, list[float]] = {name: [] for name in inverters}
+        waveforms = {}
+        for _ in range(repeats):
+            for name, invert in inverters.items():
+                started = time.perf_counter()
+                waveforms[name] = invert(target)
+                seconds[name].append(time.perf_counter() - started)
+        median = {name: statistics.median(times) for name, times in seconds.items()}
+        mel_ours, picture_ours = convergence(target, waveforms["ours"], params)
+        mel_theirs, picture_theirs = convergence(target, waveforms["theirs"], params)
+        rows.append(
+            InversionRow(
+                signal,
+                median["ours"],
+                median["theirs"],
+                median["theirs"] / median["ours"],
+                mel_ours,
+                mel_theirs,
+                picture_ours,
+                picture_theirs,
+            )
+        )
+        ours, theirs = (
+            converter.mel_amplitudes_from_waveform(waveforms[name]) for name in ("ours", "theirs")
+        )
+        spectrograms[signal] = (target, theirs, ours)
+        print(f"{signal}: {rows[-1].speedup:.1f}×", flush=True)
+    return rows, spectrograms
+
+
+def markdown(rows: list[InversionRow]) -> str:
+    """The rows as a table."""
+    lines = [
+        "| signal | seconds, ours | torchaudio | faster by | mel SC, ours | torchaudio "
+        "| picture SC, ours | torchaudio |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.signal} | {row.seconds_ours:.2f} | {row.seconds_theirs:.2f} "
+        f"| **{row.speedup:.1f}×** | {row.mel_ours:.3f} | {row.mel_theirs:.3f} "
+        f"| {row.picture_ours:.3f} | {row.picture_theirs:.3f} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def draw(
+    spectrograms: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]], path: Path
+) -> None:
+    """Original, torchaudio's and ours side by side, a row for each signal, on one dB scale."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(
+        len(spectrograms), 3, figsize=(13, 3 * len(spectrograms)), squeeze=False, sharex=True
+    )
+    for line, (signal, columns) in zip(axes, spectrograms.items(), strict=True):
+        loudest = columns[0].max()
+        for axis, mel, title in zip(line, columns, ("original", "torchaudio", "ours"), strict=True):
+            gain = (mel[..., : columns[0].shape[-1]].norm() / columns[0].norm()).clamp(min=1e-9)
+            level_db = 20 * torch.log10((mel[0] / gain / loudest).clamp(min=1e-5))
+            picture = axis.imshow(
+                level_db, origin="lower", aspect="auto", vmin=-80, vmax=0, cmap="magma",
+                extent=(0, mel.shape[-1] / 100, 0, mel.shape[-2]),
+            )  # fmt: skip
+            axis.set_title(f"{signal}: {title}", fontsize=10)
+        line[0].set_ylabel("mel band (0 to 10 kHz)")
+        figure.colorbar(picture, ax=line.tolist(), label="dB", fraction=0.02, pad=0.01)
+    for axis in axes[-1]:
+        axis.set_xlabel("seconds")
+    figure.savefig(path, dpi=80, bbox_inches="tight")
+
+
+def main() -> None:
+    """Measure, print, and write what is asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--song", type=Path, help="a recording, of which 5.12 s are used")
+    parser.add_argument("--checkpoint", type=Path, default=Path("data/demo-checkpoint"))
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    parser.add_argument("--figure", type=Path, help="draw the first three signals there")
+    options = parser.parse_args()
+    rows, spectrograms = measure(options.song, options.checkpoint)
+    print(markdown(rows))
+    if options.json is not None:
+        options.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+    if options.figure is not None:
+        first = dict(list(spectrograms.items())[:3])
+        draw(first, options.figure)
+
+
+if __name__ == "__main__":
+    main()
