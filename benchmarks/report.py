@@ -17,22 +17,26 @@ DOCS = Path(__file__).parents[1] / "docs"
 FIGURE = DOCS / "images" / "inversion_comparison.png"
 TEMPLATE = """# Benchmarks
 
-Measured on {date} on {machine}; torch {torch}, Python {python}. `make bench` writes this page again. Machines are
-noisy: trust the ratios, which come from runs in turn in one process, more than the seconds.
+Measured on {date} on {machine}; torch {torch}, Python {python}. `make bench` writes this page
+again. Machines are noisy: trust the ratios, which come from runs in turn in one process, more than
+the seconds.
 
 ## Mel amplitudes to a waveform
-One mono clip of 5.12 s at the default parameters on {threads} threads, ours against `torchaudio.transforms.InverseMelScale` and
-`GriffinLim(n_fft=17640, n_iter=32, momentum=0.99)`. SC is spectral convergence with the best gain, lower is better: of mel amplitudes, and of
-the picture (amplitudes to the power of 0.25), which counts quiet bands as much as loud ones. Medians of {repeats} runs.
+One mono clip of 5.12 s at the default parameters on {threads} threads, ours against
+`torchaudio.transforms.InverseMelScale` and `GriffinLim(n_fft=17640, n_iter=32, momentum=0.99)`. SC
+is spectral convergence with the best gain, lower is better: of mel amplitudes, and of the picture
+(amplitudes to the power of 0.25), which counts quiet bands as much as loud ones. Medians of
+{repeats} runs.
 
 {inversion}
 
-Pictures that a model drew are the spectrogram of no sound, so nothing comes closer than about 0.15 to them.
+No sound looks quite like a picture that a model drew, so both stay further from those.
 
 ![original, torchaudio's and our spectrograms](images/inversion_comparison.png)
 
 ## One clip through the real Truss server
-JSON in, MP3 out, embedded checkpoint, img2img over `og_beat` at denoising 1. Medians of {clip_repeats} requests.
+JSON in, MP3 out, embedded checkpoint, img2img over `og_beat` at denoising 1. Medians of
+{clip_repeats} requests.
 
 {clip}
 

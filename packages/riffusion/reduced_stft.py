@@ -88,9 +88,11 @@ class StftColumns:
         self._num_frames = frame_weights.shape[1]
         self._first, _, self._step = chosen.indices(self._num_frames)
         weights = frame_weights[:, chosen].unsqueeze(-1)
-        norm = self._overlap_added(weights * (window * window + NORM_FLOOR))
-        self._norm = norm.clamp_(min=NORM_FLOOR)  # where no frame reaches the clip's last samples
         self._weighted_window = weights * window
+        squared = (window * window + NORM_FLOOR).expand(*weights.shape[:2], -1)
+        norm = self._overlap_added(squared, weights.expand_as(squared))
+        self._norm = norm.clamp_(min=NORM_FLOOR)  # where no frame reaches the clip's last samples
+        self._padded_frames = window.new_zeros(*weights.shape[:2], n_fft)
 
     def spectrum_from_waveform(self, waveform: torch.Tensor) -> torch.Tensor:
         """`(clips, frames * hop)` → `(clips, chosen, bins)` complex."""
@@ -99,7 +101,8 @@ class StftColumns:
         right = length - left - self._hop
         padded = torch.nn.functional.pad(waveform, (left, max(0, right)), mode="reflect")
         frames = padded.unfold(1, length, self._hop)[:, self._first : self._num_frames : self._step]
-        spectrum: torch.Tensor = torch.fft.rfft(frames * self._window, self._n_fft)
+        torch.mul(frames, self._window, out=self._padded_frames[..., :length])
+        spectrum: torch.Tensor = torch.fft.rfft(self._padded_frames)
         return spectrum
 
     def waveform_from_spectrum(self, spectrum: torch.Tensor) -> torch.Tensor:
@@ -110,10 +113,13 @@ class StftColumns:
         modified short-time Fourier transform", 1984, equation 6, with weights).
         """
         frames = torch.fft.irfft(spectrum, self._n_fft)[..., : self._window.shape[0]]
-        return self._overlap_added(frames * self._weighted_window) / self._norm
+        return self._overlap_added(frames, self._weighted_window).div_(self._norm)
 
-    def _overlap_added(self, frames: torch.Tensor) -> torch.Tensor:
-        """The sum of `(clips, chosen, window_length)` in place, what is beyond the ends folded."""
+    def _overlap_added(self, frames: torch.Tensor, envelopes: torch.Tensor) -> torch.Tensor:
+        """The sum of frames times envelopes in their places, what is beyond the ends folded back.
+
+        Both are `(clips, chosen, window_length)`.
+        """
         clips, count, length = frames.shape
         # A frame is a run of blocks of the chosen frames' distance; block b of frame n lands on
         # block n + b, counted from where the first one begins.
@@ -127,8 +133,9 @@ class StftColumns:
         blocks = total[:, begin : begin + (count + num_blocks - 1) * distance]
         blocks = blocks.view(clips, -1, distance)
         for block in range(num_blocks):
-            part = frames[..., block * distance : (block + 1) * distance]
-            blocks[:, block : block + count, : part.shape[2]] += part
+            part = slice(block * distance, min((block + 1) * distance, length))
+            landed = blocks[:, block : block + count, : part.stop - part.start]
+            landed.addcmul_(frames[..., part], envelopes[..., part])
         return _folded(total[:, :end], length // 2, num_samples)
 
 

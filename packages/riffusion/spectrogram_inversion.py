@@ -130,8 +130,7 @@ class MelInverter:
             part = everything if is_final else subsets[index % self._num_subsets]
             spectrum = self._with_mel(part.columns.spectrum_from_waveform(guess), part.target)
             step = torch.lerp(guess, part.columns.waveform_from_spectrum(spectrum), RELAXATION)
-            guess = step + MOMENTUM * (step - last)
-            last = step
+            guess, last = torch.lerp(last, step, 1 + MOMENTUM), step
         waveform = self._stft.full_rate_waveform_from_spectrum(spectrum, frame_weights)
         return waveform[:, : num_frames * self.params.hop_length] * level[:, None]
 
