@@ -7,6 +7,7 @@
     │       └── MissingExifError (KeyError)    a picture without spectrogram parameters
     ├── GenerationCancelled            the caller went away before the clip was done
     ├── CheckpointError                weights that are missing, truncated or foreign
+    ├── TrainingError                  a training run cannot go on; its last good state is kept
     ├── OverloadedError                as much work is waiting as may wait
     ├── ServerError                    the local inference server did not start, or died
     └── EndpointError                  an endpoint could not be reached, or answered with an error
@@ -55,6 +56,10 @@ class GenerationCancelled(RiffusionError):  # noqa: N818 - not an error, as asyn
 
 class CheckpointError(RiffusionError):
     """A checkpoint is missing, truncated or foreign."""
+
+
+class TrainingError(RiffusionError):
+    """A training run cannot go on. Its last good state is kept."""
 
 
 class OverloadedError(RiffusionError):

@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import riffusion
-from riffusion.cli import clips, generate, interpolate, predict, seed_images, serve, spectrograms
+from riffusion.cli import (
+    clips,
+    dataset_synthesize,
+    generate,
+    interpolate,
+    predict,
+    seed_images,
+    serve,
+    spectrograms,
+    train,
+)
 from riffusion.cli.batch import BatchDefectError, BatchError, is_defect_of_ours
 from riffusion.cli.option_names import message_by_option
 from riffusion.errors import InputError, RiffusionError, ServerError
@@ -58,6 +68,14 @@ app.command("audio-to-images-batch")(spectrograms.audio_to_images_batch)
 app.command("seed-image")(seed_images.seed_image)
 app.command("serve")(serve.serve)
 app.command("predict")(predict.predict)
+dataset = typer.Typer(
+    help="Make data sets of captioned spectrogram pictures.",
+    rich_markup_mode=None,
+    invoke_without_command=True,
+)
+dataset.command("synthesize")(dataset_synthesize.synthesize)
+app.add_typer(dataset, name="dataset")
+app.command("train")(train.train)
 
 
 def _print_version(value: bool) -> None:
@@ -79,12 +97,26 @@ def _global_options(
     del version
     if isinstance(context.obj, GlobalOptions):
         context.obj.debug = debug
-        if context.invoked_subcommand and isinstance(context.command, typer.core.TyperGroup):
-            context.obj.command = context.command.get_command(context, context.invoked_subcommand)
+        _remember_command(context)
     if debug:
         logging.getLogger("riffusion").setLevel(logging.DEBUG)
     if context.invoked_subcommand is None:
         print(context.get_help())
+
+
+@dataset.callback()
+def _dataset_options(context: typer.Context) -> None:
+    _remember_command(context)
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def _remember_command(context: typer.Context) -> None:
+    """Note which command was called, so that errors can name its options."""
+    name = context.invoked_subcommand
+    group = context.command
+    if name and isinstance(context.obj, GlobalOptions) and isinstance(group, typer.core.TyperGroup):
+        context.obj.command = group.get_command(context, name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,43 @@
+"""A trained pipeline as a diffusers folder in half precision, in shards small enough for a
+repository.
+"""
+
+import copy
+import shutil
+from pathlib import Path
+
+from diffusers import StableDiffusionPipeline
+
+from riffusion.diffusion import RiffusionPipeline
+from riffusion.training.tokenizer import save_tokenizer
+
+MAX_SHARD_SIZE = "15MB"
+
+
+def write_checkpoint(pipeline: RiffusionPipeline, directory: Path) -> None:
+    """Write a checkpoint that stock diffusers and `RiffusionPipeline.from_pretrained` read.
+
+    Args:
+        pipeline: left in the precision it has.
+        directory: replaced, once the new one is complete.
+    """
+    temporary = directory.with_name(f".{directory.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    networks = {
+        name: copy.deepcopy(getattr(pipeline, name)).cpu().half()
+        for name in ("vae", "unet", "text_encoder")
+    }
+    stock = StableDiffusionPipeline(
+        **networks,
+        tokenizer=pipeline.tokenizer,
+        scheduler=pipeline.scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    stock.save_pretrained(temporary, max_shard_size=MAX_SHARD_SIZE)
+    save_tokenizer(pipeline.tokenizer, temporary / "tokenizer")
+    pipeline.spectrogram_params.save(temporary)
+    if directory.exists():
+        shutil.rmtree(directory)
+    temporary.replace(directory)

@@ -1,0 +1,110 @@
+"""The loss of a diffusion model: noise an example to a random timestep, and ask for what was added.
+
+Ho et al. 2020 for epsilon, Salimans & Ho 2022 for v, Hang et al. 2023 for min-SNR weights.
+"""
+
+import inspect
+from collections.abc import Callable
+
+import torch
+from diffusers import DDPMScheduler
+
+from riffusion.errors import InputError
+from riffusion.training.config import ObjectiveConfig
+
+STABLE_DIFFUSION_SCHEDULE = {  # of latents: Rombach et al. 2022
+    "num_train_timesteps": 1000,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "clip_sample": False,
+    "steps_offset": 1,
+}
+PIXEL_SCHEDULE = {  # Ho et al. 2020, section 4
+    "beta_schedule": "linear",
+    "beta_start": 1e-4,
+    "beta_end": 0.02,
+    "clip_sample": True,
+    "steps_offset": 0,
+}
+Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""(noisy, timesteps) → prediction, of the shape of `noisy`."""
+
+
+def noise_schedule(config: ObjectiveConfig) -> DDPMScheduler:
+    """The schedule that the model is trained on: Stable Diffusion's, with the config's changes.
+
+    Raises:
+        InputError: an option is unknown, or its value isn't allowed.
+    """
+    section = "objective.noise_schedule"
+    known = inspect.signature(DDPMScheduler.__init__).parameters.keys() - {"self"}
+    if unknown := sorted(config.noise_schedule.keys() - known):
+        raise InputError(
+            f"{section}.{unknown[0]} is not an option of DDPMScheduler; known: "
+            f"{', '.join(sorted(known - {'prediction_type'}))}"
+        )
+    options = STABLE_DIFFUSION_SCHEDULE | config.noise_schedule
+    try:
+        return DDPMScheduler(**options, prediction_type=config.prediction)
+    except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{section}: DDPMScheduler refuses this: {reason}") from error
+
+
+class DiffusionLoss:
+    """Mean squared error of a prediction at random timesteps.
+
+    Args:
+        config: what is predicted, and how timesteps are drawn and weighed.
+    """
+
+    def __init__(self, config: ObjectiveConfig) -> None:
+        self.config = config
+        self.schedule = noise_schedule(config)
+
+    def __call__(
+        self, clean: torch.Tensor, generator: torch.Generator, predict: Predict
+    ) -> torch.Tensor:
+        """The loss of a batch, a scalar.
+
+        Args:
+            clean: (batch, channels, height, width), scaled to about unit variance.
+            generator: on the CPU, for timesteps and noise, so that they are the same on each
+                device.
+            predict: the network.
+        """
+        timesteps = self.draw_timesteps(len(clean), generator).to(clean.device)
+        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+        noisy = self.schedule.add_noise(clean, noise, timesteps)
+        if self.config.prediction == "epsilon":
+            target = noise
+        else:
+            target = self.schedule.get_velocity(clean, noise, timesteps)
+        error = (predict(noisy, timesteps).float() - target).square().mean(dim=(1, 2, 3))
+        return (error * self.weights(timesteps)).mean()
+
+    def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """(count,) integers in [0, num_train_timesteps), on the CPU, one in each of `count` strata.
+
+        Stratified draws cover the range evenly in every batch, which lowers the loss's variance
+        (Kingma et al. 2021, section I.1).
+        """
+        strata = torch.arange(count) + torch.rand(count, generator=generator)
+        position = (strata / count)[torch.randperm(count, generator=generator)]
+        if self.config.timesteps == "logit_normal":
+            position = torch.special.ndtri(position.clamp(1e-6, 1 - 1e-6)).sigmoid()
+        steps = self.schedule.config.num_train_timesteps
+        return (position * steps).long().clamp(0, steps - 1)
+
+    def weights(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """(batch,) weights: 1, or min-SNR's min(snr, γ)/snr for epsilon, min(snr, γ)/(snr + 1) for
+        v.
+        """
+        gamma = self.config.min_snr_gamma
+        if gamma is None:
+            return torch.ones(len(timesteps), device=timesteps.device)
+        signal = self.schedule.alphas_cumprod.to(timesteps.device)[timesteps]
+        snr = signal / (1 - signal)
+        divisor = snr if self.config.prediction == "epsilon" else snr + 1
+        return snr.clamp(max=gamma) / divisor

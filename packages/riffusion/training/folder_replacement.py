@@ -1,0 +1,22 @@
+"""A folder that appears whole or not at all."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replaced_folder(directory: Path) -> Iterator[Path]:
+    """A folder to write into, which takes the place of `directory` once the block is done.
+
+    Args:
+        directory: what is there stays until then, and is deleted then.
+    """
+    temporary = directory.with_name(f".{directory.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    yield temporary
+    if directory.exists():
+        shutil.rmtree(directory)
+    temporary.replace(directory)

@@ -1,0 +1,47 @@
+"""Latents brought to the scale that diffusion needs, without touching what they decode to.
+
+The scaling factor of Stable Diffusion is one number for all channels. Channels of a small VAE
+differ in mean and spread, so each gets its own shift and scale, folded into the 1×1 convolutions at
+the end of the encoder and at the start of the decoder.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from diffusers import AutoencoderKL
+
+SMALLEST_DEVIATION = 0.3
+"""Relative to the largest channel's. Channels that carry less than this are not blown up to full
+size: their noise would be learned with as much effort as the others' music."""
+
+
+@torch.no_grad()
+def normalize_latents(vae: AutoencoderKL, pictures: Iterable[torch.Tensor]) -> None:
+    """Shift and scale channels so that scaled latents have zero mean and at most unit deviation.
+
+    With z' = (z − m) / d per channel: the encoder's last convolution gets W / d and (b − m) / d for
+    means and b − 2·ln d for log-variances; the decoder's first one gets W · d and b + W · m.
+
+    Args:
+        vae: changed in place; needs its `quant_conv` and `post_quant_conv`.
+        pictures: (3, height, width) each, in [-1, 1].
+    """
+    means, squares, count = 0.0, 0.0, 0
+    for picture in pictures:
+        latents = vae.encode(picture[None].to(vae.device)).latent_dist.mean.double()
+        means = means + latents.mean(dim=(0, 2, 3))
+        squares = squares + latents.square().mean(dim=(0, 2, 3))
+        count += 1
+    mean = torch.as_tensor(means / count)
+    deviation = (torch.as_tensor(squares / count) - mean.square()).clamp(min=1e-12).sqrt()
+    deviation = deviation.clamp(min=SMALLEST_DEVIATION * float(deviation.max()))
+    shift, scale = mean.float(), (deviation * float(vae.config.scaling_factor)).float()
+    channels = len(mean)
+
+    encoder, decoder = vae.quant_conv, vae.post_quant_conv
+    weight, bias = encoder.weight, encoder.bias
+    bias[:channels] = (bias[:channels] - shift) / scale
+    weight[:channels] /= scale[:, None, None, None]
+    bias[channels:] -= 2 * scale.log()
+    decoder.bias += decoder.weight[:, :, 0, 0] @ shift
+    decoder.weight *= scale[None, :, None, None]

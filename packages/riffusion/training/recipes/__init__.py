@@ -1,0 +1,42 @@
+"""Recipes: what can be trained, each a file of its own."""
+
+from riffusion.training.config import (
+    AudioConditionalConfig,
+    AutoencoderConfig,
+    FineTuneConfig,
+    TrainingConfig,
+    UnconditionalConfig,
+)
+from riffusion.training.dataset_folder import DatasetFolder
+from riffusion.training.recipes.recipe import Recipe
+
+__all__ = ["Recipe", "recipe_for"]
+
+
+def recipe_for(config: TrainingConfig) -> Recipe:
+    """The recipe of a configuration's task, with its networks made.
+
+    Raises:
+        InputError: the data set or a checkpoint is not there, or options don't fit.
+        CheckpointError: a checkpoint is damaged or foreign.
+    """
+    folder = DatasetFolder(config.data.dataset)
+    if isinstance(config, AutoencoderConfig):
+        from riffusion.training.recipes.autoencoder import AutoencoderRecipe
+
+        return AutoencoderRecipe(folder, config)
+    if isinstance(config, UnconditionalConfig):
+        from riffusion.training.recipes.unconditional import UnconditionalRecipe
+
+        return UnconditionalRecipe(folder, config)
+    if isinstance(config, AudioConditionalConfig):
+        from riffusion.training.recipes.audio_conditional import AudioConditionalRecipe
+
+        return AudioConditionalRecipe(folder, config)
+    if isinstance(config, FineTuneConfig):
+        from riffusion.training.recipes.fine_tune import FineTuneRecipe
+
+        return FineTuneRecipe(folder, config)
+    from riffusion.training.recipes.text_to_spectrogram import TextToSpectrogramRecipe
+
+    return TextToSpectrogramRecipe(folder, config)

@@ -1,0 +1,214 @@
+"""A diffusion model that is told by an encoding how a clip sounds, of pixels or of latents.
+
+The UNet attends to the encoding as Stable Diffusion's does to text.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from PIL import Image
+
+from riffusion.errors import InputError
+from riffusion.media_files import write_file
+from riffusion.spectrogram_image import rgb_image
+from riffusion.training.audio_conditional_pipeline import AudioConditionalPipeline
+from riffusion.training.audio_encoder import AudioEncoder
+from riffusion.training.checkpoint_writer import MAX_SHARD_SIZE
+from riffusion.training.config import AudioConditionalConfig
+from riffusion.training.dataset_folder import DatasetFolder, Split
+from riffusion.training.diffusion_loss import DiffusionLoss
+from riffusion.training.encodings import (
+    EncodedExamples,
+    clap_fingerprint,
+    encoding_shape,
+    load_encodings,
+)
+from riffusion.training.examples import Example
+from riffusion.training.folder_replacement import replaced_folder
+from riffusion.training.networks import new_network, start_from
+from riffusion.training.recipes.picture_space import PictureSpace, colour, half_copy
+from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
+
+ENCODINGS_NAME = "encodings.json"
+
+
+class AudioConditionalObjective(Objective):
+    """The diffusion loss of a UNet that attends to encodings.
+
+    Args:
+        unet: the network in training.
+        audio_encoder: in training too; None if examples bring encodings along.
+        loss: of the UNet's predictions.
+        space: of what it draws.
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        audio_encoder: AudioEncoder | None,
+        loss: DiffusionLoss,
+        space: PictureSpace,
+    ) -> None:
+        super().__init__()
+        self.unet = unet
+        self.audio_encoder = audio_encoder
+        self.loss = loss
+        self.space = space
+
+    def forward(self, batch: Example, generator: torch.Generator) -> Losses:
+        states = batch["encoding"]
+        if self.audio_encoder is not None:
+            states = self.audio_encoder(states)
+        states = states * batch["kept"][:, None, None]
+
+        def predict(noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+            prediction: torch.Tensor = self.unet(
+                noisy, timesteps, encoder_hidden_states=states, return_dict=False
+            )[0]
+            return prediction
+
+        return {"loss": self.loss(self.space.clean(batch), generator, predict)}
+
+
+class AudioConditionalRecipe(Recipe):
+    """Trains a `UNet2DConditionModel`, and an `AudioEncoder` if encodings are its to learn."""
+
+    objective: AudioConditionalObjective
+
+    def __init__(self, folder: DatasetFolder, config: AudioConditionalConfig) -> None:
+        super().__init__(folder)
+        self.config = config
+        self.space = PictureSpace(folder, config)
+        audio_encoder = None
+        if config.encoder.network is not None:
+            audio_encoder = new_network(AudioEncoder, config.encoder.network, "encoder.network")
+            self.encoding_shape = (audio_encoder.config.tokens, audio_encoder.config.width)
+        else:
+            self.encoding_shape = encoding_shape(folder, config.encoder)
+        options = {
+            "sample_size": self.space.size,
+            "in_channels": self.space.channels,
+            "out_channels": self.space.channels,
+            "cross_attention_dim": self.encoding_shape[1],
+        }
+        for name in options.keys() & config.unet.keys():
+            if config.unet[name] != options[name]:
+                raise InputError(
+                    f"unet.{name}={config.unet[name]!r} must be {options[name]!r}, as the pictures "
+                    "and encodings are; leave it out"
+                )
+        unet = new_network(UNet2DConditionModel, options | config.unet, "unet")
+        self.space.check_levels(len(unet.config.block_out_channels))
+        if config.init_from is not None:
+            start_from(unet, config.init_from, "unet")
+            if audio_encoder is not None:
+                start_from(audio_encoder, config.init_from, "audio_encoder")
+        self.objective = AudioConditionalObjective(
+            unet, audio_encoder, self.space.loss(config), self.space
+        )
+
+    def examples(self, split: Split, cache: Path) -> EncodedExamples:
+        encodings = load_encodings(self.folder, split, self.config.encoder, cache)
+        if self.config.encoder.network is None and encodings.shape[1:] != self.encoding_shape:
+            raise InputError(
+                f"{split} encodings are {tuple(encodings.shape[1:])}, those of train "
+                f"{self.encoding_shape} (tokens, width); make them all with one encoder"
+            )
+        examples = self.space.examples(split, cache)
+        run, data = self.config.run, self.config.data
+        return EncodedExamples(examples, encodings, data.caption_dropout, run.seed)
+
+    def pipeline(self) -> AudioConditionalPipeline:
+        """The networks as they are, ready to draw."""
+        objective = self.objective
+        vae = self.space.vae
+        pipeline = AudioConditionalPipeline(
+            unet=objective.unet,
+            scheduler=DDIMScheduler.from_config(objective.loss.schedule.config),
+            vae=None if vae is None else vae.to(objective.unet.device),
+            audio_encoder=objective.audio_encoder,
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def sample(self) -> Samples:
+        """Held-out pictures above what is drawn from their encodings."""
+        config = self.config.sample
+        split: Split = "validation" if self.folder.rows("validation") else "train"
+        rows = self.folder.rows(split)
+        count = min(config.pictures, len(rows))
+        chosen = np.linspace(0, len(rows) - 1, count).round().astype(int)
+        pictures = []
+        for number in chosen:
+            with Image.open(self.folder.image_path(split, rows[number])) as image:
+                pictures.append(rgb_image(image))
+        encodings = load_encodings(
+            self.folder, split, self.config.encoder, self.config.output / "cache"
+        )[torch.from_numpy(chosen)]
+        pipeline = self.pipeline()
+        if pipeline.audio_encoder is not None:
+            encodings = pipeline.encode(pictures)
+        drawn = pipeline(
+            encodings, num_inference_steps=config.steps, guidance=config.guidance
+        ).images
+        shown = [colour(picture) for picture in drawn]
+        heard = [picture.resize(shown[0].size) for picture in pictures]
+        return Samples(
+            rows=[heard, shown],
+            captions=["held out", "drawn from the encoding"],
+            heard=[("held out", heard[0]), ("drawn from the encoding", shown[0])],
+        )
+
+    def export(self, directory: Path) -> None:
+        """Write a folder for `AudioConditionalPipeline`, with the encoder or what it is."""
+        pipeline = self.pipeline()
+        parts = {name: half_copy(part) for name, part in pipeline.components.items()}
+        with replaced_folder(directory) as folder:
+            AudioConditionalPipeline(**parts).save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)
+            self.folder.params.save(folder)
+            text = json.dumps(self._encodings(), indent=2) + "\n"
+            write_file(text.encode(), folder / ENCODINGS_NAME)
+
+    def _encodings(self) -> dict[str, Any]:
+        """What encodings are and where they come from, for other programs."""
+        encoder = self.config.encoder
+        tokens, width = self.encoding_shape
+        found: dict[str, Any] = {"tokens": tokens, "width": width}
+        if encoder.network is not None:
+            return found | {"from": "audio_encoder"}
+        if encoder.clap is not None:
+            sha256 = clap_fingerprint(encoder.clap)
+            scale = "audio embedding of norm 1, times the square root of its width"
+            return found | {
+                "from": "clap",
+                "model": encoder.clap.name,
+                "sha256": sha256,
+                "scale": scale,
+            }
+        if encoder.column is not None:
+            return found | {"from": "column", "column": encoder.column}
+        assert encoder.file is not None
+        return found | {"from": "file", "file": encoder.file.name}
+
+    def facts(self) -> dict[str, Any]:
+        unet, encoder = self.objective.unet, self.objective.audio_encoder
+        tokens, width = self.encoding_shape
+        source = self._encodings()
+        origin = ", ".join(f"{key} {source[key]}" for key in source if key not in ("tokens", "width"))
+        facts = {
+            "UNet": f"`UNet2DConditionModel`, blocks {tuple(unet.config.block_out_channels)}, "
+            f"{self.config.objective.prediction}, {num_parameters(unet)}",
+            "draws": self.space.description,
+            "encodings": f"{tokens} x {width}, {origin}",
+            "to load": "`riffusion.training.audio_conditional_pipeline.AudioConditionalPipeline"
+            ".from_pretrained(folder)`",
+        }
+        if encoder is not None:
+            facts["audio encoder"] = f"`AudioEncoder`, {num_parameters(encoder)}, trained along"
+        if self.space.vae is not None:
+            facts["VAE"] = f"{num_parameters(self.space.vae)}, not trained here"
+        return facts

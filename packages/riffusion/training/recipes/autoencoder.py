@@ -1,0 +1,145 @@
+"""A VAE between spectrogram pictures and latents.
+
+    loss = |x̂ − x| + a · |∇x̂ − ∇x| + k · KL(posterior ‖ unit Gaussian)
+
+The gradient term compares differences between neighbouring pixels. It weighs edges, which partials
+and onsets are, against plain surfaces, which L1 alone is content to get right.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+
+from riffusion.training.config import AutoencoderConfig, AutoencoderLossConfig
+from riffusion.training.dataset_folder import DatasetFolder, Split
+from riffusion.training.examples import Example, PictureExamples, pixels_from_bytes
+from riffusion.training.latent_scaling import normalize_latents
+from riffusion.training.networks import new_network, start_from
+from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
+
+_NUM_SHOWN = 6
+
+
+class AutoencoderObjective(Objective):
+    """Reconstruction of pixels through the posterior's noise.
+
+    Args:
+        vae: the network in training.
+        weights: of the losses.
+        train_decoder_only: the encoder, and with it the latents, stay as they are.
+    """
+
+    def __init__(
+        self, vae: AutoencoderKL, weights: AutoencoderLossConfig, train_decoder_only: bool
+    ) -> None:
+        super().__init__()
+        self.vae = vae
+        self.weights = weights
+        if train_decoder_only:
+            vae.encoder.requires_grad_(False)
+            vae.quant_conv.requires_grad_(False)
+
+    def forward(self, batch: Example, generator: torch.Generator) -> Losses:
+        pixels = batch["pixels"]
+        posterior = self.vae.encode(pixels).latent_dist
+        mean, log_variance = posterior.mean.float(), posterior.logvar.float()
+        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+        latents = mean + (0.5 * log_variance).exp() * noise
+        decoded = self.vae.decode(latents).sample.float()
+        error = (decoded - pixels).abs().mean()
+        gradient = _gradient_error(decoded, pixels)
+        kl = _divergence(mean, log_variance, float(self.vae.config.scaling_factor))
+        return {
+            "loss": error + self.weights.gradient * gradient + self.weights.kl * kl,
+            "error_of_255": error * 127.5,
+            "gradient": gradient,
+            "kl": kl,
+        }
+
+
+def _gradient_error(decoded: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    """Mean L1 of the differences of neighbours in time and in frequency."""
+    error = decoded - pixels
+    return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+
+
+def _divergence(mean: torch.Tensor, log_variance: torch.Tensor, scale: float) -> torch.Tensor:
+    """KL divergence of scaled latents to a unit Gaussian, a mean over their elements.
+
+    Scaled, since that is what diffusion sees and what `normalize_latents` leaves at deviation 1.
+    """
+    scaled = log_variance + 2 * math.log(scale)
+    return 0.5 * ((scale * mean).square() + scaled.exp() - 1 - scaled).mean()
+
+
+class AutoencoderRecipe(Recipe):
+    """Trains an `AutoencoderKL`."""
+
+    objective: AutoencoderObjective
+
+    def __init__(self, folder: DatasetFolder, config: AutoencoderConfig) -> None:
+        super().__init__(folder)
+        self.config = config
+        vae = new_network(AutoencoderKL, config.autoencoder, "autoencoder")
+        if config.init_from is not None:
+            start_from(vae, config.init_from, "vae")
+        self.objective = AutoencoderObjective(vae, config.loss, config.train_decoder_only)
+
+    def examples(self, split: Split, cache: Path) -> PictureExamples:
+        del cache
+        return PictureExamples(self.folder, split, self.config.data, self.config.run.seed)
+
+    def sample(self) -> Samples:
+        """Held-out pictures above what comes back from their latents."""
+        pictures = self._shown_pictures()
+        with torch.inference_mode():
+            rebuilt = [self._rebuild(picture) for picture in pictures]
+        shown = [image_from_pixels(picture) for picture in pictures]
+        return Samples(
+            rows=[shown, rebuilt],
+            captions=["held out", "rebuilt"],
+            heard=[("held out", shown[0]), ("rebuilt", rebuilt[0])],
+        )
+
+    def _shown_pictures(self) -> list[torch.Tensor]:
+        split: Split = "validation" if self.folder.rows("validation") else "train"
+        examples = PictureExamples(self.folder, split, self.config.data, self.config.run.seed)
+        count = min(_NUM_SHOWN, len(examples))
+        chosen = np.linspace(0, len(examples) - 1, count).round().astype(int)
+        return [pixels_from_bytes(torch.from_numpy(examples.pixels(int(i)).copy())) for i in chosen]
+
+    def _rebuild(self, pixels: torch.Tensor) -> Image.Image:
+        vae = self.objective.vae
+        batch = pixels[None].to(vae.device)
+        return image_from_pixels(vae.decode(vae.encode(batch).latent_dist.mean).sample[0])
+
+    def export(self, directory: Path) -> None:
+        """Write `vae/`, with latents of about unit deviation after its scaling factor."""
+        vae = self.objective.vae
+        if self.config.normalize_latents and not self.config.train_decoder_only:
+            normalize_latents(vae, self._latent_batches())
+        vae.save_pretrained(directory / "vae")
+
+    def _latent_batches(self) -> list[torch.Tensor]:
+        examples = PictureExamples(self.folder, "train", self.config.data, self.config.run.seed)
+        chosen = np.linspace(0, len(examples) - 1, min(256, len(examples))).round().astype(int)
+        return [pixels_from_bytes(torch.from_numpy(examples.pixels(int(i)).copy())) for i in chosen]
+
+    def facts(self) -> dict[str, Any]:
+        vae = self.objective.vae
+        blocks = tuple(vae.config.block_out_channels)
+        return {
+            "VAE": f"`AutoencoderKL`, factor {2 ** (len(blocks) - 1)}, "
+            f"{vae.config.latent_channels} latent channels, blocks {blocks}, {num_parameters(vae)}"
+        }
+
+
+def image_from_pixels(pixels: torch.Tensor) -> Image.Image:
+    """(3, height, width) in [-1, 1] → RGB picture."""
+    array = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte()
+    return Image.fromarray(array.permute(1, 2, 0).cpu().numpy())

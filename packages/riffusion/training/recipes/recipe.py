@@ -1,0 +1,95 @@
+"""What a recipe provides so that the trainer can train it."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import Dataset
+
+from riffusion.training.dataset_folder import DatasetFolder, Split
+from riffusion.training.examples import Example
+
+Losses = dict[str, torch.Tensor]
+"""Scalars by name; `loss` is what is minimised, the others are shown."""
+
+
+class SizedDataset(Protocol):
+    """A map-style data set of examples by key."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: tuple[int, int], /) -> Example: ...
+
+
+class Objective(nn.Module, ABC):
+    """The networks in training, as one module whose call is the loss.
+
+    One module is what accelerate wraps for several processes and for mixed precision.
+    """
+
+    @abstractmethod
+    def forward(self, batch: Example, generator: torch.Generator) -> Losses:
+        """Losses of a batch; everything random is drawn from `generator`, on the CPU."""
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Keep fewer activations and compute them again."""
+        for network in self.children():
+            if getattr(network, "_supports_gradient_checkpointing", False):  # diffusers
+                network.enable_gradient_checkpointing()  # type: ignore[operator]
+            elif hasattr(network, "gradient_checkpointing_enable"):
+                network.gradient_checkpointing_enable()  # transformers
+
+
+@dataclass
+class Samples:
+    """Pictures to look at, and to listen to.
+
+    Args:
+        rows: pictures of one size, row by row.
+        captions: one a row.
+        heard: (caption, picture) of those that become sound.
+    """
+
+    rows: list[list[Image.Image]]
+    captions: list[str]
+    heard: list[tuple[str, Image.Image]] = field(default_factory=list)
+
+
+class Recipe(ABC):
+    """One way to train: networks, examples, loss, samples and what is left at the end.
+
+    Args:
+        folder: the data set.
+
+    Attributes:
+        objective: the networks in training. Parameters that need no gradient are left alone.
+    """
+
+    objective: Objective
+
+    def __init__(self, folder: DatasetFolder) -> None:
+        self.folder = folder
+
+    @abstractmethod
+    def examples(self, split: Split, cache: Path) -> SizedDataset | Dataset[Example]:
+        """Examples of a split. What takes long to make is kept under `cache`."""
+
+    @abstractmethod
+    def sample(self) -> Samples:
+        """What the networks can do by now; the same seeds every time."""
+
+    @abstractmethod
+    def export(self, directory: Path) -> None:
+        """Write the result as diffusers reads it."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """Of the result, for its card: shapes and sizes by name."""
+
+
+def num_parameters(network: nn.Module) -> str:
+    """Such as `1.52 M`."""
+    return f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M"

@@ -1,0 +1,215 @@
+"""A latent UNet conditioned on text, with its text encoder, from scratch."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
+from torch.utils.data import Dataset
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from riffusion.datatypes import InferenceInput
+from riffusion.diffusion import RiffusionPipeline
+from riffusion.training.checkpoint_writer import write_checkpoint
+from riffusion.training.config import SampleConfig, TextToSpectrogramConfig
+from riffusion.training.dataset_folder import DatasetFolder, Split
+from riffusion.training.diffusion_loss import DiffusionLoss
+from riffusion.training.examples import Example, Key
+from riffusion.training.latents import LatentExamples
+from riffusion.training.networks import check_keys, load_network, new_network, start_from
+from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
+from riffusion.training.tokenizer import train_tokenizer
+
+_MAX_TOKENS = 32
+
+
+class TextDiffusionObjective(Objective):
+    """The diffusion loss of a UNet that reads captions.
+
+    Args:
+        unet, text_encoder: the networks in training.
+        loss: of the UNet's predictions.
+    """
+
+    def __init__(
+        self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, loss: DiffusionLoss
+    ) -> None:
+        super().__init__()
+        self.unet = unet
+        self.text_encoder = text_encoder
+        self.loss = loss
+
+    def forward(self, batch: Example, generator: torch.Generator) -> Losses:
+        states = self.text_encoder(batch["input_ids"])[0]
+
+        def predict(noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+            prediction: torch.Tensor = self.unet(
+                noisy, timesteps, encoder_hidden_states=states, return_dict=False
+            )[0]
+            return prediction
+
+        return {"loss": self.loss(batch["latents"], generator, predict)}
+
+
+class CaptionedExamples(Dataset[Example]):
+    """Latents or pixels with one of their captions, or with the empty one.
+
+    Args:
+        examples: with `rows`, to which `input_ids` are added.
+        tokenizer: captions are cut off after its `model_max_length`.
+        dropout: share of examples whose caption is left out, so that guidance has something to lead
+            away from.
+        seed: what choice and dropout follow from, with the draw's number.
+    """
+
+    def __init__(
+        self, examples: LatentExamples, tokenizer: CLIPTokenizer, dropout: float, seed: int
+    ) -> None:
+        self.examples, self.tokenizer = examples, tokenizer
+        self.dropout, self.seed = dropout, seed
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, key: Key) -> Example:
+        row, draw = key
+        rng = np.random.default_rng((self.seed, draw))
+        captions = self.examples.rows[row].all_captions
+        caption = "" if rng.random() < self.dropout else captions[rng.integers(len(captions))]
+        example = self.examples[key]
+        example["input_ids"] = self.tokenizer(
+            caption,
+            padding="max_length",
+            truncation=True,
+            max_length=self.tokenizer.model_max_length,
+            return_tensors="pt",
+        ).input_ids[0]
+        return example
+
+
+class TextToSpectrogramRecipe(Recipe):
+    """Trains a UNet and a text encoder on the latents of a finished VAE."""
+
+    objective: TextDiffusionObjective
+
+    def __init__(self, folder: DatasetFolder, config: TextToSpectrogramConfig) -> None:
+        super().__init__(folder)
+        self.config = config
+        self.vae = load_network(AutoencoderKL, config.vae, "vae").requires_grad_(False).eval()
+        self.tokenizer = _tokenizer(folder, config)
+        text_encoder = _new_text_encoder(self.tokenizer, config.text_encoder)
+        channels = self.vae.config.latent_channels
+        unet_options = {
+            "in_channels": channels,
+            "out_channels": channels,
+            "cross_attention_dim": text_encoder.config.hidden_size,
+        } | config.unet
+        unet = new_network(UNet2DConditionModel, unet_options, "unet")
+        if config.init_from is not None:
+            start_from(unet, config.init_from, "unet")
+            start_from(text_encoder, config.init_from, "text_encoder")
+        self.objective = TextDiffusionObjective(unet, text_encoder, DiffusionLoss(config.objective))
+
+    def examples(self, split: Split, cache: Path) -> CaptionedExamples:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        latents = LatentExamples(self.folder, split, self.vae.to(device), self.config.data, cache)
+        run, data = self.config.run, self.config.data
+        return CaptionedExamples(latents, self.tokenizer, data.caption_dropout, run.seed)
+
+    def pipeline(self) -> RiffusionPipeline:
+        """The networks as they are, ready to generate."""
+        objective = self.objective
+        schedule = {
+            name: value
+            for name, value in objective.loss.schedule.config.items()
+            if name
+            in ("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "prediction_type")
+        }
+        return RiffusionPipeline(
+            vae=self.vae.to(objective.unet.device),
+            text_encoder=objective.text_encoder,
+            tokenizer=self.tokenizer,
+            unet=objective.unet,
+            scheduler=DPMSolverMultistepScheduler(
+                **schedule, steps_offset=1, timestep_spacing="leading", use_karras_sigmas=True
+            ),
+            spectrogram_params=self.folder.params,
+        )
+
+    def sample(self) -> Samples:
+        prompts = list(self.config.sample.prompts) or _held_out_captions(self.folder)
+        return sample_prompts(self.pipeline(), prompts, self.config.sample)
+
+    def export(self, directory: Path) -> None:
+        write_checkpoint(self.pipeline(), directory)
+
+    def facts(self) -> dict[str, Any]:
+        unet, text = self.objective.unet, self.objective.text_encoder
+        return {
+            "UNet": f"`UNet2DConditionModel`, blocks {tuple(unet.config.block_out_channels)}, "
+            f"{self.config.objective.prediction}, {num_parameters(unet)}",
+            "text encoder": f"`CLIPTextModel`, width {text.config.hidden_size}, "
+            f"{text.config.num_hidden_layers} layers, own BPE of {len(self.tokenizer)} tokens, "
+            f"{num_parameters(text)}",
+            "VAE": f"{num_parameters(self.vae)}, not trained here",
+        }
+
+
+def sample_prompts(
+    pipeline: RiffusionPipeline, prompts: list[str], config: SampleConfig
+) -> Samples:
+    """A row of pictures per prompt, all denoised together."""
+    jobs = [
+        pipeline.prepare(
+            InferenceInput.parse(
+                {
+                    "start": {"prompt": prompt, "seed": seed, "guidance": config.guidance},
+                    "num_inference_steps": config.steps,
+                    "mode": "txt2img",
+                }
+            ),
+            weighted_prompts=False,
+        )
+        for prompt in prompts
+        for seed in range(config.seeds)
+    ]
+    while not all(job.is_done for job in jobs):
+        pipeline.step(jobs)
+    pictures = pipeline.decode(jobs)
+    rows = [
+        pictures[first : first + config.seeds] for first in range(0, len(pictures), config.seeds)
+    ]
+    heard = [(prompt, row[0]) for prompt, row in zip(prompts, rows, strict=True)]
+    return Samples(rows=rows, captions=prompts, heard=heard)
+
+
+def _tokenizer(folder: DatasetFolder, config: TextToSpectrogramConfig) -> CLIPTokenizer:
+    """The tokenizer of the checkpoint to start from, or one learned from the captions."""
+    if config.init_from is not None:
+        tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(config.init_from / "tokenizer")
+        return tokenizer
+    captions = [caption for row in folder.rows("train") for caption in row.all_captions]
+    max_tokens = config.text_encoder.get("max_position_embeddings", _MAX_TOKENS)
+    return train_tokenizer(captions, config.vocabulary_size, max_tokens)
+
+
+def _new_text_encoder(tokenizer: CLIPTokenizer, options: dict[str, Any]) -> CLIPTextModel:
+    """A text encoder with random weights."""
+    ours = {
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": tokenizer.model_max_length,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    known = [*CLIPTextConfig().to_dict()]
+    check_keys(options, known, "text_encoder", "CLIPTextModel")
+    return CLIPTextModel(CLIPTextConfig(**(options | ours)))
+
+
+def _held_out_captions(folder: DatasetFolder) -> list[str]:
+    """One caption of each of up to eight labels of the validation split."""
+    rows = folder.rows("validation") or folder.rows("train")
+    captions = {row.label or row.text: row.text for row in rows}
+    return list(captions.values())[:8]

@@ -1,0 +1,146 @@
+"""A diffusion model that takes no orders, of pixels or of a VAE's latents.
+
+Pixels: Ho et al. 2020, "Denoising diffusion probabilistic models". Latents: Rombach et al. 2022,
+"High-resolution image synthesis with latent diffusion models". Samplers: DDPM, or DDIM (Song et al.
+2020), which is deterministic and can skip steps.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    DDIMPipeline,
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
+    DiffusionPipeline,
+    LDMPipeline,
+    UNet2DModel,
+)
+
+from riffusion.errors import InputError
+from riffusion.training.checkpoint_writer import MAX_SHARD_SIZE
+from riffusion.training.config import UnconditionalConfig
+from riffusion.training.dataset_folder import DatasetFolder, Split
+from riffusion.training.diffusion_loss import DiffusionLoss
+from riffusion.training.examples import Example, PictureExamples
+from riffusion.training.folder_replacement import replaced_folder
+from riffusion.training.latent_rolls import RolledLatents
+from riffusion.training.networks import new_network, start_from
+from riffusion.training.recipes.picture_space import PictureSpace, colour, half_copy
+from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
+
+
+class UnconditionalObjective(Objective):
+    """The diffusion loss of a UNet alone.
+
+    Args:
+        unet: the network in training.
+        loss: of its predictions.
+        space: of what it draws.
+    """
+
+    def __init__(self, unet: UNet2DModel, loss: DiffusionLoss, space: PictureSpace) -> None:
+        super().__init__()
+        self.unet = unet
+        self.loss = loss
+        self.space = space
+
+    def forward(self, batch: Example, generator: torch.Generator) -> Losses:
+        def predict(noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+            prediction: torch.Tensor = self.unet(noisy, timesteps, return_dict=False)[0]
+            return prediction
+
+        return {"loss": self.loss(self.space.clean(batch), generator, predict)}
+
+
+class UnconditionalRecipe(Recipe):
+    """Trains a `UNet2DModel`."""
+
+    objective: UnconditionalObjective
+
+    def __init__(self, folder: DatasetFolder, config: UnconditionalConfig) -> None:
+        super().__init__(folder)
+        self.config = config
+        self.space = PictureSpace(folder, config)
+        height, width = self.space.size
+        if self.space.vae is not None and height != width:
+            raise InputError(
+                f"pictures of {width * self.space.factor} x {height * self.space.factor} pixels "
+                "must be square to be drawn as latents, as diffusers' LDMPipeline has it; set "
+                "data.resolution, or leave vae out"
+            )
+        options = {
+            "sample_size": height if height == width else (height, width),
+            "in_channels": self.space.channels,
+            "out_channels": self.space.channels,
+        }
+        for name in options.keys() & config.unet.keys():
+            if config.unet[name] != options[name]:
+                raise InputError(
+                    f"unet.{name}={config.unet[name]!r} must be {options[name]!r}, as the "
+                    f"{'pictures are' if self.space.vae is None else 'latents are'}; leave it out"
+                )
+        unet = new_network(UNet2DModel, options | config.unet, "unet")
+        self.space.check_levels(len(unet.config.block_out_channels))
+        if config.init_from is not None:
+            start_from(unet, config.init_from, "unet")
+        self.objective = UnconditionalObjective(unet, self.space.loss(config), self.space)
+
+    def examples(self, split: Split, cache: Path) -> PictureExamples | RolledLatents:
+        return self.space.examples(split, cache)
+
+    def pipeline(self) -> DiffusionPipeline:
+        """The networks as they are, in a stock pipeline."""
+        unet, schedule = self.objective.unet, self.objective.loss.schedule.config
+        if self.space.vae is not None:
+            # Its first argument is meant for a VQModel; all it does with it is to decode.
+            pipeline = LDMPipeline(
+                vqvae=self.space.vae.to(unet.device),
+                unet=unet,
+                scheduler=DDIMScheduler.from_config(schedule),
+            )
+        elif self.config.sample.sampler == "ddim":
+            pipeline = DDIMPipeline(unet=unet, scheduler=DDIMScheduler.from_config(schedule))
+        else:
+            pipeline = DDPMPipeline(unet=unet, scheduler=DDPMScheduler.from_config(schedule))
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def sample(self) -> Samples:
+        """Seeds 0, 1, … in one row."""
+        config = self.config.sample
+        generators = [torch.Generator().manual_seed(seed) for seed in range(config.pictures)]
+        with torch.inference_mode():
+            drawn = self.pipeline()(
+                batch_size=config.pictures, generator=generators, num_inference_steps=config.steps
+            ).images
+        row = [colour(picture) for picture in drawn]
+        caption = f"{config.sampler}, {config.steps} steps"
+        return Samples(rows=[row], captions=[caption], heard=[(caption, row[0])])
+
+    def export(self, directory: Path) -> None:
+        """Write a folder for `DDPMPipeline` and `DDIMPipeline`, of latents for `LDMPipeline`."""
+        pipeline = self.pipeline()
+        parts = {name: half_copy(part) for name, part in pipeline.components.items()}
+        with replaced_folder(directory) as folder:
+            type(pipeline)(**parts).save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)
+            self.folder.params.save(folder)
+
+    def facts(self) -> dict[str, Any]:
+        unet = self.objective.unet
+        pipeline = type(self.pipeline()).__name__
+        facts = {
+            "UNet": f"`UNet2DModel`, blocks {tuple(unet.config.block_out_channels)}, "
+            f"{self.config.objective.prediction}, {num_parameters(unet)}",
+            "draws": self.space.description,
+            "to load": f"`diffusers.{pipeline}.from_pretrained(folder)`; "
+            "`riffusion image-to-audio` plays its pictures",
+        }
+        if self.space.vae is not None:
+            facts["VAE"] = (
+                f"`AutoencoderKL`, {num_parameters(self.space.vae)}, not trained here; it lies in "
+                "`vqvae/`, where `LDMPipeline` looks for it"
+            )
+        return facts
