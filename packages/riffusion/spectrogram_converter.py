@@ -1,10 +1,7 @@
 """Waveform ⇄ mel amplitudes."""
 
-import warnings
-
 import numpy as np
 import torch
-import torchaudio
 from torch.nn.functional import pad
 
 from riffusion.audio import (
@@ -16,6 +13,7 @@ from riffusion.audio import (
 )
 from riffusion.devices import select_device
 from riffusion.errors import InputError
+from riffusion.mel_analysis import MelAnalysis
 from riffusion.spectrogram_image import FloatArray
 from riffusion.spectrogram_inversion import MelInverter
 from riffusion.spectrogram_params import SpectrogramParams
@@ -25,15 +23,16 @@ FULL_SCALE = 32768.0
 that the maximum in a picture's EXIF means the same in both."""
 
 _FRAMES_PER_BLOCK = 2048
-"""Columns transformed at once: 2048 FFTs of 17640 samples take 150 MB."""
+"""Columns analysed at once, which bounds the memory of a long recording."""
 
 
 class SpectrogramConverter:
     """Converts between audio and mel spectrograms with fixed parameters.
 
-    The forward transform is torchaudio's `Spectrogram` and `MelScale`. Only amplitudes are kept,
-    since phase is too chaotic for an image model to learn; the way back therefore estimates
-    both the linear spectrum and its phase (`spectrogram_inversion`).
+    The forward transform is that of torchaudio's `Spectrogram` and `MelScale`, computed by
+    `mel_analysis`. Only amplitudes are kept, since phase is too chaotic for an image model to
+    learn; the way back therefore estimates both the linear spectrum and its phase
+    (`spectrogram_inversion`).
 
     Args:
         params: how the spectrogram is made.
@@ -44,25 +43,7 @@ class SpectrogramConverter:
         self.p = params
         selected = select_device(device)
         self.device = torch.device("cpu") if selected.type == "mps" else selected
-        self._spectrogram = torchaudio.transforms.Spectrogram(
-            n_fft=params.n_fft,
-            win_length=params.win_length,
-            hop_length=params.hop_length,
-            power=1.0,
-            center=False,
-        ).to(self.device)
-        with warnings.catch_warnings():
-            # Bands above half the sample rate, or narrower than a bin, stay silent; that is meant.
-            warnings.simplefilter("ignore", UserWarning)
-            self._mel_scale = torchaudio.transforms.MelScale(
-                n_mels=params.num_frequencies,
-                sample_rate=params.sample_rate,
-                f_min=params.min_frequency,
-                f_max=params.max_frequency,
-                n_stft=params.n_fft // 2 + 1,
-                norm=params.mel_scale_norm,
-                mel_scale=params.mel_scale_type,
-            ).to(self.device)
+        self._analysis = MelAnalysis(params, self.device)
         self._inverter = MelInverter(params, self.device)
 
     def spectrogram_from_audio(self, audio: AudioSegment) -> FloatArray:
@@ -124,12 +105,15 @@ class SpectrogramConverter:
         if num_samples <= half:  # too short to be reflected
             signal = pad(signal, (0, half + 1 - num_samples))
         signal = pad(signal, (half, half), mode="reflect")
+        margin = self._analysis.margin
+        signal = pad(signal, (margin, margin), mode="reflect")
         num_frames = 1 + num_samples // self.p.hop_length
         blocks = []
         for first in range(0, num_frames, _FRAMES_PER_BLOCK):
             last = min(first + _FRAMES_PER_BLOCK, num_frames) - 1
-            start, stop = first * self.p.hop_length, last * self.p.hop_length + self.p.n_fft
-            blocks.append(self._mel_scale(self._spectrogram(signal[:, start:stop])))
+            start = first * self.p.hop_length
+            stop = last * self.p.hop_length + self.p.n_fft + 2 * margin
+            blocks.append(self._analysis(signal[:, start:stop]))
         return torch.cat(blocks, dim=-1).reshape(*waveform.shape[:-1], -1, num_frames)
 
     def waveform_from_mel_amplitudes(self, amplitudes_mel: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,9 @@ import typer
 import riffusion
 from riffusion.cli import (
     clips,
+    dataset_build,
     dataset_synthesize,
+    evaluate,
     generate,
     interpolate,
     predict,
@@ -73,9 +75,11 @@ dataset = typer.Typer(
     rich_markup_mode=None,
     invoke_without_command=True,
 )
+dataset.command("build")(dataset_build.build)
 dataset.command("synthesize")(dataset_synthesize.synthesize)
 app.add_typer(dataset, name="dataset")
 app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
 
 
 def _print_version(value: bool) -> None:

@@ -1,0 +1,259 @@
+"""A folder of audio to pictures: ours against a loop of librosa and Pillow, on two cores.
+
+    python -m benchmarks.dataset_build [--minutes 5] [--repeats 3] [--json FILE]
+
+Theirs is `librosa.load`, `librosa.feature.melspectrogram` and Pillow's PNG, slice by slice, with
+the threads that BLAS takes; ours is `riffusion dataset build` with as many processes as there are
+cores. Both draw the same pictures of the same songs (checked pixel by pixel): 512×512, n_fft 17640,
+hop 441, 512 mel bands.
+
+Both work in turn, each in a fresh interpreter. Theirs is timed after its imports and scaled to an
+hour. Ours is timed on an hour of audio that consists of links to the same songs: once as the whole
+command, and once less the time that the same command takes for two slices, which is what starting
+Python and importing torch in every process takes. CPU seconds are of all processes and threads, and
+less disturbed by what else runs on the machine.
+"""
+
+import argparse
+import dataclasses
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from riffusion.training.dataset_build.formats import PRESETS, PictureFormat
+
+NUM_CORES = 2
+REPEATS = 3
+MINUTES = 5
+SONG_S = 61.44
+"""Twelve slices of 5.12 s."""
+LEVEL_TOLERANCE = 1
+"""Grey levels: FFTs of other libraries round differently."""
+PRESET = "riffusion"
+NAMES = (
+    "librosa and Pillow",
+    "`riffusion dataset build`",
+    "… without starting its processes",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetBuildRow:
+    """Medians of seconds for an hour of audio.
+
+    Args:
+        implementation: whose.
+        pictures: of the hour.
+        seconds: on the clock.
+        cpu_seconds: of all processes and threads.
+    """
+
+    implementation: str
+    pictures: int
+    seconds: float
+    cpu_seconds: float
+
+
+def write_songs(directory: Path, minutes: float) -> int:
+    """Songs of our own loops as stereo FLAC at 44.1 kHz; how many."""
+    from riffusion.audio import segment_from_waveform, write_audio
+    from riffusion.music.arrangements import ARRANGEMENTS
+    from riffusion.music.seed_images import make_seed_image
+
+    directory.mkdir()
+    count = max(1, round(minutes * 60 / SONG_S))
+    rng = np.random.default_rng(0)
+    for song in range(count):
+        parts = [
+            make_seed_image(style, seed=song)[1][:, : round(5.12 * 44100)] for style in ARRANGEMENTS
+        ]
+        loop = np.concatenate(parts, axis=1)
+        mono = np.resize(loop, (1, round(SONG_S * 44100)))
+        stereo = np.concatenate([mono, mono]) * 0.7
+        stereo += 1e-3 * rng.standard_normal(stereo.shape).astype(np.float32)
+        write_audio(segment_from_waveform(stereo, 44100), directory / f"song {song:02d}.flac")
+    return count
+
+
+def write_two_slices(directory: Path, picture: PictureFormat) -> None:
+    """Two recordings of one slice each, so that two processes are started."""
+    from riffusion.audio import segment_from_waveform, write_audio
+
+    directory.mkdir()
+    noise = 0.1 * np.random.default_rng(0).standard_normal((1, picture.num_samples))
+    segment = segment_from_waveform(noise, picture.params.sample_rate)
+    for name in ("a.flac", "b.flac"):
+        write_audio(segment, directory / name)
+
+
+def link_songs(songs: Path, directory: Path, copies: int) -> None:
+    """Each song under as many names, the first ones in the songs' own order."""
+    directory.mkdir()
+    for song in songs.iterdir():
+        for copy in range(copies):
+            (directory / f"{copy:03d} {song.name}").symlink_to(song)
+
+
+def draw_with_librosa(audio_dir: Path, output: Path, picture: PictureFormat) -> float:
+    """The loop that most people write; seconds, without imports."""
+    import librosa
+    from PIL import Image
+
+    params = picture.params
+    output.mkdir()
+    librosa.feature.melspectrogram(y=np.zeros(4096, np.float32))  # imports what it needs
+    started = time.perf_counter()
+    for path in sorted(audio_dir.iterdir()):
+        audio, _ = librosa.load(path, sr=params.sample_rate, mono=True)
+        for number in range(len(audio) // picture.num_samples):
+            start = number * picture.num_samples
+            mel = librosa.feature.melspectrogram(
+                y=audio[start : start + picture.num_samples],
+                sr=params.sample_rate,
+                n_fft=params.n_fft,
+                win_length=params.win_length,
+                hop_length=params.hop_length,
+                pad_mode="reflect",
+                power=1.0,
+                n_mels=params.num_frequencies,
+                fmin=params.min_frequency,
+                fmax=params.max_frequency,
+                htk=params.mel_scale_type == "htk",
+                norm=params.mel_scale_norm,
+            )[:, : picture.width]
+            relative = (mel / mel.max()) ** params.power_for_image
+            pixels = np.rint(255 - 255 * relative).astype(np.uint8)[::-1]
+            Image.fromarray(pixels).save(output / f"{path.stem}-{number:04d}.png")
+    return time.perf_counter() - started
+
+
+def draw_with_ours(audio_dir: Path, output: Path, picture: PictureFormat) -> float:
+    """The command's work; seconds."""
+    from riffusion.training.dataset_build.build import build_dataset
+    from riffusion.training.dataset_build.options import BuildOptions, SliceOptions
+    from riffusion.training.dataset_build.sources import AudioFile
+
+    started = time.perf_counter()
+    files = [AudioFile(path, path.name) for path in sorted(audio_dir.iterdir())]
+    options = BuildOptions(SliceOptions(picture), validation_share=0)
+    build_dataset(audio_dir, files, output, options, NUM_CORES)
+    return time.perf_counter() - started
+
+
+def measure(
+    minutes: float = MINUTES, repeats: int = REPEATS, preset: str = PRESET
+) -> list[DatasetBuildRow]:
+    """Both, in turn; theirs first."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        count = write_songs(folder / "songs", minutes)
+        write_two_slices(folder / "two", PRESETS[preset])
+        to_hour = 3600 / (count * SONG_S)
+        copies = max(1, round(to_hour))
+        link_songs(folder / "songs", folder / "hour", copies)
+        num_pictures = 0
+        for repeat in range(repeats):
+            theirs, ours = folder / f"theirs{repeat}", folder / f"ours{repeat}"
+            _, cpu_s, own_s = _run("librosa", folder / "songs", theirs, preset)
+            times[NAMES[0]].append((own_s * to_hour, cpu_s * to_hour))
+            clock_s, cpu_s, _ = _run("ours", folder / "hour", ours, preset)
+            share = to_hour / copies
+            times[NAMES[1]].append((clock_s * share, cpu_s * share))
+            start_s, start_cpu_s, _ = _run("ours", folder / "two", folder / f"two{repeat}", preset)
+            times[NAMES[2]].append(((clock_s - start_s) * share, (cpu_s - start_cpu_s) * share))
+            num_pictures = _compare(theirs, ours, copies)
+    return [
+        DatasetBuildRow(
+            name,
+            round(num_pictures * to_hour),
+            statistics.median(clock for clock, _ in pairs),
+            statistics.median(cpu for _, cpu in pairs),
+        )
+        for name, pairs in times.items()
+    ]
+
+
+def markdown(rows: list[DatasetBuildRow]) -> str:
+    """The rows as a table."""
+    theirs = rows[0]
+    lines = ["| an hour of audio | pictures | seconds | faster by | CPU seconds | less by |"]
+    lines += ["|---|---|---|---|---|---|"]
+    lines += [
+        f"| {row.implementation} | {row.pictures} | {row.seconds:.1f} "
+        f"| **{theirs.seconds / row.seconds:.1f}×** | {row.cpu_seconds:.1f} "
+        f"| {theirs.cpu_seconds / row.cpu_seconds:.1f}× |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _run(
+    implementation: str, audio_dir: Path, output: Path, preset: str
+) -> tuple[float, float, float]:
+    """Seconds on the clock, of CPU, and as the process itself measured."""
+    arguments = ["--run", implementation, str(audio_dir), str(output), "--preset", preset]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.dataset_build", *arguments],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    seconds = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    own_s = float(done.stdout)
+    if implementation == "librosa":
+        cpu_s *= own_s / seconds  # without its imports, as far as that can be told
+    return seconds, cpu_s, own_s
+
+
+def _compare(theirs: Path, ours: Path, copies: int) -> int:
+    """Check that both drew the same; how many pictures theirs are."""
+    from PIL import Image
+
+    drawn = sorted(theirs.iterdir())
+    built = sorted(ours.glob("train/*/*.png"))
+    if len(built) != copies * len(drawn):
+        raise SystemExit(f"{len(built)} pictures in place of {copies} × {len(drawn)}")
+    for left, right in zip(drawn, built, strict=False):  # the first copy of each song
+        with Image.open(left) as a, Image.open(right) as b:
+            difference = np.abs(np.asarray(a).astype(int) - np.asarray(b))
+        if difference.max() > LEVEL_TOLERANCE:
+            raise SystemExit(f"{right} differs from {left} by {difference.max()} grey levels")
+    return len(drawn)
+
+
+def main() -> None:
+    """Measure, print, and write what is asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="of different songs")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--preset", choices=PRESETS, default=PRESET)
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run is not None:
+        implementation, audio_dir, output = options.run
+        draw = draw_with_librosa if implementation == "librosa" else draw_with_ours
+        print(draw(Path(audio_dir), Path(output), PRESETS[options.preset]))
+        return
+    rows = measure(options.minutes, options.repeats, options.preset)
+    print(markdown(rows))
+    if options.json is not None:
+        options.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+
+
+if __name__ == "__main__":
+    main()

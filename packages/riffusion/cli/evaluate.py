@@ -1,0 +1,118 @@
+"""`riffusion evaluate`: scores for a checkpoint, against held-out clips of a data set."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from riffusion.cli import options
+from riffusion.cli.clip_requests import scheduler_field
+from riffusion.cli.outputs import check_output_dir
+from riffusion.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from riffusion.datatypes import SchedulerName
+    from riffusion.training.evaluation.settings import Part
+
+ALL_PARTS = "adherence,frechet,diversity,memorization,vae,img2img,interpolation"
+
+
+def evaluate(
+    checkpoint: Annotated[
+        str, typer.Argument(help="Folder, .safetensors or .ckpt file, or hub id.")
+    ],
+    *,
+    dataset: Annotated[
+        Path, typer.Option(help="Data-set folder with labels, such as `dataset synthesize` makes.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the report; made if it is not there.")
+    ] = Path("evaluation"),
+    parts: Annotated[str, typer.Option(help="Which parts, with commas.")] = ALL_PARTS,
+    labels: Annotated[
+        str | None, typer.Option(help="Only these labels, with commas.", show_default=False)
+    ] = None,
+    clips_per_label: Annotated[int, typer.Option(help="Clips drawn for each label.")] = 12,
+    max_reference_clips: Annotated[
+        int | None,
+        typer.Option(
+            help="Clips read of each split, all labels alike; default all.", show_default=False
+        ),
+    ] = None,
+    vae_clips_per_label: Annotated[
+        int, typer.Option(help="Held-out clips of each label that go through the VAE.")
+    ] = 4,
+    img2img_seeds: Annotated[
+        int, typer.Option(help="Held-out clips to paint over, besides the seed images.")
+    ] = 8,
+    interpolate_from: Annotated[str, typer.Option(help="Prompt that paths begin with.")] = "piano",
+    interpolate_to: Annotated[
+        str, typer.Option(help="Prompt that paths end with.")
+    ] = "church bells",
+    classifier: Annotated[
+        Path | None,
+        typer.Option(
+            help="Judge by the classifier in this folder (of another report) instead of training "
+            "one.",
+            show_default=False,
+        ),
+    ] = None,
+    clap: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measure the Fréchet distance with the CLAP model in this folder, too.",
+            show_default=False,
+        ),
+    ] = None,
+    steps: options.Steps = options.DEFAULT_STEPS,
+    scheduler: options.Scheduler = options.DEFAULT_SCHEDULER,
+    guidance: options.Guidance = 7.0,
+    batch_size: Annotated[int, typer.Option(help="Clips that are drawn together.")] = 8,
+    seed: Annotated[int, typer.Option(help="Same seed, same scores.")] = 0,
+    device: options.Device = None,
+) -> None:
+    """Score a checkpoint against held-out clips of a data set.
+
+    Does it draw what is asked for, as diverse and as new as real clips? What does its VAE lose,
+    what does img2img keep, and is the way between two prompts smooth? The answer is a page with
+    plots and contact sheets, report.html, with all numbers in report.json.
+    """
+    from riffusion.training.evaluation.evaluate import evaluate as run_evaluation
+    from riffusion.training.evaluation.plots import check_matplotlib
+    from riffusion.training.evaluation.report_files import PAGE_NAME, TABLE_NAME, write_report
+    from riffusion.training.evaluation.settings import EvaluationSettings
+
+    settings = EvaluationSettings(
+        parts=cast("tuple[Part, ...]", _names(parts)),
+        labels=_names(labels or ""),
+        clips_per_label=clips_per_label,
+        max_reference_clips=max_reference_clips,
+        vae_clips_per_label=vae_clips_per_label,
+        img2img_seeds=img2img_seeds,
+        interpolate_from=interpolate_from,
+        interpolate_to=interpolate_to,
+        steps=steps,
+        guidance=guidance,
+        scheduler=cast("SchedulerName | None", scheduler_field(scheduler)),
+        batch_size=batch_size,
+        seed=seed,
+    )
+    check_matplotlib()
+    check_output_dir(output)
+    report, material = run_evaluation(
+        checkpoint,
+        dataset,
+        settings,
+        classifier=classifier,
+        clap=clap,
+        device=device,
+        progress=progress_bar,
+    )
+    write_report(report, material, output)
+    print((output / TABLE_NAME).read_text(encoding="utf-8"))
+    print(f"Wrote {output / PAGE_NAME} ({report.timings_s['all']:.0f} s)")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names between commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())

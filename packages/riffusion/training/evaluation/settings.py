@@ -1,0 +1,105 @@
+"""What an evaluation measures, and how."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from riffusion.datatypes import SchedulerName
+from riffusion.errors import InputError
+
+Part = Literal[
+    "adherence", "frechet", "diversity", "memorization", "vae", "img2img", "interpolation"
+]
+PARTS: tuple[Part, ...] = get_args(Part)
+PARTS_OF_DRAWN_CLIPS: tuple[Part, ...] = ("adherence", "frechet", "diversity", "memorization")
+"""They share the clips that are drawn from the held-out captions."""
+PARTS_WITHOUT_CLASSIFIER: tuple[Part, ...] = ("memorization", "vae")
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What an evaluation measures, and how. Equal settings give equal scores on equal machines.
+
+    Args:
+        parts: which parts.
+        labels: labels of the data set to evaluate; empty for all.
+        clips_per_label: clips drawn for each label.
+        max_reference_clips: clips read of each split, as many of each label as of the others; None
+            for all.
+        vae_clips_per_label: held-out clips of each label that go through the VAE.
+        img2img_seeds: held-out clips to paint over, besides the seed images.
+        img2img_targets: labels that each of them is turned into.
+        strengths: denoising strengths to paint at, in (0, 1].
+        interpolate_from, interpolate_to: prompts at the ends of the path.
+        interpolation_steps: steps from end to end; one picture more than that is drawn.
+        interpolation_paths: paths, each with a seed of its own.
+        steps: denoising steps.
+        guidance: classifier-free guidance scale.
+        scheduler: None for the checkpoint's own.
+        batch_size: clips that share UNet calls.
+        seed: of everything that is drawn.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    parts: tuple[Part, ...] = PARTS
+    labels: tuple[str, ...] = ()
+    clips_per_label: int = 12
+    max_reference_clips: int | None = None
+    vae_clips_per_label: int = 4
+    img2img_seeds: int = 8
+    img2img_targets: int = 2
+    strengths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    interpolate_from: str = "piano"
+    interpolate_to: str = "church bells"
+    interpolation_steps: int = 10
+    interpolation_paths: int = 4
+    steps: int = 20
+    guidance: float = 7.0
+    scheduler: SchedulerName | None = "dpmsolver++"
+    batch_size: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise InputError(f"is empty; name some of {', '.join(PARTS)}", "parts")
+        for part in self.parts:
+            if part not in PARTS:
+                raise InputError(f"{part!r} must be one of {', '.join(PARTS)}", "parts")
+        if self.scheduler is not None and self.scheduler not in get_args(SchedulerName):
+            known = ", ".join(get_args(SchedulerName))
+            raise InputError(f"{self.scheduler!r} must be one of {known}", "scheduler")
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is None and name == "max_reference_clips":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise InputError(f"{value!r} must be a whole number from {low} to {high}", name)
+        if not 0 <= self.guidance <= 30:  # NaN fails the comparison
+            raise InputError(f"{self.guidance} must be from 0 to 30", "guidance")
+        if not self.strengths or not all(0 < s <= 1 for s in self.strengths):
+            raise InputError(f"{self.strengths} must be numbers over 0 and up to 1", "strengths")
+
+    @property
+    def needs_drawn_clips(self) -> bool:
+        """Whether clips are drawn from the held-out captions."""
+        return any(part in PARTS_OF_DRAWN_CLIPS for part in self.parts)
+
+    @property
+    def needs_classifier(self) -> bool:
+        """Whether a part looks through the classifier."""
+        return any(part not in PARTS_WITHOUT_CLASSIFIER for part in self.parts)
+
+
+_RANGES = {
+    "clips_per_label": (2, 10_000),
+    "max_reference_clips": (1, 10_000_000),
+    "vae_clips_per_label": (1, 10_000),
+    "img2img_seeds": (1, 1000),
+    "img2img_targets": (1, 100),
+    "interpolation_steps": (2, 1000),
+    "interpolation_paths": (1, 1000),
+    "steps": (1, 150),
+    "batch_size": (1, 1024),
+    "seed": (0, 2**31 - 1),
+}
