@@ -39,6 +39,8 @@ from .small_corpus import (
 
 CLIPS_PER_LABEL = 2
 QUICK = ("--steps", 2, "--clips-per-label", CLIPS_PER_LABEL, "--img2img-seeds", 2)
+CLASSIFIER_STEPS = 40
+"""Enough for four sounds that are far apart."""
 LEAST_REAL_ACCURACY = 0.9
 SAME_PIXELS = 1
 """Grey levels: a batch of UNet rows rounds otherwise than a single one."""
@@ -69,7 +71,8 @@ def command(*arguments: object) -> int:
 def report_dir(corpus: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of all parts, with a classifier of its own."""
     output = tmp_path_factory.mktemp("report")
-    assert command(checkpoint, "--dataset", corpus, "-o", output, *QUICK) == 0
+    judge = ("--classifier-steps", CLASSIFIER_STEPS)
+    assert command(checkpoint, "--dataset", corpus, "-o", output, *QUICK, *judge) == 0
     return output
 
 
@@ -91,6 +94,7 @@ def test_the_report_holds_every_part_and_what_it_was_made_with(report: dict[str,
     assert report["dataset"]["labels"] == list(LABELS)
     assert report["dataset"]["held_out_wordings"] == [HELD_OUT_WORDING]
     assert report["classifier"]["accuracy"] >= LEAST_REAL_ACCURACY
+    assert report["classifier"]["steps"] == CLASSIFIER_STEPS
     assert 0 <= report["classifier"]["accuracy_through_vae"] <= 1
 
 
@@ -202,6 +206,8 @@ def test_refusals_are_one_line_with_the_remedy(
     line = refusal(
         capsys, checkpoint, "--dataset", corpus, *output, "--parts", "vae", "--clap", tmp_path
     )
+    assert line.startswith("error: --clap: ") and "goes with parts that draw clips" in line
+    line = refusal(capsys, checkpoint, "--dataset", corpus, *output, "--clap", tmp_path)
     assert line.startswith("error: --clap: ") and "config.json" in line
 
 
@@ -336,8 +342,9 @@ def test_clap_distance_stands_in_the_report(
     corpus: Path, checkpoint: Path, report_dir: Path, clap: Path, tmp_path: Path
 ) -> None:
     options = ("--dataset", corpus, *QUICK, "--labels", "drums,pad", "-o", tmp_path)
+    few = ("--max-reference-clips", 8)
     judge = ("--classifier", report_dir / "classifier", "--parts", "frechet", "--clap", clap)
-    assert command(checkpoint, *options, *judge) == 0
+    assert command(checkpoint, *options, *judge, *few) == 0
     scores = json.loads((tmp_path / "report.json").read_text())["clap"]
     assert scores["clips"] == 4
     assert scores["drawn_to_real"] >= 0 and scores["real_to_real"] >= 0

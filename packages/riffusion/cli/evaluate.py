@@ -39,6 +39,13 @@ def evaluate(
             help="Clips read of each split, all labels alike; default all.", show_default=False
         ),
     ] = None,
+    classifier_steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Training steps of the classifier; default by the number of clips.",
+            show_default=False,
+        ),
+    ] = None,
     vae_clips_per_label: Annotated[
         int, typer.Option(help="Held-out clips of each label that go through the VAE.")
     ] = 4,
@@ -87,6 +94,7 @@ def evaluate(
         labels=_names(labels or ""),
         clips_per_label=clips_per_label,
         max_reference_clips=max_reference_clips,
+        classifier_steps=classifier_steps,
         vae_clips_per_label=vae_clips_per_label,
         img2img_seeds=img2img_seeds,
         interpolate_from=interpolate_from,

@@ -25,7 +25,7 @@ class AudioEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc] # diffusers i
         groups: of their normalisation.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator] # diffusers is untyped
     def __init__(
         self,
         tokens: int = 4,

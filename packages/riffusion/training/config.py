@@ -67,7 +67,8 @@ TrainingConfig = (
     | FineTuneConfig
 )
 _CONFIG_BY_TASK: dict[str, type[BaseModel]] = {
-    get_args(config.model_fields["task"].annotation)[0]: config for config in get_args(TrainingConfig)
+    get_args(config.model_fields["task"].annotation)[0]: config
+    for config in get_args(TrainingConfig)
 }
 _ADAPTER: TypeAdapter[TrainingConfig] = TypeAdapter(
     Annotated[TrainingConfig, Field(discriminator="task")]
@@ -149,6 +150,5 @@ def _model_of(annotation: Any) -> type[BaseModel]:
     if get_origin(annotation) is types.UnionType:
         (model,) = (kind for kind in get_args(annotation) if kind is not type(None))
         return _model_of(model)
-    model = annotation
-    assert issubclass(model, BaseModel)
-    return model
+    assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return annotation

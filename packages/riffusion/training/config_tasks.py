@@ -43,6 +43,14 @@ class _FromScratch(_Task):
     """Checkpoint whose weights the networks start from, where names and shapes agree."""
 
 
+def _check_uncropped(data: DataConfig) -> None:
+    if data.crop_width is not None:
+        raise ValueError(
+            f"data.crop_width={data.crop_width} cuts pixels, and pictures are encoded whole into "
+            "latents here; leave it out"
+        )
+
+
 class AutoencoderLossConfig(Section):
     """Weights of the VAE's losses. Pixels are in [-1, 1]; L1 has weight 1.
 
@@ -60,7 +68,7 @@ class AutoencoderConfig(_FromScratch):
     """A VAE. `train_decoder_only` leaves the latents as they are, for UNets that know them."""
 
     task: Literal["autoencoder"]
-    autoencoder: NetworkOptions = {}
+    autoencoder: NetworkOptions = Field(default_factory=dict)
     loss: AutoencoderLossConfig = AutoencoderLossConfig()
     train_decoder_only: bool = False
     normalize_latents: bool = True
@@ -82,11 +90,16 @@ class TextToSpectrogramConfig(_FromScratch):
 
     task: Literal["text_to_spectrogram"]
     vae: Path
-    unet: NetworkOptions = {}
-    text_encoder: NetworkOptions = {}
+    unet: NetworkOptions = Field(default_factory=dict)
+    text_encoder: NetworkOptions = Field(default_factory=dict)
     vocabulary_size: Annotated[int, Field(ge=520)] = 1024
     objective: ObjectiveConfig = ObjectiveConfig()
     sample: SampleConfig = SampleConfig()
+
+    @model_validator(mode="after")
+    def _check_crop(self) -> Self:
+        _check_uncropped(self.data)
+        return self
 
 
 class _PixelsOrLatents(_FromScratch):
@@ -94,7 +107,7 @@ class _PixelsOrLatents(_FromScratch):
     """VAE whose latents are drawn; None draws pixels."""
     channels: Literal[1, 3] | None = None
     """Of pixels: 1 (the default) for mono, 3 for stereo, whose planes differ."""
-    unet: NetworkOptions = {}
+    unet: NetworkOptions = Field(default_factory=dict)
     objective: ObjectiveConfig = ObjectiveConfig()
 
     @model_validator(mode="after")
@@ -106,11 +119,7 @@ class _PixelsOrLatents(_FromScratch):
                 f"channels={self.channels} is of pixels, and vae={str(self.vae)!r} has channels of "
                 "its own; leave one of them out"
             )
-        if self.data.crop_width is not None:
-            raise ValueError(
-                f"data.crop_width={self.data.crop_width} cuts pixels, and the pictures are encoded "
-                f"whole with vae={str(self.vae)!r}; leave one of them out"
-            )
+        _check_uncropped(self.data)
         return self
 
 
@@ -136,8 +145,7 @@ class EncoderConfig(Section):
         column: of the data set's metadata, a list of numbers.
         file: safetensors with a tensor per picture, (width,) or (tokens, width), under the name
             `train/…png` or `validation/…png`.
-        clap: folder with a CLAP model in Hugging Face's format, which listens to the pictures' sound
-            once.
+        clap: folder with a CLAP model in Hugging Face's format, which hears each picture once.
         network: keyword arguments of `AudioEncoder`, which learns together with the UNet.
     """
 
@@ -157,7 +165,7 @@ class EncoderConfig(Section):
 
 
 class AudioConditionalConfig(_PixelsOrLatents):
-    """A diffusion model of pixels or latents that is told how a clip sounds by an encoding of it."""
+    """A diffusion model of pixels or latents that an encoding tells how a clip sounds."""
 
     task: Literal["audio_conditional"]
     encoder: EncoderConfig
@@ -217,11 +225,7 @@ class FineTuneConfig(_Task):
                 "train_unet=false, train_text_encoder=false and no new_words leave nothing to "
                 "train; allow one of them"
             )
-        if self.data.crop_width is not None:
-            raise ValueError(
-                f"data.crop_width={self.data.crop_width} cuts pixels, and pictures are encoded "
-                "whole here; leave it out"
-            )
+        _check_uncropped(self.data)
         if any(not word.strip() or word != word.strip() for word in self.first_meanings):
             raise ValueError(
                 f"new_words={list(self.first_meanings)} must not be empty or begin or end with a "

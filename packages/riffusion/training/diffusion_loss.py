@@ -82,7 +82,8 @@ class DiffusionLoss:
         else:
             target = self.schedule.get_velocity(clean, noise, timesteps)
         error = (predict(noisy, timesteps).float() - target).square().mean(dim=(1, 2, 3))
-        return (error * self.weights(timesteps)).mean()
+        loss: torch.Tensor = (error * self.weights(timesteps)).mean()
+        return loss
 
     def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """(count,) integers in [0, num_train_timesteps), on the CPU, one in each of `count` strata.
@@ -107,4 +108,5 @@ class DiffusionLoss:
         signal = self.schedule.alphas_cumprod.to(timesteps.device)[timesteps]
         snr = signal / (1 - signal)
         divisor = snr if self.config.prediction == "epsilon" else snr + 1
-        return snr.clamp(max=gamma) / divisor
+        weights: torch.Tensor = snr.clamp(max=gamma) / divisor
+        return weights

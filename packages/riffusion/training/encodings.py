@@ -134,8 +134,8 @@ def _from_column(row: DatasetRow, column: str) -> torch.Tensor:
         encoding = torch.empty(())
     if encoding.ndim == 0:
         raise InputError(
-            f"encoder.column={column!r} of {row.file_name!r} is {value!r:.40}; a list of numbers is "
-            "needed in every row"
+            f"encoder.column={column!r} of {row.file_name!r} is {str(value)[:40]!r}; a list of "
+            "numbers is needed in every row"
         )
     return encoding
 
@@ -187,7 +187,8 @@ def _from_clap(folder: DatasetFolder, split: Split, clap: Path, cache: Path) -> 
             temporary.replace(path)
         except OSError as error:
             raise InputError(f"cache={str(path)!r} cannot be written: {error}") from error
-    return load_file(path)["encodings"][:, None]
+    encodings: torch.Tensor = load_file(path)["encodings"][:, None]
+    return encodings
 
 
 def clap_fingerprint(clap: Path) -> str:

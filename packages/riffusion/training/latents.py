@@ -74,7 +74,7 @@ def _encode(pictures: PictureExamples, vae: AutoencoderKL) -> torch.Tensor:
             latents.append((mean.float() * vae.config.scaling_factor).half().cpu())
             if first % (100 * _PICTURES_PER_BATCH) == 0:
                 logger.info("encoded %d of %d pictures", rows.stop, len(pictures))
-    return torch.cat(latents)
+    return torch.cat(latents).contiguous()
 
 
 def _fingerprint(

@@ -1,4 +1,4 @@
-"""Low-rank updates of a network (Hu et al. 2021, "LoRA"): beside W, which is frozen, B·A is learned.
+"""Low-rank updates of a network (Hu et al. 2021, "LoRA"): W is frozen, and B·A beside it learned.
 
     W' = W + alpha / rank · B · A        A: rank x inputs, B: outputs x rank, zero at first
 

@@ -37,7 +37,10 @@ class ExtendedEmbedding(nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """(…,) token ids → (…, width)."""
-        return nn.functional.embedding(ids, self.weight)
+        num_known = self.known.num_embeddings
+        known = self.known(ids.clamp(max=num_known - 1))
+        new = nn.functional.embedding((ids - num_known).clamp(min=0), self.new).to(known.dtype)
+        return torch.where((ids >= num_known)[..., None], new, known)
 
 
 def add_words(tokenizer: CLIPTokenizer, words: Mapping[str, str]) -> dict[str, list[int]]:
@@ -69,19 +72,41 @@ def add_words(tokenizer: CLIPTokenizer, words: Mapping[str, str]) -> dict[str, l
     return ids
 
 
-def first_rows(embedding: nn.Embedding, ids: Mapping[str, list[int]]) -> torch.Tensor:
+def first_rows(text_encoder: CLIPTextModel, ids: Mapping[str, list[int]]) -> torch.Tensor:
     """What new rows begin as: the mean of those of each word's phrase, (words, width)."""
-    return torch.stack([embedding.weight[tokens].mean(dim=0) for tokens in ids.values()]).detach()
+    known = text_encoder.get_input_embeddings().weight.detach().float()
+    return torch.stack([known[tokens].mean(dim=0) for tokens in ids.values()])
 
 
-def extend_embedding(text_encoder: CLIPTextModel, new: torch.Tensor) -> None:
-    """Put rows, (words, width), at the end of a text encoder's embedding."""
-    known = text_encoder.embeddings.token_embedding.weight.detach()
-    rows = torch.cat([known, new.to(known)])
-    text_encoder.embeddings.token_embedding = nn.Embedding.from_pretrained(
-        rows, freeze=not text_encoder.embeddings.token_embedding.weight.requires_grad
-    )
+def extend_embedding(text_encoder: CLIPTextModel, first_id: int, new: torch.Tensor) -> None:
+    """Give new tokens their rows, in an embedding like the one before.
+
+    Args:
+        text_encoder: changed in place.
+        first_id: token of the first new row. Rows from there on, which some checkpoints have
+            without using them, are replaced.
+        new: (words, width).
+    """
+    known = text_encoder.get_input_embeddings().weight
+    rows = torch.cat([known.detach()[:first_id], new.to(known)])
+    embedding = nn.Embedding(len(rows), rows.shape[1], _weight=rows)
+    text_encoder.set_input_embeddings(embedding.requires_grad_(known.requires_grad))
     text_encoder.config.vocab_size = len(rows)
+
+
+def learn_new_rows_alone(text_encoder: CLIPTextModel, num_words: int) -> ExtendedEmbedding:
+    """Freeze an embedding but for its last rows.
+
+    Args:
+        text_encoder: changed in place.
+        num_words: how many rows are learned.
+    """
+    rows = text_encoder.get_input_embeddings().weight.detach()
+    kept = rows[:-num_words].clone()
+    known = nn.Embedding(len(kept), kept.shape[1], _weight=kept)
+    extended = ExtendedEmbedding(known, rows[-num_words:])
+    text_encoder.set_input_embeddings(extended)
+    return extended
 
 
 def write_words(words: Mapping[str, torch.Tensor], folder: Path) -> None:
@@ -93,5 +118,9 @@ def write_words(words: Mapping[str, torch.Tensor], folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for word, row in words.items():
-        name = "".join(letter if letter.isalnum() else "_" for letter in word)
-        save_file({word: row.detach().half().cpu().clone()}, folder / f"{name}.safetensors")
+        save_file({word: row.detach().half().cpu().clone()}, folder / word_file_name(word))
+
+
+def word_file_name(word: str) -> str:
+    """Name of a word's file."""
+    return "".join(letter if letter.isalnum() else "_" for letter in word) + ".safetensors"

@@ -216,7 +216,6 @@ HELD_OUT = (
         (109,),
         (57, 81),
         "scottish, march, celtic",
-        "tunes",
         is_held_out=True,
     ),
     instrument(

@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from riffusion.errors import RiffusionError
@@ -37,17 +38,13 @@ class Renderer:
     """Makes clips, one after the other.
 
     Args:
-        soundfont: that plays them.
+        synthesizer: that plays them.
         seed: of the corpus.
         scores: that it may use.
-
-    Raises:
-        RiffusionError: FluidSynth isn't installed.
-        InputError: the file is no soundfont.
     """
 
-    def __init__(self, soundfont: Path, seed: int, scores: Sequence[Score]) -> None:
-        self._synthesizer = Synthesizer(soundfont)
+    def __init__(self, synthesizer: Synthesizer, seed: int, scores: Sequence[Score]) -> None:
+        self._synthesizer = synthesizer
         self._seed = seed
         self._scores = scores
 
@@ -71,7 +68,7 @@ class Renderer:
 
 def render_clips(
     jobs: Sequence[Job],
-    soundfont: Path,
+    synthesizer: Synthesizer,
     seed: int,
     scores: Sequence[Score],
     num_processes: int | None = None,
@@ -80,7 +77,8 @@ def render_clips(
 
     Args:
         jobs: the clips.
-        soundfont, seed, scores: as `Renderer` takes them.
+        synthesizer, seed, scores: as `Renderer` takes them; each process has a synthesizer of its
+            own, with the same soundfont.
         num_processes: default one a CPU.
 
     Raises:
@@ -90,18 +88,19 @@ def render_clips(
     chunks = [jobs[i : i + _JOBS_PER_CHUNK] for i in range(0, len(jobs), _JOBS_PER_CHUNK)]
     workers = min(num_processes or os.cpu_count() or 1, len(chunks))
     if workers > 1:
-        yield from _render_in_processes(chunks, soundfont, seed, bool(scores), workers)
+        yield from _render_in_processes(
+            chunks, (synthesizer.soundfont, seed, bool(scores)), workers
+        )
     elif chunks:
-        renderer = Renderer(soundfont, seed, scores)
+        renderer = Renderer(synthesizer, seed, scores)
         with _one_torch_thread():
             yield from map(renderer.render, chunks)
 
 
 def _render_in_processes(
-    chunks: Sequence[Sequence[Job]], soundfont: Path, seed: int, with_scores: bool, workers: int
+    chunks: Sequence[Sequence[Job]], arguments: tuple[Path, int, bool], workers: int
 ) -> Iterator[int]:
     # Threads of torch and of FluidSynth don't survive a fork.
-    arguments = (soundfont, seed, with_scores)
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_process, arguments)
     try:
         for future in as_completed([pool.submit(_render_here, chunk) for chunk in chunks]):
@@ -121,10 +120,19 @@ _renderer: Renderer | None = None
 
 def _start_process(soundfont: Path, seed: int, with_scores: bool) -> None:
     global _renderer
+    threading.Thread(target=_end_with_main_process, daemon=True).start()
     import torch
 
     torch.set_num_threads(1)
-    _renderer = Renderer(soundfont, seed, load_scores() if with_scores else ())
+    _renderer = Renderer(Synthesizer(soundfont), seed, load_scores() if with_scores else ())
+
+
+def _end_with_main_process() -> None:
+    """Where the main process is killed, its pool would wait for work for ever."""
+    main_process = parent_process()
+    if main_process is not None:
+        main_process.join()
+        os._exit(1)
 
 
 def _render_here(jobs: Sequence[Job]) -> int:

@@ -217,6 +217,8 @@ def mode_of(notes: list[Note]) -> str:
     weights = np.zeros(12)
     for note in notes:
         weights[note.pitch % 12] += note.duration_beats
+    if np.ptp(weights) == 0:
+        return ""
     best = {
         mode: max(float(np.corrcoef(np.roll(profile, k), weights)[0, 1]) for k in range(12))
         for mode, profile in (("major", _MAJOR), ("minor", _MINOR))

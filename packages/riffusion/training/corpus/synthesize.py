@@ -54,7 +54,7 @@ def synthesize_corpus(
     tell = progress or (lambda what, done, total: None)
     sounds = find_sounds(None if options.sounds is None else list(options.sounds))
     soundfont = find_soundfont(options.soundfont)
-    Synthesizer(soundfont)  # a missing library or a broken soundfont is found before the work
+    synthesizer = Synthesizer(soundfont)  # missing or broken: found before anything is written
     claim_directory(directory, COMMAND, options.to_json(sounds, soundfont), SpectrogramParams())
     scores: list[Score] = []
     if options.with_scores:
@@ -62,7 +62,7 @@ def synthesize_corpus(
     jobs = _jobs(directory, options, sounds)
     missing = [job for job in jobs if not job.path.is_file()]
     done = len(jobs) - len(missing)
-    for count in render_clips(missing, soundfont, options.seed, scores, num_processes):
+    for count in render_clips(missing, synthesizer, options.seed, scores, num_processes):
         done += count
         tell("Playing clips", done, len(jobs))
     counts = _write_rows(directory, jobs, options.seed, scores)

@@ -86,13 +86,13 @@ class Synthesizer:
         settings = self._library.new_fluid_settings()
         self._owner = self._new_synth(settings)
         weakref.finalize(self, _delete, self._library, self._owner, settings).atexit = False
-        self._path = soundfont
+        self.soundfont = soundfont
         if self._library.fluid_synth_sfload(self._owner, str(soundfont).encode(), 0) < 0:
             raise InputError(
                 f"{str(soundfont)!r} is no soundfont that FluidSynth can read; name another one",
                 field="soundfont",
             )
-        self._soundfont = self._library.fluid_synth_get_sfont(self._owner, 0)
+        self._loaded = self._library.fluid_synth_get_sfont(self._owner, 0)
 
     def render_loop(
         self, parts: Sequence[Part], num_beats: int, num_samples: int, reverb: float = 0.3
@@ -121,10 +121,10 @@ class Synthesizer:
             self._library.fluid_settings_setnum(settings, name.encode(), number)
         synth = self._new_synth(settings)
         try:
-            self._library.fluid_synth_add_sfont(synth, self._soundfont)
+            self._library.fluid_synth_add_sfont(synth, self._loaded)
             mono = self._play(synth, parts, num_beats, num_samples)
         finally:
-            self._library.fluid_synth_remove_sfont(synth, self._soundfont)
+            self._library.fluid_synth_remove_sfont(synth, self._loaded)
             _delete(self._library, synth, settings)
         peak = float(np.abs(mono).max(initial=0.0))
         return (mono * min(1.0, _MAX_PEAK / max(peak, 1e-9)))[np.newaxis].astype(np.float32)
@@ -170,9 +170,16 @@ class Synthesizer:
         self._library.fluid_synth_set_channel_type(synth, channel, int(is_drum))
         # The shared soundfont has another id in each synth, so programs are chosen by bank alone.
         self._library.fluid_synth_bank_select(synth, channel, part.bank)
-        if self._library.fluid_synth_program_change(synth, channel, part.program) != 0:
+        self._library.fluid_synth_program_change(synth, channel, part.program)
+        # Where there is no such instrument, FluidSynth takes another one.
+        preset = self._library.fluid_synth_get_channel_preset(synth, channel)
+        found = preset and (
+            self._library.fluid_preset_get_banknum(preset),
+            self._library.fluid_preset_get_num(preset),
+        )
+        if found != (part.bank, part.program):
             raise InputError(
-                f"{str(self._path)!r} has no bank={part.bank}, program={part.program}; "
+                f"{str(self.soundfont)!r} has no bank={part.bank}, program={part.program}; "
                 "name a complete General MIDI soundfont",
                 field="soundfont",
             )
@@ -246,6 +253,9 @@ def _fluidsynth_library() -> Any:
         "fluid_synth_set_channel_type": (number, [pointer, number, number]),
         "fluid_synth_bank_select": (number, [pointer, number, number]),
         "fluid_synth_program_change": (number, [pointer, number, number]),
+        "fluid_synth_get_channel_preset": (pointer, [pointer, number]),
+        "fluid_preset_get_banknum": (number, [pointer]),
+        "fluid_preset_get_num": (number, [pointer]),
         "fluid_synth_cc": (number, [pointer, number, number, number]),
         "fluid_synth_noteon": (number, [pointer, number, number, number]),
         "fluid_synth_noteoff": (number, [pointer, number, number]),

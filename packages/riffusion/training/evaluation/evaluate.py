@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from riffusion.errors import InputError
 from riffusion.training.dataset_folder import DatasetFolder
 from riffusion.training.evaluation.clap import ClapEmbedder
 from riffusion.training.evaluation.classifier_files import load_classifier
@@ -20,7 +21,7 @@ from riffusion.training.evaluation.progress import Progress, silent
 from riffusion.training.evaluation.prompts import held_out_wordings
 from riffusion.training.evaluation.reference_clips import choose_labels, kinds_by_label, load_clips
 from riffusion.training.evaluation.report import CheckpointFacts, DatasetFacts, Material, Report
-from riffusion.training.evaluation.settings import EvaluationSettings
+from riffusion.training.evaluation.settings import PARTS_OF_DRAWN_CLIPS, EvaluationSettings
 
 
 def evaluate(
@@ -52,6 +53,12 @@ def evaluate(
         CheckpointError: the checkpoint is damaged, or draws NaN.
     """
     settings = settings or EvaluationSettings()
+    if clap is not None and not settings.needs_drawn_clips:
+        raise InputError(
+            f"{str(clap)!r} goes with parts that draw clips; add one of "
+            f"{', '.join(PARTS_OF_DRAWN_CLIPS)} to --parts, or leave it out",
+            field="clap",
+        )
     started = time.perf_counter()
     folder = DatasetFolder(dataset)
     labels = choose_labels(folder, settings.labels)
@@ -100,7 +107,9 @@ def evaluate(
             begun = time.perf_counter()
             measure(run)
             report.timings_s[name] = time.perf_counter() - begun
-    if embedder is not None and settings.needs_drawn_clips:
+    if embedder is not None:
+        begun = time.perf_counter()
         measure_with_clap(run, embedder)
+        report.timings_s["clap"] = time.perf_counter() - begun
     report.timings_s["all"] = time.perf_counter() - started
     return report, run.material

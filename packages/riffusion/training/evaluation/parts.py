@@ -102,6 +102,7 @@ def prepare_classifier(run: Evaluation) -> None:
         run.classifier = train_classifier(
             run.train,
             trained_on=run.report.dataset.name,
+            steps=run.settings.classifier_steps,
             seed=run.settings.seed,
             progress=run.progress,
         )

@@ -25,6 +25,7 @@ class EvaluationSettings:
         clips_per_label: clips drawn for each label.
         max_reference_clips: clips read of each split, as many of each label as of the others; None
             for all.
+        classifier_steps: training steps of the classifier; None by the number of clips.
         vae_clips_per_label: held-out clips of each label that go through the VAE.
         img2img_seeds: held-out clips to paint over, besides the seed images.
         img2img_targets: labels that each of them is turned into.
@@ -46,6 +47,7 @@ class EvaluationSettings:
     labels: tuple[str, ...] = ()
     clips_per_label: int = 12
     max_reference_clips: int | None = None
+    classifier_steps: int | None = None
     vae_clips_per_label: int = 4
     img2img_seeds: int = 8
     img2img_targets: int = 2
@@ -71,7 +73,7 @@ class EvaluationSettings:
             raise InputError(f"{self.scheduler!r} must be one of {known}", "scheduler")
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if value is None and name == "max_reference_clips":
+            if value is None and name in ("max_reference_clips", "classifier_steps"):
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise InputError(f"{value!r} must be a whole number from {low} to {high}", name)
@@ -94,6 +96,7 @@ class EvaluationSettings:
 _RANGES = {
     "clips_per_label": (2, 10_000),
     "max_reference_clips": (1, 10_000_000),
+    "classifier_steps": (1, 1_000_000),
     "vae_clips_per_label": (1, 10_000),
     "img2img_seeds": (1, 1000),
     "img2img_targets": (1, 100),

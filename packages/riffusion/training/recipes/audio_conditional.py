@@ -28,6 +28,7 @@ from riffusion.training.encodings import (
     load_encodings,
 )
 from riffusion.training.examples import Example
+from riffusion.training.fixed_options import check_fixed_options
 from riffusion.training.folder_replacement import replaced_folder
 from riffusion.training.networks import new_network, start_from
 from riffusion.training.recipes.picture_space import PictureSpace, colour, half_copy
@@ -95,12 +96,7 @@ class AudioConditionalRecipe(Recipe):
             "out_channels": self.space.channels,
             "cross_attention_dim": self.encoding_shape[1],
         }
-        for name in options.keys() & config.unet.keys():
-            if config.unet[name] != options[name]:
-                raise InputError(
-                    f"unet.{name}={config.unet[name]!r} must be {options[name]!r}, as the pictures "
-                    "and encodings are; leave it out"
-                )
+        check_fixed_options(config.unet, options, "unet", "the pictures and encodings are")
         unet = new_network(UNet2DConditionModel, options | config.unet, "unet")
         self.space.check_levels(len(unet.config.block_out_channels))
         if config.init_from is not None:
@@ -198,7 +194,9 @@ class AudioConditionalRecipe(Recipe):
         unet, encoder = self.objective.unet, self.objective.audio_encoder
         tokens, width = self.encoding_shape
         source = self._encodings()
-        origin = ", ".join(f"{key} {source[key]}" for key in source if key not in ("tokens", "width"))
+        origin = ", ".join(
+            f"{key} {source[key]}" for key in source if key not in ("tokens", "width")
+        )
         facts = {
             "UNet": f"`UNet2DConditionModel`, blocks {tuple(unet.config.block_out_channels)}, "
             f"{self.config.objective.prediction}, {num_parameters(unet)}",

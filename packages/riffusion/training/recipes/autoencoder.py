@@ -20,6 +20,7 @@ from riffusion.training.dataset_folder import DatasetFolder, Split
 from riffusion.training.examples import Example, PictureExamples, pixels_from_bytes
 from riffusion.training.latent_scaling import normalize_latents
 from riffusion.training.networks import new_network, start_from
+from riffusion.training.picture_size import check_multiple, picture_size
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 
 _NUM_SHOWN = 6
@@ -86,6 +87,8 @@ class AutoencoderRecipe(Recipe):
         super().__init__(folder)
         self.config = config
         vae = new_network(AutoencoderKL, config.autoencoder, "autoencoder")
+        factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        check_multiple(picture_size(folder, config.data), factor, config.data, "the VAE")
         if config.init_from is not None:
             start_from(vae, config.init_from, "vae")
         self.objective = AutoencoderObjective(vae, config.loss, config.train_decoder_only)

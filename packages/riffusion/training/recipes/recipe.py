@@ -37,10 +37,11 @@ class Objective(nn.Module, ABC):
     def enable_gradient_checkpointing(self) -> None:
         """Keep fewer activations and compute them again."""
         for network in self.children():
-            if getattr(network, "_supports_gradient_checkpointing", False):  # diffusers
-                network.enable_gradient_checkpointing()  # type: ignore[operator]
-            elif hasattr(network, "gradient_checkpointing_enable"):
-                network.gradient_checkpointing_enable()  # transformers
+            checkpointed: Any = network
+            if hasattr(network, "gradient_checkpointing_enable"):
+                checkpointed.gradient_checkpointing_enable()  # transformers
+            elif getattr(network, "_supports_gradient_checkpointing", False):
+                checkpointed.enable_gradient_checkpointing()  # diffusers
 
 
 @dataclass

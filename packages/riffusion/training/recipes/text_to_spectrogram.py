@@ -16,8 +16,11 @@ from riffusion.training.config import SampleConfig, TextToSpectrogramConfig
 from riffusion.training.dataset_folder import DatasetFolder, Split
 from riffusion.training.diffusion_loss import DiffusionLoss
 from riffusion.training.examples import Example, Key
+from riffusion.training.fixed_options import check_fixed_options
+from riffusion.training.latent_rolls import RolledLatents
 from riffusion.training.latents import LatentExamples
 from riffusion.training.networks import check_keys, load_network, new_network, start_from
+from riffusion.training.picture_size import check_multiple, picture_size
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 from riffusion.training.tokenizer import train_tokenizer
 
@@ -64,7 +67,11 @@ class CaptionedExamples(Dataset[Example]):
     """
 
     def __init__(
-        self, examples: LatentExamples, tokenizer: CLIPTokenizer, dropout: float, seed: int
+        self,
+        examples: LatentExamples | RolledLatents,
+        tokenizer: CLIPTokenizer,
+        dropout: float,
+        seed: int,
     ) -> None:
         self.examples, self.tokenizer = examples, tokenizer
         self.dropout, self.seed = dropout, seed
@@ -97,6 +104,8 @@ class TextToSpectrogramRecipe(Recipe):
         super().__init__(folder)
         self.config = config
         self.vae = load_network(AutoencoderKL, config.vae, "vae").requires_grad_(False).eval()
+        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        check_multiple(picture_size(folder, config.data), factor, config.data, "the VAE")
         self.tokenizer = _tokenizer(folder, config)
         text_encoder = _new_text_encoder(self.tokenizer, config.text_encoder)
         channels = self.vae.config.latent_channels
@@ -104,8 +113,9 @@ class TextToSpectrogramRecipe(Recipe):
             "in_channels": channels,
             "out_channels": channels,
             "cross_attention_dim": text_encoder.config.hidden_size,
-        } | config.unet
-        unet = new_network(UNet2DConditionModel, unet_options, "unet")
+        }
+        check_fixed_options(config.unet, unet_options, "unet", "the VAE and the text encoder are")
+        unet = new_network(UNet2DConditionModel, unet_options | config.unet, "unet")
         if config.init_from is not None:
             start_from(unet, config.init_from, "unet")
             start_from(text_encoder, config.init_from, "text_encoder")
@@ -115,7 +125,8 @@ class TextToSpectrogramRecipe(Recipe):
         device = "cuda" if torch.cuda.is_available() else "cpu"
         latents = LatentExamples(self.folder, split, self.vae.to(device), self.config.data, cache)
         run, data = self.config.run, self.config.data
-        return CaptionedExamples(latents, self.tokenizer, data.caption_dropout, run.seed)
+        rolled = RolledLatents(latents, data.rolls, run.seed)
+        return CaptionedExamples(rolled, self.tokenizer, data.caption_dropout, run.seed)
 
     def pipeline(self) -> RiffusionPipeline:
         """The networks as they are, ready to generate."""
@@ -138,7 +149,7 @@ class TextToSpectrogramRecipe(Recipe):
         )
 
     def sample(self) -> Samples:
-        prompts = list(self.config.sample.prompts) or _held_out_captions(self.folder)
+        prompts = list(self.config.sample.prompts) or held_out_captions(self.folder)
         return sample_prompts(self.pipeline(), prompts, self.config.sample)
 
     def export(self, directory: Path) -> None:
@@ -208,7 +219,7 @@ def _new_text_encoder(tokenizer: CLIPTokenizer, options: dict[str, Any]) -> CLIP
     return CLIPTextModel(CLIPTextConfig(**(options | ours)))
 
 
-def _held_out_captions(folder: DatasetFolder) -> list[str]:
+def held_out_captions(folder: DatasetFolder) -> list[str]:
     """One caption of each of up to eight labels of the validation split."""
     rows = folder.rows("validation") or folder.rows("train")
     captions = {row.label or row.text: row.text for row in rows}

@@ -25,6 +25,7 @@ from riffusion.training.config import UnconditionalConfig
 from riffusion.training.dataset_folder import DatasetFolder, Split
 from riffusion.training.diffusion_loss import DiffusionLoss
 from riffusion.training.examples import Example, PictureExamples
+from riffusion.training.fixed_options import check_fixed_options
 from riffusion.training.folder_replacement import replaced_folder
 from riffusion.training.latent_rolls import RolledLatents
 from riffusion.training.networks import new_network, start_from
@@ -76,12 +77,8 @@ class UnconditionalRecipe(Recipe):
             "in_channels": self.space.channels,
             "out_channels": self.space.channels,
         }
-        for name in options.keys() & config.unet.keys():
-            if config.unet[name] != options[name]:
-                raise InputError(
-                    f"unet.{name}={config.unet[name]!r} must be {options[name]!r}, as the "
-                    f"{'pictures are' if self.space.vae is None else 'latents are'}; leave it out"
-                )
+        what = "pictures" if self.space.vae is None else "latents"
+        check_fixed_options(config.unet, options, "unet", f"the {what} are")
         unet = new_network(UNet2DModel, options | config.unet, "unet")
         self.space.check_levels(len(unet.config.block_out_channels))
         if config.init_from is not None:

@@ -1,0 +1,278 @@
+"""Teaching a Stable Diffusion 1.x checkpoint more: in full, by low-rank updates, or by new words.
+
+What is not trained stays as it is, bit for bit, and in half precision where the run computes in it.
+The result is a whole checkpoint; of low-rank updates and new words there is also a small adapter,
+which stock diffusers puts on the checkpoint that was started from.
+"""
+
+import logging
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import CLIPTextModel
+
+from riffusion.diffusion import RiffusionPipeline
+from riffusion.diffusion.checkpoint import Components, load_components
+from riffusion.errors import InputError
+from riffusion.spectrogram_params import FILE_NAME as PARAMS_NAME
+from riffusion.spectrogram_params import SpectrogramParams
+from riffusion.training.adapter_files import write_adapter
+from riffusion.training.checkpoint_writer import write_checkpoint
+from riffusion.training.config import DataConfig, FineTuneConfig, ObjectiveConfig
+from riffusion.training.dataset_folder import DatasetFolder, Split
+from riffusion.training.diffusion_loss import DiffusionLoss
+from riffusion.training.latent_rolls import RolledLatents
+from riffusion.training.latents import LatentExamples
+from riffusion.training.lora import adapter_weights, add_lora, merged_weights
+from riffusion.training.new_words import (
+    add_words,
+    extend_embedding,
+    first_rows,
+    learn_new_rows_alone,
+)
+from riffusion.training.picture_size import check_multiple, picture_size
+from riffusion.training.recipes.recipe import Recipe, Samples, num_parameters
+from riffusion.training.recipes.text_to_spectrogram import (
+    CaptionedExamples,
+    TextDiffusionObjective,
+    held_out_captions,
+    sample_prompts,
+)
+from riffusion.training.replay import ReplayedExamples
+from riffusion.training.trained_state import keep_only_trained_weights
+
+logger = logging.getLogger(__name__)
+
+_SCHEDULE_OPTIONS = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+)
+_HALF = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class FineTuneRecipe(Recipe):
+    """Trains a checkpoint's UNet, its text encoder, updates of them, or embeddings of new words."""
+
+    objective: TextDiffusionObjective
+
+    def __init__(self, folder: DatasetFolder, config: FineTuneConfig) -> None:
+        super().__init__(folder)
+        self.config = config
+        self.half = _HALF[config.run.mixed_precision]
+        base = self._load_base()
+        _check_params(base, folder, "data.dataset")
+        self.replay: DatasetFolder | None = None
+        if config.data.replay is not None:
+            self.replay = DatasetFolder(config.data.replay.dataset)
+            _check_params(base, self.replay, "data.replay.dataset")
+        self.vae = base.vae.requires_grad_(False)
+        self._check_sizes()
+        self.tokenizer, self.scheduler = base.tokenizer, base.scheduler
+        self.base_name = _name_of(base)
+        self.first_new_id = len(base.tokenizer)
+        unet, text_encoder = base.unet, base.text_encoder
+        if config.new_words:
+            ids = add_words(base.tokenizer, config.first_meanings)
+            extend_embedding(text_encoder, self.first_new_id, first_rows(text_encoder, ids))
+        self._prepare("unet", unet, config.train_unet)
+        self._prepare("text_encoder", text_encoder, config.train_text_encoder)
+        if config.new_words and not self._trains_whole_text_encoder:
+            learn_new_rows_alone(text_encoder, len(config.new_words))
+        self.objective = TextDiffusionObjective(unet, text_encoder, self._loss())
+        keep_only_trained_weights(self.objective)
+
+    def _load_base(self) -> Components:
+        """The checkpoint as it was published, on the CPU in single precision."""
+        return load_components(self.config.checkpoint, device="cpu", dtype=torch.float32)
+
+    def _check_sizes(self) -> None:
+        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        for folder in (self.folder, self.replay):
+            if folder is not None:
+                size = picture_size(folder, self.config.data)
+                check_multiple(size, factor, self.config.data, "the VAE")
+
+    @property
+    def _trains_whole_text_encoder(self) -> bool:
+        return self.config.train_text_encoder and self.config.lora is None
+
+    def _prepare(self, part: str, network: nn.Module, is_trained: bool) -> None:
+        """Freeze what is not trained, and hold it in the precision that is computed in."""
+        lora = self.config.lora
+        if is_trained and lora is None:
+            network.train()
+            return
+        network.requires_grad_(False)
+        if self.half is not None:
+            network.to(self.half)
+        if is_trained and lora is not None:
+            add_lora(network, part, lora)
+
+    def _loss(self) -> DiffusionLoss:
+        """On the checkpoint's noise schedule, for what it predicts.
+
+        Raises:
+            InputError: it predicts something else than noise or v.
+        """
+        schedule = self.scheduler.config
+        prediction = schedule.get("prediction_type", "epsilon")
+        if prediction not in ("epsilon", "v_prediction"):
+            raise InputError(
+                f"checkpoint={self.config.checkpoint!r} predicts {prediction!r}; epsilon and "
+                "v_prediction can be trained"
+            )
+        options = {name: schedule[name] for name in _SCHEDULE_OPTIONS if name in schedule}
+        timesteps = self.config.objective.model_dump()
+        return DiffusionLoss(
+            ObjectiveConfig(prediction=prediction, noise_schedule=options, **timesteps)
+        )
+
+    def examples(self, split: Split, cache: Path) -> CaptionedExamples | ReplayedExamples:
+        """New examples, in training among old ones; held-out ones are new alone."""
+        new = self._captioned(self.folder, split, self.config.data, cache)
+        replay = self.config.data.replay
+        if replay is None or self.replay is None or split == "validation":
+            return new
+        data = self.config.data.model_copy(update={"dataset": replay.dataset})
+        old = self._captioned(self.replay, "train", data, cache)
+        return ReplayedExamples(new, old, replay.share, self.config.run.seed)
+
+    def _captioned(
+        self, folder: DatasetFolder, split: Split, data: DataConfig, cache: Path
+    ) -> CaptionedExamples:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        latents = LatentExamples(folder, split, self.vae.to(device), data, cache)
+        self.vae.to("cpu")  # until samples are drawn: its place is worth more to the UNet
+        seed = self.config.run.seed
+        rolled = RolledLatents(latents, data.rolls, seed)
+        return CaptionedExamples(rolled, self.tokenizer, data.caption_dropout, seed)
+
+    def sample(self) -> Samples:
+        prompts = list(self.config.sample.prompts) or held_out_captions(self.folder)
+        unet = self.objective.unet
+        pipeline = self._pipeline(unet, self.objective.text_encoder, self.vae.to(unet.device))
+        mixed = nullcontext() if self.half is None else torch.autocast(unet.device.type, self.half)
+        with mixed:
+            samples = sample_prompts(pipeline, prompts, self.config.sample)
+        self.vae.to("cpu")
+        return samples
+
+    def _pipeline(
+        self, unet: nn.Module, text_encoder: CLIPTextModel, vae: nn.Module
+    ) -> RiffusionPipeline:
+        return RiffusionPipeline(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=self.tokenizer,
+            unet=unet,
+            scheduler=self.scheduler,
+            spectrogram_params=self.folder.params,
+        )
+
+    def export(self, directory: Path) -> None:
+        """Write the whole checkpoint, and beside it `adapter/` of what was learned."""
+        objective = self.objective
+        if self._trains_whole_text_encoder and self.config.train_unet:
+            unet, text_encoder = objective.unet, objective.text_encoder
+        else:
+            base = self._load_base()  # as what is frozen may be here in half precision only
+            unet, text_encoder = base.unet, base.text_encoder
+            if self.config.new_words:
+                extend_embedding(text_encoder, self.first_new_id, self._new_rows())
+            self._copy_trained("unet", objective.unet, unet, self.config.train_unet)
+            self._copy_trained(
+                "text_encoder",
+                objective.text_encoder,
+                text_encoder,
+                self.config.train_text_encoder,
+            )
+        write_checkpoint(self._pipeline(unet, text_encoder, self.vae), directory)
+        self._export_adapter(directory.with_name("adapter"))
+
+    def _copy_trained(
+        self, part: str, trained: nn.Module, whole: nn.Module, is_trained: bool
+    ) -> None:
+        """Bring what was learned of one network into one that is as it was."""
+        if not is_trained:
+            return
+        if self.config.lora is None:
+            weights = {name: weight.cpu() for name, weight in trained.state_dict().items()}
+        else:
+            weights = merged_weights(whole.state_dict(), trained)
+        try:
+            whole.load_state_dict(weights)
+        except RuntimeError:
+            logger.error("%s: the trained weights don't fit the checkpoint's", part)
+            raise
+
+    def _new_rows(self) -> torch.Tensor:
+        """Embeddings of the new words, (words, width)."""
+        weight: torch.Tensor = self.objective.text_encoder.get_input_embeddings().weight
+        return weight.detach()[self.first_new_id :].float().cpu()
+
+    def _export_adapter(self, directory: Path) -> None:
+        config, objective = self.config, self.objective
+        updates: dict[str, torch.Tensor] = {}
+        if config.lora is not None and config.train_unet:
+            updates |= adapter_weights(objective.unet, "unet")
+        if config.lora is not None and config.train_text_encoder:
+            updates |= adapter_weights(objective.text_encoder, "text_encoder")
+        is_full = config.lora is None and (config.train_unet or config.train_text_encoder)
+        if not is_full:
+            words = dict(zip(config.first_meanings, self._new_rows(), strict=True))
+            write_adapter(directory, updates, words, self.base_name)
+
+    def facts(self) -> dict[str, Any]:
+        config, objective = self.config, self.objective
+        trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
+        parts = [name for name in ("unet", "text_encoder") if getattr(config, f"train_{name}")]
+        how = "in full"
+        if config.lora is not None:
+            alpha = config.lora.alpha or config.lora.rank
+            how = f"by LoRA of rank {config.lora.rank}, alpha {alpha:g}"
+        facts = {
+            "base": self.base_name,
+            "trained": f"{' and '.join(parts) or 'no network'} {how}, {trained / 1e6:.2f} M of "
+            f"{num_parameters(objective)}",
+            "predicts": objective.loss.config.prediction,
+        }
+        if config.new_words:
+            facts["new words"] = ", ".join(config.first_meanings)
+        if config.data.replay is not None and self.replay is not None:
+            facts["replay"] = (
+                f"{config.data.replay.share:.0%} of the examples, of "
+                f"{len(self.replay.rows('train'))} pictures in `{self.replay.directory.name}`"
+            )
+        return facts
+
+
+def _name_of(base: Components) -> str:
+    source = base.source
+    if source.kind != "hub":
+        return Path(source.location).resolve().name
+    return f"{source.location}@{source.revision}" if source.revision else source.location
+
+
+def _check_params(base: Components, folder: DatasetFolder, where: str) -> None:
+    """Pictures must sound the way the checkpoint's do, if it says how they do.
+
+    Raises:
+        InputError: they don't.
+    """
+    if not (base.directory / PARAMS_NAME).is_file():
+        return
+    ours, theirs = folder.params, base.spectrogram_params
+    for name in SpectrogramParams.__dataclass_fields__:
+        if getattr(ours, name) != getattr(theirs, name):
+            raise InputError(
+                f"{where}={str(folder.directory)!r} has {name}={getattr(ours, name)}, the "
+                f"checkpoint's pictures {getattr(theirs, name)}; make the data set with the "
+                "checkpoint's spectrogram parameters"
+            )

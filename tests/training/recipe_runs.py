@@ -1,0 +1,66 @@
+"""Running a training recipe in this process, on tiny networks."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate.state import AcceleratorState, GradientState, PartialState
+
+from riffusion.training.config import load_config
+from riffusion.training.examples import Example
+from riffusion.training.recipes import Recipe, recipe_for
+from riffusion.training.trainer import Trainer, new_accelerator
+
+QUIET = {
+    "log_every": 1000,
+    "validate_every": 0,
+    "sample_every": 0,
+    "save_every": 0,
+    "ema_decay": 0.0,
+}
+"""`run` options of a run that is over in a moment."""
+
+
+def write_config(config: dict[str, Any], path: Path) -> Path:
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def new_recipe(config: dict[str, Any], folder: Path) -> Recipe:
+    """A configuration's recipe, with its first weights."""
+    options = load_config(write_config(config, folder / "config.yaml"))
+    torch.manual_seed(options.run.seed)
+    return recipe_for(options)
+
+
+def train(config: dict[str, Any], folder: Path) -> tuple[Recipe, Path]:
+    """Train in this process; the recipe as it is in the end, and the folder of the result."""
+    options = load_config(write_config(config, folder / "config.yaml"))
+    for state in (AcceleratorState, GradientState, PartialState):
+        state._reset_state()
+    accelerator = new_accelerator(options)
+    torch.manual_seed(options.run.seed)
+    recipe = recipe_for(options)
+    return recipe, Trainer(options, recipe, accelerator).train()
+
+
+def loss_of(recipe: Recipe, folder: Path, count: int = 16, seed: int = 0) -> float:
+    """Mean loss over the first training examples, with the same noise each time."""
+    examples = recipe.examples("train", folder / "cache")
+    batch = batch_of([examples[row % len(examples), row] for row in range(count)])
+    recipe.objective.eval()
+    with torch.inference_mode():
+        losses = [
+            recipe.objective(batch, torch.Generator().manual_seed(seed + number))["loss"]
+            for number in range(4)
+        ]
+    recipe.objective.train()
+    return float(torch.stack(losses).mean())
+
+
+def batch_of(examples: list[Example]) -> Example:
+    """Examples with a leading axis, as a loader makes them."""
+    batch: Any = torch.utils.data.default_collate(examples)
+    result: Example = batch
+    return result

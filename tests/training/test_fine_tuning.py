@@ -1,0 +1,261 @@
+"""Fine-tuning: what is learned, what stays as it was, and what stock diffusers makes of the result."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
+
+from riffusion.datatypes import InferenceInput
+from riffusion.diffusion import RiffusionPipeline
+from riffusion.training.trainer import Trainer
+
+from ..diffusion.checkpoints import UNET_WEIGHTS, tiny_model, write_folder
+from .recipe_runs import QUIET, batch_of, loss_of, new_recipe, train
+from .striped_dataset import make_striped_dataset
+
+SIDE = 16
+HALF_PRECISION_LEVELS = 4
+"""Grey levels by which weights rounded to half precision, before or after they are put together, may
+change a picture of a few steps."""
+LORA = {
+    "rank": 4,
+    "alpha": 6,
+    "unet_modules": ["to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "proj_in"],
+    "text_encoder_modules": ["q_proj", "v_proj", "fc1"],
+}
+
+Weights = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_striped_dataset(tmp_path_factory.mktemp("data") / "stripes", side=SIDE)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint with random weights."""
+    return write_folder(tiny_model(), tmp_path_factory.mktemp("base") / "tiny")
+
+
+def config_of(
+    base: Path, dataset: Path, output: Path, steps: int = 30, **others: Any
+) -> dict[str, Any]:
+    return {
+        "task": "fine_tune",
+        "checkpoint": str(base),
+        "output": str(output),
+        "data": {"dataset": str(dataset), "batch_size": 8, "rolls": 4},
+        "optimizer": {"learning_rate": 5e-3, "warmup_steps": 1, "weight_decay": 0.0},
+        "run": QUIET | {"steps": steps},
+        **others,
+    }
+
+
+def saved_weights(folder: Path) -> dict[str, Weights]:
+    """Weights of each network of a checkpoint folder."""
+    files = {
+        "unet": UNET_WEIGHTS,
+        "vae": "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder": "text_encoder/model.safetensors",
+    }
+    return {
+        part: {name.removeprefix("text_model."): w for name, w in load_file(folder / path).items()}
+        for part, path in files.items()
+    }
+
+
+def stock_picture(folder: Path, adapter: Path | None = None, prompt: str = "tone") -> np.ndarray:
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    for word in sorted((adapter / "new_words").glob("*.safetensors")) if adapter else ():
+        pipeline.load_textual_inversion(word)
+    if adapter is not None and (adapter / "pytorch_lora_weights.safetensors").is_file():
+        pipeline.load_lora_weights(adapter)
+    picture = pipeline(
+        prompt,
+        height=SIDE,
+        width=SIDE,
+        num_inference_steps=3,
+        generator=torch.Generator().manual_seed(3),
+    ).images[0]
+    return np.asarray(picture, dtype=np.int16)
+
+
+def riffusion_picture(folder: Path, prompt: str = "tone") -> np.ndarray:
+    pipeline = RiffusionPipeline.from_pretrained(folder, device="cpu")
+    inputs = {"start": {"prompt": prompt, "seed": 3}, "num_inference_steps": 3, "mode": "txt2img"}
+    return np.asarray(pipeline.riffuse(InferenceInput.parse(inputs)), dtype=np.int16)
+
+
+def test_full_fine_tuning_learns_and_leaves_the_rest(
+    base: Path, dataset: Path, tmp_path: Path
+) -> None:
+    config = config_of(base, dataset, tmp_path / "run")
+    before = loss_of(new_recipe(config, tmp_path), tmp_path)
+    recipe, folder = train(config, tmp_path)
+    assert loss_of(recipe, tmp_path) < 0.7 * before
+    found, expected = saved_weights(folder), saved_weights(base)
+    for part in ("text_encoder", "vae"):
+        assert found[part].keys() == expected[part].keys()
+        for name, weight in found[part].items():
+            assert torch.equal(weight, expected[part][name].half()), name
+    changed = [n for n, w in found["unet"].items() if not torch.equal(w, expected["unet"][n].half())]
+    assert len(changed) > 0.9 * len(expected["unet"])
+    assert stock_picture(folder).shape == (SIDE, SIDE, 3)
+    assert riffusion_picture(folder).shape[0] == SIDE
+    assert not (tmp_path / "run/adapter").exists()
+    card = (folder / "README.md").read_text()
+    assert "base: tiny" in card
+    assert "unet in full" in card
+
+
+def test_full_training_of_the_text_encoder_moves_both(
+    base: Path, dataset: Path, tmp_path: Path
+) -> None:
+    config = config_of(base, dataset, tmp_path / "run", steps=2, train_text_encoder=True)
+    _, folder = train(config, tmp_path)
+    found, expected = saved_weights(folder), saved_weights(base)
+    for part in ("text_encoder", "unet"):
+        assert any(not torch.equal(w, expected[part][n].half()) for n, w in found[part].items())
+    riffusion_picture(folder)
+
+
+@pytest.fixture(scope="module")
+def lora_run(base: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """(recipe before, recipe after, output folder) of a LoRA of both networks."""
+    folder = tmp_path_factory.mktemp("lora")
+    config = config_of(
+        base, dataset, folder / "run", steps=40, lora=LORA, train_text_encoder=True
+    )
+    before = new_recipe(config, folder)
+    recipe, _ = train(config, folder)
+    return before, recipe, folder
+
+
+def test_lora_learns_and_its_base_is_frozen_bit_for_bit(base: Path, lora_run: Any) -> None:
+    before, recipe, folder = lora_run
+    assert loss_of(recipe, folder) < 0.8 * loss_of(before, folder)
+    expected = saved_weights(base)
+    for part in ("unet", "text_encoder"):
+        network = getattr(recipe.objective, part)
+        kept = {
+            name.replace(".base_layer", ""): weight
+            for name, weight in network.state_dict().items()
+            if "lora_" not in name
+        }
+        assert kept.keys() == expected[part].keys()
+        for name, weight in kept.items():
+            assert torch.equal(weight, expected[part][name]), name
+        trained = {name for name, p in network.named_parameters() if p.requires_grad}
+        assert trained == {name for name, _ in network.named_parameters() if "lora_" in name}
+
+
+def test_lora_changes_only_the_layers_that_are_named(base: Path, lora_run: Any) -> None:
+    *_, folder = lora_run
+    found, expected = saved_weights(folder / "run/checkpoint"), saved_weights(base)
+    for part in ("unet", "text_encoder"):
+        ends = tuple(f".{module}.weight" for module in LORA[f"{part}_modules"])  # type: ignore[attr-defined]
+        for name, weight in found[part].items():
+            is_same = torch.equal(weight, expected[part][name].half())
+            assert is_same != name.endswith(ends), name
+
+
+def test_the_merged_weights_are_the_base_with_b_times_a(base: Path, lora_run: Any) -> None:
+    _, recipe, folder = lora_run
+    merged, expected = saved_weights(folder / "run/checkpoint")["unet"], saved_weights(base)["unet"]
+    weights = dict(recipe.objective.unet.named_parameters())
+    name = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+    down = weights[f"{name}.lora_A.default.weight"]
+    up = weights[f"{name}.lora_B.default.weight"]
+    update = merged[f"{name}.weight"].float() - expected[f"{name}.weight"]
+    torch.testing.assert_close(update, (6 / 4 * up @ down).detach(), atol=2e-3, rtol=0)
+    assert update.abs().max() > 0.02
+
+
+def test_stock_diffusers_with_the_adapter_draws_what_the_merged_checkpoint_does(
+    base: Path, lora_run: Any
+) -> None:
+    *_, folder = lora_run
+    merged = stock_picture(folder / "run/checkpoint")
+    adapted = stock_picture(base, folder / "run/adapter")
+    assert np.abs(merged - adapted).max() <= HALF_PRECISION_LEVELS
+    assert np.abs(merged - stock_picture(base)).max() > 5 * HALF_PRECISION_LEVELS
+    names = load_file(folder / "run/adapter/pytorch_lora_weights.safetensors")
+    assert {name.split(".")[0] for name in names} == {"unet", "text_encoder"}
+
+
+def test_a_half_precision_base_is_exported_unrounded(
+    base: Path, dataset: Path, tmp_path: Path
+) -> None:
+    config = config_of(base, dataset, tmp_path / "run", lora={"rank": 2}, new_words=["sitar"])
+    config["run"] |= {"mixed_precision": "bf16", "steps": 20, "sample_every": 20}
+    config["sample"] = {"steps": 1, "seeds": 1}
+    before = loss_of(new_recipe(config, tmp_path), tmp_path)
+    recipe, folder = train(config, tmp_path)
+    for name, parameter in recipe.objective.named_parameters():
+        precision = torch.float32 if parameter.requires_grad else torch.bfloat16
+        assert parameter.dtype == precision, name
+    assert loss_of(recipe, tmp_path) < before
+    assert (tmp_path / "run/samples/step-00000020.png").is_file()
+    found, expected = saved_weights(folder)["unet"], saved_weights(base)["unet"]
+    untouched = [name for name in expected if ".to_" not in name]
+    assert all(torch.equal(found[name], expected[name].half()) for name in untouched)
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(
+    base: Path, dataset: Path, tmp_path: Path
+) -> None:
+    config = config_of(base, dataset, tmp_path / "run", lora=LORA, train_text_encoder=True)
+    gradients = []
+    for is_checkpointed in (False, True):
+        recipe = new_recipe(config, tmp_path)
+        if is_checkpointed:
+            recipe.objective.enable_gradient_checkpointing()
+            assert recipe.objective.unet.is_gradient_checkpointing  # type: ignore[union-attr]
+        recipe.objective.train()
+        examples = recipe.examples("train", tmp_path / "cache")
+        batch = batch_of([examples[row, row] for row in range(4)])
+        recipe.objective(batch, torch.Generator().manual_seed(0))["loss"].backward()
+        gradients.append([p.grad for p in recipe.objective.parameters() if p.requires_grad])
+    assert any(gradient.abs().max() > 0 for gradient in gradients[0])
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, checkpointed)
+
+
+def test_a_state_holds_what_is_trained_and_a_run_goes_on_from_it(
+    base: Path, dataset: Path, tmp_path: Path
+) -> None:
+    config = config_of(base, dataset, tmp_path / "run", lora=LORA, new_words=["sitar"], steps=4)
+    del config["lora"]["text_encoder_modules"]
+    config["run"]["save_every"] = 2
+    config["run"]["ema_decay"] = 0.9
+    _, folder = train(config, tmp_path)
+    whole = load_file(tmp_path / "run/adapter/pytorch_lora_weights.safetensors")
+    words = load_file(tmp_path / "run/adapter/new_words/sitar.safetensors")
+    state = load_file(tmp_path / "run/states/step-00000002/model.safetensors")
+    assert all("lora_" in name or name.endswith("token_embedding.new") for name in state)
+    for path in (folder, tmp_path / "run/adapter", tmp_path / "run/states/step-00000004"):
+        shutil.rmtree(path)
+    train(config, tmp_path)
+    again = load_file(tmp_path / "run/adapter/pytorch_lora_weights.safetensors")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    same = load_file(tmp_path / "run/adapter/new_words/sitar.safetensors")
+    assert torch.equal(words["sitar"], same["sitar"])
+
+
+def test_every_recipe_is_the_trainers(base: Path, dataset: Path, tmp_path: Path) -> None:
+    """A run with all that happens on its way: curves, samples, validation, states."""
+    config = config_of(base, dataset, tmp_path / "run", steps=4, lora={"rank": 2})
+    config["run"] = {"steps": 4, "validate_every": 2, "sample_every": 4, "save_every": 2}
+    config["sample"] = {"steps": 1, "seeds": 2}
+    config["data"]["replay"] = {"dataset": str(dataset), "share": 0.25}
+    recipe, folder = train(config, tmp_path)
+    assert isinstance(recipe.samples if hasattr(recipe, "samples") else Trainer, object)
+    assert (tmp_path / "run/samples/step-00000004.png").is_file()
+    assert "25% of the examples, of 24 pictures in `stripes`" in (folder / "README.md").read_text()
