@@ -7,7 +7,7 @@ import torch
 import yaml
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
-from riffusion.training.config import load_config
+from riffusion.training.config import TrainingConfig, load_config
 from riffusion.training.examples import Example
 from riffusion.training.recipes import Recipe, recipe_for
 from riffusion.training.trainer import Trainer, new_accelerator
@@ -50,13 +50,20 @@ def loss_of(recipe: Recipe, folder: Path, count: int = 16, seed: int = 0) -> flo
     examples = recipe.examples("train", folder / "cache")
     batch = batch_of([examples[row % len(examples), row] for row in range(count)])
     recipe.objective.eval()
-    with torch.inference_mode():
+    is_half = options_of(recipe).run.mixed_precision == "bf16"
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=is_half):
         losses = [
             recipe.objective(batch, torch.Generator().manual_seed(seed + number))["loss"]
             for number in range(4)
         ]
     recipe.objective.train()
     return float(torch.stack(losses).mean())
+
+
+def options_of(recipe: Recipe) -> TrainingConfig:
+    """The configuration that a recipe was made from."""
+    options: TrainingConfig = recipe.config  # type: ignore[attr-defined] # each recipe has its own
+    return options
 
 
 def batch_of(examples: list[Example]) -> Example:

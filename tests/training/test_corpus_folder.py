@@ -3,7 +3,6 @@
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 import time
@@ -22,9 +21,10 @@ from riffusion.training.corpus.captions import HELD_OUT_WORDINGS
 from riffusion.training.corpus.options import CorpusOptions
 from riffusion.training.corpus.scores import load_scores
 from riffusion.training.corpus.synthesize import synthesize_corpus
-from riffusion.training.corpus.synthesizer import Synthesizer, find_soundfont
+from riffusion.training.corpus.synthesizer import Synthesizer
 from riffusion.training.dataset_folder import DatasetFolder
 
+from .sine_soundfont import write_sine_soundfont
 from .test_corpus_composition import SCORES
 
 OPTIONS = CorpusOptions(clips_per_sound=14, seed=3, sounds=["flute", "rock drums"])
@@ -34,12 +34,18 @@ TIMEOUT_S = 120
 """Three processes that import torch on a busy machine take half a minute."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _loaded() -> Iterator[None]:
-    """As long as one synthesizer has the soundfont, FluidSynth does not read it again."""
-    synthesizer = Synthesizer(find_soundfont())
-    yield
-    del synthesizer
+@pytest.fixture(scope="module")
+def soundfont(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With the sounds that are made here; read in no time."""
+    path = tmp_path_factory.mktemp("soundfont") / "sine.sf2"
+    flute, leads, kits = (0, 73), [(0, 80), (0, 81)], [(128, n) for n in (0, 8, 16, 24)]
+    return write_sine_soundfont(path, [flute, *leads, *kits])
+
+
+@pytest.fixture
+def use_soundfont(soundfont: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the system's."""
+    monkeypatch.setattr(synthesizer_module, "DEFAULT_SOUNDFONTS", (str(soundfont),))
 
 
 @pytest.fixture(scope="module")

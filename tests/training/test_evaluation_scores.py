@@ -128,8 +128,15 @@ def test_copies_among_drawn_clips_are_counted() -> None:
         zeros = np.zeros(len(distances), dtype=np.int64)
         return Neighbours(zeros, np.array(distances), zeros, 64)
 
-    scores = score_memorization(at(0.05, 0.5, 0.6, 0.7), at(0.4, 0.5), at(0.1, 0.1, 0.1))
-    assert scores.drawn_near == 0.25 and scores.real_near == 0
+    scores = score_memorization(
+        at(0.05, 0.5, 0.6, 0.7),
+        at(0.4, 0.02, 0.5),
+        at(0.1, 0.1, 0.1),
+        ["instrument", "instrument", "beat", "beat"],
+        ["instrument", "beat", "beat"],
+    )
+    assert scores.drawn_near == 0.25 and scores.real_near == pytest.approx(1 / 3)
+    assert scores.near_by_kind == {"beat": (0, 0.5), "instrument": (0.5, 0)}
     assert scores.drawn_least == 0.05 and scores.copied_median == pytest.approx(0.1)
 
 

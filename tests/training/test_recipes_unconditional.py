@@ -1,4 +1,4 @@
-"""Diffusion without a condition, in pixels and in latents: it learns, and stock diffusers reads it."""
+"""Diffusion without a condition, in pixels and in latents: it learns, stock diffusers reads it."""
 
 from pathlib import Path
 from typing import Any

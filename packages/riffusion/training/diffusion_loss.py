@@ -95,7 +95,7 @@ class DiffusionLoss:
         position = (strata / count)[torch.randperm(count, generator=generator)]
         if self.config.timesteps == "logit_normal":
             position = torch.special.ndtri(position.clamp(1e-6, 1 - 1e-6)).sigmoid()
-        steps = self.schedule.config.num_train_timesteps
+        steps = int(self.schedule.config.num_train_timesteps)
         return (position * steps).long().clamp(0, steps - 1)
 
     def weights(self, timesteps: torch.Tensor) -> torch.Tensor:

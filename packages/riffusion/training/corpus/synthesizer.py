@@ -87,7 +87,12 @@ class Synthesizer:
         self._owner = self._new_synth(settings)
         weakref.finalize(self, _delete, self._library, self._owner, settings).atexit = False
         self.soundfont = soundfont
-        if self._library.fluid_synth_sfload(self._owner, str(soundfont).encode(), 0) < 0:
+        # FluidSynth would take anything else for other formats, and complain in its own words.
+        is_soundfont = _first_bytes(soundfont, 12)[8:] == b"sfbk"
+        if (
+            not is_soundfont
+            or self._library.fluid_synth_sfload(self._owner, str(soundfont).encode(), 0) < 0
+        ):
             raise InputError(
                 f"{str(soundfont)!r} is no soundfont that FluidSynth can read; name another one",
                 field="soundfont",
@@ -193,6 +198,14 @@ class Synthesizer:
         self._library.fluid_synth_write_float(synth, count, pointer, 0, 2, pointer, 1, 2)
         mono: Signal = stereo.mean(axis=1, dtype=np.float64)
         return mono
+
+
+def _first_bytes(path: Path, count: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError:
+        return b""
 
 
 def _delete(library: Any, synth: int, settings: int) -> None:

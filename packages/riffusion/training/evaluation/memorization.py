@@ -15,6 +15,7 @@ How near is too near, two yardsticks tell: real clips that no training has seen,
 kind repeats itself, and training clips that only went through the VAE, as a copied clip would.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +63,8 @@ class MemorizationScores:
         copied_median: of training clips that went through the VAE.
         near_distance: the 90 % quantile of those.
         drawn_near, real_near: shares below it; alike if drawn clips are as new as real ones.
+        near_by_kind: the two shares again for each kind of sound, since beats repeat themselves
+            more than melodies do.
         drawn, real: all distances.
     """
 
@@ -73,6 +76,7 @@ class MemorizationScores:
     near_distance: float
     drawn_near: float
     real_near: float
+    near_by_kind: dict[str, tuple[float, float]]
     drawn: tuple[float, ...]
     real: tuple[float, ...]
 
@@ -112,9 +116,18 @@ def nearest_neighbours(
 
 
 def score_memorization(
-    drawn: Neighbours, real: Neighbours, copied: Neighbours
+    drawn: Neighbours,
+    real: Neighbours,
+    copied: Neighbours,
+    drawn_kinds: Sequence[str],
+    real_kinds: Sequence[str],
 ) -> MemorizationScores:
-    """Compare the distances of drawn clips with those of held-out ones, and of copies."""
+    """Compare the distances of drawn clips with those of held-out ones, and of copies.
+
+    Args:
+        drawn, real, copied: nearest training clips of each.
+        drawn_kinds, real_kinds: kind of sound of each clip.
+    """
     near = float(np.quantile(copied.distance, NEAR_QUANTILE))
     return MemorizationScores(
         drawn_median=float(np.median(drawn.distance)),
@@ -125,6 +138,13 @@ def score_memorization(
         near_distance=near,
         drawn_near=float((drawn.distance < near).mean()),
         real_near=float((real.distance < near).mean()),
+        near_by_kind={
+            kind: (
+                float((drawn.distance[np.array(drawn_kinds) == kind] < near).mean()),
+                float((real.distance[np.array(real_kinds) == kind] < near).mean()),
+            )
+            for kind in sorted({*drawn_kinds} & {*real_kinds})
+        },
         drawn=tuple(map(float, drawn.distance)),
         real=tuple(map(float, real.distance)),
     )

@@ -238,7 +238,14 @@ def _measure_memorization(run: Evaluation, drawn: DrawnClips) -> None:
     of_copies = nearest_neighbours(
         _small(copies.copies), run.train.small, run.progress, "copies' neighbours"
     )
-    run.report.memorization = score_memorization(of_drawn, of_real, of_copies)
+    kinds = run.report.dataset.kinds
+    run.report.memorization = score_memorization(
+        of_drawn,
+        of_real,
+        of_copies,
+        [kinds[prompt.label] for prompt in drawn.prompts],
+        [kinds[row.label] for row in run.held_out.rows],
+    )
     for index in np.argsort(of_drawn.distance, kind="stable")[:NUM_NEAR_PAIRS]:
         neighbour = int(of_drawn.index[index])
         plane = run.train.plane(neighbour)

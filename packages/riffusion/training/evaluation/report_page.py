@@ -69,7 +69,12 @@ def report_page(report: Json, pictures: Sequence[ReportPicture]) -> str:
         "<h2>Scores</h2>",
         _table(("score", "value", "yardstick"), score_rows(report)),
     ]
-    details = {"adherence": _adherence, "img2img": _img2img, "interpolation": _interpolation}
+    details = {
+        "adherence": _adherence,
+        "memorization": _memorization,
+        "img2img": _img2img,
+        "interpolation": _interpolation,
+    }
     for section, title in _SECTIONS:
         shown = [picture for picture in pictures if picture.section == section]
         tables = details[section](report) if section in details and report[section] else ""
@@ -126,6 +131,14 @@ def _adherence(report: Json) -> str:
     ]
     wording_heads = ("wording", "of", "drawn", "share heard right", "95 % interval", "share / real")
     return "\n".join([*parts, _table(wording_heads, wordings)])
+
+
+def _memorization(report: Json) -> str:
+    scores = report["memorization"]
+    rows = [("all", percent(scores["drawn_near"]), percent(scores["real_near"]))]
+    for kind, (drawn, real) in scores["near_by_kind"].items():
+        rows.append((kind or "other", percent(drawn), percent(real)))
+    return _table(("as near as a copy", "drawn clips", "real held-out clips"), rows)
 
 
 def _img2img(report: Json) -> str:

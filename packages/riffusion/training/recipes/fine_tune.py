@@ -111,7 +111,7 @@ class FineTuneRecipe(Recipe):
             return
         network.requires_grad_(False)
         if self.half is not None:
-            network.to(self.half)
+            nn.Module.to(network, self.half)  # diffusers' own `to` warns, of nothing that is here
         if is_trained and lora is not None:
             add_lora(network, part, lora)
 
