@@ -18,6 +18,7 @@ from riffusion.spectrogram_params import SpectrogramParams
 from riffusion.training.corpus import scores as scores_module
 from riffusion.training.corpus import synthesizer as synthesizer_module
 from riffusion.training.corpus.captions import HELD_OUT_WORDINGS
+from riffusion.training.corpus.notes import DRUM_BANK
 from riffusion.training.corpus.options import CorpusOptions
 from riffusion.training.corpus.scores import load_scores
 from riffusion.training.corpus.synthesize import synthesize_corpus
@@ -34,18 +35,15 @@ TIMEOUT_S = 120
 """Three processes that import torch on a busy machine take half a minute."""
 
 
-@pytest.fixture(scope="module")
-def soundfont(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With the sounds that are made here; read in no time."""
+@pytest.fixture(scope="module", autouse=True)
+def soundfont(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The system's soundfont has just the instruments that are played here, and is read at once."""
     path = tmp_path_factory.mktemp("soundfont") / "sine.sf2"
-    flute, leads, kits = (0, 73), [(0, 80), (0, 81)], [(128, n) for n in (0, 8, 16, 24)]
-    return write_sine_soundfont(path, [flute, *leads, *kits])
-
-
-@pytest.fixture
-def use_soundfont(soundfont: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is the system's."""
-    monkeypatch.setattr(synthesizer_module, "DEFAULT_SOUNDFONTS", (str(soundfont),))
+    presets = [(0, 73), (0, 80), (0, 81), *((DRUM_BANK, kit) for kit in (0, 8, 16, 24))]
+    write_sine_soundfont(path, presets)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthesizer_module, "DEFAULT_SOUNDFONTS", (str(path),))
+        yield path
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +97,12 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 
 def test_killed_and_resumed_by_other_processes_it_is_the_same(
-    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    whole: Path, soundfont: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "killed"
     command = [sys.executable, "-m", "riffusion", "dataset", "synthesize", str(folder), *ARGUMENTS]
     process = subprocess.Popen(
-        [*command, "--processes", "2"],
+        [*command, "--processes", "2", "--soundfont", str(soundfont)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stderr=subprocess.DEVNULL,
     )

@@ -89,13 +89,13 @@ def test_bad_files_are_listed_and_the_others_are_done(tmp_path: Path, command: C
 def test_damage_is_told_with_the_name_of_the_file(
     tmp_path: Path, command: Command, caplog: pytest.LogCaptureFixture
 ) -> None:
-    song = write(tmp_path / "in/song.flac", sweep(3.0))
+    song = write(tmp_path / "in/song.mp3", sweep(3.0, 44100), 44100)
     data = song.read_bytes()
-    song.write_bytes(data[: len(data) // 2] + bytes(600) + data[len(data) // 2 + 600 :])
+    song.write_bytes(data[:30_000] + b"\xaa" * 2000 + data[32_000:])
     code, _, _ = command(tmp_path / "in", "-o", tmp_path / "out", *SMALL)
     assert code == 0
     first = [record.getMessage() for record in caplog.records]
-    assert any(message.startswith("song.flac: the sound file is damaged") for message in first)
+    assert any(message.startswith("song.mp3: the sound file is damaged") for message in first)
     caplog.clear()
     command(tmp_path / "in", "-o", tmp_path / "out", *SMALL)
     assert [record.getMessage() for record in caplog.records] == first
@@ -234,5 +234,6 @@ def test_datasets_and_training_scripts_of_diffusers_read_it(
     loader = torch.utils.data.DataLoader(loaded["train"].with_transform(preprocess), batch_size=2)
     batch = next(iter(loader))
     assert batch["pixel_values"].shape == (2, 3, 32, 32)
-    assert batch["pixel_values"].min() < 0 < batch["pixel_values"].max() <= 1
+    assert batch["pixel_values"].abs().max() <= 1
+    assert batch["pixel_values"].std() > 0.1
     assert batch["input_ids"].shape == (2, 77)

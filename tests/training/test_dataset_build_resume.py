@@ -82,12 +82,17 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
 _PROGRAM = """
     import sys
     from pathlib import Path
-    from tests.training.dataset_build_sounds import SMALL, files_of
     from riffusion.training.dataset_build.build import build_dataset
+    from riffusion.training.dataset_build.formats import picture_format
     from riffusion.training.dataset_build.options import BuildOptions, SliceOptions
+    from riffusion.training.dataset_build.sources import AudioFile
 
     songs, out = map(Path, sys.argv[1:])
-    build_dataset(songs, files_of(songs), out, BuildOptions(SliceOptions(SMALL)), 2)
+    picture = picture_format(
+        width=32, sample_rate=8000, padded_duration_ms=100, num_frequencies=64
+    )
+    files = [AudioFile(path, path.name) for path in sorted(songs.iterdir())]
+    build_dataset(songs, files, out, BuildOptions(SliceOptions(picture)), 2)
 """
 
 

@@ -12,15 +12,16 @@ import functools
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from riffusion.audio.segments import Waveform
 from riffusion.errors import InputError, RiffusionError
-from riffusion.music.loops import add_circularly
-from riffusion.music.oscillators import Signal
 from riffusion.training.corpus.notes import DRUM_BANK, Part
+
+if TYPE_CHECKING:  # these import torch, which the main process of a pool does without
+    from riffusion.audio.segments import Waveform
+    from riffusion.music.oscillators import Signal
 
 SAMPLE_RATE = 44_100
 _BLOCK_SAMPLES = 64
@@ -101,7 +102,7 @@ class Synthesizer:
 
     def render_loop(
         self, parts: Sequence[Part], num_beats: int, num_samples: int, reverb: float = 0.3
-    ) -> Waveform:
+    ) -> "Waveform":
         """Play parts around the circle.
 
         Args:
@@ -140,7 +141,11 @@ class Synthesizer:
             raise RiffusionError("FluidSynth cannot be started; free some memory and try again")
         return synth
 
-    def _play(self, synth: int, parts: Sequence[Part], num_beats: int, num_samples: int) -> Signal:
+    def _play(
+        self, synth: int, parts: Sequence[Part], num_beats: int, num_samples: int
+    ) -> "Signal":
+        from riffusion.music.loops import add_circularly
+
         channels = [channel for channel in range(16) if channel != 9][: len(parts)]
         for channel, part in zip(channels, parts, strict=True):
             self._select(synth, channel, part)
@@ -191,7 +196,7 @@ class Synthesizer:
         self._library.fluid_synth_cc(synth, channel, _VOLUME, part.volume)
         self._library.fluid_synth_cc(synth, channel, _MODULATION, part.vibrato)
 
-    def _samples(self, synth: int, count: int) -> Signal:
+    def _samples(self, synth: int, count: int) -> "Signal":
         """The next samples (count,), both channels mixed."""
         stereo = np.zeros((count, 2), np.float32)
         pointer = stereo.ctypes.data
