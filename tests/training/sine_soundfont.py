@@ -1,4 +1,4 @@
-"""A soundfont of a few kilobytes in which every instrument is a sine (SoundFont 2.01, section 7)."""
+"""A soundfont of a few kilobytes whose instruments are all sines (SoundFont 2.01, section 7)."""
 
 import struct
 from collections.abc import Sequence

@@ -236,4 +236,4 @@ def test_datasets_and_training_scripts_of_diffusers_read_it(
     assert batch["pixel_values"].shape == (2, 3, 32, 32)
     assert batch["pixel_values"].abs().max() <= 1
     assert batch["pixel_values"].std() > 0.1
-    assert batch["input_ids"].shape == (2, 77)
+    assert batch["input_ids"].shape == (2, tokenizer.model_max_length)

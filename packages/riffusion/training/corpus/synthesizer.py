@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from riffusion.errors import InputError, RiffusionError
+from riffusion.music.oscillators import Signal
 from riffusion.training.corpus.notes import DRUM_BANK, Part
 
-if TYPE_CHECKING:  # these import torch, which the main process of a pool does without
+if TYPE_CHECKING:  # it imports torch, which the main process of a pool does without
     from riffusion.audio.segments import Waveform
-    from riffusion.music.oscillators import Signal
 
 SAMPLE_RATE = 44_100
 _BLOCK_SAMPLES = 64
@@ -141,9 +141,7 @@ class Synthesizer:
             raise RiffusionError("FluidSynth cannot be started; free some memory and try again")
         return synth
 
-    def _play(
-        self, synth: int, parts: Sequence[Part], num_beats: int, num_samples: int
-    ) -> "Signal":
+    def _play(self, synth: int, parts: Sequence[Part], num_beats: int, num_samples: int) -> Signal:
         from riffusion.music.loops import add_circularly
 
         channels = [channel for channel in range(16) if channel != 9][: len(parts)]
@@ -196,7 +194,7 @@ class Synthesizer:
         self._library.fluid_synth_cc(synth, channel, _VOLUME, part.volume)
         self._library.fluid_synth_cc(synth, channel, _MODULATION, part.vibrato)
 
-    def _samples(self, synth: int, count: int) -> "Signal":
+    def _samples(self, synth: int, count: int) -> Signal:
         """The next samples (count,), both channels mixed."""
         stereo = np.zeros((count, 2), np.float32)
         pointer = stereo.ctypes.data
