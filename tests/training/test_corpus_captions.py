@@ -29,11 +29,11 @@ STATED = {*MOODS, "slow", "fast"}
 CAPTION = re.compile(r"[a-z0-9]+(,? [a-z0-9]+)*")
 """Lower-case words with single blanks, and commas, between them."""
 SHARE_TOLERANCE = 0.05
-"""Of a share measured over 36 sounds × 40 descriptions × 12 captions: ten standard errors."""
+"""Of a share measured over 36 sounds × 20 descriptions × 12 captions: eight standard errors."""
 
 
 def descriptions() -> list[Description]:
-    """Forty of each sound, from nothing to say to several words."""
+    """Twenty of each sound, from nothing to say to several words."""
     rng = np.random.default_rng(1)
     return [
         Description(
@@ -44,7 +44,7 @@ def descriptions() -> list[Description]:
             float(rng.choice([70.3125, 93.75, 117.1875, 140.625])),
         )
         for sound in SOUNDS.values()
-        for _ in range(40)
+        for _ in range(20)
     ]
 
 
