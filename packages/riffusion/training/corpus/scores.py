@@ -160,7 +160,12 @@ def parse_scores(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                parsed = converter.parse(path, forceSource=True, storePickle=False)
+                # music21 leaves a file of ABC open that it can't read, so it gets the text.
+                parsed = (
+                    converter.parseData(path.read_text("utf-8"), format="abc")
+                    if path.suffix == ".abc"
+                    else converter.parse(path, forceSource=True, storePickle=False)
+                )
                 score = _from_music21(parsed, path.stem, name)
             except Exception as error:  # music21 raises what it likes; a score less is no harm
                 logger.info("%s cannot be parsed: %s", path, error)
