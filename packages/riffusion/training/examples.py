@@ -126,7 +126,7 @@ class PictureExamples(Dataset[Example]):
                 )
             left = int(rng.integers(pixels.shape[-1] - width + 1))
             pixels = pixels[..., left : left + width]
-        return {"pixels": pixels_from_bytes(torch.from_numpy(np.ascontiguousarray(pixels)))}
+        return {"pixels": pixels_from_bytes(torch.from_numpy(np.array(pixels, order="C")))}
 
     def pixels(self, row: int) -> np.ndarray:
         """A row's picture: uint8 (1 or 3, height, width); one plane where all three are equal.

@@ -15,11 +15,13 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
+from riffusion.diffusion import RiffusionPipeline
+from riffusion.training.checkpoint_writer import write_checkpoint
 from riffusion.training.config import AutoencoderConfig, AutoencoderLossConfig
 from riffusion.training.dataset_folder import DatasetFolder, Split
 from riffusion.training.examples import Example, PictureExamples, pixels_from_bytes
 from riffusion.training.latent_scaling import normalize_latents
-from riffusion.training.networks import new_network, start_from
+from riffusion.training.networks import load_network, new_network, start_from
 from riffusion.training.picture_size import check_multiple, picture_size
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 
@@ -86,11 +88,9 @@ class AutoencoderRecipe(Recipe):
     def __init__(self, folder: DatasetFolder, config: AutoencoderConfig) -> None:
         super().__init__(folder)
         self.config = config
-        vae = new_network(AutoencoderKL, config.autoencoder, "autoencoder")
+        vae = _first_vae(config)
         factor = 2 ** (len(vae.config.block_out_channels) - 1)
         check_multiple(picture_size(folder, config.data), factor, config.data, "the VAE")
-        if config.init_from is not None:
-            start_from(vae, config.init_from, "vae")
         self.objective = AutoencoderObjective(vae, config.loss, config.train_decoder_only)
 
     def examples(self, split: Split, cache: Path) -> PictureExamples:
@@ -122,8 +122,16 @@ class AutoencoderRecipe(Recipe):
         return image_from_pixels(vae.decode(vae.encode(batch).latent_dist.mean).sample[0])
 
     def export(self, directory: Path) -> None:
-        """Write `vae/`, with latents of about unit deviation after its scaling factor."""
-        vae = self.objective.vae
+        """Write `vae/`, with latents of about unit deviation after its scaling factor.
+
+        A decoder that was trained for a whole checkpoint is written in its midst.
+        """
+        vae, origin = self.objective.vae, self.config.init_from
+        if self.config.train_decoder_only and origin is not None and (origin / "unet").is_dir():
+            pipeline = RiffusionPipeline.from_pretrained(origin, device="cpu")
+            pipeline.register_modules(vae=vae)
+            write_checkpoint(pipeline, directory)
+            return
         if self.config.normalize_latents and not self.config.train_decoder_only:
             normalize_latents(vae, self._latent_batches())
         vae.save_pretrained(directory / "vae")
@@ -140,6 +148,16 @@ class AutoencoderRecipe(Recipe):
             "VAE": f"`AutoencoderKL`, factor {2 ** (len(blocks) - 1)}, "
             f"{vae.config.latent_channels} latent channels, blocks {blocks}, {num_parameters(vae)}"
         }
+
+
+def _first_vae(config: AutoencoderConfig) -> AutoencoderKL:
+    """The VAE of `init_from`; or one as described, with what fits of its weights."""
+    if config.init_from is not None and not config.autoencoder:
+        return load_network(AutoencoderKL, config.init_from, "vae")
+    vae = new_network(AutoencoderKL, config.autoencoder, "autoencoder")
+    if config.init_from is not None:
+        start_from(vae, config.init_from, "vae")
+    return vae
 
 
 def image_from_pixels(pixels: torch.Tensor) -> Image.Image:
