@@ -14,7 +14,8 @@ from PIL import Image
 from riffusion.audio import AudioSegment, decode_audio
 from riffusion.data_urls import bytes_from_data_url
 from riffusion.datatypes import MAX_DURATION_S, InferenceInput
-from riffusion.diffusion import RiffusionPipeline
+from riffusion.diffusion import Engine, RiffusionPipeline, Ticket
+from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.diffusion.prompt_weights import parse_prompt_weights
 from riffusion.errors import GenerationCancelled, InputError, MediaError, SpectrogramParamsError
 from riffusion.image_codec import decode_image
@@ -69,11 +70,15 @@ class ClipGenerator:
     Args:
         pipeline: the loaded checkpoint.
         library: seed images and masks by id.
+
+    Attributes:
+        engine: what draws the pictures of all clips in the making.
     """
 
     def __init__(self, pipeline: RiffusionPipeline, library: SeedLibrary) -> None:
         self.pipeline = pipeline
         self.library = library
+        self.engine = Engine(pipeline)
         self._converter = functools.lru_cache(maxsize=4)(self._new_converter)
 
     @classmethod
@@ -123,10 +128,10 @@ class ClipGenerator:
     def generate(
         self,
         resolved: ResolvedInput,
-        on_progress: Callable[[int, int], None] | None = None,
+        on_progress: ProgressCallback | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> Clip:
-        """Make the clip.
+        """Make the clip, and wait for it.
 
         Args:
             on_progress: called with (steps done, steps in all).
@@ -142,21 +147,36 @@ class ClipGenerator:
             if should_stop is not None and should_stop():
                 raise GenerationCancelled(f"cancelled after {done} of {total} steps")
 
-        timings_s: dict[str, float] = {}
-        start = time.perf_counter()
+        drawing = self.start(resolved, check)
+        drawing.picture.result()
+        return self.finish(resolved, drawing)
+
+    def start(
+        self, resolved: ResolvedInput, on_progress: ProgressCallback | None = None
+    ) -> Ticket:
+        """Let the engine draw the clip's picture; `finish` makes it heard.
+
+        Args:
+            on_progress: called with (steps done, steps in all), in the engine's thread.
+        """
         if resolved.inputs.mode == "image_to_audio":
+            drawing = Ticket(resolved.inputs)
             assert resolved.init_image is not None
-            image = resolved.init_image
-        else:
-            image = self.pipeline(
-                resolved.inputs, resolved.init_image, resolved.mask_image, on_progress=check
-            ).images[0]
+            drawing.succeed(resolved.init_image)
+            return drawing
+        return self.engine.submit(
+            resolved.inputs, resolved.init_image, resolved.mask_image, on_progress
+        )
+
+    def finish(self, resolved: ResolvedInput, drawing: Ticket) -> Clip:
+        """The clip of a finished drawing. Runs beside the engine, in the caller's thread."""
+        image = drawing.picture.result()
+        if resolved.inputs.mode != "image_to_audio":
             image.getexif().update(resolved.params.to_exif(max_value=DEFAULT_MAX_VALUE))
-            timings_s["diffusion"] = time.perf_counter() - start
         start = time.perf_counter()
         segment = self._converter(resolved.params).audio_from_spectrogram_image(image)
-        timings_s["audio"] = time.perf_counter() - start
-        return Clip(image, segment, resolved.params, timings_s)
+        audio_s = time.perf_counter() - start
+        return Clip(image, segment, resolved.params, {**drawing.stages_s, "audio": audio_s})
 
     def image_from_audio(self, segment: AudioSegment) -> Image.Image:
         """Spectrogram picture of a segment, as this checkpoint's pictures are made."""

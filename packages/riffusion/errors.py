@@ -6,6 +6,7 @@
     │   └── SpectrogramParamsError     spectrogram parameters that contradict each other
     │       └── MissingExifError (KeyError)    a picture without spectrogram parameters
     ├── GenerationCancelled            the caller went away before the clip was done
+    ├── GenerationError                the model failed on a clip: out of memory, or not a number
     ├── CheckpointError                weights that are missing, truncated or foreign
     ├── TrainingError                  a training run cannot go on; its last good state is kept
     ├── OverloadedError                as much work is waiting as may wait
@@ -52,6 +53,10 @@ class MissingExifError(SpectrogramParamsError, KeyError):
 
 class GenerationCancelled(RiffusionError):  # noqa: N818 - not an error, as asyncio.CancelledError
     """The caller went away before the clip was done."""
+
+
+class GenerationError(RiffusionError):
+    """The model failed on one clip; others are not affected."""
 
 
 class CheckpointError(RiffusionError):

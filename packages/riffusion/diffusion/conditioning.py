@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 import torch
+from torch.nn.functional import pad
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from riffusion.diffusion.prompt_weights import WeightedText, parse_prompt_weights
+from riffusion.diffusion.tensor_cache import TensorCache
 
 _MEAN_IS_ZERO = 1e-6
 """Mean of an embedding, relative to its mean size, under which it is only rounding."""
@@ -19,9 +21,12 @@ class TextConditioner:
     to all of them side by side.
     """
 
-    def __init__(self, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel) -> None:
+    def __init__(
+        self, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, cache: TensorCache
+    ) -> None:
         self._tokenizer = tokenizer
         self._text_encoder = text_encoder
+        self._cache = cache
         self._chunk_tokens = int(tokenizer.model_max_length) - 2
 
     def embed(self, prompts: Sequence[str], weighted: bool = True) -> list[torch.Tensor]:
@@ -41,11 +46,16 @@ class TextConditioner:
         tokenized = {prompt: self._tokenize(prompt, weighted) for prompt in prompts}
         longest = max(len(tokens) for tokens, _ in tokenized.values())
         num_chunks = max(1, -(-longest // self._chunk_tokens))
-        embedded = {
-            prompt: self._embed_tokens(tokens, weights, num_chunks)
-            for prompt, (tokens, weights) in tokenized.items()
-        }
-        return [embedded[prompt] for prompt in prompts]
+        return [self._embedding(*tokenized[prompt], num_chunks) for prompt in prompts]
+
+    def _embedding(
+        self, tokens: list[int], weights: list[float], num_chunks: int
+    ) -> torch.Tensor:
+        key = (tuple(tokens), tuple(weights), num_chunks)
+        (embedding,) = self._cache.get(
+            key, lambda: (self._embed_tokens(tokens, weights, num_chunks),)
+        )
+        return embedding
 
     def _tokenize(self, prompt: str, weighted: bool) -> tuple[list[int], list[float]]:
         stretches = parse_prompt_weights(prompt) if weighted else [WeightedText(prompt, 1.0)]
@@ -81,6 +91,26 @@ class TextConditioner:
             factors = torch.cat([ones, factors, ones], dim=1).to(embedding)
             embedding = _weigh(embedding, factors)
         return embedding.flatten(0, 1).unsqueeze(0)
+
+
+def stack_embeddings(
+    embeddings: Sequence[torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Embeddings of prompts of different lengths in one batch.
+
+    Args:
+        embeddings: (rows, tokens, width) each.
+
+    Returns:
+        All rows, (rows, most tokens, width), and which tokens to attend to, (rows, most tokens)
+        with 1 and 0; None if all are as long.
+    """
+    longest = max(embedding.shape[1] for embedding in embeddings)
+    if all(embedding.shape[1] == longest for embedding in embeddings):
+        return torch.cat(list(embeddings)), None
+    padded = [pad(e, (0, 0, 0, longest - e.shape[1])) for e in embeddings]
+    masks = [pad(e.new_ones(e.shape[:2]), (0, longest - e.shape[1])) for e in embeddings]
+    return torch.cat(padded), torch.cat(masks)
 
 
 def _weigh(embedding: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:

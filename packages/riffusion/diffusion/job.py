@@ -63,6 +63,21 @@ class DenoisingJob:
         return len(self.timesteps)
 
     @property
+    def shape(self) -> torch.Size:
+        """Of the latents; jobs of one shape can share a UNet call."""
+        return self.latents.shape
+
+    @property
+    def steps_left(self) -> int:
+        """UNet calls still to come."""
+        return self.num_steps - self.steps_done
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the next UNet call: two if guided, else one."""
+        return len(self.embeddings)
+
+    @property
     def is_done(self) -> bool:
         """Whether the latents are ready to be decoded."""
         return self.steps_done >= self.num_steps
@@ -77,6 +92,7 @@ class DenoisingJob:
         scaled: torch.Tensor = self.scheduler.scale_model_input(self.latents, self.timestep)
         return scaled.expand(len(self.embeddings), -1, -1, -1)
 
+    @torch.inference_mode()
     def advance(self, prediction: torch.Tensor) -> None:
         """Take one step.
 

@@ -1,39 +1,34 @@
 """Many callers, one `ClipGenerator`: admission, progress events, stopping, and a log line a clip.
 
-    submit ─▶ resolve in a thread ─▶ a place ─▶ a turn ─▶ generate in a thread ─▶ encode in a thread
-                InputError            OverloadedError      progress events          result event
+    submit ─▶ resolve in a thread ─▶ a place ─▶ the engine draws ─▶ sound and encoding in a thread
+                InputError            OverloadedError  progress events                result event
 
 Work belongs to a task of the service, not to the request that asked for it. A request that goes
-away stops its job; its turn passes on only when the model has really let go.
+away stops its job, and the engine has its place free at the next step.
 """
 
 import asyncio
 import json
 import logging
 import os
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from riffusion.clip_encoding import output_from_clip
 from riffusion.clip_generator import Clip, ClipGenerator, ResolvedInput
 from riffusion.datatypes import InferenceInput, InferenceOutput
+from riffusion.diffusion import Ticket
 from riffusion.errors import GenerationCancelled, InputError
 from riffusion.serving.admission import AdmissionGate
 
 logger = logging.getLogger(__name__)
 
-MAX_RUNNING = 1
-"""Clips that the model works on at once."""
 DEFAULT_MAX_WAITING = 8
 """Clips that may wait, where the environment's `RIFFUSION_MAX_WAITING` doesn't say."""
 LARGEST_MAX_WAITING = 30
 """With those that run still fewer than `predict_concurrency` in config.yaml, so that Truss always
 lets a request in far enough to be refused."""
-USUAL_CLIP_S = 5.0
-"""Guess of a clip's duration before the first: 50 steps on an A10G."""
 MAX_FAILURES_IN_A_ROW = 3
 """After as many unexpected failures without a success, the service calls itself unhealthy."""
 INTERNAL_ERROR = "the clip could not be made; the server's log has the reason"
@@ -45,23 +40,31 @@ Event = Progress | InferenceOutput | Exception
 
 
 class ClipJob:
-    """One clip in the making. Read it once, by `result` or by `ndjson`."""
+    """One clip in the making. Read it once, by `result` or by `ndjson`.
+
+    Attributes:
+        drawing: its picture in the making.
+        task: makes the clip, and ends when its place is free again.
+    """
+
+    drawing: Ticket
+    task: asyncio.Task[None]
 
     def __init__(self) -> None:
-        self.stopping = threading.Event()
-        self.task: asyncio.Task[None] | None = None
-        self.has_turn = False
         self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
 
     def put(self, event: Event) -> None:
         """Add an event; on the event loop's thread. The last one is no `Progress`."""
         self._events.put_nowait(event)
 
+    def put_progress(self, step: int, num_steps: int) -> None:
+        """Add progress, from any thread."""
+        self._loop.call_soon_threadsafe(self.put, (step, num_steps))
+
     def stop(self) -> None:
-        """Nobody wants the clip any more: leave the queue, or stop the model at its next step."""
-        self.stopping.set()
-        if self.task is not None and not self.has_turn:
-            self.task.cancel()
+        """Nobody wants the clip any more: the engine has its place free at the next step."""
+        self.drawing.cancel()
 
     async def result(self, is_client_gone: Callable[[], bool]) -> InferenceOutput:
         """The clip, with the progress passed over.
@@ -102,17 +105,22 @@ class ClipJob:
 
 
 class ClipService:
-    """Runs jobs on one `ClipGenerator`. Belongs to one event loop."""
+    """Runs jobs on one `ClipGenerator`. Belongs to one event loop.
+
+    Args:
+        generator: its engine draws; it is closed by whoever made it.
+        max_waiting: clips that may wait behind those that share the engine.
+    """
 
     def __init__(
-        self,
-        generator: ClipGenerator,
-        max_running: int = MAX_RUNNING,
-        max_waiting: int = DEFAULT_MAX_WAITING,
+        self, generator: ClipGenerator, max_waiting: int = DEFAULT_MAX_WAITING
     ) -> None:
+        engine = generator.engine
         self._generator = generator
-        self._gate = AdmissionGate(max_running, max_waiting, USUAL_CLIP_S)
-        self._model_threads = ThreadPoolExecutor(max_running, thread_name_prefix="model")
+        self._gate = AdmissionGate(
+            engine.max_live, max_waiting, engine.seconds_until_a_place_is_free
+        )
+        self._sound_threads = ThreadPoolExecutor(_num_sound_threads(), thread_name_prefix="sound")
         self._num_failures = 0
 
     @property
@@ -131,44 +139,43 @@ class ClipService:
         resolved = await asyncio.to_thread(self._generator.resolve, inputs)
         self._gate.take_place()
         job = ClipJob()
-        job.task = asyncio.create_task(self._run(job, inputs, resolved))
+        job.drawing = self._generator.start(resolved, job.put_progress)
+        job.task = asyncio.create_task(self._run(job, resolved))
         job.task.add_done_callback(lambda _: self._gate.leave_place())
         return job
 
-    async def _run(self, job: ClipJob, inputs: InferenceInput, resolved: ResolvedInput) -> None:
+    async def _run(self, job: ClipJob, resolved: ResolvedInput) -> None:
         started = time.monotonic()
         loop = asyncio.get_running_loop()
-
-        def on_progress(step: int, num_steps: int) -> None:
-            loop.call_soon_threadsafe(job.put, (step, num_steps))
-
         try:
-            async with self._gate.running():
-                job.has_turn = True
-                waited_s = time.monotonic() - started
-                clip = await loop.run_in_executor(
-                    self._model_threads,
-                    partial(
-                        self._generator.generate,
-                        resolved,
-                        on_progress=on_progress,
-                        should_stop=job.stopping.is_set,
-                    ),
-                )
-            output = await asyncio.to_thread(output_from_clip, clip, inputs)
+            await asyncio.wrap_future(job.drawing.picture)
+            clip, output = await loop.run_in_executor(
+                self._sound_threads, self._finish, job, resolved
+            )
         except Exception as error:
             self._note_failure(job, error)
             job.put(error)
         else:
             self._num_failures = 0
             job.put(output)
-            _log_clip(inputs, clip, waited_s, time.monotonic() - started)
+            _log_clip(resolved.inputs, clip, time.monotonic() - started)
+
+    def _finish(self, job: ClipJob, resolved: ResolvedInput) -> tuple[Clip, InferenceOutput]:
+        if job.drawing.is_cancelled:
+            raise GenerationCancelled("the client left")
+        clip = self._generator.finish(resolved, job.drawing)
+        return clip, output_from_clip(clip, resolved.inputs)
 
     def _note_failure(self, job: ClipJob, error: Exception) -> None:
-        if job.stopping.is_set():
+        if job.drawing.is_cancelled:
             logger.info("clip stopped: the client left")
         elif not isinstance(error, InputError):
             self._num_failures += 1
+
+
+def _num_sound_threads() -> int:
+    """Clips whose sound is made at once, beside the engine: on half the cores."""
+    return max(1, (os.cpu_count() or 1) // 2)
 
 
 def max_waiting_from_environment() -> int:
@@ -189,12 +196,12 @@ def _line(event: str, **values: object) -> bytes:
     return json.dumps({"event": event, **values}).encode() + b"\n"
 
 
-def _log_clip(inputs: InferenceInput, clip: Clip, waited_s: float, total_s: float) -> None:
+def _log_clip(inputs: InferenceInput, clip: Clip, total_s: float) -> None:
     """One line, without the prompts' text, which is the user's business."""
     start, end = inputs.start, inputs.end
     stages = " ".join(f"{stage}={seconds:.2f}" for stage, seconds in clip.timings_s.items())
     logger.info(
-        "clip mode=%s seeds=%d,%d alpha=%g prompt_characters=%d,%d steps=%d waited_s=%.2f "
+        "clip mode=%s seeds=%d,%d alpha=%g prompt_characters=%d,%d steps=%d "
         "total_s=%.2f %s",
         inputs.mode,
         start.seed,
@@ -203,7 +210,6 @@ def _log_clip(inputs: InferenceInput, clip: Clip, waited_s: float, total_s: floa
         len(start.prompt),
         len(end.prompt),
         inputs.num_inference_steps,
-        waited_s,
         total_s,
         stages,
     )
