@@ -151,9 +151,7 @@ class ClipGenerator:
         drawing.picture.result()
         return self.finish(resolved, drawing)
 
-    def start(
-        self, resolved: ResolvedInput, on_progress: ProgressCallback | None = None
-    ) -> Ticket:
+    def start(self, resolved: ResolvedInput, on_progress: ProgressCallback | None = None) -> Ticket:
         """Let the engine draw the clip's picture; `finish` makes it heard.
 
         Args:

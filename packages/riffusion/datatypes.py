@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from riffusion.errors import InputError
 
@@ -21,12 +29,42 @@ MAX_MEDIA_CHARACTERS = 32 * 2**20
 
 Mode = Literal["img2img", "txt2img", "image_to_audio"]
 SchedulerName = Literal["pndm", "ddim", "dpmsolver++", "unipc", "euler", "euler_a", "lms", "lcm"]
+PresetName = Literal["fast", "balanced", "reference"]
 AudioFormat = Literal["mp3", "wav", "flac", "ogg"]
 ImageFormat = Literal["jpeg", "png", "webp"]
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {
+        "scheduler": "dpmsolver++",
+        "num_inference_steps": 12,
+        "guidance_interval": (0.0, 0.75),
+    },
+    "balanced": {"scheduler": "dpmsolver++", "num_inference_steps": 20},
+    "reference": {"scheduler": "pndm", "num_inference_steps": 50},
+}
+"""Request fields by preset; docs/benchmarks.md has the measurement that they are chosen from."""
 
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 MediaText = Annotated[str, Field(min_length=1, max_length=MAX_MEDIA_CHARACTERS)]
 ImageId = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+def _as_tuple(value: object) -> object:
+    """JSON's lists, as strict tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
+    first, last = interval
+    if first > last:
+        raise ValueError(f"[{first:g}, {last:g}] must be in ascending order")
+    return interval
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+GuidanceInterval = Annotated[
+    tuple[Share, Share], BeforeValidator(_as_tuple), AfterValidator(_ordered)
+]
 
 
 def _plain_int(value: object) -> object:
@@ -103,6 +141,10 @@ class InferenceInput(_Request):
     """A mask as base64 or data URL: white is repainted, black is kept."""
     scheduler: SchedulerName | None = None
     """Default: the checkpoint's own."""
+    preset: PresetName | None = None
+    """Scheduler, steps and guidance interval in one word, for those of them that aren't given."""
+    guidance_interval: GuidanceInterval = (0.0, 1.0)
+    """Share of the steps between which guidance applies; the others cost half."""
     audio_format: AudioFormat = "mp3"
     image_format: ImageFormat = "jpeg"
     stream: bool = False
@@ -114,6 +156,14 @@ class InferenceInput(_Request):
         if isinstance(values, Mapping) and "end" in values and values["end"] is None:
             return {name: value for name, value in values.items() if name != "end"}
         return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_preset(cls, values: Any) -> Any:
+        preset = values.get("preset") if isinstance(values, Mapping) else None
+        if not isinstance(preset, str) or preset not in PRESETS:
+            return values
+        return {**PRESETS[preset], **values}
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:

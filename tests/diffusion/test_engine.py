@@ -233,14 +233,19 @@ def test_a_job_that_breaks_the_model_fails_alone(
     expected = pipeline(request(), PICTURE).images[0]
     monkeypatch.setattr(pipeline.unet, "forward", fragile)
     release = held(engine)
-    good, broken, nan = (engine.submit(request(prompt=p), PICTURE) for p in ("piano", "drums", "bells"))
+    good, broken, nan = (
+        engine.submit(request(prompt=p), PICTURE) for p in ("piano", "drums", "bells")
+    )
     release.set()
     assert levels(good.picture.result(TIMEOUT_S), expected) <= MAX_GREY_LEVELS
     with pytest.raises(GenerationError, match="device-side assert"):
         broken.picture.result(TIMEOUT_S)
     with pytest.raises(GenerationError, match="not finite after .* steps in torch.float32"):
         nan.picture.result(TIMEOUT_S)
-    assert levels(engine.submit(request(), PICTURE).picture.result(TIMEOUT_S), expected) <= MAX_GREY_LEVELS
+    assert (
+        levels(engine.submit(request(), PICTURE).picture.result(TIMEOUT_S), expected)
+        <= MAX_GREY_LEVELS
+    )
 
 
 def test_the_loop_survives_its_own_mistakes(pipeline: RiffusionPipeline) -> None:

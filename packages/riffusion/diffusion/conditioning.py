@@ -48,10 +48,9 @@ class TextConditioner:
         num_chunks = max(1, -(-longest // self._chunk_tokens))
         return [self._embedding(*tokenized[prompt], num_chunks) for prompt in prompts]
 
-    def _embedding(
-        self, tokens: list[int], weights: list[float], num_chunks: int
-    ) -> torch.Tensor:
-        key = (tuple(tokens), tuple(weights), num_chunks)
+    def _embedding(self, tokens: list[int], weights: list[float], num_chunks: int) -> torch.Tensor:
+        encoder = self._text_encoder
+        key = (tuple(tokens), tuple(weights), num_chunks, encoder.device, encoder.dtype)
         (embedding,) = self._cache.get(
             key, lambda: (self._embed_tokens(tokens, weights, num_chunks),)
         )

@@ -43,6 +43,7 @@ class DenoisingJob:
         scheduler: a fresh diffusers scheduler, its timesteps set.
         embeddings: (rows, tokens, width); the negative prompt's before the prompt's if guided.
         guidance: classifier-free guidance scale.
+        guidance_interval: share of the steps (from, to) between which guidance applies.
         generator: for schedulers that draw noise on the way.
         inpainting: what to keep, for a masked job.
     """
@@ -54,6 +55,7 @@ class DenoisingJob:
     embeddings: torch.Tensor
     guidance: float
     generator: torch.Generator
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
     inpainting: Inpainting | None = None
     steps_done: int = 0
 
@@ -74,8 +76,10 @@ class DenoisingJob:
 
     @property
     def num_rows(self) -> int:
-        """Rows of the next UNet call: two if guided, else one."""
-        return len(self.embeddings)
+        """Rows of the next UNet call: two if it is guided, else one."""
+        first, last = self.guidance_interval
+        is_guided = first <= self.steps_done / self.num_steps < last
+        return len(self.embeddings) if is_guided else 1
 
     @property
     def is_done(self) -> bool:
@@ -88,9 +92,13 @@ class DenoisingJob:
         return self.timesteps[self.steps_done]
 
     def unet_rows(self) -> torch.Tensor:
-        """Input of the next UNet call, (rows, channels, height, width): a row an embedding."""
+        """Input of the next UNet call, (rows, channels, height, width)."""
         scaled: torch.Tensor = self.scheduler.scale_model_input(self.latents, self.timestep)
-        return scaled.expand(len(self.embeddings), -1, -1, -1)
+        return scaled.expand(self.num_rows, -1, -1, -1)
+
+    def unet_embeddings(self) -> torch.Tensor:
+        """What the rows of the next UNet call are conditioned on, (rows, tokens, width)."""
+        return self.embeddings[-self.num_rows :]
 
     @torch.inference_mode()
     def advance(self, prediction: torch.Tensor) -> None:

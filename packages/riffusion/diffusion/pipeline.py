@@ -269,6 +269,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
             scheduler=scheduler,
             embeddings=torch.cat(rows[::-1]),
             guidance=guidance,
+            guidance_interval=inputs.guidance_interval,
             generator=torch.Generator("cpu").manual_seed(start.seed),
             inpainting=inpainting,
         )
@@ -293,7 +294,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         """
         num_rows = [job.num_rows for job in jobs]
         steps = torch.stack([job.timestep for job in jobs])
-        embeddings, mask = stack_embeddings([job.embeddings for job in jobs])
+        embeddings, mask = stack_embeddings([job.unet_embeddings() for job in jobs])
         predictions: torch.Tensor = self.unet(
             torch.cat([job.unet_rows() for job in jobs]),
             steps.repeat_interleave(torch.tensor(num_rows)).to(self.unet.device),
@@ -351,9 +352,8 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
 
     def _encode(self, image: Image.Image, grid: PictureGrid, seed: int) -> torch.Tensor:
         """Latents of a picture, drawn from the VAE's posterior with `seed`."""
-        mean, deviation = self.latent_cache.get(
-            image_key(image), lambda: self._posterior(image, grid)
-        )
+        key = (image_key(image), self.vae.device, self.vae.dtype)
+        mean, deviation = self.latent_cache.get(key, lambda: self._posterior(image, grid))
         latents = mean + deviation * self._noise(seed, grid).to(mean)
         return latents * float(self.vae.config.scaling_factor)
 

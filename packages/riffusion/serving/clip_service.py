@@ -112,9 +112,7 @@ class ClipService:
         max_waiting: clips that may wait behind those that share the engine.
     """
 
-    def __init__(
-        self, generator: ClipGenerator, max_waiting: int = DEFAULT_MAX_WAITING
-    ) -> None:
+    def __init__(self, generator: ClipGenerator, max_waiting: int = DEFAULT_MAX_WAITING) -> None:
         engine = generator.engine
         self._generator = generator
         self._gate = AdmissionGate(
@@ -201,8 +199,7 @@ def _log_clip(inputs: InferenceInput, clip: Clip, total_s: float) -> None:
     start, end = inputs.start, inputs.end
     stages = " ".join(f"{stage}={seconds:.2f}" for stage, seconds in clip.timings_s.items())
     logger.info(
-        "clip mode=%s seeds=%d,%d alpha=%g prompt_characters=%d,%d steps=%d "
-        "total_s=%.2f %s",
+        "clip mode=%s seeds=%d,%d alpha=%g prompt_characters=%d,%d steps=%d total_s=%.2f %s",
         inputs.mode,
         start.seed,
         end.seed,
