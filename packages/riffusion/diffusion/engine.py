@@ -86,23 +86,23 @@ class Ticket:
         self.picture.set_exception(error)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Tick:
     """What one turn of the loop did.
 
     Args:
         num_jobs: that shared the UNet call.
         num_rows: of the call; two for a guided job.
-        num_live: jobs in the line, those of this call included.
-        num_waiting: jobs behind them.
         seconds: it took.
+        num_left: jobs in the line afterwards.
+        num_waiting: jobs behind them.
     """
 
     num_jobs: int
     num_rows: int
-    num_live: int
+    seconds: float
+    num_left: int
     num_waiting: int
-    seconds: float = 0.0
 
 
 @dataclass(eq=False)
@@ -229,21 +229,16 @@ class Engine:
     def _tick(self) -> None:
         """One UNet call for the front of the line and those that fit beside it."""
         batch = self._next_batch()
-        tick = Tick(
-            num_jobs=len(batch),
-            num_rows=sum(live.job.num_rows for live in batch),
-            num_live=len(self._line),
-            num_waiting=len(self._waiting),
-        )
+        num_rows = sum(live.job.num_rows for live in batch)
         started = time.perf_counter()
         self._advance(batch)
-        tick.seconds = time.perf_counter() - started
-        self._pace.note(tick.num_rows, tick.seconds)
+        seconds = time.perf_counter() - started
+        self._pace.note(num_rows, seconds)
 
         self._decode([live for live in batch if live.ticket.is_open and live.job.is_done])
         passed_over = [live for live in self._line if live not in batch]
         self._line = deque(live for live in (*passed_over, *batch) if live.ticket.is_open)
-        self.on_tick(tick)
+        self.on_tick(Tick(len(batch), num_rows, seconds, len(self._line), len(self._waiting)))
 
     def _next_batch(self) -> list[_Live]:
         """The front of the line, with all that can share its call."""

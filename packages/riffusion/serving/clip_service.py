@@ -19,7 +19,8 @@ from riffusion.clip_encoding import output_from_clip
 from riffusion.clip_generator import Clip, ClipGenerator, ResolvedInput
 from riffusion.datatypes import InferenceInput, InferenceOutput
 from riffusion.diffusion import Ticket
-from riffusion.errors import GenerationCancelled, InputError
+from riffusion.errors import GenerationCancelled, InputError, OverloadedError
+from riffusion.serving import metrics
 from riffusion.serving.admission import AdmissionGate
 
 logger = logging.getLogger(__name__)
@@ -120,6 +121,9 @@ class ClipService:
         )
         self._sound_threads = ThreadPoolExecutor(_num_sound_threads(), thread_name_prefix="sound")
         self._num_failures = 0
+        engine.on_tick = metrics.note_tick
+        metrics.watch_cache("embeddings", generator.pipeline.embedding_cache)
+        metrics.watch_cache("latents", generator.pipeline.latent_cache)
 
     @property
     def is_healthy(self) -> bool:
@@ -133,14 +137,22 @@ class ClipService:
             InputError: a field that the model cannot work with.
             OverloadedError: too much is waiting.
         """
-        self._gate.check()
+        self._check_place()
         resolved = await asyncio.to_thread(self._generator.resolve, inputs)
+        self._check_place()
         self._gate.take_place()
         job = ClipJob()
         job.drawing = self._generator.start(resolved, job.put_progress)
         job.task = asyncio.create_task(self._run(job, resolved))
         job.task.add_done_callback(lambda _: self._gate.leave_place())
         return job
+
+    def _check_place(self) -> None:
+        try:
+            self._gate.check()
+        except OverloadedError:
+            metrics.note_refusal()
+            raise
 
     async def _run(self, job: ClipJob, resolved: ResolvedInput) -> None:
         started = time.monotonic()
@@ -155,6 +167,7 @@ class ClipService:
             job.put(error)
         else:
             self._num_failures = 0
+            metrics.note_clip(clip)
             job.put(output)
             _log_clip(resolved.inputs, clip, time.monotonic() - started)
 
@@ -165,6 +178,7 @@ class ClipService:
         return clip, output_from_clip(clip, resolved.inputs)
 
     def _note_failure(self, job: ClipJob, error: Exception) -> None:
+        metrics.note_failure(error)
         if job.drawing.is_cancelled:
             logger.info("clip stopped: the client left")
         elif not isinstance(error, InputError):
