@@ -6,13 +6,13 @@ python -m benchmarks.clip [--json FILE]
 import argparse
 import dataclasses
 import json
-import socket
 import statistics
 import time
 from pathlib import Path
 
 import httpx
 
+from benchmarks.ports import free_port
 from riffusion.serving.truss_server import LocalTrussServer
 
 REPEATS = 5
@@ -43,7 +43,7 @@ def measure(repeats: int = REPEATS) -> list[ClipRow]:
     times_s: dict[tuple[str, int], list[float]] = {setting: [] for setting in SETTINGS}
     duration_s = 0.0
     with (
-        LocalTrussServer(port=_free_port()) as server,
+        LocalTrussServer(port=free_port()) as server,
         httpx.Client(timeout=300, trust_env=False) as client,
     ):
         for repeat in range(repeats + 1):  # the first round warms up
@@ -78,12 +78,6 @@ def markdown(rows: list[ClipRow]) -> str:
         for row in rows
     ]
     return "\n".join(lines)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main() -> None:

@@ -37,6 +37,8 @@ class Model:
         guard_msgpack_decoder()
         generator = ClipGenerator.load()
         logger.info("serving %s", generator.checkpoint_description)
+        if generator.pipeline.device.type == "cuda":
+            generator.pipeline.warm_up()
         generator.generate(generator.resolve(_WARM_UP))
         self._service = ClipService(generator, max_waiting=max_waiting_from_environment())
 

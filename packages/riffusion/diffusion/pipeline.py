@@ -20,6 +20,7 @@ from riffusion.diffusion.job import DenoisingJob, Inpainting
 from riffusion.diffusion.picture_grid import PictureGrid
 from riffusion.diffusion.schedulers import new_scheduler, partial_timesteps, set_timesteps
 from riffusion.diffusion.tensor_cache import TensorCache, image_key
+from riffusion.diffusion.unet_runner import BATCH_SIZES, UNetRunner
 from riffusion.errors import InputError
 from riffusion.spectrogram_params import SpectrogramParams
 
@@ -82,6 +83,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         self._size_multiple = self.vae_scale_factor * 2 ** (len(unet.config.block_out_channels) - 1)
         self.embedding_cache = TensorCache(_EMBEDDING_CACHE_BYTES)
         self.latent_cache = TensorCache(_LATENT_CACHE_BYTES)
+        self._run_unet = UNetRunner(unet)
         self._conditioner = TextConditioner(tokenizer, text_encoder, self.embedding_cache)
 
     @classmethod
@@ -295,13 +297,12 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         num_rows = [job.num_rows for job in jobs]
         steps = torch.stack([job.timestep for job in jobs])
         embeddings, mask = stack_embeddings([job.unet_embeddings() for job in jobs])
-        predictions: torch.Tensor = self.unet(
+        predictions = self._run_unet(
             torch.cat([job.unet_rows() for job in jobs]),
             steps.repeat_interleave(torch.tensor(num_rows)).to(self.unet.device),
-            encoder_hidden_states=embeddings,
-            encoder_attention_mask=mask,
-            return_dict=False,
-        )[0]
+            embeddings,
+            mask,
+        )
         return list(predictions.split(num_rows))
 
     @torch.inference_mode()
@@ -317,6 +318,28 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
             for index, decoded in zip(indices, pixels, strict=True):
                 pictures[index] = jobs[index].finish(decoded)
         return [pictures[index] for index in range(len(jobs))]
+
+    @torch.inference_mode()
+    def warm_up(self, batch_sizes: Sequence[int] = BATCH_SIZES) -> None:
+        """Make a UNet call of each size for a usual clip, so that no request pays for first ones.
+
+        Args:
+            batch_sizes: rows.
+        """
+        columns = round(CLIP_DURATION_S * 1000 / self.spectrogram_params.step_size_ms)
+        grid = PictureGrid(
+            columns,
+            self.spectrogram_params.num_frequencies,
+            self.vae_scale_factor,
+            self._size_multiple,
+        )
+        noise, embedding = self._noise(0, grid), self.embed_text("")
+        for size in batch_sizes:
+            self._run_unet(
+                noise.expand(size, -1, -1, -1),
+                torch.zeros(size, dtype=torch.long, device=self.unet.device),
+                embedding.expand(size, -1, -1),
+            )
 
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pixels of unscaled latents.
