@@ -13,7 +13,11 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from riffusion.clip_generator import ClipGenerator
 from riffusion.datatypes import InferenceInput, InferenceOutput
 from riffusion.errors import GenerationCancelled, InputError, OverloadedError
-from riffusion.serving.clip_service import ClipService, max_waiting_from_environment
+from riffusion.serving.clip_service import (
+    ClipService,
+    max_live_from_environment,
+    max_waiting_from_environment,
+)
 from riffusion.serving.request_body import InferenceRequest, error_content, guard_msgpack_decoder
 
 logger = logging.getLogger(__name__)
@@ -35,7 +39,7 @@ class Model:
     def load(self) -> None:
         """Load the checkpoint; until it returns, the server answers 503."""
         guard_msgpack_decoder()
-        generator = ClipGenerator.load()
+        generator = ClipGenerator.load(max_live=max_live_from_environment())
         logger.info("serving %s", generator.checkpoint_description)
         if generator.pipeline.device.type == "cuda":
             generator.pipeline.warm_up()

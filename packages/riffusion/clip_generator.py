@@ -15,6 +15,7 @@ from riffusion.audio import AudioSegment, decode_audio
 from riffusion.data_urls import bytes_from_data_url
 from riffusion.datatypes import MAX_DURATION_S, InferenceInput
 from riffusion.diffusion import Engine, RiffusionPipeline, Ticket
+from riffusion.diffusion.engine import MAX_LIVE
 from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.diffusion.prompt_weights import parse_prompt_weights
 from riffusion.errors import GenerationCancelled, InputError, MediaError, SpectrogramParamsError
@@ -70,31 +71,40 @@ class ClipGenerator:
     Args:
         pipeline: the loaded checkpoint.
         library: seed images and masks by id.
+        max_live: clips that share the model's time.
 
     Attributes:
         engine: what draws the pictures of all clips in the making.
     """
 
-    def __init__(self, pipeline: RiffusionPipeline, library: SeedLibrary) -> None:
+    def __init__(
+        self, pipeline: RiffusionPipeline, library: SeedLibrary, max_live: int = MAX_LIVE
+    ) -> None:
         self.pipeline = pipeline
         self.library = library
-        self.engine = Engine(pipeline)
+        self.engine = Engine(pipeline, max_live=max_live)
         self._converter = functools.lru_cache(maxsize=4)(self._new_converter)
 
     @classmethod
-    def load(cls, checkpoint: str | None = None, device: str | None = None) -> Self:
+    def load(
+        cls,
+        checkpoint: str | None = None,
+        device: str | None = None,
+        max_live: int = MAX_LIVE,
+    ) -> Self:
         """Load a checkpoint and the library that goes with it.
 
         Args:
             checkpoint: folder, file or hub id; None for the default one.
             device: None for the best there is.
+            max_live: clips that share the model's time.
 
         Raises:
             CheckpointError: the checkpoint is missing, truncated or foreign.
         """
         pipeline = RiffusionPipeline.from_pretrained(checkpoint, device=device)
         directory = pipeline.checkpoint.directory if pipeline.checkpoint else None
-        return cls(pipeline, SeedLibrary.default(directory))
+        return cls(pipeline, SeedLibrary.default(directory), max_live)
 
     @property
     def checkpoint_description(self) -> str:

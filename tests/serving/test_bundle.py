@@ -11,7 +11,8 @@ import yaml
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.checkpoint_source import TRUSS_MOUNT
 from riffusion.errors import ServerError
-from riffusion.serving.clip_service import LARGEST_MAX_WAITING, MAX_RUNNING
+from riffusion.diffusion.engine import MAX_LIVE
+from riffusion.serving.clip_service import LARGEST_MAX_WAITING
 from riffusion.serving.truss_server import read_config
 
 from .conftest import BUNDLE_DIR, write_mini_bundle
@@ -80,7 +81,7 @@ def test_config_asks_for_an_a10g_and_pins_what_it_loads(config: Any) -> None:
 
 
 def test_refusals_never_wait_behind_admitted_work(config: Any) -> None:
-    assert config.runtime.predict_concurrency > MAX_RUNNING + LARGEST_MAX_WAITING
+    assert config.runtime.predict_concurrency > MAX_LIVE + LARGEST_MAX_WAITING
 
 
 def test_the_example_input_is_valid(config: Any) -> None:

@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 MAX_ROWS = 16
 """Rows of one UNet call, where nothing else is said: eight guided jobs."""
-MAX_LIVE = 32
-"""Jobs in the line; more wait, so that memory is bounded."""
+MAX_LIVE = 16
+"""Jobs in the line; more wait, so that memory is bounded and each gets on."""
 _NEWEST_TICK = 0.2
 """Weight of the newest tick in the mean duration of a row."""
 

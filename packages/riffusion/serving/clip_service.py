@@ -19,6 +19,7 @@ from riffusion.clip_encoding import output_from_clip
 from riffusion.clip_generator import Clip, ClipGenerator, ResolvedInput
 from riffusion.datatypes import InferenceInput, InferenceOutput
 from riffusion.diffusion import Ticket
+from riffusion.diffusion.engine import MAX_LIVE
 from riffusion.errors import GenerationCancelled, InputError, OverloadedError
 from riffusion.serving import metrics
 from riffusion.serving.admission import AdmissionGate
@@ -196,11 +197,22 @@ def max_waiting_from_environment() -> int:
     Raises:
         InputError: `RIFFUSION_MAX_WAITING` is no number, or out of range.
     """
-    text = os.environ.get("RIFFUSION_MAX_WAITING", str(DEFAULT_MAX_WAITING))
-    if not text.isdecimal() or int(text) > LARGEST_MAX_WAITING:
-        raise InputError(
-            f"RIFFUSION_MAX_WAITING={text!r} must be a whole number from 0 to {LARGEST_MAX_WAITING}"
-        )
+    return _from_environment("RIFFUSION_MAX_WAITING", DEFAULT_MAX_WAITING, 0, LARGEST_MAX_WAITING)
+
+
+def max_live_from_environment() -> int:
+    """How many clips may share the model's time; 1 turns batching off.
+
+    Raises:
+        InputError: `RIFFUSION_MAX_LIVE` is no number, or out of range.
+    """
+    return _from_environment("RIFFUSION_MAX_LIVE", MAX_LIVE, 1, MAX_LIVE)
+
+
+def _from_environment(name: str, default: int, lowest: int, highest: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal() or not lowest <= int(text) <= highest:
+        raise InputError(f"{name}={text!r} must be a whole number from {lowest} to {highest}")
     return int(text)
 
 

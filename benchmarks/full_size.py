@@ -1,0 +1,201 @@
+"""The full Stable Diffusion 1.5 shape with random weights on a CUDA GPU: ours against what is usual.
+
+python -m benchmarks.full_size [--json FILE]        under 8 minutes; made for one run on a rented GPU
+
+Random weights cost what trained ones cost. All ways of making a clip run in turn in one process;
+times are medians, with the device synchronised.
+"""
+
+import argparse
+import dataclasses
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.sd15_shape import write_checkpoint
+from riffusion.clip_generator import ClipGenerator
+from riffusion.datatypes import InferenceInput
+from riffusion.diffusion import RiffusionPipeline
+from riffusion.diffusion.unet_runner import BATCH_SIZES
+from riffusion.seed_library import SeedLibrary
+
+REPEATS = 5
+STEPS = 50
+MATRIX_SIDE = 8192
+UNET_TFLOP_PER_ROW = 0.81
+"""Of one row of 4 x 64 x 64 latents, by torch's flop counter (benchmarks.sd15_shape)."""
+
+
+@dataclasses.dataclass
+class FullSizeResult:
+    """Seconds unless the name says otherwise."""
+
+    device: str
+    load_s: float = 0.0
+    weights_gib: float = 0.0
+    peak_load_gib: float = 0.0
+    peak_clip_gib: float = 0.0
+    step_s: dict[int, float] = dataclasses.field(default_factory=dict)
+    matrix_tflops: float = 0.0
+    floor_step_s: dict[int, float] = dataclasses.field(default_factory=dict)
+    clip_s: dict[str, float] = dataclasses.field(default_factory=dict)
+    clips_per_s: dict[int, float] = dataclasses.field(default_factory=dict)
+
+
+def measure() -> FullSizeResult:
+    """Everything, on the first CUDA GPU."""
+    result = FullSizeResult(device=torch.cuda.get_device_name())
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory) / "sd15"
+        write_checkpoint(folder)
+        result.weights_gib = sum(f.stat().st_size for f in folder.rglob("*.safetensors")) / 2**30
+        torch.cuda.reset_peak_memory_stats()
+        started = time.perf_counter()
+        pipeline = RiffusionPipeline.from_pretrained(folder, device="cuda")
+        torch.cuda.synchronize()
+        result.load_s = time.perf_counter() - started
+        result.peak_load_gib = torch.cuda.max_memory_allocated() / 2**30
+    result.matrix_tflops = _matrix_tflops()
+    pipeline.warm_up()
+    _time_steps(pipeline, result)
+    _time_clips(pipeline, result)
+    _time_batches(pipeline, result)
+    return result
+
+
+def _time_steps(pipeline: RiffusionPipeline, result: FullSizeResult) -> None:
+    for rows in BATCH_SIZES:
+        seconds = _median(lambda rows=rows: pipeline.warm_up([rows]))  # type: ignore[misc]
+        result.step_s[rows] = seconds
+        result.floor_step_s[rows] = rows * UNET_TFLOP_PER_ROW / result.matrix_tflops
+
+
+def _time_clips(pipeline: RiffusionPipeline, result: FullSizeResult) -> None:
+    """One guided img2img clip at strength 1: ours, the published loop, and diffusers' pipeline."""
+    picture = Image.fromarray(
+        np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    )
+    stock = diffusers.StableDiffusionImg2ImgPipeline(
+        **{**pipeline.components, "scheduler": diffusers.PNDMScheduler(skip_prk_steps=True)},
+        requires_safety_checker=False,
+    )
+    stock.set_progress_bar_config(disable=True)
+    ways: dict[str, Callable[[], object]] = {
+        "ours, fast": lambda: pipeline(_request(preset="fast"), picture),
+        "ours, balanced": lambda: pipeline(_request(preset="balanced"), picture),
+        f"ours, PNDM {STEPS}": lambda: pipeline(_request(num_inference_steps=STEPS), picture),
+        f"eager loop, PNDM {STEPS}": lambda: _eager_loop(pipeline, picture),
+        f"diffusers img2img, PNDM {STEPS}": lambda: stock(
+            "church bells", image=picture, strength=1.0, num_inference_steps=STEPS
+        ),
+    }
+    for work in ways.values():
+        work()
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(REPEATS):
+        for name, work in ways.items():
+            times[name].append(_seconds(work))
+    result.clip_s = {name: statistics.median(found) for name, found in times.items()}
+    torch.cuda.reset_peak_memory_stats()
+    ways["ours, fast"]()
+    result.peak_clip_gib = torch.cuda.max_memory_allocated() / 2**30
+
+
+@torch.inference_mode()
+def _eager_loop(pipeline: RiffusionPipeline, picture: Image.Image) -> None:
+    """As the published system does it: half precision, one request, guidance by a doubled batch."""
+    job = pipeline.prepare(_request(num_inference_steps=STEPS), picture)
+    while not job.is_done:
+        prediction = pipeline.unet(
+            job.unet_rows(), job.timestep.cuda(), encoder_hidden_states=job.embeddings
+        ).sample
+        job.advance(prediction)
+    pipeline.decode([job])
+
+
+def _time_batches(pipeline: RiffusionPipeline, result: FullSizeResult) -> None:
+    """Clips a second, with sound, of so many clients of the engine at once at preset fast."""
+    generator = ClipGenerator(pipeline, SeedLibrary.default(None))
+    for clients in (1, 2, 4, 8, 16):
+        resolved = [generator.resolve(_request(preset="fast", seed=n)) for n in range(clients)]
+        for _ in range(2):  # the first warms up
+            torch.cuda.synchronize()
+            started = time.perf_counter()
+            drawings = [generator.start(one) for one in resolved]
+            for one, drawing in zip(resolved, drawings, strict=True):
+                generator.finish(one, drawing)
+            result.clips_per_s[clients] = clients / (time.perf_counter() - started)
+
+
+def _request(seed: int = 0, **fields: Any) -> InferenceInput:
+    start = {"prompt": "church bells", "seed": seed, "denoising": 1.0}
+    return InferenceInput.parse({"start": start, "seed_image_id": "og_beat", **fields})
+
+
+def _matrix_tflops() -> float:
+    """What a large product of half-precision matrices reaches."""
+    first, second = torch.randn(2, MATRIX_SIDE, MATRIX_SIDE, device="cuda", dtype=torch.float16)
+    seconds = _median(lambda: first @ second)
+    return 2 * MATRIX_SIDE**3 / seconds / 1e12
+
+
+def _median(work: Callable[[], object], repeats: int = 10) -> float:
+    work()
+    return statistics.median(_seconds(work) for _ in range(repeats))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    work()
+    torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def markdown(result: FullSizeResult) -> str:
+    """The result as tables."""
+    eager = result.clip_s[f"eager loop, PNDM {STEPS}"]
+    lines = [
+        f"Device: {result.device}; half-precision matrices reach {result.matrix_tflops:.0f} TFLOP/s.",
+        f"Loading {result.weights_gib:.2f} GiB of safetensors: {result.load_s:.1f} s, peak "
+        f"{result.peak_load_gib:.2f} GiB; one clip peaks at {result.peak_clip_gib:.2f} GiB.",
+        "",
+        "| one clip | seconds | against the eager loop |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {n} | {s:.3f} | {eager / s:.1f}× |" for n, s in result.clip_s.items()]
+    lines += ["", "| rows of a UNet call | ms | floor ms | of the floor |", "|---|---|---|---|"]
+    lines += [
+        f"| {rows} | {1e3 * s:.1f} | {1e3 * result.floor_step_s[rows]:.1f} "
+        f"| {s / result.floor_step_s[rows]:.1f}× |"
+        for rows, s in result.step_s.items()
+    ]
+    lines += ["", "| clients | clips/s | endless jams in real time |", "|---|---|---|"]
+    lines += [f"| {n} | {c:.2f} | {c * 5.12:.1f} |" for n, c in result.clips_per_s.items()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, and write the result as JSON if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the result there")
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        raise SystemExit("error: this needs a CUDA GPU, and there is none here")
+    result = measure()
+    print(markdown(result))
+    if options.json is not None:
+        options.json.write_text(json.dumps(dataclasses.asdict(result), indent=2))
+
+
+if __name__ == "__main__":
+    main()
