@@ -1,6 +1,6 @@
-"""The full Stable Diffusion 1.5 shape with random weights on a CUDA GPU: ours against what is usual.
+"""The full Stable Diffusion 1.5 shape with random weights on a CUDA GPU.
 
-python -m benchmarks.full_size [--json FILE]        under 8 minutes; made for one run on a rented GPU
+python -m benchmarks.full_size [--json FILE]        under 8 minutes, for one run on a rented GPU
 
 Random weights cost what trained ones cost. All ways of making a clip run in turn in one process;
 times are medians, with the device synchronised.
@@ -165,7 +165,7 @@ def markdown(result: FullSizeResult) -> str:
     """The result as tables."""
     eager = result.clip_s[f"eager loop, PNDM {STEPS}"]
     lines = [
-        f"Device: {result.device}; half-precision matrices reach {result.matrix_tflops:.0f} TFLOP/s.",
+        f"{result.device}; half-precision matrices reach {result.matrix_tflops:.0f} TFLOP/s.",
         f"Loading {result.weights_gib:.2f} GiB of safetensors: {result.load_s:.1f} s, peak "
         f"{result.peak_load_gib:.2f} GiB; one clip peaks at {result.peak_clip_gib:.2f} GiB.",
         "",

@@ -10,8 +10,8 @@ import yaml
 
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.checkpoint_source import TRUSS_MOUNT
-from riffusion.errors import ServerError
 from riffusion.diffusion.engine import MAX_LIVE
+from riffusion.errors import ServerError
 from riffusion.serving.clip_service import LARGEST_MAX_WAITING
 from riffusion.serving.truss_server import read_config
 

@@ -1,0 +1,149 @@
+"""Steps against the distance from the converged picture, for each scheduler and preset.
+
+python -m benchmarks.steps [--prompts 4] [--json FILE]
+
+The converged picture is what DDIM draws from the same noise in 150 steps, with guidance in all of
+them. Distances are mean absolute differences in grey levels of 255, which any first-order change of
+the clip shows in. Schedulers that draw noise on the way (Euler a, LCM) end somewhere else by design
+and are left out.
+"""
+
+import argparse
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from riffusion.datatypes import PRESETS, InferenceInput
+from riffusion.diffusion import RiffusionPipeline
+
+SCHEDULERS = ("pndm", "ddim", "dpmsolver++", "unipc", "euler")
+STEPS = (4, 6, 8, 10, 12, 16, 20, 30, 50)
+PROMPTS = ("church bells", "piano", "techno beat", "jazz trio", "violin", "rock drums")
+GUIDANCE = 4.0
+CONVERGED = {"scheduler": "ddim", "num_inference_steps": 150}
+
+
+@dataclasses.dataclass(frozen=True)
+class StepsRow:
+    """One way to draw.
+
+    Args:
+        name: scheduler or preset.
+        steps: asked for.
+        distance: mean over the prompts, of 255.
+        seconds: for a picture.
+    """
+
+    name: str
+    steps: int
+    distance: float
+    seconds: float
+
+
+def measure(num_prompts: int) -> list[StepsRow]:
+    """Draw every prompt in every way, with the embedded checkpoint."""
+    pipeline = RiffusionPipeline.from_pretrained(device=None)
+    prompts = PROMPTS[:num_prompts]
+    converged = [_draw(pipeline, prompt, CONVERGED)[0] for prompt in prompts]
+    ways: list[tuple[str, dict[str, Any]]] = [
+        (scheduler, {"scheduler": scheduler, "num_inference_steps": steps})
+        for scheduler in SCHEDULERS
+        for steps in STEPS
+    ]
+    ways += [(f"preset {name}", {"preset": name}) for name in PRESETS]
+    rows = []
+    for name, fields in ways:
+        drawn = [_draw(pipeline, prompt, fields) for prompt in prompts]
+        rows.append(
+            StepsRow(
+                name,
+                int(
+                    fields.get("num_inference_steps")
+                    or PRESETS[fields["preset"]]["num_inference_steps"]
+                ),
+                float(np.mean([_distance(a, b[0]) for a, b in zip(converged, drawn, strict=True)])),
+                float(np.median([seconds for _, seconds in drawn])),
+            )
+        )
+    return rows
+
+
+def _draw(
+    pipeline: RiffusionPipeline, prompt: str, fields: dict[str, Any]
+) -> tuple[Image.Image, float]:
+    """The picture, and the seconds it took."""
+    inputs = InferenceInput.parse(
+        {
+            "start": {"prompt": prompt, "seed": 1, "guidance": GUIDANCE},
+            "mode": "txt2img",
+            **fields,
+        }
+    )
+    started = time.perf_counter()
+    picture: Image.Image = pipeline(inputs).images[0]
+    return picture, time.perf_counter() - started
+
+
+def _distance(first: Image.Image, second: Image.Image) -> float:
+    levels = [np.asarray(picture.convert("L"), np.float64) for picture in (first, second)]
+    return float(np.abs(levels[0] - levels[1]).mean())
+
+
+def draw_plot(rows: list[StepsRow], path: Path) -> None:
+    """Distance over steps, a line a scheduler and a mark a preset, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for name in SCHEDULERS:
+        line = [row for row in rows if row.name == name]
+        axes.plot([r.steps for r in line], [r.distance for r in line], marker=".", label=name)
+    for row in rows:
+        if row.name.startswith("preset "):
+            axes.plot(row.steps, row.distance, "k*", markersize=11)
+            axes.annotate(
+                row.name[7:], (row.steps, row.distance), (6, 6), textcoords="offset points"
+            )
+    axes.set(
+        xscale="log", yscale="log", xlabel="steps", ylabel="grey levels from the converged picture"
+    )
+    axes.set_xticks(STEPS, [str(steps) for steps in STEPS])
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    figure.savefig(path, dpi=130)
+
+
+def markdown(rows: list[StepsRow]) -> str:
+    """The presets' rows as a table."""
+    lines = ["| preset | steps | grey levels from converged | seconds |", "|---|---|---|---|"]
+    lines += [
+        f"| {row.name.removeprefix('preset ')} | {row.steps} | {row.distance:.1f} "
+        f"| {row.seconds:.2f} |"
+        for row in rows
+        if row.name.startswith("preset ")
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, and write rows and plot if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--prompts", type=int, default=4)
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    parser.add_argument("--plot", type=Path, help="write the plot there")
+    options = parser.parse_args()
+    rows = measure(options.prompts)
+    print(markdown(rows))
+    if options.json is not None:
+        options.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+    if options.plot is not None:
+        draw_plot(rows, options.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""What can be seen of the UNet runner without a GPU."""
+
+import pytest
+import torch
+
+from riffusion.diffusion import unet_runner
+from riffusion.diffusion.unet_runner import BATCH_SIZES, UNetRunner, padded_size
+
+
+@pytest.mark.parametrize(("rows", "size"), [(1, 1), (3, 4), (5, 6), (7, 8), (16, 16), (17, None)])
+def test_calls_are_padded_to_the_next_size(rows: int, size: int | None) -> None:
+    assert padded_size(rows) == size
+
+
+def test_padding_wastes_at_most_a_third() -> None:
+    for rows in range(1, max(BATCH_SIZES) + 1):
+        size = padded_size(rows)
+        assert size is not None
+        assert (size - rows) / size <= 1 / 3
+
+
+def test_padding_repeats_the_last_row() -> None:
+    rows = torch.arange(6.0).reshape(3, 2)
+    padded = unet_runner._padded(rows, 4)
+    assert torch.equal(padded[:3], rows)
+    assert torch.equal(padded[3], rows[2])
+
+
+def test_on_a_cpu_the_unet_is_called_as_it_is() -> None:
+    calls = []
+
+    def unet(rows: torch.Tensor, timesteps: torch.Tensor, **options: object) -> tuple[torch.Tensor]:
+        calls.append((len(rows), timesteps.tolist(), options["encoder_attention_mask"]))
+        return (rows * 2,)
+
+    output = UNetRunner(unet)(torch.ones(3, 4, 2, 2), torch.arange(3), torch.zeros(3, 5, 6))
+    assert torch.equal(output, torch.full((3, 4, 2, 2), 2.0))
+    assert calls == [(3, [0, 1, 2], None)]
