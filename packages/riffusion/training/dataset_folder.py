@@ -24,6 +24,8 @@ from riffusion.spectrogram_params import SpectrogramParams
 FORMAT = 1
 METADATA_NAME = "metadata.jsonl"
 INFO_NAME = "dataset.json"
+LATENTS_NAME = "latents.safetensors"
+"""In a split's folder, where latents are in the pictures' place (`packed_latents`)."""
 
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -140,8 +142,18 @@ class DatasetFolder:
         return rows
 
     def image_path(self, split: Split, row: DatasetRow) -> Path:
-        """Where a row's picture lies."""
-        return self.directory / split / row.file_name
+        """Where a row's picture lies.
+
+        Raises:
+            InputError: the data set holds latents in the pictures' place.
+        """
+        path = self.directory / split / row.file_name
+        if not path.is_file() and (self.directory / split / LATENTS_NAME).is_file():
+            raise InputError(
+                f"dataset={str(self.directory)!r} holds latents in place of picture "
+                f"{row.file_name!r}; name the data set that `riffusion dataset encode` was given"
+            )
+        return path
 
 
 def write_metadata(directory: Path, split: Split, rows: Iterable[DatasetRow]) -> None:
