@@ -142,12 +142,13 @@ class AudioConditionalRecipe(Recipe):
         for number in chosen:
             with Image.open(self.folder.image_path(split, rows[number])) as image:
                 pictures.append(rgb_image(image))
-        encodings = load_encodings(
-            self.folder, split, self.config.encoder, self.config.output / "cache"
-        )[torch.from_numpy(chosen)]
         pipeline = self.pipeline()
         if pipeline.audio_encoder is not None:
             encodings = pipeline.encode(pictures)
+        else:
+            cache = self.config.output / "cache"
+            of_split = load_encodings(self.folder, split, self.config.encoder, cache)
+            encodings = of_split[torch.from_numpy(chosen)]
         drawn = pipeline(
             encodings, num_inference_steps=config.steps, guidance=config.guidance
         ).images
