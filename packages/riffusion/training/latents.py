@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 
@@ -65,8 +66,11 @@ class LatentExamples(Dataset[Example]):
             try:
                 save_file({"latents": _encode(pictures, vae, progress)}, temporary)
                 temporary.replace(path)
-            except OSError as error:
-                raise InputError(f"cache={str(path)!r} cannot be written: {error}") from error
+            except (OSError, SafetensorError) as error:  # a full disk is the latter's
+                temporary.unlink(missing_ok=True)
+                raise InputError(
+                    f"cache={str(path)!r} cannot be written ({error}); make room there"
+                ) from error
         self.latents = load_file(path)["latents"]
 
     def __len__(self) -> int:
