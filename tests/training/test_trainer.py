@@ -315,12 +315,18 @@ def test_curves_have_no_gap_where_a_run_went_on(dataset: Path, tmp_path: Path) -
     assert losses[10] > 0.7 * losses[8]  # of step 10 alone; half of it, were step 9 counted as 0
 
 
-def test_averages_stay_where_they_are_when_a_state_is_read() -> None:
-    weights = [torch.nn.Parameter(torch.zeros(3))]
-    state = AveragedWeights(weights, decay=0.5).state_dict()
-    elsewhere = AveragedWeights([torch.nn.Parameter(torch.zeros(3, device="meta"))], decay=0.5)
-    elsewhere.load_state_dict(state)
-    assert elsewhere.shadow_params[0].device.type == "meta"
+def test_averages_come_back_from_a_file(tmp_path: Path) -> None:
+    weights = [torch.nn.Parameter(torch.randn(3)), torch.nn.Parameter(torch.randn(2, 2))]
+    average = AveragedWeights(weights, decay=0.9)
+    average.step(weights)
+    average.save(tmp_path / "averaged.safetensors")
+    other = AveragedWeights([torch.nn.Parameter(torch.zeros_like(w)) for w in weights], decay=0.9)
+    other.load(tmp_path / "averaged.safetensors")
+    assert other.optimization_step == 1
+    for found, expected in zip(other.shadow_params, average.shadow_params, strict=True):
+        assert torch.equal(found, expected)
+    with pytest.raises(ValueError, match="averages 2 weights"):
+        AveragedWeights(weights[:1], decay=0.9).load(tmp_path / "averaged.safetensors")
 
 
 def test_averages_follow_their_formula_and_give_the_weights_back() -> None:

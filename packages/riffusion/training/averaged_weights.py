@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
 
 import torch
 from diffusers.training_utils import EMAModel
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 
 class AveragedWeights(EMAModel):  # type: ignore[misc] # diffusers is untyped
@@ -21,11 +23,20 @@ class AveragedWeights(EMAModel):  # type: ignore[misc] # diffusers is untyped
     def __init__(self, parameters: Sequence[torch.nn.Parameter], decay: float) -> None:
         super().__init__(parameters, decay=decay, use_ema_warmup=True, power=0.75)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take a state's averages, to where these ones are: states are read to the CPU."""
-        device = self.shadow_params[0].device
-        super().load_state_dict(state_dict)
-        self.to(device)
+    def save(self, path: Path) -> None:
+        """Write the averages, and how many steps they are over, as safetensors."""
+        averages = {f"{index:05}": average for index, average in enumerate(self.shadow_params)}
+        save_file(averages, path, metadata={"steps": str(self.optimization_step)})
+
+    def load(self, path: Path) -> None:
+        """Take the averages of a file, to where these ones are."""
+        with safe_open(path, "pt") as file:
+            names = sorted(file.keys())
+            if len(names) != len(self.shadow_params):
+                raise ValueError(f"{path} averages {len(names)} weights, not this run's")
+            for average, name in zip(self.shadow_params, names, strict=True):
+                average.copy_(file.get_tensor(name))
+            self.optimization_step = int(file.metadata()["steps"])
 
     @contextmanager
     def in_place_of(self, parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:

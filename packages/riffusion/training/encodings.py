@@ -186,8 +186,11 @@ def _from_clap(folder: DatasetFolder, split: Split, clap: Path, cache: Path) -> 
         try:
             save_file({"encodings": found * found.shape[-1] ** 0.5}, temporary)
             temporary.replace(path)
-        except OSError as error:
-            raise InputError(f"cache={str(path)!r} cannot be written: {error}") from error
+        except (OSError, SafetensorError) as error:  # a full disk is the latter's
+            temporary.unlink(missing_ok=True)
+            raise InputError(
+                f"cache={str(path)!r} cannot be written ({error}); make room there"
+            ) from error
     encodings: torch.Tensor = load_file(path)["encodings"][:, None]
     return encodings
 

@@ -15,6 +15,8 @@ def replaced_folder(directory: Path) -> Iterator[Path]:
     """
     temporary = directory.with_name(f".{directory.name}.tmp")
     replaced = directory.with_name(f".{directory.name}.old")
+    if replaced.exists() and not directory.exists():
+        replaced.replace(directory)  # ended between the two renames below
     for left_behind in (temporary, replaced):
         shutil.rmtree(left_behind, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -22,7 +24,12 @@ def replaced_folder(directory: Path) -> Iterator[Path]:
         yield temporary
         if directory.exists():
             directory.replace(replaced)
-        temporary.replace(directory)
+        try:
+            temporary.replace(directory)
+        except OSError:
+            if replaced.exists():
+                replaced.replace(directory)
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(replaced, ignore_errors=True)

@@ -103,7 +103,7 @@ class Trainer:
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
         if self.config.run.ema_decay > 0:
             self.average = AveragedWeights(self.parameters, self.config.run.ema_decay)
-            accelerator.register_for_checkpointing(self.average)
+            self.states.average = self.average
 
     def _train_from(self, first: int, examples: Examples) -> None:
         """All steps from `first` on, with what is due after each."""

@@ -1,6 +1,7 @@
 """States of a run on disk, from which it goes on exactly.
 
-    OUTPUT/states/step-00000500/    accelerate's state: networks, optimizer, averaged weights
+    OUTPUT/states/step-00000500/    accelerate's state: networks and optimizer
+                                    averaged.safetensors: the averaged weights, if there are any
     OUTPUT/run.json                 what the run is of: the configuration's parts that must not
     change
 
@@ -21,9 +22,11 @@ from safetensors import SafetensorError
 
 from riffusion.errors import InputError, TrainingError
 from riffusion.media_files import write_file
+from riffusion.training.averaged_weights import AveragedWeights
 from riffusion.training.config import TrainingConfig
 
 _RUN_NAME = "run.json"
+_AVERAGE_NAME = "averaged.safetensors"
 _FREE_TO_CHANGE = {
     "run": {"log_every", "validate_every", "sample_every", "save_every", "keep_states"},
     "data": {"num_workers", "keep_in_memory"},
@@ -39,11 +42,15 @@ class TrainingStates:
     Args:
         output: folder of the run.
         keep: how many of the latest states stay.
+
+    Attributes:
+        average: averaged weights that belong to the states.
     """
 
     def __init__(self, output: Path, keep: int) -> None:
         self.output = output
         self.keep = keep
+        self.average: AveragedWeights | None = None
 
     def claim(self, config: TrainingConfig) -> None:
         """Make the folder this run's, or check that it already is.
@@ -88,6 +95,8 @@ class TrainingStates:
         """
         try:
             accelerator.load_state(str(self._path(step)))
+            if self.average is not None:
+                self.average.load(self._path(step) / _AVERAGE_NAME)
         except Exception as error:  # whatever damage does to pickles and tensors
             reason = " ".join(str(error).split())[:300]
             raise TrainingError(
@@ -109,6 +118,8 @@ class TrainingStates:
             accelerator.save_state(str(temporary))
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
+                if self.average is not None:
+                    self.average.save(temporary / _AVERAGE_NAME)
                 _bring_to_disk(temporary)
                 temporary.replace(self._path(step))
         except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError is torch.save's

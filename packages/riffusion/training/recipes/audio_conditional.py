@@ -81,7 +81,7 @@ class AudioConditionalRecipe(Recipe):
     objective: AudioConditionalObjective
 
     def __init__(self, folder: DatasetFolder, config: AudioConditionalConfig) -> None:
-        super().__init__(folder)
+        super().__init__(folder, config.data)
         self.config = config
         self.space = PictureSpace(folder, config)
         audio_encoder = None
@@ -166,7 +166,7 @@ class AudioConditionalRecipe(Recipe):
         parts = {name: half_copy(part) for name, part in pipeline.components.items()}
         with replaced_folder(directory) as folder:
             AudioConditionalPipeline(**parts).save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)
-            self.folder.params.save(folder)
+            self.params.save(folder)
             text = json.dumps(self._encodings(), indent=2) + "\n"
             write_file(text.encode(), folder / ENCODINGS_NAME)
 

@@ -59,7 +59,7 @@ class Recipe(ABC):
 
     Args:
         folder: the data set.
-        data: what is taken from it; None takes pictures as they are.
+        data: what is taken from it.
 
     Attributes:
         objective: the networks in training. Parameters that need no gradient are left alone.
@@ -67,7 +67,7 @@ class Recipe(ABC):
 
     objective: Objective
 
-    def __init__(self, folder: DatasetFolder, data: DataConfig | None = None) -> None:
+    def __init__(self, folder: DatasetFolder, data: DataConfig) -> None:
         self.folder = folder
         self._data = data
 
@@ -78,7 +78,7 @@ class Recipe(ABC):
         Raises:
             InputError: the data set's pictures can't be resized as asked for.
         """
-        return resized_params(self.folder, self._data) if self._data else self.folder.params
+        return resized_params(self.folder, self._data)
 
     @abstractmethod
     def examples(self, split: Split, cache: Path) -> Examples:
