@@ -1,6 +1,6 @@
 """A folder of audio to pictures: ours against a loop of librosa and Pillow, on two cores.
 
-    python -m benchmarks.dataset_build [--minutes 5] [--repeats 3] [--json FILE]
+    python -m benchmarks.dataset_build [--minutes 5] [--repeats 3]
 
 Theirs is `librosa.load`, `librosa.feature.melspectrogram` and Pillow's PNG, slice by slice, with
 the threads that BLAS takes; ours is `riffusion dataset build` with as many processes as there are
@@ -16,7 +16,6 @@ less disturbed by what else runs on the machine.
 
 import argparse
 import dataclasses
-import json
 import resource
 import statistics
 import subprocess
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import results
 from riffusion.training.dataset_build.formats import PRESETS, PictureFormat
 
 NUM_CORES = 2
@@ -234,14 +234,13 @@ def _compare(theirs: Path, ours: Path, copies: int) -> int:
 
 
 def main() -> None:
-    """Measure, print, and write what is asked for."""
+    """Measure, and keep the result."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=MINUTES, help="of different songs")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--preset", choices=PRESETS, default=PRESET)
-    parser.add_argument("--json", type=Path, help="write the rows there")
     parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run is not None:
@@ -250,9 +249,7 @@ def main() -> None:
         print(draw(Path(audio_dir), Path(output), PRESETS[options.preset]))
         return
     rows = measure(options.minutes, options.repeats, options.preset)
-    print(markdown(rows))
-    if options.json is not None:
-        options.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+    results.save("dataset_build", rows, markdown(rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Mel to waveform: ours against torchaudio's modules, in one process with two threads.
 
-    python -m benchmarks.inversion [--song FILE] [--checkpoint DIR] [--json FILE] [--figure FILE]
+    python -m benchmarks.inversion [--song FILE] [--checkpoint DIR]
 
 Theirs is `InverseMelScale` and `GriffinLim` of 32 iterations with momentum 0.99 at the
 spectrogram's own FFT of 17640 samples. Both work on one 5.12 s mono clip at the default
@@ -11,7 +11,6 @@ shows and counts quiet bands as much as loud ones. Lower is better.
 
 import argparse
 import dataclasses
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from pathlib import Path
 import torch
 import torchaudio
 
+from benchmarks import results
 from benchmarks.signals import SIGNALS
 from riffusion.audio import convert, read_audio, waveform_from_segment
 from riffusion.datatypes import InferenceInput, PromptInput
@@ -28,6 +28,7 @@ from riffusion.spectrogram_converter import SpectrogramConverter
 from riffusion.spectrogram_image import spectrogram_from_image
 from riffusion.spectrogram_params import SpectrogramParams
 
+FIGURE = Path(__file__).parents[1] / "docs" / "images" / "inversion_comparison.png"
 NUM_FRAMES = 512
 REPEATS = 3
 NUM_THREADS = 2
@@ -205,22 +206,16 @@ def draw(
 
 
 def main() -> None:
-    """Measure, print, and write what is asked for."""
+    """Measure, keep the result, and draw the first three signals."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--song", type=Path, help="a recording, of which 5.12 s are used")
     parser.add_argument("--checkpoint", type=Path, default=Path("data/demo-checkpoint"))
-    parser.add_argument("--json", type=Path, help="write the rows there")
-    parser.add_argument("--figure", type=Path, help="draw the first three signals there")
     options = parser.parse_args()
     rows, spectrograms = measure(options.song, options.checkpoint)
-    print(markdown(rows))
-    if options.json is not None:
-        options.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
-    if options.figure is not None:
-        first = dict(list(spectrograms.items())[:3])
-        draw(first, options.figure)
+    draw(dict(list(spectrograms.items())[:3]), FIGURE)
+    results.save("inversion", rows, markdown(rows))
 
 
 if __name__ == "__main__":

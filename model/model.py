@@ -5,6 +5,7 @@ the answer of `/schema`. So this module must not postpone them by a `__future__`
 """
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from fastapi import Request, Response
@@ -12,7 +13,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from riffusion.clip_generator import ClipGenerator
 from riffusion.datatypes import InferenceInput, InferenceOutput
-from riffusion.errors import GenerationCancelled, InputError, OverloadedError
+from riffusion.errors import DeadlineExceededError, GenerationCancelled, InputError, OverloadedError
 from riffusion.serving.clip_service import (
     ClipService,
     max_live_from_environment,
@@ -23,6 +24,8 @@ from riffusion.serving.request_body import InferenceRequest, error_content, guar
 logger = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
+MSGPACK = "application/octet-stream"
+"""Content type of requests that Truss answers in msgpack."""
 
 _WARM_UP = InferenceInput.parse(
     {"start": {"prompt": "warm-up", "seed": 0}, "num_inference_steps": 2}
@@ -64,7 +67,10 @@ class Model:
             if inputs.stream:
                 return StreamingResponse(job.ndjson(), media_type="application/x-ndjson")
             with request.state.watch_disconnect() as gone:
-                return await job.result(gone.is_set)
+                output = await job.result(gone.is_set)
+            if request.headers.get("content-type") == MSGPACK:
+                return output  # which Truss encodes
+            return JSONResponse(output.model_dump(), headers=_server_timing(job.timings_s))
         except InputError as error:
             logger.info("refused: field=%r", error.field)
             return JSONResponse(error_content(error), HTTPStatus.BAD_REQUEST)
@@ -72,5 +78,13 @@ class Model:
             logger.warning("refused: %s", error)
             headers = {"Retry-After": str(error.retry_after_s)}
             return JSONResponse(error_content(error), HTTPStatus.SERVICE_UNAVAILABLE, headers)
+        except DeadlineExceededError as error:
+            return JSONResponse(error_content(error), HTTPStatus.GATEWAY_TIMEOUT)
         except GenerationCancelled:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
+def _server_timing(timings_s: Mapping[str, float]) -> dict[str, str]:
+    """Where the time went, as browsers' developer tools show it (W3C Server Timing)."""
+    stages = [f"{stage};dur={1e3 * seconds:.1f}" for stage, seconds in timings_s.items()]
+    return {"Server-Timing": ", ".join(stages)}

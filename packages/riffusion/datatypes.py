@@ -147,6 +147,8 @@ class InferenceInput(_Request):
     """Share of the steps between which guidance applies; the others cost half."""
     audio_format: AudioFormat = "mp3"
     image_format: ImageFormat = "jpeg"
+    deadline_s: Annotated[float, Field(gt=0, le=3600)] | None = None
+    """Seconds after which nobody wants the clip any more; the answer is then 504."""
     stream: bool = False
     """Answer with newline-delimited JSON events: progress, then the result or an error."""
 

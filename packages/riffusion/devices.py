@@ -1,12 +1,19 @@
 """Which torch device the work runs on."""
 
+import ctypes
 import logging
+import sys
 
 import torch
 
 from riffusion.errors import InputError
 
 logger = logging.getLogger(__name__)
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Of `mallopt`, in glibc's malloc.h."""
+_LARGEST_KEPT_BLOCK = 2**30
+"""Bytes. More than a tensor of the VAE at the usual sizes takes."""
 
 
 def select_device(name: str | torch.device | None = None) -> torch.device:
@@ -41,3 +48,16 @@ def select_device(name: str | torch.device | None = None) -> torch.device:
         logger.warning("device %s is not available here; using the CPU", device)
         return torch.device("cpu")
     return device
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory of freed tensors for the next ones, on Linux with glibc.
+
+    Blocks over 32 MiB otherwise go back to the system with every tensor and come again page by
+    page, which costs up to a third of the time of large convolutions on a CPU.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BLOCK)
+            mallopt(_M_TRIM_THRESHOLD, _LARGEST_KEPT_BLOCK)

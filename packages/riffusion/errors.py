@@ -6,6 +6,7 @@
     │   └── SpectrogramParamsError     spectrogram parameters that contradict each other
     │       └── MissingExifError (KeyError)    a picture without spectrogram parameters
     ├── GenerationCancelled            the caller went away before the clip was done
+    │   └── DeadlineExceededError      … or said that it would, by now
     ├── GenerationError                the model failed on a clip: out of memory, or not a number
     ├── CheckpointError                weights that are missing, truncated or foreign
     ├── TrainingError                  a training run cannot go on; its last good state is kept
@@ -53,6 +54,10 @@ class MissingExifError(SpectrogramParamsError, KeyError):
 
 class GenerationCancelled(RiffusionError):  # noqa: N818 - not an error, as asyncio.CancelledError
     """The caller went away before the clip was done."""
+
+
+class DeadlineExceededError(GenerationCancelled):
+    """The clip was not done by the request's deadline."""
 
 
 class GenerationError(RiffusionError):

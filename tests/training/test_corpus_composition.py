@@ -195,8 +195,7 @@ def corpus_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "scale.abc").write_text(TUNE)
     (folder / "broken.abc").write_bytes(b"\xff\xfe\x00 nothing")
     (folder / "other.krn").write_text("**kern\n4c\n*-\n")
-    paths = sorted(folder.iterdir())
-    monkeypatch.setattr(corpus, "getCorePaths", lambda: paths)
+    monkeypatch.setattr(corpus, "getCorePaths", lambda: sorted(folder.iterdir()))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return folder
 
@@ -218,6 +217,16 @@ def test_a_parsed_tune(corpus_files: Path) -> None:
         (12.0, 4.0, 64),
         (12.0, 4.0, 67),
     )
+
+
+def test_music_xml_stands_in_for_humdrum(corpus_files: Path) -> None:
+    """Both files of a work may be among those drawn; it counts once."""
+    from music21 import converter
+
+    converter.parseData(TUNE, format="abc").write("mxl", fp=corpus_files / "other.mxl")
+    other, tune = parse_scores({"tunes": 10})
+    assert (other.name, tune.name) == ("other", "scale")
+    assert other.voices == tune.voices
 
 
 def test_scores_are_parsed_once(corpus_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

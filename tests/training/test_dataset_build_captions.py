@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import unicodedata
 from pathlib import Path
 
@@ -188,6 +189,29 @@ def test_malformed_captions_are_refused(
     with pytest.raises(InputError, match=message):
         build(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_link_to_itself_cannot_be_read(tmp_path: Path) -> None:
+    write(tmp_path / "in/a.wav", SONG)
+    (tmp_path / "in/metadata.csv").symlink_to("metadata.csv")
+    with pytest.raises(InputError, match=r"captions: .*metadata\.csv' cannot be read \(Too many"):
+        build(tmp_path / "in", tmp_path / "out")
+
+
+def test_hidden_folders_hold_no_metadata(tmp_path: Path) -> None:
+    write(tmp_path / "in/a.wav", SONG)
+    jsonl(tmp_path / "in/.trash/metadata.jsonl", "no object")
+    build(tmp_path / "in", tmp_path / "out", limit=1)
+    assert rows(tmp_path / "out")["a.wav"].text == "a"
+
+
+def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    song = write(tmp_path / "in/caf.wav", SONG)
+    song.rename(song.parent / os.fsdecode(b"caf\xe9 solo.wav"))
+    report = build(tmp_path / "in", tmp_path / "out")
+    assert not report.failures
+    (row,) = DatasetFolder(tmp_path / "out").rows("train")
+    assert (row.source, row.text) == ("caf? solo.wav", "caf? solo")
 
 
 def test_captions_that_are_nowhere_are_refused(tmp_path: Path) -> None:

@@ -79,6 +79,31 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert contents(out) == contents(tmp_path / "whole")
 
 
+def test_a_picture_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    songs, out = write_songs(tmp_path / "in", 2), tmp_path / "out"
+    build(songs, out)
+    whole, finished = contents(out), times(out)
+    lost = min(finished)
+    (out / lost).unlink()
+    build(songs, out)
+    assert contents(out) == whole
+    folder = lost.rpartition("/")[0]
+    for name, written in times(out).items():
+        assert (written == finished[name]) == (not name.startswith(folder))
+
+
+def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
+    songs, out = write_songs(tmp_path / "in", 1), tmp_path / "out"
+    options = BuildOptions(SliceOptions(SMALL))
+
+    def start_another(done: int, total: int) -> None:
+        with pytest.raises(InputError, match="is being made by another run"):
+            build(songs, out)
+
+    build_dataset(songs, files_of(songs), out, options, 1, start_another)
+    assert (out / "README.md").is_file()
+
+
 _PROGRAM = """
     import sys
     from pathlib import Path

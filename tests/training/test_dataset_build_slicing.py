@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from riffusion.errors import InputError
 from riffusion.spectrogram_params import SpectrogramParams
-from riffusion.training.dataset_build.beats import track_beats
+from riffusion.training.dataset_build.beat_tracking import track_beats
 from riffusion.training.dataset_build.formats import PRESETS, PictureFormat, picture_format
 from riffusion.training.dataset_build.options import SliceOptions
 from riffusion.training.dataset_build.slicing import (

@@ -12,7 +12,6 @@ from PIL import Image
 from riffusion.errors import InputError
 from riffusion.spectrogram_params import SpectrogramParams
 from riffusion.training.dataset_folder import DatasetFolder, DatasetRow, Split, write_metadata
-from riffusion.training.evaluation.drawing import check_params
 from riffusion.training.evaluation.prompts import (
     UNNAMED_WORDING,
     captions_by_wording,
@@ -28,6 +27,7 @@ from riffusion.training.evaluation.reference_clips import (
     load_clips,
 )
 from riffusion.training.evaluation.settings import EvaluationSettings
+from riffusion.training.picture_meaning import check_same_meaning
 
 from .small_corpus import CLIPS, HELD_OUT_WORDING, KINDS, LABELS, SIDE, shared_small_corpus
 
@@ -183,11 +183,11 @@ def test_rows_without_wordings() -> None:
 
 def test_parameters_that_change_the_sound_must_agree() -> None:
     params = SpectrogramParams()
-    check_params(params, SpectrogramParams(num_griffin_lim_iters=7, max_mel_iters=3))
+    check_same_meaning(params, SpectrogramParams(num_griffin_lim_iters=7, max_mel_iters=3))
     for changes in ({"sample_rate": 22050}, {"power_for_image": 0.5}, {"stereo": True}):
         ((name, value),) = changes.items()
         with pytest.raises(InputError, match=f"{name}={value!r} of the checkpoint must equal"):
-            check_params(SpectrogramParams(**changes), params)
+            check_same_meaning(SpectrogramParams(**changes), params)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import torch
 import typer
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import ClapAudioConfig, ClapConfig, ClapFeatureExtractor, ClapModel
 
 from riffusion.cli.app import run
@@ -170,9 +171,11 @@ def test_the_same_seed_gives_the_same_scores_with_the_travelled_classifier(
 
 def test_pictures_of_an_earlier_report_go(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "sheet_img2img.png").write_bytes(b"stale")
+    (tmp_path / "holiday.png").write_bytes(b"somebody's")
     options = ("--dataset", corpus, "-o", tmp_path, "--parts", "vae", "--vae-clips-per-label", 1)
     assert command(checkpoint, *options) == 0
-    assert [path.name for path in sorted(tmp_path.glob("*.png"))] == ["sheet_vae.png"]
+    left = [path.name for path in sorted(tmp_path.glob("*.png"))]
+    assert left == ["holiday.png", "sheet_vae.png"]
     assert not (tmp_path / "classifier").exists()
 
 
@@ -207,6 +210,10 @@ def test_refusals_are_one_line_with_the_remedy(
         capsys, checkpoint, "--dataset", corpus, *output, "--parts", "vae", "--clap", tmp_path
     )
     assert line.startswith("error: --clap: ") and "goes with parts that draw clips" in line
+    line = refusal(
+        capsys, checkpoint, "--dataset", corpus, *output, "--interpolate-to", "la " * 2000
+    )
+    assert "cannot be drawn: start.prompt: String should have at most 4000" in line
     line = refusal(capsys, checkpoint, "--dataset", corpus, *output, "--clap", tmp_path)
     assert line.startswith("error: --clap: ") and "config.json" in line
 
@@ -349,6 +356,29 @@ def test_clap_distance_stands_in_the_report(
     assert scores["clips"] == 4
     assert scores["drawn_to_real"] >= 0 and scores["real_to_real"] >= 0
     assert "CLAP" in (tmp_path / "scores.md").read_text(encoding="utf-8")
+
+
+def test_a_part_that_fails_leaves_the_others(
+    corpus: Path,
+    checkpoint: Path,
+    report_dir: Path,
+    clap: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    deaf = shutil.copytree(clap, tmp_path / "deaf")
+    weights = load_file(deaf / "model.safetensors")
+    weights["audio_projection.linear2.bias"].fill_(torch.nan)
+    save_file(weights, deaf / "model.safetensors", metadata={"format": "pt"})
+    options = ("--dataset", corpus, *QUICK, "--labels", "drums,pad", "-o", tmp_path / "out")
+    judge = ("--classifier", report_dir / "classifier", "--parts", "frechet", "--clap", deaf)
+    assert command(checkpoint, *options, *judge, "--max-reference-clips", 8) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]  # transformers tells of its loading
+    assert "1 of the parts failed" in line and "deaf' hears NaN; take an undamaged copy" in line
+    scores = json.loads((tmp_path / "out/report.json").read_text())
+    assert scores["frechet"]["drawn_to_real"] >= 0
+    assert scores["clap"] is None and list(scores["failures"]) == ["clap"]
+    assert "hears NaN" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
 
 
 def test_a_damaged_clap_model_is_refused(clap: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Diffusion without a condition, in pixels and in latents: it learns, stock diffusers reads it."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,27 @@ def test_crops_are_learned_and_drawn_at_their_width(dataset: Path, tmp_path: Pat
     pipeline = DDIMPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline(num_inference_steps=2).images[0].size == (8, SIDE)
+
+
+def test_resized_pictures_keep_their_pitch_and_tempo(dataset: Path, tmp_path: Path) -> None:
+    config = config_of(dataset, tmp_path / "run")
+    config["data"]["resolution"] = SIDE // 2
+    recipe = new_recipe(config, tmp_path)
+    recipe.export(tmp_path / "checkpoint")
+    params, before = SpectrogramParams.load(tmp_path / "checkpoint"), recipe.folder.params
+    assert params.num_frequencies == SIDE // 2
+    assert params.step_size_ms * SIDE // 2 == before.step_size_ms * SIDE
+    config["data"]["resolution"] = SIDE - 4
+    with pytest.raises(InputError, match=r"data\.resolution=12 puts the columns .* 13\.3333 ms"):
+        _ = new_recipe(config, tmp_path).params
+
+
+def test_stereo_wants_three_planes(dataset: Path, tmp_path: Path) -> None:
+    stereo = shutil.copytree(dataset, tmp_path / "stereo")
+    SpectrogramParams(num_frequencies=SIDE, stereo=True).save(stereo)
+    with pytest.raises(InputError, match="channels=1 has no room for stereo pictures"):
+        new_recipe(config_of(stereo, tmp_path / "run"), tmp_path)
+    new_recipe(config_of(stereo, tmp_path / "run", channels=3), tmp_path)
 
 
 def test_latents_are_learned_and_a_stock_pipeline_draws_them(

@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -18,15 +19,21 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 
+from riffusion.cli.train import train as train_command
 from riffusion.errors import InputError, TrainingError
+from riffusion.spectrogram_params import SpectrogramParams
+from riffusion.training.averaged_weights import AveragedWeights
 from riffusion.training.config import OptimizerConfig, load_config
+from riffusion.training.learning_rate import learning_rate_at
 from riffusion.training.recipes import recipe_for
-from riffusion.training.trainer import Trainer, learning_rate_at, new_accelerator
+from riffusion.training.trainer import Trainer, new_accelerator
 
 from .striped_dataset import SIDE, make_striped_dataset
 
 STEPS = 12
 SAVE_EVERY = 3
+LARGEST_FILE_BYTES = 4096
+"""On a disk that is full: less than any network, more than what a test prints."""
 PROCESS_TIMEOUT_S = 240
 """Two processes that import torch on a busy machine take most of a minute."""
 
@@ -69,14 +76,22 @@ def write_config(config: dict[str, Any], path: Path) -> Path:
     return path
 
 
-def train(config: dict[str, Any], folder: Path) -> Path:
-    """Train in this process."""
-    options = load_config(write_config(config, folder / "config.yaml"))
+def forget_accelerator() -> None:
     for state in (AcceleratorState, GradientState, PartialState):
         state._reset_state()
-    accelerator = new_accelerator(options)
-    torch.manual_seed(options.run.seed)
-    return Trainer(options, recipe_for(options), accelerator).train()
+
+
+def new_trainer(config: dict[str, Any], folder: Path, **options: Any) -> Trainer:
+    run = load_config(write_config(config, folder / "config.yaml"))
+    forget_accelerator()
+    accelerator = new_accelerator(run)
+    torch.manual_seed(run.run.seed)
+    return Trainer(run, recipe_for(run), accelerator, **options)
+
+
+def train(config: dict[str, Any], folder: Path) -> Path:
+    """Train in this process."""
+    return new_trainer(config, folder).train()
 
 
 def start(config: Path, *launcher: str) -> subprocess.Popen[str]:
@@ -111,6 +126,7 @@ def test_training_lowers_the_error_and_leaves_a_checkpoint(dataset: Path, tmp_pa
     spread = (pixels - pixels.mean()).abs().mean()
     assert (rebuilt - pixels).abs().mean() < 0.7 * spread
     assert "24 training and 24 validation pictures" in (folder / "README.md").read_text()
+    assert SpectrogramParams.load(folder).num_frequencies == SIDE
 
 
 def test_latents_have_zero_mean_and_at_most_unit_deviation(dataset: Path, tmp_path: Path) -> None:
@@ -203,9 +219,22 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_its_state(
     config = autoencoder_config(dataset, tmp_path / "run")
     config["optimizer"] = {"learning_rate": 1e30, "warmup_steps": 0}
     config["run"]["save_every"] = 1
-    with pytest.raises(TrainingError, match=r"loss=\S+ at step \d+ must be finite; the state of"):
+    with pytest.raises(TrainingError, match=r"loss=\S+ and .* at step \d+ must be finite; the st"):
         train(config, tmp_path)
     assert not (tmp_path / "run/checkpoint").exists()
+
+
+def test_gradients_that_are_no_numbers_do_not_reach_a_state(dataset: Path, tmp_path: Path) -> None:
+    config = autoencoder_config(dataset, tmp_path / "run", sample_every=0, validate_every=0)
+    config["run"]["save_every"] = 1
+    trainer = new_trainer(config, tmp_path)
+    weight = next(trainer.recipe.objective.parameters())
+    calls = itertools.count(1)
+    weight.register_hook(lambda gradient: gradient * (torch.nan if next(calls) == 3 else 1))
+    with pytest.raises(TrainingError, match=r"gradient_norm=nan at step 3 .* state of step 2 is"):
+        trainer.train()
+    kept = load_file(tmp_path / "run/states/step-00000002/model.safetensors")
+    assert all(tensor.isfinite().all() for tensor in kept.values())
 
 
 @pytest.mark.parametrize(
@@ -236,28 +265,105 @@ def test_a_damaged_state_is_named(dataset: Path, tmp_path: Path) -> None:
         train(config, tmp_path)
 
 
-def test_a_full_disk_keeps_the_last_state(
+def test_a_full_disk_keeps_the_last_state(dataset: Path, tmp_path: Path) -> None:
+    options = {"sample_every": 0, "validate_every": 0, "log_every": 1000}
+    config = autoencoder_config(dataset, tmp_path / "run", **options)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_up(done: int, total: int) -> None:
+        if done == 5:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE_BYTES, limits[1]))
+
+    trainer = new_trainer(config, tmp_path, progress=fill_up)
+    try:
+        with pytest.raises(TrainingError) as caught:
+            trainer.train()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    message = str(caught.value)
+    assert "the state of step 6 cannot be written" in message and "from step 3" in message
+    assert "\n" not in message
+    assert sorted(p.name for p in (tmp_path / "run/states").iterdir()) == ["step-00000003"]
+    train(config, tmp_path)
+
+
+def test_what_a_killed_run_left_unfinished_is_cleared_away(dataset: Path, tmp_path: Path) -> None:
+    config = autoencoder_config(dataset, tmp_path / "run", steps=2, sample_every=0)
+    states = tmp_path / "run/states"
+    trainer = new_trainer(config, tmp_path)
+    trainer.states.claim(trainer.config)
+    (states / ".unfinished").mkdir(parents=True)
+    (states / ".unfinished/model.safetensors").write_bytes(b"half of it")
+    (states / "step-00000001 (a copy)").mkdir()
+    trainer.train()
+    left = {path.name for path in states.iterdir()}
+    assert left == {"step-00000002", "step-00000001 (a copy)"}
+
+
+def test_curves_have_no_gap_where_a_run_went_on(dataset: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = autoencoder_config(dataset, tmp_path / "run", validate_every=3, sample_every=0)
+    train(config, tmp_path)
+    shutil.rmtree(tmp_path / f"run/states/step-{STEPS:08}")
+    train(config, tmp_path)
+    events = EventAccumulator(str(tmp_path / "run/tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("validation/loss")] == [3, 6, 9, 12]
+    losses = {event.step: event.value for event in events.Scalars("train/loss")}
+    assert list(losses) == [2, 4, 6, 8, 10, 12]
+    assert losses[10] > 0.7 * losses[8]  # of step 10 alone; half of it, were step 9 counted as 0
+
+
+def test_averages_come_back_from_a_file(tmp_path: Path) -> None:
+    weights = [torch.nn.Parameter(torch.randn(3)), torch.nn.Parameter(torch.randn(2, 2))]
+    average = AveragedWeights(weights, decay=0.9)
+    average.step(weights)
+    average.save(tmp_path / "averaged.safetensors")
+    other = AveragedWeights([torch.nn.Parameter(torch.zeros_like(w)) for w in weights], decay=0.9)
+    other.load(tmp_path / "averaged.safetensors")
+    assert other.optimization_step == 1
+    for found, expected in zip(other.shadow_params, average.shadow_params, strict=True):
+        assert torch.equal(found, expected)
+    with pytest.raises(ValueError, match="averages 2 weights"):
+        AveragedWeights(weights[:1], decay=0.9).load(tmp_path / "averaged.safetensors")
+
+
+def test_averages_follow_their_formula_and_give_the_weights_back() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    average, expected = AveragedWeights([weight], decay=0.6), 0.0
+    for step in range(1, 6):
+        weight.data.fill_(float(step))
+        average.step([weight])
+        decay = min(1 - step**-0.75, 0.6)
+        expected = decay * expected + (1 - decay) * step
+    with average.in_place_of([weight]):
+        assert weight.item() == pytest.approx(expected)
+    assert weight.item() == 5
+
+
+def test_a_precision_that_the_device_has_not_is_refused(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = autoencoder_config(dataset, tmp_path / "run", sample_every=0, validate_every=0)
-    save_state = "accelerate.Accelerator.save_state"
-    from accelerate import Accelerator
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    with pytest.raises(InputError, match=r"run\.mixed_precision=fp16 needs a GPU"):
+        train(autoencoder_config(dataset, tmp_path / "run", mixed_precision="fp16"), tmp_path)
 
-    original = Accelerator.save_state
 
-    def fill_up(self: Accelerator, folder: str) -> None:
-        if "step-00000006" in folder:
-            original(self, folder)
-            raise OSError(28, "No space left on device")
-        original(self, folder)
+def test_the_command_takes_every_seed_that_a_configuration_may_have(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = autoencoder_config(dataset, tmp_path / "run", steps=2, sample_every=0)
+    forget_accelerator()
+    train_command(write_config(config, tmp_path / "config.yaml"), override=[f"run.seed={2**40}"])
+    assert capsys.readouterr().out == f"Wrote {tmp_path / 'run/checkpoint'}\n"
 
-    monkeypatch.setattr(save_state, fill_up)
-    with pytest.raises(TrainingError, match="state of step 6 cannot be written.*from step 3"):
+
+def test_a_vae_whose_latents_cannot_be_scaled_is_refused(dataset: Path, tmp_path: Path) -> None:
+    config = autoencoder_config(dataset, tmp_path / "run")
+    config["autoencoder"]["use_quant_conv"] = False
+    with pytest.raises(InputError, match=r"autoencoder\.use_quant_conv and .* must be true"):
         train(config, tmp_path)
-    assert sorted(p.name for p in (tmp_path / "run/states").iterdir()) == ["step-00000003"]
-    monkeypatch.undo()
-    train(config, tmp_path)
-    shutil.rmtree(tmp_path / "run/states")
 
 
 def test_an_output_folder_with_other_things_is_left_alone(dataset: Path, tmp_path: Path) -> None:

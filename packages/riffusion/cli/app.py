@@ -21,6 +21,7 @@ import riffusion
 from riffusion.cli import (
     clips,
     dataset_build,
+    dataset_encode,
     dataset_synthesize,
     evaluate,
     generate,
@@ -77,6 +78,7 @@ dataset = typer.Typer(
 )
 dataset.command("build")(dataset_build.build)
 dataset.command("synthesize")(dataset_synthesize.synthesize)
+dataset.command("encode")(dataset_encode.encode)
 app.add_typer(dataset, name="dataset")
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)

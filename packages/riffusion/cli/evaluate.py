@@ -9,6 +9,7 @@ from riffusion.cli import options
 from riffusion.cli.clip_requests import scheduler_field
 from riffusion.cli.outputs import check_output_dir
 from riffusion.cli.progress import progress_bar
+from riffusion.errors import RiffusionError
 
 if TYPE_CHECKING:
     from riffusion.datatypes import SchedulerName
@@ -119,6 +120,11 @@ def evaluate(
     write_report(report, material, output)
     print((output / TABLE_NAME).read_text(encoding="utf-8"))
     print(f"Wrote {output / PAGE_NAME} ({report.timings_s['all']:.0f} s)")
+    if report.failures:
+        raise RiffusionError(
+            f"{len(report.failures)} of the parts failed, the report holds the others: "
+            + "; ".join(f"{name}: {reason}" for name, reason in report.failures.items())
+        )
 
 
 def _names(text: str) -> tuple[str, ...]:

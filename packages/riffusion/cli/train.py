@@ -1,6 +1,7 @@
 """`riffusion train`."""
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -22,18 +23,24 @@ def train(
     The same command goes on where the last saved state is. Several processes or GPUs:
     `accelerate launch -m riffusion train CONFIG`.
     """
-    from accelerate.utils import set_seed
+    import torch
 
     from riffusion.training.config import load_config
     from riffusion.training.recipes import recipe_for
     from riffusion.training.trainer import Trainer, new_accelerator
 
-    logging.getLogger("riffusion.training").setLevel(logging.INFO)  # losses, as they come
     options = load_config(config, override or [])
     accelerator = new_accelerator(options)
-    set_seed(options.run.seed)  # the networks' first weights
+    speaks = accelerator.is_main_process  # for all processes
+    if speaks:
+        logging.getLogger("riffusion.training").setLevel(logging.INFO)  # losses, as they come
+    torch.manual_seed(options.run.seed)  # the networks' first weights
     recipe = recipe_for(options)
-    with progress_bar("training") as move:
+    with progress_bar("training") if speaks else nullcontext(_silent) as move:
         result = Trainer(options, recipe, accelerator, move).train()
-    if accelerator.is_main_process:
+    if speaks:
         print(f"Wrote {result}")
+
+
+def _silent(done: int, total: int) -> None:
+    """Tells nobody."""

@@ -84,7 +84,7 @@ def weight_files(
 
     Args:
         names: paths relative to the checkpoint.
-        part: `vae`, `unet` or `text_encoder`.
+        part: `vae`, `unet`, `text_encoder`, or another network in a subfolder.
         prefer_half: take a `fp16` variant first instead of last.
         where: the checkpoint's name for messages.
 
@@ -94,7 +94,8 @@ def weight_files(
     present = set(names)
     incomplete: list[str] = []
     variants = (".fp16", "") if prefer_half else ("", ".fp16")
-    formats = zip(WEIGHT_STEMS[part], ("safetensors", "bin"), strict=True)
+    stems = WEIGHT_STEMS.get(part, WEIGHT_STEMS["unet"])
+    formats = zip(stems, ("safetensors", "bin"), strict=True)
     for (stem, suffix), variant in itertools.product(formats, variants):
         start = f"{part}/{stem}{variant}"
         if f"{start}.{suffix}" in present:
@@ -113,7 +114,7 @@ def weight_files(
             f"{where} lacks the shards {abridged(incomplete)}; download the checkpoint again"
         )
     raise CheckpointError(
-        f"{where} has no weights in {part}/, such as {WEIGHT_STEMS[part][0]}.safetensors; "
+        f"{where} has no weights in {part}/, such as {stems[0]}.safetensors; "
         "download the checkpoint again"
     )
 

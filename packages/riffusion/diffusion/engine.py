@@ -59,12 +59,16 @@ class Ticket:
         self.on_progress = on_progress
         self.picture: Future[Image.Image] = Future()
         self.stages_s: dict[str, float] = {}
-        self.is_cancelled = False
+        self.cancellation: GenerationCancelled | None = None
         self._since = time.perf_counter()
 
-    def cancel(self) -> None:
-        """Nobody wants the picture any more; its place is free at the next tick."""
-        self.is_cancelled = True
+    def cancel(self, reason: GenerationCancelled | None = None) -> None:
+        """Nobody wants the picture any more; its place is free at the next tick.
+
+        Args:
+            reason: what `picture` raises then.
+        """
+        self.cancellation = self.cancellation or reason or GenerationCancelled("cancelled")
 
     def end_stage(self, name: str) -> None:
         """Note the time since the last stage as that of `name`."""
@@ -314,8 +318,8 @@ class Engine:
     def _drop_cancelled(self) -> None:
         for tickets in ([live.ticket for live in self._line], self._waiting):
             for ticket in list(tickets):
-                if ticket.is_cancelled:
-                    ticket.fail(GenerationCancelled("cancelled"))
+                if ticket.cancellation is not None:
+                    ticket.fail(ticket.cancellation)
         self._line = deque(live for live in self._line if live.ticket.is_open)
         self._waiting = deque(ticket for ticket in self._waiting if ticket.is_open)
 

@@ -12,15 +12,21 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 
 from riffusion.clip_encoding import output_from_clip
 from riffusion.clip_generator import Clip, ClipGenerator, ResolvedInput
 from riffusion.datatypes import InferenceInput, InferenceOutput
 from riffusion.diffusion import Ticket
 from riffusion.diffusion.engine import MAX_LIVE
-from riffusion.errors import GenerationCancelled, InputError, OverloadedError
+from riffusion.errors import (
+    DeadlineExceededError,
+    GenerationCancelled,
+    InputError,
+    OverloadedError,
+)
 from riffusion.serving import metrics
 from riffusion.serving.admission import AdmissionGate
 
@@ -47,14 +53,16 @@ class ClipJob:
     Attributes:
         drawing: its picture in the making.
         task: makes the clip, and ends when its place is free again.
+        timings_s: of the finished clip, by stage.
     """
 
     drawing: Ticket
     task: asyncio.Task[None]
+    timings_s: Mapping[str, float] = MappingProxyType({})
 
     def __init__(self) -> None:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
 
     def put(self, event: Event) -> None:
         """Add an event; on the event loop's thread. The last one is no `Progress`."""
@@ -62,11 +70,11 @@ class ClipJob:
 
     def put_progress(self, step: int, num_steps: int) -> None:
         """Add progress, from any thread."""
-        self._loop.call_soon_threadsafe(self.put, (step, num_steps))
+        self.loop.call_soon_threadsafe(self.put, (step, num_steps))
 
     def stop(self) -> None:
         """Nobody wants the clip any more: the engine has its place free at the next step."""
-        self.drawing.cancel()
+        self.drawing.cancel(GenerationCancelled("the client left"))
 
     async def result(self, is_client_gone: Callable[[], bool]) -> InferenceOutput:
         """The clip, with the progress passed over.
@@ -97,7 +105,7 @@ class ClipJob:
                 yield _line("progress", step=event[0], steps=event[1])
             if isinstance(event, InferenceOutput):
                 yield _line("result", **event.model_dump())
-            elif isinstance(event, InputError):
+            elif isinstance(event, (InputError, GenerationCancelled)):
                 yield _line("error", error=str(event))
             else:
                 logger.error("a streamed clip failed", exc_info=event)
@@ -146,6 +154,9 @@ class ClipService:
         job.drawing = self._generator.start(resolved, job.put_progress)
         job.task = asyncio.create_task(self._run(job, resolved))
         job.task.add_done_callback(lambda _: self._gate.leave_place())
+        if inputs.deadline_s is not None:
+            exceeded = DeadlineExceededError(f"not done within deadline_s={inputs.deadline_s:g}")
+            job.loop.call_later(inputs.deadline_s, job.drawing.cancel, exceeded)
         return job
 
     def _check_place(self) -> None:
@@ -169,19 +180,20 @@ class ClipService:
         else:
             self._num_failures = 0
             metrics.note_clip(clip)
+            job.timings_s = clip.timings_s
             job.put(output)
             _log_clip(resolved.inputs, clip, time.monotonic() - started)
 
     def _finish(self, job: ClipJob, resolved: ResolvedInput) -> tuple[Clip, InferenceOutput]:
-        if job.drawing.is_cancelled:
-            raise GenerationCancelled("the client left")
+        if job.drawing.cancellation is not None:
+            raise job.drawing.cancellation
         clip = self._generator.finish(resolved, job.drawing)
         return clip, output_from_clip(clip, resolved.inputs)
 
     def _note_failure(self, job: ClipJob, error: Exception) -> None:
         metrics.note_failure(error)
-        if job.drawing.is_cancelled:
-            logger.info("clip stopped: the client left")
+        if isinstance(error, GenerationCancelled):
+            logger.info("clip stopped: %s", error)
         elif not isinstance(error, InputError):
             self._num_failures += 1
 

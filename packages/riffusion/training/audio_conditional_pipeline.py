@@ -76,10 +76,25 @@ class AudioConditionalPipeline(DiffusionPipeline):  # type: ignore[misc] # diffu
             num_inference_steps: DDIM steps.
             guidance: how far to lead away from what is drawn without an encoding (Ho & Salimans
                 2022); 1 is not at all.
+
+        Raises:
+            InputError: encodings of another shape than the UNet attends to, or not a seed for each.
         """
         unet, scheduler = self.unet, type(self.scheduler).from_config(self.scheduler.config)
+        width = unet.config.cross_attention_dim
+        if encodings.ndim != 3 or encodings.shape[-1] != width:
+            raise InputError(
+                f"shape {tuple(encodings.shape)} must be (pictures, tokens, {width}); "
+                "encodings.json of the checkpoint says what they are",
+                field="encodings",
+            )
+        seeds = range(len(encodings)) if seeds is None else seeds
+        if len(seeds) != len(encodings):
+            raise InputError(
+                f"{list(seeds)} must be one for each of {len(encodings)} encodings", field="seeds"
+            )
         states = encodings.to(unet.device, unet.dtype)
-        noise = self._noise(range(len(states)) if seeds is None else seeds)
+        noise = self._noise(seeds)
         sample = noise.to(unet.device, unet.dtype)
         scheduler.set_timesteps(num_inference_steps)
         is_guided = guidance != 1.0

@@ -3,12 +3,12 @@ repository.
 """
 
 import copy
-import shutil
 from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
 
 from riffusion.diffusion import RiffusionPipeline
+from riffusion.training.folder_replacement import replaced_folder
 from riffusion.training.tokenizer import save_tokenizer
 
 MAX_SHARD_SIZE = "15MB"
@@ -21,8 +21,6 @@ def write_checkpoint(pipeline: RiffusionPipeline, directory: Path) -> None:
         pipeline: left in the precision it has.
         directory: replaced, once the new one is complete.
     """
-    temporary = directory.with_name(f".{directory.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     networks = {
         name: copy.deepcopy(getattr(pipeline, name)).cpu().half()
         for name in ("vae", "unet", "text_encoder")
@@ -35,9 +33,7 @@ def write_checkpoint(pipeline: RiffusionPipeline, directory: Path) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    stock.save_pretrained(temporary, max_shard_size=MAX_SHARD_SIZE)
-    save_tokenizer(pipeline.tokenizer, temporary / "tokenizer")
-    pipeline.spectrogram_params.save(temporary)
-    if directory.exists():
-        shutil.rmtree(directory)
-    temporary.replace(directory)
+    with replaced_folder(directory) as folder:
+        stock.save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)
+        save_tokenizer(pipeline.tokenizer, folder / "tokenizer")
+        pipeline.spectrogram_params.save(folder)

@@ -97,7 +97,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainingConf
     try:
         return _ADAPTER.validate_python(values)
     except ValidationError as error:
-        problems = "; ".join(_explained(problem) for problem in error.errors())
+        problems = "; ".join(dict.fromkeys(_explained(problem) for problem in error.errors()))
         raise InputError(f"config={str(path)!r}: {problems}") from error
 
 
@@ -105,7 +105,7 @@ def _apply(override: str, values: dict[str, Any]) -> None:
     """Set one `section.key=value` in `values`."""
     name, equals, text = override.partition("=")
     *sections, key = name.split(".")
-    if not equals or not key:
+    if not equals or not key or not all(sections):
         raise InputError(f"override={override!r} must look like run.steps=500")
     for section in sections:
         inner = values.setdefault(section, {})
@@ -120,7 +120,8 @@ def _apply(override: str, values: dict[str, Any]) -> None:
 
 def _explained(problem: Any) -> str:
     """One of pydantic's errors as `section.key=value: rule`."""
-    location = [str(part) for part in problem["loc"][1:]]  # the first part is the task
+    # The first part is the task; parts such as `tuple[str, ...]` are ours, of fields of two kinds.
+    location = [str(part) for part in problem["loc"][1:] if "[" not in str(part)]
     name = ".".join(location) or "task"
     if problem["type"] == "extra_forbidden":
         return f"{name} is not a known key; known: {', '.join(_keys_beside(problem['loc']))}"
@@ -129,12 +130,27 @@ def _explained(problem: Any) -> str:
     if problem["type"].startswith("union_tag"):
         given = problem["input"].get("task")
         return f"task={given!r} must be one of {', '.join(_CONFIG_BY_TASK)}"
-    message = str(problem["msg"].removeprefix("Value error, "))
     value = problem.get("input")
     shown = "" if isinstance(value, dict) else f"={value!r}"
+    if problem["type"] == "model_type":
+        keys = ", ".join(_keys_beside((*problem["loc"], "")))
+        return f"{name}{shown} must be a section with keys of its own: {keys}"
+    if problem["type"] in _RULES:
+        return f"{name}{shown} must be {_RULES[problem['type']]}"
+    message = str(problem["msg"].removeprefix("Value error, "))
+    if message.startswith("Input should be "):
+        return f"{name}{shown} must be {message.removeprefix('Input should be ')}"
     if message.startswith(f"{name}.") or (not location and shown == ""):
         return message
     return f"{name}{shown}: {message}"
+
+
+_RULES = {
+    "dict_type": "a section of names and values",
+    "tuple_type": "a list, as in [one, two]",
+    "path_type": "a path",
+}
+"""What pydantic says in words of Python."""
 
 
 def _keys_beside(location: tuple[Any, ...]) -> list[str]:

@@ -133,7 +133,8 @@ class UnconditionalConfig(_PixelsOrLatents):
     def _check_sampler(self) -> Self:
         if self.vae is not None and self.sample.sampler != "ddim":
             raise ValueError(
-                f"sample.sampler={self.sample.sampler!r} is for pixels; latents are sampled by ddim"
+                f"sample.sampler={self.sample.sampler!r} is for pixels; latents are sampled by "
+                "ddim: leave it out, or leave vae out"
             )
         return self
 
@@ -156,11 +157,12 @@ class EncoderConfig(Section):
 
     @model_validator(mode="after")
     def _check_one(self) -> Self:
-        if len(self.model_fields_set) != 1 or None in (
-            getattr(self, name) for name in self.model_fields_set
-        ):
-            given = ", ".join(sorted(self.model_fields_set)) or "none"
-            raise ValueError(f"needs exactly one of column, file, clap and network, not {given}")
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "needs exactly one of column, file, clap and network, not "
+                f"{' and '.join(given) or 'none'}"
+            )
         return self
 
 
@@ -230,6 +232,10 @@ class FineTuneConfig(_Task):
             raise ValueError(
                 f"new_words={list(self.first_meanings)} must not be empty or begin or end with a "
                 "space"
+            )
+        if len(self.first_meanings) < len(self.new_words):
+            raise ValueError(
+                f"new_words={list(self.new_words)} must differ in more than case; name each once"
             )
         self._check_lora()
         return self

@@ -11,8 +11,12 @@ Rows are Hugging Face's "imagefolder" metadata. `text` is one caption; `captions
 of it, of which training draws one each time.
 """
 
+import contextlib
+import fcntl
 import json
-from collections.abc import Iterable, Mapping
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -21,9 +25,13 @@ from riffusion.errors import InputError
 from riffusion.media_files import write_file
 from riffusion.spectrogram_params import SpectrogramParams
 
+logger = logging.getLogger(__name__)
+
 FORMAT = 1
 METADATA_NAME = "metadata.jsonl"
 INFO_NAME = "dataset.json"
+LATENTS_NAME = "latents.safetensors"
+"""In a split's folder, where latents are in the pictures' place (`packed_latents`)."""
 
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -122,13 +130,18 @@ class DatasetFolder:
         """Rows of a split, in the file's order; none if the split doesn't exist.
 
         Raises:
-            InputError: a row is malformed, or leads out of the split's folder.
+            InputError: the file can't be read, a row is malformed, or leads out of the split's
+                folder.
         """
         path = self.directory / split / METADATA_NAME
         if not path.is_file():
             return []
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} cannot be read ({error}); make the data set again") from error
         rows = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):  # not at U+2028, as splitlines
             if not line.strip():
                 continue
             where = f"{path}, line {number}"
@@ -140,8 +153,18 @@ class DatasetFolder:
         return rows
 
     def image_path(self, split: Split, row: DatasetRow) -> Path:
-        """Where a row's picture lies."""
-        return self.directory / split / row.file_name
+        """Where a row's picture lies.
+
+        Raises:
+            InputError: the data set holds latents in the pictures' place.
+        """
+        path = self.directory / split / row.file_name
+        if not path.is_file() and (self.directory / split / LATENTS_NAME).is_file():
+            raise InputError(
+                f"dataset={str(self.directory)!r} holds latents in place of picture "
+                f"{row.file_name!r}; name the data set that `riffusion dataset encode` was given"
+            )
+        return path
 
 
 def write_metadata(directory: Path, split: Split, rows: Iterable[DatasetRow]) -> None:
@@ -182,26 +205,50 @@ def claim_directory(
                 f"output={str(directory)!r} was made with other options ({_difference(found, info)}"
                 "); choose another folder, or delete this one"
             )
-        params.save(directory)  # a run that was ended right after its claim has not written them
-        return
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InputError(
             f"output={str(directory)!r} exists and is not a data set; choose an empty folder"
         )
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        if not path.is_file():
+            write_file((json.dumps(info, indent=2) + "\n").encode(), path)
+        params.save(directory)  # a run that was ended right after its claim has not written them
     except OSError as error:
         raise InputError(
-            f"output={str(directory)!r} cannot be made ({error.strerror}); choose another place"
+            f"output={str(directory)!r} cannot be made ({error.strerror}); make room there, or "
+            "choose another place"
         ) from error
-    write_file((json.dumps(info, indent=2) + "\n").encode(), path)
-    params.save(directory)
+
+
+@contextlib.contextmanager
+def sole_writer(directory: Path) -> Iterator[None]:
+    """Keep other runs out of a data set in the making, until the block or this process ends.
+
+    Raises:
+        InputError: another run is at it.
+    """
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"output={str(directory)!r} is being made by another run; wait for its end, or "
+                "choose another folder"
+            ) from None
+        except OSError as error:
+            logger.debug("%s cannot be locked, so nobody is kept out: %s", directory, error)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _difference(found: Any, wanted: dict[str, Any]) -> str:
     """The first option that differs, as `name: then → now`."""
     if not isinstance(found, dict) or found.get("command") != wanted["command"]:
-        return f"command: {wanted['command']}"
+        made_by = found.get("command") if isinstance(found, dict) else None
+        return f"command: {made_by!r} then, {wanted['command']!r} now"
     then = found.get("options", {})
     now: dict[str, Any] = json.loads(json.dumps(wanted["options"]))
     for name in [*now, *then]:

@@ -134,7 +134,7 @@ def _from_column(row: DatasetRow, column: str) -> torch.Tensor:
         encoding = torch.empty(())
     if encoding.ndim == 0:
         raise InputError(
-            f"encoder.column={column!r} of {row.file_name!r} is {str(value)[:40]!r}; a list of "
+            f"encoder.column={column!r} of {row.file_name!r} is {repr(value)[:40]}; a list of "
             "numbers is needed in every row"
         )
     return encoding
@@ -153,10 +153,11 @@ def _stacked(encodings: list[torch.Tensor], rows: list[DatasetRow], where: str) 
     """(rows, tokens, width) of encodings that are all (width,) or all (tokens, width)."""
     first = encodings[0] if encodings else torch.empty(1, 1)
     for encoding, row in zip(encodings, rows, strict=True):
-        if encoding.shape != first.shape or encoding.ndim not in (1, 2):
+        if encoding.shape != first.shape or encoding.ndim not in (1, 2) or not encoding.numel():
             raise InputError(
                 f"{where}: {row.file_name!r} has an encoding of shape {tuple(encoding.shape)}, the "
-                f"first one has {tuple(first.shape)}; all must be (width,) or (tokens, width) alike"
+                f"first one has {tuple(first.shape)}; all must be (width,) or (tokens, width) "
+                "alike, of at least one number"
             )
         if not encoding.isfinite().all():
             raise InputError(
@@ -185,8 +186,11 @@ def _from_clap(folder: DatasetFolder, split: Split, clap: Path, cache: Path) -> 
         try:
             save_file({"encodings": found * found.shape[-1] ** 0.5}, temporary)
             temporary.replace(path)
-        except OSError as error:
-            raise InputError(f"cache={str(path)!r} cannot be written: {error}") from error
+        except (OSError, SafetensorError) as error:  # a full disk is the latter's
+            temporary.unlink(missing_ok=True)
+            raise InputError(
+                f"cache={str(path)!r} cannot be written ({error}); make room there"
+            ) from error
     encodings: torch.Tensor = load_file(path)["encodings"][:, None]
     return encodings
 

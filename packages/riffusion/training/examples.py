@@ -6,7 +6,7 @@ which everything random about the example follows: where it is cropped, which wo
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -34,6 +34,13 @@ class Example(TypedDict, total=False):
     input_ids: torch.Tensor
     encoding: torch.Tensor
     kept: torch.Tensor
+
+
+class Examples(Protocol):
+    """A map-style data set of examples by key."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: Key, /) -> Example: ...
 
 
 @dataclass
@@ -76,11 +83,11 @@ class ExampleOrder(Sampler[list[Key]]):
 
 
 def example_loader(
-    examples: Dataset[Example], order: ExampleOrder, num_workers: int = 0
+    examples: Examples, order: ExampleOrder, num_workers: int = 0
 ) -> DataLoader[Example]:
     """Batches of examples in that order."""
     return DataLoader(
-        examples,
+        examples,  # type: ignore[arg-type] # the protocol is all that it needs
         batch_sampler=order,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,

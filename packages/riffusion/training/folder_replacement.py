@@ -14,9 +14,22 @@ def replaced_folder(directory: Path) -> Iterator[Path]:
         directory: what is there stays until then, and is deleted then.
     """
     temporary = directory.with_name(f".{directory.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    replaced = directory.with_name(f".{directory.name}.old")
+    if replaced.exists() and not directory.exists():
+        replaced.replace(directory)  # ended between the two renames below
+    for left_behind in (temporary, replaced):
+        shutil.rmtree(left_behind, ignore_errors=True)
     temporary.mkdir(parents=True)
-    yield temporary
-    if directory.exists():
-        shutil.rmtree(directory)
-    temporary.replace(directory)
+    try:
+        yield temporary
+        if directory.exists():
+            directory.replace(replaced)
+        try:
+            temporary.replace(directory)
+        except OSError:
+            if replaced.exists():
+                replaced.replace(directory)
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)

@@ -1,13 +1,15 @@
-"""Pictures of a data set as latents, encoded once and kept on disk."""
+"""Pictures of a data set as latents, encoded once and kept on disk, or brought along."""
 
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 
@@ -15,21 +17,31 @@ from riffusion.errors import InputError
 from riffusion.training.config import DataConfig
 from riffusion.training.dataset_folder import METADATA_NAME, DatasetFolder, Split
 from riffusion.training.examples import Example, Key, PictureExamples, pixels_from_bytes
+from riffusion.training.packed_latents import has_latents, latents_of
 
 logger = logging.getLogger(__name__)
 
 _PICTURES_PER_BATCH = 8
+
+Progress = Callable[[int, int], None]
+"""Called with (pictures encoded, pictures in all)."""
 
 
 class LatentExamples(Dataset[Example]):
     """Scaled latents of a split, in memory in half precision.
 
     Args:
-        folder: the data set.
+        folder: the data set; with latents in its pictures' place (`packed_latents`), those.
         split: of it.
         vae: the encoder. The posterior's mean is kept; its scaling factor is applied.
         config: of the data.
         cache: folder for the encoded latents; they are found again by what they were made from.
+        progress: called while pictures are encoded.
+
+    Raises:
+        InputError: the split is empty, the cache can't be written, or the data set's latents are of
+            another encoder or damaged.
+        MediaError: a picture is missing or damaged.
     """
 
     def __init__(
@@ -39,7 +51,12 @@ class LatentExamples(Dataset[Example]):
         vae: AutoencoderKL,
         config: DataConfig,
         cache: Path,
+        progress: Progress = lambda done, total: None,
     ) -> None:
+        if has_latents(folder):
+            self.rows = folder.rows(split)
+            self.latents = latents_of(folder, split, vae, config)
+            return
         pictures = PictureExamples(folder, split, config, seed=0)
         self.rows = pictures.rows
         path = cache / f"latents-{split}-{_fingerprint(folder, split, vae, config)}.safetensors"
@@ -47,10 +64,13 @@ class LatentExamples(Dataset[Example]):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(".tmp")
             try:
-                save_file({"latents": _encode(pictures, vae)}, temporary)
+                save_file({"latents": _encode(pictures, vae, progress)}, temporary)
                 temporary.replace(path)
-            except OSError as error:
-                raise InputError(f"cache={str(path)!r} cannot be written: {error}") from error
+            except (OSError, SafetensorError) as error:  # a full disk is the latter's
+                temporary.unlink(missing_ok=True)
+                raise InputError(
+                    f"cache={str(path)!r} cannot be written ({error}); make room there"
+                ) from error
         self.latents = load_file(path)["latents"]
 
     def __len__(self) -> int:
@@ -61,7 +81,7 @@ class LatentExamples(Dataset[Example]):
 
 
 @torch.inference_mode()
-def _encode(pictures: PictureExamples, vae: AutoencoderKL) -> torch.Tensor:
+def _encode(pictures: PictureExamples, vae: AutoencoderKL, progress: Progress) -> torch.Tensor:
     """(rows, channels, height, width) float16."""
     latents = []
     # Half the memory traffic where the processor has the instructions; a small VAE errs by far
@@ -72,6 +92,7 @@ def _encode(pictures: PictureExamples, vae: AutoencoderKL) -> torch.Tensor:
             batch = [pixels_from_bytes(torch.from_numpy(pictures.pixels(i).copy())) for i in rows]
             mean = vae.encode(torch.stack(batch).to(vae.device)).latent_dist.mean
             latents.append((mean.float() * vae.config.scaling_factor).half().cpu())
+            progress(rows.stop, len(pictures))
             if first % (100 * _PICTURES_PER_BATCH) == 0:
                 logger.info("encoded %d of %d pictures", rows.stop, len(pictures))
     return torch.cat(latents).contiguous()

@@ -1,8 +1,11 @@
-"""How large a data set's pictures are, and whether networks can take them."""
+"""How large a data set's pictures are, what they mean, and whether networks can take them."""
+
+from dataclasses import replace
 
 from PIL import Image
 
 from riffusion.errors import InputError, MediaError
+from riffusion.spectrogram_params import SpectrogramParams
 from riffusion.training.config import DataConfig
 from riffusion.training.dataset_folder import DatasetFolder
 
@@ -27,6 +30,29 @@ def picture_size(folder: DatasetFolder, config: DataConfig) -> tuple[int, int]:
         except OSError as error:
             raise MediaError(f"picture={str(path)!r} cannot be read: {error}") from error
     return height, config.crop_width or width
+
+
+def resized_params(folder: DatasetFolder, config: DataConfig) -> SpectrogramParams:
+    """Spectrogram parameters of what is trained on: a resized picture has other rows and steps.
+
+    Raises:
+        InputError: columns would no longer be whole milliseconds apart, or further than the window
+            that each of them was seen through.
+        MediaError: the first picture is missing or damaged.
+    """
+    params, side = folder.params, config.resolution
+    if side is None:
+        return params
+    whole = config.model_copy(update={"resolution": None, "crop_width": None})
+    _, width = picture_size(folder, whole)
+    step_size_ms = params.step_size_ms * width / side
+    if step_size_ms % 1 or step_size_ms >= params.window_duration_ms:
+        raise InputError(
+            f"data.resolution={side} puts the columns of pictures {width} wide {step_size_ms:g} ms "
+            f"apart; whole milliseconds below window_duration_ms={params.window_duration_ms} are "
+            "needed: choose another resolution, or make the data set in that size"
+        )
+    return replace(params, num_frequencies=side, step_size_ms=int(step_size_ms))
 
 
 def check_multiple(size: tuple[int, int], multiple: int, config: DataConfig, what: str) -> None:

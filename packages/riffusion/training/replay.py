@@ -5,17 +5,10 @@ oldest remedy (Robins 1995), and for diffusion models known as prior preservatio
 DreamBooth, section 3.3).
 """
 
-from typing import Protocol
-
 import numpy as np
 from torch.utils.data import Dataset
 
-from riffusion.training.examples import Example, Key
-
-
-class _Examples(Protocol):
-    def __len__(self) -> int: ...
-    def __getitem__(self, key: Key, /) -> Example: ...
+from riffusion.training.examples import Example, Examples, Key
 
 
 class ReplayedExamples(Dataset[Example]):
@@ -31,7 +24,7 @@ class ReplayedExamples(Dataset[Example]):
         seed: of the old ones' order.
     """
 
-    def __init__(self, new: _Examples, old: _Examples, share: float, seed: int) -> None:
+    def __init__(self, new: Examples, old: Examples, share: float, seed: int) -> None:
         self.new, self.old, self.share, self.seed = new, old, share, seed
 
     def __len__(self) -> int:

@@ -63,6 +63,7 @@ def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
     """
     tokenizer.save_pretrained(folder)
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
-    (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False))
+    vocabulary = json.dumps(model["vocab"], ensure_ascii=False)
+    (folder / "vocab.json").write_text(vocabulary, encoding="utf-8")
     lines = ["#version: 0.2", *(" ".join(merge) for merge in model["merges"])]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -27,7 +27,8 @@ class RunTracker:
     Args:
         output: folder of the run.
         params: of its pictures, to hear them.
-        first_step: events of later steps, of a run that was ended after its last state, are hidden.
+        first_step: from which the run goes on; events of later steps, of a run that was ended
+            after its last state, are hidden.
     """
 
     def __init__(self, output: Path, params: SpectrogramParams, first_step: int) -> None:
@@ -36,7 +37,7 @@ class RunTracker:
         self.output = output
         self.converter = SpectrogramImageConverter(params, device="cpu")
         self.writer = SummaryWriter(
-            str(output / "tensorboard"), purge_step=first_step or None, flush_secs=30
+            str(output / "tensorboard"), purge_step=first_step + 1, flush_secs=30
         )
 
     def log_scalars(self, step: int, scalars: Mapping[str, float]) -> None:

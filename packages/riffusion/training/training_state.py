@@ -1,26 +1,32 @@
 """States of a run on disk, from which it goes on exactly.
 
-    OUTPUT/states/step-00000500/    accelerate's state: networks, optimizer, averaged weights
+    OUTPUT/states/step-00000500/    accelerate's state: networks and optimizer
+                                    averaged.safetensors: the averaged weights, if there are any
     OUTPUT/run.json                 what the run is of: the configuration's parts that must not
     change
 
-A state is written beside its place and renamed, so an unfinished one is never taken for a good one.
+A state is written beside its place and renamed, so an unfinished one is never taken for a good one,
+even after a power cut.
 Since order, crops, captions, timesteps and noise follow from the seed and the step, there is
 nothing else to remember.
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from safetensors import SafetensorError
 
 from riffusion.errors import InputError, TrainingError
 from riffusion.media_files import write_file
+from riffusion.training.averaged_weights import AveragedWeights
 from riffusion.training.config import TrainingConfig
 
 _RUN_NAME = "run.json"
+_AVERAGE_NAME = "averaged.safetensors"
 _FREE_TO_CHANGE = {
     "run": {"log_every", "validate_every", "sample_every", "save_every", "keep_states"},
     "data": {"num_workers", "keep_in_memory"},
@@ -36,11 +42,15 @@ class TrainingStates:
     Args:
         output: folder of the run.
         keep: how many of the latest states stay.
+
+    Attributes:
+        average: averaged weights that belong to the states.
     """
 
     def __init__(self, output: Path, keep: int) -> None:
         self.output = output
         self.keep = keep
+        self.average: AveragedWeights | None = None
 
     def claim(self, config: TrainingConfig) -> None:
         """Make the folder this run's, or check that it already is.
@@ -85,6 +95,8 @@ class TrainingStates:
         """
         try:
             accelerator.load_state(str(self._path(step)))
+            if self.average is not None:
+                self.average.load(self._path(step) / _AVERAGE_NAME)
         except Exception as error:  # whatever damage does to pickles and tensors
             reason = " ".join(str(error).split())[:300]
             raise TrainingError(
@@ -98,33 +110,46 @@ class TrainingStates:
         Raises:
             TrainingError: it can't be written; earlier states are left as they are.
         """
-        path = self._path(step)
-        temporary = path.with_name(f".{path.name}.tmp")
+        temporary = self.output / "states" / ".unfinished"
         if accelerator.is_main_process:
-            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
         accelerator.wait_for_everyone()
         try:
             accelerator.save_state(str(temporary))
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
-                shutil.rmtree(path, ignore_errors=True)
-                temporary.replace(path)
-        except (OSError, RuntimeError) as error:  # safetensors reports a full disk as its own error
+                if self.average is not None:
+                    self.average.save(temporary / _AVERAGE_NAME)
+                _bring_to_disk(temporary)
+                temporary.replace(self._path(step))
+        except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError is torch.save's
             shutil.rmtree(temporary, ignore_errors=True)
-            raise TrainingError(
-                f"output={str(self.output)!r}: the state of step {step} cannot be written "
-                f"({error}); make room and run the same command again, it goes on from step "
-                f"{self.latest_step()}"
-            ) from error
+            raise self.write_error(f"the state of step {step}", error) from error
         if accelerator.is_main_process:
             for old in sorted(self._steps())[: -self.keep]:
                 shutil.rmtree(self._path(old), ignore_errors=True)
+
+    def write_error(self, what: str, error: Exception) -> TrainingError:
+        """The error for something that can't be written, such as on a full disk."""
+        reason = " ".join(str(error).split())
+        return TrainingError(
+            f"output={str(self.output)!r}: {what} cannot be written ({reason}); make room there "
+            f"and run the same command again, it goes on from step {self.latest_step()}"
+        )
 
     def _path(self, step: int) -> Path:
         return self.output / "states" / f"step-{step:08}"
 
     def _steps(self) -> list[int]:
-        return [int(path.name[5:]) for path in (self.output / "states").glob("step-*")]
+        folders = (self.output / "states").glob("step-" + 8 * "[0-9]")
+        return [int(path.name[5:]) for path in folders]
+
+
+def _bring_to_disk(folder: Path) -> None:
+    """Wait until a folder's files are on the disk, before the folder gets its name."""
+    for path in folder.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def _identity(config: TrainingConfig) -> dict[str, Any]:

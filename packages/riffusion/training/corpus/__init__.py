@@ -2,7 +2,7 @@
 
 sound, sounds, instruments     the table of sounds: names, ranges, styles
 notes, setting                 what is played: notes in beats; key, chords, density
-textures, melodies, beats      accompaniments, tunes and drum grooves
+textures, melodies, grooves    accompaniments, tunes and drum grooves
 idioms, …_idioms, ensembles    how each instrument is played, alone and together
 scores                         music21's public-domain scores as tables of notes
 facts, composition             what may be said of a loop; a clip out of all this

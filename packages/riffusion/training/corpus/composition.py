@@ -15,7 +15,7 @@ from riffusion.training.corpus.facts import Facts, measure
 from riffusion.training.corpus.idioms import IDIOMS
 from riffusion.training.corpus.notes import Note, Part
 from riffusion.training.corpus.scores import Score, mode_of
-from riffusion.training.corpus.setting import between, make_setting
+from riffusion.training.corpus.setting import make_setting
 from riffusion.training.corpus.sound import Sound
 from riffusion.training.dataset_folder import Split
 
@@ -158,4 +158,4 @@ def _transposed(notes: Sequence[Note], sound: Sound, rng: np.random.Generator) -
     centre = (sound.low + sound.high - low - high) // 2
     shift = centre + int(rng.integers(-6, 7))
     shift = max(shifts[0], min(shifts[-1], shift))
-    return [replace(note, pitch=between(note.pitch + shift, 0, 127)) for note in notes]
+    return [replace(note, pitch=note.pitch + shift) for note in notes]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from riffusion.training.corpus import beats
+from riffusion.training.corpus import grooves
 from riffusion.training.corpus.idioms import IDIOMS
 from riffusion.training.corpus.melodies import melody
 from riffusion.training.corpus.notes import DRUM_BANK, Note, Part
@@ -38,7 +38,7 @@ def _jazz_trio(s: Setting) -> tuple[Part, ...]:
     return (
         _part(PIANO, chords + right),
         _part(UPRIGHT_BASS, bass_line(s, 28, 50, "walking"), 115),
-        _drums(BRUSH_KIT, beats.jazz(s), 105),
+        _drums(BRUSH_KIT, grooves.jazz(s), 105),
     )
 
 
@@ -47,7 +47,7 @@ def _rock_band(s: Setting) -> tuple[Part, ...]:
     return (
         _part(DISTORTED_GUITAR, guitar, 85),
         _part(FINGER_BASS, bass_line(s, 28, 45, "pulse" if s.density else "roots"), 110),
-        _drums(16, beats.rock(s), 110),
+        _drums(16, grooves.rock(s), 110),
     )
 
 
@@ -59,7 +59,7 @@ def _lofi(s: Setting) -> tuple[Part, ...]:
     return (
         _part(ELECTRIC_PIANO, keys + line, 105),
         _part(FINGER_BASS, bass, 100),
-        _drums(TR_808, beats.hip_hop(s), 95),
+        _drums(TR_808, grooves.hip_hop(s), 95),
     )
 
 
@@ -71,7 +71,7 @@ def _synthwave(s: Setting) -> tuple[Part, ...]:
         _part(SYNTH_BASS, bass_line(s, 30, 48, s.pick("pulse", "octaves")), 110),
         _part(SAW_LEAD, lead, 80),
         _part(WARM_PAD, held_chords(s, 52, 72, 3), 60),
-        _drums(ELECTRONIC_KIT, beats.synthwave(s), 110),
+        _drums(ELECTRONIC_KIT, grooves.synthwave(s), 110),
     )
 
 
@@ -91,7 +91,7 @@ def _bossa(s: Setting) -> tuple[Part, ...]:
     return (
         _part(NYLON_GUITAR, struck_chords(s, 48, 71, rhythm, 4) + line, 115),
         _part(UPRIGHT_BASS, bass_line(s, 28, 48, "fifths"), 110),
-        _drums(0, beats.bossa(s), 90),
+        _drums(0, grooves.bossa(s), 90),
     )
 
 

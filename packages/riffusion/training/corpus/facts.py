@@ -8,7 +8,7 @@ import numpy as np
 from riffusion.training.corpus.notes import Note
 
 LOOP_S = 5.12
-_SLOW_BPM, _FAST_BPM = 71.0, 117.0
+_SLOW_BPM, _FAST_BPM = 71.0, 116.0
 _SPARSE_PER_S, _BUSY_PER_S = 2.0, 4.2
 _SOFT, _LOUD = 72.0, 90.0
 _LOW, _HIGH = 0.36, 0.6
@@ -62,7 +62,7 @@ def measure(
     rate = len({round(note.start_beats * 12) for note in played}) / LOOP_S
     velocity = float(np.mean([note.velocity for note in played]))
     is_soft, is_loud = velocity < _SOFT, velocity > _LOUD
-    is_fast = tempo_bpm > _FAST_BPM - 1 and rate > _SPARSE_PER_S
+    is_fast = tempo_bpm > _FAST_BPM and rate > _SPARSE_PER_S
     is_slow = tempo_bpm < _SLOW_BPM and rate < _BUSY_PER_S + 1
     true = {
         "calm": rate < _SPARSE_PER_S and is_soft,

@@ -5,7 +5,7 @@ An idiom takes a sound and a setting, and returns the notes of one instrument.
 
 from collections.abc import Callable
 
-from riffusion.training.corpus import beats, plucked_idioms, struck_idioms, sustained_idioms
+from riffusion.training.corpus import grooves, plucked_idioms, struck_idioms, sustained_idioms
 from riffusion.training.corpus.melodies import melody
 from riffusion.training.corpus.notes import Note
 from riffusion.training.corpus.setting import Setting
@@ -62,10 +62,10 @@ IDIOMS: dict[str, Idiom] = {
     "steel_drums": struck_idioms.mallets,
     "bagpipe": sustained_idioms.bagpipe,
     "kalimba": struck_idioms.kalimba,
-    "rock_drums": _groove(beats.rock),
-    "hip_hop_beat": _groove(beats.hip_hop),
-    "techno_beat": _groove(beats.techno),
-    "jazz_drums": _groove(beats.jazz),
-    "latin_percussion": _groove(beats.latin),
+    "rock_drums": _groove(grooves.rock),
+    "hip_hop_beat": _groove(grooves.hip_hop),
+    "techno_beat": _groove(grooves.techno),
+    "jazz_drums": _groove(grooves.jazz),
+    "latin_percussion": _groove(grooves.latin),
 }
 """By the names in the table of sounds; the mixtures' are in `ensembles`."""

@@ -1,16 +1,11 @@
 """Playing and drawing clips, by several processes."""
 
-import contextlib
 import os
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 
-from riffusion.errors import RiffusionError
 from riffusion.media_files import write_file
 from riffusion.spectrogram_params import SpectrogramParams
 from riffusion.training.corpus.composition import compose
@@ -18,6 +13,7 @@ from riffusion.training.corpus.scores import Score, load_scores
 from riffusion.training.corpus.sounds import SOUNDS
 from riffusion.training.corpus.synthesizer import Synthesizer
 from riffusion.training.dataset_folder import Split
+from riffusion.training.process_pool import one_torch_thread, process_pool
 
 NUM_COLUMNS = 512
 """Of a picture: 5.12 s."""
@@ -88,67 +84,26 @@ def render_clips(
     chunks = [jobs[i : i + _JOBS_PER_CHUNK] for i in range(0, len(jobs), _JOBS_PER_CHUNK)]
     workers = min(num_processes or os.cpu_count() or 1, len(chunks))
     if workers > 1:
-        yield from _render_in_processes(
-            chunks, (synthesizer.soundfont, seed, bool(scores)), workers
-        )
+        arguments = (synthesizer.soundfont, seed, bool(scores))
+        with process_pool(workers, _prepare_process, arguments) as pool:
+            for future in as_completed([pool.submit(_render_here, chunk) for chunk in chunks]):
+                yield future.result()
     elif chunks:
         renderer = Renderer(synthesizer, seed, scores)
-        with _one_torch_thread():
+        with one_torch_thread():
             yield from map(renderer.render, chunks)
-
-
-def _render_in_processes(
-    chunks: Sequence[Sequence[Job]], arguments: tuple[Path, int, bool], workers: int
-) -> Iterator[int]:
-    # Threads of torch and of FluidSynth don't survive a fork.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_process, arguments)
-    try:
-        for future in as_completed([pool.submit(_render_here, chunk) for chunk in chunks]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise RiffusionError(
-            "a process died, perhaps for want of memory; run the same command again, with fewer "
-            "processes"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 _renderer: Renderer | None = None
 """Of this process, if it is one of the pool."""
 
 
-def _start_process(soundfont: Path, seed: int, with_scores: bool) -> None:
+def _prepare_process(soundfont: Path, seed: int, with_scores: bool) -> None:
     global _renderer
-    threading.Thread(target=_end_with_main_process, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(1)
     _renderer = Renderer(Synthesizer(soundfont), seed, load_scores() if with_scores else ())
-
-
-def _end_with_main_process() -> None:
-    """Where the main process is killed, its pool would wait for work for ever."""
-    main_process = parent_process()
-    if main_process is not None:
-        main_process.join()
-        os._exit(1)
 
 
 def _render_here(jobs: Sequence[Job]) -> int:
     if _renderer is None:
-        raise RuntimeError("the process was not started by _start_process")
+        raise RuntimeError("the process was not prepared by _prepare_process")
     return _renderer.render(jobs)
-
-
-@contextlib.contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """As in the processes of a pool, so that sums are rounded alike."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

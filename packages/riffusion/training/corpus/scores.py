@@ -24,7 +24,8 @@ from riffusion.training.corpus.notes import Note
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
+"""Of the cache: another choice of works, or other tables, need another one."""
 COLLECTIONS = {
     "chorales": ("bach", 140),
     "tunes": ("ryansMammoth", 220),
@@ -32,8 +33,8 @@ COLLECTIONS = {
 }
 """Folder of music21's corpus, and how many of its works are used."""
 VALIDATION_SHARE = 0.1
-_SUFFIXES = (".abc", ".mxl")
-"""The few files in other formats name restrictions of their own."""
+_RESTRICTED, _FREE = ".krn", ".mxl"
+"""The few files of Humdrum reserve rights; MusicXML of the same works is beside them."""
 
 
 @dataclass(frozen=True)
@@ -148,13 +149,10 @@ def parse_scores(
     works: list[tuple[str, Path]] = []
     for name, limit in limits.items():
         folder = COLLECTIONS[name][0]
-        paths = sorted(
-            path
-            for path in map(Path, corpus.getCorePaths())
-            if path.parent.name == folder and path.suffix in _SUFFIXES
-        )
+        paths = sorted(p for p in map(Path, corpus.getCorePaths()) if p.parent.name == folder)
         random.Random(folder).shuffle(paths)
-        works += [(name, path) for path in sorted(paths[:limit])]
+        free = {p.with_suffix(_FREE) if p.suffix == _RESTRICTED else p for p in paths[:limit]}
+        works += [(name, path) for path in sorted(free) if path.is_file()]
     scores = []
     for done, (name, path) in enumerate(works, start=1):
         with warnings.catch_warnings():
@@ -189,7 +187,7 @@ def _from_music21(parsed: Any, name: str, collection: str) -> Score | None:
             notes += [(start, held, int(pitch.midi)) for pitch in element.pitches]
         if notes:
             voices.append(tuple(sorted(notes)))
-    if not voices or not parsed.parts:
+    if not voices:
         return None
     measures = list(parsed.parts[0].getElementsByClass("Measure"))
     full = max((m.duration.quarterLength for m in measures), default=0)

@@ -126,7 +126,7 @@ def make_setting(
     degrees: tuple[int, ...] = (0, 2, 4)
     if is_jazz:
         degrees = (0, 2, 4, 6, 8) if rng.random() < 0.4 else (0, 2, 4, 6)
-    elif style in ("ambient", "dreamy") and rng.random() < 0.6:
+    elif style == "ambient" and rng.random() < 0.6:
         degrees = (0, 2, 4, 6)
     edges = [round(i * beats / len(roots)) for i in range(len(roots) + 1)]
     chords = tuple(

@@ -19,6 +19,7 @@ from riffusion.training.dataset_folder import (
     SPLITS,
     DatasetRow,
     claim_directory,
+    sole_writer,
     write_metadata,
 )
 
@@ -46,7 +47,8 @@ def synthesize_corpus(
 
     Raises:
         InputError: a soundfont or music21 is missing, an unknown sound, the folder was made with
-            other options, or something can't be written. What was done until then is kept.
+            other options or is being made by another run, or something can't be written. What
+            was done until then is kept.
         RiffusionError: FluidSynth isn't installed, or a process died.
     """
     if num_processes is not None and num_processes < 1:
@@ -59,14 +61,16 @@ def synthesize_corpus(
     scores: list[Score] = []
     if options.with_scores:
         scores = load_scores(lambda done, total: tell("Parsing scores", done, total))
-    jobs = _jobs(directory, options, sounds)
-    missing = [job for job in jobs if not job.path.is_file()]
-    done = len(jobs) - len(missing)
-    for count in render_clips(missing, synthesizer, options.seed, scores, num_processes):
-        done += count
-        tell("Playing clips", done, len(jobs))
-    counts = _write_rows(directory, jobs, options.seed, scores)
-    write_file(card_text(options, sounds, soundfont, counts).encode(), directory / "README.md")
+    with sole_writer(directory):
+        jobs = _jobs(directory, options, sounds)
+        missing = [job for job in jobs if not job.path.is_file()]
+        done = len(jobs) - len(missing)
+        for count in render_clips(missing, synthesizer, options.seed, scores, num_processes):
+            done += count
+            tell("Playing clips", done, len(jobs))
+        counts = _write_rows(directory, jobs, options.seed, scores)
+        card = card_text(options, sounds, soundfont, counts)
+        write_file(card.encode(), directory / "README.md")
     return counts
 
 

@@ -9,6 +9,7 @@ fresh one. Making one takes a millisecond: they share the soundfont, which is lo
 
 import ctypes
 import functools
+import os
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,6 @@ _BLOCK_SAMPLES = 64
 _TAIL_STEP_BLOCKS = 172
 """A quarter of a second: how often to look whether all has faded away."""
 _MAX_TAIL_STEPS = 20
-_TAIL_FADE_SAMPLES = 44_100 // 4
 _SILENCE = 1e-5
 _MAX_PEAK = 0.98
 
@@ -92,7 +92,7 @@ class Synthesizer:
         is_soundfont = _first_bytes(soundfont, 12)[8:] == b"sfbk"
         if (
             not is_soundfont
-            or self._library.fluid_synth_sfload(self._owner, str(soundfont).encode(), 0) < 0
+            or self._library.fluid_synth_sfload(self._owner, os.fsencode(soundfont), 0) < 0
         ):
             raise InputError(
                 f"{str(soundfont)!r} is no soundfont that FluidSynth can read; name another one",

@@ -1,20 +1,19 @@
 """All files: options, processes, resuming, metadata and card."""
 
-import contextlib
 import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 
-from riffusion.errors import InputError, RiffusionError
+from riffusion.errors import InputError
 from riffusion.media_files import write_file
 from riffusion.training.dataset_build.captions import (
     METADATA_NAMES,
+    Caption,
     MetadataFile,
     find_metadata,
     match_captions,
@@ -35,8 +34,9 @@ from riffusion.training.dataset_build.sources import (
     assign_splits,
     fingerprint,
 )
-from riffusion.training.dataset_build.worker import build_in_process, build_source, start_process
-from riffusion.training.dataset_folder import SPLITS, claim_directory, write_metadata
+from riffusion.training.dataset_build.worker import build_in_process, build_source, prepare_process
+from riffusion.training.dataset_folder import SPLITS, claim_directory, sole_writer, write_metadata
+from riffusion.training.process_pool import one_torch_thread, process_pool
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +85,8 @@ def build_dataset(
 
     Raises:
         InputError: no recording, captions that don't match, options that contradict each other, a
-            folder that was begun with others, no picture at all, or something can't be written.
-            What was done until then is kept.
+            folder that was begun with others or is being made by another run, no picture at all,
+            or something can't be written. What was done until then is kept.
         RiffusionError: a process died.
     """
     if num_processes is not None and num_processes < 1:
@@ -105,11 +105,24 @@ def build_dataset(
     inputs += fingerprint(chosen, {file.name: file.content for file in metadata})
     params = options.slices.picture.params
     claim_directory(directory, COMMAND, options.to_json(inputs), params)
+    sources = assign_splits(chosen, options.validation_share, options.seed)
+    with sole_writer(directory):
+        return _build(directory, sources, captions, options, num_processes, progress)
+
+
+def _build(
+    directory: Path,
+    sources: Sequence[Source],
+    captions: Mapping[str, Caption],
+    options: BuildOptions,
+    num_processes: int | None,
+    progress: Progress | None,
+) -> BuildReport:
+    """Make what is missing, then metadata and card."""
     _remove_unfinished_files(directory)
     report = BuildReport()
     records: dict[Source, Record] = {}
     jobs = []
-    sources = assign_splits(chosen, options.validation_share, options.seed)
     for source in sources:
         caption = captions.get(source.file.name)
         if caption is None and options.caption_source == "metadata":
@@ -187,26 +200,17 @@ def _results(
     if workers <= 1:
         yield from _results_here(jobs, options)
         return
-    # Threads of torch don't survive a fork. The largest files go first, so that none is left alone
-    # at the end.
+    # The largest files go first, so that none is left alone at the end.
     jobs = sorted(jobs, key=lambda job: -job.source.file.path.stat().st_size)
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), start_process, (options,))
-    try:
+    with process_pool(workers, prepare_process, (options,)) as pool:
         futures = {pool.submit(build_in_process, job): job for job in jobs}
         for future in as_completed(futures):
             try:
                 yield futures[future], future.result()
-            except BrokenProcessPool as error:
-                raise RiffusionError(
-                    "a process died, perhaps for want of memory; run the same command again, with "
-                    "fewer processes"
-                ) from error
-            except OutputError:
+            except (BrokenProcessPool, OutputError):
                 raise
             except Exception as error:
                 yield futures[future], error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _results_here(
@@ -217,7 +221,7 @@ def _results_here(
     from riffusion.training.dataset_build.pictures import PictureMaker
 
     maker = PictureMaker(options)
-    with _one_torch_thread():
+    with one_torch_thread():
         for job in jobs:
             try:
                 yield job, build_source(job, maker)
@@ -225,19 +229,6 @@ def _results_here(
                 raise
             except Exception as error:
                 yield job, error
-
-
-@contextlib.contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """As in the processes of a pool, so that sums are rounded alike."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _finish(
@@ -263,6 +254,8 @@ def _finish(
     if not report.num_pictures["train"]:
         if report.failures and not report.num_pictures:
             return  # they say why
+        for name, failure in report.failures.items():
+            logger.warning("%s: %s", name, failure)
         raise InputError(_why_empty(report))
     for split in SPLITS:
         rows = [row for source in sources if source.split == split for row in records[source].rows]

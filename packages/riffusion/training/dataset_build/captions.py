@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,7 +53,7 @@ class MetadataFile:
 
 
 def find_metadata(audio_dir: Path, apart_from: Path) -> list[MetadataFile]:
-    """Every metadata.jsonl and metadata.csv in a folder and below it.
+    """Every metadata.jsonl and metadata.csv in a folder and below it, none in hidden folders.
 
     Args:
         audio_dir: where to look.
@@ -62,14 +63,19 @@ def find_metadata(audio_dir: Path, apart_from: Path) -> list[MetadataFile]:
     Raises:
         InputError: one can't be read.
     """
-    outputs = apart_from.resolve()
-    return [
-        _read(path, path.relative_to(audio_dir).as_posix(), path.parent.relative_to(audio_dir))
-        for path in sorted(audio_dir.rglob("metadata.*"))
-        if path.name in METADATA_NAMES
-        and not path.resolve().is_relative_to(outputs)
-        and not (path.parents[1] / INFO_NAME).is_file()
-    ]
+    outputs = os.path.realpath(apart_from)
+    found = []
+    for path in sorted(audio_dir.rglob("metadata.*")):
+        name = path.relative_to(audio_dir)
+        if (
+            path.name in METADATA_NAMES
+            and not any(part.startswith(".") for part in name.parts)
+            # Unlike `Path.resolve`, `realpath` doesn't mind a link that points to itself.
+            and not Path(os.path.realpath(path)).is_relative_to(outputs)
+            and not (path.parents[1] / INFO_NAME).is_file()
+        ):
+            found.append(_read(path, name.as_posix(), name.parent))
+    return found
 
 
 def read_metadata_file(path: Path) -> MetadataFile:
@@ -147,7 +153,8 @@ def _rows(file: MetadataFile) -> Iterable[tuple[str, Mapping[str, Any]]]:
                 yield f"captions={file.name}, line {reader.line_num}", row
         except csv.Error as error:
             raise InputError(
-                f"captions={file.name}, line {reader.line_num} is not CSV ({error})"
+                f"captions={file.name}, line {reader.line_num} is not CSV ({error}); save it with "
+                "commas between columns, and quotes around text that holds commas"
             ) from error
         return
     for number, line in enumerate(text.split("\n"), start=1):
@@ -180,9 +187,9 @@ def _caption(where: str, row: Mapping[str, Any]) -> tuple[str, Caption]:
     for name, value in values.items():
         if value is not None and not isinstance(value, str):
             raise InputError(f"{where}: {name}={value!r} must be a string")
-    text = one_line(values["text"])
+    text, label, kind = (one_line(values[name] or "") for name in ("text", "label", "kind"))
     others = tuple(dict.fromkeys(item for item in map(one_line, captions) if item != text))
-    return listed, Caption(text, others, values["label"] or "", values["kind"] or "")
+    return listed, Caption(text, others, label, kind)
 
 
 def caption_from_name(name: str) -> Caption | None:
@@ -193,7 +200,7 @@ def caption_from_name(name: str) -> Caption | None:
     Args:
         name: path below the audio folder.
     """
-    *folders, stem = PurePosixPath(name).with_suffix("").parts
+    *folders, stem = PurePosixPath(one_line(name)).with_suffix("").parts
     own = _words(stem)
     folder = next((words for words in map(_words, reversed(folders)) if words), "")
     if f" {folder} ".lower() in f" {own} ".lower():
@@ -211,5 +218,5 @@ def _words(name: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` with every run of white space as one blank."""
-    return " ".join(text.split())
+    """`text` in UTF-8, `?` for what isn't, with every run of white space as one blank."""
+    return " ".join(text.encode(errors="replace").decode().split())

@@ -83,8 +83,10 @@ def record_path(directory: Path, source: Source) -> Path:
 
 
 def read_record(directory: Path, source: Source) -> Record | None:
-    """A source's record; None if it isn't done."""
+    """A source's record; None if it isn't done, or a picture of it is gone."""
     try:
-        return Record.from_json(record_path(directory, source).read_text(encoding="utf-8"))
+        record = Record.from_json(record_path(directory, source).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    pictures = (directory / source.split / row.file_name for row in record.rows)
+    return record if all(picture.is_file() for picture in pictures) else None

@@ -7,7 +7,7 @@ import numpy as np
 
 from riffusion.audio.segments import Samples, Waveform
 from riffusion.errors import InputError
-from riffusion.training.dataset_build.beats import track_beats
+from riffusion.training.dataset_build.beat_tracking import track_beats
 from riffusion.training.dataset_build.formats import PictureFormat
 
 Reason = Literal["silent", "clipped"]

@@ -5,17 +5,13 @@ What is slow to import is imported here by the processes alone, not by the one t
 
 import contextlib
 import logging
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from riffusion.errors import InputError
 from riffusion.media_files import write_file
-from riffusion.training.dataset_build.captions import Caption, caption_from_name
+from riffusion.training.dataset_build.captions import Caption, caption_from_name, one_line
 from riffusion.training.dataset_build.options import SliceOptions
 from riffusion.training.dataset_build.records import Job, OutputError, Record, record_path
 from riffusion.training.dataset_folder import SPLITS, DatasetRow
@@ -26,31 +22,18 @@ if TYPE_CHECKING:
 _maker: "PictureMaker | None" = None
 
 
-def start_process(options: SliceOptions) -> None:
-    """Prepare a process of a pool."""
+def prepare_process(options: SliceOptions) -> None:
+    """What `build_in_process` needs."""
     global _maker
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
-
     from riffusion.training.dataset_build.pictures import PictureMaker
 
-    torch.set_num_threads(1)  # there are as many processes as are to be used
     _maker = PictureMaker(options)
 
 
-def _end_with_parent() -> None:
-    """A pool's processes would wait for work for ever, were their parent killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
 def build_in_process(job: Job) -> Record:
-    """`build_source` in a process that `start_process` prepared."""
+    """`build_source` in a process that `prepare_process` prepared."""
     if _maker is None:
-        raise RuntimeError("the process was not started by start_process")
+        raise RuntimeError("the process was not prepared by prepare_process")
     return build_source(job, _maker)
 
 
@@ -80,7 +63,7 @@ def build_source(job: Job, maker: "PictureMaker") -> Record:
             extras: dict[str, str | float] = {"start_s": round(start_s, 3)}
             if picture.slice.tempo_bpm is not None:
                 extras["tempo_bpm"] = picture.slice.tempo_bpm
-            rows.append(_row(name, source.file.name, caption, extras))
+            rows.append(_row(name, one_line(source.file.name), caption, extras))
     left_out = {str(reason): count for reason, count in sorted(maker.left_out.items())}
     if not rows and not left_out:
         left_out = {"too short": 1}

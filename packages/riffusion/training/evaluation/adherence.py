@@ -80,7 +80,7 @@ class AdherenceScores:
 
 def score_adherence(
     prompts: Sequence[ClipPrompt],
-    heard: Heard,
+    heard: Sequence[str],
     heard_labels: Sequence[str],
     real_accuracy: dict[str, float],
     kinds: dict[str, str],
@@ -90,15 +90,14 @@ def score_adherence(
 
     Args:
         prompts: what was asked for.
-        heard: (clips,) index into `heard_labels` of what each clip is heard as.
+        heard: what each clip is heard as.
         heard_labels: labels of the classifier.
         real_accuracy: of each label, on held-out clips.
         kinds: of each label; `mixture` is told apart.
         held_out_wordings: wordings that the training split doesn't have.
     """
     labels = sorted({prompt.label for prompt in prompts})
-    names = [heard_labels[index] for index in heard]
-    pairs = list(zip(prompts, names, strict=True))
+    pairs = list(zip(prompts, heard, strict=True))
     confusion = Counter((prompt.label, name) for prompt, name in pairs)
 
     def group(name: str, chosen: list[tuple[ClipPrompt, str]]) -> GroupScore:

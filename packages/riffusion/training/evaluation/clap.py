@@ -51,12 +51,17 @@ class ClapEmbedder:
                 f"clap={str(directory)!r} holds no CLAP model that can be read ({reason}); take an "
                 "undamaged copy"
             ) from error
+        self._directory = directory
         self._converter = SpectrogramImageConverter(params, device="cpu")
 
     def embed(
         self, planes: Sequence[Plane], progress: Progress = silent, stage: str = "CLAP"
     ) -> Features:
-        """Embeddings (clips, features) of how planes sound, each of norm 1."""
+        """Embeddings (clips, features) of how planes sound, each of norm 1.
+
+        Raises:
+            CheckpointError: an embedding holds NaN.
+        """
         rate = int(self._extract.sampling_rate)
         embeddings = []
         with progress(stage) as move:
@@ -70,6 +75,10 @@ class ClapEmbedder:
                 with torch.inference_mode():
                     found = self._model.get_audio_features(**inputs)
                 vector = getattr(found, "pooler_output", found)[0].double().numpy()
+                if not np.isfinite(vector).all():
+                    raise CheckpointError(
+                        f"clap={str(self._directory)!r} hears NaN; take an undamaged copy"
+                    )
                 embeddings.append(vector / max(float(np.linalg.norm(vector)), 1e-12))
                 move(len(embeddings), len(planes))
         return np.stack(embeddings)

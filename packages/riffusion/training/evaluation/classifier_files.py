@@ -15,8 +15,8 @@ from safetensors.torch import load, save
 from riffusion.errors import CheckpointError, InputError, SpectrogramParamsError
 from riffusion.media_files import write_file
 from riffusion.training.evaluation.classifier import Classifier, ClassifierFacts, SoundNetwork
-from riffusion.training.evaluation.drawing import check_params
 from riffusion.training.evaluation.reference_clips import ReferenceClips
+from riffusion.training.picture_meaning import check_same_meaning
 
 FORMAT = 1
 FACTS_NAME = "classifier.json"
@@ -100,11 +100,9 @@ def check_fits(classifier: Classifier, clips: ReferenceClips) -> None:
             field="classifier",
         )
     try:
-        check_params(facts.params, clips.params)
+        check_same_meaning(facts.params, clips.params, whose="the classifier")
     except InputError as error:
-        raise InputError(
-            str(error).replace("of the checkpoint", "of the classifier"), field="classifier"
-        ) from error
+        raise InputError(str(error), field="classifier") from error
 
 
 def _missing(wanted: Sequence[str], known: Sequence[str]) -> list[str]:

@@ -10,7 +10,6 @@ from PIL import Image
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.job import DenoisingJob
 from riffusion.errors import CheckpointError, InputError
-from riffusion.spectrogram_params import SpectrogramParams
 from riffusion.training.evaluation.pictures import Plane, image_from_plane, plane_from_image
 from riffusion.training.evaluation.progress import Progress, silent
 from riffusion.training.evaluation.prompts import ClipPrompt
@@ -21,37 +20,6 @@ if TYPE_CHECKING:
 
 DrawRequest = tuple[InferenceInput, Image.Image | None]
 """A request, and what it is painted over."""
-
-_HEARD_FIELDS = (
-    "stereo",
-    "sample_rate",
-    "step_size_ms",
-    "window_duration_ms",
-    "padded_duration_ms",
-    "num_frequencies",
-    "min_frequency",
-    "max_frequency",
-    "mel_scale_norm",
-    "mel_scale_type",
-    "power_for_image",
-)
-"""Parameters that decide how a sound looks; the others are about turning pictures back."""
-
-
-def check_params(checkpoint: SpectrogramParams, dataset: SpectrogramParams) -> None:
-    """Check that the checkpoint's pictures mean the same sounds as the data set's.
-
-    Raises:
-        InputError: they don't.
-    """
-    for name in _HEARD_FIELDS:
-        drawn, real = getattr(checkpoint, name), getattr(dataset, name)
-        if drawn != real:
-            raise InputError(
-                f"{name}={drawn!r} of the checkpoint must equal {name}={real!r} of the data set, "
-                "else their pictures mean different sounds; name the data set that it was trained "
-                "on, or build one with the checkpoint's spectrogram_params.json"
-            )
 
 
 class Drawer:
@@ -89,7 +57,7 @@ class Drawer:
         """A request for a clip from noise; `changes` go on top.
 
         Raises:
-            InputError: the prompt is too long, or the data set's clips are.
+            InputError: the prompt is too long, or the clip is.
         """
         settings = self._settings
         try:
@@ -104,7 +72,7 @@ class Drawer:
                 | changes
             )
         except InputError as error:
-            raise InputError(f"the data set asks for what cannot be drawn: {error}") from error
+            raise InputError(f"prompt={prompt[:60]!r} cannot be drawn: {error}") from error
 
     def painted_over(self, plane: Plane, prompt: str, seed: int, strength: float) -> DrawRequest:
         """A request for a clip painted over another one's plane."""

@@ -1,18 +1,25 @@
 """All parts of an evaluation in order: a checkpoint and a data set in, a report out."""
 
+import logging
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-from riffusion.errors import InputError
+from riffusion.errors import InputError, RiffusionError
 from riffusion.training.dataset_folder import DatasetFolder
 from riffusion.training.evaluation.clap import ClapEmbedder
 from riffusion.training.evaluation.classifier_files import load_classifier
-from riffusion.training.evaluation.drawing import Drawer, check_params
+from riffusion.training.evaluation.drawing import Drawer
 from riffusion.training.evaluation.parts import (
     Evaluation,
-    measure_drawn_clips,
+    draw_clips,
+    measure_adherence,
+    measure_diversity,
+    measure_frechet,
     measure_img2img,
     measure_interpolation,
+    measure_memorization,
     measure_vae,
     measure_with_clap,
     prepare_classifier,
@@ -22,6 +29,12 @@ from riffusion.training.evaluation.prompts import held_out_wordings
 from riffusion.training.evaluation.reference_clips import choose_labels, kinds_by_label, load_clips
 from riffusion.training.evaluation.report import CheckpointFacts, DatasetFacts, Material, Report
 from riffusion.training.evaluation.settings import PARTS_OF_DRAWN_CLIPS, EvaluationSettings
+from riffusion.training.picture_meaning import check_same_meaning
+
+logger = logging.getLogger(__name__)
+
+Measure = Callable[[Evaluation], None]
+"""One part."""
 
 
 def evaluate(
@@ -46,11 +59,12 @@ def evaluate(
         progress: opens a stage for each long job.
 
     Returns:
-        The scores, and the pictures behind them.
+        The scores, and the pictures behind them. A part that fails doesn't take the others with
+        it: it stands in the report's `failures`.
 
     Raises:
         InputError: data set, classifier and checkpoint don't fit each other or the settings.
-        CheckpointError: the checkpoint is damaged, or draws NaN.
+        CheckpointError: the checkpoint is damaged, or every part fails, such as by drawing NaN.
     """
     settings = settings or EvaluationSettings()
     if clap is not None and not settings.needs_drawn_clips:
@@ -66,7 +80,7 @@ def evaluate(
     from riffusion.diffusion import RiffusionPipeline
 
     pipeline = RiffusionPipeline.from_pretrained(checkpoint, device=device)
-    check_params(pipeline.spectrogram_params, folder.params)
+    check_same_meaning(pipeline.spectrogram_params, folder.params)
     embedder = None if clap is None else ClapEmbedder(clap, folder.params)
 
     most, seed = settings.max_reference_clips, settings.seed
@@ -96,20 +110,64 @@ def evaluate(
     )
     drawer = Drawer(pipeline, settings, held_out.size, progress)
     run = Evaluation(settings, drawer, held_out, train, judge, progress, report)
-    for name, is_wanted, measure in (
-        ("classifier", settings.needs_classifier, prepare_classifier),
-        ("vae", "vae" in settings.parts, measure_vae),
-        ("drawn clips", settings.needs_drawn_clips, measure_drawn_clips),
-        ("img2img", "img2img" in settings.parts, measure_img2img),
-        ("interpolation", "interpolation" in settings.parts, measure_interpolation),
-    ):
-        if is_wanted:
-            begun = time.perf_counter()
-            measure(run)
-            report.timings_s[name] = time.perf_counter() - begun
-    if embedder is not None:
-        begun = time.perf_counter()
-        measure_with_clap(run, embedder)
-        report.timings_s["clap"] = time.perf_counter() - begun
+    if "interpolation" in settings.parts:
+        for prompt in (settings.interpolate_from, settings.interpolate_to):
+            drawer.request(prompt, seed)  # is refused now rather than after the other parts
+    if settings.needs_classifier:
+        _timed(run, "classifier", prepare_classifier)
+    _measure(run, _wanted_parts(settings, embedder))
     report.timings_s["all"] = time.perf_counter() - started
     return report, run.material
+
+
+def _wanted_parts(
+    settings: EvaluationSettings, embedder: ClapEmbedder | None
+) -> dict[str, Measure]:
+    """What is measured, by name and in order."""
+    parts: dict[str, Measure] = {
+        "vae": measure_vae,
+        "drawn clips": draw_clips,
+        "adherence": measure_adherence,
+        "frechet": measure_frechet,
+        "diversity": measure_diversity,
+        "memorization": measure_memorization,
+        "img2img": measure_img2img,
+        "interpolation": measure_interpolation,
+    }
+    wanted: set[str] = {*settings.parts}
+    if settings.needs_drawn_clips:
+        wanted.add("drawn clips")
+    if embedder is not None:
+        parts["clap"] = partial(measure_with_clap, embedder=embedder)
+        wanted.add("clap")
+    return {name: measure for name, measure in parts.items() if name in wanted}
+
+
+def _measure(run: Evaluation, parts: Mapping[str, Measure]) -> None:
+    """Each part in turn; what comes of the others is kept where one fails.
+
+    Raises:
+        Exception: all of them failed; the first one's.
+    """
+    errors: dict[str, Exception] = {}
+    skipped = set()
+    for name, measure in parts.items():
+        if run.material.drawn is None and name in (*PARTS_OF_DRAWN_CLIPS, "clap"):
+            skipped.add(name)
+            continue
+        try:
+            _timed(run, name, measure)
+        except Exception as error:  # whatever it is, the others took long
+            errors[name] = error
+            reason = " ".join(str(error).split())
+            is_ours = isinstance(error, RiffusionError)
+            run.report.failures[name] = reason if is_ours else f"{type(error).__name__}: {reason}"
+            logger.debug("%s failed", name, exc_info=error)
+    if {*errors} | skipped == {*parts}:
+        raise next(iter(errors.values()))
+
+
+def _timed(run: Evaluation, name: str, measure: Measure) -> None:
+    begun = time.perf_counter()
+    measure(run)
+    run.report.timings_s[name] = time.perf_counter() - begun

@@ -42,11 +42,6 @@ class FrechetScores:
     real_spread: float
     clips: int
 
-    @property
-    def ratio(self) -> float:
-        """How many yardsticks away the drawn clips are."""
-        return self.drawn_to_real / max(self.real_to_real, 1e-12)
-
 
 def gaussian_distance(
     mean_1: Features, covariance_1: Features, mean_2: Features, covariance_2: Features

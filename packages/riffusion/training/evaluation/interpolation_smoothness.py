@@ -79,6 +79,7 @@ def draw_paths(drawer: Drawer, settings: EvaluationSettings) -> list[list[Plane]
     """Paths of pictures; both ends of one have the same seed.
 
     Raises:
+        InputError: a prompt is too long.
         CheckpointError: a picture holds NaN.
     """
     rng = np.random.default_rng([settings.seed, _PATHS])
@@ -87,7 +88,7 @@ def draw_paths(drawer: Drawer, settings: EvaluationSettings) -> list[list[Plane]
     requests = []
     for seed in seeds:
         first = drawer.request(settings.interpolate_from, seed)
-        last = first.start.model_copy(update={"prompt": settings.interpolate_to})
+        last = drawer.request(settings.interpolate_to, seed).start
         for step in range(count):
             alpha = step / settings.interpolation_steps
             requests.append((first.model_copy(update={"end": last, "alpha": alpha}), None))

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from riffusion.seed_library import SeedLibrary
 from riffusion.spectrogram_image_converter import params_from_image
 from riffusion.training.evaluation.adherence import accuracy_by_label, score_adherence
 from riffusion.training.evaluation.clap import ClapEmbedder
-from riffusion.training.evaluation.classifier import Classifier
+from riffusion.training.evaluation.classifier import Classifier, Features
 from riffusion.training.evaluation.classifier_files import check_fits
 from riffusion.training.evaluation.classifier_training import train_classifier
 from riffusion.training.evaluation.diversity import score_diversity
@@ -41,6 +42,7 @@ from riffusion.training.evaluation.settings import EvaluationSettings
 from riffusion.training.evaluation.sharpness import compare_sharpness
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MAX_CLAP_CLIPS = 200
 """Drawn clips, and as many real ones: turning a picture into sound takes half a second."""
@@ -65,6 +67,7 @@ class Evaluation:
         progress: opens a stage.
         report: is filled.
         material: the pictures behind the scores.
+        real_features: (held-out clips, features) of the classifier; None until it is there.
     """
 
     settings: EvaluationSettings
@@ -75,13 +78,17 @@ class Evaluation:
     progress: Progress
     report: Report
     material: Material = field(default_factory=Material)
+    real_features: Features | None = None
 
     @property
     def judge(self) -> Classifier:
         """The classifier."""
-        if self.classifier is None:
-            raise RuntimeError("prepare_classifier comes first")
-        return self.classifier
+        return _needed(self.classifier, "prepare_classifier")
+
+    @property
+    def drawn(self) -> DrawnClips:
+        """The clips drawn from captions."""
+        return _needed(self.material.drawn, "draw_clips")
 
     def rng(self, stream: int) -> np.random.Generator:
         """A stream of random numbers of its own."""
@@ -97,17 +104,16 @@ def prepare_classifier(run: Evaluation) -> None:
     held_out = run.held_out
     is_foreign = run.classifier is not None
     if run.classifier is None:
-        if run.train is None:
-            raise RuntimeError("training clips are read before a classifier is trained")
         run.classifier = train_classifier(
-            run.train,
+            _needed(run.train, "load_clips"),
             trained_on=run.report.dataset.name,
             steps=run.settings.classifier_steps,
             seed=run.settings.seed,
             progress=run.progress,
         )
     check_fits(run.classifier, held_out)
-    heard = run.classifier.heard(held_out.small)
+    run.real_features, probabilities = run.classifier.look(held_out.small)
+    heard = probabilities.argmax(-1)
     labels = accuracy_by_label(held_out.targets, held_out.labels, heard, run.judge.labels)
     run.report.classifier = ClassifierScores(
         trained_elsewhere=is_foreign,
@@ -139,48 +145,98 @@ def measure_vae(run: Evaluation) -> None:
         run.report.classifier.vae_clips = len(paths)
 
 
-def measure_drawn_clips(run: Evaluation) -> None:
-    """Draw clips for the held-out captions, and score them in every way that is asked for."""
-    held_out, settings, report = run.held_out, run.settings, run.report
+def draw_clips(run: Evaluation) -> None:
+    """Draw clips for the held-out captions. How sharp are they?"""
+    held_out, settings = run.held_out, run.settings
     prompts = choose_prompts(
         held_out.rows, held_out.labels, settings.clips_per_label, settings.seed
     )
     planes = run.drawer.from_prompts(prompts, "drawing clips")
     targets = np.array([held_out.labels.index(prompt.label) for prompt in prompts])
     drawn = DrawnClips(prompts, planes, targets, _small(planes))
+    if run.report.classifier is not None:
+        drawn.features, probabilities = run.judge.look(drawn.small)
+        drawn.heard = [run.judge.labels[index] for index in probabilities.argmax(-1)]
     run.material.drawn = drawn
     run.material.held_out = held_out
-    _measure_sharpness(run, drawn)
-    if "memorization" in settings.parts:
-        _measure_memorization(run, drawn)
-    if run.classifier is None or report.classifier is None:
-        return
-    features, probabilities = run.classifier.look(drawn.small)
-    heard = probabilities.argmax(-1)
-    drawn.heard = [run.classifier.labels[index] for index in heard]
-    if "adherence" in settings.parts:
-        report.adherence = score_adherence(
-            prompts,
-            heard,
-            run.classifier.labels,
-            report.classifier.labels,
-            report.dataset.kinds,
-            set(report.dataset.held_out_wordings),
-        )
-    real = run.classifier.look(held_out.small)[0]
-    if "frechet" in settings.parts:
-        report.frechet = score_frechet(real, held_out.targets, features, targets, settings.seed)
-    if "diversity" in settings.parts:
-        report.diversity = score_diversity(
-            real, held_out.targets, features, targets, held_out.labels
+    each = max(1, _MAX_SHARPNESS_CLIPS // len(held_out.labels))
+    chosen = held_out.some_of_each_label(each, run.rng(_SHARPNESS_CLIPS))
+    real = [held_out.plane(int(index)) for index in chosen]
+    run.report.sharpness = compare_sharpness(planes, real)
+
+
+def measure_adherence(run: Evaluation) -> None:
+    """Are drawn clips heard as what was asked for?"""
+    report = run.report
+    report.adherence = score_adherence(
+        run.drawn.prompts,
+        run.drawn.heard,
+        run.judge.labels,
+        _needed(report.classifier, "prepare_classifier").labels,
+        report.dataset.kinds,
+        set(report.dataset.held_out_wordings),
+    )
+
+
+def measure_frechet(run: Evaluation) -> None:
+    """How far are drawn clips from real ones, as a whole?"""
+    run.report.frechet = score_frechet(
+        _needed(run.real_features, "prepare_classifier"),
+        run.held_out.targets,
+        _needed(run.drawn.features, "prepare_classifier"),
+        run.drawn.targets,
+        run.settings.seed,
+    )
+
+
+def measure_diversity(run: Evaluation) -> None:
+    """Do drawn clips of one label differ as real ones do?"""
+    run.report.diversity = score_diversity(
+        _needed(run.real_features, "prepare_classifier"),
+        run.held_out.targets,
+        _needed(run.drawn.features, "prepare_classifier"),
+        run.drawn.targets,
+        run.held_out.labels,
+    )
+
+
+def measure_memorization(run: Evaluation) -> None:
+    """Are drawn clips copies of training clips?"""
+    drawn, train = run.drawn, _needed(run.train, "load_clips")
+    of_drawn = nearest_neighbours(drawn.small, train.small, run.progress)
+    of_real = nearest_neighbours(run.held_out.small, train.small, run.progress, "their yardstick")
+    each = -(-_LEAST_COPIED_CLIPS // len(train.labels))
+    some = train.some_of_each_label(each, run.rng(_COPIED_CLIPS))
+    copies = reconstruct(run.drawer.pipeline, [train.paths[index] for index in some], run.progress)
+    of_copies = nearest_neighbours(
+        _small(copies.copies), train.small, run.progress, "copies' neighbours"
+    )
+    kinds = run.report.dataset.kinds
+    run.report.memorization = score_memorization(
+        of_drawn,
+        of_real,
+        of_copies,
+        [kinds[prompt.label] for prompt in drawn.prompts],
+        [kinds[row.label] for row in run.held_out.rows],
+    )
+    for index in np.argsort(of_drawn.distance, kind="stable")[:NUM_NEAR_PAIRS]:
+        neighbour = int(of_drawn.index[index])
+        plane = train.plane(neighbour)
+        columns = round(int(of_drawn.roll[index]) / of_drawn.columns * plane.shape[1])
+        run.material.near_pairs.append(
+            NearPair(
+                prompt=drawn.prompts[index],
+                drawn=drawn.planes[index],
+                training=np.roll(plane, columns, axis=1),
+                training_file=train.rows[neighbour].file_name,
+                distance=float(of_drawn.distance[index]),
+            )
         )
 
 
 def measure_with_clap(run: Evaluation, embedder: ClapEmbedder) -> None:
     """The Fréchet distance again, between sounds and in the features of CLAP."""
-    drawn, held_out = run.material.drawn, run.held_out
-    if drawn is None:
-        return
+    drawn, held_out = run.drawn, run.held_out
     rng = run.rng(_CLAP_CLIPS)
     each = max(1, MAX_CLAP_CLIPS // len(held_out.labels))
     of_drawn = np.concatenate(
@@ -210,55 +266,9 @@ def measure_img2img(run: Evaluation) -> None:
 def measure_interpolation(run: Evaluation) -> None:
     """Go from one prompt to the other."""
     paths = draw_paths(run.drawer, run.settings)
-    real = run.judge.look(run.held_out.small)[0]
+    real = _needed(run.real_features, "prepare_classifier")
     run.material.paths = paths
     run.report.interpolation = score_interpolation(paths, run.judge, real, run.settings)
-
-
-def _measure_sharpness(run: Evaluation, drawn: DrawnClips) -> None:
-    held_out = run.held_out
-    each = max(1, _MAX_SHARPNESS_CLIPS // len(held_out.labels))
-    chosen = held_out.some_of_each_label(each, run.rng(_SHARPNESS_CLIPS))
-    real = [held_out.plane(int(index)) for index in chosen]
-    run.report.sharpness = compare_sharpness(drawn.planes, real)
-
-
-def _measure_memorization(run: Evaluation, drawn: DrawnClips) -> None:
-    if run.train is None:
-        raise RuntimeError("training clips are read before neighbours are looked for")
-    of_drawn = nearest_neighbours(drawn.small, run.train.small, run.progress)
-    of_real = nearest_neighbours(
-        run.held_out.small, run.train.small, run.progress, "their yardstick"
-    )
-    each = -(-_LEAST_COPIED_CLIPS // len(run.train.labels))
-    some = run.train.some_of_each_label(each, run.rng(_COPIED_CLIPS))
-    copies = reconstruct(
-        run.drawer.pipeline, [run.train.paths[index] for index in some], run.progress
-    )
-    of_copies = nearest_neighbours(
-        _small(copies.copies), run.train.small, run.progress, "copies' neighbours"
-    )
-    kinds = run.report.dataset.kinds
-    run.report.memorization = score_memorization(
-        of_drawn,
-        of_real,
-        of_copies,
-        [kinds[prompt.label] for prompt in drawn.prompts],
-        [kinds[row.label] for row in run.held_out.rows],
-    )
-    for index in np.argsort(of_drawn.distance, kind="stable")[:NUM_NEAR_PAIRS]:
-        neighbour = int(of_drawn.index[index])
-        plane = run.train.plane(neighbour)
-        columns = round(int(of_drawn.roll[index]) / of_drawn.columns * plane.shape[1])
-        run.material.near_pairs.append(
-            NearPair(
-                prompt=drawn.prompts[index],
-                drawn=drawn.planes[index],
-                training=np.roll(plane, columns, axis=1),
-                training_file=run.train.rows[neighbour].file_name,
-                distance=float(of_drawn.distance[index]),
-            )
-        )
 
 
 def _library_clips(held_out: ReferenceClips) -> list[SeedClip]:
@@ -280,3 +290,9 @@ def _library_clips(held_out: ReferenceClips) -> list[SeedClip]:
 def _small(planes: list[Plane]) -> Plane:
     small: npt.NDArray[np.uint8] = np.stack([shrink(plane) for plane in planes])
     return small
+
+
+def _needed(value: T | None, comes_first: str) -> T:
+    if value is None:
+        raise RuntimeError(f"{comes_first} comes first")
+    return value

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from riffusion.training.evaluation.adherence import AdherenceScores
-from riffusion.training.evaluation.classifier import Classifier
+from riffusion.training.evaluation.classifier import Classifier, Features
 from riffusion.training.evaluation.diversity import DiversityScores
 from riffusion.training.evaluation.frechet import FrechetScores
 from riffusion.training.evaluation.img2img_agreement import Img2ImgScores, Turn
@@ -86,7 +86,14 @@ class ClassifierScores:
 
 @dataclass
 class Report:
-    """All scores; None where a part was not measured. `clap` is `frechet` in CLAP's features."""
+    """All scores; None where a part was not measured.
+
+    Args:
+        clap: `frechet` in CLAP's features.
+        sharpness: of the clips that `adherence`, `frechet` and others look at.
+        timings_s: of each part.
+        failures: why, of parts that failed.
+    """
 
     settings: EvaluationSettings
     checkpoint: CheckpointFacts
@@ -102,6 +109,7 @@ class Report:
     img2img: Img2ImgScores | None = None
     interpolation: InterpolationScores | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values. Only `timings_s` differs from one run to the next."""
@@ -117,13 +125,15 @@ class DrawnClips:
         planes: what was drawn, (frequency, time) each.
         targets: (clips,) index of their labels.
         small: (clips, rows, columns) shrunk planes.
-        heard: label that each is heard as; empty without a classifier.
+        features: (clips, features) of the classifier; None without one.
+        heard: (clips,) label that each is heard as; empty without a classifier.
     """
 
     prompts: list[ClipPrompt]
     planes: list[Plane]
     targets: npt.NDArray[np.int64]
     small: Plane
+    features: Features | None = None
     heard: list[str] = field(default_factory=list)
 
 

@@ -2,7 +2,7 @@
 
 report.json, report.html, scores.md     all numbers, the page, and the table for a model card
 classifier/                             the judge, for `--classifier` of the next evaluation
-*.png                                   plots and contact sheets
+plot_*.png, sheet_*.png                 plots and contact sheets
 """
 
 import json
@@ -34,7 +34,7 @@ def write_report(report: Report, material: Material, directory: Path) -> None:
     Args:
         report: the scores.
         material: the pictures behind them.
-        directory: made if it isn't there.
+        directory: made if it isn't there. Other people's pictures in it are left alone.
 
     Raises:
         InputError: it can't be written.
@@ -42,8 +42,9 @@ def write_report(report: Report, material: Material, directory: Path) -> None:
     """
     plots.check_matplotlib()
     directory.mkdir(parents=True, exist_ok=True)
-    for earlier in directory.glob("*.png"):
-        earlier.unlink()
+    for pattern in ("plot_*.png", "sheet_*.png"):
+        for earlier in directory.glob(pattern):
+            earlier.unlink()
     values = json.loads(json.dumps(report.to_json()))
     write_file((json.dumps(values, indent=2) + "\n").encode(), directory / JSON_NAME)
     write_file(score_table(values).encode(), directory / TABLE_NAME)

@@ -33,19 +33,51 @@ h1 { font-size: 1.5rem; margin-bottom: 0 } h2 { font-size: 1.15rem; margin-top: 
 p.about { margin-top: .2rem; opacity: .75 }
 table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .22rem .9rem .22rem 0; border-bottom: 1px solid var(--line) }
-td.number, th.number { text-align: right }
 div.wide { overflow-x: auto }
 figure { margin: 1rem 0; overflow-x: auto } figcaption { opacity: .75; font-size: .9em }
 img { max-width: 100%; background: #fff } pre { overflow-x: auto; font-size: .85em }
 tr.low td { color: #c62828; font-weight: 600 }
 """
 
+_SCORES = """Read each score beside its yardstick, which mostly is the same measure of real clips
+that no training has seen. n is how many drawn clips, pictures or paths are behind a score; a small
+n leaves much to chance, and differences within an interval or a spread (±) say nothing. Fréchet
+distances shrink as n grows: compare those of equal n, in features of the same classifier."""
+
 _SECTIONS = (
-    ("adherence", "Prompt adherence"),
-    ("memorization", "Nearest training clips"),
-    ("vae", "VAE reconstruction"),
-    ("img2img", "img2img by denoising strength"),
-    ("interpolation", "Interpolation"),
+    (
+        "adherence",
+        "Prompt adherence",
+        "Clips are drawn for held-out captions, and a classifier that was trained on real clips "
+        "names their sound. It mishears real clips too: share / real is what is heard right, over "
+        "what is heard right of real clips. In red: under 80 %.",
+    ),
+    (
+        "memorization",
+        "Nearest training clips",
+        "How far each drawn clip is from the training clip most like it, in notes and onsets. "
+        "Loops of one kind resemble each other, so the question is whether drawn clips are nearer "
+        "than real ones of the held-out split. Copies are looked for among the clips of this data "
+        "set that were read, not among others that a checkpoint may have been trained on.",
+    ),
+    (
+        "vae",
+        "VAE reconstruction",
+        "Held-out pictures, encoded and decoded without diffusion: no clip gets sharper than that.",
+    ),
+    (
+        "img2img",
+        "img2img by denoising strength",
+        "A real clip is painted over towards another sound. Beat and pitch are correlations of "
+        "onsets and of pitch classes with the clip that was painted over: 1 is the same, and clips "
+        "that have nothing to do with each other come to what the last row says.",
+    ),
+    (
+        "interpolation",
+        "Interpolation",
+        "Equal steps from one prompt to the other, with one seed a path. Steps of equal size look "
+        "like 1 in the first column, a straight way like 1 in the second.",
+    ),
 )
 
 
@@ -68,6 +100,7 @@ def report_page(report: Json, pictures: Sequence[ReportPicture]) -> str:
         f"data set {_text(facts['name'])}.</p>",
         "<h2>Scores</h2>",
         _table(("score", "value", "yardstick"), score_rows(report)),
+        f'<p class="about">{_SCORES}</p>',
     ]
     details = {
         "adherence": _adherence,
@@ -75,11 +108,12 @@ def report_page(report: Json, pictures: Sequence[ReportPicture]) -> str:
         "img2img": _img2img,
         "interpolation": _interpolation,
     }
-    for section, title in _SECTIONS:
+    for section, title, about in _SECTIONS:
         shown = [picture for picture in pictures if picture.section == section]
         tables = details[section](report) if section in details and report[section] else ""
         if shown or tables:
-            parts += [f"<h2>{title}</h2>", tables, *map(_figure, shown)]
+            parts += [f"<h2>{title}</h2>", f'<p class="about">{about}</p>', tables]
+            parts += map(_figure, shown)
     parts += [
         "<h2>Settings</h2>",
         _table(("setting", "value"), [(k, _shown(v)) for k, v in report["settings"].items()]),
@@ -112,7 +146,7 @@ def _adherence(report: Json) -> str:
         for label in labels
     ]
     low = {n for n, label in enumerate(labels) if label["accuracy"] < 0.8}
-    parts = [_table(heads, rows, low), "<p>In red: under 80 %.</p>"]
+    parts = [_table(heads, rows, low)]
     held_out = set(scores["held_out_wordings"])
     wordings = [
         (

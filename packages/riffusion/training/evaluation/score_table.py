@@ -32,10 +32,11 @@ def score_rows(report: Json) -> list[tuple[str, str, str]]:
     rows = [
         *_adherence_rows(report["adherence"]),
         *_distance_rows(report),
-        *_copy_rows(report),
+        *_copy_rows(report["memorization"], report["dataset"]["training_clips"]),
         *_vae_rows(report),
         *_img2img_rows(report["img2img"]),
         *_interpolation_rows(report["interpolation"]),
+        *((name, "failed", reason) for name, reason in report["failures"].items()),
     ]
     classifier = report["classifier"]
     if classifier:
@@ -107,8 +108,9 @@ def _distance_rows(report: Json) -> list[tuple[str, str, str]]:
             rows.append(
                 (
                     f"Fréchet distance, {space} (n = {scores['clips']})",
-                    f"{scores['drawn_to_real']:.3g}",
-                    f"real to real: {scores['real_to_real']:.3g}",
+                    f"{scores['drawn_to_real']:.3g} ± {scores['drawn_spread']:.2g}",
+                    f"as many real to real: {scores['real_to_real']:.3g} ± "
+                    f"{scores['real_spread']:.2g}",
                 )
             )
     diversity = report["diversity"]
@@ -123,13 +125,13 @@ def _distance_rows(report: Json) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _copy_rows(report: Json) -> list[tuple[str, str, str]]:
-    scores = report["memorization"]
+def _copy_rows(scores: Json | None, training_clips: int) -> list[tuple[str, str, str]]:
     if not scores:
         return []
     return [
         (
-            "nearest training clip, median distance",
+            f"nearest of {training_clips} training clips, median distance "
+            f"(n = {len(scores['drawn'])})",
             f"{scores['drawn_median']:.3f}",
             f"real held-out clips: {scores['real_median']:.3f}, copies: "
             f"{scores['copied_median']:.3f}",
@@ -208,7 +210,8 @@ def _interpolation_rows(scores: Json | None) -> list[tuple[str, str, str]]:
     features, pictures = scores["features"], scores["pictures"]
     return [
         (
-            f"interpolation {scores['start']} → {scores['end']}, largest / mean step",
+            f"interpolation {scores['start']} → {scores['end']}, largest / mean step "
+            f"(n = {scores['paths']})",
             f"features {features['max_to_mean']:.2f}, pictures {pictures['max_to_mean']:.2f}",
             "even: 1",
         ),

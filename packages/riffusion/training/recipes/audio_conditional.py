@@ -81,7 +81,7 @@ class AudioConditionalRecipe(Recipe):
     objective: AudioConditionalObjective
 
     def __init__(self, folder: DatasetFolder, config: AudioConditionalConfig) -> None:
-        super().__init__(folder)
+        super().__init__(folder, config.data)
         self.config = config
         self.space = PictureSpace(folder, config)
         audio_encoder = None
@@ -142,12 +142,13 @@ class AudioConditionalRecipe(Recipe):
         for number in chosen:
             with Image.open(self.folder.image_path(split, rows[number])) as image:
                 pictures.append(rgb_image(image))
-        encodings = load_encodings(
-            self.folder, split, self.config.encoder, self.config.output / "cache"
-        )[torch.from_numpy(chosen)]
         pipeline = self.pipeline()
         if pipeline.audio_encoder is not None:
             encodings = pipeline.encode(pictures)
+        else:
+            cache = self.config.output / "cache"
+            of_split = load_encodings(self.folder, split, self.config.encoder, cache)
+            encodings = of_split[torch.from_numpy(chosen)]
         drawn = pipeline(
             encodings, num_inference_steps=config.steps, guidance=config.guidance
         ).images
@@ -165,7 +166,7 @@ class AudioConditionalRecipe(Recipe):
         parts = {name: half_copy(part) for name, part in pipeline.components.items()}
         with replaced_folder(directory) as folder:
             AudioConditionalPipeline(**parts).save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)
-            self.folder.params.save(folder)
+            self.params.save(folder)
             text = json.dumps(self._encodings(), indent=2) + "\n"
             write_file(text.encode(), folder / ENCODINGS_NAME)
 

@@ -16,16 +16,20 @@ from diffusers import AutoencoderKL
 from PIL import Image
 
 from riffusion.diffusion import RiffusionPipeline
+from riffusion.errors import InputError
 from riffusion.training.checkpoint_writer import write_checkpoint
 from riffusion.training.config import AutoencoderConfig, AutoencoderLossConfig
 from riffusion.training.dataset_folder import DatasetFolder, Split
 from riffusion.training.examples import Example, PictureExamples, pixels_from_bytes
+from riffusion.training.folder_replacement import replaced_folder
 from riffusion.training.latent_scaling import normalize_latents
 from riffusion.training.networks import load_network, new_network, start_from
 from riffusion.training.picture_size import check_multiple, picture_size
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 
 _NUM_SHOWN = 6
+_NUM_MEASURED = 256
+"""Pictures whose latents say how channels are scaled."""
 
 
 class AutoencoderObjective(Objective):
@@ -86,9 +90,14 @@ class AutoencoderRecipe(Recipe):
     objective: AutoencoderObjective
 
     def __init__(self, folder: DatasetFolder, config: AutoencoderConfig) -> None:
-        super().__init__(folder)
+        super().__init__(folder, config.data)
         self.config = config
         vae = _first_vae(config)
+        if vae.quant_conv is None or vae.post_quant_conv is None:
+            raise InputError(
+                "autoencoder.use_quant_conv and use_post_quant_conv must be true, as channels are "
+                "scaled in those convolutions; leave them out"
+            )
         factor = 2 ** (len(vae.config.block_out_channels) - 1)
         check_multiple(picture_size(folder, config.data), factor, config.data, "the VAE")
         self.objective = AutoencoderObjective(vae, config.loss, config.train_decoder_only)
@@ -99,7 +108,8 @@ class AutoencoderRecipe(Recipe):
 
     def sample(self) -> Samples:
         """Held-out pictures above what comes back from their latents."""
-        pictures = self._shown_pictures()
+        split: Split = "validation" if self.folder.rows("validation") else "train"
+        pictures = self._pictures(split, _NUM_SHOWN)
         with torch.inference_mode():
             rebuilt = [self._rebuild(picture) for picture in pictures]
         shown = [image_from_pixels(picture) for picture in pictures]
@@ -109,20 +119,13 @@ class AutoencoderRecipe(Recipe):
             heard=[("held out", shown[0]), ("rebuilt", rebuilt[0])],
         )
 
-    def _shown_pictures(self) -> list[torch.Tensor]:
-        split: Split = "validation" if self.folder.rows("validation") else "train"
-        examples = PictureExamples(self.folder, split, self.config.data, self.config.run.seed)
-        count = min(_NUM_SHOWN, len(examples))
-        chosen = np.linspace(0, len(examples) - 1, count).round().astype(int)
-        return [pixels_from_bytes(torch.from_numpy(examples.pixels(int(i)).copy())) for i in chosen]
-
     def _rebuild(self, pixels: torch.Tensor) -> Image.Image:
         vae = self.objective.vae
         batch = pixels[None].to(vae.device)
         return image_from_pixels(vae.decode(vae.encode(batch).latent_dist.mean).sample[0])
 
     def export(self, directory: Path) -> None:
-        """Write `vae/`, with latents of about unit deviation after its scaling factor.
+        """Write `vae/` and `spectrogram_params.json`; scaled latents have about unit deviation.
 
         A decoder that was trained for a whole checkpoint is written in its midst.
         """
@@ -133,12 +136,15 @@ class AutoencoderRecipe(Recipe):
             write_checkpoint(pipeline, directory)
             return
         if self.config.normalize_latents and not self.config.train_decoder_only:
-            normalize_latents(vae, self._latent_batches())
-        vae.save_pretrained(directory / "vae")
+            normalize_latents(vae, self._pictures("train", _NUM_MEASURED))
+        with replaced_folder(directory) as temporary:
+            vae.save_pretrained(temporary / "vae")
+            self.params.save(temporary)
 
-    def _latent_batches(self) -> list[torch.Tensor]:
-        examples = PictureExamples(self.folder, "train", self.config.data, self.config.run.seed)
-        chosen = np.linspace(0, len(examples) - 1, min(256, len(examples))).round().astype(int)
+    def _pictures(self, split: Split, count: int) -> list[torch.Tensor]:
+        """At most so many whole pictures from all over a split, (3, height, width) in [-1, 1]."""
+        examples = PictureExamples(self.folder, split, self.config.data, self.config.run.seed)
+        chosen = np.linspace(0, len(examples) - 1, min(count, len(examples))).round().astype(int)
         return [pixels_from_bytes(torch.from_numpy(examples.pixels(int(i)).copy())) for i in chosen]
 
     def facts(self) -> dict[str, Any]:

@@ -5,7 +5,6 @@ The result is a whole checkpoint; of low-rank updates and new words there is als
 which stock diffusers puts on the checkpoint that was started from.
 """
 
-import logging
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,12 @@ from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.checkpoint import Components, load_components
 from riffusion.errors import InputError
 from riffusion.spectrogram_params import FILE_NAME as PARAMS_NAME
-from riffusion.spectrogram_params import SpectrogramParams
 from riffusion.training.adapter_files import write_adapter
 from riffusion.training.checkpoint_writer import write_checkpoint
 from riffusion.training.config import DataConfig, FineTuneConfig, ObjectiveConfig
 from riffusion.training.dataset_folder import DatasetFolder, Split
 from riffusion.training.diffusion_loss import DiffusionLoss
+from riffusion.training.frozen_weights import keep_only_trained_weights
 from riffusion.training.latent_rolls import RolledLatents
 from riffusion.training.latents import LatentExamples
 from riffusion.training.lora import adapter_weights, add_lora, merged_weights
@@ -33,27 +32,18 @@ from riffusion.training.new_words import (
     first_rows,
     learn_new_rows_alone,
 )
-from riffusion.training.picture_size import check_multiple, picture_size
+from riffusion.training.picture_meaning import check_same_meaning
+from riffusion.training.picture_size import check_multiple, picture_size, resized_params
 from riffusion.training.recipes.recipe import Recipe, Samples, num_parameters
 from riffusion.training.recipes.text_to_spectrogram import (
+    SCHEDULE_OPTIONS,
     CaptionedExamples,
     TextDiffusionObjective,
     held_out_captions,
     sample_prompts,
 )
 from riffusion.training.replay import ReplayedExamples
-from riffusion.training.trained_state import keep_only_trained_weights
 
-logger = logging.getLogger(__name__)
-
-_SCHEDULE_OPTIONS = (
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "rescale_betas_zero_snr",
-)
 _HALF = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -63,15 +53,15 @@ class FineTuneRecipe(Recipe):
     objective: TextDiffusionObjective
 
     def __init__(self, folder: DatasetFolder, config: FineTuneConfig) -> None:
-        super().__init__(folder)
+        super().__init__(folder, config.data)
         self.config = config
         self.half = _HALF[config.run.mixed_precision]
         base = self._load_base()
-        _check_params(base, folder, "data.dataset")
+        self._check_params(base, folder, "data.dataset")
         self.replay: DatasetFolder | None = None
         if config.data.replay is not None:
             self.replay = DatasetFolder(config.data.replay.dataset)
-            _check_params(base, self.replay, "data.replay.dataset")
+            self._check_params(base, self.replay, "data.replay.dataset")
         self.vae = base.vae.requires_grad_(False)
         self._check_sizes()
         self.tokenizer, self.scheduler = base.tokenizer, base.scheduler
@@ -91,6 +81,13 @@ class FineTuneRecipe(Recipe):
     def _load_base(self) -> Components:
         """The checkpoint as it was published, on the CPU in single precision."""
         return load_components(self.config.checkpoint, device="cpu", dtype=torch.float32)
+
+    def _check_params(self, base: Components, folder: DatasetFolder, name: str) -> None:
+        """Pictures must sound the way the checkpoint's do, if it says how they do."""
+        if (base.directory / PARAMS_NAME).is_file():
+            params = resized_params(folder, self.config.data)
+            where = f"{name}={str(folder.directory)!r}"
+            check_same_meaning(base.spectrogram_params, params, where=where)
 
     def _check_sizes(self) -> None:
         factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
@@ -128,7 +125,7 @@ class FineTuneRecipe(Recipe):
                 f"checkpoint={self.config.checkpoint!r} predicts {prediction!r}; epsilon and "
                 "v_prediction can be trained"
             )
-        options = {name: schedule[name] for name in _SCHEDULE_OPTIONS if name in schedule}
+        options = {name: schedule[name] for name in SCHEDULE_OPTIONS if name in schedule}
         timesteps = self.config.objective.model_dump()
         return DiffusionLoss(
             ObjectiveConfig(prediction=prediction, noise_schedule=options, **timesteps)
@@ -173,7 +170,7 @@ class FineTuneRecipe(Recipe):
             tokenizer=self.tokenizer,
             unet=unet,
             scheduler=self.scheduler,
-            spectrogram_params=self.folder.params,
+            spectrogram_params=self.params,
         )
 
     def export(self, directory: Path) -> None:
@@ -186,31 +183,20 @@ class FineTuneRecipe(Recipe):
             unet, text_encoder = base.unet, base.text_encoder
             if self.config.new_words:
                 extend_embedding(text_encoder, self.first_new_id, self._new_rows())
-            self._copy_trained("unet", objective.unet, unet, self.config.train_unet)
-            self._copy_trained(
-                "text_encoder",
-                objective.text_encoder,
-                text_encoder,
-                self.config.train_text_encoder,
-            )
+            if self.config.train_unet:
+                self._copy_trained(objective.unet, unet)
+            if self.config.train_text_encoder:
+                self._copy_trained(objective.text_encoder, text_encoder)
         write_checkpoint(self._pipeline(unet, text_encoder, self.vae), directory)
         self._export_adapter(directory.with_name("adapter"))
 
-    def _copy_trained(
-        self, part: str, trained: nn.Module, whole: nn.Module, is_trained: bool
-    ) -> None:
+    def _copy_trained(self, trained: nn.Module, whole: nn.Module) -> None:
         """Bring what was learned of one network into one that is as it was."""
-        if not is_trained:
-            return
         if self.config.lora is None:
             weights = {name: weight.cpu() for name, weight in trained.state_dict().items()}
         else:
             weights = merged_weights(whole.state_dict(), trained)
-        try:
-            whole.load_state_dict(weights)
-        except RuntimeError:
-            logger.error("%s: the trained weights don't fit the checkpoint's", part)
-            raise
+        whole.load_state_dict(weights)
 
     def _new_rows(self) -> torch.Tensor:
         """Embeddings of the new words, (words, width)."""
@@ -233,14 +219,13 @@ class FineTuneRecipe(Recipe):
         config, objective = self.config, self.objective
         trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
         parts = [name for name in ("unet", "text_encoder") if getattr(config, f"train_{name}")]
-        how = "in full"
+        what = f"{' and '.join(parts)} in full" if parts else "new words alone"
         if config.lora is not None:
             alpha = config.lora.alpha or config.lora.rank
-            how = f"by LoRA of rank {config.lora.rank}, alpha {alpha:g}"
+            what = f"{' and '.join(parts)} by LoRA of rank {config.lora.rank}, alpha {alpha:g}"
         facts = {
             "base": self.base_name,
-            "trained": f"{' and '.join(parts) or 'no network'} {how}, {trained / 1e6:.2f} M of "
-            f"{num_parameters(objective)}",
+            "trained": f"{what}, {trained / 1e6:.2f} M of {num_parameters(objective)}",
             "predicts": objective.loss.config.prediction,
         }
         if config.new_words:
@@ -258,21 +243,3 @@ def _name_of(base: Components) -> str:
     if source.kind != "hub":
         return Path(source.location).resolve().name
     return f"{source.location}@{source.revision}" if source.revision else source.location
-
-
-def _check_params(base: Components, folder: DatasetFolder, where: str) -> None:
-    """Pictures must sound the way the checkpoint's do, if it says how they do.
-
-    Raises:
-        InputError: they don't.
-    """
-    if not (base.directory / PARAMS_NAME).is_file():
-        return
-    ours, theirs = folder.params, base.spectrogram_params
-    for name in SpectrogramParams.__dataclass_fields__:
-        if getattr(ours, name) != getattr(theirs, name):
-            raise InputError(
-                f"{where}={str(folder.directory)!r} has {name}={getattr(ours, name)}, the "
-                f"checkpoint's pictures {getattr(theirs, name)}; make the data set with the "
-                "checkpoint's spectrogram parameters"
-            )

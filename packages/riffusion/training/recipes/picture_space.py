@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import nn
 
+from riffusion.errors import InputError
 from riffusion.training.config import AudioConditionalConfig, UnconditionalConfig
 from riffusion.training.dataset_folder import DatasetFolder, Split
 from riffusion.training.diffusion_loss import PIXEL_SCHEDULE, DiffusionLoss
@@ -32,7 +33,8 @@ class PictureSpace:
         size: (height, width) of what is drawn.
 
     Raises:
-        InputError: there is no such VAE, or it can't take pictures of this size.
+        InputError: there is no such VAE, it can't take pictures of this size, or stereo pictures
+            would be drawn in one plane.
     """
 
     def __init__(
@@ -48,6 +50,11 @@ class PictureSpace:
             self.channels = self.vae.config.latent_channels
             self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
             check_multiple(self._pixels, self.factor, config.data, "the VAE")
+        elif folder.params.stereo and self.channels == 1:
+            raise InputError(
+                "channels=1 has no room for stereo pictures, whose first plane is blank; set "
+                "channels=3"
+            )
         self.size = (self._pixels[0] // self.factor, self._pixels[1] // self.factor)
 
     @property

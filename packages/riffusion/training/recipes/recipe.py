@@ -3,25 +3,20 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import nn
-from torch.utils.data import Dataset
 
+from riffusion.spectrogram_params import SpectrogramParams
+from riffusion.training.config import DataConfig
 from riffusion.training.dataset_folder import DatasetFolder, Split
-from riffusion.training.examples import Example
+from riffusion.training.examples import Example, Examples
+from riffusion.training.picture_size import resized_params
 
 Losses = dict[str, torch.Tensor]
 """Scalars by name; `loss` is what is minimised, the others are shown."""
-
-
-class SizedDataset(Protocol):
-    """A map-style data set of examples by key."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, key: tuple[int, int], /) -> Example: ...
 
 
 class Objective(nn.Module, ABC):
@@ -64,6 +59,7 @@ class Recipe(ABC):
 
     Args:
         folder: the data set.
+        data: what is taken from it.
 
     Attributes:
         objective: the networks in training. Parameters that need no gradient are left alone.
@@ -71,11 +67,21 @@ class Recipe(ABC):
 
     objective: Objective
 
-    def __init__(self, folder: DatasetFolder) -> None:
+    def __init__(self, folder: DatasetFolder, data: DataConfig) -> None:
         self.folder = folder
+        self._data = data
+
+    @property
+    def params(self) -> SpectrogramParams:
+        """Of the pictures that are learned from and drawn.
+
+        Raises:
+            InputError: the data set's pictures can't be resized as asked for.
+        """
+        return resized_params(self.folder, self._data)
 
     @abstractmethod
-    def examples(self, split: Split, cache: Path) -> SizedDataset | Dataset[Example]:
+    def examples(self, split: Split, cache: Path) -> Examples:
         """Examples of a split. What takes long to make is kept under `cache`."""
 
     @abstractmethod

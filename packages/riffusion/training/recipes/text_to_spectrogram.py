@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
+from huggingface_hub.errors import StrictDataclassError
+from PIL import Image
 from torch.utils.data import Dataset
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
+from riffusion.errors import InputError
 from riffusion.training.checkpoint_writer import write_checkpoint
 from riffusion.training.config import SampleConfig, TextToSpectrogramConfig
 from riffusion.training.dataset_folder import DatasetFolder, Split
@@ -25,6 +28,15 @@ from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples
 from riffusion.training.tokenizer import train_tokenizer
 
 _MAX_TOKENS = 32
+SCHEDULE_OPTIONS = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+)
+"""Options of a noise schedule that every scheduler of diffusers has."""
 
 
 class TextDiffusionObjective(Objective):
@@ -101,7 +113,7 @@ class TextToSpectrogramRecipe(Recipe):
     objective: TextDiffusionObjective
 
     def __init__(self, folder: DatasetFolder, config: TextToSpectrogramConfig) -> None:
-        super().__init__(folder)
+        super().__init__(folder, config.data)
         self.config = config
         self.vae = load_network(AutoencoderKL, config.vae, "vae").requires_grad_(False).eval()
         factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
@@ -131,21 +143,19 @@ class TextToSpectrogramRecipe(Recipe):
     def pipeline(self) -> RiffusionPipeline:
         """The networks as they are, ready to generate."""
         objective = self.objective
-        schedule = {
-            name: value
-            for name, value in objective.loss.schedule.config.items()
-            if name
-            in ("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "prediction_type")
-        }
+        trained = objective.loss.schedule.config
+        schedule = {name: trained[name] for name in (*SCHEDULE_OPTIONS, "prediction_type")}
+        # Without signal at the last timestep, sampling must begin there (Lin et al. 2023).
+        spacing = "trailing" if trained.rescale_betas_zero_snr else "leading"
         return RiffusionPipeline(
             vae=self.vae.to(objective.unet.device),
             text_encoder=objective.text_encoder,
             tokenizer=self.tokenizer,
             unet=objective.unet,
             scheduler=DPMSolverMultistepScheduler(
-                **schedule, steps_offset=1, timestep_spacing="leading", use_karras_sigmas=True
+                **schedule, steps_offset=1, timestep_spacing=spacing, use_karras_sigmas=True
             ),
-            spectrogram_params=self.folder.params,
+            spectrogram_params=self.params,
         )
 
     def sample(self) -> Samples:
@@ -170,7 +180,13 @@ class TextToSpectrogramRecipe(Recipe):
 def sample_prompts(
     pipeline: RiffusionPipeline, prompts: list[str], config: SampleConfig
 ) -> Samples:
-    """A row of pictures per prompt, all denoised together."""
+    """A row of pictures per prompt, each denoised together: all rows would take much memory."""
+    rows = [_draw(pipeline, prompt, config) for prompt in prompts]
+    heard = [(prompt, row[0]) for prompt, row in zip(prompts, rows, strict=True)]
+    return Samples(rows=rows, captions=prompts, heard=heard)
+
+
+def _draw(pipeline: RiffusionPipeline, prompt: str, config: SampleConfig) -> list[Image.Image]:
     jobs = [
         pipeline.prepare(
             InferenceInput.parse(
@@ -182,23 +198,23 @@ def sample_prompts(
             ),
             weighted_prompts=False,
         )
-        for prompt in prompts
         for seed in range(config.seeds)
     ]
     while not all(job.is_done for job in jobs):
         pipeline.step(jobs)
-    pictures = pipeline.decode(jobs)
-    rows = [
-        pictures[first : first + config.seeds] for first in range(0, len(pictures), config.seeds)
-    ]
-    heard = [(prompt, row[0]) for prompt, row in zip(prompts, rows, strict=True)]
-    return Samples(rows=rows, captions=prompts, heard=heard)
+    return pipeline.decode(jobs)
 
 
 def _tokenizer(folder: DatasetFolder, config: TextToSpectrogramConfig) -> CLIPTokenizer:
     """The tokenizer of the checkpoint to start from, or one learned from the captions."""
     if config.init_from is not None:
-        tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(config.init_from / "tokenizer")
+        place = config.init_from / "tokenizer"
+        if not place.is_dir():
+            raise InputError(
+                f"init_from={str(config.init_from)!r} has no tokenizer; name a whole checkpoint of "
+                "text_to_spectrogram, or leave it out"
+            )
+        tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(place)
         return tokenizer
     captions = [caption for row in folder.rows("train") for caption in row.all_captions]
     max_tokens = config.text_encoder.get("max_position_embeddings", _MAX_TOKENS)
@@ -216,7 +232,12 @@ def _new_text_encoder(tokenizer: CLIPTokenizer, options: dict[str, Any]) -> CLIP
     }
     known = [*CLIPTextConfig().to_dict()]
     check_keys(options, known, "text_encoder", "CLIPTextModel")
-    return CLIPTextModel(CLIPTextConfig(**(options | ours)))
+    check_fixed_options(options, ours, "text_encoder", "the tokenizer is")
+    try:
+        return CLIPTextModel(CLIPTextConfig(**(options | ours)))
+    except (ValueError, TypeError, RuntimeError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"text_encoder: CLIPTextModel refuses this: {reason}") from error
 
 
 def held_out_captions(folder: DatasetFolder) -> list[str]:

@@ -62,7 +62,7 @@ class UnconditionalRecipe(Recipe):
     objective: UnconditionalObjective
 
     def __init__(self, folder: DatasetFolder, config: UnconditionalConfig) -> None:
-        super().__init__(folder)
+        super().__init__(folder, config.data)
         self.config = config
         self.space = PictureSpace(folder, config)
         height, width = self.space.size
@@ -123,7 +123,7 @@ class UnconditionalRecipe(Recipe):
         parts = {name: half_copy(part) for name, part in pipeline.components.items()}
         with replaced_folder(directory) as folder:
             type(pipeline)(**parts).save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)
-            self.folder.params.save(folder)
+            self.params.save(folder)
 
     def facts(self) -> dict[str, Any]:
         unet = self.objective.unet

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Fetches into build/wheels what `riffusion train` imports and a machine with torch, transformers, accelerate and
+# tensorboard alone lacks: about 9 MB, in the versions of requirements-train.txt. PyAV (40 MB) is not among them, as
+# training never decodes or encodes audio files; scripts/train_on_gpu.sh puts an empty module in its place.
+#
+#   PYTHON_VERSION=3.11 scripts/collect_wheels.sh [MORE_NAMES…]      for another Python than 3.12
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=${PYTHON:-.venv/bin/python}
+names=(diffusers importlib-metadata pydantic pydantic-core annotated-types typing-inspection typing-extensions
+    pydub pyloudnorm typer "$@")
+platforms=(2_17 2_24 2_27 2_28 2_31 2_34)
+
+pins=()
+for name in "${names[@]}"; do
+    pin=$(grep -E "^$name==" requirements-train.txt | cut -d' ' -f1) ||
+        { echo "error: $name is not in requirements-train.txt; name a package that is" >&2; exit 2; }
+    pins+=("$pin")
+done
+rm -rf build/wheels
+"$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+    --python-version "${PYTHON_VERSION:-3.12}" --implementation cp \
+    $(printf -- '--platform manylinux_%s_x86_64 ' "${platforms[@]}") --platform manylinux2014_x86_64 \
+    --dest build/wheels "${pins[@]}"
+echo "Wrote build/wheels ($(find build/wheels -name '*.whl' | wc -l) wheels, $(du -sh build/wheels | cut -f1))"

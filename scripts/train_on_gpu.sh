@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Trains on a bare machine: torch, transformers and a GPU, no network, an end to every command. The same command goes on
+# where the last one stopped, until it exits with 0 and has left the checkpoint.
+#
+#   scripts/train_on_gpu.sh [--seconds 540] [--out DIR] CONFIG [--set section.key=value]…
+#
+# --seconds   for everything, from the first line to the last; the default leaves a minute of ten
+# --out       folder for what travels back: train.log, and in parts of 15 MB checkpoint.tar.part-* once the run is done,
+#             or run.tar.part-*, its newest state, if that is no more than MAX_MB (60). Default $OUT, else out/gpu.
+#
+# Comes along: this tree; build/wheels, by scripts/collect_wheels.sh; the data set of latents, which has its VAE in it; and
+# in build/carried the run.tar.part-* of a machine that is gone. A state of the demo's networks is 232 MB: it stays in the
+# run's folder, where the next command on the same machine finds it.
+#
+# Exit: 0 done; 75 out of time, run it again; 2 refused.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() { sed -n '2,/^#   scripts/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+
+seconds=540
+out=${OUT:-out/gpu}
+while [[ ${1:-} == --seconds || ${1:-} == --out ]]; do
+    [[ $# -ge 2 ]] || usage
+    [[ $1 == --out ]] && out=$2 || seconds=$2
+    shift 2
+done
+[[ $# -ge 1 && $seconds =~ ^[0-9]+$ ]] || usage
+config=$1
+shift
+python=${PYTHON:-python3}
+max_mb=${MAX_MB:-60}
+site=build/site
+
+# A folder on the path rather than a virtual environment, which does not see the packages of another one that it is made in.
+install_wheels() {
+    local wheels stamp
+    wheels=$(find build/wheels -name '*.whl' 2>/dev/null | sort)
+    stamp="$("$python" -V) $wheels"
+    if [[ -n $wheels && $stamp != "$(cat "$site/.stamp" 2>/dev/null)" ]]; then
+        rm -rf "$site"
+        "$python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-compile --target "$site" $wheels
+        echo "$stamp" >"$site/.stamp"
+    fi
+    mkdir -p "$site"
+    export PYTHONPATH="$PWD/$site:$PWD/packages${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+    "$python" -c 'import av' 2>/dev/null || cat >"$site/av.py" <<'PLACEHOLDER'
+"""In PyAV's place: its names, for modules that training imports and does not call."""
+from types import SimpleNamespace
+
+AudioFrame = AudioStream = object
+container = SimpleNamespace(InputContainer=object)
+FFmpegError = OSError
+PLACEHOLDER
+}
+
+run_folder() {
+    "$python" - "$config" "$@" <<'RUN'
+import sys
+from riffusion.errors import InputError
+from riffusion.training.config import load_config
+words = sys.argv[2:]
+try:
+    print(load_config(sys.argv[1], [v for o, v in zip(words, words[1:]) if o == "--set"]).output)
+except InputError as error:
+    sys.exit(f"error: {error}")
+RUN
+}
+
+newest_state() { find "$run/states" -maxdepth 1 -name 'step-*' 2>/dev/null | sort | tail -n 1; }
+
+# pack NAME MEMBER…: members of the run's folder as OUT/NAME.tar.part-00, …
+pack() { tar -C "$run" -cf - "${@:2}" | split -b 15000000 -d -a 2 - "$out/$1.tar.part-"; }
+
+mkdir -p "$out"
+rm -f "$out"/{checkpoint,run}.tar.part-*
+install_wheels
+run=$(run_folder "$@") || exit 2
+"$python" -c 'import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA GPU: training on the CPU")'
+if [[ -z $(newest_state) ]] && compgen -G 'build/carried/run.tar.part-*' >/dev/null; then
+    mkdir -p "$run"
+    cat build/carried/run.tar.part-* | tar -C "$run" -xf -
+    echo "carried on: $(newest_state)"
+fi
+
+left=$((seconds - SECONDS))
+status=0
+[[ $left -gt 0 ]] || left=1
+timeout --kill-after=10 "$left" "$python" -m riffusion train "$config" "$@" 2>&1 | tee -a "$out/train.log" || status=$?
+if [[ $status -eq 0 ]]; then
+    members=(checkpoint)
+    [[ -d $run/samples ]] && members+=(samples)
+    pack checkpoint "${members[@]}"
+    echo "done: cat checkpoint.tar.part-* | tar -x, in $out"
+    exit 0
+fi
+state=$(newest_state)
+if [[ -n $state ]]; then
+    size_mb=$(($(du -sm "$state" | cut -f1)))
+    if [[ $size_mb -le $max_mb ]]; then
+        pack run run.json "states/${state##*/}"
+        echo "${state##*/} ($size_mb MB) is in $out: put its parts into build/carried on another machine"
+    else
+        echo "${state##*/} ($size_mb MB, more than MAX_MB=$max_mb) stays in $run on this machine"
+    fi
+fi
+[[ $status -eq 124 || $status -eq 137 ]] || exit "$status"
+echo "out of time: run the same command again"
+exit 75

@@ -1,0 +1,106 @@
+"""Every configuration that is shown can be used: its keys are known, its networks can be made."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+from riffusion.training.config import (
+    AutoencoderConfig,
+    FineTuneConfig,
+    TextToSpectrogramConfig,
+    UnconditionalConfig,
+    load_config,
+)
+from riffusion.training.lora import add_lora
+from riffusion.training.networks import new_network
+from riffusion.training.recipes import recipe_for
+
+from .striped_dataset import make_striped_dataset
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted([*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("examples/**/*.yaml")])
+NAMES = [str(path.relative_to(ROOT)) for path in CONFIGS]
+SIDE, SMALL_SIDE = 512, 256
+LORA_PARAMETERS_OF_RANK_16 = 3_188_736
+"""Of Stable Diffusion 1.x: its 128 attention layers' inputs and outputs, 199,296 in all, by 16."""
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Data sets of two pictures a split, by the pictures' side."""
+    folder = tmp_path_factory.mktemp("data")
+    return {side: make_striped_dataset(folder / str(side), 1, side) for side in (SIDE, SMALL_SIDE)}
+
+
+@pytest.fixture(scope="module")
+def demo_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The VAE of the embedded checkpoint's own configuration, with random weights."""
+    config = load_config(ROOT / "configs/demo/2_vae_wide.yaml")
+    assert isinstance(config, AutoencoderConfig)
+    folder = tmp_path_factory.mktemp("vae")
+    with torch.random.fork_rng():
+        new_network(AutoencoderKL, config.autoencoder, "autoencoder").save_pretrained(
+            folder / "vae"
+        )
+    return folder
+
+
+def test_there_is_an_example_of_every_task() -> None:
+    tasks = {load_config(path).task for path in CONFIGS}
+    assert tasks == {
+        "autoencoder",
+        "text_to_spectrogram",
+        "unconditional",
+        "audio_conditional",
+        "fine_tune",
+    }
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=NAMES)
+def test_a_configuration_fits_its_networks(
+    path: Path, datasets: dict[int, Path], demo_vae: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)  # what configurations name is relative to it
+    config = load_config(path)
+    if isinstance(config, FineTuneConfig) and not Path(config.checkpoint).is_dir():
+        return  # on the hub: see the test of its shape below
+    side = SMALL_SIDE if isinstance(config, UnconditionalConfig) else SIDE
+    changes: dict[str, Any] = {
+        "data": config.data.model_copy(update={"dataset": datasets[side], "replay": None})
+    }
+    if not isinstance(config, FineTuneConfig):
+        changes["init_from"] = None
+    if isinstance(config, TextToSpectrogramConfig):
+        changes["vae"] = demo_vae
+    is_large = isinstance(config, UnconditionalConfig)
+    with torch.random.fork_rng(), torch.device("meta" if is_large else "cpu"):
+        recipe = recipe_for(config.model_copy(update=changes))
+    if isinstance(config, AutoencoderConfig):
+        return  # strips of every width go through it, in the tests of its recipe
+    unet: Any = recipe.objective.unet
+    size: Any = unet.config.sample_size
+    height, width = (size, size) if isinstance(size, int) else size
+    noisy = torch.zeros(1, unet.config.in_channels, height, width, device="meta")
+    states = {}
+    if not isinstance(config, UnconditionalConfig):
+        states["encoder_hidden_states"] = torch.zeros(
+            1, 7, unet.config.cross_attention_dim, device="meta"
+        )
+    step = torch.zeros(1, dtype=torch.long, device="meta")
+    assert unet.float().to("meta")(noisy, step, **states).sample.shape == noisy.shape
+    recipe.facts()
+
+
+def test_the_recipe_for_the_published_checkpoint_fits_its_shape() -> None:
+    config = load_config(ROOT / "configs/fine_tune_riffusion_v1.yaml")
+    assert isinstance(config, FineTuneConfig)
+    assert config.lora is not None
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(cross_attention_dim=768)  # else Stable Diffusion 1.x by default
+        assert sum(weight.numel() for weight in unet.parameters()) == 859_520_964
+        add_lora(unet, "unet", config.lora)
+    trained = sum(weight.numel() for weight in unet.parameters() if weight.requires_grad)
+    assert trained == LORA_PARAMETERS_OF_RANK_16
