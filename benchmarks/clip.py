@@ -1,24 +1,17 @@
 """One clip, JSON in and MP3 out, through the real Truss server with the embedded checkpoint.
 
-python -m benchmarks.clip
+python -m benchmarks.clip [--json FILE]
 """
 
+import argparse
 import dataclasses
-<<<<<<< HEAD
 import json
-=======
-import socket
->>>>>>> afd9a459b7dfc13ae2e277567155f6128ce5c007
 import statistics
 import time
+from pathlib import Path
 
 import httpx
 
-<<<<<<< HEAD
-from benchmarks.ports import free_port
-=======
-from benchmarks import results
->>>>>>> afd9a459b7dfc13ae2e277567155f6128ce5c007
 from riffusion.serving.truss_server import LocalTrussServer
 
 REPEATS = 5
@@ -87,9 +80,14 @@ def markdown(rows: list[ClipRow]) -> str:
 
 
 def main() -> None:
-    """Measure, and keep the result."""
+    """Measure, print, and write the rows as JSON if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    options = parser.parse_args()
     rows = measure()
-    results.save("clip", rows, markdown(rows))
+    print(markdown(rows))
+    if options.json is not None:
+        options.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
 
 
 if __name__ == "__main__":

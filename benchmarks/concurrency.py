@@ -1,18 +1,17 @@
 """Many clients at once through the real Truss server, with batching and without.
 
-python -m benchmarks.concurrency [--steps 20] [--json FILE]
+python -m benchmarks.concurrency [--steps 20]
 """
 
 import argparse
 import concurrent.futures
 import dataclasses
-import json
 import statistics
 import time
-from pathlib import Path
 
 import httpx
 
+from benchmarks import results
 from benchmarks.ports import free_port
 from riffusion.serving.truss_server import LocalTrussServer
 
@@ -110,12 +109,9 @@ def main() -> None:
     """Measure, print, and write the rows as JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--json", type=Path, help="write the rows there")
     options = parser.parse_args()
     rows = measure(options.steps)
-    print(markdown(rows))
-    if options.json is not None:
-        options.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+    results.save("concurrency", rows, markdown(rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The full Stable Diffusion 1.5 shape with random weights on a CUDA GPU.
 
-python -m benchmarks.full_size [--json FILE]        under 8 minutes, for one run on a rented GPU
+python -m benchmarks.full_size        under 8 minutes, for one run on a rented GPU
 
 Random weights cost what trained ones cost. All ways of making a clip run in turn in one process;
 times are medians, with the device synchronised.
@@ -8,7 +8,6 @@ times are medians, with the device synchronised.
 
 import argparse
 import dataclasses
-import json
 import statistics
 import tempfile
 import time
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks import results
 from benchmarks.sd15_shape import write_checkpoint
 from riffusion.clip_generator import ClipGenerator
 from riffusion.datatypes import InferenceInput
@@ -187,14 +187,11 @@ def markdown(result: FullSizeResult) -> str:
 def main() -> None:
     """Measure, print, and write the result as JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="write the result there")
-    options = parser.parse_args()
+    parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("error: this needs a CUDA GPU, and there is none here")
     result = measure()
-    print(markdown(result))
-    if options.json is not None:
-        options.json.write_text(json.dumps(dataclasses.asdict(result), indent=2))
+    results.save("full_size", [result], markdown(result), machine=result.device)
 
 
 if __name__ == "__main__":

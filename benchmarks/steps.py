@@ -1,6 +1,6 @@
 """Steps against the distance from the converged picture, for each scheduler and preset.
 
-python -m benchmarks.steps [--prompts 4] [--json FILE]
+python -m benchmarks.steps [--prompts 4]
 
 The converged picture is what DDIM draws from the same noise in 150 steps, with guidance in all of
 them. Distances are mean absolute differences in grey levels of 255, which any first-order change of
@@ -10,7 +10,6 @@ and are left out.
 
 import argparse
 import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks import results
 from riffusion.datatypes import PRESETS, InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 
@@ -134,13 +134,10 @@ def main() -> None:
     """Measure, print, and write rows and plot if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prompts", type=int, default=4)
-    parser.add_argument("--json", type=Path, help="write the rows there")
     parser.add_argument("--plot", type=Path, help="write the plot there")
     options = parser.parse_args()
     rows = measure(options.prompts)
-    print(markdown(rows))
-    if options.json is not None:
-        options.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+    results.save("steps", rows, markdown(rows))
     if options.plot is not None:
         draw_plot(rows, options.plot)
 
