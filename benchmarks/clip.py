@@ -1,17 +1,16 @@
 """One clip, JSON in and MP3 out, through the real Truss server with the embedded checkpoint.
 
-python -m benchmarks.clip [--json FILE]
+python -m benchmarks.clip
 """
 
-import argparse
 import dataclasses
-import json
 import statistics
 import time
-from pathlib import Path
 
 import httpx
 
+from benchmarks import results
+from benchmarks.ports import free_port
 from riffusion.serving.truss_server import LocalTrussServer
 
 REPEATS = 5
@@ -80,14 +79,9 @@ def markdown(rows: list[ClipRow]) -> str:
 
 
 def main() -> None:
-    """Measure, print, and write the rows as JSON if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="write the rows there")
-    options = parser.parse_args()
+    """Measure, and keep the result."""
     rows = measure()
-    print(markdown(rows))
-    if options.json is not None:
-        options.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+    results.save("clip", rows, markdown(rows))
 
 
 if __name__ == "__main__":
