@@ -25,6 +25,7 @@ def train(
     """
     import torch
 
+    from riffusion.devices import keep_freed_memory
     from riffusion.training.config import load_config
     from riffusion.training.recipes import recipe_for
     from riffusion.training.trainer import Trainer, new_accelerator
@@ -32,8 +33,8 @@ def train(
     options = load_config(config, override or [])
     accelerator = new_accelerator(options)
     speaks = accelerator.is_main_process  # for all processes
-    if speaks:
-        logging.getLogger("riffusion.training").setLevel(logging.INFO)  # losses, as they come
+    keep_freed_memory()
+    logging.getLogger("riffusion.training").setLevel(logging.INFO)  # losses, as they come
     torch.manual_seed(options.run.seed)  # the networks' first weights
     recipe = recipe_for(options)
     with progress_bar("training") if speaks else nullcontext(_silent) as move:

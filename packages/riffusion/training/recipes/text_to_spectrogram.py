@@ -145,15 +145,15 @@ class TextToSpectrogramRecipe(Recipe):
         objective = self.objective
         trained = objective.loss.schedule.config
         schedule = {name: trained[name] for name in (*SCHEDULE_OPTIONS, "prediction_type")}
-        # Without signal at the last timestep, sampling must begin there (Lin et al. 2023).
-        spacing = "trailing" if trained.rescale_betas_zero_snr else "leading"
         return RiffusionPipeline(
             vae=self.vae.to(objective.unet.device),
             text_encoder=objective.text_encoder,
             tokenizer=self.tokenizer,
             unet=objective.unet,
             scheduler=DPMSolverMultistepScheduler(
-                **schedule, steps_offset=1, timestep_spacing=spacing, use_karras_sigmas=True
+                **schedule,
+                timestep_spacing="trailing",  # from pure noise on, as trained (Lin et al. 2023)
+                use_karras_sigmas=True,
             ),
             spectrogram_params=self.params,
         )
