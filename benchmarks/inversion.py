@@ -52,9 +52,14 @@ class InversionRow:
 
 
 def targets(
-    params: SpectrogramParams, song: Path | None, checkpoint: Path
+    params: SpectrogramParams, song: Path | None = None, checkpoint: Path | None = None
 ) -> dict[str, torch.Tensor]:
-    """Mel amplitudes (1, frequency, time) of every kind of signal."""
+    """Mel amplitudes (1, frequency, time) of every kind of signal.
+
+    Args:
+        song: a recording; None leaves it out.
+        checkpoint: draws pictures; None leaves them out.
+    """
     converter = SpectrogramConverter(params, "cpu")
     num_samples = params.num_samples(NUM_FRAMES)
     waveforms = {
@@ -68,6 +73,8 @@ def targets(
         name: converter.mel_amplitudes_from_waveform(waveform[:, :num_samples])[..., :NUM_FRAMES]
         for name, waveform in waveforms.items()
     }
+    if checkpoint is None:
+        return mels
     pipeline = RiffusionPipeline.from_pretrained(checkpoint, device="cpu")
     for prompt in PROMPTS:
         start = PromptInput(prompt=prompt, seed=42, guidance=4.0)
@@ -90,7 +97,13 @@ def torchaudio_inverter(params: SpectrogramParams) -> Inverter:
         norm=params.mel_scale_norm,
         mel_scale=params.mel_scale_type,
     )
-    griffin_lim = torchaudio.transforms.GriffinLim(
+    to_waveform = griffin_lim(params)
+    return lambda mel: to_waveform(inverse_mel(mel))
+
+
+def griffin_lim(params: SpectrogramParams) -> torchaudio.transforms.GriffinLim:
+    """Torchaudio's, with the published system's settings."""
+    return torchaudio.transforms.GriffinLim(
         n_fft=params.n_fft,
         n_iter=32,
         win_length=params.win_length,
@@ -98,7 +111,6 @@ def torchaudio_inverter(params: SpectrogramParams) -> Inverter:
         power=1.0,
         momentum=0.99,
     )
-    return lambda mel: griffin_lim(inverse_mel(mel))
 
 
 def convergence(

@@ -21,10 +21,11 @@ from benchmarks import results
 from riffusion.datatypes import PRESETS, InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 
+FIGURE = Path(__file__).parents[1] / "docs" / "images" / "steps.png"
 SCHEDULERS = ("pndm", "ddim", "dpmsolver++", "unipc", "euler")
 STEPS = (4, 6, 8, 10, 12, 16, 20, 30, 50)
 PROMPTS = ("church bells", "piano", "techno beat", "jazz trio", "violin", "rock drums")
-GUIDANCE = 4.0
+GUIDANCE = 7.0
 CONVERGED = {"scheduler": "ddim", "num_inference_steps": 150}
 
 
@@ -119,8 +120,19 @@ def draw_plot(rows: list[StepsRow], path: Path) -> None:
 
 
 def markdown(rows: list[StepsRow]) -> str:
-    """The presets' rows as a table."""
-    lines = ["| preset | steps | grey levels from converged | seconds |", "|---|---|---|---|"]
+    """Distances by scheduler and steps, and the presets' rows with their times."""
+    lines = [
+        f"| steps | {' | '.join(str(steps) for steps in STEPS)} |",
+        "|---" * (len(STEPS) + 1) + "|",
+    ]
+    for name in SCHEDULERS:
+        distances = (f"{row.distance:.1f}" for row in rows if row.name == name)
+        lines.append(f"| {name} | {' | '.join(distances)} |")
+    lines += [
+        "",
+        "| preset | steps | grey levels from converged | seconds of diffusion and decoding |",
+        "|---|---|---|---|",
+    ]
     lines += [
         f"| {row.name.removeprefix('preset ')} | {row.steps} | {row.distance:.1f} "
         f"| {row.seconds:.2f} |"
@@ -131,15 +143,13 @@ def markdown(rows: list[StepsRow]) -> str:
 
 
 def main() -> None:
-    """Measure, print, and write rows and plot if asked."""
+    """Measure, keep the result, and draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prompts", type=int, default=4)
-    parser.add_argument("--plot", type=Path, help="write the plot there")
     options = parser.parse_args()
     rows = measure(options.prompts)
     results.save("steps", rows, markdown(rows))
-    if options.plot is not None:
-        draw_plot(rows, options.plot)
+    draw_plot(rows, FIGURE)
 
 
 if __name__ == "__main__":
