@@ -11,11 +11,12 @@ import httpx
 
 from benchmarks import results
 from benchmarks.ports import free_port
+from riffusion.datatypes import PRESETS
 from riffusion.serving.truss_server import LocalTrussServer
 
 REPEATS = 5
-SETTINGS = (("pndm", 50), ("dpmsolver++", 50), ("dpmsolver++", 20), ("dpmsolver++", 10))
-"""Upstream's default first; the others are compared with it."""
+FIRST = "reference"
+"""Upstream's default; the other presets are compared with it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,14 +24,15 @@ class ClipRow:
     """One line of the result: the median of several requests, taken in turn with the others'.
 
     Args:
-        scheduler, steps: of the request.
+        preset: of the request.
+        settings: what it stands for.
         seconds: from sending the request to having the answer.
-        speedup: seconds of the first row over these.
+        speedup: seconds of the first preset over these.
         real_time_factor: seconds of music a second.
     """
 
-    scheduler: str
-    steps: int
+    preset: str
+    settings: str
     seconds: float
     speedup: float
     real_time_factor: float
@@ -38,40 +40,48 @@ class ClipRow:
 
 def measure(repeats: int = REPEATS) -> list[ClipRow]:
     """Start a server, and ask it for clips."""
-    times_s: dict[tuple[str, int], list[float]] = {setting: [] for setting in SETTINGS}
+    times_s: dict[str, list[float]] = {preset: [] for preset in PRESETS}
     duration_s = 0.0
     with (
         LocalTrussServer(port=free_port()) as server,
         httpx.Client(timeout=300, trust_env=False) as client,
     ):
         for repeat in range(repeats + 1):  # the first round warms up
-            for scheduler, steps in SETTINGS:
+            for preset in PRESETS:
                 request = {
                     "start": {"prompt": "church bells", "seed": repeat, "denoising": 1.0},
-                    "num_inference_steps": steps,
-                    "scheduler": scheduler,
+                    "preset": preset,
                 }
                 started = time.perf_counter()
                 answer = client.post(server.predict_url, json=request).raise_for_status().json()
                 if repeat > 0:
-                    times_s[scheduler, steps].append(time.perf_counter() - started)
+                    times_s[preset].append(time.perf_counter() - started)
                 duration_s = float(answer["duration_s"])
-    medians = {setting: statistics.median(times) for setting, times in times_s.items()}
-    first = medians[SETTINGS[0]]
+    medians = {preset: statistics.median(times) for preset, times in times_s.items()}
     return [
-        ClipRow(scheduler, steps, median_s, first / median_s, duration_s / median_s)
-        for (scheduler, steps), median_s in medians.items()
+        ClipRow(
+            preset, _settings(preset), median_s, medians[FIRST] / median_s, duration_s / median_s
+        )
+        for preset, median_s in medians.items()
     ]
+
+
+def _settings(preset: str) -> str:
+    fields = PRESETS[preset]
+    text = f"{fields['num_inference_steps']} steps of {fields['scheduler']}"
+    if interval := fields.get("guidance_interval"):
+        text += f", guidance from {interval[0]:.0%} to {interval[1]:.0%} of them"
+    return text
 
 
 def markdown(rows: list[ClipRow]) -> str:
     """The rows as a table."""
     lines = [
-        "| scheduler | steps | seconds | against the first row | × real time |",
+        f"| preset | | seconds | against {FIRST} | × real time |",
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row.scheduler} | {row.steps} | {row.seconds:.2f} | {row.speedup:.1f}× "
+        f"| {row.preset} | {row.settings} | {row.seconds:.2f} | {row.speedup:.1f}× "
         f"| {row.real_time_factor:.1f} |"
         for row in rows
     ]
