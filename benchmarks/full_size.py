@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from benchmarks import results
-from benchmarks.sd15_shape import write_checkpoint
+from benchmarks.sd15_shape import UNET_TFLOP, write_checkpoint
 from riffusion.clip_generator import ClipGenerator
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
@@ -31,8 +31,6 @@ from riffusion.seed_library import SeedLibrary
 REPEATS = 5
 STEPS = 50
 MATRIX_SIDE = 8192
-UNET_TFLOP_PER_ROW = 0.81
-"""Of one row of 4 x 64 x 64 latents, by torch's flop counter (benchmarks.sd15_shape)."""
 
 
 @dataclasses.dataclass
@@ -76,7 +74,7 @@ def _time_steps(pipeline: RiffusionPipeline, result: FullSizeResult) -> None:
     for rows in BATCH_SIZES:
         seconds = _median(lambda rows=rows: pipeline.warm_up([rows]))  # type: ignore[misc]
         result.step_s[rows] = seconds
-        result.floor_step_s[rows] = rows * UNET_TFLOP_PER_ROW / result.matrix_tflops
+        result.floor_step_s[rows] = rows * UNET_TFLOP / result.matrix_tflops
 
 
 def _time_clips(pipeline: RiffusionPipeline, result: FullSizeResult) -> None:
