@@ -26,10 +26,11 @@ than the seconds.
 
 NEED_GPU = ("full_size",)
 LISTENERS = """## Listeners a GPU: a ceiling
-A jam asks for a clip every 5.12 s. A clip of the full-size checkpoint costs this much arithmetic (UNet rows, two a guided step, and
-the VAE's decoder; the seed's encoding is cached), and no program does it faster than the data sheet's rate for half-precision
-matrices. That gives a ceiling, not a measurement; "the full-size checkpoint" above says what share of it was reached, where
-that was measured."""
+A jam asks for a clip every 5.12 s. A clip of the full-size checkpoint costs this much arithmetic
+(UNet rows, two a guided step, and the VAE's decoder; the seed's encoding is cached), and no
+program does it faster than the data sheet's rate for half-precision matrices. That gives a
+ceiling, not a measurement; "the full-size checkpoint" above says what share of it was reached,
+where that was measured."""
 
 
 @dataclass(frozen=True)
