@@ -10,11 +10,13 @@ from http import HTTPStatus
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from riffusion.clip_generator import ClipGenerator
 from riffusion.datatypes import InferenceInput, InferenceOutput
 from riffusion.errors import DeadlineExceededError, GenerationCancelled, InputError, OverloadedError
 from riffusion.serving.clip_service import (
+    ClipJob,
     ClipService,
     max_live_from_environment,
     max_waiting_from_environment,
@@ -65,7 +67,7 @@ class Model:
         try:
             job = await self._service.submit(inputs)
             if inputs.stream:
-                return StreamingResponse(job.ndjson(), media_type="application/x-ndjson")
+                return _ClipStream(job)
             with request.state.watch_disconnect() as gone:
                 output = await job.result(gone.is_set)
             if request.headers.get("content-type") == MSGPACK:
@@ -82,6 +84,20 @@ class Model:
             return JSONResponse(error_content(error), HTTPStatus.GATEWAY_TIMEOUT)
         except GenerationCancelled:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
+class _ClipStream(StreamingResponse):
+    """A job's events. It is stopped when the client leaves, be it before the first of them."""
+
+    def __init__(self, job: ClipJob) -> None:
+        super().__init__(job.ndjson(), media_type="application/x-ndjson")
+        self._job = job
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._job.stop()
 
 
 def _server_timing(timings_s: Mapping[str, float]) -> dict[str, str]:

@@ -53,7 +53,7 @@ def test_a_clip_is_5_12_seconds_and_its_picture_says_how_it_was_made(
     assert num_samples(clip.segment) == 512 * 441
     assert clip.segment.max > 1000
     assert SpectrogramParams.from_exif(clip.image.getexif()) == SpectrogramParams()
-    assert set(clip.timings_s) == {"diffusion", "audio"}
+    assert set(clip.timings_s) == {"waiting", "prepare", "diffusion", "decode", "audio"}
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,10 @@ class ClipGenerator:
         directory = pipeline.checkpoint.directory if pipeline.checkpoint else None
         return cls(pipeline, SeedLibrary.default(directory), max_live)
 
+    def close(self) -> None:
+        """End the engine's thread, which keeps the checkpoint in memory."""
+        self.engine.close()
+
     @property
     def checkpoint_description(self) -> str:
         """What was loaded, from where, on which device and in which precision."""
@@ -145,7 +149,7 @@ class ClipGenerator:
 
         Args:
             on_progress: called with (steps done, steps in all).
-            should_stop: asked before every step.
+            should_stop: asked after every step.
 
         Raises:
             GenerationCancelled: `should_stop` said so.
@@ -158,7 +162,11 @@ class ClipGenerator:
                 raise GenerationCancelled(f"cancelled after {done} of {total} steps")
 
         drawing = self.start(resolved, check)
-        drawing.picture.result()
+        try:
+            drawing.picture.result()
+        except BaseException:  # Ctrl-C, too
+            drawing.cancel()
+            raise
         return self.finish(resolved, drawing)
 
     def start(self, resolved: ResolvedInput, on_progress: ProgressCallback | None = None) -> Ticket:

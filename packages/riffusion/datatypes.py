@@ -165,7 +165,8 @@ class InferenceInput(_Request):
         preset = values.get("preset") if isinstance(values, Mapping) else None
         if not isinstance(preset, str) or preset not in PRESETS:
             return values
-        return {**PRESETS[preset], **values}
+        given = {name: value for name, value in values.items() if value is not None}
+        return {**PRESETS[preset], **given}
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from riffusion.datatypes import InferenceInput
+from riffusion.datatypes import InferenceInput, SchedulerName
 from riffusion.diffusion import Engine, RiffusionPipeline, Ticket
 from riffusion.diffusion.engine import Tick
-from riffusion.errors import GenerationCancelled, GenerationError
+from riffusion.errors import GenerationCancelled, GenerationError, InputError
 from riffusion.spectrogram_params import SpectrogramParams
 
 MAX_GREY_LEVELS = 1
@@ -79,7 +79,9 @@ def held(engine: Engine) -> threading.Event:
 
 
 @st.composite
-def jobs(draw: st.DrawFn) -> tuple[InferenceInput, Image.Image, Image.Image | None]:
+def jobs(
+    draw: st.DrawFn,
+) -> tuple[InferenceInput, Image.Image | None, Image.Image | None]:
     size = draw(st.sampled_from(SIZES))
     ends = {
         end: {
@@ -96,11 +98,12 @@ def jobs(draw: st.DrawFn) -> tuple[InferenceInput, Image.Image, Image.Image | No
         | {
             "alpha": draw(st.sampled_from([0.0, 0.3, 1.0])),
             "num_inference_steps": draw(st.integers(1, 6)),
-            "scheduler": draw(
-                st.sampled_from(["pndm", "ddim", "dpmsolver++", "unipc", "euler", "euler_a", "lms"])
-            ),
+            "scheduler": draw(st.sampled_from(get_args(SchedulerName))),
+            "guidance_interval": draw(st.sampled_from([(0.0, 1.0), (0.0, 0.5), (0.3, 0.8)])),
         }
     )
+    if draw(st.booleans()):
+        return inputs.model_copy(update={"mode": "txt2img", "duration_s": 0.48}), None, None
     mask = noise_picture(size, seed=5) if draw(st.booleans()) else None
     return inputs, noise_picture(size, seed=draw(st.integers(0, 2))), mask
 
@@ -202,7 +205,7 @@ def test_a_call_that_is_too_large_is_tried_in_halves(
 
     def small_device(rows: torch.Tensor, *args: Any, **options: Any) -> Any:
         if len(rows) > 2:
-            raise torch.cuda.OutOfMemoryError("out of memory")
+            raise RuntimeError("too large a call")
         return call(rows, *args, **options)
 
     expected = pipeline(request(), PICTURE).images[0]
@@ -248,18 +251,87 @@ def test_a_job_that_breaks_the_model_fails_alone(
     )
 
 
-def test_the_loop_survives_its_own_mistakes(pipeline: RiffusionPipeline) -> None:
-    mistakes = [RuntimeError("observer")]
+def test_a_guidance_that_breaks_numbers_is_the_request_s_fault(
+    engine: Engine, pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = pipeline.unet.forward
+    monkeypatch.setattr(
+        pipeline.unet, "forward", lambda *args, **options: (call(*args, **options)[0] * torch.nan,)
+    )
+    with pytest.raises(InputError, match="not finite .* lower guidance=30") as caught:
+        engine.submit(request(guidance=30.0), PICTURE).picture.result(TIMEOUT_S)
+    assert caught.value.field == "start.guidance"
 
+
+def test_an_observer_that_fails_harms_nobody(pipeline: RiffusionPipeline) -> None:
     def on_tick(tick: Tick) -> None:
-        if mistakes:
-            raise mistakes.pop()
+        raise RuntimeError("observer")
 
     engine = Engine(pipeline, on_tick=on_tick)
-    with pytest.raises(GenerationError, match="observer"):
-        engine.submit(request(steps=2), PICTURE).picture.result(TIMEOUT_S)
     engine.submit(request(steps=2), PICTURE).picture.result(TIMEOUT_S)
     engine.close()
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("callback"), SystemExit(3)])
+def test_a_callback_that_fails_ends_its_own_job_alone(
+    engine: Engine, failure: BaseException
+) -> None:
+    def fail(done: int, total: int) -> None:
+        raise failure
+
+    release = held(engine)
+    bad = engine.submit(request(), PICTURE, on_progress=fail)
+    good = engine.submit(request(), PICTURE)
+    release.set()
+    with pytest.raises(type(failure)):
+        bad.picture.result(TIMEOUT_S)
+    good.picture.result(TIMEOUT_S)
+
+
+def test_memory_that_ran_out_is_not_asked_for_again(
+    engine: Engine, pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = pipeline.unet.forward
+    num_refused = 0
+
+    def small_device(rows: torch.Tensor, *args: Any, **options: Any) -> Any:
+        nonlocal num_refused
+        if len(rows) > 4:
+            num_refused += 1
+            raise torch.OutOfMemoryError("out of memory")
+        return call(rows, *args, **options)
+
+    monkeypatch.setattr(pipeline.unet, "forward", small_device)
+    release = held(engine)
+    tickets = [engine.submit(request(steps=10, denoising=1.0), PICTURE) for _ in range(3)]
+    release.set()
+    for ticket in tickets:
+        ticket.picture.result(TIMEOUT_S)
+    assert num_refused == 1
+
+
+def test_the_picture_cannot_be_cancelled_behind_the_engine_s_back(engine: Engine) -> None:
+    release = held(engine)
+    ticket = engine.submit(request(), PICTURE)
+    assert not ticket.picture.cancel()
+    ticket.cancel()
+    release.set()
+    with pytest.raises(GenerationCancelled):
+        ticket.picture.result(TIMEOUT_S)
+
+
+def test_nothing_is_repainted_at_denoising_0(engine: Engine) -> None:
+    ticket = engine.submit(request(denoising=0.0), PICTURE)
+    assert ticket.picture.result(TIMEOUT_S).size == PICTURE.size
+    assert "decode" in ticket.stages_s
+
+
+def test_a_closed_engine_takes_nothing(pipeline: RiffusionPipeline) -> None:
+    engine = Engine(pipeline)
+    engine.close()
+    engine.close()
+    with pytest.raises(GenerationError, match="closed"):
+        engine.submit(request(), PICTURE)
 
 
 def test_closing_finishes_what_was_submitted(pipeline: RiffusionPipeline) -> None:
@@ -272,13 +344,13 @@ def test_closing_finishes_what_was_submitted(pipeline: RiffusionPipeline) -> Non
 def test_the_wait_is_the_time_that_the_shortest_job_takes_in_company(
     engine: Engine,
 ) -> None:
-    assert engine.seconds_until_a_place_is_free() == 0
+    assert engine.seconds_until_a_picture_is_done() == 0
     first = engine.submit(request(steps=150, denoising=1.0), PICTURE)
     while "prepare" not in first.stages_s:
         time.sleep(0.001)
     time.sleep(0.3)
     started = time.perf_counter()
-    expected = engine.seconds_until_a_place_is_free()
+    expected = engine.seconds_until_a_picture_is_done()
     first.picture.result(TIMEOUT_S)
     actual = time.perf_counter() - started
     assert 0.2 * actual < expected < 5 * actual

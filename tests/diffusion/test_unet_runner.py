@@ -1,9 +1,13 @@
 """What can be seen of the UNet runner without a GPU."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
-from riffusion.diffusion import unet_runner
+from riffusion.datatypes import InferenceInput
+from riffusion.diffusion import RiffusionPipeline, unet_runner
 from riffusion.diffusion.unet_runner import BATCH_SIZES, UNetRunner, padded_size
 
 
@@ -33,6 +37,42 @@ def test_on_a_cpu_the_unet_is_called_as_it_is() -> None:
         calls.append((len(rows), timesteps.tolist(), options["encoder_attention_mask"]))
         return (rows * 2,)
 
-    output = UNetRunner(unet)(torch.ones(3, 4, 2, 2), torch.arange(3), torch.zeros(3, 5, 6))
+    rows, timesteps, embeddings = torch.ones(3, 4, 2, 2), torch.arange(3.0), torch.zeros(3, 5, 6)
+    run = UNetRunner()
+    run.record(unet, rows, timesteps, embeddings)
+    assert calls == []
+    output = run(unet, rows, timesteps, embeddings)
     assert torch.equal(output, torch.full((3, 4, 2, 2), 2.0))
     assert calls == [(3, [0, 1, 2], None)]
+
+
+def test_timesteps_between_whole_numbers_reach_the_unet(
+    pristine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As samplers of the published checkpoint have them; they aren't cut to whole numbers."""
+    pipeline = RiffusionPipeline.from_pretrained(pristine, device="cpu")
+    pipeline.scheduler.register_to_config(timestep_spacing="linspace")
+    seen: list[float] = []
+    call = pipeline.unet.forward
+
+    def listening(rows: torch.Tensor, timesteps: torch.Tensor, **options: Any) -> Any:
+        assert timesteps.dtype == torch.float32
+        seen.extend(timesteps.tolist())
+        return call(rows, timesteps, **options)
+
+    monkeypatch.setattr(pipeline.unet, "forward", listening)
+    inputs = InferenceInput.parse(
+        {
+            "start": {"prompt": "piano", "seed": 1, "guidance": 1.0},
+            "mode": "txt2img",
+            "duration_s": 0.16,
+            "scheduler": "lms",
+            "num_inference_steps": 7,
+        }
+    )
+    job = pipeline.prepare(inputs)
+    expected = job.timesteps.float().tolist()
+    while not job.is_done:
+        pipeline.step([job])
+    assert seen == expected
+    assert any(timestep != round(timestep) for timestep in seen)

@@ -1,8 +1,11 @@
 """What needs a model that can be held, or fails on purpose; the embedded one is in test_predict."""
 
 import asyncio
+import gc
 import json
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,15 @@ import pytest
 from riffusion.clip_generator import ClipGenerator
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
-from riffusion.errors import GenerationCancelled, GenerationError, InputError, OverloadedError
+from riffusion.errors import (
+    DeadlineExceededError,
+    GenerationCancelled,
+    GenerationError,
+    InputError,
+    OverloadedError,
+)
 from riffusion.seed_library import SeedLibrary
+from riffusion.serving import clip_service
 from riffusion.serving.clip_service import (
     MAX_FAILURES_IN_A_ROW,
     ClipService,
@@ -43,7 +53,7 @@ def generator(tmp_path: Path) -> Iterator[ClipGenerator]:
     pipeline.spectrogram_params = SpectrogramParams(num_frequencies=16)
     generator = ClipGenerator(pipeline, SeedLibrary.default(None), max_live=1)
     yield generator
-    generator.engine.close()
+    generator.close()
 
 
 class HeldUNet:
@@ -159,6 +169,68 @@ def test_a_stream_ends_with_the_error_and_keeps_its_reason_to_the_log(
         {"event": "error", "error": "the clip could not be made; the server's log has the reason"}
     ]
     assert "secret" in caplog.text
+
+
+def test_a_deadline_counts_for_the_sound_too_and_leaves_no_timer(
+    generator: ClipGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = generator.finish
+
+    def slow(*args: Any) -> Any:
+        time.sleep(0.6)
+        return finish(*args)
+
+    monkeypatch.setattr(generator, "finish", slow)
+
+    async def scenario() -> None:
+        service = ClipService(generator)
+        late = await service.submit(INPUTS.model_copy(update={"deadline_s": 0.5}))
+        with pytest.raises(DeadlineExceededError, match=r"deadline_s=0\.5"):
+            await late.result(lambda: False)
+        early = await service.submit(INPUTS.model_copy(update={"deadline_s": 3600.0}))
+        result = weakref.ref(await early.result(lambda: False))
+        await early.task
+        drawing = weakref.ref(early.drawing)
+        del early
+        until = time.monotonic() + TIMEOUT_S
+        while (result() or drawing()) and time.monotonic() < until:  # threads let go of it soon
+            await asyncio.sleep(0.02)
+            gc.collect()
+        assert result() is None
+        assert drawing() is None
+
+    asyncio.run(scenario())
+
+
+def test_a_clip_that_waits_for_its_sound_leaves_at_once_when_its_client_does(
+    generator: ClipGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, release = threading.Event(), threading.Event()
+    finish = generator.finish
+
+    def held(*args: Any) -> Any:
+        begun.set()
+        release.wait(TIMEOUT_S)
+        return finish(*args)
+
+    monkeypatch.setattr(generator, "finish", held)
+    monkeypatch.setattr(clip_service, "_num_sound_threads", lambda: 1)
+
+    async def scenario() -> None:
+        service = ClipService(generator)
+        first = await service.submit(INPUTS)
+        await asyncio.to_thread(begun.wait, TIMEOUT_S)
+        second = await service.submit(INPUTS)
+        await asyncio.to_thread(second.drawing.picture.result, TIMEOUT_S)
+        while second.sound is None:
+            await asyncio.sleep(0.001)
+        second.stop()
+        await asyncio.wait_for(second.task, TIMEOUT_S)
+        assert not first.task.done()
+        release.set()
+        assert (await first.result(lambda: False)).duration_s == 0.16
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("text", ["many", "0", "17", "1.5", ""])

@@ -209,7 +209,7 @@ def test_requests_at_once_get_what_each_gets_alone(
 
 def test_the_answer_tells_where_its_time_went(good_answer: httpx.Response) -> None:
     stages = [part.split(";")[0] for part in good_answer.headers["server-timing"].split(", ")]
-    assert stages == ["waiting", "prepare", "diffusion", "decode", "audio"]
+    assert stages == ["waiting", "prepare", "diffusion", "decode", "sound_queue", "audio"]
 
 
 def test_a_deadline_ends_a_clip(truss_server: LocalTrussServer, client: httpx.Client) -> None:

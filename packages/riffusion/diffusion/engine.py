@@ -8,7 +8,8 @@ The live jobs stand in a line. A tick takes the one in front and, from those beh
 fit into the same UNet call: jobs of the same picture size, whatever their prompts, steps,
 strengths, schedulers and guidance. Each goes one step further and then to the end of the line. So
 a job joins at the next tick and leaves when it is done; and where one call can't hold all, each
-still gets its turn as often as any other.
+still gets its turn as often as any other. Turns are counted, not their time: a long picture among
+short ones slows them by as much as its steps cost.
 """
 
 import logging
@@ -17,8 +18,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from PIL import Image
@@ -26,7 +27,8 @@ from PIL import Image
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.job import DenoisingJob
 from riffusion.diffusion.pipeline import ProgressCallback, RiffusionPipeline
-from riffusion.errors import GenerationCancelled, GenerationError
+from riffusion.diffusion.ticket import Ticket
+from riffusion.errors import GenerationError, InputError, RiffusionError
 
 logger = logging.getLogger(__name__)
 
@@ -34,60 +36,12 @@ MAX_ROWS = 16
 """Rows of one UNet call, where nothing else is said: eight guided jobs."""
 MAX_LIVE = 16
 """Jobs in the line; more wait, so that memory is bounded and each gets on."""
+_USUAL_GUIDANCE = 10.0
+"""Up to here, latents that aren't numbers are the model's fault and not the request's."""
 _NEWEST_TICK = 0.2
 """Weight of the newest tick in the mean duration of a row."""
 
-
-class Ticket:
-    """One picture in the making, as the one who asked for it sees it.
-
-    Attributes:
-        picture: the future picture. Its exceptions are `GenerationCancelled` after `cancel`,
-            `GenerationError` where the model failed on this job, and `InputError`.
-        stages_s: seconds by stage, as far as it has come: `waiting`, `prepare`, `diffusion`,
-            `decode`.
-    """
-
-    def __init__(
-        self,
-        inputs: InferenceInput,
-        init_image: Image.Image | None = None,
-        mask_image: Image.Image | None = None,
-        on_progress: ProgressCallback | None = None,
-    ) -> None:
-        self.inputs, self.init_image, self.mask_image = inputs, init_image, mask_image
-        self.on_progress = on_progress
-        self.picture: Future[Image.Image] = Future()
-        self.stages_s: dict[str, float] = {}
-        self.cancellation: GenerationCancelled | None = None
-        self._since = time.perf_counter()
-
-    def cancel(self, reason: GenerationCancelled | None = None) -> None:
-        """Nobody wants the picture any more; its place is free at the next tick.
-
-        Args:
-            reason: what `picture` raises then.
-        """
-        self.cancellation = self.cancellation or reason or GenerationCancelled("cancelled")
-
-    def end_stage(self, name: str) -> None:
-        """Note the time since the last stage as that of `name`."""
-        now = time.perf_counter()
-        self.stages_s[name] = now - self._since
-        self._since = now
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it has neither a picture nor an error yet."""
-        return not self.picture.done()
-
-    def succeed(self, picture: Image.Image) -> None:
-        """Hand the picture over."""
-        self.picture.set_result(picture)
-
-    def fail(self, error: Exception) -> None:
-        """End without a picture."""
-        self.picture.set_exception(error)
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -98,15 +52,11 @@ class Tick:
         num_jobs: that shared the UNet call.
         num_rows: of the call; two for a guided job.
         seconds: it took.
-        num_left: jobs in the line afterwards.
-        num_waiting: jobs behind them.
     """
 
     num_jobs: int
     num_rows: int
     seconds: float
-    num_left: int
-    num_waiting: int
 
 
 @dataclass(eq=False)
@@ -117,44 +67,38 @@ class _Live:
     ticket: Ticket
 
 
-@dataclass
-class _Pace:
-    """How long a row of a UNet call takes, a moving mean."""
-
-    row_s: float = 0.0
-
-    def note(self, num_rows: int, seconds: float) -> None:
-        newest = seconds / num_rows
-        self.row_s += (newest - self.row_s) * (_NEWEST_TICK if self.row_s else 1.0)
-
-
-@dataclass
 class Engine:
     """Runs any number of jobs on one pipeline. Threads submit; one thread of its own computes.
 
     Args:
         pipeline: the model. Nobody else may use it in the meantime.
-        max_rows: of one UNet call.
+        max_rows: of one UNet call, for clips of the usual length; a row of a picture twice as
+            long counts twice.
         max_live: jobs that share the model's time; the others wait.
         on_tick: called after each tick, in the engine's thread.
     """
 
-    pipeline: RiffusionPipeline
-    max_rows: int = MAX_ROWS
-    max_live: int = MAX_LIVE
-    on_tick: Callable[[Tick], None] = lambda tick: None
-
-    _inbox: "queue.SimpleQueue[Ticket | None]" = field(
-        default_factory=queue.SimpleQueue, init=False
-    )
-    _waiting: deque[Ticket] = field(default_factory=deque, init=False)
-    _line: deque[_Live] = field(default_factory=deque, init=False)
-    _pace: _Pace = field(default_factory=_Pace, init=False)
-    _is_closing: bool = field(default=False, init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        pipeline: RiffusionPipeline,
+        max_rows: int = MAX_ROWS,
+        max_live: int = MAX_LIVE,
+        on_tick: Callable[[Tick], None] = lambda tick: None,
+    ) -> None:
+        self.pipeline = pipeline
+        self.max_rows = max_rows
+        self.max_live = max_live
+        self.on_tick = on_tick
+        self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        self._waiting: deque[Ticket] = deque()
+        self._line: deque[_Live] = deque()
+        self._most_jobs: dict[torch.Size, int] = {}
+        """Of one call, for shapes that the device ran out of memory with."""
+        self._tick_s = 0.0
+        self._row_s = 0.0
+        self._is_closed = False
+        self._door = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self._thread.start()
 
     def submit(
         self,
@@ -168,166 +112,205 @@ class Engine:
         Args:
             on_progress: called after each step with (steps done, steps in all), in the engine's
                 thread.
+
+        Raises:
+            GenerationError: the engine is closed.
         """
         ticket = Ticket(inputs, init_image, mask_image, on_progress)
-        self._inbox.put(ticket)
+        with self._door:
+            if self._is_closed:
+                raise GenerationError("the engine is closed")
+            self._inbox.put(ticket)
+            if not self._thread.is_alive():
+                self._thread.start()
         return ticket
 
     def close(self) -> None:
         """Finish what was submitted, then end the thread."""
-        self._inbox.put(None)
-        self._thread.join()
+        with self._door:
+            was_closed, self._is_closed = self._is_closed, True
+        if not was_closed:
+            self._inbox.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
 
-    def seconds_until_a_place_is_free(self) -> float:
-        """When the first live job is likely to be done, at the pace of the last ticks."""
-        line = list(self._line)
-        if not line:
+    @property
+    def num_live(self) -> int:
+        """Jobs that share the model's time."""
+        return len(self._line)
+
+    @property
+    def num_waiting(self) -> int:
+        """Jobs behind them."""
+        return len(self._waiting) + self._inbox.qsize()
+
+    def seconds_until_a_picture_is_done(self) -> float:
+        """Of those in the line, at the pace of the last ticks."""
+        jobs = [live.job for live in list(self._line) if not live.job.is_done]
+        if not jobs:
             return 0.0
-        num_rows = sum(live.job.num_rows for live in line)
-        fewest_steps = min(live.job.steps_left for live in line)
-        return fewest_steps * num_rows * self._pace.row_s  # a round of the line steps every job
+        round_s = self._row_s * sum(job.num_rows for job in jobs)  # in which each job steps once
+        return round_s * min(job.steps_left for job in jobs)
 
     def _run(self) -> None:
         while self._collect():
             try:
+                self._drop_unwanted()
                 self._admit()
-                if self._line:
-                    self._tick()
+                self._tick()
             except Exception as error:  # a mistake in this module must not end the loop
                 logger.exception("the engine failed; its live jobs are given up")
-                for live in self._line:
-                    if live.ticket.is_open:
-                        live.ticket.fail(_model_failure(error))
-                self._line.clear()
+                self._give_up_line(error)
 
     def _collect(self) -> bool:
         """Read the inbox, waiting if there is nothing else to do; False at the end."""
-        is_idle = not self._line and not self._waiting
-        while not self._inbox.empty() or (is_idle and not self._is_closing):
+        while not self._inbox.empty() or not (self._line or self._waiting):
             ticket = self._inbox.get()
-            is_idle = False
-            if ticket is None:
-                self._is_closing = True
-            else:
-                self._waiting.append(ticket)
-        return bool(self._line or self._waiting or not self._is_closing)
+            if ticket is None:  # the last entry, as nothing is submitted after closing
+                self._inbox.put(None)
+                return bool(self._line or self._waiting)
+            self._waiting.append(ticket)
+        return True
+
+    def _drop_unwanted(self) -> None:
+        """Free the places of jobs that were cancelled or have failed."""
+        for ticket in (*(live.ticket for live in self._line), *self._waiting):
+            if ticket.cancellation is not None:
+                ticket.fail(ticket.cancellation)
+        self._line = deque(live for live in self._line if live.ticket.is_wanted)
+        self._waiting = deque(ticket for ticket in self._waiting if ticket.is_wanted)
 
     def _admit(self) -> None:
-        """Let jobs that wait join the line, first come first served."""
-        self._drop_cancelled()
+        """Let jobs that wait join the line, first come first served.
+
+        Those in the line wait for that as long as for one more tick, and not longer.
+        """
+        until = time.perf_counter() + self._tick_s
         while self._waiting and len(self._line) < self.max_live:
-            ticket = self._waiting.popleft()
-            ticket.end_stage("waiting")
-            try:
-                job = self.pipeline.prepare(ticket.inputs, ticket.init_image, ticket.mask_image)
-            except Exception as error:
-                ticket.fail(error)
-                continue
+            self._prepare(self._waiting.popleft())
+            if self._line and time.perf_counter() > until:
+                return
+
+    def _prepare(self, ticket: Ticket) -> None:
+        ticket.end_stage("waiting")
+        try:
+            job = self.pipeline.prepare(ticket.inputs, ticket.init_image, ticket.mask_image)
+        except RiffusionError as error:
+            ticket.fail(error)
+        except Exception as error:
+            ticket.fail(_model_failure(error))
+        else:
             ticket.end_stage("prepare")
-            live = _Live(job, ticket)
-            if job.is_done:  # nothing is to be repainted
-                self._decode([live])
-            else:
-                self._line.append(live)
+            self._line.append(_Live(job, ticket))
 
     def _tick(self) -> None:
         """One UNet call for the front of the line and those that fit beside it."""
         batch = self._next_batch()
-        num_rows = sum(live.job.num_rows for live in batch)
-        started = time.perf_counter()
-        self._advance(batch)
-        seconds = time.perf_counter() - started
-        self._pace.note(num_rows, seconds)
-
-        self._decode([live for live in batch if live.ticket.is_open and live.job.is_done])
+        if batch:
+            num_rows = sum(live.job.num_rows for live in batch)
+            started = time.perf_counter()
+            self._advance(batch)
+            self._note(Tick(len(batch), num_rows, time.perf_counter() - started))
+        self._decode([live for live in self._line if live.job.is_done and live.ticket.is_wanted])
         passed_over = [live for live in self._line if live not in batch]
-        self._line = deque(live for live in (*passed_over, *batch) if live.ticket.is_open)
-        self.on_tick(Tick(len(batch), num_rows, seconds, len(self._line), len(self._waiting)))
+        self._line = deque(
+            live for live in (*passed_over, *batch) if not live.ticket.picture.done()
+        )
 
     def _next_batch(self) -> list[_Live]:
-        """The front of the line, with all that can share its call."""
-        front = self._line[0]
+        """The front of the line, with all that can share its call; none if all are done."""
+        undone = [live for live in self._line if not live.job.is_done]
+        if not undone:
+            return []
+        shape = undone[0].job.shape
+        room = self.max_rows / self.pipeline.relative_length(shape)
         batch: list[_Live] = []
-        room = max(self.max_rows, front.job.num_rows)
-        for live in self._line:
-            if live.job.shape == front.job.shape and live.job.num_rows <= room:
+        for live in undone:
+            if live.job.shape == shape and (live.job.num_rows <= room or not batch):
                 batch.append(live)
                 room -= live.job.num_rows
-        return batch
+        return batch[: self._most_jobs.get(shape)]
 
     def _advance(self, batch: Sequence[_Live]) -> None:
-        """Take a step with each. Where the call fails, halves of it are tried; alone, a job fails.
-
-        The call comes before the first change to a job, so trying again is safe.
-        """
-        try:
-            predictions = self.pipeline.predict([live.job for live in batch])
-        except Exception as error:
-            _free_memory(error)
-            if len(batch) == 1:
-                batch[0].ticket.fail(_model_failure(error))
-                return
-            logger.warning("a call for %d jobs failed, trying halves: %s", len(batch), error)
-            self._advance(batch[: len(batch) // 2])
-            self._advance(batch[len(batch) // 2 :])
-            return
-        for live, prediction in zip(batch, predictions, strict=True):
+        """Take a step with each."""
+        for live, prediction in self._in_parts(batch, self.pipeline.predict):
             try:
                 live.job.advance(prediction)
-                if live.ticket.on_progress is not None:
-                    live.ticket.on_progress(live.job.steps_done, live.job.num_steps)
             except Exception as error:
-                live.ticket.fail(error)
+                live.ticket.fail(_model_failure(error))
+            else:
+                live.ticket.report(live.job.steps_done, live.job.num_steps)
+        if self.pipeline.device.type == "cuda":  # so that a tick's time is its own
+            torch.cuda.synchronize(self.pipeline.device)
 
     def _decode(self, done: Sequence[_Live]) -> None:
-        """Turn finished jobs into pictures, together; where that fails, one by one."""
+        """Turn finished jobs into pictures."""
         for live in done:
             live.ticket.end_stage("diffusion")
-        self._decode_together([live for live in done if self._check_finite(live)])
-
-    def _check_finite(self, live: _Live) -> bool:
-        """Whether a job's latents are numbers; its ticket ends here if they aren't."""
-        latents = live.job.latents
-        is_finite = bool(torch.isfinite(latents).all())
-        if not is_finite:
-            live.ticket.fail(
-                GenerationError(
-                    f"the latents are not finite after {live.job.num_steps} steps in "
-                    f"{latents.dtype}; lower guidance={live.job.guidance:g}"
-                )
-            )
-        return is_finite
-
-    def _decode_together(self, done: Sequence[_Live]) -> None:
-        if not done:
-            return
-        try:
-            pictures = self.pipeline.decode([live.job for live in done])
-        except Exception as error:
-            _free_memory(error)
-            if len(done) == 1:
-                done[0].ticket.fail(_model_failure(error))
-                return
-            for live in done:
-                self._decode_together([live])
-            return
-        for live, picture in zip(done, pictures, strict=True):
+        for live, picture in self._in_parts(done, self._decode_finite):
             live.ticket.end_stage("decode")
             live.ticket.succeed(picture)
 
-    def _drop_cancelled(self) -> None:
-        for tickets in ([live.ticket for live in self._line], self._waiting):
-            for ticket in list(tickets):
-                if ticket.cancellation is not None:
-                    ticket.fail(ticket.cancellation)
-        self._line = deque(live for live in self._line if live.ticket.is_open)
-        self._waiting = deque(ticket for ticket in self._waiting if ticket.is_open)
+    def _decode_finite(self, jobs: Sequence[DenoisingJob]) -> list[Image.Image]:
+        for job in jobs:
+            _check_finite(job)
+        return self.pipeline.decode(jobs)
+
+    def _in_parts(
+        self,
+        batch: Sequence[_Live],
+        work: Callable[[Sequence[DenoisingJob]], Sequence[_Result]],
+    ) -> list[tuple[_Live, _Result]]:
+        """Each job with its part of the result of `work` on all of them.
+
+        Where that fails, halves are tried, down to the one job that it fails for, whose ticket ends
+        here. `work` changes no job, so it can be repeated.
+        """
+        if not batch:
+            return []
+        try:
+            return list(zip(batch, work([live.job for live in batch]), strict=True))
+        except Exception as error:
+            if len(batch) == 1:
+                is_known = isinstance(error, RiffusionError)
+                batch[0].ticket.fail(error if is_known else _model_failure(error))
+                return []
+            logger.warning("a call for %d jobs failed, trying halves: %s", len(batch), error)
+            half = len(batch) // 2
+            if isinstance(error, torch.OutOfMemoryError):
+                torch.cuda.empty_cache()
+                self._most_jobs[batch[0].job.shape] = half
+            return [*self._in_parts(batch[:half], work), *self._in_parts(batch[half:], work)]
+
+    def _note(self, tick: Tick) -> None:
+        """Keep the pace, and tell the observer."""
+        self._tick_s = tick.seconds
+        newest = tick.seconds / tick.num_rows
+        self._row_s += (newest - self._row_s) * (_NEWEST_TICK if self._row_s else 1.0)
+        try:
+            self.on_tick(tick)
+        except Exception:
+            logger.exception("the engine's observer failed")
+
+    def _give_up_line(self, error: Exception) -> None:
+        for live in self._line:
+            live.ticket.fail(_model_failure(error))
+        self._line.clear()
 
 
-def _free_memory(error: Exception) -> None:
-    """Give cached blocks back to the device after it ran out of memory."""
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        torch.cuda.empty_cache()
+def _check_finite(job: DenoisingJob) -> None:
+    """Check that the latents are numbers.
+
+    Raises:
+        InputError: they aren't, at a guidance that can do that.
+        GenerationError: they aren't, and should be.
+    """
+    if bool(torch.isfinite(job.latents).all()):
+        return
+    message = f"the latents are not finite after {job.num_steps} steps in {job.latents.dtype}"
+    if job.guidance > _USUAL_GUIDANCE:
+        raise InputError(f"{message}; lower guidance={job.guidance:g}", "start.guidance")
+    raise GenerationError(message)
 
 
 def _model_failure(error: Exception) -> GenerationError:

@@ -78,8 +78,8 @@ class DenoisingJob:
     def num_rows(self) -> int:
         """Rows of the next UNet call: two if it is guided, else one."""
         first, last = self.guidance_interval
-        is_guided = first <= self.steps_done / self.num_steps < last
-        return len(self.embeddings) if is_guided else 1
+        is_inside = first <= self.steps_done / self.num_steps < last
+        return len(self.embeddings) if is_inside else 1
 
     @property
     def is_done(self) -> bool:
@@ -107,7 +107,7 @@ class DenoisingJob:
         Args:
             prediction: the UNet's output for `unet_rows`, same shape.
         """
-        if len(prediction) == 2:
+        if self.num_rows == 2:
             unconditional, conditional = prediction.chunk(2)
             prediction = unconditional + self.guidance * (conditional - unconditional)
         options = {"generator": self.generator} if self._draws_noise else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, ImagePipelineOutput, UNet2DConditionModel
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 _EMBEDDING_CACHE_BYTES = 64 * 2**20
 """Some 280 prompts of Stable Diffusion in half precision."""
 _LATENT_CACHE_BYTES = 64 * 2**20
+_MASK_CACHE_BYTES = 32 * 2**20
 """Some 1,000 pictures of Stable Diffusion in half precision."""
 
 ProgressCallback = Callable[[int, int], None]
@@ -83,7 +84,8 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         self._size_multiple = self.vae_scale_factor * 2 ** (len(unet.config.block_out_channels) - 1)
         self.embedding_cache = TensorCache(_EMBEDDING_CACHE_BYTES)
         self.latent_cache = TensorCache(_LATENT_CACHE_BYTES)
-        self._run_unet = UNetRunner(unet)
+        self.mask_cache = TensorCache(_MASK_CACHE_BYTES)
+        self._run_unet = UNetRunner()
         self._conditioner = TextConditioner(tokenizer, text_encoder, self.embedding_cache)
 
     @classmethod
@@ -261,8 +263,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
             if len(timesteps) > 0:
                 latents = scheduler.add_noise(init_latents, noise, timesteps[:1])
             if mask_image is not None:
-                repaint_pixels = grid.repaint_from_mask(mask_image)
-                repaint = grid.latents_from_repaint(repaint_pixels).to(latents)
+                repaint_pixels, repaint = self._repaint(mask_image, grid)
                 inpainting = Inpainting(init_image, init_latents, noise, repaint, repaint_pixels)
         return DenoisingJob(
             grid=grid,
@@ -289,7 +290,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
 
     @torch.inference_mode()
     def predict(self, jobs: Sequence[DenoisingJob]) -> list[torch.Tensor]:
-        """The UNet's outputs for the next step of each job, in one call. Changes no job.
+        """The UNet's outputs for the next step of each job, in one call. It can be repeated.
 
         Args:
             jobs: of one shape, none of them done.
@@ -298,8 +299,9 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         steps = torch.stack([job.timestep for job in jobs])
         embeddings, mask = stack_embeddings([job.unet_embeddings() for job in jobs])
         predictions = self._run_unet(
+            self.unet,
             torch.cat([job.unet_rows() for job in jobs]),
-            steps.repeat_interleave(torch.tensor(num_rows)).to(self.unet.device),
+            steps.float().repeat_interleave(torch.tensor(num_rows)).to(self.unet.device),
             embeddings,
             mask,
         )
@@ -321,25 +323,37 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
 
     @torch.inference_mode()
     def warm_up(self, batch_sizes: Sequence[int] = BATCH_SIZES) -> None:
-        """Make a UNet call of each size for a usual clip, so that no request pays for first ones.
+        """Record the UNet's calls for usual clips on CUDA, and decode one of each size.
 
         Args:
-            batch_sizes: rows.
+            batch_sizes: rows; guided jobs have two each.
         """
-        columns = round(CLIP_DURATION_S * 1000 / self.spectrogram_params.step_size_ms)
-        grid = PictureGrid(
-            columns,
-            self.spectrogram_params.num_frequencies,
-            self.vae_scale_factor,
-            self._size_multiple,
-        )
+        grid = self._usual_grid()
         noise, embedding = self._noise(0, grid), self.embed_text("")
         for size in batch_sizes:
-            self._run_unet(
-                noise.expand(size, -1, -1, -1),
-                torch.zeros(size, dtype=torch.long, device=self.unet.device),
-                embedding.expand(size, -1, -1),
-            )
+            rows = noise.expand(size, -1, -1, -1)
+            timesteps = torch.zeros(size, device=self.unet.device)
+            embeddings = embedding.expand(size, -1, -1)
+            self._run_unet.record(self.unet, rows, timesteps, embeddings)
+            self._run_unet(self.unet, rows, timesteps, embeddings)
+            if size <= max(batch_sizes) // 2:
+                self._decode(rows)
+
+    def relative_length(self, latent_shape: torch.Size) -> float:
+        """How many usual clips a picture is as large as, at least 1."""
+        width, height = self._usual_grid().latent_size
+        return max(1.0, latent_shape[-2] * latent_shape[-1] / (width * height))
+
+    def to(self, *args: Any, **options: Any) -> Self:
+        """Move or convert the networks; see diffusers."""
+        self._run_unet.forget()
+        moved: Self = super().to(*args, **options)
+        return moved
+
+    def _usual_grid(self) -> PictureGrid:
+        columns = round(CLIP_DURATION_S * 1000 / self.spectrogram_params.step_size_ms)
+        height = self.spectrogram_params.num_frequencies
+        return PictureGrid(columns, height, self.vae_scale_factor, self._size_multiple)
 
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pixels of unscaled latents.
@@ -348,13 +362,16 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         in single precision.
         """
         pixels: torch.Tensor = self.vae.decode(latents, return_dict=False)[0]
-        dtype = latents.dtype
-        if dtype == torch.float16 and not bool(torch.isfinite(pixels).all()):
-            self.vae.to(torch.float32)
+        if latents.dtype != torch.float16:
+            return pixels
+        overflown = ~torch.isfinite(pixels).flatten(1).all(dim=1)
+        if bool(overflown.any()):
             try:
-                pixels = self.vae.decode(latents.float(), return_dict=False)[0].to(dtype)
+                self.vae.to(torch.float32)
+                again = self.vae.decode(latents[overflown].float(), return_dict=False)[0]
             finally:
-                self.vae.to(dtype)
+                self.vae.to(latents.dtype)
+            pixels[overflown] = again.to(latents.dtype)
         return pixels
 
     def _grid(self, inputs: InferenceInput, init_image: Image.Image | None) -> PictureGrid:
@@ -379,6 +396,17 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         mean, deviation = self.latent_cache.get(key, lambda: self._posterior(image, grid))
         latents = mean + deviation * self._noise(seed, grid).to(mean)
         return latents * float(self.vae.config.scaling_factor)
+
+    def _repaint(self, mask: Image.Image, grid: PictureGrid) -> tuple[torch.Tensor, ...]:
+        """How much of each pixel and of each latent is repainted."""
+
+        def make() -> tuple[torch.Tensor, ...]:
+            pixels = grid.repaint_from_mask(mask)
+            latents = grid.latents_from_repaint(pixels)
+            return pixels, latents.to(self.unet.device, self.unet.dtype)
+
+        key = (image_key(mask), grid, self.unet.device, self.unet.dtype)
+        return self.mask_cache.get(key, make)
 
     def _posterior(self, image: Image.Image, grid: PictureGrid) -> tuple[torch.Tensor, ...]:
         """Mean and deviation of a picture's latents, (1, channels, height, width) each."""

@@ -38,7 +38,11 @@ class AdmissionGate:
         return max(1, math.ceil(self._seconds_until_free()))
 
     def check(self) -> None:
-        """Raise `OverloadedError` if the next job would be refused."""
+        """Check that the next job would get a place.
+
+        Raises:
+            OverloadedError: it wouldn't.
+        """
         if self.is_full:
             raise OverloadedError(self.num_waiting, self.retry_after_s())
 

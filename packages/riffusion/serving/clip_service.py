@@ -13,14 +13,14 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
 
 from riffusion.clip_encoding import output_from_clip
 from riffusion.clip_generator import Clip, ClipGenerator, ResolvedInput
 from riffusion.datatypes import InferenceInput, InferenceOutput
-from riffusion.diffusion import Ticket
 from riffusion.diffusion.engine import MAX_LIVE
+from riffusion.diffusion.ticket import Ticket
 from riffusion.errors import (
     DeadlineExceededError,
     GenerationCancelled,
@@ -41,6 +41,8 @@ MAX_FAILURES_IN_A_ROW = 3
 """After as many unexpected failures without a success, the service calls itself unhealthy."""
 INTERNAL_ERROR = "the clip could not be made; the server's log has the reason"
 _POLL_S = 0.5
+_NEWEST_SOUND = 0.2
+"""Weight of the newest clip in the mean time from its picture to its end."""
 
 Progress = tuple[int, int]
 """Steps done, steps altogether."""
@@ -52,11 +54,13 @@ class ClipJob:
 
     Attributes:
         drawing: its picture in the making.
+        sound: its sound in the making, once the picture is there.
         task: makes the clip, and ends when its place is free again.
         timings_s: of the finished clip, by stage.
     """
 
     drawing: Ticket
+    sound: Future[tuple[Clip, InferenceOutput]] | None = None
     task: asyncio.Task[None]
     timings_s: Mapping[str, float] = MappingProxyType({})
 
@@ -72,9 +76,15 @@ class ClipJob:
         """Add progress, from any thread."""
         self.loop.call_soon_threadsafe(self.put, (step, num_steps))
 
-    def stop(self) -> None:
-        """Nobody wants the clip any more: the engine has its place free at the next step."""
-        self.drawing.cancel(GenerationCancelled("the client left"))
+    def stop(self, reason: GenerationCancelled | None = None) -> None:
+        """Nobody wants the clip any more: the engine has its place free at the next step.
+
+        Args:
+            reason: by default, that the client left.
+        """
+        self.drawing.cancel(reason or GenerationCancelled("the client left"))
+        if self.sound is not None:
+            self.sound.cancel()  # unless it has begun
 
     async def result(self, is_client_gone: Callable[[], bool]) -> InferenceOutput:
         """The clip, with the progress passed over.
@@ -126,13 +136,17 @@ class ClipService:
         engine = generator.engine
         self._generator = generator
         self._gate = AdmissionGate(
-            engine.max_live, max_waiting, engine.seconds_until_a_place_is_free
+            engine.max_live, max_waiting, self._seconds_until_a_place_is_free
         )
         self._sound_threads = ThreadPoolExecutor(_num_sound_threads(), thread_name_prefix="sound")
+        self._num_sounding = 0
+        self._sound_s = 0.0
         self._num_failures = 0
-        engine.on_tick = metrics.note_tick
-        metrics.watch_cache("embeddings", generator.pipeline.embedding_cache)
-        metrics.watch_cache("latents", generator.pipeline.latent_cache)
+        metrics.watch_engine(engine)
+        pipeline = generator.pipeline
+        metrics.watch_cache("embeddings", pipeline.embedding_cache)
+        metrics.watch_cache("latents", pipeline.latent_cache)
+        metrics.watch_cache("masks", pipeline.mask_cache)
 
     @property
     def is_healthy(self) -> bool:
@@ -146,34 +160,35 @@ class ClipService:
             InputError: a field that the model cannot work with.
             OverloadedError: too much is waiting.
         """
-        self._check_place()
-        resolved = await asyncio.to_thread(self._generator.resolve, inputs)
-        self._check_place()
-        self._gate.take_place()
         job = ClipJob()
-        job.drawing = self._generator.start(resolved, job.put_progress)
-        job.task = asyncio.create_task(self._run(job, resolved))
-        job.task.add_done_callback(lambda _: self._gate.leave_place())
-        if inputs.deadline_s is not None:
-            exceeded = DeadlineExceededError(f"not done within deadline_s={inputs.deadline_s:g}")
-            job.loop.call_later(inputs.deadline_s, job.drawing.cancel, exceeded)
-        return job
-
-    def _check_place(self) -> None:
+        asked_at_s = job.loop.time()
         try:
+            self._gate.check()  # before work that would be for nothing
+            resolved = await asyncio.to_thread(self._generator.resolve, inputs)
             self._gate.check()
         except OverloadedError:
             metrics.note_refusal()
             raise
+        job.drawing = self._generator.start(resolved, job.put_progress)
+        self._gate.take_place()
+        job.task = asyncio.create_task(self._run(job, resolved))
+        job.task.add_done_callback(lambda _: self._gate.leave_place())
+        if inputs.deadline_s is not None:
+            exceeded = DeadlineExceededError(f"not done within deadline_s={inputs.deadline_s:g}")
+            timer = job.loop.call_at(asked_at_s + inputs.deadline_s, job.stop, exceeded)
+            job.task.add_done_callback(lambda _: timer.cancel())
+        return job
+
+    def _seconds_until_a_place_is_free(self) -> float:
+        """A place is free when a clip's sound is done, after its picture."""
+        picture_s = self._generator.engine.seconds_until_a_picture_is_done()
+        return (0.0 if self._num_sounding else picture_s) + self._sound_s
 
     async def _run(self, job: ClipJob, resolved: ResolvedInput) -> None:
         started = time.monotonic()
-        loop = asyncio.get_running_loop()
         try:
             await asyncio.wrap_future(job.drawing.picture)
-            clip, output = await loop.run_in_executor(
-                self._sound_threads, self._finish, job, resolved
-            )
+            clip, output = await self._make_sound(job, resolved)
         except Exception as error:
             self._note_failure(job, error)
             job.put(error)
@@ -184,9 +199,32 @@ class ClipService:
             job.put(output)
             _log_clip(resolved.inputs, clip, time.monotonic() - started)
 
-    def _finish(self, job: ClipJob, resolved: ResolvedInput) -> tuple[Clip, InferenceOutput]:
+    async def _make_sound(
+        self, job: ClipJob, resolved: ResolvedInput
+    ) -> tuple[Clip, InferenceOutput]:
+        """Sound and encoding of a drawn clip, in one of the threads for that.
+
+        Raises:
+            GenerationCancelled: nobody wants it any more.
+        """
+        started = time.monotonic()
+        self._num_sounding += 1
+        try:
+            job.sound = self._sound_threads.submit(self._finish, job, resolved)
+            made = await asyncio.wrap_future(job.sound)
+        except asyncio.CancelledError:
+            if job.drawing.cancellation is None:
+                raise
+        finally:
+            self._num_sounding -= 1
         if job.drawing.cancellation is not None:
             raise job.drawing.cancellation
+        newest_s = time.monotonic() - started
+        self._sound_s += (newest_s - self._sound_s) * (_NEWEST_SOUND if self._sound_s else 1.0)
+        return made
+
+    def _finish(self, job: ClipJob, resolved: ResolvedInput) -> tuple[Clip, InferenceOutput]:
+        job.drawing.end_stage("sound_queue")
         clip = self._generator.finish(resolved, job.drawing)
         return clip, output_from_clip(clip, resolved.inputs)
 

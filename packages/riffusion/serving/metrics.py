@@ -6,7 +6,7 @@ Seconds of music a second is `rate(riffusion_music_seconds_total[1m])`.
 from prometheus_client import Counter, Gauge, Histogram
 
 from riffusion.clip_generator import Clip
-from riffusion.diffusion.engine import Tick
+from riffusion.diffusion.engine import Engine, Tick
 from riffusion.diffusion.tensor_cache import TensorCache
 from riffusion.errors import GenerationCancelled, InputError
 
@@ -31,12 +31,9 @@ _HITS = Gauge("riffusion_cache_hits", "Look-ups that were found, since the start
 _MISSES = Gauge("riffusion_cache_misses", "Look-ups that weren't found.", ["cache"])
 
 
-def note_tick(tick: Tick) -> None:
-    """A UNet call was made."""
+def _note_tick(tick: Tick) -> None:
     _ROWS.observe(tick.num_rows)
     _STEP.observe(tick.seconds)
-    _LIVE.set(tick.num_left)
-    _WAITING.set(tick.num_waiting)
 
 
 def note_clip(clip: Clip) -> None:
@@ -57,6 +54,13 @@ def note_failure(error: Exception) -> None:
 def note_refusal() -> None:
     """A request was turned away."""
     _REFUSED.inc()
+
+
+def watch_engine(engine: Engine) -> None:
+    """Show how many jobs an engine has, and note its ticks."""
+    _LIVE.set_function(lambda: engine.num_live)
+    _WAITING.set_function(lambda: engine.num_waiting)
+    engine.on_tick = _note_tick
 
 
 def watch_cache(name: str, cache: TensorCache) -> None:
