@@ -45,15 +45,17 @@ def train(config: dict[str, Any], folder: Path) -> tuple[Recipe, Path]:
     return recipe, Trainer(options, recipe, accelerator).train()
 
 
-def loss_of(recipe: Recipe, folder: Path, count: int = 16, seed: int = 0) -> float:
-    """Mean loss over the first training examples, with the same noise each time."""
+def loss_of(
+    recipe: Recipe, folder: Path, name: str = "loss", count: int = 16, seed: int = 0
+) -> float:
+    """Mean of a loss over the first training examples, with the same noise each time."""
     examples = recipe.examples("train", folder / "cache")
     batch = batch_of([examples[row % len(examples), row] for row in range(count)])
     recipe.objective.eval()
     is_half = options_of(recipe).run.mixed_precision == "bf16"
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=is_half):
         losses = [
-            recipe.objective(batch, torch.Generator().manual_seed(seed + number))["loss"]
+            recipe.objective(batch, torch.Generator().manual_seed(seed + number))[name]
             for number in range(4)
         ]
     recipe.objective.train()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -17,7 +18,10 @@ SIDE = 16
 _FROZEN = ("encoder.", "quant_conv.")
 
 
-def test_only_the_decoder_changes_and_the_whole_checkpoint_is_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("adversarial", [0.0, 0.01])
+def test_only_the_decoder_changes_and_the_whole_checkpoint_is_written(
+    tmp_path: Path, adversarial: float
+) -> None:
     base = write_folder(tiny_model(), tmp_path / "base")
     SpectrogramParams(num_frequencies=SIDE).save(base)
     config = {
@@ -25,6 +29,7 @@ def test_only_the_decoder_changes_and_the_whole_checkpoint_is_written(tmp_path: 
         "output": str(tmp_path / "run"),
         "init_from": str(base),
         "train_decoder_only": True,
+        "loss": {"adversarial": adversarial},
         "data": {
             "dataset": str(make_striped_dataset(tmp_path / "stripes", side=SIDE)),
             "batch_size": 4,
@@ -32,9 +37,9 @@ def test_only_the_decoder_changes_and_the_whole_checkpoint_is_written(tmp_path: 
         "optimizer": {"learning_rate": 3e-3, "warmup_steps": 1, "weight_decay": 0.0},
         "run": QUIET | {"steps": 30},
     }
-    before = loss_of(new_recipe(config, tmp_path), tmp_path)
+    before = loss_of(new_recipe(config, tmp_path), tmp_path, "error_of_255")
     recipe, folder = train(config, tmp_path)
-    assert loss_of(recipe, tmp_path) < 0.8 * before
+    assert loss_of(recipe, tmp_path, "error_of_255") < 0.8 * before
 
     file = "vae/diffusion_pytorch_model.safetensors"
     expected, found = load_file(base / file), load_file(folder / file)

@@ -9,9 +9,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-import pyloudnorm
 from scipy.ndimage import maximum_filter1d
-from scipy.signal import oaconvolve
 
 from riffusion.audio.segments import (
     AudioSegment,
@@ -49,6 +47,8 @@ _KAISER_BETA = 8.0
 _LOWEST_RATE_HZ = 8000
 """Below, BS.1770's high shelf at 1.5 kHz has no room; such sound is resampled to be measured."""
 
+Signal = npt.NDArray[np.float64]
+"""(…, samples)."""
 Envelope = npt.NDArray[np.float64]
 """(samples,) of positive values."""
 
@@ -165,7 +165,7 @@ def _reduction(
     ahead = maximum_filter1d(held, 2 * half + 1, mode="wrap" if circular else "constant")
     window = np.hanning(2 * half + 3)[1:-1]
     padded = np.pad(ahead, half, mode="wrap" if circular else "edge")
-    smooth = oaconvolve(padded, window / window.sum(), mode="valid")
+    smooth = _convolve(padded, window / window.sum())
     return np.asarray(np.maximum(smooth, over_db))  # against the convolution's rounding
 
 
@@ -193,7 +193,14 @@ def _between(waveform: Waveform, phase: float, circular: bool) -> npt.NDArray[np
     kernel = np.sinc(offsets) * np.i0(_KAISER_BETA * shape) / np.i0(_KAISER_BETA)
     padding = ((0, 0), (_HALF_TAPS, _HALF_TAPS))
     padded = np.pad(waveform.astype(np.float64), padding, mode="wrap" if circular else "constant")
-    return np.asarray(oaconvolve(padded, kernel[None, ::-1], mode="valid", axes=1))
+    return _convolve(padded, kernel[None, ::-1])
+
+
+def _convolve(signal: Signal, kernel: Signal) -> Signal:
+    """Convolution along the last axis, where both overlap in full, by blocks of FFTs."""
+    from scipy.signal import oaconvolve  # takes seconds, which many commands can do without
+
+    return np.asarray(oaconvolve(signal, kernel, mode="valid", axes=-1))
 
 
 def _peak(waveform: Waveform, circular: bool) -> float:
@@ -219,6 +226,8 @@ def _loudness(waveform: Waveform, sample_rate: int) -> float:
         waveform, sample_rate = resample(waveform, sample_rate, 48000), 48000
     turns = math.ceil(_BLOCK_S * sample_rate / waveform.shape[1])
     samples = np.tile(waveform, max(1, turns)).T.astype(np.float64)
+    import pyloudnorm  # as slow to import as scipy.signal
+
     return float(pyloudnorm.Meter(sample_rate, block_size=_BLOCK_S).integrated_loudness(samples))
 
 

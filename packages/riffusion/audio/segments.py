@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torchaudio.transforms
-from scipy.signal import resample as fourier_resample
 
 from riffusion.errors import InputError
 
@@ -153,6 +152,8 @@ def resample(
     else:
         # Such as 44101 to 48000 Hz, where the kernel would take gigabytes: in one Fourier transform
         # of a whole number of periods of the ratio, with silence between the end and the start.
+        from scipy.signal import resample as fourier_resample  # slow to import, and seldom needed
+
         periods = -(-(array.shape[1] + _LOWPASS_WIDTH * (1 + down // up)) // down)
         padded = np.pad(array, ((0, 0), (0, periods * down - array.shape[1])))
         result = fourier_resample(padded, periods * up, axis=1)

@@ -1,9 +1,10 @@
 """A VAE between spectrogram pictures and latents.
 
-    loss = |x̂ − x| + a · |∇x̂ − ∇x| + k · KL(posterior ‖ unit Gaussian)
+    loss = |x̂ − x| + a · |∇x̂ − ∇x| + k · KL(posterior ‖ unit Gaussian) + d · adversary
 
 The gradient term compares differences between neighbouring pixels. It weighs edges, which partials
-and onsets are, against plain surfaces, which L1 alone is content to get right.
+and onsets are, against plain surfaces, which L1 alone is content to get right. The adversary, which
+is optional, asks for textures that can be real where the latents don't say which one it was.
 """
 
 import math
@@ -24,9 +25,12 @@ from riffusion.training.examples import Example, PictureExamples, pixels_from_by
 from riffusion.training.folder_replacement import replaced_folder
 from riffusion.training.latent_scaling import normalize_latents
 from riffusion.training.networks import load_network, new_network, start_from
+from riffusion.training.patch_discriminator import PatchDiscriminator, adversarial_losses
 from riffusion.training.picture_size import check_multiple, picture_size
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 
+_FEATURE_SHARE = 20.0
+"""Weight of the adversary's features to that of its verdict."""
 _NUM_SHOWN = 6
 _NUM_MEASURED = 256
 """Pictures whose latents say how channels are scaled."""
@@ -47,6 +51,7 @@ class AutoencoderObjective(Objective):
         super().__init__()
         self.vae = vae
         self.weights = weights
+        self.discriminator = PatchDiscriminator() if weights.adversarial > 0 else None
         if train_decoder_only:
             vae.encoder.requires_grad_(False)
             vae.quant_conv.requires_grad_(False)
@@ -61,12 +66,23 @@ class AutoencoderObjective(Objective):
         error = (decoded - pixels).abs().mean()
         gradient = _gradient_error(decoded, pixels)
         kl = _divergence(mean, log_variance, float(self.vae.config.scaling_factor))
-        return {
+        losses = {
             "loss": error + self.weights.gradient * gradient + self.weights.kl * kl,
             "error_of_255": error * 127.5,
             "gradient": gradient,
             "kl": kl,
         }
+        if self.discriminator is not None:
+            parts = adversarial_losses(self.discriminator, decoded, pixels)
+            weighed = parts.generator + _FEATURE_SHARE * parts.features
+            losses["loss"] = losses["loss"] + self.weights.adversarial * weighed
+            losses["loss"] = losses["loss"] + parts.discriminator
+            losses |= {
+                "generator": parts.generator,
+                "features": parts.features,
+                "discriminator": parts.discriminator,
+            }
+        return losses
 
 
 def _gradient_error(decoded: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
