@@ -126,7 +126,7 @@ def _eager_loop(pipeline: RiffusionPipeline, picture: Image.Image) -> None:
 
 
 def _time_batches(pipeline: RiffusionPipeline, result: FullSizeResult) -> None:
-    """Clips a second, with sound, of so many clients at once at preset fast; batching on and off."""
+    """Clips a second at preset fast, with sound, of many clients; batching on and off."""
     for max_live, rates in ((MAX_LIVE, result.clips_per_s), (1, result.clips_per_s_off)):
         generator = ClipGenerator(pipeline, SeedLibrary.default(None), max_live=max_live)
         for clients in NUM_CLIENTS:
