@@ -23,6 +23,7 @@ from riffusion.diffusion import RiffusionPipeline
 
 FIGURE = Path(__file__).parents[1] / "docs" / "images" / "steps.png"
 SCHEDULERS = ("pndm", "ddim", "dpmsolver++", "unipc", "euler")
+LEVELS = (2, 3, 5, 10, 20, 50)
 STEPS = (4, 6, 8, 10, 12, 16, 20, 30, 50)
 PROMPTS = ("church bells", "piano", "techno beat", "jazz trio", "violin", "rock drums")
 GUIDANCE = 7.0
@@ -114,7 +115,10 @@ def draw_plot(rows: list[StepsRow], path: Path) -> None:
         xscale="log", yscale="log", xlabel="steps", ylabel="grey levels from the converged picture"
     )
     axes.set_xticks(STEPS, [str(steps) for steps in STEPS])
-    axes.grid(alpha=0.3, which="both")
+    axes.set_xticks([], minor=True)
+    axes.set_yticks(LEVELS, [str(level) for level in LEVELS])
+    axes.set_yticks([], minor=True)
+    axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=130)
 
