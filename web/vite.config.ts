@@ -15,5 +15,5 @@ export default defineConfig({
       ["/run_inference", "/seed_images", "/masks", "/health"].map((path) => [path, GATEWAY]),
     ),
   },
-  test: { include: ["test/**/*.test.ts"], environment: "node" },
+  test: { include: ["test/**/*.test.ts"], environment: "node", testTimeout: 60_000 },
 });
