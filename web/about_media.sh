@@ -16,3 +16,9 @@ cp "$seed_image" "$out/seed.png"
 "$riffusion" image-to-audio --image "$seed_image" --audio "$out/seed.mp3"
 draw denoising_50 "piano" 3 --steps 25 --seed-image og_beat --denoising 0.5
 draw denoising_85 "piano" 3 --steps 25 --seed-image og_beat --denoising 0.85
+"$riffusion" interpolate "church bells" "jazz trio" --seed 42 --steps-between 5 --steps 25 --guidance 5 \
+  -o "$out/between.mp3" --images-dir "$out"
+mv "$out/clip_000_alpha_0.000.png" "$out/between_0.png"
+mv "$out/clip_002_alpha_0.500.png" "$out/between_50.png"
+mv "$out/clip_004_alpha_1.000.png" "$out/between_100.png"
+rm "$out"/clip_*.png

@@ -28,12 +28,9 @@ describe("the tempo", () => {
     expect(Math.min(offset, beat - offset)).toBeLessThan(0.03);
   });
 
-  it("of silence, of a steady tone and of too little is none", () => {
+  it("of silence and of too little is none", () => {
     expect(findPulse(new Float32Array(5 * RATE), RATE)).toBeNull();
     expect(findPulse(clicks(120, 1), RATE)).toBeNull();
-    const tone = Float32Array.from({ length: 5 * RATE }, (_, i) => 0.5 * Math.sin((2 * Math.PI * 220 * i) / RATE));
-    const pulse = findPulse(tone, RATE);
-    if (pulse) expect(cutToBeats(tone, RATE).samples.length).toBeLessThanOrEqual(5.13 * RATE);
   });
 });
 

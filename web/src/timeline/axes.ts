@@ -12,7 +12,7 @@ const MAX_TIME_MARKS = 16;
 const GROUND = -0.02;
 const MARGIN = 0.35;
 /** Where the labels of pitches stand, from -1 to 1 across the view. */
-const LEFT_EDGE = -0.965;
+const LEFT_EDGE = -0.94;
 const LOWER_EDGE = -0.38;
 
 export class Axes {

@@ -90,7 +90,7 @@ export class View {
 
   private roundGoal(): { position: THREE.Vector3; target: THREE.Vector3; height: number } {
     const [position, target] = this.isTall
-      ? [new THREE.Vector3(-13.5, 11, 0), new THREE.Vector3(2.6, 0, 0)]
+      ? [new THREE.Vector3(-18, 17.5, 0), new THREE.Vector3(3.6, 0, 0)]
       : [new THREE.Vector3(0.6, 8.4, 13.2), new THREE.Vector3(2.9, 0, 1.7)];
     return { position, target, height: HEIGHT };
   }
