@@ -9,8 +9,15 @@ const CLIP = { image: "data:image/png;base64,YQ==", audio: "data:audio/flac;base
 const STOP = { start: { prompt: "bells", seed: 1 }, end: { prompt: "jazz", seed: 2 }, alpha: 0.25 };
 const REQUEST = clipRequest(STOP, DEFAULT_SETTINGS, 20);
 
-function clientTo(answer: (request: Request) => Response | Promise<Response>, timeout = 5): Client {
-  return new Client("http://server/run_inference/", timeout, async (url, options) => answer(new Request(url, options)));
+function clientTo(
+  answer: (request: Request, signal: AbortSignal) => Response | Promise<Response>,
+  timeout = 5,
+): Client {
+  const fetcher = async (url: RequestInfo | URL, options: RequestInit = {}): Promise<Response> => {
+    const { signal, ...rest } = options; // a Request of Node's may lose its signal to the garbage collector
+    return answer(new Request(url, rest), signal ?? new AbortController().signal);
+  };
+  return new Client("http://server/run_inference/", timeout, fetcher);
 }
 
 function json(value: unknown, status = 200, headers: Record<string, string> = {}): Response {
@@ -27,6 +34,15 @@ function stream(...chunks: (string | null)[]): Response {
     },
   });
   return new Response(body, { headers: { "content-type": "application/x-ndjson; charset=utf-8" } });
+}
+
+/** A server that says nothing. */
+function hang(_: Request, signal: AbortSignal): Promise<Response> {
+  return new Promise((_, reject) => {
+    const leave = (): void => reject(signal.reason);
+    if (signal.aborted) leave();
+    else signal.addEventListener("abort", leave);
+  });
 }
 
 describe("requests", () => {
@@ -90,16 +106,12 @@ describe("the client", () => {
   });
 
   it("gives up on a server that falls silent", async () => {
-    const hang = (request: Request): Promise<Response> =>
-      new Promise((_, reject) => request.signal.addEventListener("abort", () => reject(request.signal.reason)));
     const answer = await clientTo(hang, 0.05).ask(REQUEST);
     expect(answer).toMatchObject({ ok: false, failure: { kind: "away", message: "The server said nothing for 0.05 s." } });
   });
 
   it("stops when it is told to", async () => {
     const abort = new AbortController();
-    const hang = (request: Request): Promise<Response> =>
-      new Promise((_, reject) => request.signal.addEventListener("abort", () => reject(request.signal.reason)));
     const asking = clientTo(hang).ask(REQUEST, { signal: abort.signal });
     abort.abort();
     expect(await asking).toMatchObject({ ok: false, failure: { kind: "cancelled" } });

@@ -176,7 +176,7 @@ describe("the status", () => {
   it("says what the server said, and that the music goes on", () => {
     const failure = { kind: "refused", message: "start.prompt: too long" } as const;
     const refused = statusOf({ ...facts, trouble: { failure, numFailures: 1 } });
-    expect(refused.text).toContain("start.prompt: too long");
+    expect(refused.text).toContain("start.prompt: too long. Change it");
     expect(refused.text).toContain("The last clip plays on");
     const away = { ...failure, kind: "away" } as const;
     expect(statusOf({ ...facts, hasSound: false, trouble: { failure: away, numFailures: 2 } }).text).not.toContain("plays on");

@@ -53,9 +53,15 @@ function behindText({ speed, clipDuration, wantedSteps }: JamFacts): string {
 
 function troubleText({ failure }: Trouble, hasSound: boolean): string {
   const meanwhile = hasSound ? " The last clip plays on." : "";
-  if (failure.kind === "refused") return `${failure.message} Change it, and the jam goes on.${meanwhile}`;
+  const message = sentence(failure.message);
+  if (failure.kind === "refused") return `${message} Change it, and the jam goes on.${meanwhile}`;
   if (failure.kind === "busy") return `The server is busy; asking again soon.${meanwhile}`;
-  return `${failure.message} Trying again.${meanwhile}`;
+  return `${message} Trying again.${meanwhile}`;
+}
+
+/** A server's message, ended as sentences are. */
+function sentence(message: string): string {
+  return /[.!?…]$/.test(message) ? message : `${message}.`;
 }
 
 function times(count: number): string {
