@@ -52,7 +52,11 @@ def truss_server(server_log: list[str]) -> Iterator[LocalTrussServer]:
     server = LocalTrussServer(
         BUNDLE_DIR,
         port=free_port(),
-        environment={"RIFFUSION_MAX_WAITING": "2", "OMP_NUM_THREADS": "1"},
+        environment={
+            "RIFFUSION_MAX_LIVE": "2",
+            "RIFFUSION_MAX_WAITING": "2",
+            "OMP_NUM_THREADS": "1",
+        },
         on_log_line=server_log.append,
     )
     with server:

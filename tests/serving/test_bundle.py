@@ -23,7 +23,7 @@ NEEDED = (
     "packages/riffusion/clip_generator.py",
     "packages/riffusion/serving/request_body.py",
     "data/demo-checkpoint/model_index.json",
-    "data/demo-checkpoint/unet/diffusion_pytorch_model.safetensors",
+    "data/demo-checkpoint/unet/diffusion_pytorch_model-00001-of-00002.safetensors",
     "data/seed_images/og_beat.png",
     "data/masks/mask_gradient_dark.png",
     "server/truss_server.py",

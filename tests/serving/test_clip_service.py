@@ -30,6 +30,7 @@ INPUTS = InferenceInput.parse(
         "mode": "txt2img",
         "duration_s": 0.16,
         "num_inference_steps": 2,
+        "scheduler": "ddim",  # two calls; PNDM's second timestep comes twice
     }
 )
 TIMEOUT_S = 30.0

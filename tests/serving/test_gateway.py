@@ -188,3 +188,15 @@ def test_wrong_methods_and_paths_are_json_errors() -> None:
             404,
         )
         assert list(client.get("/x").json()) == ["error"]
+
+
+def test_metrics_of_an_endpoint_that_is_away_are_502() -> None:
+    with gateway_to(f"http://127.0.0.1:{free_port()}") as client:
+        answer = client.get("/metrics/")
+    assert answer.status_code == 502
+    assert "out of reach" in answer.json()["error"]
+
+
+def test_a_hosted_endpoint_shows_no_metrics() -> None:
+    with gateway_to("https://model.example/production/predict") as client:
+        assert client.get("/metrics/").status_code == 404

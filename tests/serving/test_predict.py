@@ -5,10 +5,13 @@ import contextlib
 import io
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import av
 import httpx
+import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -18,6 +21,8 @@ from riffusion.spectrogram_params import SpectrogramParams
 from .conftest import TIMEOUT_S
 
 CLIP_DURATION_S = 5.12
+MAX_GREY_LEVELS = 1
+"""Rounding to 8 bits of float32 sums in another order."""
 STOP_S = 20.0
 """How soon a job whose client left must be gone: one denoising step, on cores that are busy."""
 WEB_APP_REQUEST = (
@@ -147,10 +152,10 @@ def test_a_clip_stops_when_the_client_gives_up_waiting(
 def test_overload_is_refused_and_places_come_back(
     truss_server: LocalTrussServer, client: httpx.Client, good_request: dict[str, Any]
 ) -> None:
-    """The server has room for one clip that runs and two that wait."""
+    """The server has room for two clips that share its model and two that wait."""
     url = truss_server.predict_url
     with contextlib.ExitStack() as streams:
-        for _ in range(3):
+        for _ in range(4):
             stream = client.stream("POST", url, json=long_stream(good_request))
             assert streams.enter_context(stream).status_code == 200
         for request in (good_request, {**good_request, "stream": True}):
@@ -166,6 +171,70 @@ def test_overload_is_refused_and_places_come_back(
         assert time.monotonic() < deadline
         time.sleep(0.2)
     assert answer.status_code == 200
+
+
+def test_requests_at_once_get_what_each_gets_alone(
+    truss_server: LocalTrussServer, client: httpx.Client, good_request: dict[str, Any]
+) -> None:
+    requests = [
+        {**good_request, "image_format": "png"},
+        {
+            "start": {"prompt": "(techno beat:1.2)", "seed": 5, "guidance": 1.0},
+            "scheduler": "euler",
+            "num_inference_steps": 4,
+            "mask_image_id": "mask_gradient_top_70",
+            "image_format": "png",
+        },
+        {
+            "start": {"prompt": "piano", "seed": 7},
+            "mode": "txt2img",
+            "duration_s": 2.56,
+            "preset": "fast",
+            "num_inference_steps": 3,
+            "image_format": "png",
+        },
+    ]
+
+    def picture(request: dict[str, Any]) -> npt.NDArray[np.uint8]:
+        answer = client.post(truss_server.predict_url, json=request).raise_for_status()
+        return np.asarray(Image.open(io.BytesIO(data_of(answer.json()["image"], "image/png"))))
+
+    alone = [picture(request) for request in requests]
+    with ThreadPoolExecutor(len(requests)) as pool:
+        together = list(pool.map(picture, requests))
+    for first, second in zip(alone, together, strict=True):
+        assert first.shape == second.shape
+        assert np.abs(first.astype(int) - second).max() <= MAX_GREY_LEVELS
+
+
+def test_the_answer_tells_where_its_time_went(good_answer: httpx.Response) -> None:
+    stages = [part.split(";")[0] for part in good_answer.headers["server-timing"].split(", ")]
+    assert stages == ["waiting", "prepare", "diffusion", "decode", "audio"]
+
+
+def test_a_deadline_ends_a_clip(truss_server: LocalTrussServer, client: httpx.Client) -> None:
+    request = {"start": {"prompt": "bells", "seed": 1, "denoising": 1.0}, "deadline_s": 0.5}
+    answer = client.post(truss_server.predict_url, json={**request, "num_inference_steps": 150})
+    assert answer.status_code == 504
+    assert answer.json() == {"error": "not done within deadline_s=0.5"}
+
+
+@pytest.mark.parametrize("url", ["server", "gateway"])
+def test_metrics_count_clips(
+    url: str,
+    truss_server: LocalTrussServer,
+    gateway_url: str,
+    client: httpx.Client,
+    good_answer: httpx.Response,
+) -> None:
+    base_url = gateway_url if url == "gateway" else truss_server.base_url
+    lines = client.get(f"{base_url}/metrics/").text.splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert float(values['riffusion_clips_total{outcome="done"}']) >= 1
+    assert float(values["riffusion_music_seconds_total"]) >= CLIP_DURATION_S
+    assert float(values["riffusion_step_seconds_count"]) >= 3
+    assert float(values['riffusion_stage_seconds_count{stage="audio"}']) >= 1
+    assert float(values['riffusion_cache_misses{cache="embeddings"}']) >= 2
 
 
 def test_the_schema_shows_requests_and_clips(

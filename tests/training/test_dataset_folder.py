@@ -68,3 +68,11 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert [path.name for path in target.iterdir()] == ["second"]
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_files_of_a_replaced_folder_are_as_readable_as_the_folder(tmp_path: Path) -> None:
+    with replaced_folder(tmp_path / "a") as folder:
+        (folder / "part").mkdir()
+        (folder / "part/weights").touch(0o600)
+        folder.chmod(0o755)
+    assert (tmp_path / "a/part/weights").stat().st_mode & 0o777 == 0o644

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from riffusion.cli import options
 from riffusion.cli.batch import BatchDefectError, BatchError, is_defect_of_ours, list_batch
 from riffusion.cli.progress import progress_bar
 
@@ -60,22 +61,12 @@ def build(
         int | None,
         typer.Option("--step-size-ms", "--hop-ms", help="Time of one column.", show_default=False),
     ] = None,
-    window_duration_ms: Annotated[
-        int | None, typer.Option(help="Length of the Hann window.", show_default=False)
-    ] = None,
-    padded_duration_ms: Annotated[
-        int | None, typer.Option(help="Length of the FFT.", show_default=False)
-    ] = None,
-    min_frequency: Annotated[
-        int | None, typer.Option(help="Lowest frequency in Hz.", show_default=False)
-    ] = None,
-    max_frequency: Annotated[
-        int | None, typer.Option(help="Highest frequency in Hz.", show_default=False)
-    ] = None,
-    power_for_image: Annotated[
-        float | None, typer.Option(help="Exponent of the brightness.", show_default=False)
-    ] = None,
-    stereo: Annotated[bool, typer.Option("--stereo", help="Two channels, in G and B.")] = False,
+    window_duration_ms: options.WindowDurationMsOrNone = None,
+    padded_duration_ms: options.PaddedDurationMsOrNone = None,
+    min_frequency: options.MinFrequencyOrNone = None,
+    max_frequency: options.MaxFrequencyOrNone = None,
+    power_for_image: options.PowerForImageOrNone = None,
+    stereo: options.Stereo = False,
     captions: Annotated[
         Path | None,
         typer.Option(
@@ -134,7 +125,7 @@ def build(
         power_for_image=power_for_image,
         stereo=stereo,
     )
-    options = BuildOptions(
+    build_options = BuildOptions(
         SliceOptions(picture, beats, overlap, keep_rest, silence_db, max_clipping),
         caption_from.value,
         captions,
@@ -145,7 +136,9 @@ def build(
     items = list_batch(audio_dir, output, "**/*", -1)
     files = [AudioFile(item.path, item.name) for item in items]
     with progress_bar("recordings") as move:
-        report: BuildReport = build_dataset(audio_dir, files, output, options, processes, move)
+        report: BuildReport = build_dataset(
+            audio_dir, files, output, build_options, processes, move
+        )
     if report.num_pictures:
         parts = [
             f"{report.num_pictures[split]} pictures from {report.num_files[split]} recordings for "

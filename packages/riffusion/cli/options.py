@@ -68,6 +68,22 @@ MaxFrequency = Annotated[int, typer.Option(help="Highest frequency in Hz.")]
 WindowDurationMs = Annotated[int, typer.Option(help="Length of the Hann window.")]
 PaddedDurationMs = Annotated[int, typer.Option(help="Length of the FFT, at least the window's.")]
 PowerForImage = Annotated[float, typer.Option(help="Exponent from amplitude to brightness.")]
+WindowDurationMsOrNone = Annotated[
+    int | None, typer.Option(help="Length of the Hann window.", show_default=False)
+]
+PaddedDurationMsOrNone = Annotated[
+    int | None, typer.Option(help="Length of the FFT.", show_default=False)
+]
+MinFrequencyOrNone = Annotated[
+    int | None, typer.Option(help="Lowest frequency in Hz.", show_default=False)
+]
+MaxFrequencyOrNone = Annotated[
+    int | None, typer.Option(help="Highest frequency in Hz.", show_default=False)
+]
+PowerForImageOrNone = Annotated[
+    float | None, typer.Option(help="Exponent of the brightness.", show_default=False)
+]
+Stereo = Annotated[bool, typer.Option("--stereo", help="Two channels, in G and B.")]
 SampleRate = Annotated[int, typer.Option(help="Rate in Hz that the audio is resampled to.")]
 
 DurationMs = Annotated[int, typer.Option(help="Length of each clip.")]

@@ -33,7 +33,7 @@ def audio_to_image(
     window_duration_ms: options.WindowDurationMs = 100,
     padded_duration_ms: options.PaddedDurationMs = 400,
     power_for_image: options.PowerForImage = 0.25,
-    stereo: Annotated[bool, typer.Option("--stereo", help="Two channels, in G and B.")] = False,
+    stereo: options.Stereo = False,
     sample_rate: options.SampleRate = 44100,
     device: options.Device = None,
 ) -> None:
@@ -76,21 +76,11 @@ def image_to_audio(
     step_size_ms: Annotated[
         int | None, typer.Option(help="Time of one column.", show_default=False)
     ] = None,
-    window_duration_ms: Annotated[
-        int | None, typer.Option(help="Length of the Hann window.", show_default=False)
-    ] = None,
-    padded_duration_ms: Annotated[
-        int | None, typer.Option(help="Length of the FFT.", show_default=False)
-    ] = None,
-    min_frequency: Annotated[
-        int | None, typer.Option(help="Lowest frequency in Hz.", show_default=False)
-    ] = None,
-    max_frequency: Annotated[
-        int | None, typer.Option(help="Highest frequency in Hz.", show_default=False)
-    ] = None,
-    power_for_image: Annotated[
-        float | None, typer.Option(help="Exponent of the brightness.", show_default=False)
-    ] = None,
+    window_duration_ms: options.WindowDurationMsOrNone = None,
+    padded_duration_ms: options.PaddedDurationMsOrNone = None,
+    min_frequency: options.MinFrequencyOrNone = None,
+    max_frequency: options.MaxFrequencyOrNone = None,
+    power_for_image: options.PowerForImageOrNone = None,
 ) -> None:
     """Hear a spectrogram picture.
 

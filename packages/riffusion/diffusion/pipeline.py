@@ -303,7 +303,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
             embeddings,
             mask,
         )
-        return list(predictions.split(num_rows))
+        return list(torch.split(predictions, num_rows))
 
     @torch.inference_mode()
     def decode(self, jobs: Sequence[DenoisingJob]) -> list[Image.Image]:

@@ -127,7 +127,7 @@ def _padded(tensor: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _on_side_stream(work: Callable[[], object]) -> None:
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call] # torch is half typed
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         work()

@@ -63,6 +63,11 @@ class Endpoint:
         base, colon, method = str(self.predict_url).rpartition(":")
         return httpx.URL(base) if colon and method == "predict" else None
 
+    @property
+    def metrics_url(self) -> httpx.URL | None:
+        """Where a Truss server on this machine shows its metrics; hosted ones don't."""
+        return self.predict_url.join("/metrics/") if self.is_local and self.ready_url else None
+
     def request(self, body: bytes, content_type: str = "application/json") -> httpx.Request:
         """The HTTP request that carries `body`, API key included."""
         headers = {"Content-Type": content_type, **self._headers}

@@ -4,6 +4,7 @@
     POST /v1/models/model:predict  the endpoint's own     ┘  streams included
     GET  /health                  whether the endpoint is ready
     GET  /seed_images, /masks     what requests may be painted over, see seed_pictures.py
+    GET  /metrics/                the local Truss server's Prometheus metrics
     GET  /…                       the app's files, where a directory of them is given
 
 It adds what a browser needs and a model server lacks: CORS, a body limit before anything is
@@ -86,6 +87,8 @@ def create_gateway(
     app.add_route("/health", gateway.health, methods=["GET"])
     if library is not None:
         add_seed_pictures(app, library)
+    for path in ("/metrics", "/metrics/"):
+        app.add_route(path, gateway.metrics, methods=["GET"])
     if app_dir is not None:
         app.mount("/", StaticFiles(directory=app_dir, html=True))
     return app
@@ -144,6 +147,20 @@ class _Gateway:
                 return JSONResponse(content)
             reason = f"status {answer.status_code}"
         return JSONResponse({**content, "status": "unavailable", "error": reason}, 503)
+
+    async def metrics(self, _: Request) -> Response:
+        """The endpoint's metrics as they are."""
+        if self._endpoint.metrics_url is None or self._client is None:
+            return _error(404, "a hosted endpoint's metrics are on its host's pages")
+        try:
+            answer = await self._client.get(
+                self._endpoint.metrics_url, timeout=_HEALTH_TIMEOUT_S, follow_redirects=True
+            )
+        except httpx.TransportError as error:
+            gone = self._endpoint.unreachable(error)
+            return _error(gone.status or 502, str(gone))
+        media_type = answer.headers.get("content-type")
+        return Response(answer.content, answer.status_code, media_type=media_type)
 
     async def _answer(self, body: bytes, content_type: str) -> Response:
         try:

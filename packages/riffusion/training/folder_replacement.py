@@ -22,6 +22,7 @@ def replaced_folder(directory: Path) -> Iterator[Path]:
     temporary.mkdir(parents=True)
     try:
         yield temporary
+        _share_files(temporary)
         if directory.exists():
             directory.replace(replaced)
         try:
@@ -33,3 +34,11 @@ def replaced_folder(directory: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _share_files(folder: Path) -> None:
+    """Let those read the files who may enter the folder: safetensors shuts all others out."""
+    mode = folder.stat().st_mode & 0o666
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)

@@ -1,0 +1,137 @@
+"""From the start of a process to ready: the full Stable Diffusion 1.5 shape, single precision.
+
+python -m benchmarks.cold_start
+
+Each way of loading runs in processes of its own, in turn, after one of each that fills the disk's
+cache. Memory is the most that was resident, which counts pages mapped from files, over what the
+same process had resident after its imports.
+"""
+
+import argparse
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks import results
+from benchmarks.sd15_shape import write_checkpoint
+
+REPEATS = 3
+WAYS = {
+    "ours": "from riffusion.diffusion import RiffusionPipeline as Pipeline\n"
+    "options = {'device': 'cpu', 'torch_dtype': torch.float32}",
+    "diffusers": "from diffusers import StableDiffusionImg2ImgPipeline as Pipeline\n"
+    "options = {'torch_dtype': torch.float32, 'safety_checker': None}",
+}
+_PROCESS = """
+import json, resource, sys, time
+import torch
+{imports}
+
+def resident_bytes(name):
+    with open("/proc/self/status") as status:
+        line = next(line for line in status if line.startswith(name))
+    return int(line.split()[1]) * 1024
+
+imported = resident_bytes("VmRSS")
+started = time.perf_counter()
+pipeline = Pipeline.from_pretrained({folder!r}, **options)
+loaded_s = time.perf_counter() - started
+networks = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
+total = sum(weight.nbytes for network in networks for weight in network.parameters())
+print(json.dumps(dict(load_s=loaded_s, peak=resident_bytes("VmHWM") - imported, weights=total)))
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class ColdStartRow:
+    """One way of loading.
+
+    Args:
+        name: which.
+        process_s: from starting Python to its end, imports included.
+        load_s: of it, for loading alone.
+        peak_over_weights: most memory beyond that of the imports, as a multiple of the weights'.
+        weights_gib: bytes of all weights.
+    """
+
+    name: str
+    process_s: float
+    load_s: float
+    peak_over_weights: float
+    weights_gib: float
+
+
+def measure() -> list[ColdStartRow]:
+    """Load in each way, in turn."""
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory) / "sd15"
+        write_checkpoint(folder, torch.float32)
+        runs: dict[str, list[ColdStartRow]] = {name: [] for name in WAYS}
+        for repeat in range(REPEATS + 1):
+            for name in WAYS:
+                row = _load(name, folder)
+                if repeat > 0:
+                    runs[name].append(row)
+    return [_median(rows) for rows in runs.values()]
+
+
+def _load(name: str, folder: Path) -> ColdStartRow:
+    code = _PROCESS.format(imports=WAYS[name], folder=str(folder))
+    started = time.perf_counter()
+    process = subprocess.run(
+        [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
+    )
+    process_s = time.perf_counter() - started
+    found = json.loads(process.stdout.splitlines()[-1])
+    return ColdStartRow(
+        name,
+        process_s,
+        found["load_s"],
+        found["peak"] / found["weights"],
+        found["weights"] / 2**30,
+    )
+
+
+def _median(rows: list[ColdStartRow]) -> ColdStartRow:
+    return ColdStartRow(
+        rows[0].name,
+        statistics.median(row.process_s for row in rows),
+        statistics.median(row.load_s for row in rows),
+        max(row.peak_over_weights for row in rows),
+        rows[0].weights_gib,
+    )
+
+
+def markdown(rows: list[ColdStartRow]) -> str:
+    """The rows as a table."""
+    slowest = max(row.process_s for row in rows)
+    lines = [
+        f"{rows[0].weights_gib:.2f} GiB of weights.",
+        "",
+        "| | process start to ready, s | of it loading, s | peak memory / weights | ratio |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.name} | {row.process_s:.1f} | {row.load_s:.1f} | {row.peak_over_weights:.2f} "
+        f"| {slowest / row.process_s:.1f}× |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, and keep the result."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    rows = measure()
+    results.save("cold_start", rows, markdown(rows))
+
+
+if __name__ == "__main__":
+    main()
