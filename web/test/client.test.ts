@@ -48,10 +48,10 @@ function hang(_: Request, signal: AbortSignal): Promise<Response> {
 describe("requests", () => {
   it("have the server's fields", () => {
     expect(REQUEST).toEqual({
-      start: { prompt: "bells", seed: 1, denoising: 0.75, guidance: 5 },
-      end: { prompt: "jazz", seed: 2, denoising: 0.75, guidance: 5 },
+      start: { prompt: "bells", seed: 1, denoising: 0.75, guidance: 7 },
+      end: { prompt: "jazz", seed: 2, denoising: 0.75, guidance: 7 },
       alpha: 0.25, num_inference_steps: 20, seed_image_id: "og_beat", scheduler: "dpmsolver++",
-      audio_format: "flac", image_format: "png",
+      guidance_interval: [0, 0.75], audio_format: "flac", image_format: "png",
     });
   });
 

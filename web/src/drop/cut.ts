@@ -16,6 +16,8 @@ const LONGEST: Seconds = 5.12;
 /** Half a column of a spectrogram: a loop of 8 beats is often some samples short of them. */
 const TOLERANCE: Seconds = 0.005;
 const SEAM: Seconds = 0.03;
+/** Loops are as long as whole columns of the server's picture: any more would become a further column. */
+const COLUMN: Seconds = 0.01;
 /** Whole bars are better than more beats. */
 const BAR = 4;
 
@@ -41,7 +43,8 @@ export function cutToBeats(samples: Float32Array, sampleRate: Hertz): Cut {
 /** A part that goes on as the recording did when it starts again: what follows is crossfaded into its start. */
 function loopFrom(samples: Float32Array, start: Seconds, duration: Seconds, sampleRate: Hertz): Float32Array {
   const first = Math.round(start * sampleRate);
-  const length = Math.min(Math.round(duration * sampleRate), samples.length - first);
+  const whole = Math.round(duration / COLUMN) * COLUMN;
+  const length = Math.min(Math.round(whole * sampleRate), samples.length - first);
   const loop = samples.slice(first, first + length);
   const rest = samples.subarray(first + length, first + length + Math.round(SEAM * sampleRate));
   for (let i = 0; i < Math.min(rest.length, length); i++) {

@@ -1,27 +1,30 @@
-/** Prompts to begin with: sounds that the embedded checkpoint knows, and moods to mix them with. */
+/** Prompts to begin with: sounds, moods and styles that the embedded checkpoint was taught. */
 
 const SOUNDS = [
-  "acoustic guitar", "ambient pad", "brass", "church bells", "distorted electric guitar", "flute",
-  "hip hop beat", "jazz trio", "marimba", "organ", "piano", "ragtime piano", "rock band", "saxophone",
-  "slap bass", "strings", "synth", "techno beat", "trumpet", "violin", "walking bass",
+  "accordion", "acoustic guitar", "ambient pad", "baroque ensemble", "bossa nova", "brass", "choir",
+  "church bells", "clarinet", "distorted guitar", "fiddle", "flute", "folk duo", "harpsichord",
+  "hip hop beat", "jazz drums", "jazz trio", "latin percussion", "lofi hip hop", "marimba", "organ",
+  "piano", "ragtime piano", "rock band", "rock drums", "saxophone", "slap bass", "strings", "synth",
+  "synthwave", "techno beat", "trumpet", "vibraphone", "violin",
 ] as const;
-const MOODS = ["bright", "calm", "dark", "dreamy", "energetic", "fast", "happy", "sad", "slow", "soft"] as const;
-/** Of the dice's prompts, so many have a mood, and so many a second sound. */
+const MOODS = ["bright", "calm", "dark", "dreamy", "energetic", "fast", "happy", "sad", "slow"] as const;
+/** Of the dice's prompts, so many have a mood. */
 const MOOD_SHARE = 0.6;
-const PAIR_SHARE = 0.35;
 
 export const SAMPLE_PROMPTS: readonly string[] = [
   "church bells",
+  "lofi hip hop",
   "calm piano",
   "energetic techno beat",
   "jazz trio",
   "dreamy ambient pad",
   "ragtime piano",
-  "slap bass and brass",
+  "bossa nova",
   "sad violin",
-  "marimba and hip hop beat",
+  "funk slap bass",
   "happy acoustic guitar",
   "dark organ",
+  "synthwave",
   "fast fiddle",
 ];
 
@@ -32,10 +35,8 @@ export const SAMPLE_PROMPTS: readonly string[] = [
  */
 export function dicePrompt(random: () => number, last = ""): string {
   for (;;) {
-    const sound = pick(SOUNDS, random);
     const mood = random() < MOOD_SHARE ? `${pick(MOODS, random)} ` : "";
-    const other = random() < PAIR_SHARE ? pick(SOUNDS, random) : sound;
-    const prompt = `${mood}${sound}${other === sound ? "" : ` and ${other}`}`;
+    const prompt = `${mood}${pick(SOUNDS, random)}`;
     if (prompt !== last) return prompt;
   }
 }

@@ -44,8 +44,8 @@ export interface Settings {
 export const DEFAULT_SETTINGS: Settings = {
   negativePrompt: "",
   denoising: 0.75,
-  guidance: 5,
-  numInferenceSteps: 20,
+  guidance: 7,
+  numInferenceSteps: 12,
   scheduler: "dpmsolver++",
   seedPicture: { kind: "id", id: "og_beat" },
   mask: null,
