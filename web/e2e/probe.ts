@@ -70,6 +70,7 @@ declare global {
 export function installProbe({ speed, patience }: { speed: number; patience: number }): void {
   const LONG_WAIT_MS = 20_000;
   const TAPE_S = 90;
+  const MOST_SOUNDS = 40;
   const sources: { source: AudioBufferSourceNode; start: number; orderedAt: number; stop: number | null }[] = [];
   const tapes: Record<string, { frame: number; samples: Float32Array }[]> = { mix: [], heard: [] };
   const drawn: Drawn[] = [];
@@ -111,7 +112,7 @@ export function installProbe({ speed, patience }: { speed: number; patience: num
     counts.sources++;
     this.addEventListener("ended", () => counts.sources--);
     if (speed !== 1) this.playbackRate.value = speed;
-    if (sources.length > 400) sources.shift();
+    if (sources.length > MOST_SOUNDS) sources.shift();
     start.call(this, when / speed);
   };
   AudioScheduledSourceNode.prototype.stop = function (when = 0) {

@@ -22,10 +22,7 @@ export const SAMPLE_PROMPTS: readonly string[] = [
   "bossa nova",
   "sad violin",
   "funk slap bass",
-  "happy acoustic guitar",
   "dark organ",
-  "synthwave",
-  "fast fiddle",
 ];
 
 /**

@@ -36,6 +36,8 @@ export interface Scene {
 
 const NIGHT = "#0f0e14";
 const LINES = "#4a4658";
+/** The camera travels no further in a frame than in so long, after a pause. */
+const LONGEST_FRAME: Seconds = 0.5;
 
 export class Timeline {
   readonly view: View;
@@ -104,7 +106,7 @@ export class Timeline {
   private frame(time: number): void {
     const duration = time - this.lastFrame;
     this.lastFrame = time;
-    const isTravelling = this.view.advance(Math.min(0.1, duration / 1000));
+    const isTravelling = this.view.advance(Math.min(LONGEST_FRAME, duration / 1000));
     const scene = this.read();
     if (scene.now === this.lastNow && !isTravelling && !this.isStale) return;
     if (scene.now !== this.lastNow && this.frameRate.note(duration)) this.applyDetail();
