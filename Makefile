@@ -1,4 +1,4 @@
-# make setup | demo | serve | test | lint | bench | clean        PYTHON=python3.12 make setup picks an interpreter
+# make setup | demo | serve | web | test | lint | bench | clean        PYTHON=python3.12 make setup picks an interpreter
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,8 +6,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROMPT ?= church bells
 
+# npm's path, or nothing if it is missing or its Node is too old for the web app's tools.
+NPM := $(shell node -e 'const [major, minor] = process.versions.node.split(".").map(Number); process.exit(major > 18 || (major === 18 && minor >= 19) ? 0 : 1)' 2>/dev/null && command -v npm)
+NO_NPM := npm with Node 18.19 or newer is missing; run: apt-get install nodejs npm
+WEB_SOURCES := $(shell find web/src web/public -type f) web/index.html web/about.html web/package.json web/tsconfig.json web/vite.config.ts
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint format bench seed-images requirements clean
+.PHONY: help setup demo serve web test lint format bench seed-images requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -27,16 +32,28 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 demo: setup ## text to music on this machine's CPU or GPU: out/demo.mp3 and out/demo.png
 	@$(BIN)/riffusion generate "$(PROMPT)" --seed 42 --steps 25 --guidance 4 -o out/demo.mp3 --image out/demo.png
 
-serve: setup ## the Truss inference server on 8080 and the gateway on 3013
-	@$(BIN)/riffusion serve
+serve: setup $(if $(NPM),web) ## the Truss inference server on 8080, the gateway and the web app on http://127.0.0.1:3013
+	@$(if $(NPM),,echo "the web app is not built: $(NO_NPM)";) \
+		$(BIN)/riffusion serve $$(test -e web/dist/index.html && echo --app-dir web/dist)
 
-test: setup ## all tests
+web: $(if $(NPM),web/dist/index.html) ## the web app into web/dist
+	@$(if $(NPM),,echo "error: $(NO_NPM)"; exit 2)
+
+web/dist/index.html: $(WEB_SOURCES) web/node_modules/.package-lock.json
+	@cd web && $(NPM) run --silent build -- --logLevel warn && touch dist/index.html
+
+web/node_modules/.package-lock.json: web/package-lock.json web/.npmrc
+	@cd web && $(NPM) ci --no-progress --loglevel error && touch node_modules/.package-lock.json
+
+test: setup $(if $(NPM),web) ## all tests: Python's, the web app's, and those in a browser
 	@$(BIN)/python -m pytest
+	@RIFFUSION=$(abspath $(BIN))/riffusion scripts/test_web.sh
 
-lint: setup ## ruff and strict mypy
+lint: setup $(if $(NPM),web/node_modules/.package-lock.json) ## ruff, strict mypy, strict TypeScript
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(if $(NPM),cd web && $(NPM) run --silent check,echo "left out: the web app's types; $(NO_NPM)")
 
 format: setup ## let ruff rewrite the code
 	@$(BIN)/ruff check --fix .
@@ -56,4 +73,4 @@ requirements: setup ## resolve the pins again after a change of pyproject.toml
 		$$uv pip compile $$options --constraint requirements-dev.txt --extra export pyproject.toml -o requirements-export.txt
 
 clean: ## remove .venv, output and caches
-	@rm -rf $(VENV) out build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) out build web/dist web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

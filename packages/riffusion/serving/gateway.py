@@ -3,6 +3,7 @@
     POST /run_inference/          the web app's address  ┐  the endpoint's status and body,
     POST /v1/models/model:predict  the endpoint's own     ┘  streams included
     GET  /health                  whether the endpoint is ready
+    GET  /seed_images, /masks     what requests may be painted over, see seed_pictures.py
     GET  /metrics/                the local Truss server's Prometheus metrics
     GET  /…                       the app's files, where a directory of them is given
 
@@ -28,8 +29,10 @@ from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
 from riffusion.errors import EndpointError, InputError
+from riffusion.seed_library import SeedLibrary
 from riffusion.serving.endpoint import Endpoint, Retries
 from riffusion.serving.request_body import MAX_BODY_BYTES, body_too_large_message
+from riffusion.serving.seed_pictures import add_seed_pictures
 from riffusion.serving.truss_server import PREDICT_PATH
 
 logger = logging.getLogger(__name__)
@@ -47,7 +50,10 @@ _CLIENT_CLOSED_REQUEST = 499
 
 
 def create_gateway(
-    endpoint: Endpoint, allowed_origins: Sequence[str] = (), app_dir: Path | None = None
+    endpoint: Endpoint,
+    allowed_origins: Sequence[str] = (),
+    app_dir: Path | None = None,
+    library: SeedLibrary | None = None,
 ) -> FastAPI:
     """The gateway's application.
 
@@ -56,6 +62,7 @@ def create_gateway(
         allowed_origins: origins of pages that may use it, like `https://app.example`, beside this
             machine's and the gateway's own; `*` allows every page.
         app_dir: directory of a built web app to serve at `/`.
+        library: seed images and masks to show; they should be the endpoint's.
     """
     gateway = _Gateway(endpoint, allowed_origins)
     app = FastAPI(
@@ -78,6 +85,8 @@ def create_gateway(
     for path in (RUN_INFERENCE_PATH, RUN_INFERENCE_PATH + "/", PREDICT_PATH):
         app.add_route(path, gateway.predict, methods=["POST"])
     app.add_route("/health", gateway.health, methods=["GET"])
+    if library is not None:
+        add_seed_pictures(app, library)
     for path in ("/metrics", "/metrics/"):
         app.add_route(path, gateway.metrics, methods=["GET"])
     if app_dir is not None:

@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from riffusion.errors import ServerError
+from riffusion.seed_library import SeedLibrary
 from riffusion.serving.addresses import bound_socket, local_url
 from riffusion.serving.endpoint import Endpoint
 from riffusion.serving.gateway import DEFAULT_PORT as DEFAULT_GATEWAY_PORT
@@ -69,7 +70,8 @@ def serve(
                 announce(f"inference: POST {truss.predict_url}")
             if gateway:
                 target = Endpoint(endpoint or (truss.predict_url if truss else ""))
-                app = create_gateway(target, allowed_origins, app_dir)
+                library = SeedLibrary.default(_checkpoint_directory(checkpoint))
+                app = create_gateway(target, allowed_origins, app_dir, library)
                 web = servers.enter_context(GatewayServer(app, host, gateway_port))
                 announce(f"web apps:  POST {web.base_url}{RUN_INFERENCE_PATH}/")
                 if app_dir is not None:
@@ -133,6 +135,13 @@ class GatewayServer:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
+
+
+def _checkpoint_directory(checkpoint: str | None) -> Path | None:
+    """The checkpoint's directory, if it is one on this machine: it may have seed images."""
+    name = checkpoint or os.environ.get("RIFFUSION_CHECKPOINT")
+    path = Path(name).expanduser() if name else None
+    return path if path is not None and path.is_dir() else None
 
 
 def _environment(checkpoint: str | None) -> dict[str, str]:

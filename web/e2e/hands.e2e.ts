@@ -1,0 +1,172 @@
+import type { Browser } from "playwright-core";
+import { afterAll, beforeAll, beforeEach, expect, inject, it } from "vitest";
+import type { InferenceInput } from "../src/api/messages";
+import { wavBlob } from "../src/audio/wav";
+import { Jam, launchBrowser } from "./jam";
+import { Proxy } from "./proxy";
+import { clickTrack, levelDb, strongestFrequency } from "./signals";
+
+const SAMPLE_RATE = 44_100;
+const QUICK = "numInferenceSteps=4";
+/** Two roundings to 16 bits. */
+const ROUNDING = 2e-4;
+
+let browser: Browser;
+let proxy: Proxy;
+beforeAll(async () => {
+  browser = await launchBrowser();
+});
+beforeEach(async () => {
+  proxy = await new Proxy(inject("gateway")).start();
+  return () => proxy.goAway();
+});
+afterAll(() => browser?.close());
+
+it("goes to a prompt that is typed, and plays what the server makes of it", async () => {
+  const jam = await Jam.open(browser, `${proxy.url}/?prompt=church+bells&seed=42&alphaVelocity=0.5&${QUICK}`);
+  await jam.play();
+  await jam.untilStarted(1);
+  const line = jam.page.getByRole("textbox", { name: "Prompt to come next" });
+  await line.fill("techno beat");
+  await line.press("Enter");
+  await jam.page.getByText("Up next: techno beat").waitFor();
+  await jam.page.locator(".now", { hasText: "techno beat" }).waitFor({ timeout: 60_000 });
+
+  const inputs = proxy.exchanges.map(({ input }) => input);
+  const way = inputs.filter(({ end }) => end?.prompt === "techno beat").map(({ start, alpha }) => [start.prompt, alpha]);
+  expect(way.slice(0, 2)).toContainEqual(["church bells", 0.5]);
+  const arrived = inputs.findIndex(({ start, alpha }) => start.prompt === "techno beat" && alpha === 0);
+  expect(arrived).toBeGreaterThan(0);
+  expect(inputs[arrived]!.start.seed).toBeGreaterThan(42);
+
+  const heard = (await jam.started()).at(-1)!;
+  const direct = await makeDirectly({ ...inputs[arrived]!, audio_format: "wav" });
+  await jam.untilTime(heard.start + 1.5);
+  const { samples } = await jam.tapped("mix", heard.start + 0.1, heard.start + 1.1);
+  const expected = direct.subarray(Math.round(0.1 * SAMPLE_RATE), Math.round(1.1 * SAMPLE_RATE));
+  const largest = samples.reduce((most, sample, i) => Math.max(most, Math.abs(sample - (expected[i] ?? 0))), 0);
+  expect(levelDb(samples)).toBeGreaterThan(-40);
+  expect(largest).toBeLessThan(ROUNDING);
+});
+
+it("lets a drawn note be heard at its pitch", async () => {
+  const jam = await Jam.open(browser, proxy.url);
+  await jam.page.keyboard.press("s");
+  await jam.page.getByRole("tab", { name: "Draw" }).click();
+  const sheet = jam.page.getByRole("img", { name: /Sheet to paint on/ }).first();
+  const box = (await sheet.boundingBox())!;
+  const y = box.y + box.height * (1 - melShare(440));
+  await jam.page.mouse.move(box.x + 0.1 * box.width, y);
+  await jam.page.mouse.down();
+  await jam.page.mouse.move(box.x + 0.9 * box.width, y, { steps: 12 });
+  await jam.page.mouse.up();
+  expect(await jam.page.locator(".pitch-note").innerText()).toMatch(/A4$/);
+  await jam.page.getByRole("button", { name: "Hear the drawing" }).click();
+  const [sound] = await jam.untilStarted(1);
+  const { samples, sampleRate } = await jam.tapped("mix", sound!.start + 2, sound!.start + 2.5);
+  expect(levelDb(samples)).toBeGreaterThan(-40);
+  expect(strongestFrequency(samples, sampleRate, 200, 700, 2) / 440).toBeCloseTo(1, 1.3);
+  expect(proxy.exchanges[0]!.input.mode).toBe("image_to_audio");
+});
+
+it("makes a dropped recording the seed loop, cut to its beats", async () => {
+  const jam = await Jam.open(browser, `${proxy.url}/?prompt=techno+beat&seed=5&${QUICK}`);
+  const recording = wavBlob([clickTrack(120, 9, SAMPLE_RATE)], SAMPLE_RATE);
+  const bytes = [...new Uint8Array(await recording.arrayBuffer())];
+  await jam.page.evaluate((bytes) => {
+    const files = new DataTransfer();
+    files.items.add(new File([new Uint8Array(bytes)], "clicks.wav", { type: "audio/wav" }));
+    for (const type of ["dragover", "drop"]) {
+      document.body.dispatchEvent(new DragEvent(type, { dataTransfer: files, bubbles: true, cancelable: true }));
+    }
+  }, bytes);
+  await jam.page.getByText("The jam is painted over clicks.wav now").waitFor({ timeout: 30_000 });
+  await jam.page.keyboard.press("s");
+  await jam.page.getByRole("tab", { name: "Seed" }).click();
+  const about = await jam.page.getByText(/clicks\.wav: /).innerText();
+  const [, beats, tempo] = /(\d+) beats at ([\d.]+) BPM/.exec(about) ?? [];
+  expect([Number(beats), Number(tempo)]).toEqual([8, expect.closeTo(120, 0)]);
+
+  await jam.play();
+  const clips = (await jam.untilStarted(2)).filter(({ index }) => index > 0);
+  expect(clips[0]!.duration).toBeCloseTo(4, 2);
+  const { input } = proxy.exchanges.at(-1)!;
+  expect(input.init_image).toMatch(/^data:image\/png;base64,/);
+  expect(input.seed_image_id).toBeUndefined();
+});
+
+it("restores a shared jam, to the very clip that was heard", async () => {
+  const settings = "prompt=jazz+trio&seed=77&denoising=0.9&guidance=4&maskImageId=mask_top_third_75&alphaVelocity=0.4";
+  const jam = await Jam.open(browser, `${proxy.url}/?${settings}&negativePrompt=piano&next=bossa+nova&${QUICK}`);
+  await jam.play();
+  const second = (await jam.untilStarted(2))[1]!;
+  await jam.untilTime(second.start + 0.5);
+  await jam.page.keyboard.press("l");
+  await jam.page.getByText("The link is in your clipboard").waitFor();
+  const link = await jam.page.evaluate(() => navigator.clipboard.readText());
+  const shared = proxy.exchanges[1]!;
+
+  const numBefore = proxy.exchanges.length;
+  const other = await Jam.open(browser, link);
+  expect(await other.nowPlaying()).toBe("jazz trio");
+  await other.play();
+  await other.untilStarted(1);
+  const restored = proxy.exchanges.slice(numBefore).find(({ input }) => input.start.prompt === shared.input.start.prompt)!;
+  expect(restored.input).toEqual(shared.input);
+  expect(shared.input).toMatchObject({
+    alpha: 0.4, mask_image_id: "mask_top_third_75", num_inference_steps: 4,
+    start: { prompt: "jazz trio", seed: 77, denoising: 0.9, guidance: 4, negative_prompt: "piano" },
+    end: { prompt: "bossa nova", seed: 78 },
+  });
+  expect(clipOf(restored.answer)).toEqual(clipOf(shared.answer));
+});
+
+it("keeps going while settings are changed, and asks with them", async () => {
+  const jam = await Jam.open(browser, `${proxy.url}/?prompt=piano&seed=9&${QUICK}`);
+  await jam.play();
+  await jam.untilStarted(1);
+  await jam.page.keyboard.press("s");
+  await jam.page.getByRole("tab", { name: "Sound" }).click();
+  await jam.page.getByRole("slider", { name: "Guidance" }).fill("3");
+  await jam.page.getByLabel("Scheduler").selectOption("ddim");
+  await expect.poll(() => proxy.exchanges.at(-1)!.input, { timeout: 30_000 }).toMatchObject({
+    scheduler: "ddim",
+    start: { guidance: 3 },
+  });
+  await jam.page.getByRole("tab", { name: "Queue" }).click();
+  for (const prompt of ["calm piano", "dark organ", "sad violin"]) {
+    await jam.page.getByRole("button", { name: prompt, exact: true }).click();
+  }
+  await jam.page.getByRole("button", { name: "Earlier: sad violin" }).click();
+  await jam.page.getByRole("button", { name: "Play now: sad violin" }).click();
+  await jam.page.locator(".now", { hasText: "sad violin" }).waitFor({ timeout: 30_000 });
+  const jumped = proxy.exchanges.find(({ input }) => input.start.prompt === "sad violin")!;
+  expect(jumped.input.alpha).toBe(0);
+});
+
+/** The first channel of the clip that the gateway makes of a request, asked without the app. */
+async function makeDirectly(input: Omit<InferenceInput, "audio_format"> & { audio_format: "wav"; stream?: boolean }): Promise<Float32Array> {
+  const response = await fetch(`${inject("gateway")}/run_inference/`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ ...input, stream: false }),
+  });
+  const { audio } = (await response.json()) as { audio: string };
+  const bytes = Buffer.from(audio.split(",")[1] ?? "", "base64");
+  const data = bytes.indexOf("data") + 8;
+  const numChannels = bytes.readUInt16LE(22);
+  const numFrames = (bytes.length - data) / (2 * numChannels);
+  return Float32Array.from({ length: numFrames }, (_, i) => bytes.readInt16LE(data + 2 * numChannels * i) / 32767);
+}
+
+/** The clip in an answer of progress lines and a result. */
+function clipOf(answer: Buffer | null): { image: unknown; audio: unknown } {
+  const { image, audio } = JSON.parse(String(answer).trim().split("\n").at(-1) ?? "{}") as Record<string, unknown>;
+  return { image, audio };
+}
+
+/** Where a frequency lies on a picture of 0 to 10 kHz on HTK's mel scale, from the bottom. */
+function melShare(frequency: number): number {
+  const mel = (hertz: number): number => 2595 * Math.log10(1 + hertz / 700);
+  return mel(frequency) / mel(10_000);
+}

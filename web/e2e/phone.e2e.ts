@@ -1,0 +1,56 @@
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, expect, inject, it } from "vitest";
+import { Jam, launchBrowser } from "./jam";
+import { levelDb } from "./signals";
+
+const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
+const SMALL_PHONE = { ...PHONE, viewport: { width: 320, height: 568 } };
+const FINGER_PX = 34;
+
+let browser: Browser;
+beforeAll(async () => {
+  browser = await launchBrowser();
+});
+afterAll(() => browser?.close());
+
+it.for([PHONE, SMALL_PHONE])("fits a phone of $viewport.width px, and plays at a touch", async (device) => {
+  const prompt = "a very slow and dreamy ambient pad with church bells and strings far away";
+  const link = `${inject("gateway")}/?seed=4&numInferenceSteps=4&prompt=${encodeURIComponent(prompt)}`;
+  const jam = await Jam.open(browser, link, { device });
+  expect(await outside(jam.page)).toEqual([]);
+  await jam.page.getByRole("button", { name: "Play", exact: true }).tap();
+  const clip = (await jam.untilStarted(1))[0]!;
+  const heard = await jam.tapped("heard", clip.start + 0.2, clip.start + 1.2);
+  expect(levelDb(heard.samples)).toBeGreaterThan(-45);
+  expect(await outside(jam.page)).toEqual([]);
+
+  await jam.page.getByRole("button", { name: "Settings", exact: true }).tap();
+  for (const tab of await jam.page.getByRole("tab").all()) {
+    await tab.tap();
+    expect(await outside(jam.page)).toEqual([]);
+  }
+  await jam.page.getByRole("button", { name: "Close settings" }).tap();
+  await jam.page.getByRole("button", { name: "Pause" }).tap();
+  expect(jam.complaints).toEqual([]);
+});
+
+/** Controls that are partly beside the page, too small for a finger, or covered by something else. */
+function outside(page: Page): Promise<string[]> {
+  return page.evaluate((finger) => {
+    const problems: string[] = [];
+    if (document.documentElement.scrollWidth > innerWidth) problems.push(`page of ${document.documentElement.scrollWidth} px`);
+    for (const control of document.querySelectorAll<HTMLElement>("button, a, input:not([type=radio], [type=file], [type=checkbox]), select, h1, .status")) {
+      if (!control.checkVisibility() || control.closest(".samples") || control.getBoundingClientRect().width === 0) continue;
+      const { left, right, top, bottom, width, height } = control.getBoundingClientRect();
+      const name = control.getAttribute("aria-label") ?? control.textContent ?? control.tagName;
+      if (left < 0 || right > innerWidth + 0.5) problems.push(`${name}: from ${left} to ${right}`);
+      const scrolls = control.closest(".panel") !== null;
+      if (!scrolls && (top < 0 || bottom > innerHeight + 0.5)) problems.push(`${name}: down to ${bottom}`);
+      if (control.matches("button") && Math.min(width, height) < finger) problems.push(`${name}: ${width} × ${height}`);
+      if (scrolls || !control.matches("button")) continue;
+      const onTop = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
+      if (onTop && !control.contains(onTop)) problems.push(`${name}: covered by ${onTop.className || onTop.tagName}`);
+    }
+    return problems;
+  }, FINGER_PX);
+}

@@ -1,0 +1,129 @@
+import type { Browser } from "playwright-core";
+import { afterAll, beforeAll, expect, inject, it } from "vitest";
+import { Jam, launchBrowser } from "./jam";
+import { Proxy } from "./proxy";
+import { levelDb, loudnessLufs, quietestDb } from "./signals";
+
+/** Steps a clip, fewer than a listener would want: the tests are about time, not timbre. */
+const QUICK = "numInferenceSteps=4";
+const SAMPLE_RATE = 44_100;
+/** Of the crossfade at a join. */
+const JOIN_S = 0.008;
+/** 16 bits on the way out of the page, and a fade that is a curve of 64 points there and a sine here. */
+const ROUNDING = 2e-4;
+const EAR_S = 0.05;
+const LOUDNESS_STEP_DB = 1;
+
+let browser: Browser;
+let proxy: Proxy;
+beforeAll(async () => {
+  browser = await launchBrowser();
+  proxy = await new Proxy(inject("gateway")).start();
+});
+afterAll(async () => {
+  await browser?.close();
+  await proxy?.goAway();
+});
+
+it("loads, and so does the about page, without a complaint", async () => {
+  const jam = await Jam.open(browser, proxy.url);
+  await jam.page.locator(".axis-label", { hasText: "A4" }).waitFor();
+  expect(await jam.status()).toBe("Ready when you are");
+  await jam.page.getByRole("link", { name: "Riffusion" }).click();
+  await jam.page.getByRole("heading", { level: 1 }).waitFor();
+  for (const image of await jam.page.locator("img").all()) {
+    await image.scrollIntoViewIfNeeded();
+    expect(await image.evaluate((img: HTMLImageElement) => img.decode().then(() => img.naturalWidth))).toBe(512);
+  }
+  for (const audio of await jam.page.locator("audio").all()) {
+    const seconds = await audio.evaluate(async (player: HTMLAudioElement) => {
+      player.load();
+      player.preload = "metadata";
+      await new Promise((done) => player.addEventListener("loadedmetadata", done, { once: true }));
+      return player.duration;
+    });
+    expect(seconds).toBeGreaterThan(5);
+  }
+  expect(jam.complaints).toEqual([]);
+});
+
+it("plays clip after clip, on the sample, as loud as each other, and draws what is heard", async () => {
+  const jam = await Jam.open(browser, `${proxy.url}/?prompt=church+bells&seed=42&${QUICK}`);
+  await jam.play();
+  const started = (await jam.untilStarted(4)).slice(0, 4);
+  const [first, last] = [started[0]!, started[3]!];
+
+  const rounds = started.slice(1).map(({ start }, i) => (start - started[i]!.start) / started[i]!.duration);
+  for (const count of rounds) expect(Math.abs(count - Math.round(count)) * first.duration).toBeLessThan(1 / SAMPLE_RATE);
+  for (const [i, { stop }] of started.slice(0, -1).entries()) expect(stop).toBeCloseTo(started[i + 1]!.start + JOIN_S, 6);
+  for (const { numSamples } of started) expect(numSamples).toBe(5.12 * SAMPLE_RATE);
+
+  const end = last.start + last.duration;
+  const mix = await jam.tapped("mix", first.start, end);
+  const expected = await heardAsOrdered(jam, started, first.start, mix.samples.length);
+  expect(largestDifference(mix.samples, expected)).toBeLessThan(ROUNDING);
+
+  const heard = await jam.tapped("heard", first.start, end);
+  expect(quietestDb(heard.samples, SAMPLE_RATE, 1)).toBeGreaterThan(-45);
+  expect(heard.samples.reduce((peak, sample) => Math.max(peak, Math.abs(sample)), 0)).toBeLessThanOrEqual(1);
+  const loudnesses = started.map(({ start, duration }) => {
+    const from = Math.round((start - first.start) * SAMPLE_RATE);
+    return loudnessLufs(heard.samples.subarray(from, from + Math.round(duration * SAMPLE_RATE)), SAMPLE_RATE);
+  });
+  for (const [i, loudness] of loudnesses.slice(1).entries()) {
+    expect(Math.abs(loudness - loudnesses[i]!)).toBeLessThan(LOUDNESS_STEP_DB);
+  }
+
+  const drawn = await jam.page.evaluate(() => window.probe.drawn);
+  const errors = drawn
+    .filter(({ heardNow }) => heardNow > first.start)
+    .map(({ start, playhead, heardNow }) => (playhead - start - (heardNow - first.start)) / first.duration)
+    .map((rounds) => Math.abs(rounds - Math.round(rounds)) * first.duration);
+  expect(errors.length).toBeGreaterThan(20);
+  expect(Math.max(...errors)).toBeLessThan(EAR_S);
+  expect(jam.complaints).toEqual([]);
+});
+
+it("is silent in a pause, and goes on where it was", async () => {
+  const jam = await Jam.open(browser, `${proxy.url}/?prompt=organ&seed=1&${QUICK}`);
+  await jam.play();
+  const [clip] = await jam.untilStarted(1);
+  await jam.untilTime(clip!.start + 1.5);
+  await jam.page.keyboard.press("Space");
+  await jam.page.getByRole("button", { name: "Play", exact: true }).waitFor();
+  await jam.page.waitForTimeout(400);
+  const paused = await jam.now();
+  await jam.page.waitForTimeout(700);
+  expect(await jam.now()).toBe(paused);
+  await jam.page.keyboard.press("Space");
+  await jam.untilTime(paused + 1.5);
+  const after = await jam.tapped("heard", paused + 0.3, paused + 1.3);
+  expect(levelDb(after.samples)).toBeGreaterThan(-40);
+  expect((await jam.started())[0]!.start).toBe(clip!.start);
+});
+
+/** What the ordered starts and joins sound like before the compressor, computed from the clips' samples. */
+async function heardAsOrdered(
+  jam: Jam,
+  started: readonly { index: number; start: number; stop: number | null }[],
+  from: number,
+  length: number,
+): Promise<Float32Array> {
+  const sum = new Float32Array(length);
+  const fade = JOIN_S * SAMPLE_RATE;
+  for (const { index, start, stop } of started) {
+    const clip = await jam.sound(index);
+    const begin = Math.round((start - from) * SAMPLE_RATE);
+    const end = stop === null ? length : (stop - from) * SAMPLE_RATE;
+    for (let i = begin; i < Math.min(end, length); i++) {
+      const rise = Math.min(1, (i - begin) / fade);
+      const fall = stop === null ? 1 : Math.min(1, (end - i) / fade);
+      sum[i] = (sum[i] ?? 0) + Math.sin((Math.PI / 2) * rise) * Math.sin((Math.PI / 2) * fall) * (clip[(i - begin) % clip.length] ?? 0);
+    }
+  }
+  return sum;
+}
+
+function largestDifference(a: Float32Array, b: Float32Array): number {
+  return a.reduce((largest, value, i) => Math.max(largest, Math.abs(value - (b[i] ?? 0))), 0);
+}

@@ -1,0 +1,14 @@
+import { defineConfig } from "vitest/config";
+
+/** One server for all tests, and one test at a time: they measure time. */
+export default defineConfig({
+  test: {
+    include: ["e2e/**/*.e2e.ts"],
+    environment: "node",
+    globalSetup: ["e2e/global_setup.ts"],
+    fileParallelism: false,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    reporters: ["verbose"],
+  },
+});

@@ -1,0 +1,50 @@
+/** Seed images and masks that the gateway has, and whether its endpoint costs money. */
+
+/** A picture of the server's: its id, and where a browser gets it. */
+export interface LibraryPicture {
+  readonly id: string;
+  readonly url: string;
+}
+
+export interface Library {
+  readonly seedImages: readonly LibraryPicture[];
+  readonly masks: readonly LibraryPicture[];
+}
+
+/** The ids that every server knows, for one that doesn't list its own. */
+const KNOWN_SEED_IMAGES = ["og_beat", "agile", "marim", "motorway", "vibes"];
+
+/** The gateway's pictures. A gateway that doesn't answer leaves the ids that all have. */
+export async function fetchLibrary(baseUrl: string): Promise<Library> {
+  const [seedImages, masks] = await Promise.all([
+    fetchIds(`${baseUrl}seed_images`, "seed_images"),
+    fetchIds(`${baseUrl}masks`, "masks"),
+  ]);
+  const pictures = (folder: string, ids: readonly string[]): LibraryPicture[] =>
+    ids.map((id) => ({ id, url: `${baseUrl}${folder}/${encodeURIComponent(id)}.png` }));
+  return {
+    seedImages: pictures("seed_images", seedImages ?? KNOWN_SEED_IMAGES),
+    masks: pictures("masks", masks ?? []),
+  };
+}
+
+/** Whether clips come from elsewhere than this machine, and so may cost money. */
+export async function isEndpointRemote(baseUrl: string): Promise<boolean> {
+  const health = await fetchJson(`${baseUrl}health`);
+  const endpoint = (health as Record<string, unknown> | null)?.["endpoint"];
+  if (typeof endpoint !== "string" || !URL.canParse(endpoint)) return false;
+  return !["localhost", "127.0.0.1", "[::1]"].includes(new URL(endpoint).hostname);
+}
+
+async function fetchIds(url: string, field: string): Promise<string[] | null> {
+  const ids = ((await fetchJson(url)) as Record<string, unknown> | null)?.[field];
+  return Array.isArray(ids) && ids.every((id) => typeof id === "string") ? ids : null;
+}
+
+async function fetchJson(url: string): Promise<unknown> {
+  try {
+    return await (await fetch(url)).json();
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,107 @@
+/** What goes to the server and what comes back; field names are the server's. */
+
+import type { PictureSource, SchedulerName, Settings } from "../settings/settings";
+import type { Seconds, Share } from "../units";
+import type { Stop } from "../walk/walk";
+
+export interface PromptInput {
+  prompt: string;
+  seed: number;
+  denoising: number;
+  guidance: number;
+  negative_prompt?: string;
+}
+
+export interface InferenceInput {
+  start: PromptInput;
+  end?: PromptInput;
+  alpha?: number;
+  num_inference_steps?: number;
+  seed_image_id?: string;
+  mask_image_id?: string | null;
+  init_image?: string;
+  init_audio?: string;
+  mask_image?: string;
+  mode?: "img2img" | "image_to_audio";
+  scheduler?: SchedulerName;
+  guidance_interval?: readonly [Share, Share];
+  audio_format: "flac" | "mp3";
+  image_format: "png";
+}
+
+/** As in the server's preset `fast`: the last steps do without guidance, at half the cost. */
+const GUIDANCE_INTERVAL = [0, 0.75] as const;
+
+/** A clip as it comes: data URLs. */
+export interface InferenceOutput {
+  readonly image: string;
+  readonly audio: string;
+  readonly duration_s: Seconds;
+}
+
+/**
+ * The request for a stop of the walk.
+ *
+ * Lossless formats: FLAC has no padding at its ends, so that clips join without a gap, and a PNG is the
+ * exact picture that the sound was made from.
+ *
+ * @param numSteps in place of the settings', when the server is slow
+ */
+export function clipRequest(stop: Stop, settings: Settings, numSteps: number): InferenceInput {
+  const prompt = (end: Stop["start"]): PromptInput => ({
+    prompt: end.prompt,
+    seed: end.seed,
+    denoising: settings.denoising,
+    guidance: settings.guidance,
+    ...(settings.negativePrompt ? { negative_prompt: settings.negativePrompt } : {}),
+  });
+  return {
+    start: prompt(stop.start),
+    end: prompt(stop.end),
+    alpha: stop.alpha,
+    num_inference_steps: numSteps,
+    ...pictureFields(settings.seedPicture, "seed_image_id", "init_image"),
+    ...(settings.mask ? pictureFields(settings.mask, "mask_image_id", "mask_image") : {}),
+    ...(settings.scheduler ? { scheduler: settings.scheduler } : {}),
+    guidance_interval: GUIDANCE_INTERVAL,
+    audio_format: "flac",
+    image_format: "png",
+  };
+}
+
+/** The request that makes a picture, or a recording, heard as it is. */
+export function hearRequest(
+  source: PictureSource | { readonly kind: "audio"; readonly dataUrl: string },
+  audioFormat: "flac" | "mp3" = "flac",
+): InferenceInput {
+  const fields =
+    source.kind === "audio"
+      ? { init_audio: source.dataUrl }
+      : pictureFields(source, "seed_image_id", "init_image");
+  return {
+    start: { prompt: "", seed: 0, denoising: 0, guidance: 0 },
+    mode: "image_to_audio",
+    ...fields,
+    audio_format: audioFormat,
+    image_format: "png",
+  };
+}
+
+/** Whether a server's answer is a clip: it may come from anywhere. */
+export function isInferenceOutput(answer: unknown): answer is InferenceOutput {
+  if (typeof answer !== "object" || answer === null) return false;
+  const { image, audio, duration_s: duration } = answer as Record<string, unknown>;
+  return (
+    typeof image === "string" && image.startsWith("data:image/") &&
+    typeof audio === "string" && audio.startsWith("data:audio/") &&
+    typeof duration === "number" && Number.isFinite(duration) && duration > 0
+  );
+}
+
+function pictureFields(
+  source: PictureSource,
+  idField: "seed_image_id" | "mask_image_id",
+  pictureField: "init_image" | "mask_image",
+): Partial<InferenceInput> {
+  return source.kind === "id" ? { [idField]: source.id } : { [pictureField]: source.dataUrl };
+}

@@ -1,0 +1,62 @@
+/** Plays loops and lets each take over from the one before, on an exact sample. */
+
+import { Scope } from "../scope";
+import type { Seconds } from "../units";
+import { JOIN_FADE, curve, gainIn, gainOut } from "./fade";
+import { onSample } from "./schedule";
+
+const FADE_IN = curve(gainIn);
+const FADE_OUT = curve(gainOut);
+
+interface Voice {
+  readonly source: AudioBufferSourceNode;
+  readonly gain: GainNode;
+}
+
+export class Player {
+  private readonly scope = new Scope();
+  private voice: Voice | null = null;
+
+  constructor(private readonly output: AudioNode) {}
+
+  get now(): Seconds {
+    return this.output.context.currentTime;
+  }
+
+  /**
+   * Starts a loop at `start`; what sounds until then fades out over its own next round, so both have
+   * the same beat. Returns the exact start, which lies on a sample.
+   */
+  play(loop: AudioBuffer, start: Seconds): Seconds {
+    const { context } = this.output;
+    const at = onSample(Math.max(start, context.currentTime), context.sampleRate);
+    const source = new AudioBufferSourceNode(context, { buffer: loop, loop: true });
+    const gain = new GainNode(context, { gain: 0 });
+    gain.gain.setValueCurveAtTime(FADE_IN, at, JOIN_FADE);
+    source.connect(gain).connect(this.output);
+    const forget = this.scope.add(() => {
+      source.disconnect();
+      gain.disconnect();
+    });
+    source.addEventListener("ended", forget, { once: true });
+    source.start(at);
+    this.stop(at);
+    this.voice = { source, gain };
+    return at;
+  }
+
+  /** Fades out at `time`. */
+  stop(time: Seconds = this.now): void {
+    if (this.voice === null) return;
+    const { source, gain } = this.voice;
+    gain.gain.cancelScheduledValues(time);
+    gain.gain.setValueCurveAtTime(FADE_OUT, time, JOIN_FADE);
+    source.stop(time + JOIN_FADE);
+    this.voice = null;
+  }
+
+  dispose(): void {
+    this.voice?.source.stop();
+    this.scope.dispose();
+  }
+}

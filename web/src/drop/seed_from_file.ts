@@ -1,0 +1,49 @@
+/** A person's file as a seed picture: a recording is cut to whole beats, a picture is taken as it is. */
+
+import { dataUrlFromBlob } from "../audio/media";
+import { wavBlob } from "../audio/wav";
+import type { Session } from "../jam/session";
+import type { PictureSource } from "../settings/settings";
+import { cutToBeats } from "./cut";
+
+export type SeedOutcome =
+  | { readonly source: PictureSource & { kind: "own" }; readonly sound: AudioBuffer; readonly about: string }
+  | { readonly problem: string };
+
+const MAX_FILE_BYTES = 200 * 2 ** 20;
+
+/** The seed picture of a file, and how it sounds. The server draws pictures of recordings. */
+export async function seedFromFile(session: Session, file: File, signal: AbortSignal): Promise<SeedOutcome> {
+  if (file.size > MAX_FILE_BYTES) {
+    return { problem: `${file.name} has ${Math.round(file.size / 2 ** 20)} MB; choose a file of at most 200 MB.` };
+  }
+  const isPicture = file.type.startsWith("image/");
+  const recording = isPicture ? null : await session.decode(file);
+  if (!isPicture && recording === null) {
+    return { problem: `${file.name} holds no sound that this browser can read. Try WAV, MP3, FLAC or M4A.` };
+  }
+  const cut = recording ? cutToBeats(mono(recording), recording.sampleRate) : null;
+  const dataUrl = await dataUrlFromBlob(cut && recording ? wavBlob([cut.samples], recording.sampleRate) : file);
+  const outcome = await session.studio.hear(
+    cut ? { kind: "audio", dataUrl } : { kind: "own", dataUrl, name: file.name },
+    signal,
+  );
+  if ("failure" in outcome) return { problem: outcome.failure.message };
+  const { sound, picture } = outcome.made;
+  const source = { kind: "own", dataUrl: await dataUrlFromBlob(picture), name: file.name } as const;
+  return { source, sound, about: cut ? aboutCut(cut.beats, cut.tempo, sound.duration) : file.name };
+}
+
+function aboutCut(beats: number | null, tempo: number | null, duration: number): string {
+  if (beats === null || tempo === null) return `no beat found: its first ${duration.toFixed(1)} s`;
+  return `${beats} ${beats === 1 ? "beat" : "beats"} at ${tempo.toFixed(1)} BPM, ${duration.toFixed(2)} s`;
+}
+
+function mono(sound: AudioBuffer): Float32Array {
+  const mixed = new Float32Array(sound.length);
+  for (let channel = 0; channel < sound.numberOfChannels; channel++) {
+    const samples = sound.getChannelData(channel);
+    for (let i = 0; i < mixed.length; i++) mixed[i] = (mixed[i] ?? 0) + (samples[i] ?? 0) / sound.numberOfChannels;
+  }
+  return mixed;
+}

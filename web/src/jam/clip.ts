@@ -1,0 +1,52 @@
+/** A clip that has been made. */
+
+import type { Settings } from "../settings/settings";
+import type { Seconds } from "../units";
+import type { Stop, Walk } from "../walk/walk";
+
+/** Something to be heard; in the app an `AudioBuffer`. */
+export interface Sound {
+  readonly duration: Seconds;
+}
+
+export interface Clip<S extends Sound> {
+  readonly id: number;
+  readonly stop: Stop;
+  /** The walk after it. */
+  readonly walk: Walk;
+  readonly settings: Settings;
+  readonly numSteps: number;
+  readonly sound: S;
+  /** Its spectrogram as the server drew it, parameters in its EXIF. */
+  readonly picture: Blob;
+  /** Whether a part of it was repainted by hand, which no link can restore. */
+  readonly isRepainted: boolean;
+}
+
+/** The walk just before a clip: it leads to the same clip again. */
+export function walkBefore<S extends Sound>(clip: Clip<S>): Walk {
+  const { start, end, alpha } = clip.stop;
+  return { ...clip.walk, current: start, target: end, alpha };
+}
+
+/** What a clip is about, in a few words: the end that it is nearer to. */
+export function nearestPrompt(stop: Stop): string {
+  return stop.alpha < 0.5 ? stop.start.prompt : stop.end.prompt;
+}
+
+const MAX_NAME_CHARACTERS = 80;
+
+/** A file name without extension, after prompts and seeds: `church-bells-7_jazz-trio-8_0.25`. */
+export function fileName(stop: Stop): string {
+  const { start, end, alpha } = stop;
+  if (alpha === 0) return `${slug(start.prompt)}-${start.seed}`;
+  const share = Number(alpha.toFixed(3));
+  const from = `${slug(start.prompt)}-${start.seed}`;
+  const to = start.prompt === end.prompt ? String(end.seed) : `${slug(end.prompt)}-${end.seed}`;
+  return `${from}_${to}_${share}`;
+}
+
+function slug(prompt: string): string {
+  const words = prompt.normalize("NFKD").toLowerCase().replace(/[^\p{Letter}\p{Number}]+/gu, "-");
+  return words.replace(/^-+|-+$/g, "").slice(0, MAX_NAME_CHARACTERS).replace(/-+$/, "") || "clip";
+}

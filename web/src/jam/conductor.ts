@@ -1,0 +1,263 @@
+/**
+ * Keeps the music going: asks the walk for the next stop, the server for its clip, and the deck to play
+ * it at the end of a round.
+ *
+ *     walk ──stop──▶ studio ──clip──▶ ready, a few clips ahead ──▶ deck, on the audio clock
+ *
+ * The walk moves on only when a clip has come, so nothing is left out when something fails. What sounds
+ * is a loop and needs nobody; whatever happens here, it goes on.
+ */
+
+import type { Failure } from "../api/client";
+import { retryDelay } from "../api/retry";
+import { takeOverTime } from "../audio/schedule";
+import { Scope } from "../scope";
+import type { Settings } from "../settings/settings";
+import type { Seconds } from "../units";
+import { type Stop, type Walk, jump, step, withQueue } from "../walk/walk";
+import { type Clip, type Sound, walkBefore } from "./clip";
+import { Pace, type Speed, type Timing } from "./pace";
+import { Score } from "./score";
+
+/** Makes clips. */
+export interface Studio<S extends Sound> {
+  make(
+    stop: Stop,
+    settings: Settings,
+    numSteps: number,
+    signal: AbortSignal,
+    onProgress: (step: number, steps: number) => void,
+  ): Promise<{ made: { sound: S; picture: Blob; timing: Timing } } | { failure: Failure }>;
+}
+
+/** Plays clips. */
+export interface Deck<S extends Sound> {
+  readonly now: Seconds;
+  /** Starts a loop, and returns exactly when. */
+  play(sound: S, start: Seconds): Seconds;
+}
+
+/** A clip in the making. */
+export interface Drawing {
+  readonly stop: Stop;
+  readonly step: number;
+  readonly steps: number;
+}
+
+/** Why no clip comes at the moment. */
+export interface Trouble {
+  readonly failure: Failure;
+  readonly numFailures: number;
+}
+
+const TICK: Seconds = 0.2;
+const FIRST_START: Seconds = 0.15;
+/** Until a clip has come, they are thought to be as long as the published checkpoint's. */
+const USUAL_DURATION: Seconds = 5.12;
+
+export class Conductor<S extends Sound> {
+  readonly score = new Score<Clip<S>>();
+  ready: Clip<S>[] = [];
+  drawing: Drawing | null = null;
+  trouble: Trouble | null = null;
+  private readonly pace = new Pace();
+  private readonly scope = new Scope();
+  private asking: AbortController | null = null;
+  private asked: { stop: Stop; settings: Settings } | null = null;
+  private isHeld = false;
+  private isStarted = false;
+  private lastId = 0;
+
+  /**
+   * @param onChange called after every change of what can be read here
+   * @param onTakeOver told each clip and when it begins, ahead of time
+   * @param random draws from [0, 1)
+   */
+  constructor(
+    private readonly studio: Studio<S>,
+    private readonly deck: Deck<S>,
+    private walked: Walk,
+    private used: Settings,
+    private readonly onChange: () => void = () => undefined,
+    private readonly onTakeOver: (clip: Clip<S>, start: Seconds) => void = () => undefined,
+    private readonly random: () => number = Math.random,
+  ) {}
+
+  /** Before the clip that is asked for next. */
+  get walk(): Walk {
+    return this.walked;
+  }
+
+  get settings(): Settings {
+    return this.used;
+  }
+
+  get speed(): Speed {
+    const duration = this.score.last?.clip.sound.duration ?? USUAL_DURATION;
+    return this.pace.speed(this.used.numInferenceSteps, duration);
+  }
+
+  /** Begins to ask and to play. */
+  start(): void {
+    if (this.isStarted) return;
+    this.isStarted = true;
+    this.scope.every(TICK, () => this.tick());
+    this.askIfNeeded();
+  }
+
+  /** Whether to ask for no more clips for the time being. */
+  hold(isHeld: boolean): void {
+    this.isHeld = isHeld;
+    this.askIfNeeded();
+  }
+
+  /** Other prompts to come. */
+  queue(prompts: readonly string[]): void {
+    this.walked = withQueue(this.walked, prompts);
+    this.freshen();
+  }
+
+  /** Other settings, for the clips to come. */
+  adjust(settings: Settings): void {
+    this.used = settings;
+    this.freshen();
+  }
+
+  /** Lets the very next clip be of `prompt`. */
+  jump(prompt: string): void {
+    const from = this.score.last?.clip.walk ?? this.walked;
+    this.walked = jump(withQueue(from, this.walked.queue), prompt);
+    this.ready = [];
+    this.askAnew();
+  }
+
+  /** Lets a clip that was made elsewhere play next. */
+  insert(clip: Omit<Clip<S>, "id">): void {
+    this.ready = [{ ...clip, id: ++this.lastId }, ...this.ready];
+    this.tick();
+  }
+
+  dispose(): void {
+    this.asking?.abort();
+    this.scope.dispose();
+  }
+
+  /** A take-over, if it is time for one. */
+  private tick(): void {
+    const { now } = this.deck;
+    const { last } = this.score;
+    const [clip, ...ready] = this.ready;
+    if (clip === undefined) return;
+    const start = last
+      ? last.start > now ? null : takeOverTime({ start: last.start, duration: last.clip.sound.duration }, now)
+      : now + FIRST_START;
+    if (start === null) return;
+    this.ready = ready;
+    const exact = this.deck.play(clip.sound, start);
+    this.score.add(clip, exact);
+    this.onTakeOver(clip, exact);
+    this.onChange();
+    this.askIfNeeded();
+  }
+
+  /**
+   * After a change of course: clips that are ready are made again where the server is fast enough for
+   * that, so the change is heard soon. The first stays, and so do those that go to a queued prompt.
+   */
+  private freshen(): void {
+    const { perClip } = this.speed;
+    const isFast = perClip !== null && 2 * perClip < (this.score.last?.clip.sound.duration ?? 0);
+    let kept = this.ready.length;
+    if (isFast && staysWithPrompt(this.walked)) {
+      while (kept > 1 && staysWithPrompt(walkBefore(this.ready[kept - 1]!))) kept--;
+    }
+    const last = this.ready[kept - 1];
+    if (last && kept < this.ready.length) this.walked = withQueue(last.walk, this.walked.queue);
+    this.ready = this.ready.slice(0, kept);
+    this.askAnew();
+  }
+
+  /** Gives up what is being asked for, unless it is wanted as it is. */
+  private askAnew(): void {
+    const { stop } = step(this.walked, this.used.alphaStep);
+    const isWanted = this.asked !== null && sameStop(this.asked.stop, stop) && this.asked.settings === this.used;
+    if (!isWanted || this.trouble) {
+      this.asking?.abort();
+      this.asking = null;
+      this.asked = null;
+      this.drawing = null;
+      this.trouble = null;
+    }
+    this.onChange();
+    this.askIfNeeded();
+  }
+
+  private askIfNeeded(): void {
+    const isIdle = this.asking === null && !this.scope.isClosed;
+    if (!this.isStarted || this.isHeld || !isIdle || this.ready.length >= this.speed.clipsAhead) return;
+    const asking = new AbortController();
+    this.asking = asking;
+    void this.ask(asking.signal).finally(() => {
+      if (this.asking !== asking) return; // something else is asked for by now
+      this.asking = null;
+      this.asked = null;
+      this.drawing = null;
+      this.onChange();
+      this.askIfNeeded();
+    });
+  }
+
+  /** Asks until a clip has come, or the question is given up. */
+  private async ask(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const { stop } = step(this.walked, this.used.alphaStep);
+      const { used: settings } = this;
+      this.asked = { stop, settings };
+      const { numSteps } = this.speed;
+      const show = (done: number, steps: number): void => {
+        if (signal.aborted) return;
+        this.drawing = { stop, step: done, steps };
+        this.onChange();
+      };
+      show(0, numSteps);
+      const answer = await this.studio.make(stop, settings, numSteps, signal, show);
+      if (signal.aborted) return;
+      if ("made" in answer) {
+        const { sound, picture, timing } = answer.made;
+        this.pace.note(timing);
+        this.trouble = null;
+        this.walked = step(this.walked, settings.alphaStep).walk; // its queue may be another by now
+        this.ready = [
+          ...this.ready,
+          { id: ++this.lastId, stop, walk: this.walked, settings, numSteps, sound, picture, isRepainted: false },
+        ];
+        this.tick();
+        return;
+      }
+      const numFailures = (this.trouble?.numFailures ?? 0) + 1;
+      this.trouble = { failure: answer.failure, numFailures };
+      this.drawing = null;
+      this.onChange();
+      await this.untilRetry(answer.failure, numFailures, signal);
+      if (signal.aborted) return;
+    }
+  }
+
+  /** A refusal is waited out until something is changed, which aborts the question. */
+  private untilRetry(failure: Failure, numFailures: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      signal.addEventListener("abort", () => resolve(), { once: true });
+      if (failure.kind === "refused") return;
+      this.scope.after(retryDelay(numFailures, this.random, failure.retryAfter), resolve);
+    });
+  }
+}
+
+/** Whether a walk is between two seeds of one prompt. */
+function staysWithPrompt({ current, target }: Walk): boolean {
+  return current.prompt === target.prompt;
+}
+
+function sameStop(a: Stop, b: Stop): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}

@@ -1,0 +1,213 @@
+/** A person's jam: the conductor, the loudspeaker, previews and recordings behind one door. */
+
+import type { Client, Failure } from "../api/client";
+import { Mixer } from "../audio/mixer";
+import { Player } from "../audio/player";
+import { Preview } from "../audio/preview";
+import { LONGEST_RECORDING, Recorder, type Recording } from "../audio/recorder";
+import { Scope } from "../scope";
+import type { Settings } from "../settings/settings";
+import type { Seconds } from "../units";
+import type { Walk } from "../walk/walk";
+import type { Clip } from "./clip";
+import { Conductor } from "./conductor";
+import type { Slot } from "./score";
+import { type JamFacts, type Phase, type Status, statusOf } from "./status";
+import { ServerStudio } from "./studio";
+
+export type HeardClip = Clip<AudioBuffer>;
+
+const TICK: Seconds = 0.25;
+const USUAL_DURATION: Seconds = 5.12;
+
+export class Session {
+  readonly conductor: Conductor<AudioBuffer>;
+  readonly studio: ServerStudio;
+  private readonly scope = new Scope();
+  private readonly listeners = new Set<() => void>();
+  private mixer: Mixer | null = null;
+  private player: Player | null = null;
+  private previewer: Preview | null = null;
+  private recorder: Recorder | null = null;
+  private current: Phase = "idle";
+  private isHeld = false;
+  private start: Seconds | null = null;
+  private lastHeard: string | undefined;
+
+  constructor(client: Client, walk: Walk, settings: Settings) {
+    this.studio = new ServerStudio(client, () => this.open().context);
+    const session = this;
+    const deck = {
+      get now() {
+        return session.mixer?.now ?? 0;
+      },
+      play: (sound: AudioBuffer, start: Seconds) => this.play(sound, start),
+    };
+    const onTakeOver = (clip: HeardClip, start: Seconds): void => this.recorder?.takeOver(clip.sound, start);
+    this.conductor = new Conductor(this.studio, deck, walk, settings, () => this.notify(), onTakeOver);
+  }
+
+  get phase(): Phase {
+    return this.current;
+  }
+
+  /** What the ear hears now, on the audio clock. */
+  get heardNow(): Seconds {
+    return this.mixer?.heardNow ?? 0;
+  }
+
+  /** When the first clip began. */
+  get origin(): Seconds {
+    return this.start ?? 0;
+  }
+
+  /** The clip that is heard. */
+  get heard(): Slot<HeardClip> | undefined {
+    return this.conductor.score.at(this.heardNow);
+  }
+
+  get clipDuration(): Seconds {
+    return this.conductor.score.last?.clip.sound.duration ?? USUAL_DURATION;
+  }
+
+  get recordingDuration(): Seconds | null {
+    return this.recorder ? this.recorder.durationAt(this.heardNow) : null;
+  }
+
+  get status(): Status {
+    const { conductor } = this;
+    const facts: JamFacts = {
+      phase: this.current,
+      hasSound: this.start !== null,
+      numReady: conductor.ready.length,
+      rounds: conductor.score.roundsAt(this.heardNow),
+      clipDuration: this.clipDuration,
+      wantedSteps: conductor.settings.numInferenceSteps,
+      speed: conductor.speed,
+      trouble: conductor.trouble,
+      isHeld: this.isHeld,
+    };
+    return statusOf(facts);
+  }
+
+  /** Calls `listener` whenever something that can be read here may have changed. */
+  onChange(listener: () => void): void {
+    this.listeners.add(listener);
+  }
+
+  /** Plays or pauses. To be called from a click or a key, as browsers want it. */
+  async toggle(): Promise<void> {
+    if (this.current === "playing") {
+      this.current = "paused";
+      this.notify();
+      await this.open().pause();
+      return;
+    }
+    const isFirst = this.current === "idle";
+    this.current = "playing";
+    this.notify();
+    const mixer = this.open();
+    await mixer.resume();
+    if (!isFirst) return;
+    this.conductor.start();
+    this.scope.every(TICK, () => this.tick());
+  }
+
+  /** Whether to ask for no more clips until somebody listens. */
+  hold(isHeld: boolean): void {
+    this.isHeld = isHeld;
+    this.conductor.hold(isHeld);
+    this.notify();
+  }
+
+  /** Plays a sound over the jam. */
+  async preview(sound: AudioBuffer, onEnd: () => void, rounds = 1): Promise<void> {
+    const mixer = this.open();
+    if (this.current !== "playing") await mixer.resume();
+    this.previewer?.play(sound, rounds, () => {
+      if (this.current !== "playing") void mixer.pause();
+      onEnd();
+    });
+  }
+
+  stopPreview(): void {
+    this.previewer?.stop();
+  }
+
+  /** Decodes a file that a person has; null if it holds no sound that the browser knows. */
+  async decode(file: Blob): Promise<AudioBuffer | null> {
+    try {
+      return await this.open().context.decodeAudioData(await file.arrayBuffer());
+    } catch {
+      return null;
+    }
+  }
+
+  /** Lets a part of the clip that is heard be made anew, and plays the result next. */
+  async repaint(clip: HeardClip, picture: string, mask: string, signal: AbortSignal): Promise<Failure | null> {
+    const outcome = await this.studio.repaint(clip.stop, clip.settings, picture, mask, signal);
+    if ("failure" in outcome) return outcome.failure;
+    const { sound, picture: repainted } = outcome.made;
+    this.conductor.insert({ ...clip, sound, picture: repainted, isRepainted: true });
+    return null;
+  }
+
+  /** Begins to record; false where there is nothing to be heard yet. */
+  startRecording(): boolean {
+    const { heard, mixer } = this;
+    if (!heard || !mixer || this.recorder) return false;
+    this.recorder = new Recorder(mixer, heard.clip.sound, heard.start);
+    const { last } = this.conductor.score;
+    if (last && last.start > mixer.heardNow) this.recorder.takeOver(last.clip.sound, last.start);
+    this.notify();
+    return true;
+  }
+
+  /** Ends the recording; null if there was none. */
+  async stopRecording(): Promise<Recording | null> {
+    const { recorder } = this;
+    this.recorder = null;
+    this.notify();
+    return recorder ? recorder.finish(this.heardNow) : null;
+  }
+
+  dispose(): void {
+    this.conductor.dispose();
+    this.previewer?.dispose();
+    this.player?.dispose();
+    this.mixer?.dispose();
+    this.scope.dispose();
+  }
+
+  private open(): Mixer {
+    if (this.mixer === null) {
+      this.mixer = new Mixer();
+      this.player = new Player(this.mixer.jam);
+      this.previewer = new Preview(this.mixer);
+    }
+    return this.mixer;
+  }
+
+  private play(sound: AudioBuffer, start: Seconds): Seconds {
+    this.open();
+    const exact = this.player?.play(sound, start) ?? start;
+    this.start ??= exact;
+    return exact;
+  }
+
+  /** Time passes: another clip or another round may be heard. */
+  private tick(): void {
+    const { heard, recordingDuration } = this;
+    const key = `${heard?.clip.id}+${this.conductor.score.roundsAt(this.heardNow)}`;
+    if (key !== this.lastHeard || recordingDuration !== null) this.notify();
+    this.lastHeard = key;
+    if (recordingDuration !== null && recordingDuration > LONGEST_RECORDING) this.recordingIsFull?.();
+  }
+
+  /** Called when a recording is as long as it may be. */
+  recordingIsFull: (() => void) | null = null;
+
+  private notify(): void {
+    for (const listener of this.listeners) listener();
+  }
+}

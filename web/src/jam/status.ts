@@ -1,0 +1,73 @@
+/** What the jam is doing, in a line for people. Nothing is said that isn't so. */
+
+import type { Seconds } from "../units";
+import type { Trouble } from "./conductor";
+import type { Speed } from "./pace";
+
+export type Phase = "idle" | "playing" | "paused";
+
+export interface JamFacts {
+  readonly phase: Phase;
+  /** Whether a clip has been heard. */
+  readonly hasSound: boolean;
+  readonly numReady: number;
+  /** Rounds of the clip that is heard; more than 1 means that the next one is late. */
+  readonly rounds: number;
+  readonly clipDuration: Seconds;
+  readonly wantedSteps: number;
+  readonly speed: Speed;
+  readonly trouble: Trouble | null;
+  /** Whether the jam waits to hear that somebody listens. */
+  readonly isHeld: boolean;
+}
+
+export interface Status {
+  readonly tone: "calm" | "busy" | "warning";
+  readonly text: string;
+}
+
+/** The jam's status. */
+export function statusOf(facts: JamFacts): Status {
+  const { phase, trouble, speed, hasSound, rounds } = facts;
+  if (phase === "idle") return { tone: "calm", text: "Ready when you are" };
+  if (trouble) return { tone: "warning", text: troubleText(trouble, hasSound) };
+  if (phase === "paused") return { tone: "calm", text: "Paused" };
+  if (!hasSound) return { tone: "busy", text: "Drawing the first clip …" };
+  if (facts.isHeld) return { tone: "calm", text: "Looping until you say that you are listening" };
+  if (speed.isBehind) return { tone: "warning", text: behindText(facts) };
+  if (rounds > 1 && facts.numReady === 0) {
+    return { tone: "busy", text: `The next clip is late; this one plays ${times(rounds)}` };
+  }
+  if (speed.isReduced) {
+    return { tone: "calm", text: `${speed.numSteps} of ${facts.wantedSteps} steps a clip, to keep up` };
+  }
+  return { tone: "calm", text: facts.numReady === 0 ? "Playing" : `${clips(facts.numReady)} ahead` };
+}
+
+function behindText({ speed, clipDuration, wantedSteps }: JamFacts): string {
+  const perClip = speed.perClip ?? 0;
+  const rounds = Math.ceil(perClip / clipDuration);
+  const steps = speed.isReduced ? `, even with ${speed.numSteps} of ${wantedSteps} steps` : "";
+  return `Falling behind: a clip of ${clipDuration.toFixed(1)} s takes ${perClip.toFixed(1)} s to make${steps}. Each plays ${times(rounds)}.`;
+}
+
+function troubleText({ failure }: Trouble, hasSound: boolean): string {
+  const meanwhile = hasSound ? " The last clip plays on." : "";
+  const message = sentence(failure.message);
+  if (failure.kind === "refused") return `${message} Change it, and the jam goes on.${meanwhile}`;
+  if (failure.kind === "busy") return `The server is busy; asking again soon.${meanwhile}`;
+  return `${message} Trying again.${meanwhile}`;
+}
+
+/** A server's message, ended as sentences are. */
+function sentence(message: string): string {
+  return /[.!?…]$/.test(message) ? message : `${message}.`;
+}
+
+function times(count: number): string {
+  return count === 2 ? "twice" : `${count} times`;
+}
+
+function clips(count: number): string {
+  return count === 1 ? "1 clip" : `${count} clips`;
+}

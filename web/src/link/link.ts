@@ -1,0 +1,145 @@
+/**
+ * A jam as a link: the public web app's parameters, and ours.
+ *
+ *     prompt, seed, denoising, seedImageId, maskImageId, guidance, numInferenceSteps, alphaVelocity
+ *     negativePrompt, scheduler, next (once for each queued prompt)
+ *     endPrompt, endSeed, alpha: the very place on the way that is heard
+ *
+ * Defaults are left out. What cannot be read is passed over and reported, so that an old or damaged
+ * link still plays. A person's own pictures and sounds don't fit into a link.
+ */
+
+import {
+  DEFAULT_SETTINGS, MAX_PROMPT_CHARACTERS, RANGES, SCHEDULERS, type PictureSource, type Range,
+  type Settings, clamped, isScheduler,
+} from "../settings/settings";
+import { SEED_LIMIT, type Walk, startWalk } from "../walk/walk";
+
+export interface LinkedJam {
+  readonly settings: Settings;
+  /** null where the link names no prompt. */
+  readonly walk: Walk | null;
+  /** What was passed over, in words for the person who opened the link. */
+  readonly problems: readonly string[];
+}
+
+/** Of the public app, which writes a mask's absence and the default seed image so. */
+const NO_MASK = ["", "none"];
+
+/**
+ * The jam of a link's query.
+ *
+ * @param query with or without the question mark
+ * @param drawSeed called where the link has a prompt and no seed
+ */
+export function jamFromQuery(query: string, drawSeed: () => number): LinkedJam {
+  const reader = new Reader(new URLSearchParams(query));
+  const settings: Settings = {
+    negativePrompt: reader.prompt("negativePrompt") ?? DEFAULT_SETTINGS.negativePrompt,
+    denoising: reader.number("denoising", RANGES.denoising) ?? DEFAULT_SETTINGS.denoising,
+    guidance: reader.number("guidance", RANGES.guidance) ?? DEFAULT_SETTINGS.guidance,
+    numInferenceSteps: Math.round(
+      reader.number("numInferenceSteps", RANGES.numInferenceSteps) ?? DEFAULT_SETTINGS.numInferenceSteps,
+    ),
+    scheduler: reader.scheduler(),
+    seedPicture: reader.picture("seedImageId") ?? DEFAULT_SETTINGS.seedPicture,
+    mask: reader.picture("maskImageId"),
+    alphaStep: reader.number("alphaVelocity", RANGES.alphaStep) ?? DEFAULT_SETTINGS.alphaStep,
+  };
+  return { settings, walk: reader.walk(drawSeed), problems: reader.problems };
+}
+
+/** The query of a link that restores `settings` and `walk`; begins with a question mark. */
+export function queryFromJam(settings: Settings, walk: Walk): string {
+  const query = new URLSearchParams();
+  query.set("prompt", walk.current.prompt);
+  query.set("seed", String(walk.current.seed));
+  const plain = startWalk(walk.current.prompt, walk.current.seed, [], walk.seedLimit);
+  if (walk.target.prompt !== plain.target.prompt) query.set("endPrompt", walk.target.prompt);
+  if (walk.target.seed !== plain.target.seed) query.set("endSeed", String(walk.target.seed));
+  if (walk.alpha > 0) query.set("alpha", String(walk.alpha));
+  for (const prompt of walk.queue) query.append("next", prompt);
+  const { seedPicture, mask } = settings;
+  const values: [string, string | number, string | number][] = [
+    ["negativePrompt", settings.negativePrompt, DEFAULT_SETTINGS.negativePrompt],
+    ["denoising", settings.denoising, DEFAULT_SETTINGS.denoising],
+    ["guidance", settings.guidance, DEFAULT_SETTINGS.guidance],
+    ["numInferenceSteps", settings.numInferenceSteps, DEFAULT_SETTINGS.numInferenceSteps],
+    ["scheduler", settings.scheduler ?? "default", DEFAULT_SETTINGS.scheduler ?? "default"],
+    ["alphaVelocity", settings.alphaStep, DEFAULT_SETTINGS.alphaStep],
+  ];
+  for (const [name, value, byDefault] of values) {
+    if (value !== byDefault) query.set(name, String(value));
+  }
+  if (seedPicture.kind === "id") query.set("seedImageId", seedPicture.id);
+  if (mask?.kind === "id") query.set("maskImageId", mask.id);
+  return `?${query}`;
+}
+
+class Reader {
+  readonly problems: string[] = [];
+
+  constructor(private readonly query: URLSearchParams) {}
+
+  prompt(name: string): string | null {
+    const text = this.query.get(name)?.trim();
+    if (!text) return null;
+    if (text.length <= MAX_PROMPT_CHARACTERS) return text;
+    this.problems.push(`${name} was cut to ${MAX_PROMPT_CHARACTERS} characters`);
+    return text.slice(0, MAX_PROMPT_CHARACTERS);
+  }
+
+  number(name: string, range: Range): number | null {
+    const text = this.query.get(name)?.trim();
+    if (!text) return null;
+    const value = Number(text);
+    if (!Number.isFinite(value)) {
+      this.problems.push(`${name}=${short(text)} is no number`);
+      return null;
+    }
+    const inside = clamped(value, range);
+    if (inside !== value) this.problems.push(`${name}=${short(text)} became ${inside}`);
+    return inside;
+  }
+
+  seed(name: string): number | null {
+    const text = this.query.get(name)?.trim();
+    if (!text) return null;
+    const value = Number(text);
+    if (Number.isSafeInteger(value) && value >= 0 && value < SEED_LIMIT) return value;
+    this.problems.push(`${name}=${short(text)} is no whole number from 0 to ${SEED_LIMIT - 1}`);
+    return null;
+  }
+
+  picture(name: string): PictureSource | null {
+    const id = this.query.get(name)?.trim() ?? "";
+    return NO_MASK.includes(id) ? null : { kind: "id", id: id.slice(0, 100) };
+  }
+
+  scheduler(): Settings["scheduler"] {
+    const name = this.query.get("scheduler")?.trim();
+    if (!name) return DEFAULT_SETTINGS.scheduler;
+    if (name === "default") return null;
+    if (isScheduler(name)) return name;
+    this.problems.push(`scheduler=${short(name)} is none of ${SCHEDULERS.join(", ")}`);
+    return DEFAULT_SETTINGS.scheduler;
+  }
+
+  walk(drawSeed: () => number): Walk | null {
+    const prompt = this.prompt("prompt");
+    if (prompt === null) return null;
+    const seed = this.seed("seed") ?? drawSeed();
+    const queue = this.query.getAll("next").map((text) => text.trim().slice(0, MAX_PROMPT_CHARACTERS));
+    const plain = startWalk(prompt, seed, queue.filter(Boolean));
+    const target = {
+      prompt: this.prompt("endPrompt") ?? plain.target.prompt,
+      seed: this.seed("endSeed") ?? plain.target.seed,
+    };
+    const alpha = this.number("alpha", { min: 0, max: 1, step: 0 }) ?? 0;
+    return { ...plain, target, alpha: alpha < 1 ? alpha : 0 };
+  }
+}
+
+function short(text: string): string {
+  return text.length <= 40 ? text : `${text.slice(0, 40)}…`;
+}

@@ -1,0 +1,31 @@
+/** The page of the jam: reads the link, and puts everything together. */
+
+import "./ui/style.css";
+import { Client } from "./api/client";
+import { fetchLibrary } from "./api/library";
+import { Session } from "./jam/session";
+import { jamFromQuery } from "./link/link";
+import { Scope } from "./scope";
+import { SAMPLE_PROMPTS } from "./settings/sample_prompts";
+import { ACCENT_LOUDNESS, colourOf, cssColour } from "./timeline/colour";
+import { Page } from "./ui/page";
+import { startWalk } from "./walk/walk";
+
+/** Seeds by chance stay short, for links. */
+const SEEDS = 10_000;
+
+function drawSeed(): number {
+  return Math.floor(Math.random() * SEEDS);
+}
+
+const scope = new Scope();
+const baseUrl = new URL("./", location.href).href;
+const { settings, walk, problems } = jamFromQuery(location.search, drawSeed);
+const prompt = SAMPLE_PROMPTS[Math.floor(Math.random() * SAMPLE_PROMPTS.length)] ?? "church bells";
+const client = new Client(`${baseUrl}run_inference/`);
+const session = scope.own(new Session(client, walk ?? startWalk(prompt, drawSeed()), settings));
+
+document.documentElement.style.setProperty("--accent", cssColour(colourOf(ACCENT_LOUDNESS)));
+const page = new Page(scope, session, client, baseUrl);
+if (problems.length > 0) page.say(`This link was not understood entirely: ${problems.join("; ")}.`);
+void fetchLibrary(baseUrl).then((library) => page.setLibrary(library));

@@ -1,0 +1,51 @@
+/** Lowers the timeline's detail where it is drawn too slowly, and says how much there may be. */
+
+import type { Milliseconds } from "../units";
+
+/** How finely the timeline is drawn. */
+export interface Detail {
+  /** Of a clip's height map, along time and along pitch. */
+  readonly columns: number;
+  readonly rows: number;
+  /** The most pixels for one of the page's. */
+  readonly pixelRatio: number;
+}
+
+export const DETAILS: readonly [Detail, ...Detail[]] = [
+  { columns: 320, rows: 192, pixelRatio: 2 },
+  { columns: 192, rows: 128, pixelRatio: 1.5 },
+  { columns: 128, rows: 96, pixelRatio: 1 },
+  { columns: 64, rows: 64, pixelRatio: 0.6 },
+];
+
+/** Slower than 45 frames a second is too slow. */
+const SLOW: Milliseconds = 1000 / 45;
+/** A frame that took longer was none: the page was in the background. */
+const PAUSE: Milliseconds = 5000;
+/** So many frames are judged at once, or as many as there were in a while. */
+const FRAMES_TO_JUDGE = 45;
+const FEWEST_FRAMES = 4;
+const WHILE: Milliseconds = 1500;
+
+export class FrameRate {
+  private level = 0;
+  private frames: Milliseconds[] = [];
+
+  get detail(): Detail {
+    return DETAILS[this.level] ?? DETAILS[0];
+  }
+
+  /** Notes how long a frame took; true if the detail is another from now on. */
+  note(duration: Milliseconds): boolean {
+    if (duration > PAUSE) return false;
+    this.frames.push(duration);
+    const { length } = this.frames;
+    const total = this.frames.reduce((sum, frame) => sum + frame, 0);
+    if (length < FRAMES_TO_JUDGE && (length < FEWEST_FRAMES || total < WHILE)) return false;
+    const median = this.frames.sort((a, b) => a - b)[length >> 1] ?? 0;
+    this.frames = [];
+    if (median <= SLOW || this.level === DETAILS.length - 1) return false;
+    this.level++;
+    return true;
+  }
+}

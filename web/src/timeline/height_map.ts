@@ -1,0 +1,147 @@
+/** Clips as landscapes: a grid whose heights and colours are read from the spectrogram's picture. */
+
+import * as THREE from "three";
+import { Scope } from "../scope";
+import type { Seconds } from "../units";
+import { colourTable } from "./colour";
+import type { Detail } from "./frame_rate";
+import { DEPTH, FUTURE, PAST, UNITS_PER_SECOND } from "./geometry";
+
+const VERTEX = /* glsl */ `
+  uniform sampler2D picture;
+  uniform float start, duration, height;
+  varying vec2 place;
+  varying float time;
+
+  // Dark is loud. Mono is in all planes, stereo in green and blue. Row 0 is the highest pitch.
+  float loudness(vec2 at) {
+    vec4 pixel = textureLod(picture, vec2(at.x, 1.0 - at.y), 1.0);
+    return 1.0 - 0.5 * (pixel.g + pixel.b);
+  }
+
+  void main() {
+    place = position.xy;
+    time = start + place.x * duration;
+    float rise = pow(max(0.0, loudness(place) - 0.2) / 0.8, 1.7);
+    rise *= step(1e-4, place.x) * step(1e-4, 1.0 - place.x); // a groove, not a crack, between clips
+    vec3 at = vec3(time * ${UNITS_PER_SECOND.toFixed(2)}, height * rise, (0.5 - place.y) * ${DEPTH.toFixed(2)});
+    gl_Position = projectionMatrix * viewMatrix * vec4(at, 1.0);
+  }
+`;
+
+const FRAGMENT = /* glsl */ `
+  uniform sampler2D picture, colours;
+  uniform vec3 night, accent;
+  uniform float height, playhead;
+  varying vec2 place;
+  varying float time;
+
+  float loudness(vec2 at) {
+    vec4 pixel = texture2D(picture, vec2(at.x, 1.0 - at.y));
+    return 1.0 - 0.5 * (pixel.g + pixel.b);
+  }
+
+  void main() {
+    float loud = loudness(place);
+    vec2 cell = vec2(1.0 / 200.0, 1.0 / 140.0);
+    float alongTime = loudness(place + vec2(cell.x, 0.0)) - loudness(place - vec2(cell.x, 0.0));
+    float alongPitch = loudness(place + vec2(0.0, cell.y)) - loudness(place - vec2(0.0, cell.y));
+    vec3 normal = normalize(vec3(-2.2 * alongTime, 1.0, 2.2 * alongPitch));
+    float lit = mix(1.0, 0.6 + 0.55 * max(0.0, dot(normal, normalize(vec3(-0.5, 0.8, 0.35)))), min(1.0, height));
+    vec3 colour = texture2D(colours, vec2(loud, 0.5)).rgb * lit;
+    float away = time - playhead;
+    float heard = smoothstep(0.0, ${PAST.toFixed(1)}, -away);
+    float ahead = smoothstep(4.0, ${FUTURE.toFixed(1)}, away);
+    colour = mix(colour, night, max(0.30 * step(away, 0.0) + 0.65 * heard, 0.9 * ahead));
+    colour += accent * loud * 0.9 * exp(-away * away * 900.0);
+    gl_FragColor = vec4(colour, 1.0);
+  }
+`;
+
+/** What all height maps share. */
+export interface Look {
+  readonly night: THREE.Color;
+  readonly accent: THREE.Color;
+  /** Height of the loudest sound now: 0 is a flat picture. */
+  readonly height: { value: number };
+  /** The time of what is heard, seen from the moment in the middle. */
+  readonly playhead: { value: Seconds };
+}
+
+/** Makes height maps of clips, which share a grid and a table of colours. */
+export class HeightMaps {
+  private readonly scope: Scope;
+  private readonly colours: THREE.DataTexture;
+  private grid: THREE.BufferGeometry;
+
+  constructor(
+    scope: Scope,
+    private readonly look: Look,
+    detail: Detail,
+  ) {
+    this.scope = scope.child();
+    this.colours = this.scope.own(new THREE.DataTexture(colourTable(256), 256, 1));
+    this.colours.magFilter = THREE.LinearFilter;
+    this.colours.minFilter = THREE.LinearFilter;
+    this.colours.needsUpdate = true;
+    this.grid = gridOf(detail);
+    this.scope.add(() => this.grid.dispose());
+  }
+
+  /** Height maps made from now on have another grid. */
+  setDetail(detail: Detail): void {
+    this.grid.dispose();
+    this.grid = gridOf(detail);
+  }
+
+  make(scope: Scope, picture: THREE.Texture, duration: Seconds): HeightMap {
+    return new HeightMap(scope, this.grid, this.look, this.colours, picture, duration);
+  }
+}
+
+export class HeightMap {
+  readonly mesh: THREE.Mesh<THREE.BufferGeometry, THREE.ShaderMaterial>;
+  private readonly start = { value: 0 };
+
+  constructor(
+    scope: Scope,
+    grid: THREE.BufferGeometry,
+    look: Look,
+    colours: THREE.Texture,
+    picture: THREE.Texture,
+    duration: Seconds,
+  ) {
+    const material = scope.own(
+      new THREE.ShaderMaterial({
+        vertexShader: VERTEX,
+        fragmentShader: FRAGMENT,
+        side: THREE.DoubleSide,
+        uniforms: {
+          picture: { value: picture },
+          colours: { value: colours },
+          night: { value: look.night },
+          accent: { value: look.accent },
+          height: look.height,
+          playhead: look.playhead,
+          start: this.start,
+          duration: { value: duration },
+        },
+      }),
+    );
+    this.mesh = new THREE.Mesh(grid, material);
+    this.mesh.frustumCulled = false; // the shader places it
+    scope.add(() => this.mesh.removeFromParent());
+  }
+
+  /** @param time of its start, seen from the moment in the middle */
+  moveTo(time: Seconds): void {
+    this.start.value = time;
+  }
+}
+
+/** A grid of places from (0, 0), first moment and lowest pitch, to (1, 1). */
+function gridOf({ columns, rows }: Detail): THREE.BufferGeometry {
+  const grid = new THREE.PlaneGeometry(1, 1, columns, rows);
+  return grid.translate(0.5, 0.5, 0);
+}
+

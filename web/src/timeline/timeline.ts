@@ -1,0 +1,175 @@
+/** The page's background: what has been, is and will be heard, around a playhead. One render loop. */
+
+import * as THREE from "three";
+import type { Round } from "../jam/score";
+import { Scope } from "../scope";
+import type { Seconds, Share } from "../units";
+import { Axes } from "./axes";
+import { ACCENT_LOUDNESS, colourOf } from "./colour";
+import { FrameRate } from "./frame_rate";
+import { FUTURE, PAST } from "./geometry";
+import { type HeightMap, HeightMaps } from "./height_map";
+import { Pictures } from "./pictures";
+import { Playhead } from "./playhead";
+import { Sketch } from "./sketch";
+import { View } from "./view";
+
+interface PicturedClip {
+  readonly id: number;
+  readonly picture: Blob;
+  readonly sound: { readonly duration: Seconds };
+}
+
+/** What is to be seen, as of a frame. */
+export interface Scene {
+  /** What the ear hears now, on the audio clock. */
+  readonly now: Seconds;
+  /** When the jam began. */
+  readonly origin: Seconds;
+  /** The round that is heard; null in silence. */
+  readonly playing: { readonly start: Seconds; readonly duration: Seconds } | null;
+  /** Rounds within a span of time. */
+  rounds(from: Seconds, to: Seconds): readonly Round<PicturedClip>[];
+  /** The clip in the making. */
+  readonly sketch: { readonly start: Seconds; readonly duration: Seconds; readonly progress: Share } | null;
+}
+
+const NIGHT = "#0f0e14";
+const LINES = "#4a4658";
+/** The camera travels no further in a frame than in so long, after a pause. */
+const LONGEST_FRAME: Seconds = 0.5;
+
+export class Timeline {
+  readonly view: View;
+  /** A calm page: it turns leaf by leaf instead of flowing, and the camera doesn't travel. */
+  isCalm = false;
+  /** How far from the playhead is looked at. */
+  offset: Seconds = 0;
+  private readonly scope: Scope;
+  private readonly renderer: THREE.WebGLRenderer;
+  private readonly scene = new THREE.Scene();
+  private readonly maps = new Map<string, { map: HeightMap; scope: Scope }>();
+  private readonly pictures: Pictures;
+  private readonly heightMaps: HeightMaps;
+  private readonly axes: Axes;
+  private readonly playhead: Playhead;
+  private readonly sketch: Sketch;
+  private readonly frameRate = new FrameRate();
+  private readonly playheadTime = { value: 0 };
+  private lastFrame = 0;
+  private lastNow: Seconds = NaN;
+  private isStale = true;
+
+  /**
+   * @param read called for every frame
+   * @throws Error where the browser has no WebGL
+   */
+  constructor(parent: Scope, canvas: HTMLCanvasElement, labels: HTMLElement, private readonly read: () => Scene) {
+    this.scope = parent.child();
+    this.renderer = this.scope.own(new THREE.WebGLRenderer({ canvas, antialias: true }));
+    this.renderer.outputColorSpace = THREE.LinearSRGBColorSpace; // the colour map is sRGB already
+    const night = new THREE.Color().setStyle(NIGHT, THREE.LinearSRGBColorSpace);
+    const accent = rawColour(colourOf(ACCENT_LOUDNESS));
+    this.scene.background = night;
+    this.view = new View(this.scope, canvas, () => this.invalidate());
+    this.pictures = new Pictures(this.scope, () => this.invalidate());
+    const look = { night, accent, height: this.view.height, playhead: this.playheadTime };
+    this.heightMaps = new HeightMaps(this.scope, look, this.frameRate.detail);
+    this.axes = new Axes(this.scope, labels, new THREE.Color().setStyle(LINES, THREE.LinearSRGBColorSpace));
+    this.playhead = new Playhead(this.scope, rawColour(colourOf(0.9)));
+    this.sketch = new Sketch(this.scope, night, accent);
+    this.scene.add(this.axes.group, this.playhead.group, this.sketch.mesh);
+    const observer = new ResizeObserver(() => this.resize(canvas));
+    observer.observe(canvas);
+    this.scope.add(() => observer.disconnect());
+    this.resize(canvas);
+    this.renderer.setAnimationLoop((time) => this.frame(time));
+    this.scope.add(() => this.renderer.setAnimationLoop(null));
+  }
+
+  /** How many textures and geometries the GPU holds. */
+  get memory(): { readonly textures: number; readonly geometries: number } {
+    const { textures, geometries } = this.renderer.info.memory;
+    return { textures, geometries };
+  }
+
+  /** Something is to be drawn anew, though the music may stand still. */
+  invalidate(): void {
+    this.isStale = true;
+  }
+
+  dispose(): void {
+    for (const { scope } of this.maps.values()) scope.dispose();
+    this.scope.dispose();
+  }
+
+  private frame(time: number): void {
+    const duration = time - this.lastFrame;
+    this.lastFrame = time;
+    const isTravelling = this.view.advance(Math.min(LONGEST_FRAME, duration / 1000));
+    const scene = this.read();
+    if (scene.now === this.lastNow && !isTravelling && !this.isStale) return;
+    if (scene.now !== this.lastNow && this.frameRate.note(duration)) this.applyDetail();
+    this.lastNow = scene.now;
+    this.isStale = false;
+    this.draw(scene);
+  }
+
+  private draw(scene: Scene): void {
+    const middle = this.offset + (this.isCalm && scene.playing ? leafMiddle(scene) : scene.now);
+    this.playheadTime.value = scene.now - middle;
+    const rounds = scene.rounds(middle - PAST, middle + FUTURE);
+    const kept = new Set(rounds.map(({ key }) => key));
+    for (const [key, { scope }] of this.maps) {
+      if (kept.has(key)) continue;
+      scope.dispose();
+      this.maps.delete(key);
+    }
+    for (const round of rounds) this.mapOf(round).moveTo(round.start - middle);
+    this.pictures.keepOnly(new Set(rounds.map(({ clip }) => clip.id)));
+    if (scene.sketch) this.sketch.show(scene.sketch.start - middle, scene.sketch.duration, scene.sketch.progress);
+    else this.sketch.hide();
+    this.playhead.place(scene.now - middle, this.view.height.value);
+    this.playhead.group.visible = scene.playing !== null;
+    this.view.camera.updateMatrixWorld();
+    this.axes.place(middle, scene.origin, this.view.isUpright, this.view.camera);
+    this.renderer.render(this.scene, this.view.camera);
+  }
+
+  private mapOf(round: Round<PicturedClip>): HeightMap {
+    const known = this.maps.get(round.key);
+    if (known) return known.map;
+    const scope = this.scope.child();
+    const map = this.heightMaps.make(scope, this.pictures.of(round.clip), round.clip.sound.duration);
+    this.scene.add(map.mesh);
+    this.maps.set(round.key, { map, scope });
+    return map;
+  }
+
+  private applyDetail(): void {
+    const { detail } = this.frameRate;
+    this.renderer.setPixelRatio(Math.min(devicePixelRatio, detail.pixelRatio));
+    this.heightMaps.setDetail(detail);
+    for (const { scope } of this.maps.values()) scope.dispose();
+    this.maps.clear();
+  }
+
+  private resize(canvas: HTMLCanvasElement): void {
+    const { clientWidth: width, clientHeight: height } = canvas;
+    if (width === 0 || height === 0) return;
+    this.renderer.setPixelRatio(Math.min(devicePixelRatio, this.frameRate.detail.pixelRatio));
+    this.renderer.setSize(width, height, false);
+    this.view.resize(width, height);
+    this.invalidate();
+  }
+}
+
+/** The middle of the leaf that shows the round that is heard. */
+function leafMiddle({ playing, now }: Scene): Seconds {
+  return playing ? playing.start + playing.duration / 2 : now;
+}
+
+/** A colour as it is, without three.js taking it for sRGB. */
+function rawColour([red, green, blue]: readonly [number, number, number]): THREE.Color {
+  return new THREE.Color(red / 255, green / 255, blue / 255);
+}

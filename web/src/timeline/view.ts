@@ -1,0 +1,106 @@
+/** The camera: round about, or flat from above; wide pages have time to the right, tall ones upwards. */
+
+import * as THREE from "three";
+import { OrbitControls } from "three/addons/controls/OrbitControls.js";
+import type { Scope } from "../scope";
+import { DEPTH, HEIGHT } from "./geometry";
+
+const FIELD_OF_VIEW_DEGREES = 36;
+/** Of a change of view: the share of the way left after a second. */
+const LEFT_AFTER_SECOND = 0.002;
+const SETTLED = 1e-3;
+/** Room around the flat picture, for axes and controls. */
+const FLAT_MARGIN = 1.9;
+
+export class View {
+  readonly camera = new THREE.PerspectiveCamera(FIELD_OF_VIEW_DEGREES, 1, 0.1, 200);
+  readonly height = { value: HEIGHT };
+  private readonly controls: OrbitControls;
+  private flat = false;
+  private isTall = false;
+  /** Where the camera is on its way to; null when it has arrived. */
+  private goal: { position: THREE.Vector3; target: THREE.Vector3; height: number } | null = null;
+
+  /** @param onChange called when the camera was moved by hand */
+  constructor(scope: Scope, element: HTMLElement, onChange: () => void) {
+    this.controls = scope.own(new OrbitControls(this.camera, element));
+    this.controls.enableDamping = true;
+    this.controls.enablePan = false;
+    this.controls.minDistance = 5;
+    this.controls.maxDistance = 42;
+    this.controls.minPolarAngle = 0.15;
+    this.controls.maxPolarAngle = 1.45;
+    this.controls.addEventListener("change", onChange);
+    this.controls.addEventListener("start", () => (this.goal = null));
+  }
+
+  get isFlat(): boolean {
+    return this.flat;
+  }
+
+  /** Whether time runs away from the viewer rather than to the right. */
+  get isUpright(): boolean {
+    return this.isTall;
+  }
+
+  setFlat(isFlat: boolean, isInstant: boolean): void {
+    this.flat = isFlat;
+    this.aim(isInstant);
+  }
+
+  /** @param isInstant whether to be there at once */
+  resize(width: number, height: number): void {
+    this.camera.aspect = width / height;
+    this.isTall = height > width;
+    this.aim(true);
+    this.camera.updateProjectionMatrix();
+  }
+
+  /** Goes on by a frame; true while it moves. */
+  advance(seconds: number): boolean {
+    if (this.goal === null) {
+      if (!this.flat) this.controls.update();
+      return false;
+    }
+    const share = 1 - LEFT_AFTER_SECOND ** seconds;
+    const { position, target, height } = this.goal;
+    this.camera.position.lerp(position, share);
+    this.controls.target.lerp(target, share);
+    this.height.value += share * (height - this.height.value);
+    if (this.camera.position.distanceTo(position) < SETTLED) this.arrive();
+    else this.camera.lookAt(this.controls.target);
+    return true;
+  }
+
+  private aim(isInstant: boolean): void {
+    this.controls.enabled = !this.flat;
+    this.camera.up.set(0, 1, 0);
+    this.goal = this.flat ? this.flatGoal() : this.roundGoal();
+    if (isInstant) this.arrive();
+  }
+
+  private arrive(): void {
+    if (this.goal === null) return;
+    this.camera.position.copy(this.goal.position);
+    this.controls.target.copy(this.goal.target);
+    this.height.value = this.goal.height;
+    this.camera.lookAt(this.goal.target);
+    this.goal = null;
+  }
+
+  private roundGoal(): { position: THREE.Vector3; target: THREE.Vector3; height: number } {
+    const [position, target] = this.isTall
+      ? [new THREE.Vector3(-18, 17.5, 0), new THREE.Vector3(3.6, 0, 0)]
+      : [new THREE.Vector3(0.6, 8.4, 13.2), new THREE.Vector3(2.9, 0, 1.7)];
+    return { position, target, height: HEIGHT };
+  }
+
+  /** Straight from above, but for a hair, which keeps "up" defined. */
+  private flatGoal(): { position: THREE.Vector3; target: THREE.Vector3; height: number } {
+    const across = this.isTall ? this.camera.aspect : 1;
+    const distance = (DEPTH * FLAT_MARGIN) / (2 * across * Math.tan((FIELD_OF_VIEW_DEGREES * Math.PI) / 360));
+    const away = this.isTall ? new THREE.Vector3(-0.01, distance, 0) : new THREE.Vector3(0, distance, 0.01);
+    const target = this.isTall ? new THREE.Vector3(5, 0, 0) : new THREE.Vector3(3.5, 0, 0.5);
+    return { position: target.clone().add(away), target, height: 0 };
+  }
+}

@@ -1,0 +1,137 @@
+/** Take it with you: link, files of the clip that is heard, and a recording of the jam. */
+
+import { hearRequest } from "../api/messages";
+import type { Client } from "../api/client";
+import { blobFromUrl, dataUrlFromBlob } from "../audio/media";
+import type { Recording } from "../audio/recorder";
+import { wavBlob } from "../audio/wav";
+import { fileName, walkBefore } from "../jam/clip";
+import type { HeardClip, Session } from "../jam/session";
+import { queryFromJam } from "../link/link";
+import type { Scope } from "../scope";
+import { clockText } from "../timeline/geometry";
+import { h, saveFile, setText } from "./dom";
+import type { Panel } from "./drawer";
+
+export class ClipPanel implements Panel {
+  readonly name = "Keep";
+  readonly element: HTMLElement;
+  private readonly about = h("p", { class: "hint" });
+  private readonly files: HTMLButtonElement[];
+  private readonly recordButton = h("button", { type: "button", class: "record" });
+  private readonly recordings = h("ul", { class: "recordings" });
+
+  /** @param say shows a notice */
+  constructor(
+    scope: Scope,
+    private readonly session: Session,
+    private readonly client: Client,
+    private readonly say: (message: string) => void,
+  ) {
+    const share = h("button", { type: "button", class: "primary" }, "Share this moment");
+    const kinds: [string, (clip: HeardClip, button: HTMLButtonElement) => void][] = [
+      ["MP3", (clip, button) => void this.saveMp3(clip, button)],
+      ["WAV", (clip) => this.saveWav(clip)],
+      ["Picture", (clip) => this.savePicture(clip)],
+    ];
+    this.files = kinds.map(([text, save]) => {
+      const button = h("button", { type: "button" }, text);
+      scope.listen(button, "click", () => {
+        const clip = this.session.heard?.clip;
+        if (clip) save(clip, button);
+      });
+      return button;
+    });
+    this.element = h(
+      "div",
+      { class: "panel" },
+      h("h2", {}, "Link"),
+      h("p", { class: "hint" }, "Opens the jam where it is now: prompts, seeds, settings and queue."),
+      h("div", { class: "row" }, share),
+      h("h2", {}, "This clip"),
+      this.about,
+      h("div", { class: "row", role: "group", "aria-label": "Save the clip that is heard" }, ...this.files),
+      h("h2", {}, "The whole jam"),
+      h("p", { class: "hint" }, "Records from now on, also while you change things."),
+      h("div", { class: "row" }, this.recordButton),
+      this.recordings,
+    );
+    scope.listen(share, "click", () => void this.share());
+    scope.listen(this.recordButton, "click", () => void this.record());
+    session.recordingIsFull = () => void this.record();
+  }
+
+  update(): void {
+    const { heard, recordingDuration } = this.session;
+    setText(this.about, heard ? fileName(heard.clip.stop) : "Nothing has been heard yet.");
+    for (const button of this.files) button.disabled = !heard || button.hasAttribute("aria-busy");
+    setText(this.recordButton, recordingDuration === null ? "Record" : `Stop · ${clockText(recordingDuration)}`);
+    this.recordButton.setAttribute("aria-pressed", String(recordingDuration !== null));
+    this.recordButton.disabled = !heard && recordingDuration === null;
+  }
+
+  /** Copies, or hands over, a link to what is heard. */
+  async share(): Promise<void> {
+    const { conductor, heard } = this.session;
+    const clip = heard?.clip;
+    const settings = clip?.settings ?? conductor.settings;
+    const walk = clip ? { ...walkBefore(clip), queue: conductor.walk.queue } : conductor.walk;
+    const url = new URL(queryFromJam(settings, walk), location.href.split("?")[0]).href;
+    const isOwn = settings.seedPicture.kind === "own" || settings.mask?.kind === "own" || clip?.isRepainted;
+    const warning = isOwn ? " Pictures and sounds of your own don't fit into a link." : "";
+    try {
+      if (matchMedia("(pointer: coarse)").matches && "share" in navigator) {
+        await navigator.share({ title: "Riffusion", url });
+        return;
+      }
+      await navigator.clipboard.writeText(url);
+      this.say(`The link is in your clipboard.${warning}`);
+    } catch (error) {
+      if (error instanceof DOMException && error.name === "AbortError") return; // the person thought better of it
+      history.replaceState(null, "", url);
+      this.say(`Copy the link from the address line.${warning}`);
+    }
+  }
+
+  /** Begins or ends a recording. */
+  async record(): Promise<void> {
+    if (this.session.recordingDuration === null) {
+      if (!this.session.startRecording()) this.say("Play first: then there is something to record.");
+      return;
+    }
+    const recording = await this.session.stopRecording();
+    if (recording) this.offer(recording);
+  }
+
+  private offer({ exact, heard, duration }: Recording): void {
+    const name = `riffusion-jam-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}`;
+    const save = (text: string, blob: Blob, extension: string): HTMLElement => {
+      const button = h("button", { type: "button" }, text);
+      button.addEventListener("click", () => saveFile(blob, `${name}.${extension}`));
+      return button;
+    };
+    const compressed = heard ? save("Small", heard, heard.type.includes("mp4") ? "m4a" : heard.type.includes("ogg") ? "ogg" : "webm") : null;
+    this.recordings.prepend(h("li", {}, h("span", {}, clockText(duration)), save("WAV", exact, "wav"), compressed));
+    this.say(`Recorded ${clockText(duration)}: save it under Keep`);
+  }
+
+  private async saveMp3(clip: HeardClip, button: HTMLButtonElement): Promise<void> {
+    button.setAttribute("aria-busy", "true");
+    this.update();
+    const source = { kind: "own", dataUrl: await dataUrlFromBlob(clip.picture), name: "" } as const;
+    const answer = await this.client.ask(hearRequest(source, "mp3"));
+    button.removeAttribute("aria-busy");
+    this.update();
+    if (answer.ok) saveFile(await blobFromUrl(answer.output.audio), `${fileName(clip.stop)}.mp3`);
+    else this.say(`No MP3: ${answer.failure.message}`);
+  }
+
+  private saveWav({ sound, stop }: HeardClip): void {
+    const channels = Array.from({ length: sound.numberOfChannels }, (_, i) => sound.getChannelData(i));
+    saveFile(wavBlob(channels, sound.sampleRate), `${fileName(stop)}.wav`);
+  }
+
+  private savePicture({ picture, stop }: HeardClip): void {
+    saveFile(picture, `${fileName(stop)}.png`);
+  }
+}

@@ -1,0 +1,168 @@
+/** Paint a sound and hear it, or paint over the clip that plays and let that part be made anew. */
+
+import { dataUrlFromBlob } from "../audio/media";
+import type { BrushKind } from "../draw/brush";
+import { type Brush, Sheet } from "../draw/sheet";
+import { nearestPrompt } from "../jam/clip";
+import type { HeardClip, Session } from "../jam/session";
+import type { Scope } from "../scope";
+import type { PictureSource } from "../settings/settings";
+import { noteName, frequencyAt } from "../timeline/pitch";
+import { h } from "./dom";
+import type { Panel } from "./drawer";
+import { sliderField } from "./fields";
+import { hearButton } from "./hear_button";
+
+const BRUSHES: readonly { readonly kind: BrushKind; readonly text: string }[] = [
+  { kind: "tone", text: "Tone" },
+  { kind: "hit", text: "Hit" },
+  { kind: "spray", text: "Spray" },
+  { kind: "eraser", text: "Erase" },
+];
+/** A mask has one brush, which paints whatever it is called. */
+const MASK_BRUSHES: readonly BrushKind[] = ["tone", "eraser"];
+
+export class DrawPanel implements Panel {
+  readonly name = "Draw";
+  readonly element: HTMLElement;
+  private readonly brush: Brush = { kind: "tone", size: 0.3, ink: 0.85 };
+  private readonly drawing: Sheet;
+  private readonly mask: Sheet;
+  private readonly under = h("img", { class: "under ink", alt: "" });
+  private readonly paper: HTMLElement;
+  private readonly brushes = h("div", { class: "segments", role: "group", "aria-label": "Brush" });
+  private readonly undo = h("button", { type: "button" }, "Undo");
+  private readonly repaintButton = h("button", { type: "button", class: "primary" }, "Repaint it");
+  private readonly note = h("p", { class: "hint pitch-note", "aria-hidden": "true" });
+  private readonly modes: [HTMLElement, HTMLElement];
+  private readonly loudness: HTMLElement;
+  private isMasking = false;
+  private clip: HeardClip | null = null;
+
+  /**
+   * @param useAsSeed makes a picture the jam's seed
+   * @param say shows a notice
+   */
+  constructor(
+    scope: Scope,
+    private readonly session: Session,
+    private readonly useAsSeed: (source: PictureSource & { kind: "own" }) => void,
+    private readonly say: (message: string) => void,
+  ) {
+    this.drawing = new Sheet(scope, this.brush, false, () => this.showUndo());
+    this.mask = new Sheet(scope, this.brush, true, () => this.showUndo());
+    this.drawing.canvas.className = "sheet ink";
+    this.mask.canvas.className = "sheet mask-sheet";
+    for (const { canvas } of [this.drawing, this.mask]) {
+      canvas.setAttribute("aria-label", "Sheet to paint on: left to right is time, bottom to top is pitch");
+      canvas.setAttribute("role", "img");
+    }
+    this.paper = h("div", { class: "paper" }, this.under, this.drawing.canvas, this.mask.canvas);
+    const source = (): PictureSource & { kind: "own" } => ({ kind: "own", dataUrl: this.drawing.dataUrl(), name: "drawing" });
+    const hear = hearButton(session, "Hear the drawing", "Hear it", (signal) => session.studio.hear(source(), signal), say);
+    hear.classList.add("primary");
+    const use = h("button", { type: "button" }, "Use as seed");
+    const clear = h("button", { type: "button" }, "Clear");
+    this.modes = [
+      h("div", { class: "row" }, hear, use),
+      h("div", { class: "row" }, this.repaintButton),
+    ];
+    const mode = h("div", { class: "segments", role: "group", "aria-label": "What to paint" }, h("button", { type: "button" }, "A sound"), h("button", { type: "button" }, "Over what plays"));
+    scope.listen(mode, "click", (event) => {
+      const index = [...mode.children].indexOf(event.target as Element);
+      if (index >= 0) this.setMasking(index === 1, mode);
+    });
+    scope.listen(use, "click", () => {
+      this.useAsSeed(source());
+      this.say("The jam is painted over your drawing now");
+    });
+    scope.listen(clear, "click", () => this.sheet.clear());
+    scope.listen(this.undo, "click", () => this.sheet.undo());
+    scope.listen(this.repaintButton, "click", () => void this.repaint());
+    scope.listen(this.paper, "pointermove", (event) => this.showNote(event));
+    for (const { kind, text } of BRUSHES) {
+      const button = h("button", { type: "button", "data-kind": kind }, text);
+      scope.listen(button, "click", () => this.setBrush(kind));
+      this.brushes.append(button);
+    }
+    const percent = (value: number): string => `${Math.round(100 * value)} %`;
+    const size = sliderField(scope, "Size", "", { min: 0, max: 1, step: 0.05 }, percent, (value) => (this.brush.size = value));
+    const ink = sliderField(scope, "Loudness", "", { min: 0.3, max: 1, step: 0.05 }, percent, (value) => (this.brush.ink = value));
+    size.show(this.brush.size);
+    ink.show(this.brush.ink);
+    this.loudness = ink.element;
+    this.element = h(
+      "div",
+      { class: "panel draw" },
+      mode, this.paper, this.note, this.brushes,
+      h("div", { class: "pair" }, size.element, ink.element),
+      ...this.modes,
+      h("div", { class: "row" }, this.undo, clear),
+    );
+    this.setBrush("tone");
+    this.setMasking(false, mode);
+    this.showUndo();
+  }
+
+  private get sheet(): Sheet {
+    return this.isMasking ? this.mask : this.drawing;
+  }
+
+  private setBrush(kind: BrushKind): void {
+    this.brush.kind = kind;
+    for (const button of this.brushes.children) {
+      button.setAttribute("aria-pressed", String(button.getAttribute("data-kind") === kind));
+    }
+  }
+
+  private setMasking(isMasking: boolean, mode: HTMLElement): void {
+    const heard = this.session.heard?.clip ?? null;
+    if (isMasking && heard === null) this.say("Play first: then there is a clip to paint over.");
+    this.isMasking = isMasking && heard !== null;
+    [...mode.children].forEach((button, i) => button.setAttribute("aria-pressed", String((i === 1) === this.isMasking)));
+    this.modes[0].hidden = this.isMasking;
+    this.modes[1].hidden = !this.isMasking;
+    this.paper.classList.toggle("masking", this.isMasking);
+    if (this.isMasking && heard) this.showUnder(heard);
+    for (const button of this.brushes.querySelectorAll("button")) {
+      const kind = BRUSHES.find(({ kind }) => kind === button.dataset["kind"]);
+      button.hidden = this.isMasking && !MASK_BRUSHES.some((known) => known === kind?.kind);
+      if (kind?.kind === "tone") button.textContent = this.isMasking ? "Paint" : kind.text;
+    }
+    if (this.isMasking && !MASK_BRUSHES.includes(this.brush.kind)) this.setBrush("tone");
+    this.loudness.hidden = this.isMasking;
+    this.showUndo();
+    this.note.textContent = this.isMasking && heard
+      ? `Paint what should be made anew of “${nearestPrompt(heard.stop)}”.`
+      : "Left to right is time, bottom to top is pitch. Bright is loud.";
+  }
+
+  private showUnder(clip: HeardClip): void {
+    if (this.clip?.id === clip.id) return;
+    if (this.under.src) URL.revokeObjectURL(this.under.src);
+    this.clip = clip;
+    this.under.src = URL.createObjectURL(clip.picture);
+  }
+
+  private async repaint(): Promise<void> {
+    if (this.clip === null) return;
+    this.repaintButton.disabled = true;
+    const picture = await dataUrlFromBlob(this.clip.picture);
+    const failure = await this.session.repaint(this.clip, picture, this.mask.dataUrl(), new AbortController().signal);
+    this.repaintButton.disabled = false;
+    this.say(failure ? failure.message : "Repainted: it plays next");
+  }
+
+  private showUndo(): void {
+    this.undo.disabled = !this.sheet.canUndo;
+  }
+
+  /** Which moment and which note the brush is at. */
+  private showNote(event: PointerEvent): void {
+    if (this.isMasking) return;
+    const { left, top, width, height } = this.drawing.canvas.getBoundingClientRect();
+    const pitch = frequencyAt(Math.min(1, Math.max(0, 1 - (event.clientY - top) / height)));
+    const time = Math.min(1, Math.max(0, (event.clientX - left) / width)) * this.session.clipDuration;
+    this.note.textContent = `${time.toFixed(2)} s · ${Math.round(pitch)} Hz${pitch > 27 ? ` · ${noteName(pitch)}` : ""}`;
+  }
+}

@@ -1,0 +1,102 @@
+/** Labelled inputs for settings. */
+
+import type { Scope } from "../scope";
+import type { Range } from "../settings/settings";
+import { h, setText } from "./dom";
+
+/** An input that shows a value and reports a person's change of it. */
+export interface Field<T> {
+  readonly element: HTMLElement;
+  show(value: T): void;
+}
+
+let lastId = 0;
+
+/**
+ * A slider.
+ *
+ * @param text of a value, unit included
+ * @param onChange called when the slider is let go
+ */
+export function sliderField(
+  scope: Scope,
+  label: string,
+  hint: string,
+  range: Range,
+  text: (value: number) => string,
+  onChange: (value: number) => void,
+): Field<number> {
+  const id = `field-${++lastId}`;
+  const input = h("input", { type: "range", id, min: range.min, max: range.max, step: range.step, "aria-describedby": `${id}-hint` });
+  const output = h("output", { for: id });
+  const show = (value: number): void => {
+    if (document.activeElement !== input || Number(input.value) !== value) input.value = String(value);
+    setText(output, text(value));
+    input.setAttribute("aria-valuetext", text(value));
+  };
+  scope.listen(input, "input", () => setText(output, text(Number(input.value))));
+  scope.listen(input, "change", () => onChange(Number(input.value)));
+  const element = h(
+    "div",
+    { class: "field" },
+    h("div", { class: "field-head" }, h("label", { for: id }, label), output),
+    input,
+    h("p", { class: "hint", id: `${id}-hint` }, hint),
+  );
+  return { element, show };
+}
+
+/** A choice from a list. */
+export function selectField(
+  scope: Scope,
+  label: string,
+  options: readonly { readonly value: string; readonly text: string }[],
+  onChange: (value: string) => void,
+): Field<string> {
+  const id = `field-${++lastId}`;
+  const select = h("select", { id }, ...options.map(({ value, text }) => h("option", { value }, text)));
+  scope.listen(select, "change", () => onChange(select.value));
+  return {
+    element: h("div", { class: "field" }, h("div", { class: "field-head" }, h("label", { for: id }, label)), select),
+    show: (value) => {
+      select.value = value;
+    },
+  };
+}
+
+/** A line of text, reported when it is left. */
+export function textField(
+  scope: Scope,
+  label: string,
+  hint: string,
+  maxLength: number,
+  onChange: (value: string) => void,
+): Field<string> {
+  const id = `field-${++lastId}`;
+  const input = h("input", { type: "text", id, maxlength: maxLength, "aria-describedby": `${id}-hint` });
+  scope.listen(input, "change", () => onChange(input.value.trim()));
+  return {
+    element: h(
+      "div",
+      { class: "field" },
+      h("div", { class: "field-head" }, h("label", { for: id }, label)),
+      input,
+      h("p", { class: "hint", id: `${id}-hint` }, hint),
+    ),
+    show: (value) => {
+      if (document.activeElement !== input) input.value = value;
+    },
+  };
+}
+
+/** A switch. */
+export function switchField(scope: Scope, label: string, onChange: (isOn: boolean) => void): Field<boolean> {
+  const input = h("input", { type: "checkbox", role: "switch" });
+  scope.listen(input, "change", () => onChange(input.checked));
+  return {
+    element: h("label", { class: "switch" }, input, h("span", {}, label)),
+    show: (isOn) => {
+      input.checked = isOn;
+    },
+  };
+}

@@ -1,0 +1,51 @@
+/** A button that lets a picture be heard over the jam, and stops it again. */
+
+import type { Outcome } from "../jam/studio";
+import type { Session } from "../jam/session";
+import { h } from "./dom";
+import { icon, setIcon } from "./icons";
+
+/**
+ * @param label for screen readers
+ * @param text beside the icon
+ * @param make asks the server for the sound
+ * @param say shows a notice
+ */
+export function hearButton(
+  session: Session,
+  label: string,
+  text: string | null,
+  make: (signal: AbortSignal) => Promise<Outcome>,
+  say: (message: string) => void,
+): HTMLButtonElement {
+  const button = h("button", { type: "button", class: text ? "" : "quiet", "aria-label": label, title: label }, icon("hear"), text);
+  let running: AbortController | null = null;
+  const end = (): void => {
+    running = null;
+    button.removeAttribute("aria-busy");
+    setIcon(button, "hear");
+  };
+  button.addEventListener("click", () => {
+    if (running) {
+      running.abort();
+      session.stopPreview();
+      end();
+      return;
+    }
+    void (async () => {
+      const own = new AbortController();
+      running = own;
+      button.setAttribute("aria-busy", "true");
+      setIcon(button, "stop");
+      const outcome = await make(own.signal);
+      if (own.signal.aborted) return;
+      if ("failure" in outcome) {
+        say(outcome.failure.message);
+        end();
+        return;
+      }
+      await session.preview(outcome.made.sound, () => running === own && end());
+    })();
+  });
+  return button;
+}

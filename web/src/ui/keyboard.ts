@@ -1,0 +1,27 @@
+/** Keys that do things wherever the focus is, unless somebody is typing. */
+
+import type { Scope } from "../scope";
+import { isTyping } from "./dom";
+
+export interface Shortcut {
+  /** As `KeyboardEvent.key` has it, in lower case. */
+  readonly key: string;
+  /** As people know it. */
+  readonly label: string;
+  readonly does: string;
+  act(): void;
+}
+
+export function listenForShortcuts(scope: Scope, shortcuts: readonly Shortcut[]): void {
+  scope.listen(window, "keydown", (event: KeyboardEvent) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape" && event.target instanceof HTMLElement) event.target.blur();
+    if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
+    const isPressing = event.target instanceof HTMLElement && event.target.matches("button, summary, input");
+    if (isPressing && [" ", "arrowleft", "arrowright"].includes(event.key.toLowerCase())) return;
+    const shortcut = shortcuts.find(({ key }) => key === event.key.toLowerCase());
+    if (shortcut === undefined) return;
+    event.preventDefault();
+    shortcut.act();
+  });
+}

@@ -1,0 +1,206 @@
+/** Puts the page together and keeps it showing the jam. */
+
+import { type Library, isEndpointRemote } from "../api/library";
+import type { Client } from "../api/client";
+import type { Session } from "../jam/session";
+import type { Scope } from "../scope";
+import type { Seconds } from "../units";
+import { type Scene, Timeline } from "../timeline/timeline";
+import { ClipPanel } from "./clip_panel";
+import { helpDialog, stillListening } from "./dialogs";
+import { h, setText } from "./dom";
+import { DrawPanel } from "./draw_panel";
+import { Drawer } from "./drawer";
+import { Foretaste } from "./foretaste";
+import { icon, setIcon } from "./icons";
+import { type Shortcut, listenForShortcuts } from "./keyboard";
+import { Notices } from "./notices";
+import { NowPlaying } from "./now_playing";
+import { PromptBar } from "./prompt_bar";
+import { QueuePanel } from "./queue_panel";
+import { SeedPanel } from "./seed_panel";
+import { SoundPanel } from "./sound_panel";
+
+const LOOK_BY: Seconds = 2.5;
+const LOOK_AT_MOST: Seconds = 30;
+
+export class Page {
+  private readonly notices = new Notices();
+  private readonly status = h("p", { class: "status", role: "status", "aria-live": "polite" });
+  private readonly flatButton = h("button", { class: "quiet", type: "button" });
+  private readonly followButton = h("button", { class: "quiet", type: "button", "aria-label": "Back to now", title: "Back to now (0)", hidden: true }, icon("follow"));
+  private readonly preferences = { isCalm: matchMedia("(prefers-reduced-motion: reduce)").matches };
+  private readonly timeline: Timeline | null;
+  private readonly nowPlaying: NowPlaying;
+  private readonly promptBar: PromptBar;
+  private readonly drawer: Drawer;
+  private readonly seedPanel: SeedPanel;
+  private readonly foretaste = new Foretaste(() => this.timeline?.invalidate());
+  private isUpdateDue = false;
+
+  constructor(
+    private readonly scope: Scope,
+    private readonly session: Session,
+    client: Client,
+    baseUrl: string,
+  ) {
+    const say = (message: string): void => this.notices.show(message);
+    this.nowPlaying = new NowPlaying(session);
+    this.promptBar = new PromptBar(scope, session, say);
+    this.seedPanel = new SeedPanel(scope, session, say);
+    const clipPanel = new ClipPanel(scope, session, client, say);
+    const draw = new DrawPanel(scope, session, (source) => this.seedPanel.setOwn(source), say);
+    const sound = new SoundPanel(scope, session, this.preferences, () => this.applyPreferences());
+    const opener = h("button", { class: "quiet", type: "button", "aria-label": "Settings", "aria-expanded": "false", title: "Settings (S)" }, icon("panel"));
+    this.drawer = new Drawer(scope, [new QueuePanel(scope, session), sound, this.seedPanel, draw, clipPanel], opener);
+    const shortcuts = this.shortcuts(clipPanel);
+    const help = helpDialog(scope, shortcuts);
+    const helpButton = h("button", { class: "quiet", type: "button", "aria-label": "Keys", title: "Keys (?)" }, icon("help"));
+    const canvas = h("canvas", { class: "timeline", role: "img", "aria-label": "Spectrograms of what was, is and will be heard, around a playhead" });
+    const labels = h("div", { class: "axis-labels", "aria-hidden": "true" });
+    document.body.append(
+      canvas,
+      labels,
+      h(
+        "header",
+        {},
+        h("a", { class: "wordmark", href: "./about.html", title: "How it works" }, "Riffusion"),
+        this.status,
+        h("nav", { "aria-label": "View" }, this.followButton, this.flatButton, helpButton, opener),
+      ),
+      h("main", {}, this.nowPlaying.element, this.promptBar.element),
+      this.drawer.element,
+      this.notices.element,
+      help,
+    );
+    this.timeline = this.makeTimeline(canvas, labels);
+    scope.listen(this.flatButton, "click", () => this.toggleFlat());
+    scope.listen(this.followButton, "click", () => this.look(0));
+    scope.listen(helpButton, "click", () => help.showModal());
+    listenForShortcuts(scope, [...shortcuts, { key: "?", label: "?", does: "these keys", act: () => help.showModal() }]);
+    this.acceptDrops();
+    this.applyPreferences();
+    session.onChange(() => this.updateSoon());
+    this.update();
+    void this.askIfPaid(baseUrl);
+  }
+
+  setLibrary(library: Library): void {
+    this.seedPanel.setLibrary(library);
+    this.foretaste.setLibrary(library);
+    this.update();
+  }
+
+  /** Shows a message for a while. */
+  say(message: string): void {
+    this.notices.show(message);
+  }
+
+  private makeTimeline(canvas: HTMLCanvasElement, labels: HTMLElement): Timeline | null {
+    try {
+      return this.scope.own(new Timeline(this.scope, canvas, labels, () => this.scene()));
+    } catch {
+      this.notices.show("This browser draws no WebGL, so there is no timeline. The music plays all the same.");
+      return null;
+    }
+  }
+
+  private scene(): Scene {
+    const { session } = this;
+    const { score, ready, drawing } = session.conductor;
+    const { heardNow: now, clipDuration: duration } = session;
+    if (score.last === undefined) return this.foretaste.scene(now, duration, drawing);
+    const heard = score.at(now);
+    const rounds = score.roundsAt(now);
+    const next = ready.reduce((time, clip) => time + clip.sound.duration, score.nextStart(now));
+    return {
+      now,
+      origin: session.origin,
+      playing: heard ? { start: heard.start + Math.max(0, rounds - 1) * heard.clip.sound.duration, duration: heard.clip.sound.duration } : null,
+      rounds: (from, to) => score.rounds(from, to, now, ready),
+      sketch: drawing && { start: next, duration, progress: drawing.step / Math.max(1, drawing.steps) },
+    };
+  }
+
+  private updateSoon(): void {
+    if (this.isUpdateDue) return;
+    this.isUpdateDue = true;
+    queueMicrotask(() => {
+      this.isUpdateDue = false;
+      this.update();
+    });
+  }
+
+  private update(): void {
+    const { tone, text } = this.session.status;
+    setText(this.status, text);
+    this.status.dataset["tone"] = tone;
+    this.nowPlaying.update();
+    this.promptBar.update();
+    this.drawer.update();
+    const isFlat = this.timeline?.view.isFlat ?? false;
+    setIcon(this.flatButton, isFlat ? "round" : "flat");
+    this.flatButton.title = isFlat ? "Landscape (F)" : "Flat (F)";
+    this.flatButton.setAttribute("aria-label", isFlat ? "Show as a landscape" : "Show flat");
+    this.foretaste.show(this.session.conductor.settings.seedPicture);
+    this.followButton.hidden = (this.timeline?.offset ?? 0) === 0;
+    this.timeline?.invalidate();
+  }
+
+  private toggleFlat(): void {
+    if (this.timeline === null) return;
+    this.timeline.view.setFlat(!this.timeline.view.isFlat, this.preferences.isCalm);
+    this.update();
+  }
+
+  /** Looks at another moment than now. */
+  private look(offset: Seconds): void {
+    if (this.timeline === null) return;
+    this.timeline.offset = Math.max(-LOOK_AT_MOST, Math.min(LOOK_AT_MOST, offset));
+    this.update();
+  }
+
+  private applyPreferences(): void {
+    document.body.classList.toggle("calm", this.preferences.isCalm);
+    if (this.timeline) this.timeline.isCalm = this.preferences.isCalm;
+    this.update();
+  }
+
+  private shortcuts(clipPanel: ClipPanel): Shortcut[] {
+    const offset = (): Seconds => this.timeline?.offset ?? 0;
+    return [
+      { key: " ", label: "space", does: "play and pause", act: () => void this.session.toggle() },
+      { key: "/", label: "/", does: "type a prompt", act: () => this.promptBar.input.focus() },
+      { key: "d", label: "D", does: "roll a prompt", act: () => this.promptBar.roll() },
+      { key: "s", label: "S", does: "settings", act: () => this.drawer.toggle() },
+      { key: "f", label: "F", does: "flat or landscape", act: () => this.toggleFlat() },
+      { key: "arrowleft", label: "←", does: "look back", act: () => this.look(offset() - LOOK_BY) },
+      { key: "arrowright", label: "→", does: "look ahead", act: () => this.look(offset() + LOOK_BY) },
+      { key: "0", label: "0", does: "look at now", act: () => this.look(0) },
+      { key: "l", label: "L", does: "link to this moment", act: () => void clipPanel.share() },
+      { key: "r", label: "R", does: "record, and stop", act: () => void clipPanel.record() },
+    ];
+  }
+
+  private acceptDrops(): void {
+    this.scope.listen(document, "dragover", (event: DragEvent) => {
+      event.preventDefault();
+      document.body.classList.add("dropping");
+    });
+    this.scope.listen(document, "dragleave", (event: DragEvent) => {
+      if (event.relatedTarget === null) document.body.classList.remove("dropping");
+    });
+    this.scope.listen(document, "drop", (event: DragEvent) => {
+      event.preventDefault();
+      document.body.classList.remove("dropping");
+      const file = event.dataTransfer?.files[0];
+      if (file) void this.seedPanel.take(file);
+    });
+  }
+
+  private async askIfPaid(baseUrl: string): Promise<void> {
+    if (!(await isEndpointRemote(baseUrl))) return;
+    const isPlaying = (): boolean => this.session.phase === "playing";
+    document.body.append(stillListening(this.scope, isPlaying, (isHeld) => this.session.hold(isHeld)));
+  }
+}

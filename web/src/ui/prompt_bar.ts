@@ -1,0 +1,79 @@
+/** Play and pause, and the line where prompts are typed. */
+
+import type { Session } from "../jam/session";
+import type { Scope } from "../scope";
+import { MAX_PROMPT_CHARACTERS } from "../settings/settings";
+import { SAMPLE_PROMPTS, dicePrompt } from "../settings/sample_prompts";
+import { h } from "./dom";
+import { icon, setIcon } from "./icons";
+
+export class PromptBar {
+  readonly element: HTMLElement;
+  readonly input: HTMLInputElement;
+  private readonly playButton = h("button", { class: "play", type: "button" });
+  private readonly samples: HTMLElement;
+
+  /** @param say shows a notice */
+  constructor(
+    scope: Scope,
+    private readonly session: Session,
+    private readonly say: (message: string) => void,
+  ) {
+    this.input = h("input", {
+      type: "text",
+      name: "prompt",
+      autocomplete: "off",
+      enterkeyhint: "done",
+      maxlength: MAX_PROMPT_CHARACTERS,
+      placeholder: "What comes next?",
+      "aria-label": "Prompt to come next",
+    });
+    const dice = h("button", { class: "quiet", type: "button", "aria-label": "Roll a prompt", title: "Roll a prompt (D)" }, icon("dice"));
+    const form = h("form", { class: "prompt-form" }, this.input, dice, h("button", { class: "add", type: "submit" }, "Add"));
+    this.samples = h(
+      "div",
+      { class: "samples", role: "group", "aria-label": "Sample prompts" },
+      ...SAMPLE_PROMPTS.map((prompt) => h("button", { type: "button", class: "chip" }, prompt)),
+    );
+    this.element = h("div", { class: "prompt-bar" }, this.samples, h("div", { class: "prompt-row" }, this.playButton, form));
+    scope.listen(this.playButton, "click", () => void session.toggle());
+    scope.listen(form, "submit", (event) => {
+      event.preventDefault();
+      this.add(this.input.value);
+    });
+    scope.listen(dice, "click", () => this.roll());
+    scope.listen(this.samples, "click", (event) => {
+      if (event.target instanceof HTMLButtonElement) this.add(event.target.textContent ?? "");
+    });
+  }
+
+  /** Puts a prompt by dice into the line. */
+  roll(): void {
+    this.input.value = dicePrompt(Math.random, this.input.value);
+    this.input.focus({ preventScroll: true });
+  }
+
+  update(): void {
+    const isPlaying = this.session.phase === "playing";
+    setIcon(this.playButton, isPlaying ? "pause" : "play");
+    const label = isPlaying ? "Pause" : "Play";
+    this.playButton.setAttribute("aria-label", label);
+    this.playButton.title = `${label} (space)`;
+    this.samples.hidden = this.session.phase !== "idle";
+  }
+
+  /** Queues a prompt; before the music begins, the first one is what it begins with. */
+  private add(text: string): void {
+    const prompt = text.trim();
+    if (prompt === "") return;
+    this.input.value = "";
+    const { conductor, phase } = this.session;
+    if (phase === "idle") {
+      conductor.jump(prompt);
+      void this.session.toggle();
+      return;
+    }
+    conductor.queue([...conductor.walk.queue, prompt]);
+    this.say(`“${prompt}” is queued`);
+  }
+}

@@ -1,0 +1,93 @@
+/** The prompts to come: edit, reorder, jump, remove; and samples to add. */
+
+import type { Session } from "../jam/session";
+import type { Scope } from "../scope";
+import { MAX_PROMPT_CHARACTERS } from "../settings/settings";
+import { SAMPLE_PROMPTS } from "../settings/sample_prompts";
+import { h } from "./dom";
+import { type IconName, icon } from "./icons";
+import type { Panel } from "./drawer";
+
+export class QueuePanel implements Panel {
+  readonly name = "Queue";
+  readonly element: HTMLElement;
+  private readonly list = h("ol", { class: "queue" });
+  private readonly empty: HTMLElement;
+  private shownQueue = "";
+
+  constructor(
+    scope: Scope,
+    private readonly session: Session,
+  ) {
+    this.empty = h("p", { class: "hint" }, "Nothing is queued. The music wanders through variations of its prompt.");
+    const samples = h(
+      "div",
+      { class: "chips", role: "group", "aria-label": "Sample prompts" },
+      ...SAMPLE_PROMPTS.map((prompt) => h("button", { type: "button", class: "chip" }, prompt)),
+    );
+    const weights = h(
+      "p",
+      { class: "hint" },
+      "Weigh words: ", h("code", {}, "(brass:1.5) and [drums]"), " asks for more brass and fewer drums.",
+    );
+    this.element = h("div", { class: "panel" }, h("h2", {}, "Up next"), this.list, this.empty, h("h2", {}, "Add a sample"), samples, weights);
+    scope.listen(samples, "click", (event) => {
+      if (event.target instanceof HTMLButtonElement) this.change([...this.queue, event.target.textContent ?? ""]);
+    });
+  }
+
+  update(): void {
+    const key = JSON.stringify(this.queue);
+    if (key === this.shownQueue) return; // an item may be being edited
+    this.shownQueue = key;
+    const focused = this.list.contains(document.activeElement) ? document.activeElement?.getAttribute("data-key") : null;
+    this.list.replaceChildren(...this.queue.map((prompt, index) => this.item(prompt, index)));
+    this.empty.hidden = this.queue.length > 0;
+    if (focused) this.list.querySelector<HTMLElement>(`[data-key="${focused}"]`)?.focus();
+  }
+
+  private get queue(): readonly string[] {
+    return this.session.conductor.walk.queue;
+  }
+
+  private change(queue: readonly string[]): void {
+    this.session.conductor.queue(queue);
+    this.update();
+  }
+
+  private item(prompt: string, index: number): HTMLElement {
+    const input = h("input", {
+      type: "text", value: prompt, maxlength: MAX_PROMPT_CHARACTERS, "aria-label": `Prompt ${index + 1}`, "data-key": `text-${index}`,
+    });
+    input.addEventListener("change", () => {
+      const text = input.value.trim();
+      this.change(text ? this.queue.with(index, text) : this.queue.toSpliced(index, 1));
+    });
+    const button = (name: IconName, label: string, act: () => void, isDisabled = false): HTMLElement => {
+      const element = h(
+        "button",
+        { type: "button", class: "quiet", "aria-label": `${label}: ${prompt}`, title: label, disabled: isDisabled, "data-key": `${name}-${index}` },
+        icon(name),
+      );
+      element.addEventListener("click", act);
+      return element;
+    };
+    return h(
+      "li",
+      {},
+      input,
+      button("up", "Earlier", () => this.move(index, -1), index === 0),
+      button("down", "Later", () => this.move(index, 1), index === this.queue.length - 1),
+      button("jump", "Play now", () => {
+        this.change(this.queue.toSpliced(index, 1));
+        this.session.conductor.jump(prompt);
+      }),
+      button("close", "Remove", () => this.change(this.queue.toSpliced(index, 1))),
+    );
+  }
+
+  private move(index: number, by: number): void {
+    const prompt = this.queue[index];
+    if (prompt !== undefined) this.change(this.queue.toSpliced(index, 1).toSpliced(index + by, 0, prompt));
+  }
+}

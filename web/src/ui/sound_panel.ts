@@ -1,0 +1,69 @@
+/** How clips are made. */
+
+import type { Session } from "../jam/session";
+import type { Scope } from "../scope";
+import { MAX_PROMPT_CHARACTERS, RANGES, SCHEDULERS, type Settings, isScheduler } from "../settings/settings";
+import { h } from "./dom";
+import type { Panel } from "./drawer";
+import { selectField, sliderField, switchField, textField } from "./fields";
+
+const BY_CHECKPOINT = "";
+
+/** What is shown here and isn't the jam's. */
+export interface Preferences {
+  isCalm: boolean;
+}
+
+export class SoundPanel implements Panel {
+  readonly name = "Sound";
+  readonly element: HTMLElement;
+  private readonly fields: ((settings: Settings) => void)[] = [];
+  private readonly showCalm: () => void;
+
+  /** @param onPreferences called after a change of `preferences` */
+  constructor(
+    scope: Scope,
+    private readonly session: Session,
+    preferences: Preferences,
+    onPreferences: () => void,
+  ) {
+    const percent = (value: number): string => `${Math.round(100 * value)} %`;
+    const slider = (key: keyof typeof RANGES, label: string, hint: string, text: (value: number) => string): HTMLElement => {
+      const field = sliderField(scope, label, hint, RANGES[key], text, (value) => this.change({ [key]: value }));
+      this.fields.push((settings) => field.show(settings[key]));
+      return field.element;
+    };
+    const negative = textField(scope, "Leave out", "Sounds to stay away from.", MAX_PROMPT_CHARACTERS, (negativePrompt) =>
+      this.change({ negativePrompt }),
+    );
+    this.fields.push((settings) => negative.show(settings.negativePrompt));
+    const options = [{ value: BY_CHECKPOINT, text: "the checkpoint's own" }, ...SCHEDULERS.map((name) => ({ value: name, text: name }))];
+    const scheduler = selectField(scope, "Scheduler", options, (name) => this.change({ scheduler: isScheduler(name) ? name : null }));
+    this.fields.push((settings) => scheduler.show(settings.scheduler ?? BY_CHECKPOINT));
+    const calm = switchField(scope, "Reduced motion", (isCalm) => {
+      preferences.isCalm = isCalm;
+      onPreferences();
+    });
+    this.showCalm = () => calm.show(preferences.isCalm);
+    this.element = h(
+      "div",
+      { class: "panel" },
+      slider("denoising", "Denoising", "How much is painted anew. Less keeps the seed's beat.", percent),
+      slider("guidance", "Guidance", "How literally prompts are taken.", (value) => value.toFixed(1)),
+      slider("alphaStep", "Step", "How far each clip is from the one before.", percent),
+      slider("numInferenceSteps", "Quality", "Steps a clip. More are finer and slower.", (value) => `${value} steps`),
+      negative.element,
+      scheduler.element,
+      calm.element,
+    );
+  }
+
+  update(): void {
+    for (const show of this.fields) show(this.session.conductor.settings);
+    this.showCalm();
+  }
+
+  private change(settings: Partial<Settings>): void {
+    this.session.conductor.adjust({ ...this.session.conductor.settings, ...settings });
+  }
+}

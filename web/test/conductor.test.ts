@@ -1,0 +1,254 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { Failure } from "../src/api/client";
+import { Conductor, type Deck, type Studio } from "../src/jam/conductor";
+import { DEFAULT_SETTINGS } from "../src/settings/settings";
+import { type Stop, startWalk } from "../src/walk/walk";
+
+const CLIP = 5.12;
+/** Of sums of clip lengths. */
+const TIME_DIGITS = 6;
+
+type Sound = { duration: number };
+type Outcome = Awaited<ReturnType<Studio<Sound>["make"]>>;
+
+/** A server that takes `seconds` a clip, and answers as `plan` says; then with clips. */
+class FakeStudio implements Studio<Sound> {
+  readonly asked: { stop: Stop; numSteps: number; at: number }[] = [];
+  plan: ("fail" | "refuse" | "hang" | "busy")[] = [];
+
+  constructor(public seconds: number, private readonly duration = CLIP) {}
+
+  async make(stop: Stop, _: unknown, numSteps: number, signal: AbortSignal): Promise<Outcome> {
+    this.asked.push({ stop, numSteps, at: Date.now() / 1000 });
+    const play = this.plan.shift();
+    if (play === "hang") await new Promise((done) => signal.addEventListener("abort", done));
+    await new Promise((done) => setTimeout(done, 1000 * this.seconds));
+    if (play === "fail") return { failure: failure("away") };
+    if (play === "busy") return { failure: { ...failure("busy"), retryAfter: 20 } };
+    if (play === "refuse") return { failure: failure("refused") };
+    const timing = { total: this.seconds, drawing: 0.8 * this.seconds, numSteps };
+    return { made: { sound: { duration: this.duration }, picture: new Blob(), timing } };
+  }
+}
+
+function failure(kind: Failure["kind"]): Failure {
+  return { kind, message: kind };
+}
+
+class FakeDeck implements Deck<Sound> {
+  readonly starts: number[] = [];
+  get now(): number {
+    return Date.now() / 1000;
+  }
+  play(_: Sound, start: number): number {
+    expect(start).toBeGreaterThanOrEqual(this.now);
+    this.starts.push(start);
+    return start;
+  }
+}
+
+function jam(studio: FakeStudio, prompt = "bells"): { conductor: Conductor<Sound>; deck: FakeDeck; sounded: Stop[] } {
+  const deck = new FakeDeck();
+  const sounded: Stop[] = [];
+  const conductor = new Conductor<Sound>(
+    studio, deck, startWalk(prompt, 0), DEFAULT_SETTINGS, () => undefined, ({ stop }) => sounded.push(stop), () => 0.5,
+  );
+  conductor.start();
+  return { conductor, deck, sounded };
+}
+
+const pass = (seconds: number): Promise<unknown> => vi.advanceTimersByTimeAsync(1000 * seconds);
+
+beforeEach(() => void vi.useFakeTimers({ now: 0 }));
+afterEach(() => void vi.useRealTimers());
+
+/** Starts are whole rounds of the clip apart. */
+function expectOnTheBeat(starts: readonly number[]): void {
+  starts.slice(1).forEach((start, i) => {
+    const rounds = (start - starts[i]!) / CLIP;
+    expect(rounds).toBeCloseTo(Math.round(rounds), TIME_DIGITS);
+    expect(rounds).toBeGreaterThan(0.5);
+  });
+}
+
+describe("a fast server", () => {
+  it("plays each clip once, without gap or overlap, in the order of the walk", async () => {
+    const { deck, sounded, conductor } = jam(new FakeStudio(1));
+    await pass(110);
+    expect(deck.starts.length).toBeGreaterThanOrEqual(21);
+    deck.starts.slice(1).forEach((start, i) => expect(start - deck.starts[i]!).toBeCloseTo(CLIP, TIME_DIGITS));
+    expect(sounded.slice(0, 6).map(({ start, alpha }) => [start.seed, alpha])).toEqual([
+      [0, 0], [0, 0.25], [0, 0.5], [0, 0.75], [1, 0], [1, 0.25],
+    ]);
+    conductor.dispose();
+  });
+
+  it("is not asked for more than is needed", async () => {
+    const studio = new FakeStudio(0.2);
+    const { conductor, deck } = jam(studio);
+    await pass(60);
+    expect(studio.asked.length).toBeLessThanOrEqual(deck.starts.length + 3);
+    conductor.hold(true);
+    await pass(15);
+    const asked = studio.asked.length;
+    await pass(60);
+    expect(studio.asked.length).toBe(asked);
+    conductor.hold(false);
+    await pass(30);
+    expect(studio.asked.length).toBeGreaterThan(asked);
+    conductor.dispose();
+  });
+
+  it("hears of a queued prompt soon: what wandered ahead is made again", async () => {
+    const studio = new FakeStudio(0.5);
+    const { conductor, sounded } = jam(studio);
+    await pass(21);
+    const heard = sounded.length;
+    conductor.queue(["piano"]);
+    await pass(40);
+    const first = sounded.findIndex(({ end }) => end.prompt === "piano");
+    expect(first - heard).toBeLessThanOrEqual(4);
+    expectContinuous(sounded);
+    conductor.dispose();
+  });
+
+  it("plays a jump with the next clip", async () => {
+    const { conductor, sounded } = jam(new FakeStudio(0.5));
+    await pass(19);
+    const before = sounded.length;
+    conductor.jump("piano");
+    await pass(CLIP + 1);
+    expect(sounded[before]?.start.prompt).toBe("piano");
+    conductor.dispose();
+  });
+
+  it("plays an inserted clip next", async () => {
+    const { conductor, sounded } = jam(new FakeStudio(0.5));
+    await pass(19);
+    const last = conductor.score.last!.clip;
+    const stop = { ...last.stop, alpha: 0.123 };
+    conductor.insert({ ...last, stop });
+    const before = sounded.length;
+    await pass(CLIP + 1);
+    expect(sounded[before]?.alpha).toBe(0.123);
+    conductor.dispose();
+  });
+});
+
+/** Each stop is where the walk's rules lead from the one before: no step is left out or repeated. */
+function expectContinuous(stops: readonly Stop[]): void {
+  stops.slice(1).forEach((stop, i) => {
+    const before = stops[i]!;
+    const hasArrived = before.alpha + 0.25 >= 1;
+    expect(stop.start).toEqual(hasArrived ? before.end : before.start);
+    expect(stop.alpha).toBeCloseTo(hasArrived ? 0 : before.alpha + 0.25, 9);
+  });
+}
+
+describe("a slow server", () => {
+  it("lets clips repeat on the beat, is asked for fewer steps, and is called slow", async () => {
+    const studio = new FakeStudio(12);
+    const { conductor, deck, sounded } = jam(studio);
+    await pass(120);
+    expectOnTheBeat(deck.starts);
+    expectContinuous(sounded);
+    expect(conductor.speed).toMatchObject({ isBehind: true, isReduced: true });
+    expect(studio.asked.at(-1)!.numSteps).toBeLessThan(DEFAULT_SETTINGS.numInferenceSteps);
+    conductor.dispose();
+  });
+
+  it("goes on with a question that is still wanted when a prompt is queued", async () => {
+    const studio = new FakeStudio(12);
+    const { conductor } = jam(studio);
+    await pass(30); // in the middle of a stretch
+    const asked = studio.asked.length;
+    conductor.queue(["piano"]);
+    await pass(1);
+    expect(studio.asked.length).toBe(asked);
+    expect(conductor.walk.queue).toEqual(["piano"]);
+    await pass(120);
+    expect(studio.asked.some(({ stop }) => stop.end.prompt === "piano")).toBe(true);
+    conductor.dispose();
+  });
+});
+
+describe("a broken server", () => {
+  it("never stops the music, and nothing of the walk is lost", async () => {
+    const studio = new FakeStudio(1);
+    const { conductor, deck, sounded } = jam(studio);
+    await pass(20);
+    studio.plan = Array.from({ length: 6 }, () => "fail" as const);
+    await pass(20);
+    expect(conductor.trouble).not.toBeNull();
+    await pass(180);
+    expect(conductor.trouble).toBeNull();
+    expectOnTheBeat(deck.starts);
+    expectContinuous(sounded);
+    conductor.dispose();
+  });
+
+  it("is asked less and less often", async () => {
+    const studio = new FakeStudio(0);
+    studio.plan = Array.from({ length: 100 }, () => "fail" as const);
+    const { conductor } = jam(studio);
+    await pass(120);
+    const gaps = studio.asked.slice(1).map(({ at }, i) => at - studio.asked[i]!.at);
+    expect(gaps[0]).toBeLessThan(1.5);
+    expect(Math.max(...gaps)).toBeLessThanOrEqual(30);
+    expect(studio.asked.length).toBeLessThan(20);
+    conductor.dispose();
+  });
+
+  it("is left alone as long as it asks", async () => {
+    const studio = new FakeStudio(0);
+    studio.plan = ["busy"];
+    const { conductor } = jam(studio);
+    await pass(19);
+    expect(studio.asked.length).toBe(1);
+    await pass(3);
+    expect(studio.asked.length).toBeGreaterThan(1);
+    conductor.dispose();
+  });
+
+  it("that refuses is not asked again until something is changed", async () => {
+    const studio = new FakeStudio(0.1);
+    const { conductor } = jam(studio);
+    await pass(8);
+    studio.plan = Array.from({ length: 3 }, () => "refuse" as const);
+    await pass(20);
+    const asked = studio.asked.length;
+    expect(conductor.trouble?.failure.kind).toBe("refused");
+    await pass(100);
+    expect(studio.asked.length).toBe(asked);
+    studio.plan = [];
+    conductor.adjust({ ...conductor.settings, guidance: 6 });
+    await pass(10);
+    expect(studio.asked.length).toBeGreaterThan(asked);
+    expect(conductor.trouble).toBeNull();
+    conductor.dispose();
+  });
+
+  it("that hangs is given up for a jump", async () => {
+    const studio = new FakeStudio(0.2);
+    const { conductor, sounded } = jam(studio);
+    await pass(8);
+    studio.plan = ["hang"];
+    await pass(20);
+    const before = sounded.length;
+    conductor.jump("piano");
+    await pass(8);
+    expect(sounded[before]?.start.prompt).toBe("piano");
+    conductor.dispose();
+  });
+});
+
+it("holds no more clips than it needs in an hour", async () => {
+  const { conductor } = jam(new FakeStudio(0.5));
+  let most = 0;
+  for (let minute = 0; minute < 60; minute++) {
+    await pass(60);
+    most = Math.max(most, conductor.ready.length + conductor.score.rounds(-1e9, 1e9, Date.now() / 1000, []).length);
+  }
+  expect(most).toBeLessThan(25);
+  conductor.dispose();
+}, 60_000);

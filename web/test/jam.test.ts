@@ -1,0 +1,184 @@
+import { describe, expect, it } from "vitest";
+import { type Clip, fileName, nearestPrompt, walkBefore } from "../src/jam/clip";
+import { outlookOf } from "../src/jam/outlook";
+import { Pace } from "../src/jam/pace";
+import { Score } from "../src/jam/score";
+import { type JamFacts, statusOf } from "../src/jam/status";
+import { startWalk, step } from "../src/walk/walk";
+
+const CLIP = 5.12;
+
+describe("the pace", () => {
+  const settled = (total: number, drawing: number | null, numSteps: number): Pace => {
+    const pace = new Pace();
+    for (let i = 0; i < 12; i++) pace.note({ total, drawing, numSteps });
+    return pace;
+  };
+
+  it("asks for what is wanted before it knows better", () => {
+    expect(new Pace().speed(50, CLIP)).toEqual({
+      perClip: null, numSteps: 50, isReduced: false, isBehind: false, clipsAhead: 2,
+    });
+  });
+
+  it("leaves a fast server alone", () => {
+    const speed = settled(1, 0.8, 20).speed(20, CLIP);
+    expect(speed).toMatchObject({ numSteps: 20, isReduced: false, isBehind: false, clipsAhead: 2 });
+    expect(speed.perClip).toBeCloseTo(1, 9);
+  });
+
+  it("takes fewer steps where that is enough to keep up", () => {
+    const speed = settled(6, 5, 50).speed(50, CLIP); // 0.1 s a step and 1 s for the rest
+    expect(speed).toMatchObject({ numSteps: Math.floor((0.85 * CLIP - 1) / 0.1), isReduced: true, isBehind: false });
+  });
+
+  it("says that it is behind where even the fewest steps are too many", () => {
+    const speed = settled(20, 15, 50).speed(50, CLIP); // 0.3 s a step and 5 s for the rest
+    expect(speed).toMatchObject({ numSteps: 8, isReduced: true, isBehind: true });
+    expect(speed.clipsAhead).toBe(5);
+  });
+
+  it("never takes more steps than wanted, also where they are few", () => {
+    expect(settled(30, 25, 5).speed(5, CLIP).numSteps).toBe(5);
+  });
+
+  it("works without reports of steps", () => {
+    const speed = settled(10, null, 50).speed(50, CLIP);
+    expect(speed.isReduced).toBe(true);
+    expect(speed.numSteps).toBeLessThan(50);
+  });
+
+  it("recovers when the server does", () => {
+    const pace = settled(20, 15, 50);
+    for (let i = 0; i < 20; i++) pace.note({ total: 1, drawing: 0.8, numSteps: 8 });
+    expect(pace.speed(40, CLIP)).toMatchObject({ isBehind: false, numSteps: 40 });
+  });
+});
+
+describe("the score", () => {
+  const clip = (id: number, duration = 4): { id: number; sound: { duration: number } } => ({ id, sound: { duration } });
+
+  it("knows what sounds, and the how manieth time", () => {
+    const score = new Score();
+    score.add(clip(1), 10);
+    score.add(clip(2), 18);
+    expect(score.at(9)).toBeUndefined();
+    expect(score.at(17.9)?.clip.id).toBe(1);
+    expect(score.at(18)?.clip.id).toBe(2);
+    expect([score.roundsAt(9), score.roundsAt(13), score.roundsAt(14.5), score.roundsAt(18.5)]).toEqual([0, 1, 2, 1]);
+  });
+
+  it("lays out past, present and future without gap or overlap", () => {
+    const score = new Score<ReturnType<typeof clip>>();
+    score.add(clip(1), 10);
+    score.add(clip(2, 3), 18);
+    const rounds = score.rounds(0, 100, 19, [clip(3, 5), clip(4)]);
+    expect(rounds.map(({ clip, start, repeat }) => [clip.id, start, repeat])).toEqual([
+      [1, 10, 0], [1, 14, 1], [2, 18, 0], [3, 21, 0], [4, 26, 0],
+    ]);
+    expect(new Set(rounds.map(({ key }) => key)).size).toBe(rounds.length);
+  });
+
+  it("shows a late clip's repetitions as they come", () => {
+    const score = new Score<ReturnType<typeof clip>>();
+    score.add(clip(1), 0);
+    expect(score.rounds(0, 100, 9, []).map(({ start }) => start)).toEqual([0, 4, 8]);
+  });
+
+  it("leaves out what is not to be seen, and forgets the past", () => {
+    const score = new Score<ReturnType<typeof clip>>();
+    for (let i = 0; i < 100; i++) score.add(clip(i), 4 * i);
+    expect(score.rounds(390, 394, 398, []).map(({ clip }) => clip.id)).toEqual([97, 98]);
+    expect(score.at(4)).toBeUndefined();
+    expect(score.rounds(-1000, 1000, 398, []).length).toBeLessThan(20);
+  });
+});
+
+describe("names of files", () => {
+  const at = (alpha: number, from = "church bells", to = "church bells"): string =>
+    fileName({ start: { prompt: from, seed: 7 }, end: { prompt: to, seed: 8 }, alpha });
+
+  it("tell prompts, seeds and the place between them", () => {
+    expect(at(0)).toBe("church-bells-7");
+    expect(at(0.25)).toBe("church-bells-7_8_0.25");
+    expect(at(1 / 3, "church bells", "jazz trio")).toBe("church-bells-7_jazz-trio-8_0.333");
+  });
+
+  it("are names on every system", () => {
+    expect(at(0, "../../etc/passwd: <a|b>?*\"\0")).toBe("etc-passwd-a-b-7");
+    expect(at(0, "!?")).toBe("clip-7");
+    expect(at(0, "Ärger über 音楽")).toMatch(/^[\p{L}\p{N}-]+$/u);
+    expect(at(0, "x".repeat(4000)).length).toBeLessThan(100);
+  });
+});
+
+describe("clips", () => {
+  it("lead back to the walk that made them", () => {
+    let walk = startWalk("bells", 3, ["piano"]);
+    for (let i = 0; i < 12; i++) {
+      const { stop, walk: after } = step(walk, 0.3);
+      const clip = { stop, walk: after } as Clip<{ duration: number }>;
+      expect(step(walkBefore(clip), 0.3).stop).toEqual(stop);
+      walk = after;
+    }
+  });
+
+  it("are about the nearer prompt", () => {
+    const stop = { start: { prompt: "a", seed: 0 }, end: { prompt: "b", seed: 1 }, alpha: 0.25 };
+    expect([nearestPrompt(stop), nearestPrompt({ ...stop, alpha: 0.75 })]).toEqual(["a", "b"]);
+  });
+});
+
+describe("the outlook", () => {
+  const walk = startWalk("bells", 0, ["bells", "piano"]);
+  const between = { start: { prompt: "bells", seed: 0 }, end: { prompt: "jazz", seed: 1 }, alpha: 0.5 };
+
+  it("is the walk's before the music", () => {
+    expect(outlookOf(null, [], walk)).toEqual({ now: "bells", next: "piano", progress: 0 });
+  });
+
+  it("is the way that is heard", () => {
+    expect(outlookOf(between, [], walk)).toEqual({ now: "bells", next: "jazz", progress: 0.5 });
+  });
+
+  it("finds the next prompt in clips that are ready", () => {
+    const heard = { ...between, end: { prompt: "bells", seed: 1 } };
+    expect(outlookOf(heard, [between], startWalk("bells", 5)).next).toBe("jazz");
+    expect(outlookOf(heard, [], startWalk("bells", 5)).next).toBeNull();
+  });
+});
+
+describe("the status", () => {
+  const facts: JamFacts = {
+    phase: "playing", hasSound: true, numReady: 2, rounds: 1, clipDuration: CLIP, wantedSteps: 20,
+    speed: { perClip: 1, numSteps: 20, isReduced: false, isBehind: false, clipsAhead: 2 }, trouble: null, isHeld: false,
+  };
+  const behind = { perClip: 9.04, numSteps: 8, isReduced: true, isBehind: true, clipsAhead: 3 };
+
+  it("is calm where all is well", () => {
+    expect(statusOf(facts)).toEqual({ tone: "calm", text: "2 clips ahead" });
+    expect(statusOf({ ...facts, phase: "idle" }).tone).toBe("calm");
+  });
+
+  it("gives figures where the server falls behind, and only there", () => {
+    const { tone, text } = statusOf({ ...facts, speed: behind });
+    expect(tone).toBe("warning");
+    expect(text).toContain("5.1 s takes 9.0 s");
+    expect(text).toContain("8 of 20 steps");
+    expect(text).toContain("twice");
+    expect(statusOf({ ...facts, numReady: 0 }).tone).toBe("calm"); // not behind: nothing ready is no proof
+  });
+
+  it("tells a late clip from a slow server", () => {
+    expect(statusOf({ ...facts, numReady: 0, rounds: 3 }).text).toContain("plays 3 times");
+  });
+
+  it("says what the server said, and that the music goes on", () => {
+    const failure = { kind: "refused", message: "start.prompt: too long" } as const;
+    const refused = statusOf({ ...facts, trouble: { failure, numFailures: 1 } });
+    expect(refused.text).toContain("start.prompt: too long. Change it");
+    expect(refused.text).toContain("The last clip plays on");
+    const away = { ...failure, kind: "away" } as const;
+    expect(statusOf({ ...facts, hasSound: false, trouble: { failure: away, numFailures: 2 } }).text).not.toContain("plays on");
+  });
+});

@@ -1,0 +1,82 @@
+import { describe, expect, it } from "vitest";
+import { jamFromQuery, queryFromJam } from "../src/link/link";
+import { DEFAULT_SETTINGS, type Settings } from "../src/settings/settings";
+import { startWalk, step } from "../src/walk/walk";
+
+const seven = (): number => 7;
+
+describe("links of the public web app", () => {
+  it("are understood", () => {
+    const query =
+      "?prompt=church+bells&seed=8730&denoising=0.85&seedImageId=agile&maskImageId=mask_top_third_75" +
+      "&guidance=9&numInferenceSteps=50&alphaVelocity=0.1";
+    const { settings, walk, problems } = jamFromQuery(query, seven);
+    expect(problems).toEqual([]);
+    expect(settings).toMatchObject({
+      denoising: 0.85, guidance: 9, numInferenceSteps: 50, alphaStep: 0.1,
+      seedPicture: { kind: "id", id: "agile" }, mask: { kind: "id", id: "mask_top_third_75" },
+    });
+    expect(walk?.current).toEqual({ prompt: "church bells", seed: 8730 });
+    expect(walk?.target).toEqual({ prompt: "church bells", seed: 8731 });
+  });
+
+  it("without anything leave everything at its default", () => {
+    expect(jamFromQuery("", seven)).toEqual({ settings: DEFAULT_SETTINGS, walk: null, problems: [] });
+  });
+
+  it("without a seed get one", () => {
+    expect(jamFromQuery("?prompt=x", seven).walk?.current.seed).toBe(7);
+  });
+});
+
+describe("links of ours", () => {
+  const settings: Settings = {
+    negativePrompt: "drums & noise=bad?#ü",
+    denoising: 0.55, guidance: 3.5, numInferenceSteps: 33, scheduler: null, alphaStep: 0.07,
+    seedPicture: { kind: "id", id: "vibes" }, mask: { kind: "id", id: "mask_gradient_dark" },
+  };
+
+  it("restore settings, queue and the very place of the walk", () => {
+    let walk = startWalk("ब bells + “brass” & 100 %", 2 ** 53 - 2, ["piano", "piano", "a&b=c"]);
+    for (let i = 0; i < 40; i++) {
+      const restored = jamFromQuery(queryFromJam(settings, walk), seven);
+      expect(restored).toEqual({ settings, walk, problems: [] });
+      walk = step(walk, settings.alphaStep).walk;
+    }
+  });
+
+  it("restore defaults", () => {
+    const walk = startWalk("bells", 0);
+    expect(jamFromQuery(queryFromJam(DEFAULT_SETTINGS, walk), seven)).toEqual({
+      settings: DEFAULT_SETTINGS, walk, problems: [],
+    });
+  });
+});
+
+describe("damaged links", () => {
+  it.each([
+    ["denoising=7", "denoising", 1],
+    ["denoising=-1", "denoising", 0.05],
+    ["guidance=abc", "guidance", DEFAULT_SETTINGS.guidance],
+    ["guidance=Infinity", "guidance", DEFAULT_SETTINGS.guidance],
+    ["numInferenceSteps=1e9", "numInferenceSteps", 150],
+    ["alphaVelocity=0", "alphaStep", 0.01],
+    ["scheduler=rm -rf", "scheduler", DEFAULT_SETTINGS.scheduler],
+  ] as const)("%s still plays, and says so", (query, name, value) => {
+    const { settings, problems } = jamFromQuery(`?prompt=x&${query}`, seven);
+    expect(settings[name]).toBe(value);
+    expect(problems).toHaveLength(1);
+  });
+
+  it.each(["-1", "1.5", "1e400", "9007199254740993", "seven"])("seed=%s becomes another one", (seed) => {
+    const { walk, problems } = jamFromQuery(`?prompt=x&seed=${seed}`, seven);
+    expect(walk?.current.seed).toBe(7);
+    expect(problems).toHaveLength(1);
+  });
+
+  it("cut prompts that no server takes", () => {
+    const { walk, problems } = jamFromQuery(`?prompt=${"x".repeat(5000)}&seed=1`, seven);
+    expect(walk?.current.prompt).toHaveLength(4000);
+    expect(problems).toHaveLength(1);
+  });
+});

@@ -1,0 +1,158 @@
+import { describe, expect, it } from "vitest";
+import { dabs, strokePoints } from "../src/draw/brush";
+import { Scope } from "../src/scope";
+import { dicePrompt } from "../src/settings/sample_prompts";
+import { colourOf, colourTable, rgbFromOklch } from "../src/timeline/colour";
+import { DETAILS, FrameRate } from "../src/timeline/frame_rate";
+import { clockText, timeMarks, xOf, zOf } from "../src/timeline/geometry";
+import { frequencyAt, heightOf, melFromHertz, noteName } from "../src/timeline/pitch";
+
+describe("pitch", () => {
+  it("is on the mel scale of HTK", () => {
+    expect(melFromHertz(1000)).toBeCloseTo(999.99, 1); // by its definition, 1000 Hz are 1000 mel
+    expect(melFromHertz(700)).toBeCloseTo(2595 * Math.log10(2), 9);
+  });
+
+  it("fills the picture from 0 to 10 kHz, there and back", () => {
+    expect([heightOf(0), heightOf(10_000)]).toEqual([0, 1]);
+    for (const frequency of [0, 55, 440, 1234.5, 9999]) expect(frequencyAt(heightOf(frequency))).toBeCloseTo(frequency, 6);
+  });
+
+  it("has names", () => {
+    expect([440, 261.63, 27.5, 466.16, 7902].map(noteName)).toEqual(["A4", "C4", "A0", "A♯4", "B8"]);
+  });
+});
+
+describe("colour", () => {
+  it("of white, black and red is known", () => {
+    expect(rgbFromOklch([1, 0, 0])).toEqual([255, 255, 255]);
+    expect(rgbFromOklch([0, 0, 0])).toEqual([0, 0, 0]);
+    expect(rgbFromOklch([0.627955, 0.257683, 29.2339])).toEqual([255, 0, 0]); // sRGB's red
+  });
+
+  it("gets brighter with loudness, step by step", () => {
+    const luminances = Array.from({ length: 101 }, (_, i) => {
+      const [red, green, blue] = colourOf(i / 100);
+      return 0.2126 * red ** 2.2 + 0.7152 * green ** 2.2 + 0.0722 * blue ** 2.2;
+    });
+    luminances.slice(1).forEach((luminance, i) => expect(luminance).toBeGreaterThanOrEqual(luminances[i]!));
+    expect(luminances[100]! / luminances[0]!).toBeGreaterThan(50);
+  });
+
+  it("is a table of opaque pixels", () => {
+    const table = colourTable(16);
+    expect([...table.slice(0, 4)]).toEqual([...colourOf(0), 255]);
+    expect([...table.slice(-4)]).toEqual([...colourOf(1), 255]);
+    expect(colourOf(7)).toEqual(colourOf(1));
+  });
+});
+
+describe("the timeline's space", () => {
+  it("has the future to the right and high pitches behind", () => {
+    expect(xOf(12, 10)).toBeGreaterThan(xOf(10, 10));
+    expect(xOf(10, 10)).toBe(0);
+    expect(zOf(0)).toBe(-zOf(1));
+    expect(zOf(1)).toBeLessThan(0);
+  });
+
+  it("marks times since the jam began, and none before it", () => {
+    expect(timeMarks(-100, 11, 0.5, 5)).toEqual([0.5, 5.5, 10.5]);
+    expect(timeMarks(20, 31, 0.5, 5)).toEqual([20.5, 25.5, 30.5]);
+  });
+
+  it("writes times as clocks do", () => {
+    expect([0, 59.4, 59.6, 125, 3600, -3].map(clockText)).toEqual(["0:00", "0:59", "1:00", "2:05", "60:00", "0:00"]);
+  });
+});
+
+describe("the detail", () => {
+  const run = (rate: FrameRate, duration: number, count: number): boolean =>
+    Array.from({ length: count }, () => rate.note(duration)).some(Boolean);
+
+  it("stays where frames are quick, however many pauses there are", () => {
+    const rate = new FrameRate();
+    expect(run(rate, 16.7, 300)).toBe(false);
+    expect(run(rate, 60_000, 300)).toBe(false);
+    expect(rate.detail).toBe(DETAILS[0]);
+  });
+
+  it("is lowered as far as it takes", () => {
+    const rate = new FrameRate();
+    expect(run(rate, 50, 46)).toBe(true);
+    expect(rate.detail).toBe(DETAILS[1]);
+    run(rate, 900, 100);
+    expect(rate.detail).toBe(DETAILS.at(-1));
+  });
+});
+
+describe("brushes", () => {
+  it("paint a tone with overtones at whole multiples, fainter and fainter", () => {
+    const tone = dabs("tone", 0.5, heightOf(220), 0.3, 1, Math.random);
+    tone.forEach((dab, i) => expect(frequencyAt(dab.y)).toBeCloseTo(220 * (i + 1), 6));
+    tone.slice(1).forEach((dab, i) => expect(dab.ink).toBeLessThan(tone[i]!.ink));
+    expect(tone[1]!.ink ** 4).toBeCloseTo(0.25, 9); // amplitude is ink to the fourth: -12 dB an octave
+  });
+
+  it("leave out overtones above the picture", () => {
+    const tone = dabs("tone", 0.5, heightOf(4000), 0.3, 1, Math.random);
+    expect(tone.map(({ y }) => Math.round(frequencyAt(y)))).toEqual([4000, 8000]);
+  });
+
+  it("go along a stroke without holes", () => {
+    const points = [[0, 0] as [number, number], ...strokePoints([0, 0], [0.3, 0.4], 0.01)];
+    expect(points.at(-1)).toEqual([0.3, 0.4]);
+    points.slice(1).forEach(([x, y], i) => {
+      expect(Math.hypot(x - points[i]![0], y - points[i]![1])).toBeLessThanOrEqual(0.01 + 1e-9);
+    });
+    expect(strokePoints([0.5, 0.5], [0.5, 0.5], 0.01)).toEqual([[0.5, 0.5]]);
+  });
+});
+
+describe("a scope", () => {
+  it("gives everything back once, the last first, children included", () => {
+    const order: string[] = [];
+    const scope = new Scope();
+    scope.add(() => order.push("first"));
+    scope.child().add(() => order.push("child"));
+    const early = scope.add(() => order.push("early"));
+    early();
+    scope.add(() => order.push("last"));
+    scope.dispose();
+    scope.dispose();
+    early();
+    expect(order).toEqual(["early", "last", "child", "first"]);
+  });
+
+  it("that is closed gives back at once what comes late", () => {
+    const scope = new Scope();
+    scope.dispose();
+    let isFree = false;
+    scope.add(() => (isFree = true));
+    expect(isFree).toBe(true);
+  });
+
+  it("ends listening, and forgets children that closed before", () => {
+    const scope = new Scope();
+    const target = new EventTarget();
+    let heard = 0;
+    const child = scope.child();
+    child.listen(target, "x", () => heard++);
+    target.dispatchEvent(new Event("x"));
+    child.dispose();
+    target.dispatchEvent(new Event("x"));
+    scope.dispose();
+    expect(heard).toBe(1);
+  });
+});
+
+it("the dice never roll the same prompt twice in a row", () => {
+  let state = 1;
+  const random = (): number => (state = (state * 16_807) % 2_147_483_647) / 2_147_483_647;
+  let last = "";
+  for (let i = 0; i < 500; i++) {
+    const prompt = dicePrompt(random, last);
+    expect(prompt).not.toBe(last);
+    expect(prompt).toMatch(/^[a-z ]+$/);
+    last = prompt;
+  }
+});

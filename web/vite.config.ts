@@ -1,0 +1,19 @@
+import { defineConfig } from "vitest/config";
+
+/** Where `riffusion serve` answers, for `npm run dev`. */
+const GATEWAY = process.env["RIFFUSION_GATEWAY"] ?? "http://127.0.0.1:3013";
+
+export default defineConfig({
+  base: "./",
+  build: {
+    target: "es2022",
+    chunkSizeWarningLimit: 800, // three.js
+    rollupOptions: { input: ["index.html", "about.html"] },
+  },
+  server: {
+    proxy: Object.fromEntries(
+      ["/run_inference", "/seed_images", "/masks", "/health"].map((path) => [path, GATEWAY]),
+    ),
+  },
+  test: { include: ["test/**/*.test.ts"], environment: "node", testTimeout: 60_000 },
+});
