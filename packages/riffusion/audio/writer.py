@@ -9,15 +9,15 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
 import av
 import numpy as np
 
-from riffusion.audio.encoder import Array, Encoder, Encoding, audio_frames
+from riffusion.audio.encoder import Encoder, Encoding, audio_frames
 from riffusion.audio.formats import format_from_path
 from riffusion.audio.mp3_padding import with_exact_padding
-from riffusion.audio.segments import AudioSegment, num_samples, waveform_from_segment
+from riffusion.audio.segments import AudioSegment, Waveform, num_samples, waveform_from_segment
 from riffusion.errors import InputError
 from riffusion.media_files import check_place
 
@@ -191,30 +191,31 @@ class _Resampler:
 
     def __init__(self, rate_hz: int, encoding: Encoding) -> None:
         self._source = dataclasses.replace(encoding, rate_hz=rate_hz)
-        self._shape = (encoding.num_channels, -1)
+        self._num_channels = encoding.num_channels
         self._is_planar = encoding.sample_format.endswith("p")
         self._num_pushed = 0
         self._resampler = av.AudioResampler(
             encoding.sample_format, encoding.layout, encoding.rate_hz
         )
 
-    def push(self, segment: AudioSegment) -> Array:
+    def push(self, segment: AudioSegment) -> Waveform:
         """What comes out, (channels, samples), when a segment is put in."""
         waveform = waveform_from_segment(segment)
         frames = audio_frames(waveform, self._source, self._num_pushed)
         self._num_pushed += waveform.shape[1]
         return self._joined(out for frame in frames for out in self._resampler.resample(frame))
 
-    def rest(self, length: int) -> Array:
+    def rest(self, length: int) -> Waveform:
         """The last `length` samples: rounding may leave it a sample more or less."""
         data = self._joined(iter(self._resampler.resample(None)))[:, :length]
-        return np.pad(data, ((0, 0), (0, length - data.shape[1])))
+        missing = np.zeros((self._num_channels, length - data.shape[1]), dtype=np.float32)
+        return np.concatenate([data, missing], axis=1)
 
-    def _joined(self, frames: Iterator[av.AudioFrame]) -> Array:
-        parts: list[Any] = [np.zeros((self._shape[0], 0), dtype=np.float32)]
+    def _joined(self, frames: Iterator[av.AudioFrame]) -> Waveform:
+        parts: list[Waveform] = [np.zeros((self._num_channels, 0), dtype=np.float32)]
         for frame in frames:
-            array = frame.to_ndarray()
-            parts.append(array if self._is_planar else array.reshape(-1, self._shape[0]).T)
+            array = np.asarray(frame.to_ndarray(), dtype=np.float32)
+            parts.append(array if self._is_planar else array.reshape(-1, self._num_channels).T)
         return np.concatenate(parts, axis=1)
 
 
