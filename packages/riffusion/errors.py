@@ -11,6 +11,7 @@
     ├── CheckpointError                weights that are missing, truncated or foreign
     ├── TrainingError                  a training run cannot go on; its last good state is kept
     ├── OverloadedError                as much work is waiting as may wait
+    ├── TooManyRequestsError           one client asks for more than its share
     ├── ServerError                    the local inference server did not start, or died
     └── EndpointError                  an endpoint could not be reached, or answered with an error
 
@@ -84,6 +85,22 @@ class OverloadedError(RiffusionError):
         self.retry_after_s = retry_after_s
         super().__init__(
             f"{num_waiting} requests are waiting, which is the most that may; "
+            f"try again in {retry_after_s} s"
+        )
+
+
+class TooManyRequestsError(RiffusionError):
+    """One client asks for more than its share.
+
+    Args:
+        limit: what it may have, as in `6 requests at once`.
+        retry_after_s: whole seconds after which to try again.
+    """
+
+    def __init__(self, limit: str, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(
+            f"too many requests from this address: at most {limit} are allowed; "
             f"try again in {retry_after_s} s"
         )
 

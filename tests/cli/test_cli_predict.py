@@ -17,6 +17,8 @@ from riffusion.data_urls import data_url
 from riffusion.errors import InputError
 from riffusion.image_codec import encode_image, read_image
 from riffusion.server import run_app
+from riffusion.serving.client_limits import DEFAULT_MAX_AT_ONCE, DEFAULT_MAX_PER_MINUTE
+from riffusion.serving.endpoint import DEFAULT_RETRY_BUDGET_S, DEFAULT_TIMEOUT_S
 from tests.cli.conftest import Run
 
 REQUEST = {"start": {"prompt": "bells", "seed": 1}, "audio_format": "ogg"}
@@ -154,10 +156,14 @@ def test_serve_passes_its_options_on(run: Run, monkeypatch: pytest.MonkeyPatch) 
     result = run(
         "serve", "--port", 9001, "--gateway-port", 9002, "--host", "::1", "--checkpoint", "x/y",
         "--allowed-origin", "https://a.example", "--allowed-origin", "https://b.example",
+        "--requests-per-minute", 30, "--requests-at-once", 3, "--trusted-proxy", "10.0.0.0/8",
+        "--timeout", 60, "--retry-for", 5,
     )  # fmt: skip
     assert result.code == 0
     (call,) = calls
     del call["announce"]
+    limits = call.pop("limits")
+    assert (limits.max_per_minute, limits.max_at_once) == (30, 3)
     assert call == {
         "port": 9001,
         "gateway_port": 9002,
@@ -167,7 +173,42 @@ def test_serve_passes_its_options_on(run: Run, monkeypatch: pytest.MonkeyPatch) 
         "endpoint": None,
         "allowed_origins": ("https://a.example", "https://b.example"),
         "app_dir": None,
+        "trusted_proxies": ("10.0.0.0/8",),
+        "timeout_s": 60,
+        "retry_budget_s": 5,
     }
+
+
+def test_serve_by_default_limits_as_the_gateway_does(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setattr("riffusion.serving.serve.serve", lambda **options: calls.append(options))
+    assert run("serve").code == 0
+    limits = calls[0]["limits"]
+    assert (limits.max_per_minute, limits.max_at_once) == (
+        DEFAULT_MAX_PER_MINUTE,
+        DEFAULT_MAX_AT_ONCE,
+    )
+    assert calls[0]["timeout_s"] == DEFAULT_TIMEOUT_S
+    assert calls[0]["retry_budget_s"] == DEFAULT_RETRY_BUDGET_S
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--trusted-proxy", "proxy.example"),
+        ("--trusted-proxy", "10.0.0.1/8"),
+        ("--requests-at-once", "-1"),
+        ("--requests-per-minute", "many"),
+        ("--timeout", "0"),
+    ],
+)
+def test_serve_refuses_limits_that_are_none(option: str, value: str, run: Run) -> None:
+    result = run("serve", option, value, "--endpoint", "http://127.0.0.1:1")
+    assert result.code == 2
+    assert option in result.err
+    assert len(result.err.splitlines()) == 1
 
 
 def test_serve_refuses_a_gateway_that_is_not_wanted(run: Run) -> None:

@@ -11,7 +11,7 @@ Play = Callable[[BaseHTTPRequestHandler], None]
 class Backend:
     """Answers one request after the other as `plays` say; the last of them over and over."""
 
-    def __init__(self, *plays: Play) -> None:
+    def __init__(self, *plays: Play, port: int = 0) -> None:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
         self.released = threading.Event()
         waiting = list(plays)
@@ -29,7 +29,7 @@ class Backend:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"

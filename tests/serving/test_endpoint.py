@@ -1,11 +1,19 @@
 import json
 import logging
+import random
 from typing import Any
 
+import httpx
 import pytest
 
 from riffusion.errors import EndpointError
-from riffusion.serving.endpoint import API_KEY_VARIABLES, DEFAULT_URL, Endpoint, predict_url
+from riffusion.serving.endpoint import (
+    API_KEY_VARIABLES,
+    DEFAULT_URL,
+    Endpoint,
+    Retries,
+    predict_url,
+)
 
 from .backends import Backend, break_off, hang_up, say
 from .conftest import free_port
@@ -81,6 +89,36 @@ def test_waiting_stays_within_the_budget() -> None:
             Endpoint(backend.url, retry_budget_s=1.5).predict(PAYLOAD)
         assert caught.value.status == 503
     assert len(backend.requests) == 2
+
+
+def test_a_refusal_without_a_time_is_asked_again_a_few_times() -> None:
+    with (
+        Backend(say(b'{"error": "busy"}', 503)) as backend,
+        pytest.raises(EndpointError, match="busy"),
+    ):
+        Endpoint(backend.url, retry_budget_s=10).predict(PAYLOAD)
+    assert len(backend.requests) == 4
+
+
+@pytest.mark.parametrize("status", [200, 400, 429, 500, 502, 504])
+def test_nothing_but_a_refusal_with_503_is_repeated(status: int) -> None:
+    response = httpx.Response(status, headers={"Retry-After": "1"})
+    assert Retries(100).delay_after_response(response) is None
+    for error in (httpx.ReadTimeout(""), httpx.ReadError(""), httpx.RemoteProtocolError("")):
+        assert Retries(100).delay_after_error(error) is None
+
+
+def test_delays_are_never_shorter_than_asked_for_and_differ() -> None:
+    busy = httpx.Response(503, headers={"Retry-After": "4"})
+    delays = [Retries(100, random.Random(seed)).delay_after_response(busy) for seed in range(50)]
+    assert all(delay is not None and 4 <= delay <= 5 for delay in delays)
+    assert len(set(delays)) == 50
+    away = Retries(100, random.Random(0))
+    waits = [away.delay_after_error(httpx.ConnectError("")) for _ in range(4)]
+    assert waits[3] is None
+    for wait, least in zip(waits, (0.25, 0.5, 1.0), strict=False):
+        assert wait is not None
+        assert least <= wait <= 1.25 * least
 
 
 def test_stream_yields_progress_and_the_result() -> None:

@@ -3,12 +3,15 @@
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from riffusion.errors import InputError
+from riffusion.serving.client_limits import ClientLimits
 from riffusion.serving.endpoint import Endpoint
 from riffusion.serving.gateway import create_gateway
 from riffusion.serving.serve import GatewayServer
@@ -23,13 +26,18 @@ RETRY_AFTER_S = 1
 
 @contextmanager
 def gateway_to(
-    url: str, timeout_s: float = 30, retry_budget_s: float = 0, app_dir: Path | None = None
+    url: str,
+    timeout_s: float = 30,
+    retry_budget_s: float = 0,
+    app_dir: Path | None = None,
+    limits: ClientLimits | None = None,
+    trusted_proxies: tuple[str, ...] = (),
 ) -> Iterator[httpx.Client]:
     """A client of a gateway in front of `url`."""
     endpoint = Endpoint(url, timeout_s=timeout_s, retry_budget_s=retry_budget_s)
-    app = create_gateway(endpoint, ["https://app.example"], app_dir)
+    app = create_gateway(endpoint, ["https://app.example"], app_dir, limits=limits)
     with (
-        GatewayServer(app) as gateway,
+        GatewayServer(app, trusted_proxies=trusted_proxies) as gateway,
         httpx.Client(base_url=gateway.base_url, timeout=60, trust_env=False) as client,
     ):
         yield client
@@ -106,6 +114,26 @@ def test_a_busy_endpoint_is_asked_again_when_it_says() -> None:
     assert [body for _, _, body in backend.requests] == [REQUEST, REQUEST]
 
 
+def test_a_stream_that_is_refused_is_asked_for_again() -> None:
+    line = b'{"event": "result"}\n'
+    plays = (say(b'{"error": "busy"}', 503), say(line, 200, "application/x-ndjson"))
+    with Backend(*plays) as backend, gateway_to(backend.url, retry_budget_s=5) as client:
+        answer = client.post("/run_inference/", content=REQUEST)
+    assert (answer.status_code, answer.content) == (200, line)
+    assert len(backend.requests) == 2
+
+
+def test_an_endpoint_that_starts_late_is_waited_for() -> None:
+    port = free_port()
+    with gateway_to(f"http://127.0.0.1:{port}", retry_budget_s=10) as client:
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(client.post, "/run_inference/", content=REQUEST)
+            time.sleep(0.3)
+            with Backend(say(CLIP), port=port) as backend:
+                assert asking.result().content == CLIP
+        assert len(backend.requests) == 1
+
+
 def test_a_stream_arrives_event_by_event() -> None:
     first = b'{"event": "progress", "step": 1, "steps": 2}\n'
 
@@ -134,6 +162,7 @@ def test_a_stream_that_breaks_off_ends_with_an_error() -> None:
     play = break_off(b'{"event": "progress", "step": 1, "steps": 2}\n')
     with Backend(play) as backend, gateway_to(backend.url) as client:
         answer = client.post("/run_inference/", content=REQUEST)
+    assert len(backend.requests) == 1
     first, *_, last = [line for line in answer.text.splitlines() if line]
     assert json.loads(first)["event"] == "progress"
     assert json.loads(last)["event"] == "error"
@@ -167,6 +196,28 @@ def test_other_pages_may_not_and_start_no_work(origin: str) -> None:
     assert answer.status_code == 403
     assert "access-control-allow-origin" not in answer.headers
     assert backend.requests == []
+
+
+@pytest.mark.parametrize("origin", ["app.example", "https://app.example/", "https://", ""])
+def test_what_is_no_origin_is_refused(origin: str) -> None:
+    with pytest.raises(InputError, match="no origin; write it as browsers do"):
+        create_gateway(Endpoint("http://127.0.0.1:1"), [origin])
+
+
+def test_a_client_that_sends_too_slowly_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("riffusion.serving.gateway._BODY_TIMEOUT_S", 0.3)
+
+    def slow_body() -> Iterator[bytes]:
+        yield REQUEST[:10]
+        time.sleep(1)
+        yield REQUEST[10:]
+
+    with Backend(say(CLIP)) as backend, gateway_to(backend.url) as client:
+        answer = client.post("/run_inference/", content=slow_body())
+        assert client.post("/run_inference/", content=REQUEST).status_code == 200
+    assert answer.status_code == 408
+    assert answer.json() == {"error": "the request did not arrive within 0.3 s"}
+    assert len(backend.requests) == 1
 
 
 def test_the_web_apps_files_are_served(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Audio in and out: codecs, loudness, and joining clips. The audio type is pydub's AudioSegment."""
 
 from riffusion.audio.decoding import decode_audio, read_audio
-from riffusion.audio.effects import crossfade, fade, loop, overlay, stitch
+from riffusion.audio.effects import crossfade, fade, loop, overlay, stitch, take_over
 from riffusion.audio.encoding import encode_audio, write_audio
 from riffusion.audio.formats import MEDIA_TYPES, AudioFileFormat, check_format, format_from_path
 from riffusion.audio.loudness import (
@@ -22,6 +22,7 @@ from riffusion.audio.segments import (
     waveform_from_segment,
     with_channels,
 )
+from riffusion.audio.writer import AudioWriter
 
 __all__ = [
     "MEDIA_TYPES",
@@ -29,6 +30,7 @@ __all__ = [
     "TRUE_PEAK_DBTP",
     "AudioFileFormat",
     "AudioSegment",
+    "AudioWriter",
     "Waveform",
     "check_format",
     "convert",
@@ -47,6 +49,7 @@ __all__ = [
     "resample",
     "segment_from_waveform",
     "stitch",
+    "take_over",
     "true_peak_db",
     "waveform_from_segment",
     "with_channels",

@@ -1,4 +1,4 @@
-"""Joining clips, exact to the sample: crossfade, stitch, loop, overlay, fade.
+"""Joining clips, exact to the sample: crossfade, stitch, take over, loop, overlay, fade.
 
 Durations are rounded to whole samples once. All clips of one call have the same rate and channel
 count; `convert` makes them so. Results keep the widest sample width, and clip where sums go
@@ -77,6 +77,25 @@ def stitch(segments: Sequence[AudioSegment], crossfade_s: float = 0.0) -> AudioS
         end = start + waveform.shape[1]
         result[:, start:end] = waveform
     return segment_from_waveform(result, first.frame_rate, sample_width=_width(segments))
+
+
+def take_over(previous: AudioSegment, segment: AudioSegment, crossfade_s: float) -> AudioSegment:
+    """A loop as it sounds after another one: that one's next round fades out over its start.
+
+    Both have one beat, so it holds. Loops that take over one after the other last as long as all of
+    them together.
+
+    Args:
+        previous: the loop that sounded until then.
+        segment: the loop that comes; the result is as long.
+        crossfade_s: of the fade, as in `crossfade`; at most either loop's length.
+
+    Raises:
+        InputError: rates or channels differ, or the fade is longer than a loop.
+    """
+    overlap = num_samples_in("crossfade_s", crossfade_s, previous.frame_rate)
+    next_round = samples_from_segment(previous)[:, :overlap]
+    return stitch([segment_from_samples(next_round, previous.frame_rate), segment], crossfade_s)
 
 
 def loop(

@@ -26,6 +26,7 @@ from riffusion.cli import (
     evaluate,
     generate,
     interpolate,
+    jam,
     predict,
     seed_images,
     serve,
@@ -62,6 +63,7 @@ app = typer.Typer(
 )
 app.command("generate")(generate.generate)
 app.command("interpolate")(interpolate.interpolate)
+app.command("jam")(jam.jam)
 app.command("audio-to-image")(spectrograms.audio_to_image)
 app.command("image-to-audio")(spectrograms.image_to_audio)
 app.command("print-exif")(spectrograms.print_exif)

@@ -17,6 +17,9 @@ class ClipMaker:
         checkpoint: folder, file or hub id; None for the default one.
         device: None for the best there is.
 
+    Attributes:
+        generator: what makes the clips.
+
     Raises:
         CheckpointError: the checkpoint is missing, truncated or foreign.
     """
@@ -25,9 +28,9 @@ class ClipMaker:
         started = time.perf_counter()
         from riffusion.clip_generator import ClipGenerator
 
-        self._generator = ClipGenerator.load(checkpoint, device)
-        loaded = self._generator.pipeline.checkpoint
-        print(f"checkpoint  {self._generator.checkpoint_description}")
+        self.generator = ClipGenerator.load(checkpoint, device)
+        loaded = self.generator.pipeline.checkpoint
+        print(f"checkpoint  {self.generator.checkpoint_description}")
         if loaded is not None:
             print(f"from        {loaded.directory}")
         print(f"loading     {time.perf_counter() - started:.2f} s")
@@ -38,7 +41,7 @@ class ClipMaker:
         Raises:
             InputError: as `make`.
         """
-        resolved = self._generator.resolve(inputs)
+        resolved = self.generator.resolve(inputs)
         if resolved.init_image is None:
             return None
         return resolved.params.num_samples(resolved.init_image.width) / resolved.params.sample_rate
@@ -62,9 +65,7 @@ class ClipMaker:
                 steps = done
                 move(done, total)
 
-            clip = self._generator.generate(
-                self._generator.resolve(inputs), on_progress=on_progress
-            )
+            clip = self.generator.generate(self.generator.resolve(inputs), on_progress=on_progress)
         for stage, seconds in clip.timings_s.items():
             note = f"  ({steps} steps)" if stage == "diffusion" else ""
             print(f"{stage:<11} {seconds:.2f} s{note}")

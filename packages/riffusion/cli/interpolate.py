@@ -1,5 +1,6 @@
 """`riffusion interpolate`: from one text to another."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -126,12 +127,7 @@ def join_loops(segments: list["AudioSegment"], crossfade_s: float) -> "AudioSegm
     Raises:
         InputError: the clips' rates or channels differ, or a clip is shorter than the fade.
     """
-    from riffusion.audio import loop, stitch
+    from riffusion.audio import stitch, take_over
 
-    if crossfade_s == 0:
-        return stitch(segments)
-    prolonged = [
-        loop(segment, duration_s=segment.frame_count() / segment.frame_rate + crossfade_s)
-        for segment in segments[:-1]
-    ]
-    return stitch([*prolonged, segments[-1]], crossfade_s)
+    parts = [take_over(before, after, crossfade_s) for before, after in pairwise(segments)]
+    return stitch([segments[0], *parts])

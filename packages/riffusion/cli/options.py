@@ -29,6 +29,22 @@ Scheduler = Annotated[
     str,
     typer.Option(help=f"Sampler: {SCHEDULERS}; or `checkpoint` for the checkpoint's own."),
 ]
+Preset = Annotated[
+    str,
+    typer.Option(help="Steps and sampler in one word: fast, balanced or reference."),
+]
+StepsOrNone = Annotated[
+    int | None,
+    typer.Option(help="Denoising steps, 1 to 150; default the preset's.", show_default=False),
+]
+SchedulerOrNone = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Sampler: {SCHEDULERS}; or `checkpoint` for the checkpoint's own; default the "
+        "preset's.",
+        show_default=False,
+    ),
+]
 Guidance = Annotated[float, typer.Option(help="How closely to follow the prompt, 0 to 30.")]
 NegativePrompt = Annotated[
     str | None, typer.Option(help="Text to stay away from.", show_default=False)

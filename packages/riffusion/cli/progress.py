@@ -7,10 +7,15 @@ from contextlib import contextmanager
 import typer
 
 
+def is_bar_shown() -> bool:
+    """Whether progress bars can be seen."""
+    return sys.stderr.isatty()
+
+
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """A bar that is moved by calling what this yields with (done, total)."""
-    if not sys.stderr.isatty():
+    if not is_bar_shown():
         yield lambda done, total: None
         return
     # The total is known only with the first call, and the bar wants it from the start.

@@ -33,12 +33,33 @@ def serve(
         Path | None,
         typer.Option(help="Built web app for the gateway to serve.", show_default=False),
     ] = None,
+    requests_per_minute: Annotated[
+        int, typer.Option(help="From one client address; 0 for any number.", min=0)
+    ] = 120,
+    requests_at_once: Annotated[
+        int,
+        typer.Option(help="Of one client address; a web app needs 4. 0 for any number.", min=0),
+    ] = 6,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Address or network of a proxy whose X-Forwarded-For names the client.",
+            show_default=False,
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds until a request's answer, or a stream's event.", min=1)
+    ] = 600,
+    retry_for: Annotated[
+        float, typer.Option(help="Seconds to wait for an endpoint that is away or busy.", min=0)
+    ] = 30,
 ) -> None:
     """Run the inference server and the gateway.
 
     It is the real Truss server; the gateway is what web apps call. Ctrl-C ends both; requests in
     flight are finished first.
     """
+    from riffusion.serving.client_limits import ClientLimits
     from riffusion.serving.serve import serve as run_servers
 
     logging.getLogger("riffusion").setLevel(logging.INFO)
@@ -51,5 +72,9 @@ def serve(
         endpoint=endpoint,
         allowed_origins=tuple(allowed_origin or ()),
         app_dir=app_dir,
+        limits=ClientLimits(requests_per_minute, requests_at_once),
+        trusted_proxies=tuple(trusted_proxy or ()),
+        timeout_s=timeout,
+        retry_budget_s=retry_for,
         announce=lambda line: print(line, flush=True),
     )

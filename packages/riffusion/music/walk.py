@@ -64,6 +64,11 @@ class Walk:
         current = End(prompt, seed)
         return cls(current, _next_end(current, prompt, seed_limit), 0.0, queue, seed_limit)
 
+    @property
+    def is_free(self) -> bool:
+        """Whether a queued prompt takes effect at once: the way to the next seed has not begun."""
+        return self.alpha == 0 and self.target.prompt == self.current.prompt
+
     def step(self, alpha_step: float) -> tuple[Stop, "Walk"]:
         """The next clip, and the walk after it.
 
@@ -91,8 +96,7 @@ class Walk:
         return replace(self, current=current, target=target, alpha=0.0)
 
     def _turned_to_queue(self) -> "Walk":
-        """A queued prompt takes effect at once where the way to the next seed has not begun."""
-        if not self.queue or self.alpha != 0 or self.target.prompt != self.current.prompt:
+        if not self.queue or not self.is_free:
             return self
         target = _next_end(self.current, self.queue[0], self.seed_limit)
         return replace(self, target=target, queue=self.queue[1:])

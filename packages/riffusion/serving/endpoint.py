@@ -4,6 +4,7 @@ import ipaddress
 import json
 import logging
 import os
+import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -18,9 +19,13 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_URL = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}{PREDICT_PATH}"
 DEFAULT_TIMEOUT_S = 600.0
+DEFAULT_RETRY_BUDGET_S = 30.0
 API_KEY_VARIABLES = ("RIFFUSION_API_KEY", "BASETEN_API_KEY")
 _CONNECT_TIMEOUT_S = 5.0
-_CONNECT_RETRY_DELAYS_S = (0.25, 0.5, 1.0)
+_RETRY_DELAYS_S = (0.25, 0.5, 1.0)
+"""Where the endpoint doesn't say how long."""
+_JITTER = 0.25
+"""Delays are longer by up to this share, by chance, so that clients don't come back all at once."""
 
 
 class Endpoint:
@@ -33,8 +38,8 @@ class Endpoint:
             `RIFFUSION_API_KEY` or `BASETEN_API_KEY`, which is not sent unencrypted to other
             machines.
         timeout_s: for the whole answer, or, of a stream, until the next event.
-        retry_budget_s: time to spend on waiting, where the endpoint can't be reached or says
-            how long it is busy. Requests that may have been worked on are not sent again.
+        retry_budget_s: time to spend on waiting, where the endpoint can't be reached or is busy
+            (503). Requests that may have been worked on are not sent again.
 
     Raises:
         EndpointError: the URL is not one.
@@ -45,7 +50,7 @@ class Endpoint:
         url: str = DEFAULT_URL,
         api_key: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
-        retry_budget_s: float = 30.0,
+        retry_budget_s: float = DEFAULT_RETRY_BUDGET_S,
     ) -> None:
         self.predict_url = predict_url(url)
         self.is_local = _is_loopback(self.predict_url.host)
@@ -163,25 +168,39 @@ class Endpoint:
 
 
 class Retries:
-    """Which requests are sent again, and when; the time spent waiting stays within a budget."""
+    """Which requests are sent again, and when; the time spent waiting stays within a budget.
 
-    def __init__(self, budget_s: float) -> None:
+    Only what was not worked on is repeated: what never reached the server, and what it refused with
+    503, which it does before the first byte of a clip or a stream.
+
+    Args:
+        budget_s: of time to wait.
+        rng: draws what delays are longer by.
+    """
+
+    def __init__(self, budget_s: float, rng: random.Random | None = None) -> None:
         self._left_s = budget_s
-        self._connect_delays_s = iter(_CONNECT_RETRY_DELAYS_S)
+        self._delays_s = iter(_RETRY_DELAYS_S)
+        self._rng = rng or random.Random()
 
     def delay_after_error(self, error: httpx.TransportError) -> float | None:
-        """Seconds to wait, or None to give up: only what never reached the server is repeated."""
-        return self._spend(next(self._connect_delays_s, None)) if is_unsent(error) else None
+        """Seconds to wait, or None to give up."""
+        return self._spend(next(self._delays_s, None)) if is_unsent(error) else None
 
     def delay_after_response(self, response: httpx.Response) -> float | None:
-        """Seconds to wait, or None to give up: only a refusal that says until when is repeated."""
-        retry_after = response.headers.get("Retry-After", "")
-        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or not retry_after.isdecimal():
+        """Seconds to wait, or None to give up, since it is a success or another error."""
+        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
             return None
-        return self._spend(float(retry_after))
+        retry_after = response.headers.get("Retry-After", "")
+        if retry_after.isdecimal():
+            return self._spend(float(retry_after))
+        return self._spend(next(self._delays_s, None))
 
     def _spend(self, delay_s: float | None) -> float | None:
-        if delay_s is None or delay_s > self._left_s:
+        if delay_s is None:
+            return None
+        delay_s *= 1 + _JITTER * self._rng.random()
+        if delay_s > self._left_s:
             return None
         self._left_s -= delay_s
         return delay_s

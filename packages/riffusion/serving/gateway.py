@@ -7,8 +7,9 @@
     GET  /metrics/                the local Truss server's Prometheus metrics
     GET  /…                       the app's files, where a directory of them is given
 
-It adds what a browser needs and a model server lacks: CORS, a body limit before anything is
-stored, retries, and a JSON error when the endpoint is away, hangs, or talks nonsense.
+It adds what a browser needs and a model server lacks: CORS, limits for each client (see
+client_limits.py), a body limit before anything is stored, retries, and a JSON error when the
+endpoint is away, hangs, or talks nonsense.
 """
 
 import asyncio
@@ -24,12 +25,15 @@ import httpx
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from riffusion.errors import EndpointError, InputError
 from riffusion.seed_library import SeedLibrary
+from riffusion.serving.client_limits import ClientLimits, ClientLimitsMiddleware
 from riffusion.serving.endpoint import Endpoint, Retries
 from riffusion.serving.request_body import MAX_BODY_BYTES, body_too_large_message
 from riffusion.serving.seed_pictures import add_seed_pictures
@@ -44,6 +48,8 @@ LOCAL_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 MAX_ANSWER_BYTES = 256 * 2**20
 _MAX_DRAINED_BYTES = 2**30
 """Of a body that is too large, so much is read and dropped: clients read answers after sending."""
+_BODY_TIMEOUT_S = 60.0
+"""For a client to send its request: a slow one keeps one of its places."""
 _PASSED_HEADERS = ("content-type", "retry-after")
 _HEALTH_TIMEOUT_S = 3.0
 _CLIENT_CLOSED_REQUEST = 499
@@ -54,6 +60,7 @@ def create_gateway(
     allowed_origins: Sequence[str] = (),
     app_dir: Path | None = None,
     library: SeedLibrary | None = None,
+    limits: ClientLimits | None = None,
 ) -> FastAPI:
     """The gateway's application.
 
@@ -63,7 +70,13 @@ def create_gateway(
             machine's and the gateway's own; `*` allows every page.
         app_dir: directory of a built web app to serve at `/`.
         library: seed images and masks to show; they should be the endpoint's.
+        limits: what one client may ask of the endpoint; None for no limits.
+
+    Raises:
+        InputError: an allowed origin is none.
     """
+    for origin in allowed_origins:
+        _check_origin(origin)
     gateway = _Gateway(endpoint, allowed_origins)
     app = FastAPI(
         title="Riffusion gateway",
@@ -83,7 +96,9 @@ def create_gateway(
         expose_headers=["Retry-After"],
     )
     for path in (RUN_INFERENCE_PATH, RUN_INFERENCE_PATH + "/", PREDICT_PATH):
-        app.add_route(path, gateway.predict, methods=["POST"])
+        app.routes.append(
+            Route(path, gateway.predict, methods=["POST"], middleware=_limiting(limits))
+        )
     app.add_route("/health", gateway.health, methods=["GET"])
     if library is not None:
         add_seed_pictures(app, library)
@@ -115,9 +130,12 @@ class _Gateway:
             origin = request.headers["origin"]
             return _error(403, f"origin={origin} is not allowed; list it in allowed_origins")
         try:
-            body = await _read_body(request)
+            async with asyncio.timeout(_BODY_TIMEOUT_S):
+                body = await _read_body(request)
         except InputError as error:
             return _error(400, str(error))
+        except TimeoutError:
+            return _error(408, f"the request did not arrive within {_BODY_TIMEOUT_S:g} s")
         except ClientDisconnect:
             return Response(status_code=_CLIENT_CLOSED_REQUEST)
         content_type = request.headers.get("content-type", "application/json")
@@ -228,6 +246,19 @@ class _Gateway:
             return True
         own = f"{request.url.scheme}://{request.headers.get('host')}"
         return origin == own or re.fullmatch(LOCAL_ORIGINS, origin) is not None
+
+
+def _limiting(limits: ClientLimits | None) -> list[Middleware]:
+    return [] if limits is None else [Middleware(ClientLimitsMiddleware, limits=limits)]
+
+
+def _check_origin(origin: str) -> None:
+    """Origins are compared as browsers send them, so one with a path would never match."""
+    if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
+        raise InputError(
+            f"{origin!r} is no origin; write it as browsers do, like https://app.example",
+            field="allowed_origin",
+        )
 
 
 async def _read_body(request: Request) -> bytes:

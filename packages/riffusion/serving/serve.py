@@ -1,12 +1,13 @@
 """`riffusion serve`: the Truss server and the gateway together, ended together."""
 
 import contextlib
+import ipaddress
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,10 +15,11 @@ from typing import Self
 import uvicorn
 from fastapi import FastAPI
 
-from riffusion.errors import ServerError
+from riffusion.errors import InputError, ServerError
 from riffusion.seed_library import SeedLibrary
 from riffusion.serving.addresses import bound_socket, local_url
-from riffusion.serving.endpoint import Endpoint
+from riffusion.serving.client_limits import ClientLimits
+from riffusion.serving.endpoint import DEFAULT_RETRY_BUDGET_S, DEFAULT_TIMEOUT_S, Endpoint
 from riffusion.serving.gateway import DEFAULT_PORT as DEFAULT_GATEWAY_PORT
 from riffusion.serving.gateway import RUN_INFERENCE_PATH, create_gateway
 from riffusion.serving.truss_server import DEFAULT_HOST, DEFAULT_PORT, LocalTrussServer
@@ -38,6 +40,10 @@ def serve(
     endpoint: str | None = None,
     allowed_origins: tuple[str, ...] = (),
     app_dir: Path | None = None,
+    limits: ClientLimits | None = None,
+    trusted_proxies: tuple[str, ...] = (),
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    retry_budget_s: float = DEFAULT_RETRY_BUDGET_S,
     announce: Callable[[str], None] = logger.info,
 ) -> None:
     """Run the local servers until SIGINT or SIGTERM; requests in flight are finished first.
@@ -51,12 +57,17 @@ def serve(
         endpoint: address of an endpoint for the gateway, in place of a local Truss server.
         allowed_origins: further origins of web pages that may use the gateway.
         app_dir: directory of a built web app that the gateway serves.
+        limits: what one client may ask of the gateway; default `ClientLimits()`.
+        trusted_proxies: as in `GatewayServer`.
+        timeout_s, retry_budget_s: of the gateway's requests, as in `Endpoint`.
         announce: told in a line what can be reached where, once it can.
 
     Raises:
         ServerError: a server could not be started, or died.
         EndpointError: `endpoint` is not an address.
+        InputError: an allowed origin or a trusted proxy is none.
     """
+    check_proxies(trusted_proxies)
     if endpoint is not None and not gateway:
         raise ServerError(f"endpoint={endpoint} needs the gateway; leave one of the two away")
     with _interrupted_by_sigterm(), contextlib.ExitStack() as servers:
@@ -69,10 +80,16 @@ def serve(
                 )
                 announce(f"inference: POST {truss.predict_url}")
             if gateway:
-                target = Endpoint(endpoint or (truss.predict_url if truss else ""))
+                target = Endpoint(
+                    endpoint or (truss.predict_url if truss else ""),
+                    timeout_s=timeout_s,
+                    retry_budget_s=retry_budget_s,
+                )
                 library = SeedLibrary.default(_checkpoint_directory(checkpoint))
-                app = create_gateway(target, allowed_origins, app_dir, library)
-                web = servers.enter_context(GatewayServer(app, host, gateway_port))
+                app = create_gateway(
+                    target, allowed_origins, app_dir, library, limits or ClientLimits()
+                )
+                web = servers.enter_context(GatewayServer(app, host, gateway_port, trusted_proxies))
                 announce(f"web apps:  POST {web.base_url}{RUN_INFERENCE_PATH}/")
                 if app_dir is not None:
                     announce(f"web app:   {web.base_url}/")
@@ -91,12 +108,20 @@ class GatewayServer:
         app: the application.
         host: address to listen on.
         port: TCP port; 0 for any free one.
+        trusted_proxies: addresses or networks of proxies whose X-Forwarded-For says who the client
+            is; of others the header is ignored.
 
     Raises:
         ServerError: the port is taken, or the application does not start.
     """
 
-    def __init__(self, app: FastAPI, host: str = DEFAULT_HOST, port: int = 0) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        host: str = DEFAULT_HOST,
+        port: int = 0,
+        trusted_proxies: Sequence[str] = (),
+    ) -> None:
         self._host = host
         self._socket = bound_socket(host, port, "gateway_port")
         self.port: int = self._socket.getsockname()[1]
@@ -105,6 +130,8 @@ class GatewayServer:
             log_config=None,
             log_level="warning",
             access_log=False,
+            proxy_headers=bool(trusted_proxies),  # by default uvicorn trusts this machine
+            forwarded_allow_ips=list(trusted_proxies),
             timeout_graceful_shutdown=_STOP_TIMEOUT_S,
         )
         self._server = uvicorn.Server(config)
@@ -135,6 +162,22 @@ class GatewayServer:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
+
+
+def check_proxies(trusted_proxies: Sequence[str]) -> None:
+    """Check that proxies are named by address.
+
+    Raises:
+        InputError: one isn't.
+    """
+    for proxy in trusted_proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError as error:
+            raise InputError(
+                f"{error}; write an address such as 10.0.0.7 or a network such as 10.0.0.0/8",
+                field="trusted_proxy",
+            ) from error
 
 
 def _checkpoint_directory(checkpoint: str | None) -> Path | None:

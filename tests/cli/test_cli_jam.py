@@ -1,0 +1,125 @@
+"""jam with the embedded checkpoint, few steps and short clips."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from riffusion.audio import measure_loudness, num_samples, read_audio
+from riffusion.audio.sampling import cut_clip
+from riffusion.image_codec import read_image
+from riffusion.spectrogram_params import SpectrogramParams
+from tests.cli.conftest import Run
+
+CLIP_SAMPLES = 128 * 441
+CLIP_MS = 1280
+MAX_STEP_LU = 1.0
+FOUR_CLIPS = ("--minutes", 4 * 1.28 / 60, "--alpha-step", 0.5, "--seed", 7)
+CHEAP = ("--steps", 2, "--device", "cpu")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A short loop: the beginning of one of ours."""
+    path = tmp_path / "init.png"
+    seed_image = Path(__file__).parents[2] / "data/seed_images/og_beat.png"
+    Image.open(seed_image).crop((0, 0, 128, 512)).save(path)
+    return path
+
+
+def test_a_jam_has_no_gaps_and_the_same_bytes_each_time(
+    tmp_path: Path, picture: Path, run: Run
+) -> None:
+    outputs = [tmp_path / "new/a.wav", tmp_path / "new/b.wav"]
+    for output in outputs:
+        result = run(
+            "jam", "church bells", "jazz trio", "-o", output, "--init-image", picture,
+            "--images", tmp_path / "pictures", *FOUR_CLIPS, *CHEAP,
+        )  # fmt: skip
+        assert result.code == 0, result.err
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    piece = read_audio(outputs[0])
+    assert num_samples(piece) == 4 * CLIP_SAMPLES
+    assert "clip        1 of 4: church bells 7 → jazz trio 8, 0; " in result.out
+    assert "clip        2 of 4: church bells 7 → jazz trio 8, 0.5; " in result.out
+    assert "clip        4 of 4: jazz trio 8 → jazz trio 9, 0.5; 0:00 to go" in result.out
+    assert f"Wrote {outputs[1]} (5.12 seconds)" in result.out
+    loudness = [measure_loudness(cut_clip(piece, i * CLIP_MS, CLIP_MS)) for i in range(4)]
+    assert np.abs(np.diff(loudness)).max() < MAX_STEP_LU
+    names = [path.name for path in sorted((tmp_path / "pictures").iterdir())]
+    assert names == [
+        "clip_00000_seed_7_alpha_0.000.png",
+        "clip_00001_seed_7_alpha_0.500.png",
+        "clip_00002_seed_8_alpha_0.000.png",
+        "clip_00003_seed_8_alpha_0.500.png",
+    ]
+    images = [read_image(tmp_path / "pictures" / name) for name in names]
+    assert SpectrogramParams.from_exif(images[0].getexif()) == SpectrogramParams()
+    assert not np.array_equal(np.asarray(images[0]), np.asarray(images[1]))
+
+
+def test_a_clip_of_a_jam_is_the_clip_of_its_prompts_and_seeds(
+    tmp_path: Path, picture: Path, run: Run
+) -> None:
+    """A jam's third clip is at the second prompt and the next seed, and `generate` makes it too."""
+    jam = run(
+        "jam", "church bells", "jazz trio", "-o", tmp_path / "jam.wav", "--init-image", picture,
+        "--images", tmp_path / "p", *FOUR_CLIPS, *CHEAP, "--guidance", 3, "--denoising", 0.9,
+    )  # fmt: skip
+    alone = run(
+        "generate", "jazz trio", "-o", tmp_path / "a.wav", "--init-image", picture, "--seed", 8,
+        "--image", tmp_path / "a.png", *CHEAP, "--guidance", 3, "--denoising", 0.9,
+    )  # fmt: skip
+    assert (jam.code, alone.code) == (0, 0), jam.err + alone.err
+    in_jam = read_image(tmp_path / "p/clip_00002_seed_8_alpha_0.000.png")
+    assert np.array_equal(np.asarray(in_jam), np.asarray(read_image(tmp_path / "a.png")))
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("extension", ["mp3", "m4a"])
+def test_an_interrupted_jam_leaves_whole_clips(
+    extension: str, kind: signal.Signals, tmp_path: Path, picture: Path
+) -> None:
+    output = tmp_path / f"a.{extension}"
+    arguments = ["jam", "bells", "-o", output, "--init-image", picture, "--minutes", 1000, *CHEAP]
+    command = [sys.executable, "-m", "riffusion", *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("clip        3 of "):
+            break
+    process.send_signal(kind)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "error: interrupted\n")
+    num_clips = num_samples(read_audio(output)) / CLIP_SAMPLES
+    assert num_clips == int(num_clips) >= 3
+    assert f"Wrote {output} ({num_clips * 1.28:.2f} seconds)" in out
+
+
+def test_a_jam_that_makes_nothing_leaves_what_was_there(
+    tmp_path: Path, picture: Path, run: Run
+) -> None:
+    output = tmp_path / "a.mp3"
+    output.write_bytes(b"an older jam")
+    result = run(
+        "jam", "bells", "piano", "-o", output, "--init-image", picture, "--minutes", 0.02, *CHEAP
+    )
+    assert result.code == 2
+    assert result.err.startswith("error: --minutes: 0.02 are too short for 2 prompts")
+    assert len(result.err.splitlines()) == 1
+    assert output.read_bytes() == b"an older jam"
+
+
+def test_a_full_disk_ends_a_jam_with_one_line(tmp_path: Path, picture: Path, run: Run) -> None:
+    output = tmp_path / "full.wav"
+    output.symlink_to("/dev/full")
+    result = run("jam", "bells", "-o", output, "--init-image", picture, *FOUR_CLIPS, *CHEAP)
+    assert result.code == 2
+    assert result.err == (
+        f"error: path={str(output)!r} cannot be written (No space left on device); "
+        "make room there, or choose another place\n"
+    )

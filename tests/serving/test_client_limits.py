@@ -1,0 +1,213 @@
+"""Limits for each client: the counting, and the gateway that answers 429."""
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riffusion.errors import TooManyRequestsError
+from riffusion.serving.client_limits import ClientLimits, client_from
+
+from .backends import Backend, hang_up, say
+from .test_gateway import CLIP, REQUEST, gateway_to
+from .test_predict import WEB_APP_REQUEST
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def is_let_in(limits: ClientLimits, client: str = "a") -> bool:
+    try:
+        with limits.place(client):
+            return True
+    except TooManyRequestsError:
+        return False
+
+
+@given(st.lists(st.floats(0, 40), max_size=60), st.integers(1, 5))
+def test_in_no_minute_are_there_more_than_allowed(pauses: list[float], most: int) -> None:
+    clock = Clock()
+    limits = ClientLimits(most, 0, clock)
+    let_in: list[float] = []
+    for pause in pauses:
+        clock.now_s += pause
+        had = [time for time in let_in if time > clock.now_s - 60]
+        assert is_let_in(limits) == (len(had) < most)
+        if len(had) < most:
+            let_in.append(clock.now_s)
+
+
+def test_after_the_time_that_is_told_it_works_again_and_not_before() -> None:
+    clock = Clock()
+    limits = ClientLimits(2, 0, clock)
+    assert is_let_in(limits)
+    clock.now_s += 10.5
+    assert is_let_in(limits)
+    with pytest.raises(TooManyRequestsError, match=r"2 requests a minute.*in 50 s") as refusal:
+        limits.place("a").__enter__()
+    assert is_let_in(limits, "b")
+    clock.now_s += refusal.value.retry_after_s - 1
+    assert not is_let_in(limits)
+    clock.now_s += 1
+    assert is_let_in(limits)
+
+
+def test_places_come_back_whatever_happens_in_them() -> None:
+    limits = ClientLimits(0, 2)
+    with ExitStack() as places:
+        for client in ("a", "a", "b"):
+            places.enter_context(limits.place(client))
+        assert not is_let_in(limits)
+        assert is_let_in(limits, "b")
+    with pytest.raises(RuntimeError), limits.place("a"):
+        raise RuntimeError
+    with limits.place("a"):
+        assert is_let_in(limits)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_one"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("2001:db8::1", "2001:db8::2:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("testclient", "testclient", True),
+    ],
+)
+def test_clients_are_addresses_or_networks(first: str, second: str, is_one: bool) -> None:
+    keys = [client_from({"type": "http", "client": (host, 1)}) for host in (first, second)]
+    assert (keys[0] == keys[1]) == is_one
+    assert client_from({"type": "http", "client": None}) == ""
+
+
+def test_too_many_a_minute_are_429_and_start_no_work() -> None:
+    limits = ClientLimits(2, 0)
+    with Backend(say(CLIP)) as backend, gateway_to(backend.url, limits=limits) as client:
+        origin = {"Origin": "https://app.example"}
+        statuses = [client.post("/run_inference/", content=REQUEST).status_code for _ in "ab"]
+        large = b" " * 2**22  # its sender reads the answer after it has sent everything
+        refused = client.post("/v1/models/model:predict", content=large, headers=origin)
+        assert client.get("/health").status_code != 429
+    assert statuses == [200, 200]
+    assert refused.status_code == 429
+    assert 50 <= int(refused.headers["retry-after"]) <= 60
+    assert list(refused.json()) == ["error"]
+    assert "at most 2 requests a minute are allowed" in refused.json()["error"]
+    assert refused.headers["access-control-allow-origin"] == "https://app.example"
+    assert "Retry-After" in refused.headers["access-control-expose-headers"]
+    assert len(backend.requests) == 2
+
+
+def test_too_many_at_once_are_429_until_one_is_done() -> None:
+    arrived = threading.Semaphore(0)
+
+    def play(handler: BaseHTTPRequestHandler) -> None:
+        arrived.release()
+        backend.released.wait(30)
+        say(CLIP)(handler)
+
+    backend = Backend(play)
+    limits = ClientLimits(0, 4)
+    with backend, gateway_to(backend.url, limits=limits) as client, ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(client.post, "/run_inference/", content=REQUEST) for _ in range(4)]
+        for _ in asking:
+            assert arrived.acquire(timeout=30)
+        refused = client.post("/run_inference/", content=REQUEST)
+        backend.released.set()
+        assert [answer.result().status_code for answer in asking] == [200] * 4
+        assert client.post("/run_inference/", content=REQUEST).status_code == 200
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"] == "1"
+    assert "at most 4 requests at once are allowed" in refused.json()["error"]
+
+
+def test_a_stream_keeps_its_place_until_its_end() -> None:
+    line = b'{"event": "progress", "step": 1, "steps": 2}\n'
+
+    def play(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/x-ndjson")
+        handler.send_header("Content-Length", str(2 * len(line)))
+        handler.end_headers()
+        handler.wfile.write(line)
+        backend.released.wait(30)
+        handler.wfile.write(line)
+
+    backend = Backend(play)
+    limits = ClientLimits(0, 1)
+    with backend, gateway_to(backend.url, limits=limits) as client:
+        with client.stream("POST", "/run_inference/", content=REQUEST) as answer:
+            lines = answer.iter_lines()
+            assert next(lines) == line.decode().strip()
+            assert client.post("/run_inference/", content=REQUEST).status_code == 429
+            backend.released.set()
+            assert list(lines) == [line.decode().strip()]
+        assert client.post("/run_inference/", content=REQUEST).status_code == 200
+
+
+@pytest.mark.parametrize("play", [hang_up, say(b"{}", 500)])
+def test_failures_give_their_places_back(play: object) -> None:
+    limits = ClientLimits(0, 1)
+    with Backend(play) as backend, gateway_to(backend.url, limits=limits) as client:  # type: ignore[arg-type]
+        statuses = [client.post("/run_inference/", content=REQUEST).status_code for _ in range(3)]
+    assert statuses == [502] * 3
+
+
+@pytest.fixture
+def forwarded() -> Iterator[list[dict[str, str]]]:
+    yield [{"X-Forwarded-For": address} for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1")]
+
+
+def test_forwarded_addresses_are_not_believed(forwarded: list[dict[str, str]]) -> None:
+    with (
+        Backend(say(CLIP)) as backend,
+        gateway_to(backend.url, limits=ClientLimits(1, 0)) as client,
+    ):
+        statuses = [
+            client.post("/run_inference/", content=REQUEST, headers=headers).status_code
+            for headers in forwarded
+        ]
+    assert statuses == [200, 429, 429]
+
+
+def test_a_trusted_proxy_names_the_client(forwarded: list[dict[str, str]]) -> None:
+    with (
+        Backend(say(CLIP)) as backend,
+        gateway_to(
+            backend.url, limits=ClientLimits(1, 0), trusted_proxies=("127.0.0.0/8",)
+        ) as client,
+    ):
+        statuses = [
+            client.post("/run_inference/", content=REQUEST, headers=headers).status_code
+            for headers in forwarded
+        ]
+    assert statuses == [200, 200, 429]
+
+
+def test_the_public_web_app_jams_within_the_default_limits() -> None:
+    """It asks for one clip at a time, until three are ready; here without pause for a minute."""
+    first = json.loads(WEB_APP_REQUEST)
+    with Backend(say(CLIP)) as backend, gateway_to(backend.url, limits=ClientLimits()) as client:
+        for number in range(4 * 12):
+            request = {**first, "alpha": number % 4 / 4}
+            answer = client.post(
+                "/run_inference/",
+                content=json.dumps(request, separators=(",", ":")),
+                headers={"Content-Type": "application/json"},
+            )
+            assert (answer.status_code, answer.content) == (200, CLIP)
+    bodies = [json.loads(body) for _, _, body in backend.requests]
+    assert bodies[1] == {**first, "alpha": 0.25}
