@@ -106,6 +106,7 @@ it("restores a shared jam, to the very clip that was heard", async () => {
   const link = await jam.page.evaluate(() => navigator.clipboard.readText());
   const shared = proxy.exchanges[1]!;
 
+  await jam.page.close(); // the server draws clips of one moment together, which rounds them otherwise
   const numBefore = proxy.exchanges.length;
   const other = await Jam.open(browser, link);
   expect(await other.nowPlaying()).toBe("jazz trio");
@@ -118,7 +119,7 @@ it("restores a shared jam, to the very clip that was heard", async () => {
     start: { prompt: "jazz trio", seed: 77, denoising: 0.9, guidance: 4, negative_prompt: "piano" },
     end: { prompt: "bossa nova", seed: 78 },
   });
-  expect(clipOf(restored.answer)).toEqual(clipOf(shared.answer));
+  expect(clipOf(restored.answer) === clipOf(shared.answer)).toBe(true);
 });
 
 it("keeps going while settings are changed, and asks with them", async () => {
@@ -159,10 +160,10 @@ async function makeDirectly(input: Omit<InferenceInput, "audio_format"> & { audi
   return Float32Array.from({ length: numFrames }, (_, i) => bytes.readInt16LE(data + 2 * numChannels * i) / 32767);
 }
 
-/** The clip in an answer of progress lines and a result. */
-function clipOf(answer: Buffer | null): { image: unknown; audio: unknown } {
+/** Picture and sound in an answer of progress lines and a result. */
+function clipOf(answer: Buffer | null): string {
   const { image, audio } = JSON.parse(String(answer).trim().split("\n").at(-1) ?? "{}") as Record<string, unknown>;
-  return { image, audio };
+  return `${image} ${audio}`;
 }
 
 /** Where a frequency lies on a picture of 0 to 10 kHz on HTK's mel scale, from the bottom. */

@@ -90,7 +90,8 @@ export class Jam {
 
   /** What passed a tap from `from` to `to`. */
   async tapped(place: "mix" | "heard", from: Seconds, to: Seconds): Promise<Tapped> {
-    await this.untilTime(to + 0.3);
+    const isThere = ([place, to]: readonly ["mix" | "heard", number]): boolean => window.probe.tappedUntil(place) >= to;
+    await this.page.waitForFunction(isThere, [place, to] as const, { timeout: 100_000 });
     const { time, sampleRate, halved } = await this.page.evaluate(
       ([place, from]) => window.probe.tapped(place, from),
       [place, from] as const,

@@ -51,6 +51,8 @@ export interface Probe {
   readonly living: Living;
   /** The first channel of a sound that was started, 16 bits in base64. */
   sound(index: number): string;
+  /** The time up to which a tap has reported. */
+  tappedUntil(place: "mix" | "heard"): Seconds;
   /** What passed a tap from a time on, 16 bits in base64; louder samples than 1 as they are, halved. */
   tapped(place: "mix" | "heard", from: Seconds): { time: Seconds; sampleRate: number; halved: string };
 }
@@ -220,6 +222,10 @@ export function installProbe({ speed, patience }: { speed: number; patience: num
     get drawn() { return drawn; },
     get living() { return counts; },
     sound: (index) => base64(sources[index]!.source.buffer!.getChannelData(0), 32767),
+    tappedUntil: (place) => {
+      const last = tapes[place]!.at(-1);
+      return last ? (last.frame + 4096) / (context?.sampleRate ?? 44_100) : 0;
+    },
     tapped: (place, from) => {
       const sampleRate = context?.sampleRate ?? 44_100;
       const chunks = tapes[place]!.filter(({ frame }) => frame + 4096 > from * sampleRate);
