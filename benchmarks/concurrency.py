@@ -16,7 +16,7 @@ from benchmarks.ports import free_port
 from riffusion.serving.truss_server import LocalTrussServer
 
 NUM_CLIENTS = (1, 2, 4, 8, 16)
-CLIPS_PER_CLIENT = 3
+CLIPS_PER_CLIENT = 2
 """A client asks for the next clip when it has the last one."""
 
 

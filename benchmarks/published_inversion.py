@@ -21,7 +21,7 @@ from benchmarks.inversion import NUM_THREADS, Inverter, convergence, griffin_lim
 from riffusion.spectrogram_converter import SpectrogramConverter
 from riffusion.spectrogram_params import SpectrogramParams
 
-REPEATS = 3
+REPEATS = 1
 ITERATIONS = 200
 RATE, MOMENTUM = 0.1, 0.9
 
