@@ -5,7 +5,7 @@ import { onTestFinished } from "vitest";
 import type { Seconds } from "../src/units";
 import { type Started, type Tapped, installProbe } from "./probe";
 
-const DESKTOP = { viewport: { width: 1000, height: 640 } };
+const DESKTOP = { viewport: { width: 800, height: 520 } };
 const FLAGS = [
   "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
   "--autoplay-policy=no-user-gesture-required", "--no-sandbox", "--disable-background-networking",
