@@ -32,8 +32,8 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 demo: setup ## text to music on this machine's CPU or GPU: out/demo.mp3 and out/demo.png
 	@$(BIN)/riffusion generate "$(PROMPT)" --seed 42 --steps 25 --guidance 4 -o out/demo.mp3 --image out/demo.png
 
-serve: setup $(if $(NPM),web) ## the Truss inference server on 8080, the gateway and the web app on http://127.0.0.1:3013
-	@$(if $(NPM),,echo "the web app is not built: $(NO_NPM)";) \
+serve: setup ## the Truss inference server on 8080, the gateway and the web app on http://127.0.0.1:3013
+	@$(if $(NPM),$(MAKE) --no-print-directory web || echo "the web app could not be built; serving what there is of it",echo "the web app is not built: $(NO_NPM)"); \
 		$(BIN)/riffusion serve $$(test -e web/dist/index.html && echo --app-dir web/dist)
 
 web: $(if $(NPM),web/dist/index.html) ## the web app into web/dist

@@ -9,14 +9,15 @@ left_out() {
   [ "${RIFFUSION_REQUIRE_ALL:-0}" != 1 ] || exit 1
 }
 
-if [ ! -e dist/index.html ] || [ ! -e node_modules/.package-lock.json ]; then
+if ! command -v npm >/dev/null || [ ! -e dist/index.html ] || [ ! -e node_modules/.package-lock.json ]; then
   left_out "the web app's tests, also those in a browser; install npm and Node 18.19 or newer (apt-get install nodejs npm)"
   exit 0
 fi
 npm test --silent
-export CHROMIUM=${CHROMIUM:-/usr/bin/chromium}
+CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
 if [ -x "$CHROMIUM" ]; then
+  export CHROMIUM
   npm run --silent e2e
 else
-  left_out "the tests in a browser, as $CHROMIUM is missing; apt-get install chromium, or set CHROMIUM to its path"
+  left_out "the tests in a browser, as Chromium is missing; apt-get install chromium, or set CHROMIUM to its path"
 fi

@@ -73,7 +73,7 @@ export class Jam {
   }
 
   /** Waits until the status matches. */
-  async untilStatus(pattern: RegExp, timeout: Seconds = 45): Promise<string> {
+  async untilStatus(pattern: RegExp, timeout: Seconds = 100): Promise<string> {
     await this.page.locator(".status", { hasText: pattern }).waitFor({ timeout: 1000 * timeout });
     return this.status();
   }

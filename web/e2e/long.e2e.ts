@@ -34,7 +34,7 @@ it("holds no more after an hour than after some minutes", async () => {
   const proxy = await new Proxy(inject("gateway")).start();
   const recording = await Jam.open(browser, `${proxy.url}/?prompt=marimba&seed=1&numInferenceSteps=4`);
   await recording.play();
-  await expect.poll(() => proxy.exchanges.filter(({ answer }) => answer).length, { timeout: 60_000 }).toBe(NUM_ANSWERS);
+  await expect.poll(() => proxy.exchanges.filter(({ answer }) => answer).length, { timeout: 120_000 }).toBe(NUM_ANSWERS);
   await recording.page.close();
   proxy.replays = proxy.exchanges.map(({ answer }) => answer!).slice(0, NUM_ANSWERS);
   const numRecorded = proxy.exchanges.length;

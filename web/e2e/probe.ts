@@ -71,7 +71,7 @@ declare global {
  */
 export function installProbe({ speed, patience }: { speed: number; patience: number }): void {
   const LONG_WAIT_MS = 20_000;
-  const TAPE_S = 90;
+  const TAPE_S = 240;
   const MOST_SOUNDS = 40;
   const sources: { source: AudioBufferSourceNode; start: number; orderedAt: number; stop: number | null }[] = [];
   const tapes: Record<string, { frame: number; samples: Float32Array }[]> = { mix: [], heard: [] };

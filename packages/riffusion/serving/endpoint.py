@@ -60,7 +60,12 @@ class Endpoint:
         self._headers = {"Authorization": f"Api-Key {key}"} if key else {}
 
     def __repr__(self) -> str:
-        return f"Endpoint({str(self.predict_url)!r})"  # without the key
+        return f"Endpoint({self.shown_url!r})"  # without the key
+
+    @property
+    def shown_url(self) -> str:
+        """Its address for people, without credentials that may be in it."""
+        return str(self.predict_url.copy_with(userinfo=b"", query=None))
 
     @property
     def ready_url(self) -> httpx.URL | None:
@@ -109,19 +114,19 @@ class Endpoint:
                         return
             except httpx.TransportError as error:
                 raise self.unreachable(error) from error
-        raise EndpointError(f"endpoint={self.predict_url} ended its stream without a result")
+        raise EndpointError(f"endpoint={self.shown_url} ended its stream without a result")
 
     def unreachable(self, error: httpx.TransportError) -> EndpointError:
         """The exception for an endpoint that gives no answer."""
         if isinstance(error, httpx.TimeoutException) and not is_unsent(error):
             return EndpointError(
-                f"endpoint={self.predict_url} did not answer within {self.timeout.read:g} s; "
+                f"endpoint={self.shown_url} did not answer within {self.timeout.read:g} s; "
                 "try again, or allow more time",
                 status=504,
             )
         what = str(error) or type(error).__name__
         remedy = "start it with `riffusion serve`" if self.is_local else "check the address"
-        return EndpointError(f"endpoint={self.predict_url} is out of reach: {what}; {remedy}", 502)
+        return EndpointError(f"endpoint={self.shown_url} is out of reach: {what}; {remedy}", 502)
 
     def _client(self) -> httpx.Client:
         return httpx.Client(trust_env=not self.is_local)  # no proxy on the way to this machine
@@ -152,7 +157,7 @@ class Endpoint:
             values = None
         if not isinstance(values, dict):
             raise EndpointError(
-                f"endpoint={self.predict_url} did not answer with a JSON object; is it a Riffusion "
+                f"endpoint={self.shown_url} did not answer with a JSON object; is it a Riffusion "
                 "endpoint?"
             )
         return values
@@ -162,7 +167,7 @@ class Endpoint:
         if name is None or self.is_local:
             return None
         if self.predict_url.scheme != "https":
-            logger.warning("%s is not sent to %s: it is not https", name, self.predict_url)
+            logger.warning("%s is not sent to %s: it is not https", name, self.shown_url)
             return None
         return os.environ[name]
 

@@ -128,7 +128,8 @@ class _Gateway:
         """Pass a request on. Where the client leaves, the endpoint's work ends too."""
         if not self._is_origin_allowed(request):
             origin = request.headers["origin"]
-            return _error(403, f"origin={origin} is not allowed; list it in allowed_origins")
+            return _error(403, f"origin={origin} is not allowed; start the gateway with --allowed-origin {origin}, or "
+                "with --trusted-proxy if this page came through a proxy")
         try:
             async with asyncio.timeout(_BODY_TIMEOUT_S):
                 body = await _read_body(request)
@@ -153,7 +154,7 @@ class _Gateway:
 
     async def health(self, _: Request) -> Response:
         """200 if the endpoint is ready or doesn't say, 503 if it is away or still loading."""
-        content: dict[str, str] = {"status": "ok", "endpoint": str(self._endpoint.predict_url)}
+        content: dict[str, str] = {"status": "ok", "endpoint": self._endpoint.shown_url}
         if self._endpoint.ready_url is None or self._client is None:
             return JSONResponse(content)
         try:

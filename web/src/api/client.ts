@@ -29,8 +29,9 @@ export interface AskOptions {
 }
 
 /** With no sign of life for so long, an answer isn't waited for any more. */
-export const SILENCE_TIMEOUT: Seconds = 60;
-const REFUSALS = [400, 401, 403, 404, 405, 413, 415, 422];
+export const SILENCE_TIMEOUT: Seconds = 180;
+/** Statuses that asking again doesn't change; 404 and the like come from hosts that are being set up, too. */
+const REFUSALS = [400, 413, 415, 422];
 
 export class Client {
   /**

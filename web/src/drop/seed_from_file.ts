@@ -4,18 +4,21 @@ import { dataUrlFromBlob } from "../audio/media";
 import { wavBlob } from "../audio/wav";
 import type { Session } from "../jam/session";
 import type { PictureSource } from "../settings/settings";
+import type { Seconds } from "../units";
 import { cutToBeats } from "./cut";
 
 export type SeedOutcome =
   | { readonly source: PictureSource & { kind: "own" }; readonly sound: AudioBuffer; readonly about: string }
   | { readonly problem: string };
 
-const MAX_FILE_BYTES = 200 * 2 ** 20;
+const MAX_FILE_BYTES = 64 * 2 ** 20;
+/** Of a recording, where the loop is looked for. */
+const LOOKED_THROUGH: Seconds = 60;
 
 /** The seed picture of a file, and how it sounds. The server draws pictures of recordings. */
 export async function seedFromFile(session: Session, file: File, signal: AbortSignal): Promise<SeedOutcome> {
   if (file.size > MAX_FILE_BYTES) {
-    return { problem: `${file.name} has ${Math.round(file.size / 2 ** 20)} MB; choose a file of at most 200 MB.` };
+    return { problem: `${file.name} has ${Math.round(file.size / 2 ** 20)} MB; choose a file of at most 64 MB.` };
   }
   const isPicture = file.type.startsWith("image/");
   const recording = isPicture ? null : await session.decode(file);
@@ -39,8 +42,9 @@ function aboutCut(beats: number | null, tempo: number | null, duration: number):
   return `${beats} ${beats === 1 ? "beat" : "beats"} at ${tempo.toFixed(1)} BPM, ${duration.toFixed(2)} s`;
 }
 
+/** The beginning of a sound, its channels mixed. */
 function mono(sound: AudioBuffer): Float32Array {
-  const mixed = new Float32Array(sound.length);
+  const mixed = new Float32Array(Math.min(sound.length, LOOKED_THROUGH * sound.sampleRate));
   for (let channel = 0; channel < sound.numberOfChannels; channel++) {
     const samples = sound.getChannelData(channel);
     for (let i = 0; i < mixed.length; i++) mixed[i] = (mixed[i] ?? 0) + (samples[i] ?? 0) / sound.numberOfChannels;

@@ -107,10 +107,11 @@ export class Session {
     this.current = "playing";
     this.notify();
     const mixer = this.open();
+    if (isFirst) {
+      this.conductor.start();
+      this.scope.every(TICK, () => this.tick());
+    }
     await mixer.resume();
-    if (!isFirst) return;
-    this.conductor.start();
-    this.scope.every(TICK, () => this.tick());
   }
 
   /** Whether to ask for no more clips until somebody listens. */
@@ -123,6 +124,7 @@ export class Session {
   /** Plays a sound over the jam. */
   async preview(sound: AudioBuffer, onEnd: () => void, rounds = 1): Promise<void> {
     const mixer = this.open();
+    this.previewer?.stop(); // before the sound is resumed, as its end pauses it
     if (this.current !== "playing") await mixer.resume();
     this.previewer?.play(sound, rounds, () => {
       if (this.current !== "playing") void mixer.pause();

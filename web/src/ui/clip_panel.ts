@@ -81,6 +81,7 @@ export class ClipPanel implements Panel {
     const warning = isOwn ? " Pictures and sounds of your own don't fit into a link." : "";
     try {
       if (matchMedia("(pointer: coarse)").matches && "share" in navigator) {
+        if (warning) this.say(warning.trim());
         await navigator.share({ title: "Riffusion", url });
         return;
       }

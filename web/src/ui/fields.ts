@@ -2,6 +2,7 @@
 
 import type { Scope } from "../scope";
 import type { Range } from "../settings/settings";
+import type { Seconds } from "../units";
 import { h, setText } from "./dom";
 
 /** An input that shows a value and reports a person's change of it. */
@@ -10,13 +11,16 @@ export interface Field<T> {
   show(value: T): void;
 }
 
+/** A value counts once it has stayed for so long: arrow keys pass through many. */
+const SETTLE: Seconds = 0.25;
+
 let lastId = 0;
 
 /**
  * A slider.
  *
  * @param text of a value, unit included
- * @param onChange called when the slider is let go
+ * @param onChange called when the slider was let go, and stays
  */
 export function sliderField(
   scope: Scope,
@@ -29,13 +33,25 @@ export function sliderField(
   const id = `field-${++lastId}`;
   const input = h("input", { type: "range", id, min: range.min, max: range.max, step: range.step, "aria-describedby": `${id}-hint` });
   const output = h("output", { for: id });
+  let isMoving = false;
+  let forgetChange = (): void => undefined;
   const show = (value: number): void => {
-    if (document.activeElement !== input || Number(input.value) !== value) input.value = String(value);
+    if (isMoving) return;
+    input.value = String(value);
     setText(output, text(value));
     input.setAttribute("aria-valuetext", text(value));
   };
-  scope.listen(input, "input", () => setText(output, text(Number(input.value))));
-  scope.listen(input, "change", () => onChange(Number(input.value)));
+  scope.listen(input, "input", () => {
+    isMoving = true;
+    setText(output, text(Number(input.value)));
+  });
+  scope.listen(input, "change", () => {
+    forgetChange();
+    forgetChange = scope.after(SETTLE, () => {
+      isMoving = false;
+      onChange(Number(input.value));
+    });
+  });
   const element = h(
     "div",
     { class: "field" },
@@ -59,7 +75,7 @@ export function selectField(
   return {
     element: h("div", { class: "field" }, h("div", { class: "field-head" }, h("label", { for: id }, label)), select),
     show: (value) => {
-      select.value = value;
+      if (select.value !== value) select.value = value; // its list may be open
     },
   };
 }

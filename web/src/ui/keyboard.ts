@@ -15,6 +15,7 @@ export interface Shortcut {
 export function listenForShortcuts(scope: Scope, shortcuts: readonly Shortcut[]): void {
   scope.listen(window, "keydown", (event: KeyboardEvent) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.repeat && !event.key.startsWith("Arrow")) return;
     if (event.key === "Escape" && event.target instanceof HTMLElement) event.target.blur();
     if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
     const isPressing = event.target instanceof HTMLElement && event.target.matches("button, summary, input");

@@ -26,7 +26,7 @@ const LOOK_AT_MOST: Seconds = 30;
 
 export class Page {
   private readonly notices = new Notices();
-  private readonly status = h("p", { class: "status", role: "status", "aria-live": "polite" });
+  private readonly status = h("p", { class: "status", "aria-live": "off" });
   private readonly flatButton = h("button", { class: "quiet", type: "button" });
   private readonly followButton = h("button", { class: "quiet", type: "button", "aria-label": "Back to now", title: "Back to now (0)", hidden: true }, icon("follow"));
   private readonly preferences = { isCalm: matchMedia("(prefers-reduced-motion: reduce)").matches };
@@ -133,6 +133,7 @@ export class Page {
 
   private update(): void {
     const { tone, text } = this.session.status;
+    this.status.setAttribute("aria-live", tone === "warning" ? "polite" : "off"); // not with every clip
     setText(this.status, text);
     this.status.dataset["tone"] = tone;
     this.nowPlaying.update();

@@ -25,7 +25,7 @@ export class PromptBar {
       autocomplete: "off",
       enterkeyhint: "done",
       maxlength: MAX_PROMPT_CHARACTERS,
-      placeholder: "What comes next?",
+      placeholder: "What’s next?",
       "aria-label": "Prompt to come next",
     });
     const dice = h("button", { class: "quiet", type: "button", "aria-label": "Roll a prompt", title: "Roll a prompt (D)" }, icon("dice"));

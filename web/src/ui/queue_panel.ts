@@ -30,6 +30,7 @@ export class QueuePanel implements Panel {
       { class: "hint" },
       "Weigh words: ", h("code", {}, "(brass:1.5) and [drums]"), " asks for more brass and fewer drums.",
     );
+    scope.listen(this.list, "focusout", () => this.update());
     this.element = h("div", { class: "panel" }, h("h2", {}, "Up next"), this.list, this.empty, h("h2", {}, "Add a sample"), samples, weights);
     scope.listen(samples, "click", (event) => {
       if (event.target instanceof HTMLButtonElement) this.change([...this.queue, event.target.textContent ?? ""]);
@@ -38,7 +39,7 @@ export class QueuePanel implements Panel {
 
   update(): void {
     const key = JSON.stringify(this.queue);
-    if (key === this.shownQueue) return; // an item may be being edited
+    if (key === this.shownQueue || this.list.querySelector("input:focus")) return; // an item is being edited
     this.shownQueue = key;
     const focused = this.list.contains(document.activeElement) ? document.activeElement?.getAttribute("data-key") : null;
     this.list.replaceChildren(...this.queue.map((prompt, index) => this.item(prompt, index)));
@@ -61,7 +62,9 @@ export class QueuePanel implements Panel {
     });
     input.addEventListener("change", () => {
       const text = input.value.trim();
-      this.change(text ? this.queue.with(index, text) : this.queue.toSpliced(index, 1));
+      const at = this.queue.indexOf(prompt); // the queue may have moved on meanwhile
+      if (at < 0) this.change(text ? [text, ...this.queue] : this.queue);
+      else this.change(text ? this.queue.with(at, text) : this.queue.toSpliced(at, 1));
     });
     const button = (name: IconName, label: string, act: () => void, isDisabled = false): HTMLElement => {
       const element = h(
