@@ -170,3 +170,13 @@ def test_the_environments_key_goes_over_https_only(
     monkeypatch.setenv(variable, KEY)
     headers = Endpoint(url).request(b"{}").headers
     assert headers.get("Authorization") == (f"Api-Key {KEY}" if is_sent else None)
+
+
+def test_credentials_in_an_address_are_not_shown() -> None:
+    endpoint = Endpoint("https://user:secret@example.org/predict?api_key=hidden", retry_budget_s=0)
+    failure = endpoint.unreachable(httpx.ConnectError("refused"))
+    for text in (repr(endpoint), endpoint.shown_url, str(failure)):
+        assert "https://example.org/predict" in text
+        assert "secret" not in text
+        assert "hidden" not in text
+    assert endpoint.predict_url.params["api_key"] == "hidden"

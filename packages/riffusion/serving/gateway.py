@@ -128,8 +128,11 @@ class _Gateway:
         """Pass a request on. Where the client leaves, the endpoint's work ends too."""
         if not self._is_origin_allowed(request):
             origin = request.headers["origin"]
-            return _error(403, f"origin={origin} is not allowed; start the gateway with --allowed-origin {origin}, or "
-                "with --trusted-proxy if this page came through a proxy")
+            return _error(
+                403,
+                f"origin={origin} is not allowed; start the gateway with --allowed-origin {origin} "
+                "or, if this page came through a proxy, with --trusted-proxy",
+            )
         try:
             async with asyncio.timeout(_BODY_TIMEOUT_S):
                 body = await _read_body(request)
