@@ -242,6 +242,20 @@ describe("a broken server", () => {
   });
 });
 
+it("loses no prompt on the way from the queue to the ear", async () => {
+  const { conductor } = jam(new FakeStudio(0.5));
+  await pass(2);
+  conductor.queue(["jazz trio", "organ"]);
+  const plans = new Set<string>();
+  for (let second = 0; second < 90; second++) {
+    await pass(1);
+    const clip = conductor.score.last!.clip;
+    plans.add([clip.stop.end.prompt, ...conductor.promptsAfter(clip)].join(", "));
+  }
+  expect([...plans]).toEqual(["bells, jazz trio, organ", "jazz trio, organ", "organ"]);
+  conductor.dispose();
+});
+
 it("holds no more clips than it needs in an hour", async () => {
   const { conductor } = jam(new FakeStudio(0.5));
   let most = 0;

@@ -97,6 +97,15 @@ export class Conductor<S extends Sound> {
     return this.pace.speed(this.used.numInferenceSteps, duration);
   }
 
+  /** Prompts that the jam goes to after a clip and the end it is on its way to, the next one first. */
+  promptsAfter(clip: Clip<S>): readonly string[] {
+    const last = this.score.last?.clip;
+    const unheard = [...(last && last !== clip ? [last] : []), ...this.ready].filter(({ isRepainted }) => !isRepainted);
+    const ends = [clip.stop.end, ...unheard.map(({ stop }) => stop.end), this.walked.target];
+    const turns = ends.slice(1).filter(({ prompt }, i) => prompt !== ends[i]!.prompt);
+    return [...turns.map(({ prompt }) => prompt), ...this.walked.queue];
+  }
+
   /** Begins to ask and to play. */
   start(): void {
     if (this.isStarted) return;
@@ -125,8 +134,9 @@ export class Conductor<S extends Sound> {
 
   /** Lets the very next clip be of `prompt`. */
   jump(prompt: string): void {
-    const from = this.score.last?.clip.walk ?? this.walked;
-    this.walked = jump(withQueue(from, this.walked.queue), prompt);
+    const last = this.score.last?.clip;
+    const queue = last ? this.promptsAfter(last) : this.walked.queue;
+    this.walked = jump(withQueue(last?.walk ?? this.walked, queue), prompt);
     this.ready = [];
     this.askAnew();
   }

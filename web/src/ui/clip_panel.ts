@@ -75,7 +75,7 @@ export class ClipPanel implements Panel {
     const { conductor, heard } = this.session;
     const clip = heard?.clip;
     const settings = clip?.settings ?? conductor.settings;
-    const walk = clip ? { ...walkBefore(clip), queue: conductor.walk.queue } : conductor.walk;
+    const walk = clip ? { ...walkBefore(clip), queue: conductor.promptsAfter(clip) } : conductor.walk;
     const url = new URL(queryFromJam(settings, walk), location.href.split("?")[0]).href;
     const isOwn = settings.seedPicture.kind === "own" || settings.mask?.kind === "own" || clip?.isRepainted;
     const warning = isOwn ? " Pictures and sounds of your own don't fit into a link." : "";
