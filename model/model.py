@@ -48,7 +48,8 @@ class Model:
         logger.info("serving %s", generator.checkpoint_description)
         if generator.pipeline.device.type == "cuda":
             generator.pipeline.warm_up()
-        generator.generate(generator.resolve(_WARM_UP))
+        warm_up = generator.resolve(_WARM_UP)
+        generator.finish(warm_up, generator.start(warm_up))
         self._service = ClipService(generator, max_waiting=max_waiting_from_environment())
 
     def is_healthy(self) -> bool:

@@ -135,6 +135,11 @@ class Engine:
             self._thread.join()
 
     @property
+    def has_begun(self) -> bool:
+        """Whether anything was ever submitted."""
+        return self._thread.ident is not None
+
+    @property
     def num_live(self) -> int:
         """Jobs that share the model's time."""
         return len(self._line)
@@ -253,7 +258,7 @@ class Engine:
 
     def _decode_finite(self, jobs: Sequence[DenoisingJob]) -> list[Image.Image]:
         for job in jobs:
-            _check_finite(job)
+            check_finite(job)
         return self.pipeline.decode(jobs)
 
     def _in_parts(
@@ -298,8 +303,8 @@ class Engine:
         self._line.clear()
 
 
-def _check_finite(job: DenoisingJob) -> None:
-    """Check that the latents are numbers.
+def check_finite(job: DenoisingJob) -> None:
+    """Check that a job's latents are numbers.
 
     Raises:
         InputError: they aren't, at a guidance that can do that.
