@@ -149,8 +149,8 @@ class ClipGenerator:
     ) -> Clip:
         """Make the clip, and wait for it.
 
-        Where nobody shares the model, a CPU draws in the caller's thread: a second thread's OpenMP
-        pool on the same cores would cost half the speed.
+        Where nobody shares the model, a CPU draws in the caller's thread: with a second thread's
+        OpenMP pool on the same cores, a step takes half as long again.
 
         Args:
             on_progress: called with (steps done, steps in all).
