@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,11 +15,12 @@ from riffusion.audio import AudioSegment, decode_audio
 from riffusion.data_urls import bytes_from_data_url
 from riffusion.datatypes import MAX_DURATION_S, InferenceInput
 from riffusion.diffusion import Engine, RiffusionPipeline, Ticket
-from riffusion.diffusion.engine import MAX_LIVE, check_finite
+from riffusion.diffusion.engine import MAX_LIVE
 from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.diffusion.prompt_weights import parse_prompt_weights
 from riffusion.errors import GenerationCancelled, InputError, MediaError, SpectrogramParamsError
 from riffusion.image_codec import decode_image
+from riffusion.openmp import without_team
 from riffusion.seed_library import SeedLibrary
 from riffusion.spectrogram_image import DEFAULT_MAX_VALUE, rgb_image
 from riffusion.spectrogram_image_converter import SpectrogramImageConverter, params_from_image
@@ -69,6 +69,8 @@ class Clip:
 class ClipGenerator:
     """Makes clips with one checkpoint. Several threads may use it at once.
 
+    On a CPU the engine's thread alone has a team of OpenMP threads; see `riffusion.openmp`.
+
     Args:
         pipeline: the loaded checkpoint.
         library: seed images and masks by id.
@@ -84,7 +86,6 @@ class ClipGenerator:
         self.pipeline = pipeline
         self.library = library
         self.engine = Engine(pipeline, max_live=max_live)
-        self._drawing_here = threading.Lock()
         self._converter = functools.lru_cache(maxsize=4)(self._new_converter)
 
     @classmethod
@@ -104,7 +105,8 @@ class ClipGenerator:
         Raises:
             CheckpointError: the checkpoint is missing, truncated or foreign.
         """
-        pipeline = RiffusionPipeline.from_pretrained(checkpoint, device=device)
+        with without_team():
+            pipeline = RiffusionPipeline.from_pretrained(checkpoint, device=device)
         directory = pipeline.checkpoint.directory if pipeline.checkpoint else None
         return cls(pipeline, SeedLibrary.default(directory), max_live)
 
@@ -149,9 +151,6 @@ class ClipGenerator:
     ) -> Clip:
         """Make the clip, and wait for it.
 
-        Where nobody shares the model, a CPU draws in the caller's thread: with a second thread's
-        OpenMP pool on the same cores, a step takes half as long again.
-
         Args:
             on_progress: called with (steps done, steps in all).
             should_stop: asked after every step.
@@ -166,14 +165,6 @@ class ClipGenerator:
             if should_stop is not None and should_stop():
                 raise GenerationCancelled(f"cancelled after {done} of {total} steps")
 
-        is_drawn = resolved.inputs.mode == "image_to_audio"
-        is_alone = self.pipeline.device.type == "cpu" and not self.engine.has_begun
-        if not is_drawn and is_alone and self._drawing_here.acquire(blocking=False):
-            try:
-                drawing = self._draw_here(resolved, check)
-            finally:
-                self._drawing_here.release()
-            return self.finish(resolved, drawing)
         drawing = self.start(resolved, check)
         try:
             drawing.picture.result()
@@ -181,22 +172,6 @@ class ClipGenerator:
             drawing.cancel()
             raise
         return self.finish(resolved, drawing)
-
-    def _draw_here(self, resolved: ResolvedInput, on_progress: ProgressCallback) -> Ticket:
-        """As the engine would, in this thread."""
-        drawing = Ticket(resolved.inputs, resolved.init_image, resolved.mask_image)
-        drawing.end_stage("waiting")
-        job = self.pipeline.prepare(resolved.inputs, resolved.init_image, resolved.mask_image)
-        drawing.end_stage("prepare")
-        while not job.is_done:
-            self.pipeline.step([job])
-            on_progress(job.steps_done, job.num_steps)
-        check_finite(job)
-        drawing.end_stage("diffusion")
-        picture = self.pipeline.decode([job])[0]
-        drawing.end_stage("decode")
-        drawing.succeed(picture)
-        return drawing
 
     def start(self, resolved: ResolvedInput, on_progress: ProgressCallback | None = None) -> Ticket:
         """Let the engine draw the clip's picture; `finish` makes it heard.
@@ -214,19 +189,21 @@ class ClipGenerator:
         )
 
     def finish(self, resolved: ResolvedInput, drawing: Ticket) -> Clip:
-        """The clip of a finished drawing. Runs beside the engine, in the caller's thread."""
+        """The clip of a finished drawing. Computes beside the engine, in the caller's thread."""
         image = drawing.picture.result()
         if resolved.inputs.mode != "image_to_audio":
             image.getexif().update(resolved.params.to_exif(max_value=DEFAULT_MAX_VALUE))
         start = time.perf_counter()
-        segment = self._converter(resolved.params).audio_from_spectrogram_image(image)
+        with without_team():
+            segment = self._converter(resolved.params).audio_from_spectrogram_image(image)
         audio_s = time.perf_counter() - start
         return Clip(image, segment, resolved.params, {**drawing.stages_s, "audio": audio_s})
 
     def image_from_audio(self, segment: AudioSegment) -> Image.Image:
         """Spectrogram picture of a segment, as this checkpoint's pictures are made."""
         params = self.pipeline.spectrogram_params
-        return self._converter(params).spectrogram_image_from_audio(segment)
+        with without_team():
+            return self._converter(params).spectrogram_image_from_audio(segment)
 
     def _new_converter(self, params: SpectrogramParams) -> SpectrogramImageConverter:
         return SpectrogramImageConverter(params, device=self.pipeline.device)

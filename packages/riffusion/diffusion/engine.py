@@ -135,11 +135,6 @@ class Engine:
             self._thread.join()
 
     @property
-    def has_begun(self) -> bool:
-        """Whether anything was ever submitted."""
-        return self._thread.ident is not None
-
-    @property
     def num_live(self) -> int:
         """Jobs that share the model's time."""
         return len(self._line)
@@ -258,7 +253,7 @@ class Engine:
 
     def _decode_finite(self, jobs: Sequence[DenoisingJob]) -> list[Image.Image]:
         for job in jobs:
-            check_finite(job)
+            _check_finite(job)
         return self.pipeline.decode(jobs)
 
     def _in_parts(
@@ -303,7 +298,7 @@ class Engine:
         self._line.clear()
 
 
-def check_finite(job: DenoisingJob) -> None:
+def _check_finite(job: DenoisingJob) -> None:
     """Check that a job's latents are numbers.
 
     Raises:

@@ -17,6 +17,7 @@ from riffusion.diffusion.checkpoint import Components, load_components
 from riffusion.diffusion.conditioning import TextConditioner, stack_embeddings
 from riffusion.diffusion.interpolation import lerp, slerp
 from riffusion.diffusion.job import DenoisingJob, Inpainting
+from riffusion.diffusion.latent_codec import LatentCodec, noise_from_seed
 from riffusion.diffusion.picture_grid import PictureGrid
 from riffusion.diffusion.schedulers import new_scheduler, partial_timesteps, set_timesteps
 from riffusion.diffusion.tensor_cache import TensorCache, image_key
@@ -86,6 +87,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         self.latent_cache = TensorCache(_LATENT_CACHE_BYTES)
         self.mask_cache = TensorCache(_MASK_CACHE_BYTES)
         self._run_unet = UNetRunner()
+        self._latent_codec = LatentCodec(vae, self.latent_cache)
         self._conditioner = TextConditioner(tokenizer, text_encoder, self.embedding_cache)
 
     @classmethod
@@ -258,7 +260,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         else:
             strength = lerp(start.denoising, end.denoising, alpha)
             timesteps = partial_timesteps(scheduler, inputs.num_inference_steps, strength)
-            init_latents = self._encode(init_image, grid, start.seed)
+            init_latents = self._latent_codec.encode(init_image, grid, start.seed)
             latents = init_latents
             if len(timesteps) > 0:
                 latents = scheduler.add_noise(init_latents, noise, timesteps[:1])
@@ -316,7 +318,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
             groups.setdefault(job.latents.shape, []).append(index)
         for indices in groups.values():
             latents = torch.cat([jobs[index].latents for index in indices])
-            pixels = self._decode(latents / self.vae.config.scaling_factor)
+            pixels = self._latent_codec.decode(latents)
             for index, decoded in zip(indices, pixels, strict=True):
                 pictures[index] = jobs[index].finish(decoded)
         return [pictures[index] for index in range(len(jobs))]
@@ -337,7 +339,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
             self._run_unet.record(self.unet, rows, timesteps, embeddings)
             self._run_unet(self.unet, rows, timesteps, embeddings)
             if size <= max(batch_sizes) // 2:
-                self._decode(rows)
+                self._latent_codec.decode(rows)
 
     def relative_length(self, latent_shape: torch.Size) -> float:
         """How many usual clips a picture is as large as, at least 1."""
@@ -355,25 +357,6 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         height = self.spectrogram_params.num_frequencies
         return PictureGrid(columns, height, self.vae_scale_factor, self._size_multiple)
 
-    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Pixels of unscaled latents.
-
-        In half precision the decoder's values can exceed the largest number; then it runs again
-        in single precision.
-        """
-        pixels: torch.Tensor = self.vae.decode(latents, return_dict=False)[0]
-        if latents.dtype != torch.float16:
-            return pixels
-        overflown = ~torch.isfinite(pixels).flatten(1).all(dim=1)
-        if bool(overflown.any()):
-            try:
-                self.vae.to(torch.float32)
-                again = self.vae.decode(latents[overflown].float(), return_dict=False)[0]
-            finally:
-                self.vae.to(latents.dtype)
-            pixels[overflown] = again.to(latents.dtype)
-        return pixels
-
     def _grid(self, inputs: InferenceInput, init_image: Image.Image | None) -> PictureGrid:
         if init_image is not None:
             width, height = init_image.size
@@ -384,18 +367,9 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         return PictureGrid(width, height, self.vae_scale_factor, self._size_multiple)
 
     def _noise(self, seed: int, grid: PictureGrid) -> torch.Tensor:
-        """Noise of the latents' shape, drawn on the CPU: a seed means one clip everywhere."""
-        width, height = grid.latent_size
-        shape = (1, self.unet.config.in_channels, height, width)
-        noise = torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))
+        """Noise as the UNet takes it."""
+        noise = noise_from_seed(seed, grid, self.unet.config.in_channels)
         return noise.to(self.unet.device, self.unet.dtype)
-
-    def _encode(self, image: Image.Image, grid: PictureGrid, seed: int) -> torch.Tensor:
-        """Latents of a picture, drawn from the VAE's posterior with `seed`."""
-        key = (image_key(image), self.vae.device, self.vae.dtype)
-        mean, deviation = self.latent_cache.get(key, lambda: self._posterior(image, grid))
-        latents = mean + deviation * self._noise(seed, grid).to(mean)
-        return latents * float(self.vae.config.scaling_factor)
 
     def _repaint(self, mask: Image.Image, grid: PictureGrid) -> tuple[torch.Tensor, ...]:
         """How much of each pixel and of each latent is repainted."""
@@ -407,9 +381,3 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
 
         key = (image_key(mask), grid, self.unet.device, self.unet.dtype)
         return self.mask_cache.get(key, make)
-
-    def _posterior(self, image: Image.Image, grid: PictureGrid) -> tuple[torch.Tensor, ...]:
-        """Mean and deviation of a picture's latents, (1, channels, height, width) each."""
-        pixels = grid.pixels_from_image(image).to(self.vae.device, self.vae.dtype)
-        posterior = self.vae.encode(pixels).latent_dist
-        return posterior.mean, posterior.std
