@@ -136,13 +136,14 @@ describe("a fast server", () => {
 });
 
 /** Each stop is where the walk's rules lead from the one before: no step is left out or repeated. */
-function expectContinuous(stops: readonly Stop[]): void {
-  stops.slice(1).forEach((stop, i) => {
+function expectContinuous(stops: readonly Stop[], alphaSteps: readonly number[] = [0.25]): void {
+  const way = stops.slice(1).map((stop, i) => {
     const before = stops[i]!;
-    const hasArrived = before.alpha + 0.25 >= 1;
+    const hasArrived = stop.alpha <= before.alpha;
     expect(stop.start).toEqual(hasArrived ? before.end : before.start);
-    expect(stop.alpha).toBeCloseTo(hasArrived ? 0 : before.alpha + 0.25, 9);
+    return Number((stop.alpha - before.alpha + (hasArrived ? 1 : 0)).toFixed(9));
   });
+  expect(alphaSteps).toEqual(expect.arrayContaining(way));
 }
 
 describe("a slow server", () => {
@@ -151,9 +152,22 @@ describe("a slow server", () => {
     const { conductor, deck, sounded } = jam(studio);
     await pass(120);
     expectOnTheBeat(deck.starts);
-    expectContinuous(sounded);
+    expectContinuous(sounded, [0.25, 0.125]); // before and after it is known to be slow
     expect(conductor.speed).toMatchObject({ isBehind: true, isReduced: true });
     expect(studio.asked.at(-1)!.numSteps).toBeLessThan(DEFAULT_SETTINGS.numInferenceSteps);
+    conductor.dispose();
+  });
+
+  it("changes half as much from clip to clip, but not on the way to another prompt", async () => {
+    const { conductor, sounded } = jam(new FakeStudio(12));
+    await pass(100);
+    const wandered = sounded.slice(-2).map(({ alpha }) => alpha);
+    expect((wandered[1]! - wandered[0]! + 1) % 1).toBeCloseTo(0.125, 9);
+    conductor.queue(["piano"]);
+    await pass(240);
+    const way = sounded.filter(({ start, end }) => end.prompt === "piano" && start.prompt === "bells");
+    expect(way.slice(1).map(({ alpha }, i) => alpha - way[i]!.alpha)).toEqual(way.slice(1).map(() => 0.25));
+    expect(way.length).toBeGreaterThan(2);
     conductor.dispose();
   });
 

@@ -13,8 +13,8 @@ import { retryDelay } from "../api/retry";
 import { takeOverTime } from "../audio/schedule";
 import { Scope } from "../scope";
 import type { Settings } from "../settings/settings";
-import type { Seconds } from "../units";
-import { type Stop, type Walk, jump, step, withQueue } from "../walk/walk";
+import type { Seconds, Share } from "../units";
+import { type Stop, type Walk, isWandering, jump, step, withQueue } from "../walk/walk";
 import { type Clip, type Sound, walkBefore } from "./clip";
 import { Pace, type Speed, type Timing } from "./pace";
 import { Score } from "./score";
@@ -95,6 +95,11 @@ export class Conductor<S extends Sound> {
   get speed(): Speed {
     const duration = this.score.last?.clip.sound.duration ?? USUAL_DURATION;
     return this.pace.speed(this.used.numInferenceSteps, duration);
+  }
+
+  /** From the next clip to the one after it. Nobody waits any longer for a prompt where the server is slow. */
+  get alphaStep(): Share {
+    return this.used.alphaStep * (isWandering(this.walked) ? this.speed.wanderShare : 1);
   }
 
   /** Prompts that the jam goes to after a clip and the end it is on its way to, the next one first. */
@@ -189,7 +194,7 @@ export class Conductor<S extends Sound> {
 
   /** Gives up what is being asked for, unless it is wanted as it is. */
   private askAnew(): void {
-    const { stop } = step(this.walked, this.used.alphaStep);
+    const { stop } = step(this.walked, this.alphaStep);
     const isWanted = this.asked !== null && sameStop(this.asked.stop, stop) && this.asked.settings === this.used;
     if (!isWanted || this.trouble) {
       this.asking?.abort();
@@ -220,7 +225,7 @@ export class Conductor<S extends Sound> {
   /** Asks until a clip has come, or the question is given up. */
   private async ask(signal: AbortSignal): Promise<void> {
     for (;;) {
-      const { stop } = step(this.walked, this.used.alphaStep);
+      const { stop } = step(this.walked, this.alphaStep);
       const { used: settings } = this;
       this.asked = { stop, settings };
       const { numSteps } = this.speed;
@@ -236,7 +241,7 @@ export class Conductor<S extends Sound> {
         const { sound, picture, timing } = answer.made;
         this.pace.note(timing);
         this.trouble = null;
-        this.walked = step(this.walked, settings.alphaStep).walk; // its queue may be another by now
+        this.walked = step(this.walked, this.alphaStep).walk; // its queue may be another by now
         this.ready = [
           ...this.ready,
           { id: ++this.lastId, stop, walk: this.walked, settings, numSteps, sound, picture, isRepainted: false },

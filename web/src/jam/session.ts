@@ -84,6 +84,7 @@ export class Session {
       clipDuration: this.clipDuration,
       wantedSteps: conductor.settings.numInferenceSteps,
       speed: conductor.speed,
+      stepShare: conductor.alphaStep / conductor.settings.alphaStep,
       trouble: conductor.trouble,
       isHeld: this.isHeld,
     };

@@ -1,6 +1,6 @@
 /** What the jam is doing, in a line for people. Nothing is said that isn't so. */
 
-import type { Seconds } from "../units";
+import type { Seconds, Share } from "../units";
 import type { Trouble } from "./conductor";
 import type { Speed } from "./pace";
 
@@ -16,6 +16,8 @@ export interface JamFacts {
   readonly clipDuration: Seconds;
   readonly wantedSteps: number;
   readonly speed: Speed;
+  /** Of the wanted step, how much the jam goes from clip to clip. */
+  readonly stepShare: Share;
   readonly trouble: Trouble | null;
   /** Whether the jam waits to hear that somebody listens. */
   readonly isHeld: boolean;
@@ -44,11 +46,12 @@ export function statusOf(facts: JamFacts): Status {
   return { tone: "calm", text: facts.numReady === 0 ? "Playing" : `${clips(facts.numReady)} ahead` };
 }
 
-function behindText({ speed, clipDuration, wantedSteps }: JamFacts): string {
+function behindText({ speed, clipDuration, wantedSteps, stepShare }: JamFacts): string {
   const perClip = speed.perClip ?? 0;
   const rounds = Math.ceil(perClip / clipDuration);
   const steps = speed.isReduced ? `, even with ${speed.numSteps} of ${wantedSteps} steps` : "";
-  return `Falling behind: a clip of ${clipDuration.toFixed(1)} s takes ${perClip.toFixed(1)} s to make${steps}. Each plays ${times(rounds)}.`;
+  const change = stepShare < 1 ? `, and changes ${Math.round(100 * stepShare)} % as much as set` : "";
+  return `Falling behind: a clip of ${clipDuration.toFixed(1)} s takes ${perClip.toFixed(1)} s to make${steps}. Each plays ${times(rounds)}${change}.`;
 }
 
 function troubleText({ failure }: Trouble, hasSound: boolean): string {

@@ -80,6 +80,11 @@ export function jump(walk: Walk, prompt: string): Walk {
   return { ...walk, current, target: nextEnd(current, prompt, walk.seedLimit), alpha: 0 };
 }
 
+/** Whether it goes from seed to seed of one prompt, and no other is to come. */
+export function isWandering({ current, target, queue }: Walk): boolean {
+  return current.prompt === target.prompt && queue.length === 0;
+}
+
 /** A queued prompt takes effect at once where the way to the next seed has not begun. */
 function turnToQueue(walk: Walk): Walk {
   const [prompt, ...queue] = walk.queue;
