@@ -8,6 +8,7 @@ import { clickTrack, levelDb, strongestFrequency } from "./signals";
 
 const SAMPLE_RATE = 44_100;
 const QUICK = "numInferenceSteps=4";
+const SILENCE_DB = -70;
 /** Two roundings to 16 bits. */
 const ROUNDING = 2e-4;
 
@@ -68,6 +69,39 @@ it("lets a drawn note be heard at its pitch", async () => {
   expect(levelDb(samples)).toBeGreaterThan(-40);
   expect(strongestFrequency(samples, sampleRate, 200, 700, 2) / 440).toBeCloseTo(1, 1.3);
   expect(proxy.exchanges[0]!.input.mode).toBe("image_to_audio");
+});
+
+it("previews a loop in a pause without the jam, once, and leaves the pause as it was", async () => {
+  const jam = await Jam.open(browser, `${proxy.url}/?prompt=organ&seed=1&${QUICK}`);
+  await jam.play();
+  const [clip] = await jam.untilStarted(1);
+  await jam.untilTime(clip!.start + 0.5);
+  await jam.page.keyboard.press("Space");
+  await jam.page.getByRole("button", { name: "Play", exact: true }).waitFor();
+  await jam.page.keyboard.press("s");
+  await jam.page.getByRole("tab", { name: "Seed" }).click();
+  await jam.page.waitForTimeout(400);
+  const paused = await jam.now();
+  const numStarted = (await jam.started()).length;
+  await jam.page.getByRole("button", { name: "Hear vibes" }).click();
+  const preview = (await jam.untilStarted(numStarted + 1)).find(({ start }) => start > paused)!;
+  expect(preview.stop).toBeNull(); // it ends by itself
+  const end = preview.start + preview.duration;
+  const loud = await jam.tapped("mix", preview.start + 1, end - 1);
+  expect(levelDb(loud.samples)).toBeGreaterThan(-40);
+  await jam.page.locator("button[aria-busy]").waitFor({ state: "detached" });
+  await jam.page.waitForTimeout(600);
+  const still = await jam.now();
+  expect(still).toBeGreaterThan(end);
+  expect(await jam.status()).toBe("Paused");
+  await jam.page.waitForTimeout(400);
+  expect(await jam.now()).toBe(still);
+
+  await jam.page.getByRole("button", { name: "Play", exact: true }).click();
+  await jam.untilTime(still + 1);
+  for (const [from, to] of [[paused, preview.start], [end, still]] as const) {
+    expect(levelDb((await jam.tapped("mix", from, to)).samples)).toBeLessThan(SILENCE_DB);
+  }
 });
 
 it("makes a dropped recording the seed loop, cut to its beats", async () => {

@@ -4,7 +4,8 @@ import type { Seconds, Share } from "../units";
 import type { Trouble } from "./conductor";
 import type { Speed } from "./pace";
 
-export type Phase = "idle" | "playing" | "paused";
+/** cut off: it should play, but the browser lets no sound out */
+export type Phase = "idle" | "playing" | "paused" | "cut off";
 
 export interface JamFacts {
   readonly phase: Phase;
@@ -32,6 +33,7 @@ export interface Status {
 export function statusOf(facts: JamFacts): Status {
   const { phase, trouble, speed, hasSound, rounds } = facts;
   if (phase === "idle") return { tone: "calm", text: "Ready when you are" };
+  if (phase === "cut off") return { tone: "warning", text: "The browser has stopped the sound. Press play to go on." };
   if (trouble) return { tone: "warning", text: troubleText(trouble, hasSound) };
   if (phase === "paused") return { tone: "calm", text: "Paused" };
   if (!hasSound) return { tone: "busy", text: "Drawing the first clip …" };
