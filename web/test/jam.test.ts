@@ -38,6 +38,16 @@ describe("the pace", () => {
     expect(speed.clipsAhead).toBe(5);
   });
 
+  it("takes one late clip for no habit", () => {
+    const pace = new Pace();
+    pace.note({ total: 20, drawing: 15, numSteps: 20 });
+    expect(pace.speed(20, CLIP)).toMatchObject({ isBehind: true, wanderShare: 1 });
+    pace.note({ total: 20, drawing: 15, numSteps: 20 });
+    expect(pace.speed(20, CLIP).wanderShare).toBe(0.5);
+    pace.note({ total: 2, drawing: 1, numSteps: 20 });
+    expect(pace.speed(20, CLIP).wanderShare).toBe(1);
+  });
+
   it("never takes more steps than wanted, also where they are few", () => {
     expect(settled(30, 25, 5).speed(5, CLIP).numSteps).toBe(5);
   });

@@ -78,9 +78,14 @@ export class Pace {
       numSteps,
       isReduced: numSteps < wantedSteps,
       isBehind,
-      wanderShare: isBehind ? BEHIND_WANDER_SHARE : 1,
+      wanderShare: isBehind && this.wereSlow(clipDuration) ? BEHIND_WANDER_SHARE : 1,
       clipsAhead: Math.min(MOST_AHEAD, Math.max(FEWEST_AHEAD, clipsAhead)),
     };
+  }
+
+  /** Whether not only one clip was late: a server's first one is. */
+  private wereSlow(clipDuration: Seconds): boolean {
+    return this.recent.length > 1 && this.recent.slice(-2).every((total) => total > clipDuration);
   }
 }
 
