@@ -1,8 +1,8 @@
 /** What the jam is doing, in a line for people. Nothing is said that isn't so. */
 
 import type { Seconds, Share } from "../units";
-import type { Trouble } from "./conductor";
 import type { Speed } from "./pace";
+import type { Trouble } from "./parts";
 
 /** cut off: it should play, but the browser lets no sound out */
 export type Phase = "idle" | "playing" | "paused" | "cut off";

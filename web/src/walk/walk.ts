@@ -74,6 +74,13 @@ export function withQueue(walk: Walk, queue: readonly string[]): Walk {
   return { ...walk, queue };
 }
 
+/** The same walk with other prompts to come, the one that it is on its way to among them. */
+export function redirect(walk: Walk, prompts: readonly string[]): Walk {
+  if (walk.target.prompt === walk.current.prompt) return withQueue(walk, prompts);
+  const [prompt = walk.current.prompt, ...queue] = prompts;
+  return { ...walk, target: { ...walk.target, prompt }, queue };
+}
+
 /** Goes to `prompt` with the very next clip, without a way there. */
 export function jump(walk: Walk, prompt: string): Walk {
   const current = { prompt, seed: walk.target.seed };
