@@ -171,6 +171,12 @@ describe("the status", () => {
     expect(statusOf({ ...facts, phase: "idle" }).tone).toBe("calm");
   });
 
+  it("asks for a touch where the browser lets no sound out, whatever else is wrong", () => {
+    const trouble = { failure: { kind: "away", message: "gone" }, numFailures: 1 } as const;
+    const { tone, text } = statusOf({ ...facts, phase: "cut off", trouble });
+    expect([tone, text]).toEqual(["warning", expect.stringContaining("Press play")]);
+  });
+
   it("gives figures where the server falls behind, and only there", () => {
     const { tone, text } = statusOf({ ...facts, speed: behind });
     expect(tone).toBe("warning");
