@@ -26,7 +26,7 @@ const FAULTS: readonly { fault: Fault | "away"; says: RegExp }[] = [
 
 describe("a server that fails doesn't stop the music", () => {
   it.for(FAULTS)("$fault", async ({ fault, says }) => {
-    const proxy = await new Proxy(inject("gateway")).start();
+    const proxy = await Proxy.open(inject("gateway"));
     const jam = await Jam.open(browser, `${proxy.url}/?${QUICK}`, { patience: PATIENCE });
     await jam.play();
     const first = (await jam.untilStarted(1))[0]!;
@@ -49,12 +49,11 @@ describe("a server that fails doesn't stop the music", () => {
       const rounds = (start - first.start) / duration; // whatever happened, the beat was kept
       expect(Math.abs(rounds - Math.round(rounds)) * duration).toBeLessThan(0.005);
     }
-    await proxy.goAway();
   });
 });
 
 it("a request that is refused says why, and a change of it helps", async () => {
-  const proxy = await new Proxy(inject("gateway")).start();
+  const proxy = await Proxy.open(inject("gateway"));
   const jam = await Jam.open(browser, `${proxy.url}/?${QUICK}&seedImageId=nowhere`);
   await jam.play();
   await jam.untilStatus(/seed_image_id.*nowhere.*Change it, and the jam goes on/);
@@ -63,5 +62,4 @@ it("a request that is refused says why, and a change of it helps", async () => {
   await jam.page.getByText("vibes", { exact: true }).click();
   await jam.untilStarted(1);
   expect(proxy.exchanges.at(-1)!.input.seed_image_id).toBe("vibes");
-  await proxy.goAway();
 });

@@ -1,5 +1,5 @@
 import type { Browser } from "playwright-core";
-import { afterAll, beforeAll, beforeEach, expect, inject, it } from "vitest";
+import { afterAll, beforeAll, expect, inject, it } from "vitest";
 import type { InferenceInput } from "../src/api/messages";
 import { wavBlob } from "../src/audio/wav";
 import { Jam, launchBrowser } from "./jam";
@@ -8,21 +8,18 @@ import { clickTrack, levelDb, strongestFrequency } from "./signals";
 
 const SAMPLE_RATE = 44_100;
 const QUICK = "numInferenceSteps=4";
+const SILENCE_DB = -70;
 /** Two roundings to 16 bits. */
 const ROUNDING = 2e-4;
 
 let browser: Browser;
-let proxy: Proxy;
 beforeAll(async () => {
   browser = await launchBrowser();
-});
-beforeEach(async () => {
-  proxy = await new Proxy(inject("gateway")).start();
-  return () => proxy.goAway();
 });
 afterAll(() => browser?.close());
 
 it("goes to a prompt that is typed, and plays what the server makes of it", async () => {
+  const proxy = await Proxy.open(inject("gateway"));
   const jam = await Jam.open(browser, `${proxy.url}/?prompt=church+bells&seed=42&alphaVelocity=0.5&${QUICK}`);
   await jam.play();
   await jam.untilStarted(1);
@@ -51,6 +48,7 @@ it("goes to a prompt that is typed, and plays what the server makes of it", asyn
 });
 
 it("lets a drawn note be heard at its pitch", async () => {
+  const proxy = await Proxy.open(inject("gateway"));
   const jam = await Jam.open(browser, proxy.url);
   await jam.page.keyboard.press("s");
   await jam.page.getByRole("tab", { name: "Draw" }).click();
@@ -70,7 +68,42 @@ it("lets a drawn note be heard at its pitch", async () => {
   expect(proxy.exchanges[0]!.input.mode).toBe("image_to_audio");
 });
 
+it("previews a loop in a pause without the jam, once, and leaves the pause as it was", async () => {
+  const proxy = await Proxy.open(inject("gateway"));
+  const jam = await Jam.open(browser, `${proxy.url}/?prompt=organ&seed=1&${QUICK}`);
+  await jam.play();
+  const [clip] = await jam.untilStarted(1);
+  await jam.untilTime(clip!.start + 0.5);
+  await jam.page.keyboard.press("Space");
+  await jam.page.getByRole("button", { name: "Play", exact: true }).waitFor();
+  await jam.page.keyboard.press("s");
+  await jam.page.getByRole("tab", { name: "Seed" }).click();
+  await jam.page.waitForTimeout(400);
+  const paused = await jam.now();
+  const numStarted = (await jam.started()).length;
+  await jam.page.getByRole("button", { name: "Hear vibes" }).click();
+  const preview = (await jam.untilStarted(numStarted + 1)).find(({ start }) => start > paused)!;
+  expect(preview.stop).toBeNull(); // it ends by itself
+  const end = preview.start + preview.duration;
+  const loud = await jam.tapped("mix", preview.start + 1, end - 1);
+  expect(levelDb(loud.samples)).toBeGreaterThan(-40);
+  await jam.page.locator("button[aria-busy]").waitFor({ state: "detached" });
+  await jam.page.waitForTimeout(600);
+  const still = await jam.now();
+  expect(still).toBeGreaterThan(end);
+  expect(await jam.status()).toBe("Paused");
+  await jam.page.waitForTimeout(400);
+  expect(await jam.now()).toBe(still);
+
+  await jam.page.getByRole("button", { name: "Play", exact: true }).click();
+  await jam.untilTime(still + 1);
+  for (const [from, to] of [[paused, preview.start], [end, still]] as const) {
+    expect(levelDb((await jam.tapped("mix", from, to)).samples)).toBeLessThan(SILENCE_DB);
+  }
+});
+
 it("makes a dropped recording the seed loop, cut to its beats", async () => {
+  const proxy = await Proxy.open(inject("gateway"));
   const jam = await Jam.open(browser, `${proxy.url}/?prompt=techno+beat&seed=5&${QUICK}`);
   const recording = wavBlob([clickTrack(120, 9, SAMPLE_RATE)], SAMPLE_RATE);
   const bytes = [...new Uint8Array(await recording.arrayBuffer())];
@@ -97,6 +130,7 @@ it("makes a dropped recording the seed loop, cut to its beats", async () => {
 });
 
 it("restores a shared jam, to the very clip that was heard", async () => {
+  const proxy = await Proxy.open(inject("gateway"));
   const settings = "prompt=jazz+trio&seed=77&denoising=0.9&guidance=4&maskImageId=mask_top_third_75&alphaVelocity=0.4";
   const jam = await Jam.open(browser, `${proxy.url}/?${settings}&negativePrompt=piano&next=bossa+nova&${QUICK}`);
   await jam.play();
@@ -124,6 +158,7 @@ it("restores a shared jam, to the very clip that was heard", async () => {
 });
 
 it("keeps going while settings are changed, and asks with them", async () => {
+  const proxy = await Proxy.open(inject("gateway"));
   const jam = await Jam.open(browser, `${proxy.url}/?prompt=piano&seed=9&${QUICK}`);
   await jam.play();
   await jam.untilStarted(1);
@@ -144,6 +179,60 @@ it("keeps going while settings are changed, and asks with them", async () => {
   await jam.page.locator(".now", { hasText: "sad violin" }).waitFor({ timeout: 90_000 });
   const jumped = proxy.exchanges.find(({ input }) => input.start.prompt === "sad violin")!;
   expect(jumped.input.alpha).toBe(0);
+});
+
+it("shows a prompt that the jam is on its way to, and lets it become another", async () => {
+  const proxy = await Proxy.open(inject("gateway"));
+  const jam = await Jam.open(browser, `${proxy.url}/?prompt=piano&seed=9&alphaVelocity=0.2&${QUICK}`);
+  await jam.play();
+  await jam.untilStarted(1);
+  await jam.page.keyboard.press("s");
+  await jam.page.getByRole("button", { name: "church bells", exact: true }).last().click();
+  await expect.poll(() => proxy.exchanges.at(-1)!.input.end?.prompt, { timeout: 90_000 }).toBe("church bells");
+  const next = jam.page.getByRole("textbox", { name: "Prompt 1" });
+  expect(await next.inputValue()).toBe("church bells");
+  expect(await jam.page.getByText("Nothing is queued").isVisible()).toBe(false);
+  await next.fill("dark organ");
+  await next.press("Enter");
+  await jam.page.locator(".now", { hasText: "dark organ" }).waitFor({ timeout: 150_000 });
+  expect(proxy.exchanges.some(({ input }) => input.start.prompt === "church bells")).toBe(false);
+});
+
+it("leaves a slider in the hand while clips are drawn", async () => {
+  const proxy = await Proxy.open(inject("gateway"));
+  const jam = await Jam.open(browser, `${proxy.url}/?prompt=piano&seed=9&numInferenceSteps=30`);
+  await jam.play();
+  await jam.page.keyboard.press("s");
+  await jam.page.getByRole("tab", { name: "Sound" }).click();
+  const slider = jam.page.getByRole("slider", { name: "Guidance" });
+  const box = (await slider.boundingBox())!;
+  const at = (share: number): readonly [number, number] => [box.x + share * box.width, box.y + box.height / 2];
+  await jam.page.mouse.move(...at(0.25));
+  await jam.page.mouse.down();
+  await jam.page.mouse.move(...at(0.8), { steps: 8 });
+  const held = await slider.inputValue();
+  expect(Number(held)).toBeGreaterThan(20);
+  const numAnswered = proxy.exchanges.filter(({ answer }) => answer).length;
+  await expect.poll(() => proxy.exchanges.filter(({ answer }) => answer).length, { timeout: 60_000 }).toBeGreaterThan(numAnswered);
+  expect(await slider.inputValue()).toBe(held); // a clip has come meanwhile, and the news of all its steps
+  await jam.page.mouse.up();
+  await expect.poll(() => proxy.exchanges.at(-1)!.input.start.guidance, { timeout: 60_000 }).toBe(Number(held));
+  expect(await slider.inputValue()).toBe(held);
+});
+
+it("leaves text that is dropped to the line it is dropped on", async () => {
+  const jam = await Jam.open(browser, inject("gateway"));
+  const isTaken = (type: "text" | "file"): Promise<boolean[]> => jam.page.evaluate((type) => {
+    const dataTransfer = new DataTransfer();
+    if (type === "text") dataTransfer.setData("text/plain", "jazz trio");
+    else dataTransfer.items.add(new File(["no sound"], "a.txt"));
+    const line = document.querySelector("input[name=prompt]")!;
+    return ["dragover", "drop"].map((kind) => !line.dispatchEvent(new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true })));
+  }, type);
+  expect(await isTaken("text")).toEqual([false, false]);
+  expect(await jam.page.locator("body.dropping").count()).toBe(0);
+  expect(await isTaken("file")).toEqual([true, true]);
+  await jam.page.getByText("a.txt holds no sound").waitFor();
 });
 
 /** The first channel of the clip that the gateway makes of a request, asked without the app. */

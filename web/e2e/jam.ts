@@ -91,12 +91,16 @@ export class Jam {
   /** What passed a tap from `from` to `to`. */
   async tapped(place: "mix" | "heard", from: Seconds, to: Seconds): Promise<Tapped> {
     const isThere = ([place, to]: readonly ["mix" | "heard", number]): boolean => window.probe.tappedUntil(place) >= to;
+    if (!(await this.page.evaluate((place) => window.probe.isTapped(place), place))) {
+      throw new Error(`nothing taps "${place}": no sound goes there, or the clocks of the page are accelerated`);
+    }
     await this.page.waitForFunction(isThere, [place, to] as const, { timeout: 100_000 });
     const { time, sampleRate, halved } = await this.page.evaluate(
       ([place, from]) => window.probe.tapped(place, from),
       [place, from] as const,
     );
-    const first = Math.max(0, Math.round((from - time) * sampleRate));
+    if (from < time) throw new Error(`the tape of "${place}" begins at ${time} s, after ${from} s`);
+    const first = Math.round((from - time) * sampleRate);
     const samples = floats(halved, 16384).subarray(first, first + Math.round((to - from) * sampleRate));
     return { time: time + first / sampleRate, sampleRate, samples };
   }

@@ -15,9 +15,15 @@ afterAll(() => browser?.close());
 
 const LINK = "?seed=4&numInferenceSteps=4&prompt=a+slow+and+dreamy+ambient+pad+with+church+bells+and+strings+far+away";
 
-it("fits a small phone", async () => {
-  const jam = await Jam.open(browser, `${inject("gateway")}/${LINK}`, { device: SMALL_PHONE });
+it("fits a small phone, and so does every panel", async () => {
+  const jam = await Jam.open(browser, `${inject("gateway")}/${LINK}&next=piano`, { device: SMALL_PHONE });
   expect(await outside(jam.page)).toEqual([]);
+  await jam.page.getByRole("button", { name: "Settings", exact: true }).tap();
+  for (const tab of await jam.page.getByRole("tab").all()) {
+    await tab.tap();
+    expect(await outside(jam.page)).toEqual([]);
+    expect(await tooWide(jam.page)).toEqual([]);
+  }
 });
 
 it("fits a phone, and plays at a touch", async () => {
@@ -38,6 +44,16 @@ it("fits a phone, and plays at a touch", async () => {
   await jam.page.getByRole("button", { name: "Pause" }).tap();
   expect(jam.complaints).toEqual([]);
 });
+
+/** Words that are wider than what they are in. */
+function tooWide(page: Page): Promise<string[]> {
+  return page.evaluate(() =>
+    [...document.querySelectorAll<HTMLElement>(".tabs button, .panel:not([hidden]) *")]
+      .filter((element) => element.clientWidth > 1 && getComputedStyle(element).display !== "inline")
+      .filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth)
+      .map(({ className, textContent, scrollWidth, clientWidth }) => `${className} ${textContent}: ${scrollWidth} in ${clientWidth} px`),
+  );
+}
 
 /** Controls that are partly beside the page, too small for a finger, or covered by something else. */
 function outside(page: Page): Promise<string[]> {

@@ -1,7 +1,6 @@
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, inject, it } from "vitest";
 import { Jam, launchBrowser } from "./jam";
-import { Proxy } from "./proxy";
 import { levelDb, loudnessLufs, quietestDb } from "./signals";
 
 /** Steps a clip, fewer than a listener would want: the tests are about time, not timbre. */
@@ -11,22 +10,22 @@ const SAMPLE_RATE = 44_100;
 const JOIN_S = 0.008;
 /** 16 bits on the way out of the page, and a fade that is a curve of 64 points there and a sine here. */
 const ROUNDING = 2e-4;
+/** Of the playhead, for 99 % of the frames; and for any, when the machine was busy with something else. */
 const EAR_S = 0.05;
+const STUTTER_S = 0.25;
 const LOUDNESS_STEP_DB = 1;
+/** What is left of a fade. */
+const SILENCE_DB = -70;
+const FADED_S = 0.01;
 
 let browser: Browser;
-let proxy: Proxy;
 beforeAll(async () => {
   browser = await launchBrowser();
-  proxy = await new Proxy(inject("gateway")).start();
 });
-afterAll(async () => {
-  await browser?.close();
-  await proxy?.goAway();
-});
+afterAll(() => browser?.close());
 
 it("loads, and so does the about page, without a complaint", async () => {
-  const jam = await Jam.open(browser, proxy.url);
+  const jam = await Jam.open(browser, inject("gateway"));
   await jam.page.locator(".axis-label", { hasText: "A4" }).waitFor();
   expect(await jam.status()).toBe("Ready when you are");
   await jam.page.getByRole("link", { name: "Riffusion" }).click();
@@ -48,7 +47,7 @@ it("loads, and so does the about page, without a complaint", async () => {
 });
 
 it("plays clip after clip, on the sample, as loud as each other, and draws what is heard", async () => {
-  const jam = await Jam.open(browser, `${proxy.url}/?prompt=church+bells&seed=42&${QUICK}`);
+  const jam = await Jam.open(browser, `${inject("gateway")}/?prompt=church+bells&seed=42&${QUICK}`);
   await jam.play();
   const started = (await jam.untilStarted(4)).slice(0, 4);
   const [first, last] = [started[0]!, started[3]!];
@@ -80,12 +79,14 @@ it("plays clip after clip, on the sample, as loud as each other, and draws what 
     .map(({ start, playhead, heardNow }) => (playhead - start - (heardNow - first.start)) / first.duration)
     .map((rounds) => Math.abs(rounds - Math.round(rounds)) * first.duration);
   expect(errors.length).toBeGreaterThan(20);
-  expect(Math.max(...errors)).toBeLessThan(EAR_S);
+  errors.sort((a, b) => a - b);
+  expect(errors[Math.floor(0.99 * errors.length)]).toBeLessThan(EAR_S);
+  expect(errors.at(-1)).toBeLessThan(STUTTER_S);
   expect(jam.complaints).toEqual([]);
 });
 
 it("is silent in a pause, and goes on where it was", async () => {
-  const jam = await Jam.open(browser, `${proxy.url}/?prompt=organ&seed=1&${QUICK}`);
+  const jam = await Jam.open(browser, `${inject("gateway")}/?prompt=organ&seed=1&${QUICK}`);
   await jam.play();
   const [clip] = await jam.untilStarted(1);
   await jam.untilTime(clip!.start + 1.5);
@@ -95,11 +96,50 @@ it("is silent in a pause, and goes on where it was", async () => {
   const paused = await jam.now();
   await jam.page.waitForTimeout(700);
   expect(await jam.now()).toBe(paused);
+  expect(await jam.status()).toBe("Paused");
   await jam.page.keyboard.press("Space");
   await jam.untilTime(paused + 1.5);
   const after = await jam.tapped("heard", paused + 0.3, paused + 1.3);
   expect(levelDb(after.samples)).toBeGreaterThan(-40);
   expect((await jam.started())[0]!.start).toBe(clip!.start);
+  const before = await jam.tapped("heard", paused - FADED_S, paused); // not cut off: faded out before the clock stopped
+  expect(levelDb(before.samples)).toBeLessThan(SILENCE_DB);
+});
+
+it("shows what is so when the browser stops the sound, and starts it again as soon as it may", async () => {
+  const jam = await Jam.open(browser, `${inject("gateway")}/?prompt=organ&seed=1&${QUICK}`);
+  await jam.play();
+  await jam.untilStarted(1);
+  const stopSound = (isForGood: boolean): Promise<void> => jam.page.evaluate((isForGood) => {
+    const { context } = window.probe;
+    if (isForGood) context!.resume = () => new Promise(() => undefined);
+    return context!.suspend();
+  }, isForGood);
+  const pause = jam.page.getByRole("button", { name: "Pause" });
+
+  await stopSound(false);
+  await jam.untilTime((await jam.now()) + 0.5); // by itself
+  await pause.waitFor();
+
+  await stopSound(true);
+  await jam.untilStatus(/browser has stopped the sound/);
+  await jam.page.getByRole("button", { name: "Play", exact: true }).waitFor();
+  const stopped = await jam.now();
+  await jam.page.evaluate(() => {
+    delete (window.probe.context as Partial<AudioContext>).resume;
+    document.dispatchEvent(new Event("visibilitychange")); // somebody comes back to the page
+  });
+  await pause.waitFor();
+  await jam.untilTime(stopped + 1);
+
+  await stopSound(true);
+  const play = jam.page.getByRole("button", { name: "Play", exact: true });
+  await play.waitFor();
+  await jam.page.evaluate(() => delete (window.probe.context as Partial<AudioContext>).resume);
+  await play.click();
+  await jam.untilTime(stopped + 2);
+  await pause.waitFor();
+  expect(jam.complaints).toEqual([]);
 });
 
 /** What the ordered starts and joins sound like before the compressor, computed from the clips' samples. */

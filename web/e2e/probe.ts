@@ -44,6 +44,8 @@ export interface Living {
 }
 
 export interface Probe {
+  /** The page's, once there is one. */
+  readonly context: AudioContext | null;
   readonly now: Seconds;
   readonly outputLatency: Seconds;
   readonly started: readonly Started[];
@@ -51,6 +53,8 @@ export interface Probe {
   readonly living: Living;
   /** The first channel of a sound that was started, 16 bits in base64. */
   sound(index: number): string;
+  /** Whether a tap is, or will be, at a place. */
+  isTapped(place: "mix" | "heard"): boolean;
   /** The time up to which a tap has reported. */
   tappedUntil(place: "mix" | "heard"): Seconds;
   /** What passed a tap from a time on, 16 bits in base64; louder samples than 1 as they are, halved. */
@@ -212,6 +216,7 @@ export function installProbe({ speed, patience }: { speed: number; patience: num
     return btoa(text);
   };
   window.probe = {
+    get context() { return context as AudioContext | null; },
     get now() { return realNow() * speed; },
     get outputLatency() { return (context as AudioContext | null)?.outputLatency ?? 0; },
     get started() {
@@ -222,6 +227,7 @@ export function installProbe({ speed, patience }: { speed: number; patience: num
     get drawn() { return drawn; },
     get living() { return counts; },
     sound: (index) => base64(sources[index]!.source.buffer!.getChannelData(0), 32767),
+    isTapped: (place) => taps.has(place),
     tappedUntil: (place) => {
       const last = tapes[place]!.at(-1);
       return last ? (last.frame + 4096) / (context?.sampleRate ?? 44_100) : 0;

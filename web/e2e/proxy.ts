@@ -8,6 +8,7 @@
 
 import { type IncomingMessage, type Server, type ServerResponse, createServer, request as send } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
+import { onTestFinished } from "vitest";
 import type { InferenceInput } from "../src/api/messages";
 
 /**
@@ -51,6 +52,13 @@ export class Proxy {
     return `http://127.0.0.1:${this.port}`;
   }
 
+  /** A proxy for one test, gone after it. */
+  static async open(gateway: string): Promise<Proxy> {
+    const proxy = await new Proxy(gateway).start();
+    onTestFinished(() => proxy.goAway());
+    return proxy;
+  }
+
   /** Listens, at the same address as before if it had one. */
   async start(): Promise<this> {
     const server = createServer((request, response) => void this.answer(request, response));
@@ -66,7 +74,10 @@ export class Proxy {
 
   /** Breaks all connections off and listens no more. */
   async goAway(): Promise<void> {
-    const closed = new Promise((done) => this.server?.close(done));
+    const { server } = this;
+    if (server === null) return;
+    this.server = null;
+    const closed = new Promise((done) => server.close(done));
     for (const socket of this.sockets) socket.destroy();
     await closed;
   }

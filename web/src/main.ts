@@ -9,10 +9,13 @@ import { Scope } from "./scope";
 import { SAMPLE_PROMPTS } from "./settings/sample_prompts";
 import { ACCENT_LOUDNESS, colourOf, cssColour } from "./timeline/colour";
 import { Page } from "./ui/page";
-import { startWalk } from "./walk/walk";
 
 /** Seeds by chance stay short, for links. */
 const SEEDS = 10_000;
+
+function drawPrompt(): string {
+  return SAMPLE_PROMPTS[Math.floor(Math.random() * SAMPLE_PROMPTS.length)] ?? "church bells";
+}
 
 function drawSeed(): number {
   return Math.floor(Math.random() * SEEDS);
@@ -20,10 +23,9 @@ function drawSeed(): number {
 
 const scope = new Scope();
 const baseUrl = new URL("./", location.href).href;
-const { settings, walk, problems } = jamFromQuery(location.search, drawSeed);
-const prompt = SAMPLE_PROMPTS[Math.floor(Math.random() * SAMPLE_PROMPTS.length)] ?? "church bells";
+const { settings, walk, problems } = jamFromQuery(location.search, drawPrompt, drawSeed);
 const client = new Client(`${baseUrl}run_inference/`);
-const session = scope.own(new Session(client, walk ?? startWalk(prompt, drawSeed()), settings));
+const session = scope.own(new Session(client, walk, settings));
 
 document.documentElement.style.setProperty("--accent", cssColour(colourOf(ACCENT_LOUDNESS)));
 const page = new Page(scope, session, client, baseUrl);

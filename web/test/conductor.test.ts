@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Failure } from "../src/api/client";
-import { Conductor, type Deck, type Studio } from "../src/jam/conductor";
+import { Conductor } from "../src/jam/conductor";
+import type { Deck, Studio } from "../src/jam/parts";
 import { DEFAULT_SETTINGS } from "../src/settings/settings";
 import { type Stop, startWalk } from "../src/walk/walk";
 
@@ -136,13 +137,14 @@ describe("a fast server", () => {
 });
 
 /** Each stop is where the walk's rules lead from the one before: no step is left out or repeated. */
-function expectContinuous(stops: readonly Stop[]): void {
-  stops.slice(1).forEach((stop, i) => {
+function expectContinuous(stops: readonly Stop[], alphaSteps: readonly number[] = [0.25]): void {
+  const way = stops.slice(1).map((stop, i) => {
     const before = stops[i]!;
-    const hasArrived = before.alpha + 0.25 >= 1;
+    const hasArrived = stop.alpha <= before.alpha;
     expect(stop.start).toEqual(hasArrived ? before.end : before.start);
-    expect(stop.alpha).toBeCloseTo(hasArrived ? 0 : before.alpha + 0.25, 9);
+    return Number((stop.alpha - before.alpha + (hasArrived ? 1 : 0)).toFixed(9));
   });
+  expect(alphaSteps).toEqual(expect.arrayContaining(way));
 }
 
 describe("a slow server", () => {
@@ -151,9 +153,22 @@ describe("a slow server", () => {
     const { conductor, deck, sounded } = jam(studio);
     await pass(120);
     expectOnTheBeat(deck.starts);
-    expectContinuous(sounded);
+    expectContinuous(sounded, [0.25, 0.125]); // before and after it is known to be slow
     expect(conductor.speed).toMatchObject({ isBehind: true, isReduced: true });
     expect(studio.asked.at(-1)!.numSteps).toBeLessThan(DEFAULT_SETTINGS.numInferenceSteps);
+    conductor.dispose();
+  });
+
+  it("changes half as much from clip to clip, but not on the way to another prompt", async () => {
+    const { conductor, sounded } = jam(new FakeStudio(12));
+    await pass(100);
+    const wandered = sounded.slice(-2).map(({ alpha }) => alpha);
+    expect((wandered[1]! - wandered[0]! + 1) % 1).toBeCloseTo(0.125, 9);
+    conductor.queue(["piano"]);
+    await pass(240);
+    const way = sounded.filter(({ start, end }) => end.prompt === "piano" && start.prompt === "bells");
+    expect(way.slice(1).map(({ alpha }, i) => alpha - way[i]!.alpha)).toEqual(way.slice(1).map(() => 0.25));
+    expect(way.length).toBeGreaterThan(2);
     conductor.dispose();
   });
 
@@ -238,6 +253,76 @@ describe("a broken server", () => {
     conductor.jump("piano");
     await pass(8);
     expect(sounded[before]?.start.prompt).toBe("piano");
+    conductor.dispose();
+  });
+});
+
+describe("what is up next", () => {
+  /** A jam on its way from bells to piano, with an organ in the queue. */
+  async function underWay(): Promise<ReturnType<typeof jam> & { studio: FakeStudio }> {
+    const studio = new FakeStudio(0.5);
+    const { conductor, ...rest } = jam(studio);
+    await pass(2);
+    conductor.queue(["piano", "organ"]);
+    await pass(8);
+    expect(conductor.walk.queue).toEqual(["organ"]);
+    return { studio, conductor, ...rest };
+  }
+  const next = ({ conductor }: { conductor: Conductor<Sound> }): readonly string[] =>
+    Object.values(conductor.itineraryAfter(conductor.score.last?.clip)).flat() as string[];
+
+  it("is known from the queue to the ear", async () => {
+    const { conductor } = jam(new FakeStudio(0.5));
+    await pass(2);
+    conductor.queue(["piano", "organ"]);
+    const plans = new Set<string>();
+    for (let second = 0; second < 90; second++) {
+      plans.add(next({ conductor }).join(", "));
+      await pass(1);
+    }
+    expect([...plans]).toEqual(["piano, organ", "organ", ""]);
+    conductor.dispose();
+  });
+
+  it("can be another prompt although clips are on their way to it", async () => {
+    const { conductor, sounded } = await underWay();
+    const before = sounded.length;
+    conductor.reroute(["choir", "organ"]);
+    expect(next({ conductor })).toEqual(["choir", "organ"]);
+    await pass(80);
+    const prompts = sounded.slice(before).flatMap(({ start, end }) => [start.prompt, end.prompt]);
+    expect([...new Set(prompts)]).toEqual(["bells", "choir", "organ"]);
+    conductor.dispose();
+  });
+
+  it("can be nothing", async () => {
+    const { conductor, sounded } = await underWay();
+    const before = sounded.length;
+    conductor.reroute([]);
+    await pass(60);
+    expect(new Set(sounded.slice(before).flatMap(({ start, end }) => [start.prompt, end.prompt]))).toEqual(new Set(["bells"]));
+    conductor.dispose();
+  });
+
+  it("leaves clips as they are when only what comes later is changed", async () => {
+    const { conductor, studio } = await underWay();
+    const ready = [...conductor.ready];
+    const numAsked = studio.asked.length;
+    conductor.reroute(["piano", "choir"]);
+    expect(conductor.ready).toEqual(ready);
+    expect(studio.asked.length).toBe(numAsked);
+    expect(conductor.walk.queue).toEqual(["choir"]);
+    conductor.dispose();
+  });
+
+  it("is what was jumped to, then what was open", async () => {
+    const { conductor, sounded } = await underWay();
+    const before = sounded.length;
+    conductor.jump("choir");
+    expect(next({ conductor })).toEqual(["choir", "piano", "organ"]);
+    await pass(100);
+    const prompts = sounded.slice(before).map(({ start }) => start.prompt);
+    expect([...new Set(prompts)]).toEqual(["choir", "piano", "organ"]);
     conductor.dispose();
   });
 });

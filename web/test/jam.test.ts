@@ -17,13 +17,13 @@ describe("the pace", () => {
 
   it("asks for what is wanted before it knows better", () => {
     expect(new Pace().speed(50, CLIP)).toEqual({
-      perClip: null, numSteps: 50, isReduced: false, isBehind: false, clipsAhead: 2,
+      perClip: null, numSteps: 50, isReduced: false, isBehind: false, wanderShare: 1, clipsAhead: 2,
     });
   });
 
   it("leaves a fast server alone", () => {
     const speed = settled(1, 0.8, 20).speed(20, CLIP);
-    expect(speed).toMatchObject({ numSteps: 20, isReduced: false, isBehind: false, clipsAhead: 2 });
+    expect(speed).toMatchObject({ numSteps: 20, isReduced: false, isBehind: false, wanderShare: 1, clipsAhead: 2 });
     expect(speed.perClip).toBeCloseTo(1, 9);
   });
 
@@ -34,8 +34,18 @@ describe("the pace", () => {
 
   it("says that it is behind where even the fewest steps are too many", () => {
     const speed = settled(20, 15, 50).speed(50, CLIP); // 0.3 s a step and 5 s for the rest
-    expect(speed).toMatchObject({ numSteps: 8, isReduced: true, isBehind: true });
+    expect(speed).toMatchObject({ numSteps: 8, isReduced: true, isBehind: true, wanderShare: 0.5 });
     expect(speed.clipsAhead).toBe(5);
+  });
+
+  it("takes one late clip for no habit", () => {
+    const pace = new Pace();
+    pace.note({ total: 20, drawing: 15, numSteps: 20 });
+    expect(pace.speed(20, CLIP)).toMatchObject({ isBehind: true, wanderShare: 1 });
+    pace.note({ total: 20, drawing: 15, numSteps: 20 });
+    expect(pace.speed(20, CLIP).wanderShare).toBe(0.5);
+    pace.note({ total: 2, drawing: 1, numSteps: 20 });
+    expect(pace.speed(20, CLIP).wanderShare).toBe(1);
   });
 
   it("never takes more steps than wanted, also where they are few", () => {
@@ -151,13 +161,20 @@ describe("the outlook", () => {
 describe("the status", () => {
   const facts: JamFacts = {
     phase: "playing", hasSound: true, numReady: 2, rounds: 1, clipDuration: CLIP, wantedSteps: 20,
-    speed: { perClip: 1, numSteps: 20, isReduced: false, isBehind: false, clipsAhead: 2 }, trouble: null, isHeld: false,
+    speed: { perClip: 1, numSteps: 20, isReduced: false, isBehind: false, wanderShare: 1, clipsAhead: 2 },
+    stepShare: 1, trouble: null, isHeld: false,
   };
-  const behind = { perClip: 9.04, numSteps: 8, isReduced: true, isBehind: true, clipsAhead: 3 };
+  const behind = { perClip: 9.04, numSteps: 8, isReduced: true, isBehind: true, wanderShare: 0.5, clipsAhead: 3 };
 
   it("is calm where all is well", () => {
     expect(statusOf(facts)).toEqual({ tone: "calm", text: "2 clips ahead" });
     expect(statusOf({ ...facts, phase: "idle" }).tone).toBe("calm");
+  });
+
+  it("asks for a touch where the browser lets no sound out, whatever else is wrong", () => {
+    const trouble = { failure: { kind: "away", message: "gone" }, numFailures: 1 } as const;
+    const { tone, text } = statusOf({ ...facts, phase: "cut off", trouble });
+    expect([tone, text]).toEqual(["warning", expect.stringContaining("Press play")]);
   });
 
   it("gives figures where the server falls behind, and only there", () => {
@@ -165,7 +182,8 @@ describe("the status", () => {
     expect(tone).toBe("warning");
     expect(text).toContain("5.1 s takes 9.0 s");
     expect(text).toContain("8 of 20 steps");
-    expect(text).toContain("twice");
+    expect(text).toMatch(/twice\.$/);
+    expect(statusOf({ ...facts, speed: behind, stepShare: 0.5 }).text).toContain("twice, and changes 50 % as much as set.");
     expect(statusOf({ ...facts, numReady: 0 }).tone).toBe("calm"); // not behind: nothing ready is no proof
   });
 

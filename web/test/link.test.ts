@@ -3,29 +3,34 @@ import { jamFromQuery, queryFromJam } from "../src/link/link";
 import { DEFAULT_SETTINGS, type Settings } from "../src/settings/settings";
 import { startWalk, step } from "../src/walk/walk";
 
-const seven = (): number => 7;
+const read = (query: string): ReturnType<typeof jamFromQuery> => jamFromQuery(query, () => "drawn", () => 7);
 
 describe("links of the public web app", () => {
   it("are understood", () => {
     const query =
       "?prompt=church+bells&seed=8730&denoising=0.85&seedImageId=agile&maskImageId=mask_top_third_75" +
       "&guidance=9&numInferenceSteps=50&alphaVelocity=0.1";
-    const { settings, walk, problems } = jamFromQuery(query, seven);
+    const { settings, walk, problems } = read(query);
     expect(problems).toEqual([]);
     expect(settings).toMatchObject({
       denoising: 0.85, guidance: 9, numInferenceSteps: 50, alphaStep: 0.1,
       seedPicture: { kind: "id", id: "agile" }, mask: { kind: "id", id: "mask_top_third_75" },
     });
-    expect(walk?.current).toEqual({ prompt: "church bells", seed: 8730 });
-    expect(walk?.target).toEqual({ prompt: "church bells", seed: 8731 });
+    expect(walk.current).toEqual({ prompt: "church bells", seed: 8730 });
+    expect(walk.target).toEqual({ prompt: "church bells", seed: 8731 });
   });
 
   it("without anything leave everything at its default", () => {
-    expect(jamFromQuery("", seven)).toEqual({ settings: DEFAULT_SETTINGS, walk: null, problems: [] });
+    expect(read("")).toEqual({ settings: DEFAULT_SETTINGS, walk: startWalk("drawn", 7), problems: [] });
+  });
+
+  it("without a prompt keep their seed, and all else", () => {
+    const { walk } = read("?seed=5&next=piano");
+    expect(walk).toEqual(startWalk("drawn", 5, ["piano"]));
   });
 
   it("without a seed get one", () => {
-    expect(jamFromQuery("?prompt=x", seven).walk?.current.seed).toBe(7);
+    expect(read("?prompt=x").walk.current.seed).toBe(7);
   });
 });
 
@@ -39,7 +44,7 @@ describe("links of ours", () => {
   it("restore settings, queue and the very place of the walk", () => {
     let walk = startWalk("ब bells + “brass” & 100 %", 2 ** 53 - 2, ["piano", "piano", "a&b=c"]);
     for (let i = 0; i < 40; i++) {
-      const restored = jamFromQuery(queryFromJam(settings, walk), seven);
+      const restored = read(queryFromJam(settings, walk));
       expect(restored).toEqual({ settings, walk, problems: [] });
       walk = step(walk, settings.alphaStep).walk;
     }
@@ -47,7 +52,7 @@ describe("links of ours", () => {
 
   it("restore defaults", () => {
     const walk = startWalk("bells", 0);
-    expect(jamFromQuery(queryFromJam(DEFAULT_SETTINGS, walk), seven)).toEqual({
+    expect(read(queryFromJam(DEFAULT_SETTINGS, walk))).toEqual({
       settings: DEFAULT_SETTINGS, walk, problems: [],
     });
   });
@@ -63,20 +68,20 @@ describe("damaged links", () => {
     ["alphaVelocity=0", "alphaStep", 0.01],
     ["scheduler=rm -rf", "scheduler", DEFAULT_SETTINGS.scheduler],
   ] as const)("%s still plays, and says so", (query, name, value) => {
-    const { settings, problems } = jamFromQuery(`?prompt=x&${query}`, seven);
+    const { settings, problems } = read(`?prompt=x&${query}`);
     expect(settings[name]).toBe(value);
     expect(problems).toHaveLength(1);
   });
 
   it.each(["-1", "1.5", "1e400", "9007199254740993", "seven"])("seed=%s becomes another one", (seed) => {
-    const { walk, problems } = jamFromQuery(`?prompt=x&seed=${seed}`, seven);
-    expect(walk?.current.seed).toBe(7);
+    const { walk, problems } = read(`?prompt=x&seed=${seed}`);
+    expect(walk.current.seed).toBe(7);
     expect(problems).toHaveLength(1);
   });
 
   it("cut prompts that no server takes", () => {
-    const { walk, problems } = jamFromQuery(`?prompt=${"x".repeat(5000)}&seed=1`, seven);
-    expect(walk?.current.prompt).toHaveLength(4000);
+    const { walk, problems } = read(`?prompt=${"x".repeat(5000)}&seed=1`);
+    expect(walk.current.prompt).toHaveLength(4000);
     expect(problems).toHaveLength(1);
   });
 });

@@ -4,8 +4,13 @@ import { Scope } from "../src/scope";
 import { dicePrompt } from "../src/settings/sample_prompts";
 import { colourOf, colourTable, rgbFromOklch } from "../src/timeline/colour";
 import { DETAILS, FrameRate } from "../src/timeline/frame_rate";
-import { clockText, timeMarks, xOf, zOf } from "../src/timeline/geometry";
+import { clockText, farApart, timeMarks, xOf, zOf } from "../src/timeline/geometry";
 import { frequencyAt, heightOf, melFromHertz, noteName } from "../src/timeline/pitch";
+
+it("labels of an axis are left out where they would overlap", () => {
+  expect(farApart([100, 95, 87, 60, 61, 47], 13)).toEqual([true, false, true, true, false, true]);
+  expect(farApart([], 13)).toEqual([]);
+});
 
 describe("pitch", () => {
   it("is on the mel scale of HTK", () => {

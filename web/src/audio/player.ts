@@ -1,4 +1,4 @@
-/** Plays loops and lets each take over from the one before, on an exact sample. */
+/** Plays sounds, and lets each take over from the one before, on an exact sample. */
 
 import { Scope } from "../scope";
 import type { Seconds } from "../units";
@@ -28,21 +28,20 @@ export class Player {
    * the same beat. Returns the exact start, which lies on a sample.
    */
   play(loop: AudioBuffer, start: Seconds): Seconds {
-    const { context } = this.output;
-    const at = onSample(Math.max(start, context.currentTime), context.sampleRate);
-    const source = new AudioBufferSourceNode(context, { buffer: loop, loop: true });
-    const gain = new GainNode(context, { gain: 0 });
-    gain.gain.setValueCurveAtTime(FADE_IN, at, JOIN_FADE);
-    source.connect(gain).connect(this.output);
-    const forget = this.scope.add(() => {
-      source.disconnect();
-      gain.disconnect();
-    });
-    source.addEventListener("ended", forget, { once: true });
-    source.start(at);
-    this.stop(at);
-    this.voice = { source, gain };
-    return at;
+    const source = new AudioBufferSourceNode(this.output.context, { buffer: loop, loop: true });
+    return this.begin(source, start).at;
+  }
+
+  /**
+   * Plays a sound once, from `start` on.
+   *
+   * @param onEnd called when it has ended or was stopped
+   */
+  playOnce(sound: AudioBuffer, start: Seconds, onEnd: () => void): void {
+    const source = new AudioBufferSourceNode(this.output.context, { buffer: sound });
+    const { gain, at } = this.begin(source, start);
+    source.addEventListener("ended", onEnd, { once: true });
+    gain.gain.setValueCurveAtTime(FADE_OUT, Math.max(at + JOIN_FADE, at + sound.duration - JOIN_FADE), JOIN_FADE);
   }
 
   /** Fades out at `time`. */
@@ -53,6 +52,27 @@ export class Player {
     gain.gain.setValueCurveAtTime(FADE_OUT, time, JOIN_FADE);
     source.stop(time + JOIN_FADE);
     this.voice = null;
+  }
+
+  private begin(source: AudioBufferSourceNode, start: Seconds): Voice & { at: Seconds } {
+    const { context } = this.output;
+    const at = onSample(Math.max(start, context.currentTime), context.sampleRate);
+    const gain = new GainNode(context, { gain: 0 });
+    gain.gain.setValueCurveAtTime(FADE_IN, at, JOIN_FADE);
+    source.connect(gain).connect(this.output);
+    const forget = this.scope.add(() => {
+      source.disconnect();
+      gain.disconnect();
+    });
+    const voice = { source, gain };
+    source.addEventListener("ended", () => {
+      forget();
+      if (this.voice === voice) this.voice = null;
+    }, { once: true });
+    source.start(at);
+    this.stop(at);
+    this.voice = voice;
+    return { ...voice, at };
   }
 
   dispose(): void {

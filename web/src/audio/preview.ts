@@ -8,7 +8,6 @@ const LEAD: Seconds = 0.03;
 
 export class Preview {
   private readonly player: Player;
-  private end: ReturnType<typeof setTimeout> | undefined;
   private onEnd: (() => void) | null = null;
 
   constructor(private readonly mixer: Mixer) {
@@ -16,29 +15,34 @@ export class Preview {
   }
 
   /**
-   * Plays `sound` in place of the preview before it.
+   * Plays `sound` once, in place of the preview before it.
    *
    * @param onEnd called once, when it has ended or was stopped
    */
-  play(sound: AudioBuffer, rounds: number, onEnd: () => void): void {
-    this.stop();
+  play(sound: AudioBuffer, onEnd: () => void): void {
+    this.end();
     this.onEnd = onEnd;
-    this.mixer.duck(true);
-    this.player.play(sound, this.mixer.now + LEAD);
-    this.end = setTimeout(() => this.stop(), 1000 * (rounds * sound.duration + LEAD));
+    void this.mixer.hearPreview(true);
+    this.player.playOnce(sound, this.mixer.now + LEAD, () => {
+      if (this.onEnd === onEnd) this.stop();
+    });
   }
 
   stop(): void {
-    clearTimeout(this.end);
+    if (this.onEnd === null) return;
     this.player.stop();
-    this.mixer.duck(false);
-    const onEnd = this.onEnd;
-    this.onEnd = null;
-    onEnd?.();
+    void this.mixer.hearPreview(false);
+    this.end();
   }
 
   dispose(): void {
     this.stop();
     this.player.dispose();
+  }
+
+  private end(): void {
+    const { onEnd } = this;
+    this.onEnd = null;
+    onEnd?.();
   }
 }

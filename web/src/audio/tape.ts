@@ -1,7 +1,7 @@
 /**
  * What was heard, put together again sample by sample: loops, take-overs and crossfades as the player
- * made them, without the limiter. Every loop's part is handed on as soon as its end is known, so a long
- * recording needs little memory here.
+ * made them, without the limiter. Every loop's part is handed on as soon as its end is known, in pieces,
+ * so a long recording needs little memory here.
  */
 
 import type { Hertz, Seconds } from "../units";
@@ -16,10 +16,15 @@ export interface Samples {
   getChannelData(channel: number): Float32Array;
 }
 
+/** A loop that plays for an hour, since no clip comes, would fill the memory of a phone. */
+const LONGEST_PIECE: Seconds = 30;
+
 export class Tape {
   private loop: Samples | null = null;
   private position = 0;
+  /** What a loop that has just begun takes over from: null is silence. */
   private outgoing: { loop: Samples; position: number } | null = null;
+  private isJoining = false;
   private parts: Blob[] = [];
   private frames = 0;
 
@@ -37,17 +42,19 @@ export class Tape {
   begin(loop: Samples, offset: Seconds): void {
     this.loop = loop;
     this.position = Math.round(offset * this.sampleRate) % loop.length;
+    this.isJoining = true;
   }
 
   /** The loop that sounds goes on for `seconds`; then `next` takes over, or the recording ends. */
   advance(seconds: Seconds, next: Samples | null): void {
-    if (this.loop === null) return;
-    const numFrames = Math.round(seconds * this.sampleRate);
-    const channels = render(this.loop, this.position, numFrames, this.numChannels);
-    if (this.outgoing) this.fadeOver(channels, this.outgoing);
-    this.parts.push(new Blob([pcm16(channels)])); // blobs may lie on disk
-    this.frames += numFrames;
-    this.outgoing = { loop: this.loop, position: (this.position + numFrames) % this.loop.length };
+    const { loop } = this;
+    if (loop === null) return;
+    const longest = Math.round(LONGEST_PIECE * this.sampleRate);
+    for (let left = Math.round(seconds * this.sampleRate); left > 0; left -= longest) {
+      this.put(loop, Math.min(longest, left), next === null && left <= longest);
+    }
+    this.outgoing = { loop, position: this.position };
+    this.isJoining = true;
     this.loop = next;
     this.position = 0;
   }
@@ -58,15 +65,39 @@ export class Tape {
     return new Blob([header, ...this.parts], { type: "audio/wav" });
   }
 
-  private fadeOver(channels: Float32Array[], outgoing: { loop: Samples; position: number }): void {
-    const numFrames = Math.round(JOIN_FADE * this.sampleRate);
-    const tail = render(outgoing.loop, outgoing.position, numFrames, this.numChannels);
+  private put(loop: Samples, numFrames: number, isLast: boolean): void {
+    const channels = render(loop, this.position, numFrames, this.numChannels);
+    if (this.isJoining) this.fadeIn(channels);
+    if (isLast) this.fadeOut(channels);
+    this.parts.push(new Blob([pcm16(channels)])); // blobs may lie on disk
+    this.frames += numFrames;
+    this.position = (this.position + numFrames) % loop.length;
+    this.isJoining = false;
+  }
+
+  private get fadeFrames(): number {
+    return Math.round(JOIN_FADE * this.sampleRate);
+  }
+
+  private fadeIn(channels: Float32Array[]): void {
+    const { outgoing, fadeFrames } = this;
+    const tail = outgoing && render(outgoing.loop, outgoing.position, fadeFrames, this.numChannels);
     channels.forEach((samples, channel) => {
-      for (let i = 0; i < Math.min(numFrames, samples.length); i++) {
-        const x = i / numFrames;
-        samples[i] = gainIn(x) * (samples[i] ?? 0) + gainOut(x) * (tail[channel]?.[i] ?? 0);
+      for (let i = 0; i < Math.min(fadeFrames, samples.length); i++) {
+        const x = i / fadeFrames;
+        samples[i] = gainIn(x) * (samples[i] ?? 0) + gainOut(x) * (tail?.[channel]?.[i] ?? 0);
       }
     });
+  }
+
+  private fadeOut(channels: Float32Array[]): void {
+    const { fadeFrames } = this;
+    for (const samples of channels) {
+      const first = samples.length - fadeFrames;
+      for (let i = Math.max(0, first); i < samples.length; i++) {
+        samples[i] = gainOut((i - first) / fadeFrames) * (samples[i] ?? 0);
+      }
+    }
   }
 }
 
@@ -83,4 +114,3 @@ function render(loop: Samples, position: number, numFrames: number, numChannels:
     return samples;
   });
 }
-

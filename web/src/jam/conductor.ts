@@ -13,42 +13,13 @@ import { retryDelay } from "../api/retry";
 import { takeOverTime } from "../audio/schedule";
 import { Scope } from "../scope";
 import type { Settings } from "../settings/settings";
-import type { Seconds } from "../units";
-import { type Stop, type Walk, jump, step, withQueue } from "../walk/walk";
+import type { Seconds, Share } from "../units";
+import { type Stop, type Walk, isWandering, jump, redirect, step, withQueue } from "../walk/walk";
 import { type Clip, type Sound, walkBefore } from "./clip";
-import { Pace, type Speed, type Timing } from "./pace";
+import { type Itinerary, type Position, itineraryAfter, promptsAfter } from "./itinerary";
+import { Pace, type Speed } from "./pace";
+import type { Deck, Drawing, Studio, Trouble } from "./parts";
 import { Score } from "./score";
-
-/** Makes clips. */
-export interface Studio<S extends Sound> {
-  make(
-    stop: Stop,
-    settings: Settings,
-    numSteps: number,
-    signal: AbortSignal,
-    onProgress: (step: number, steps: number) => void,
-  ): Promise<{ made: { sound: S; picture: Blob; timing: Timing } } | { failure: Failure }>;
-}
-
-/** Plays clips. */
-export interface Deck<S extends Sound> {
-  readonly now: Seconds;
-  /** Starts a loop, and returns exactly when. */
-  play(sound: S, start: Seconds): Seconds;
-}
-
-/** A clip in the making. */
-export interface Drawing {
-  readonly stop: Stop;
-  readonly step: number;
-  readonly steps: number;
-}
-
-/** Why no clip comes at the moment. */
-export interface Trouble {
-  readonly failure: Failure;
-  readonly numFailures: number;
-}
 
 const TICK: Seconds = 0.2;
 const FIRST_START: Seconds = 0.15;
@@ -97,13 +68,19 @@ export class Conductor<S extends Sound> {
     return this.pace.speed(this.used.numInferenceSteps, duration);
   }
 
+  /** From the next clip to the one after it. Nobody waits any longer for a prompt where the server is slow. */
+  get alphaStep(): Share {
+    return this.used.alphaStep * (isWandering(this.walked) ? this.speed.wanderShare : 1);
+  }
+
+  /** What comes after a clip that is heard. */
+  itineraryAfter(heard: Clip<S> | undefined): Itinerary {
+    return itineraryAfter(heard, this.position);
+  }
+
   /** Prompts that the jam goes to after a clip and the end it is on its way to, the next one first. */
   promptsAfter(clip: Clip<S>): readonly string[] {
-    const last = this.score.last?.clip;
-    const unheard = [...(last && last !== clip ? [last] : []), ...this.ready].filter(({ isRepainted }) => !isRepainted);
-    const ends = [clip.stop.end, ...unheard.map(({ stop }) => stop.end), this.walked.target];
-    const turns = ends.slice(1).filter(({ prompt }, i) => prompt !== ends[i]!.prompt);
-    return [...turns.map(({ prompt }) => prompt), ...this.walked.queue];
+    return promptsAfter(clip, this.position);
   }
 
   /** Begins to ask and to play. */
@@ -132,11 +109,31 @@ export class Conductor<S extends Sound> {
     this.freshen();
   }
 
-  /** Lets the very next clip be of `prompt`. */
-  jump(prompt: string): void {
-    const last = this.score.last?.clip;
-    const queue = last ? this.promptsAfter(last) : this.walked.queue;
-    this.walked = jump(withQueue(last?.walk ?? this.walked, queue), prompt);
+  /** Other prompts in place of those that are open, also of one that clips are on their way to. */
+  reroute(prompts: readonly string[]): void {
+    const { open } = this.itineraryAfter(undefined);
+    const numTaken = open.length - this.walked.queue.length;
+    if (open.slice(0, numTaken).every((prompt, i) => prompt === prompts[i])) {
+      this.queue(prompts.slice(numTaken));
+      return;
+    }
+    const kept = this.ready.findIndex(({ stop, isRepainted }) => !isRepainted && stop.start.prompt !== stop.end.prompt);
+    const turning = this.ready[kept];
+    if (turning) {
+      this.walked = walkBefore(turning);
+      this.ready = this.ready.slice(0, kept);
+    }
+    this.walked = redirect(this.walked, prompts);
+    this.askAnew();
+  }
+
+  /**
+   * Lets the very next clip be of `prompt`.
+   *
+   * @param then prompts after it
+   */
+  jump(prompt: string, then: readonly string[] = this.itineraryAfter(undefined).open): void {
+    this.walked = jump(withQueue(this.score.last?.clip.walk ?? this.walked, then), prompt);
     this.ready = [];
     this.askAnew();
   }
@@ -150,6 +147,10 @@ export class Conductor<S extends Sound> {
   dispose(): void {
     this.asking?.abort();
     this.scope.dispose();
+  }
+
+  private get position(): Position<S> {
+    return { last: this.score.last?.clip, ready: this.ready, walk: this.walked };
   }
 
   /** A take-over, if it is time for one. */
@@ -189,7 +190,7 @@ export class Conductor<S extends Sound> {
 
   /** Gives up what is being asked for, unless it is wanted as it is. */
   private askAnew(): void {
-    const { stop } = step(this.walked, this.used.alphaStep);
+    const { stop } = step(this.walked, this.alphaStep);
     const isWanted = this.asked !== null && sameStop(this.asked.stop, stop) && this.asked.settings === this.used;
     if (!isWanted || this.trouble) {
       this.asking?.abort();
@@ -220,7 +221,7 @@ export class Conductor<S extends Sound> {
   /** Asks until a clip has come, or the question is given up. */
   private async ask(signal: AbortSignal): Promise<void> {
     for (;;) {
-      const { stop } = step(this.walked, this.used.alphaStep);
+      const { stop } = step(this.walked, this.alphaStep);
       const { used: settings } = this;
       this.asked = { stop, settings };
       const { numSteps } = this.speed;
@@ -236,7 +237,7 @@ export class Conductor<S extends Sound> {
         const { sound, picture, timing } = answer.made;
         this.pace.note(timing);
         this.trouble = null;
-        this.walked = step(this.walked, settings.alphaStep).walk; // its queue may be another by now
+        this.walked = step(this.walked, this.alphaStep).walk; // its queue may be another by now
         this.ready = [
           ...this.ready,
           { id: ++this.lastId, stop, walk: this.walked, settings, numSteps, sound, picture, isRepainted: false },

@@ -1,9 +1,9 @@
 /**
- * How fast the server is, and what follows from it: how many steps it is asked for, and how many clips
- * ahead of the ear the jam should be.
+ * How fast the server is, and what follows from it: how many steps it is asked for, how many clips ahead
+ * of the ear the jam should be, and how far apart clips should be.
  */
 
-import type { Seconds } from "../units";
+import type { Seconds, Share } from "../units";
 
 /** How long a clip took. */
 export interface Timing {
@@ -21,6 +21,8 @@ export interface Speed {
   readonly isReduced: boolean;
   /** Whether clips take longer to make than to hear, even so. */
   readonly isBehind: boolean;
+  /** Of the step from clip to clip, as long as no other prompt is to come. */
+  readonly wanderShare: Share;
   readonly clipsAhead: number;
 }
 
@@ -32,6 +34,11 @@ const BUDGET = 0.85;
 const NEWEST = 0.4;
 /** Without reports of steps, they are taken for this share of the time. */
 const DRAWING_SHARE = 0.7;
+/**
+ * A clip that is heard several times is known by heart, and what changes after it stands out. How much
+ * changes is proportional to the step, so half a step keeps it gentle.
+ */
+const BEHIND_WANDER_SHARE: Share = 0.5;
 const MEMORY = 6;
 const FEWEST_AHEAD = 2;
 const MOST_AHEAD = 6;
@@ -56,20 +63,29 @@ export class Pace {
    */
   speed(wantedSteps: number, clipDuration: Seconds): Speed {
     if (this.perStep === null) {
-      return { perClip: null, numSteps: wantedSteps, isReduced: false, isBehind: false, clipsAhead: FEWEST_AHEAD };
+      return {
+        perClip: null, numSteps: wantedSteps, isReduced: false, isBehind: false, wanderShare: 1, clipsAhead: FEWEST_AHEAD,
+      };
     }
     const affordable = Math.floor((BUDGET * clipDuration - this.rest) / Math.max(this.perStep, 1e-6));
     const numSteps = Math.min(wantedSteps, Math.max(FEWEST_STEPS, affordable));
     const perClip = this.rest + this.perStep * numSteps;
+    const isBehind = perClip > clipDuration;
     const slowest = Math.max(...this.recent, perClip);
     const clipsAhead = Math.ceil(slowest / clipDuration) + 1;
     return {
       perClip,
       numSteps,
       isReduced: numSteps < wantedSteps,
-      isBehind: perClip > clipDuration,
+      isBehind,
+      wanderShare: isBehind && this.wereSlow(clipDuration) ? BEHIND_WANDER_SHARE : 1,
       clipsAhead: Math.min(MOST_AHEAD, Math.max(FEWEST_AHEAD, clipsAhead)),
     };
+  }
+
+  /** Whether not only one clip was late: a server's first one is. */
+  private wereSlow(clipDuration: Seconds): boolean {
+    return this.recent.length > 1 && this.recent.slice(-2).every((total) => total > clipDuration);
   }
 }
 

@@ -48,7 +48,7 @@ export class Session {
   }
 
   get phase(): Phase {
-    return this.current;
+    return this.current === "playing" && this.mixer?.isCutOff ? "cut off" : this.current;
   }
 
   /** What the ear hears now, on the audio clock. */
@@ -77,13 +77,14 @@ export class Session {
   get status(): Status {
     const { conductor } = this;
     const facts: JamFacts = {
-      phase: this.current,
+      phase: this.phase,
       hasSound: this.start !== null,
       numReady: conductor.ready.length,
       rounds: conductor.score.roundsAt(this.heardNow),
       clipDuration: this.clipDuration,
       wantedSteps: conductor.settings.numInferenceSteps,
       speed: conductor.speed,
+      stepShare: conductor.alphaStep / conductor.settings.alphaStep,
       trouble: conductor.trouble,
       isHeld: this.isHeld,
     };
@@ -97,10 +98,10 @@ export class Session {
 
   /** Plays or pauses. To be called from a click or a key, as browsers want it. */
   async toggle(): Promise<void> {
-    if (this.current === "playing") {
+    if (this.phase === "playing") {
       this.current = "paused";
       this.notify();
-      await this.open().pause();
+      await this.open().hearJam(false);
       return;
     }
     const isFirst = this.current === "idle";
@@ -111,7 +112,7 @@ export class Session {
       this.conductor.start();
       this.scope.every(TICK, () => this.tick());
     }
-    await mixer.resume();
+    await mixer.hearJam(true);
   }
 
   /** Whether to ask for no more clips until somebody listens. */
@@ -121,15 +122,15 @@ export class Session {
     this.notify();
   }
 
+  /** To be called from a click that leads to a preview, as browsers want it. */
+  allowPreview(): void {
+    this.open().unlock();
+  }
+
   /** Plays a sound over the jam. */
-  async preview(sound: AudioBuffer, onEnd: () => void, rounds = 1): Promise<void> {
-    const mixer = this.open();
-    this.previewer?.stop(); // before the sound is resumed, as its end pauses it
-    if (this.current !== "playing") await mixer.resume();
-    this.previewer?.play(sound, rounds, () => {
-      if (this.current !== "playing") void mixer.pause();
-      onEnd();
-    });
+  preview(sound: AudioBuffer, onEnd: () => void): void {
+    this.open();
+    this.previewer?.play(sound, onEnd);
   }
 
   stopPreview(): void {
@@ -183,7 +184,7 @@ export class Session {
 
   private open(): Mixer {
     if (this.mixer === null) {
-      this.mixer = new Mixer();
+      this.mixer = new Mixer(() => this.notify());
       this.player = new Player(this.mixer.jam);
       this.previewer = new Preview(this.mixer);
     }

@@ -1,10 +1,11 @@
 /** What the jam is doing, in a line for people. Nothing is said that isn't so. */
 
-import type { Seconds } from "../units";
-import type { Trouble } from "./conductor";
+import type { Seconds, Share } from "../units";
 import type { Speed } from "./pace";
+import type { Trouble } from "./parts";
 
-export type Phase = "idle" | "playing" | "paused";
+/** cut off: it should play, but the browser lets no sound out */
+export type Phase = "idle" | "playing" | "paused" | "cut off";
 
 export interface JamFacts {
   readonly phase: Phase;
@@ -16,6 +17,8 @@ export interface JamFacts {
   readonly clipDuration: Seconds;
   readonly wantedSteps: number;
   readonly speed: Speed;
+  /** Of the wanted step, how much the jam goes from clip to clip. */
+  readonly stepShare: Share;
   readonly trouble: Trouble | null;
   /** Whether the jam waits to hear that somebody listens. */
   readonly isHeld: boolean;
@@ -30,6 +33,7 @@ export interface Status {
 export function statusOf(facts: JamFacts): Status {
   const { phase, trouble, speed, hasSound, rounds } = facts;
   if (phase === "idle") return { tone: "calm", text: "Ready when you are" };
+  if (phase === "cut off") return { tone: "warning", text: "The browser has stopped the sound. Press play to go on." };
   if (trouble) return { tone: "warning", text: troubleText(trouble, hasSound) };
   if (phase === "paused") return { tone: "calm", text: "Paused" };
   if (!hasSound) return { tone: "busy", text: "Drawing the first clip …" };
@@ -44,11 +48,12 @@ export function statusOf(facts: JamFacts): Status {
   return { tone: "calm", text: facts.numReady === 0 ? "Playing" : `${clips(facts.numReady)} ahead` };
 }
 
-function behindText({ speed, clipDuration, wantedSteps }: JamFacts): string {
+function behindText({ speed, clipDuration, wantedSteps, stepShare }: JamFacts): string {
   const perClip = speed.perClip ?? 0;
   const rounds = Math.ceil(perClip / clipDuration);
   const steps = speed.isReduced ? `, even with ${speed.numSteps} of ${wantedSteps} steps` : "";
-  return `Falling behind: a clip of ${clipDuration.toFixed(1)} s takes ${perClip.toFixed(1)} s to make${steps}. Each plays ${times(rounds)}.`;
+  const change = stepShare < 1 ? `, and changes ${Math.round(100 * stepShare)} % as much as set` : "";
+  return `Falling behind: a clip of ${clipDuration.toFixed(1)} s takes ${perClip.toFixed(1)} s to make${steps}. Each plays ${times(rounds)}${change}.`;
 }
 
 function troubleText({ failure }: Trouble, hasSound: boolean): string {

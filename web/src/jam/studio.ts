@@ -6,8 +6,8 @@ import { blobFromUrl } from "../audio/media";
 import type { PictureSource, Settings } from "../settings/settings";
 import type { Seconds } from "../units";
 import type { Stop } from "../walk/walk";
-import type { Studio } from "./conductor";
 import type { Timing } from "./pace";
+import type { Studio } from "./parts";
 
 /** What a request became. */
 export interface Made {

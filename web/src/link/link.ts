@@ -17,8 +17,7 @@ import { SEED_LIMIT, type Walk, startWalk } from "../walk/walk";
 
 export interface LinkedJam {
   readonly settings: Settings;
-  /** null where the link names no prompt. */
-  readonly walk: Walk | null;
+  readonly walk: Walk;
   /** What was passed over, in words for the person who opened the link. */
   readonly problems: readonly string[];
 }
@@ -30,9 +29,10 @@ const NO_MASK = ["", "none"];
  * The jam of a link's query.
  *
  * @param query with or without the question mark
- * @param drawSeed called where the link has a prompt and no seed
+ * @param drawPrompt called where the link has no prompt
+ * @param drawSeed called where the link has no seed
  */
-export function jamFromQuery(query: string, drawSeed: () => number): LinkedJam {
+export function jamFromQuery(query: string, drawPrompt: () => string, drawSeed: () => number): LinkedJam {
   const reader = new Reader(new URLSearchParams(query));
   const settings: Settings = {
     negativePrompt: reader.prompt("negativePrompt") ?? DEFAULT_SETTINGS.negativePrompt,
@@ -46,7 +46,7 @@ export function jamFromQuery(query: string, drawSeed: () => number): LinkedJam {
     mask: reader.picture("maskImageId"),
     alphaStep: reader.number("alphaVelocity", RANGES.alphaStep) ?? DEFAULT_SETTINGS.alphaStep,
   };
-  return { settings, walk: reader.walk(drawSeed), problems: reader.problems };
+  return { settings, walk: reader.walk(drawPrompt, drawSeed), problems: reader.problems };
 }
 
 /** The query of a link that restores `settings` and `walk`; begins with a question mark. */
@@ -125,9 +125,8 @@ class Reader {
     return DEFAULT_SETTINGS.scheduler;
   }
 
-  walk(drawSeed: () => number): Walk | null {
-    const prompt = this.prompt("prompt");
-    if (prompt === null) return null;
+  walk(drawPrompt: () => string, drawSeed: () => number): Walk {
+    const prompt = this.prompt("prompt") ?? drawPrompt();
     const seed = this.seed("seed") ?? drawSeed();
     const queue = this.query.getAll("next").map((text) => text.trim().slice(0, MAX_PROMPT_CHARACTERS));
     const plain = startWalk(prompt, seed, queue.filter(Boolean));

@@ -3,7 +3,7 @@
 import * as THREE from "three";
 import type { Scope } from "../scope";
 import type { Seconds } from "../units";
-import { DEPTH, FUTURE, PAST, clockText, timeMarks, xOf, zOf } from "./geometry";
+import { DEPTH, FUTURE, PAST, clockText, farApart, timeMarks, xOf, zOf } from "./geometry";
 import { PITCH_MARKS, heightOf } from "./pitch";
 
 const TIME_MARK_EVERY: Seconds = 5;
@@ -14,6 +14,9 @@ const MARGIN = 0.35;
 /** Where the labels of pitches stand, from -1 to 1 across the view. */
 const LEFT_EDGE = -0.94;
 const LOWER_EDGE = -0.38;
+/** Half the widest label of a pitch, and its height, in pixels. */
+const HALF_LABEL_PX = 20;
+const LABEL_HEIGHT_PX = 13;
 
 export class Axes {
   readonly group = new THREE.Group();
@@ -68,9 +71,13 @@ export class Axes {
       label.textContent = clockText(time - origin);
       this.put(label, this.point.set(xOf(time, middle), 0, near + 0.2), camera, size);
     });
-    this.pitchLabels.forEach((label, i) => {
+    const places = this.pitchLabels.map((label, i) => {
       const z = zOf(heightOf(PITCH_MARKS[i]?.frequency ?? 0));
-      this.put(label, this.point.set(this.edgeX(z, isUpright, camera), 0, z), camera, size);
+      const [left, top] = this.put(label, this.point.set(this.edgeX(z, isUpright, camera), 0, z), camera, size, HALF_LABEL_PX);
+      return isUpright ? left : top;
+    });
+    farApart(places, isUpright ? 2 * HALF_LABEL_PX : LABEL_HEIGHT_PX).forEach((isFar, i) => {
+      if (!isFar && this.pitchLabels[i]) this.pitchLabels[i].hidden = true;
     });
   }
 
@@ -88,16 +95,19 @@ export class Axes {
     return (edge * a.w - a[axis]) / (b[axis] - edge * b.w);
   }
 
+  /** @param room to be left at the left edge, in pixels */
   private put(
     label: HTMLElement,
     point: THREE.Vector3,
     camera: THREE.Camera,
     { width, height }: { width: number; height: number },
-  ): void {
+    room = -Infinity,
+  ): [left: number, top: number] {
     const { x, y, z } = point.project(camera);
     label.hidden = z > 1 || Math.abs(x) > 1 || Math.abs(y) > 1;
-    const [left, top] = [((x + 1) / 2) * width, ((1 - y) / 2) * height];
+    const [left, top] = [Math.max(room, ((x + 1) / 2) * width), ((1 - y) / 2) * height];
     label.style.transform = `translate(${left.toFixed(1)}px, ${top.toFixed(1)}px) translate(-50%, -50%)`;
+    return [left, top];
   }
 }
 

@@ -13,6 +13,9 @@ import { clockText } from "../timeline/geometry";
 import { h, saveFile, setText } from "./dom";
 import type { Panel } from "./drawer";
 
+/** Recordings that wait to be saved: an hour has 600 MB. */
+const MOST_RECORDINGS = 3;
+
 export class ClipPanel implements Panel {
   readonly name = "Keep";
   readonly element: HTMLElement;
@@ -52,7 +55,7 @@ export class ClipPanel implements Panel {
       this.about,
       h("div", { class: "row", role: "group", "aria-label": "Save the clip that is heard" }, ...this.files),
       h("h2", {}, "The whole jam"),
-      h("p", { class: "hint" }, "Records from now on, also while you change things."),
+      h("p", { class: "hint" }, `Records from now on, for an hour at most. The newest ${MOST_RECORDINGS} recordings wait here until the page is closed: save what you like.`),
       h("div", { class: "row" }, this.recordButton),
       this.recordings,
     );
@@ -113,6 +116,7 @@ export class ClipPanel implements Panel {
     };
     const compressed = heard ? save("Small", heard, heard.type.includes("mp4") ? "m4a" : heard.type.includes("ogg") ? "ogg" : "webm") : null;
     this.recordings.prepend(h("li", {}, h("span", {}, clockText(duration)), save("WAV", exact, "wav"), compressed));
+    while (this.recordings.children.length > MOST_RECORDINGS) this.recordings.lastElementChild?.remove();
     this.say(`Recorded ${clockText(duration)}: save it under Keep`);
   }
 

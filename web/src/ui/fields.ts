@@ -34,9 +34,11 @@ export function sliderField(
   const input = h("input", { type: "range", id, min: range.min, max: range.max, step: range.step, "aria-describedby": `${id}-hint` });
   const output = h("output", { for: id });
   let isMoving = false;
+  let shown = NaN;
   let forgetChange = (): void => undefined;
   const show = (value: number): void => {
     if (isMoving) return;
+    shown = value;
     input.value = String(value);
     setText(output, text(value));
     input.setAttribute("aria-valuetext", text(value));
@@ -45,13 +47,16 @@ export function sliderField(
     isMoving = true;
     setText(output, text(Number(input.value)));
   });
-  scope.listen(input, "change", () => {
+  const letGo = (): void => {
     forgetChange();
     forgetChange = scope.after(SETTLE, () => {
       isMoving = false;
-      onChange(Number(input.value));
+      const value = Number(input.value);
+      if (value !== shown) onChange(value);
     });
-  });
+  };
+  scope.listen(input, "change", letGo);
+  scope.listen(input, "pointerup", letGo); // moved back to where it was, it isn't changed
   const element = h(
     "div",
     { class: "field" },

@@ -2,7 +2,7 @@
 
 import type { Library } from "../api/library";
 import { blobFromUrl } from "../audio/media";
-import type { Drawing } from "../jam/conductor";
+import type { Drawing } from "../jam/parts";
 import type { Round } from "../jam/score";
 import type { PictureSource } from "../settings/settings";
 import type { Scene } from "../timeline/timeline";

@@ -32,6 +32,7 @@ export function hearButton(
       end();
       return;
     }
+    session.allowPreview();
     void (async () => {
       const own = new AbortController();
       running = own;
@@ -44,7 +45,7 @@ export function hearButton(
         end();
         return;
       }
-      await session.preview(outcome.made.sound, () => running === own && end());
+      session.preview(outcome.made.sound, () => running === own && end());
     })();
   });
   return button;

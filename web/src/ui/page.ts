@@ -58,6 +58,7 @@ export class Page {
     const helpButton = h("button", { class: "quiet", type: "button", "aria-label": "Keys", title: "Keys (?)" }, icon("help"));
     const canvas = h("canvas", { class: "timeline", role: "img", "aria-label": "Spectrograms of what was, is and will be heard, around a playhead" });
     const labels = h("div", { class: "axis-labels", "aria-hidden": "true" });
+    const main = h("main", {}, this.nowPlaying.element, this.promptBar.element);
     document.body.append(
       canvas,
       labels,
@@ -68,12 +69,15 @@ export class Page {
         this.status,
         h("nav", { "aria-label": "View" }, this.followButton, this.flatButton, helpButton, opener),
       ),
-      h("main", {}, this.nowPlaying.element, this.promptBar.element),
+      main,
       this.drawer.element,
       this.notices.element,
       help,
     );
     this.timeline = this.makeTimeline(canvas, labels);
+    const observer = new ResizeObserver(() => labels.style.setProperty("--covered", `${main.offsetHeight}px`));
+    observer.observe(main);
+    scope.add(() => observer.disconnect());
     scope.listen(this.flatButton, "click", () => this.toggleFlat());
     scope.listen(this.followButton, "click", () => this.look(0));
     scope.listen(helpButton, "click", () => help.showModal());
@@ -184,7 +188,9 @@ export class Page {
   }
 
   private acceptDrops(): void {
+    const hasFiles = ({ dataTransfer }: DragEvent): boolean => dataTransfer?.types.includes("Files") ?? false;
     this.scope.listen(document, "dragover", (event: DragEvent) => {
+      if (!hasFiles(event)) return; // text goes where it is dropped
       event.preventDefault();
       document.body.classList.add("dropping");
     });
@@ -192,6 +198,7 @@ export class Page {
       if (event.relatedTarget === null) document.body.classList.remove("dropping");
     });
     this.scope.listen(document, "drop", (event: DragEvent) => {
+      if (!hasFiles(event)) return;
       event.preventDefault();
       document.body.classList.remove("dropping");
       const file = event.dataTransfer?.files[0];

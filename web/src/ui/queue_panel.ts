@@ -1,5 +1,6 @@
 /** The prompts to come: edit, reorder, jump, remove; and samples to add. */
 
+import type { Itinerary } from "../jam/itinerary";
 import type { Session } from "../jam/session";
 import type { Scope } from "../scope";
 import { MAX_PROMPT_CHARACTERS } from "../settings/settings";
@@ -13,7 +14,7 @@ export class QueuePanel implements Panel {
   readonly element: HTMLElement;
   private readonly list = h("ol", { class: "queue" });
   private readonly empty: HTMLElement;
-  private shownQueue = "";
+  private shownItinerary = "";
 
   constructor(
     scope: Scope,
@@ -38,21 +39,27 @@ export class QueuePanel implements Panel {
   }
 
   update(): void {
-    const key = JSON.stringify(this.queue);
-    if (key === this.shownQueue || this.list.querySelector("input:focus")) return; // an item is being edited
-    this.shownQueue = key;
+    const { settled, open } = this.itinerary;
+    const key = JSON.stringify([settled, open]);
+    if (key === this.shownItinerary || this.list.querySelector("input:focus")) return; // an item is being edited
+    this.shownItinerary = key;
     const focused = this.list.contains(document.activeElement) ? document.activeElement?.getAttribute("data-key") : null;
-    this.list.replaceChildren(...this.queue.map((prompt, index) => this.item(prompt, index)));
-    this.empty.hidden = this.queue.length > 0;
+    this.list.replaceChildren(...settled.map(arriving), ...open.map((prompt, index) => this.item(prompt, index)));
+    this.empty.hidden = settled.length + open.length > 0;
     if (focused) this.list.querySelector<HTMLElement>(`[data-key="${focused}"]`)?.focus();
   }
 
+  private get itinerary(): Itinerary {
+    return this.session.conductor.itineraryAfter(this.session.heard?.clip);
+  }
+
+  /** What can still be changed. */
   private get queue(): readonly string[] {
-    return this.session.conductor.walk.queue;
+    return this.itinerary.open;
   }
 
   private change(queue: readonly string[]): void {
-    this.session.conductor.queue(queue);
+    this.session.conductor.reroute(queue);
     this.update();
   }
 
@@ -81,10 +88,7 @@ export class QueuePanel implements Panel {
       input,
       button("up", "Earlier", () => this.move(index, -1), index === 0),
       button("down", "Later", () => this.move(index, 1), index === this.queue.length - 1),
-      button("jump", "Play now", () => {
-        this.change(this.queue.toSpliced(index, 1));
-        this.session.conductor.jump(prompt);
-      }),
+      button("jump", "Play now", () => this.session.conductor.jump(prompt, this.queue.toSpliced(index, 1))),
       button("close", "Remove", () => this.change(this.queue.toSpliced(index, 1))),
     );
   }
@@ -93,4 +97,9 @@ export class QueuePanel implements Panel {
     const prompt = this.queue[index];
     if (prompt !== undefined) this.change(this.queue.toSpliced(index, 1).toSpliced(index + by, 0, prompt));
   }
+}
+
+/** A prompt that the next clip arrives at. */
+function arriving(prompt: string): HTMLElement {
+  return h("li", { class: "arriving" }, h("span", {}, prompt), h("span", { class: "hint" }, "arriving"));
 }

@@ -67,7 +67,7 @@ export class SeedPanel implements Panel {
     this.setOwn(outcome.source);
     this.about.textContent = `${file.name}: ${outcome.about}`;
     this.say(`The jam is painted over ${file.name} now`);
-    await this.session.preview(outcome.sound, () => undefined);
+    this.session.preview(outcome.sound, () => undefined);
   }
 
   /** Makes a person's own picture the seed. */

@@ -74,10 +74,22 @@ export function withQueue(walk: Walk, queue: readonly string[]): Walk {
   return { ...walk, queue };
 }
 
+/** The same walk with other prompts to come, the one that it is on its way to among them. */
+export function redirect(walk: Walk, prompts: readonly string[]): Walk {
+  if (walk.target.prompt === walk.current.prompt) return withQueue(walk, prompts);
+  const [prompt = walk.current.prompt, ...queue] = prompts;
+  return { ...walk, target: { ...walk.target, prompt }, queue };
+}
+
 /** Goes to `prompt` with the very next clip, without a way there. */
 export function jump(walk: Walk, prompt: string): Walk {
   const current = { prompt, seed: walk.target.seed };
   return { ...walk, current, target: nextEnd(current, prompt, walk.seedLimit), alpha: 0 };
+}
+
+/** Whether it goes from seed to seed of one prompt, and no other is to come. */
+export function isWandering({ current, target, queue }: Walk): boolean {
+  return current.prompt === target.prompt && queue.length === 0;
 }
 
 /** A queued prompt takes effect at once where the way to the next seed has not begun. */

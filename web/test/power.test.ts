@@ -1,0 +1,89 @@
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { type AudioClock, Power } from "../src/audio/power";
+import { Scope } from "../src/scope";
+
+/** A clock in a browser that may have other plans. */
+class FakeClock extends EventTarget implements AudioClock {
+  state = "suspended";
+  /** What becomes of the wish to start. */
+  browser: "allows" | "waits" | "refuses" = "allows";
+
+  async resume(): Promise<void> {
+    if (this.browser === "waits") return new Promise(() => undefined);
+    if (this.browser === "refuses") throw new DOMException("in a call", "InvalidStateError");
+    this.become("running");
+  }
+
+  async suspend(): Promise<void> {
+    this.become("suspended");
+  }
+
+  become(state: string): void {
+    if (state === this.state) return;
+    this.state = state;
+    this.dispatchEvent(new Event("statechange"));
+  }
+}
+
+function powered(): { clock: FakeClock; power: Power; seen: boolean[] } {
+  const clock = new FakeClock();
+  const seen: boolean[] = [];
+  const power: Power = new Power(new Scope(), clock, () => seen.push(power.isCutOff));
+  return { clock, power, seen };
+}
+
+const pass = (seconds: number): Promise<unknown> => vi.advanceTimersByTimeAsync(1000 * seconds);
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+it("a clock runs from start to rest", async () => {
+  const { clock, power } = powered();
+  await power.start();
+  expect([clock.state, power.isCutOff]).toEqual(["running", false]);
+  await power.rest();
+  expect([clock.state, power.isCutOff]).toEqual(["suspended", false]);
+});
+
+it("a clock that may not start is known after a while, and no longer when it may", async () => {
+  const { clock, power, seen } = powered();
+  clock.browser = "waits";
+  void power.start();
+  await pass(0.9);
+  expect(power.isCutOff).toBe(false);
+  await pass(0.2);
+  expect(seen.at(-1)).toBe(true);
+  clock.become("running");
+  expect(seen.at(-1)).toBe(false);
+});
+
+it("a clock that was stopped is started again at once", async () => {
+  const { clock, power } = powered();
+  await power.start();
+  clock.become("suspended");
+  await pass(0);
+  expect([clock.state, power.isCutOff]).toEqual(["running", false]);
+});
+
+it("a call is waited out", async () => {
+  const { clock, power, seen } = powered();
+  await power.start();
+  clock.browser = "refuses";
+  clock.become("interrupted");
+  await pass(0);
+  expect(seen.at(-1)).toBe(true);
+  clock.browser = "allows";
+  power.retry();
+  await pass(0);
+  expect([clock.state, seen.at(-1)]).toEqual(["running", false]);
+});
+
+it("a clock at rest stays there, whoever starts it", async () => {
+  const { clock, power } = powered();
+  clock.become("running");
+  await pass(0);
+  expect(clock.state).toBe("suspended");
+  power.retry();
+  await pass(2);
+  expect([clock.state, power.isCutOff]).toEqual(["suspended", false]);
+});
