@@ -42,7 +42,7 @@ MAX_FAILURES_IN_A_ROW = 3
 INTERNAL_ERROR = "the clip could not be made; the server's log has the reason"
 _POLL_S = 0.5
 _HEARTBEAT_S = 5.0
-"""After so long a silence a stream tells its progress again, so that clients know it from a hang."""
+"""After so long a silence a stream tells its progress again: clients know then that it lives."""
 _NEWEST_SOUND = 0.2
 """Weight of the newest clip in the mean time from its picture to its end."""
 
