@@ -51,7 +51,8 @@ def serve(
     Args:
         port: of the Truss server.
         gateway_port: of the gateway.
-        host: address that both listen on.
+        host: address that the gateway listens on; or the Truss server, if there is no gateway to
+            limit what clients may ask of it.
         checkpoint: folder, file or hub id; None for the default one.
         gateway: whether to run the gateway.
         endpoint: address of an endpoint for the gateway, in place of a local Truss server.
@@ -76,7 +77,11 @@ def serve(
             if endpoint is None:
                 announce("starting the Truss server …")
                 truss = servers.enter_context(
-                    LocalTrussServer(host=host, port=port, environment=_environment(checkpoint))
+                    LocalTrussServer(
+                        host=DEFAULT_HOST if gateway else host,
+                        port=port,
+                        environment=_environment(checkpoint),
+                    )
                 )
                 announce(f"inference: POST {truss.predict_url}")
             if gateway:
