@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROMPT ?= church bells
 
-# npm's path, or nothing if it is missing or its Node is too old for the web app's tools.
-NPM := $(shell node -e 'const [major, minor] = process.versions.node.split(".").map(Number); process.exit(major > 18 || (major === 18 && minor >= 19) ? 0 : 1)' 2>/dev/null && command -v npm)
-NO_NPM := npm with Node 18.19 or newer is missing; run: apt-get install nodejs npm
+# npm's path, or nothing if it is missing or its Node is too old for the web app's tools; and then the reason.
+NPM := $(shell scripts/web_tool.sh npm 2>/dev/null)
+NO_NPM = $(shell scripts/web_tool.sh npm 2>&1 >/dev/null)
 WEB_SOURCES := $(shell find web/src web/public -type f) web/index.html web/about.html web/package.json web/tsconfig.json web/vite.config.ts
 
 .DEFAULT_GOAL := help
@@ -45,7 +45,7 @@ web/dist/index.html: $(WEB_SOURCES) web/node_modules/.package-lock.json
 web/node_modules/.package-lock.json: web/package-lock.json web/.npmrc
 	@cd web && $(NPM) ci --no-progress --loglevel error && touch node_modules/.package-lock.json
 
-test: setup $(if $(NPM),web) ## all tests: Python's, the web app's, and those in a browser
+test: setup ## all tests: Python's, the web app's, and those in a browser
 	@$(BIN)/python -m pytest
 	@RIFFUSION=$(abspath $(BIN))/riffusion scripts/test_web.sh
 

@@ -9,9 +9,15 @@ Play = Callable[[BaseHTTPRequestHandler], None]
 
 
 class Backend:
-    """Answers one request after the other as `plays` say; the last of them over and over."""
+    """Answers one request after the other as `plays` say; the last of them over and over.
 
-    def __init__(self, *plays: Play, port: int = 0) -> None:
+    Args:
+        plays: answers to POST.
+        port: 0 for any.
+        get: answers to GET.
+    """
+
+    def __init__(self, *plays: Play, port: int = 0, get: Play | None = None) -> None:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
         self.released = threading.Event()
         waiting = list(plays)
@@ -25,6 +31,9 @@ class Backend:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 backend.requests.append((self.path, headers, body))
                 (waiting.pop(0) if len(waiting) > 1 else waiting[0])(self)
+
+            def do_GET(self) -> None:
+                (get or say(b"{}", 404))(self)
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass

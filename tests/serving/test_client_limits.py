@@ -1,5 +1,6 @@
 """Limits for each client: the counting, and the gateway that answers 429."""
 
+import ipaddress
 import json
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riffusion.errors import TooManyRequestsError
+from riffusion.serving.addresses import networks_of
 from riffusion.serving.client_limits import ClientLimits, client_from
 
 from .backends import Backend, hang_up, say
@@ -195,6 +197,19 @@ def test_a_trusted_proxy_names_the_client(forwarded: list[dict[str, str]]) -> No
             for headers in forwarded
         ]
     assert statuses == [200, 200, 429]
+
+
+def test_proxies_are_known_by_the_addresses_that_sockets_show() -> None:
+    """One that listens on :: shows IPv4 addresses as IPv6 ones."""
+    networks = networks_of(["10.0.0.0/8", "192.0.2.1", "2001:db8::/32"])
+
+    def is_trusted(address: str) -> bool:
+        return any(ipaddress.ip_address(address) in network for network in networks)
+
+    for address in ("10.1.2.3", "::ffff:10.1.2.3", "::ffff:192.0.2.1", "2001:db8::1"):
+        assert is_trusted(address)
+    for address in ("11.0.0.1", "::ffff:11.0.0.1", "::ffff:192.0.2.2", "::10.1.2.3"):
+        assert not is_trusted(address)
 
 
 def test_the_public_web_app_jams_within_the_default_limits() -> None:

@@ -155,6 +155,45 @@ def test_a_stream_tells_of_each_step_and_ends_with_the_clip(
     assert last["duration_s"] == 0.16
 
 
+def test_a_stream_is_never_silent_for_long(
+    generator: ClipGenerator, unet: HeldUNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in the queue, nor between steps, nor while the sound is made."""
+    monkeypatch.setattr(clip_service, "_HEARTBEAT_S", 0.02)
+    finish, drawn, heard = generator.finish, threading.Event(), threading.Event()
+
+    def held(*args: Any) -> Any:
+        drawn.set()
+        heard.wait(TIMEOUT_S)
+        return finish(*args)
+
+    monkeypatch.setattr(generator, "finish", held)
+
+    async def scenario() -> list[Any]:
+        service = ClipService(generator, max_waiting=1)
+        first = await service.submit(INPUTS)
+        await asyncio.to_thread(unet.called.wait, TIMEOUT_S)
+        waiting = await service.submit(INPUTS)
+        lines = waiting.ndjson()
+        events = [json.loads(await anext(lines)) for _ in range(3)]
+        unet.released.set()
+        await asyncio.to_thread(drawn.wait, TIMEOUT_S)
+        while events[-1]["step"] < 2 or events[-1] != events[-3]:
+            events.append(json.loads(await anext(lines)))
+        heard.set()
+        events += [json.loads(line) async for line in lines]
+        await asyncio.gather(first.task, waiting.task)
+        return events
+
+    *progress, last = asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_S))
+    told = [(event["event"], event["step"], event["steps"]) for event in progress]
+    assert told[:3] == [("progress", 0, 2)] * 3
+    assert told == sorted(told)
+    assert set(told) == {("progress", step, 2) for step in range(3)}
+    assert told.count(("progress", 2, 2)) >= 3
+    assert last["event"] == "result"
+
+
 def test_a_stream_ends_with_the_error_and_keeps_its_reason_to_the_log(
     generator: ClipGenerator, unet: HeldUNet, caplog: pytest.LogCaptureFixture
 ) -> None:

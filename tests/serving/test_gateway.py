@@ -205,7 +205,7 @@ def test_what_is_no_origin_is_refused(origin: str) -> None:
 
 
 def test_a_client_that_sends_too_slowly_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("riffusion.serving.gateway._BODY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("riffusion.serving.incoming_body.BODY_TIMEOUT_S", 0.3)
 
     def slow_body() -> Iterator[bytes]:
         yield REQUEST[:10]

@@ -95,7 +95,10 @@ def test_a_stream_is_progress_and_then_the_same_clip(
     assert last == {"event": "result", **good_answer.json()}
     assert {event["event"] for event in progress} == {"progress"}
     steps = [event["step"] for event in progress]
-    assert steps == list(range(1, progress[-1]["steps"] + 1))
+    assert steps == sorted(
+        steps
+    )  # on a busy machine some are told twice, and that none is done yet
+    assert set(steps) - {0} == set(range(1, progress[-1]["steps"] + 1))
 
 
 def test_formats_unknown_fields_and_a_log_without_prompts(
@@ -134,7 +137,7 @@ def test_a_clip_stops_when_the_client_leaves_its_stream(
     before = len(server_log)
     with client.stream("POST", url, json=long_stream(good_request)) as answer:
         first = json.loads(next(answer.iter_lines()))
-    assert (first["event"], first["step"]) == ("progress", 1)
+    assert first["event"] == "progress"
     assert first["steps"] > 100
     wait_for_line(server_log, before, "clip stopped: the client left")
 
@@ -243,6 +246,57 @@ def test_the_schema_shows_requests_and_clips(
     schema = client.get(truss_server.base_url + "/v1/models/model/schema").json()
     assert {"start", "end", "alpha", "stream"} <= set(schema["input_schema"]["properties"])
     assert {"image", "audio", "duration_s"} == set(schema["output_schema"]["properties"])
+
+
+NODE_HEADERS = {
+    "accept": "*/*",
+    "accept-language": "*",
+    "sec-fetch-mode": "cors",
+    "user-agent": "node",
+    "accept-encoding": "gzip, deflate",
+    "content-type": "application/json",
+}
+"""What a server in Node sends along."""
+BROWSER_HEADERS = {
+    "origin": "http://localhost:3000",
+    "referer": "http://localhost:3000/",
+    "sec-fetch-mode": "cors",
+    "sec-fetch-site": "same-site",
+    "accept-encoding": "gzip, deflate, br, zstd",
+    "content-type": "application/json;charset=UTF-8",
+}
+"""What a page on another port of this machine sends along."""
+
+
+@pytest.mark.parametrize("path", ["/run_inference/", "/run_inference"])
+@pytest.mark.parametrize("headers", [NODE_HEADERS, BROWSER_HEADERS], ids=["node", "browser"])
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
+def test_the_public_web_apps_fields_and_headers_are_taken(
+    path: str,
+    headers: dict[str, str],
+    is_chunked: bool,
+    gateway_url: str,
+    client: httpx.Client,
+    good_answer: httpx.Response,
+) -> None:
+    body = WEB_APP_REQUEST.replace('"num_inference_steps":50', '"num_inference_steps":1').encode()
+    content = iter([body[:50], body[50:]]) if is_chunked else body
+    answer = client.post(gateway_url + path, content=content, headers=headers)
+    assert answer.status_code == 200, answer.text[:500]
+    assert answer.headers["content-type"] == "application/json"
+    assert list(answer.json()) == list(good_answer.json())
+    if "origin" in headers:
+        assert answer.headers["access-control-allow-origin"] == headers["origin"]
+
+
+def test_the_public_web_app_can_read_why_it_is_refused(
+    gateway_url: str, client: httpx.Client
+) -> None:
+    body = WEB_APP_REQUEST.replace('"alpha":0.25', '"alpha":1.25')
+    answer = client.post(f"{gateway_url}/run_inference/", content=body, headers=BROWSER_HEADERS)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("alpha: ")
+    assert answer.headers["access-control-allow-origin"] == BROWSER_HEADERS["origin"]
 
 
 def test_the_public_web_app_gets_a_clip_from_the_gateway(

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from riffusion.errors import ServerError
+from riffusion.serving.serve import serve
 from riffusion.serving.truss_server import LocalTrussServer, find_bundle
 
 from .conftest import BUNDLE_DIR, free_port, write_mini_bundle
@@ -159,6 +160,41 @@ def test_serve_ends_with_an_error_when_the_server_dies(tmp_path: Path) -> None:
     assert process.returncode != 0
     assert "ServerError: the Truss server ended with exit status 3" in output
     assert not is_listening(gateway_port)
+
+
+@pytest.mark.parametrize("gateway", [True, False])
+def test_from_elsewhere_the_server_is_reached_through_its_gateway(
+    gateway: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the gateway's limits would be no use."""
+    hosts: dict[str, str] = {}
+
+    class Truss:
+        predict_url = "http://127.0.0.1:1/v1/models/model:predict"
+
+        def __init__(self, host: str, **_: object) -> None:
+            hosts["truss"] = host
+
+        def check(self) -> None:
+            raise KeyboardInterrupt
+
+        def __enter__(self) -> "Truss":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    class Gateway(Truss):
+        base_url = "http://192.0.2.1:3013"
+
+        def __init__(self, _: object, host: str, *__: object) -> None:
+            hosts["gateway"] = host
+
+    monkeypatch.setattr("riffusion.serving.serve.LocalTrussServer", Truss)
+    monkeypatch.setattr("riffusion.serving.serve.GatewayServer", Gateway)
+    serve(host="192.0.2.1", gateway=gateway)
+    expected = {"truss": "127.0.0.1", "gateway": "192.0.2.1"} if gateway else {"truss": "192.0.2.1"}
+    assert hosts == expected
 
 
 def test_no_server_is_left_behind_when_its_parent_is_killed(tmp_path: Path) -> None:

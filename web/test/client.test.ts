@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Client } from "../src/api/client";
+import { Client, SILENCE_TIMEOUT } from "../src/api/client";
 import { LineSplitter } from "../src/api/lines";
 import { clipRequest, hearRequest, isInferenceOutput } from "../src/api/messages";
 import { retryDelay } from "../src/api/retry";
@@ -34,6 +34,21 @@ function stream(...chunks: (string | null)[]): Response {
     },
   });
   return new Response(body, { headers: { "content-type": "application/x-ndjson; charset=utf-8" } });
+}
+
+/** A stream with a pause before each chunk. */
+function slowStream(chunks: readonly string[], pause: number): Response {
+  const encoder = new TextEncoder();
+  const left = [...chunks];
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      await new Promise((done) => setTimeout(done, 1000 * pause));
+      const chunk = left.shift();
+      if (chunk === undefined) controller.close();
+      else controller.enqueue(encoder.encode(chunk));
+    },
+  });
+  return new Response(body, { headers: { "content-type": "application/x-ndjson" } });
 }
 
 /** A server that says nothing. */
@@ -108,6 +123,20 @@ describe("the client", () => {
   it("gives up on a server that falls silent", async () => {
     const answer = await clientTo(hang, 0.05).ask(REQUEST);
     expect(answer).toMatchObject({ ok: false, failure: { kind: "away", message: "The server said nothing for 0.05 s." } });
+  });
+
+  it("waits as long as progress is told, and reports each step once", async () => {
+    const line = (step: number): string => `${JSON.stringify({ event: "progress", step, steps: 2 })}\n`;
+    const told = [line(0), line(0), line(0), line(1), line(1), line(2), line(2), JSON.stringify({ event: "result", ...CLIP })];
+    const progress: number[][] = [];
+    const answer = await clientTo(() => slowStream(told, 0.04), 0.1).ask(REQUEST, { onProgress: (...steps) => progress.push(steps) });
+    expect(answer).toMatchObject({ ok: true, output: CLIP });
+    expect(progress).toEqual([[1, 2], [2, 2]]);
+  });
+
+  it("has more patience than the gateway has with an endpoint that is away, and less than people have", () => {
+    expect(SILENCE_TIMEOUT).toBeGreaterThan(30);
+    expect(SILENCE_TIMEOUT).toBeLessThanOrEqual(60);
   });
 
   it("stops when it is told to", async () => {

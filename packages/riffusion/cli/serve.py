@@ -15,7 +15,9 @@ def serve(
     gateway_port: Annotated[
         int, typer.Option(help="Port of the gateway for web apps.", min=1, max=65535)
     ] = 3013,
-    host: Annotated[str, typer.Option(help="Address that both listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to be reached at: the gateway's, if there is one.")
+    ] = "127.0.0.1",
     checkpoint: options.Checkpoint = None,
     no_gateway: Annotated[bool, typer.Option("--no-gateway", help="Truss server only.")] = False,
     endpoint: Annotated[

@@ -1,8 +1,12 @@
-"""Hosts, ports and URLs of the local servers."""
+"""Hosts, ports and URLs of the local servers, and the proxies before them."""
 
+import ipaddress
 import socket
+from collections.abc import Sequence
 
-from riffusion.errors import ServerError
+from riffusion.errors import InputError, ServerError
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -36,3 +40,25 @@ def bound_socket(host: str, port: int, option: str) -> socket.socket:
             "another port"
         ) from error
     return bound
+
+
+def networks_of(proxies: Sequence[str]) -> list[Network]:
+    """Addresses and networks of proxies; of IPv4 also the form that a socket for both kinds shows.
+
+    Raises:
+        InputError: one is none.
+    """
+    networks: list[Network] = []
+    for proxy in proxies:
+        try:
+            network = ipaddress.ip_network(proxy)
+        except ValueError as error:
+            raise InputError(
+                f"{error}; write an address such as 10.0.0.7 or a network such as 10.0.0.0/8",
+                field="trusted_proxy",
+            ) from error
+        networks.append(network)
+        if isinstance(network, ipaddress.IPv4Network):
+            mapped = f"::ffff:{network.network_address}/{96 + network.prefixlen}"
+            networks.append(ipaddress.IPv6Network(mapped))
+    return networks

@@ -41,6 +41,8 @@ MAX_FAILURES_IN_A_ROW = 3
 """After as many unexpected failures without a success, the service calls itself unhealthy."""
 INTERNAL_ERROR = "the clip could not be made; the server's log has the reason"
 _POLL_S = 0.5
+_HEARTBEAT_S = 5.0
+"""After so long a silence a stream tells its progress again: clients know then that it lives."""
 _NEWEST_SOUND = 0.2
 """Weight of the newest clip in the mean time from its picture to its end."""
 
@@ -51,6 +53,9 @@ Event = Progress | InferenceOutput | Exception
 
 class ClipJob:
     """One clip in the making. Read it once, by `result` or by `ndjson`.
+
+    Args:
+        num_steps: asked for; how many there will be is known when the first of them is done.
 
     Attributes:
         drawing: its picture in the making.
@@ -64,7 +69,8 @@ class ClipJob:
     task: asyncio.Task[None]
     timings_s: Mapping[str, float] = MappingProxyType({})
 
-    def __init__(self) -> None:
+    def __init__(self, num_steps: int) -> None:
+        self._progress: Progress = (0, num_steps)
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self.loop = asyncio.get_running_loop()
 
@@ -96,10 +102,7 @@ class ClipJob:
         """
         try:
             while not is_client_gone():
-                try:
-                    event = await asyncio.wait_for(self._events.get(), _POLL_S)
-                except TimeoutError:
-                    continue
+                event = await self._next_event(_POLL_S)
                 if isinstance(event, Exception):
                     raise event
                 if isinstance(event, InferenceOutput):
@@ -109,9 +112,13 @@ class ClipJob:
             self.stop()
 
     async def ndjson(self) -> AsyncIterator[bytes]:
-        """Lines of JSON: progress, then the result or an error. Closing it early stops the job."""
+        """Lines of JSON: progress, then the result or an error. Closing it early stops the job.
+
+        While nothing happens, in the queue or while the sound is made, progress is told again.
+        """
         try:
-            while isinstance(event := await self._events.get(), tuple):
+            while isinstance(event := await self._next_event(_HEARTBEAT_S), tuple):
+                self._progress = event
                 yield _line("progress", step=event[0], steps=event[1])
             if isinstance(event, InferenceOutput):
                 yield _line("result", **event.model_dump())
@@ -122,6 +129,13 @@ class ClipJob:
                 yield _line("error", error=INTERNAL_ERROR)
         finally:
             self.stop()
+
+    async def _next_event(self, patience_s: float) -> Event:
+        """The next event, or the progress so far if there is none for so long."""
+        try:
+            return await asyncio.wait_for(self._events.get(), patience_s)
+        except TimeoutError:
+            return self._progress
 
 
 class ClipService:
@@ -160,7 +174,7 @@ class ClipService:
             InputError: a field that the model cannot work with.
             OverloadedError: too much is waiting.
         """
-        job = ClipJob()
+        job = ClipJob(inputs.num_inference_steps)
         asked_at_s = job.loop.time()
         try:
             self._gate.check()  # before work that would be for nothing

@@ -21,6 +21,9 @@ DEFAULT_URL = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}{PREDICT_PATH}"
 DEFAULT_TIMEOUT_S = 600.0
 DEFAULT_RETRY_BUDGET_S = 30.0
 API_KEY_VARIABLES = ("RIFFUSION_API_KEY", "BASETEN_API_KEY")
+JSON = "application/json"
+MSGPACK = "application/octet-stream"
+"""Content types of requests; the Truss server answers in kind."""
 _CONNECT_TIMEOUT_S = 5.0
 _RETRY_DELAYS_S = (0.25, 0.5, 1.0)
 """Where the endpoint doesn't say how long."""
@@ -78,7 +81,7 @@ class Endpoint:
         """Where a Truss server on this machine shows its metrics; hosted ones don't."""
         return self.predict_url.join("/metrics/") if self.is_local and self.ready_url else None
 
-    def request(self, body: bytes, content_type: str = "application/json") -> httpx.Request:
+    def request(self, body: bytes, content_type: str = JSON) -> httpx.Request:
         """The HTTP request that carries `body`, API key included."""
         headers = {"Content-Type": content_type, **self._headers}
         extensions = {"timeout": self.timeout.as_dict()}
@@ -112,11 +115,11 @@ class Endpoint:
                     yield event
                     if event.get("event") == "result":
                         return
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 raise self.unreachable(error) from error
         raise EndpointError(f"endpoint={self.shown_url} ended its stream without a result")
 
-    def unreachable(self, error: httpx.TransportError) -> EndpointError:
+    def unreachable(self, error: httpx.RequestError) -> EndpointError:
         """The exception for an endpoint that gives no answer."""
         if isinstance(error, httpx.TimeoutException) and not is_unsent(error):
             return EndpointError(
@@ -138,7 +141,7 @@ class Endpoint:
         while True:
             try:
                 response = client.send(request, stream=True)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 if (delay_s := retries.delay_after_error(error)) is None:
                     raise self.unreachable(error) from error
             else:
@@ -188,7 +191,7 @@ class Retries:
         self._delays_s = iter(_RETRY_DELAYS_S)
         self._rng = rng or random.Random()
 
-    def delay_after_error(self, error: httpx.TransportError) -> float | None:
+    def delay_after_error(self, error: httpx.RequestError) -> float | None:
         """Seconds to wait, or None to give up."""
         return self._spend(next(self._delays_s, None)) if is_unsent(error) else None
 
@@ -228,7 +231,7 @@ def predict_url(url: str) -> httpx.URL:
     return parsed.copy_with(path=parsed.path.rstrip("/") + PREDICT_PATH)
 
 
-def is_unsent(error: httpx.TransportError) -> bool:
+def is_unsent(error: httpx.RequestError) -> bool:
     """Whether the request cannot have reached the server."""
     return isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
 

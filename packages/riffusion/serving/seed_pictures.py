@@ -6,6 +6,7 @@ GET /masks                  {"masks": [ids]}
 GET /masks/ID.png           the picture: white is repainted, black is kept
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 from fastapi import FastAPI, Request, Response
@@ -16,6 +17,8 @@ from riffusion.errors import InputError
 from riffusion.image_codec import MEDIA_TYPES, encode_image
 from riffusion.seed_library import SeedLibrary
 
+_MAX_ENCODED = 64
+"""Pictures of a kind whose bytes are kept, since encoding one takes far longer than sending it."""
 _CACHE = {"Cache-Control": "public, max-age=3600"}
 
 
@@ -31,12 +34,16 @@ def _add(
     def answer_ids(_: Request) -> Response:
         return JSONResponse({name: list(ids)}, headers=_CACHE)
 
+    @functools.lru_cache(_MAX_ENCODED)
+    def encoded(image_id: str) -> bytes:
+        return encode_image(picture(image_id), "png")
+
     def answer_picture(request: Request) -> Response:
         try:
-            image = picture(request.path_params["image_id"])
+            content = encoded(request.path_params["image_id"])
         except InputError as error:
             return JSONResponse({"error": str(error)}, 404)
-        return Response(encode_image(image, "png"), media_type=MEDIA_TYPES["png"], headers=_CACHE)
+        return Response(content, media_type=MEDIA_TYPES["png"], headers=_CACHE)
 
     app.add_route(f"/{name}", answer_ids, methods=["GET"])
     app.add_route(f"/{name}/{{image_id}}.png", answer_picture, methods=["GET"])

@@ -1,7 +1,6 @@
 """`riffusion serve`: the Truss server and the gateway together, ended together."""
 
 import contextlib
-import ipaddress
 import logging
 import os
 import signal
@@ -15,10 +14,11 @@ from typing import Self
 import uvicorn
 from fastapi import FastAPI
 
-from riffusion.errors import InputError, ServerError
+from riffusion.errors import ServerError
 from riffusion.seed_library import SeedLibrary
-from riffusion.serving.addresses import bound_socket, local_url
+from riffusion.serving.addresses import bound_socket, local_url, networks_of
 from riffusion.serving.client_limits import ClientLimits
+from riffusion.serving.connections import guarded_protocol
 from riffusion.serving.endpoint import DEFAULT_RETRY_BUDGET_S, DEFAULT_TIMEOUT_S, Endpoint
 from riffusion.serving.gateway import DEFAULT_PORT as DEFAULT_GATEWAY_PORT
 from riffusion.serving.gateway import RUN_INFERENCE_PATH, create_gateway
@@ -51,7 +51,8 @@ def serve(
     Args:
         port: of the Truss server.
         gateway_port: of the gateway.
-        host: address that both listen on.
+        host: address that the gateway listens on; or the Truss server, if there is no gateway to
+            limit what clients may ask of it.
         checkpoint: folder, file or hub id; None for the default one.
         gateway: whether to run the gateway.
         endpoint: address of an endpoint for the gateway, in place of a local Truss server.
@@ -67,7 +68,7 @@ def serve(
         EndpointError: `endpoint` is not an address.
         InputError: an allowed origin or a trusted proxy is none.
     """
-    check_proxies(trusted_proxies)
+    networks_of(trusted_proxies)  # before anything is started
     if endpoint is not None and not gateway:
         raise ServerError(f"endpoint={endpoint} needs the gateway; leave one of the two away")
     with _interrupted_by_sigterm(), contextlib.ExitStack() as servers:
@@ -76,7 +77,11 @@ def serve(
             if endpoint is None:
                 announce("starting the Truss server …")
                 truss = servers.enter_context(
-                    LocalTrussServer(host=host, port=port, environment=_environment(checkpoint))
+                    LocalTrussServer(
+                        host=DEFAULT_HOST if gateway else host,
+                        port=port,
+                        environment=_environment(checkpoint),
+                    )
                 )
                 announce(f"inference: POST {truss.predict_url}")
             if gateway:
@@ -113,6 +118,7 @@ class GatewayServer:
 
     Raises:
         ServerError: the port is taken, or the application does not start.
+        InputError: a trusted proxy is none.
     """
 
     def __init__(
@@ -122,16 +128,19 @@ class GatewayServer:
         port: int = 0,
         trusted_proxies: Sequence[str] = (),
     ) -> None:
+        proxies = networks_of(trusted_proxies)
         self._host = host
         self._socket = bound_socket(host, port, "gateway_port")
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             app,
+            http=guarded_protocol(proxies),
+            ws="none",
             log_config=None,
             log_level="warning",
             access_log=False,
-            proxy_headers=bool(trusted_proxies),  # by default uvicorn trusts this machine
-            forwarded_allow_ips=list(trusted_proxies),
+            proxy_headers=bool(proxies),  # by default uvicorn trusts this machine
+            forwarded_allow_ips=[str(network) for network in proxies],
             timeout_graceful_shutdown=_STOP_TIMEOUT_S,
         )
         self._server = uvicorn.Server(config)
@@ -162,22 +171,6 @@ class GatewayServer:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
-
-
-def check_proxies(trusted_proxies: Sequence[str]) -> None:
-    """Check that proxies are named by address.
-
-    Raises:
-        InputError: one isn't.
-    """
-    for proxy in trusted_proxies:
-        try:
-            ipaddress.ip_network(proxy)
-        except ValueError as error:
-            raise InputError(
-                f"{error}; write an address such as 10.0.0.7 or a network such as 10.0.0.0/8",
-                field="trusted_proxy",
-            ) from error
 
 
 def _checkpoint_directory(checkpoint: str | None) -> Path | None:

@@ -28,8 +28,11 @@ export interface AskOptions {
   onProgress?: (step: number, steps: number) => void;
 }
 
-/** With no sign of life for so long, an answer isn't waited for any more. */
-export const SILENCE_TIMEOUT: Seconds = 180;
+/**
+ * With no sign of life for so long, an answer isn't waited for any more. A stream tells its progress every
+ * 5 s, queued or not; before it begins, the gateway may wait half a minute for an endpoint that is away.
+ */
+export const SILENCE_TIMEOUT: Seconds = 45;
 /** Statuses that asking again doesn't change; 404 and the like come from hosts that are being set up, too. */
 const REFUSALS = [400, 413, 415, 422];
 
@@ -86,7 +89,7 @@ export class Client {
 
 class SilenceError extends Error {}
 
-/** The last event of a stream of JSON lines; progress is reported on the way. */
+/** The last event of a stream of JSON lines; progress is reported on the way, what is told again isn't. */
 async function lastEvent(
   response: Response,
   signOfLife: () => void,
@@ -94,11 +97,14 @@ async function lastEvent(
 ): Promise<unknown> {
   const splitter = new LineSplitter();
   let last: unknown = null;
+  let stepsDone = 0;
   const read = (lines: string[]): void => {
     for (const line of lines) {
       last = JSON.parse(line);
       const { event, step, steps } = (last ?? {}) as Record<string, unknown>;
-      if (event === "progress" && typeof step === "number" && typeof steps === "number") onProgress?.(step, steps);
+      if (event !== "progress" || typeof step !== "number" || typeof steps !== "number" || step <= stepsDone) continue;
+      stepsDone = step;
+      onProgress?.(step, steps);
     }
   };
   const reader = response.body?.getReader();
