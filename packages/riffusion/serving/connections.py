@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from riffusion.serving.addresses import Network
 from riffusion.serving.client_limits import client_from
 
-MAX_CONNECTIONS = 128
+MAX_CONNECTIONS = 256
 """Of one client. A browser opens six for each page."""
 HEAD_TIMEOUT_S = 10.0
 """From the first sign of a request, or of a connection, to the end of the request's head."""
