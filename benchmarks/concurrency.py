@@ -17,7 +17,7 @@ from riffusion.serving.truss_server import LocalTrussServer
 
 NUM_CLIENTS = (1, 2, 4, 8, 16)
 CLIPS_PER_CLIENT = 2
-"""A client asks for the next clip when it has the last one."""
+"""In each of two rounds. A client asks for the next clip when it has the last one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ConcurrencyRow:
 
 
 def measure(steps: int) -> list[ConcurrencyRow]:
-    """Ask both servers in turn, number by number."""
+    """Ask both servers in turn, number by number, and in the other order again."""
     on = {"RIFFUSION_MAX_WAITING": "30"}
     off = {**on, "RIFFUSION_MAX_LIVE": "1"}
     rows = []
@@ -53,8 +53,11 @@ def measure(steps: int) -> list[ConcurrencyRow]:
         for server in (batching, alone):
             _ask(server, 1, 1, steps)
         for clients in NUM_CLIENTS:
-            with_batching = _ask(batching, clients, CLIPS_PER_CLIENT, steps)
-            without = _ask(alone, clients, CLIPS_PER_CLIENT, steps)
+            on_1 = _ask(batching, clients, CLIPS_PER_CLIENT, steps)
+            off_1 = _ask(alone, clients, CLIPS_PER_CLIENT, steps)
+            off_2 = _ask(alone, clients, CLIPS_PER_CLIENT, steps)
+            on_2 = _ask(batching, clients, CLIPS_PER_CLIENT, steps)
+            with_batching, without = _together(on_1, on_2), _together(off_1, off_2)
             rows.append(
                 ConcurrencyRow(
                     clients, *with_batching, *without, ratio=with_batching[0] / without[0]
@@ -63,11 +66,23 @@ def measure(steps: int) -> list[ConcurrencyRow]:
     return rows
 
 
-def _ask(
-    server: LocalTrussServer, clients: int, clips: int, steps: int
-) -> tuple[float, float, float]:
-    """Clips a second, and the median and 95th percentile of the latency in seconds."""
+@dataclasses.dataclass(frozen=True)
+class _Round:
+    """Latencies of clips in seconds, and how long all of them took together."""
 
+    latencies_s: list[float]
+    seconds: float
+
+
+def _together(*rounds: _Round) -> tuple[float, float, float]:
+    """Clips a second, and the median and 95th percentile of the latency in seconds."""
+    latencies = sorted(latency for part in rounds for latency in part.latencies_s)
+    p95 = latencies[min(len(latencies) - 1, round(0.95 * len(latencies)))]
+    seconds = sum(part.seconds for part in rounds)
+    return len(latencies) / seconds, statistics.median(latencies), p95
+
+
+def _ask(server: LocalTrussServer, clients: int, clips: int, steps: int) -> _Round:
     def ask_for_clips(client: int) -> list[float]:
         latencies = []
         with httpx.Client(timeout=600, trust_env=False) as http:
@@ -84,10 +99,8 @@ def _ask(
 
     started = time.perf_counter()
     with concurrent.futures.ThreadPoolExecutor(clients) as pool:
-        latencies = sorted(s for found in pool.map(ask_for_clips, range(clients)) for s in found)
-    seconds = time.perf_counter() - started
-    p95 = latencies[min(len(latencies) - 1, round(0.95 * len(latencies)))]
-    return len(latencies) / seconds, statistics.median(latencies), p95
+        latencies = [s for found in pool.map(ask_for_clips, range(clients)) for s in found]
+    return _Round(latencies, time.perf_counter() - started)
 
 
 def markdown(rows: list[ConcurrencyRow]) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
+import torch
 from PIL import Image
 
 from riffusion.audio import AudioSegment, decode_audio
@@ -86,6 +88,8 @@ class ClipGenerator:
         self.pipeline = pipeline
         self.library = library
         self.engine = Engine(pipeline, max_live=max_live)
+        is_on_cuda = pipeline.device.type == "cuda"
+        self._sound_stream = torch.cuda.Stream(pipeline.device) if is_on_cuda else None
         self._converter = functools.lru_cache(maxsize=4)(self._new_converter)
 
     @classmethod
@@ -194,7 +198,7 @@ class ClipGenerator:
         if resolved.inputs.mode != "image_to_audio":
             image.getexif().update(resolved.params.to_exif(max_value=DEFAULT_MAX_VALUE))
         start = time.perf_counter()
-        with without_team():
+        with self._beside_the_engine():
             segment = self._converter(resolved.params).audio_from_spectrogram_image(image)
         audio_s = time.perf_counter() - start
         return Clip(image, segment, resolved.params, {**drawing.stages_s, "audio": audio_s})
@@ -202,8 +206,14 @@ class ClipGenerator:
     def image_from_audio(self, segment: AudioSegment) -> Image.Image:
         """Spectrogram picture of a segment, as this checkpoint's pictures are made."""
         params = self.pipeline.spectrogram_params
-        with without_team():
+        with self._beside_the_engine():
             return self._converter(params).spectrogram_image_from_audio(segment)
+
+    @contextmanager
+    def _beside_the_engine(self) -> Iterator[None]:
+        """For other threads than the engine's: no team on a CPU, a stream of its own on CUDA."""
+        with without_team(), torch.cuda.stream(self._sound_stream):
+            yield
 
     def _new_converter(self, params: SpectrogramParams) -> SpectrogramImageConverter:
         return SpectrogramImageConverter(params, device=self.pipeline.device)

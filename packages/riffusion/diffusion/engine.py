@@ -241,7 +241,7 @@ class Engine:
             else:
                 live.ticket.report(live.job.steps_done, live.job.num_steps)
         if self.pipeline.device.type == "cuda":  # so that a tick's time is its own
-            torch.cuda.synchronize(self.pipeline.device)
+            torch.cuda.current_stream(self.pipeline.device).synchronize()
 
     def _decode(self, done: Sequence[_Live]) -> None:
         """Turn finished jobs into pictures."""
