@@ -88,8 +88,9 @@ class ClipGenerator:
         self.pipeline = pipeline
         self.library = library
         self.engine = Engine(pipeline, max_live=max_live)
-        is_on_cuda = pipeline.device.type == "cuda"
-        self._sound_stream = torch.cuda.Stream(pipeline.device) if is_on_cuda else None
+        self._sound_stream: torch.cuda.Stream | None = None
+        if pipeline.device.type == "cuda":
+            self._sound_stream = torch.cuda.Stream(pipeline.device)  # type: ignore[no-untyped-call] # torch is half typed
         self._converter = functools.lru_cache(maxsize=4)(self._new_converter)
 
     @classmethod
