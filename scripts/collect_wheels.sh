@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Fetches into build/wheels what `riffusion train` imports and a machine with torch, transformers, accelerate and
-# tensorboard alone lacks: about 9 MB, in the versions of requirements-train.txt. PyAV (40 MB) is not among them, as
-# training never decodes or encodes audio files; scripts/train_on_gpu.sh puts an empty module in its place.
+# Fetches into build/wheels what `riffusion train` and benchmarks.full_size import and a machine with torch, transformers,
+# accelerate and tensorboard alone lacks: about 9 MB, in the versions of requirements-train.txt. PyAV (40 MB) is not among
+# them, as neither decodes or encodes audio files; scripts/bare_machine.sh puts an empty module in its place.
 #
 #   PYTHON_VERSION=3.11 scripts/collect_wheels.sh [MORE_NAMES…]      for another Python than 3.12
 set -euo pipefail
@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 python=${PYTHON:-.venv/bin/python}
 names=(diffusers importlib-metadata pydantic pydantic-core annotated-types typing-inspection typing-extensions
-    pydub pyloudnorm typer "$@")
+    cachetools pydub pyloudnorm threadpoolctl typer "$@")
 platforms=(2_17 2_24 2_27 2_28 2_31 2_34)
 
 pins=()

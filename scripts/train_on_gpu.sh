@@ -16,6 +16,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+source scripts/bare_machine.sh
+
 usage() { sed -n '2,/^#   scripts/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 seconds=540
@@ -30,29 +32,6 @@ config=$1
 shift
 python=${PYTHON:-python3}
 max_mb=${MAX_MB:-60}
-site=build/site
-
-# A folder on the path rather than a virtual environment, which does not see the packages of another one that it is made in.
-install_wheels() {
-    local wheels stamp
-    wheels=$(find build/wheels -name '*.whl' 2>/dev/null | sort)
-    stamp="$("$python" -V) $wheels"
-    if [[ -n $wheels && $stamp != "$(cat "$site/.stamp" 2>/dev/null)" ]]; then
-        rm -rf "$site"
-        "$python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-compile --target "$site" $wheels
-        echo "$stamp" >"$site/.stamp"
-    fi
-    mkdir -p "$site"
-    export PYTHONPATH="$PWD/$site:$PWD/packages${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
-    "$python" -c 'import av' 2>/dev/null || cat >"$site/av.py" <<'PLACEHOLDER'
-"""In PyAV's place: its names, for modules that training imports and does not call."""
-from types import SimpleNamespace
-
-AudioFrame = AudioStream = object
-container = SimpleNamespace(InputContainer=object)
-FFmpegError = OSError
-PLACEHOLDER
-}
 
 run_folder() {
     "$python" - "$config" "$@" <<'RUN'
