@@ -103,8 +103,9 @@ SECTIONS = (
         "full_size",
         "The full-size checkpoint on a CUDA GPU",
         "Stable Diffusion 1.5's shape with random weights: `python -m benchmarks.full_size` (on a "
-        "bare machine `scripts/benchmark_on_gpu.sh`), under 8 minutes on one GPU, against an eager half-precision loop as the published system does "
-        "it, and against diffusers' `StableDiffusionImg2ImgPipeline`.",
+        "bare machine `scripts/benchmark_on_gpu.sh`), under 8 minutes on one GPU, against an eager "
+        "half-precision loop as the published system does it, and against diffusers' "
+        "`StableDiffusionImg2ImgPipeline`.",
     ),
     Section(
         "dataset_build",
