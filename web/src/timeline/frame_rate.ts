@@ -24,7 +24,7 @@ export const DETAILS: readonly [Detail, ...Detail[]] = [
   { columns: 192, rows: 128, pixelRatio: 1.5, interval: 0, slow: SLOW },
   { columns: 128, rows: 96, pixelRatio: 1, interval: 0, slow: SLOW },
   { columns: 64, rows: 64, pixelRatio: 0.6, interval: 0, slow: UNAIDED },
-  { columns: 64, rows: 64, pixelRatio: 0.6, interval: 80, slow: Infinity },
+  { columns: 64, rows: 64, pixelRatio: 0.5, interval: 120, slow: Infinity },
 ];
 
 /** A frame that took longer was none: the page was in the background. */
