@@ -68,6 +68,53 @@ it("lets a drawn note be heard at its pitch", async () => {
   expect(proxy.exchanges[0]!.input.mode).toBe("image_to_audio");
 });
 
+it("leads the keyboard into the settings and out of them, and a turned landscape back", async () => {
+  const { page } = await Jam.open(browser, inject("gateway"));
+  const focused = (): Promise<string> => page.evaluate(() => document.activeElement?.getAttribute("aria-label") ?? document.activeElement?.textContent ?? "");
+  await page.keyboard.press("s");
+  expect(await focused()).toBe("Queue");
+  await page.keyboard.press("Escape");
+  expect(await page.getByRole("complementary").isVisible()).toBe(false);
+  const back = page.getByRole("button", { name: "Back to now" });
+  expect(await back.isVisible()).toBe(false);
+  await page.mouse.move(400, 150);
+  await page.mouse.down();
+  await page.mouse.move(520, 190, { steps: 6 });
+  await page.mouse.up();
+  await back.click();
+  await back.waitFor({ state: "hidden" });
+});
+
+it("paints nothing over nothing, and repaints what plays now", async () => {
+  const proxy = await Proxy.open(inject("gateway"));
+  const jam = await Jam.open(browser, `${proxy.url}/?prompt=organ&seed=1&alphaVelocity=1&${QUICK}`);
+  const { page } = jam;
+  await page.keyboard.press("s");
+  await page.getByRole("tab", { name: "Draw" }).click();
+  for (const name of ["Hear the drawing", "Use as seed"]) {
+    await page.getByRole("button", { name }).click();
+    await page.getByText("The sheet is empty").last().waitFor();
+  }
+  expect(proxy.exchanges).toEqual([]);
+
+  await jam.play();
+  const [clip] = await jam.untilStarted(1);
+  await jam.untilTime(clip!.start + 0.5);
+  await page.getByRole("button", { name: "Over what plays" }).click();
+  const under = page.locator("img.under");
+  const first = await under.getAttribute("src");
+  const [, next] = await jam.untilStarted(2);
+  await jam.untilTime(next!.start + 1);
+  expect(await under.getAttribute("src")).not.toBe(first);
+  const box = (await page.locator(".mask-sheet").boundingBox())!;
+  await page.mouse.click(box.x + box.width / 2, box.y + box.height / 2);
+  await page.getByRole("button", { name: "Repaint it" }).click();
+  await page.getByText("Repainted: it plays next").waitFor();
+  await page.getByRole("button", { name: "Repaint it" }).click(); // the mask is empty again
+  await page.getByText("The sheet is empty").last().waitFor();
+  expect(proxy.exchanges.filter(({ input }) => input.mask_image !== undefined)).toHaveLength(1);
+});
+
 it("previews a loop in a pause without the jam, once, and leaves the pause as it was", async () => {
   const proxy = await Proxy.open(inject("gateway"));
   const jam = await Jam.open(browser, `${proxy.url}/?prompt=organ&seed=1&${QUICK}`);

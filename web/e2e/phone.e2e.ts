@@ -16,7 +16,7 @@ afterAll(() => browser?.close());
 const LINK = "?seed=4&numInferenceSteps=4&prompt=a+slow+and+dreamy+ambient+pad+with+church+bells+and+strings+far+away";
 
 it("fits a small phone, and so does every panel", async () => {
-  const jam = await Jam.open(browser, `${inject("gateway")}/${LINK}&next=piano`, { device: SMALL_PHONE });
+  const jam = await Jam.open(browser, `${inject("gateway")}/${LINK}&next=${"a+very+long+prompt+".repeat(60)}`, { device: SMALL_PHONE });
   expect(await outside(jam.page)).toEqual([]);
   await jam.page.getByRole("button", { name: "Settings", exact: true }).tap();
   for (const tab of await jam.page.getByRole("tab").all()) {

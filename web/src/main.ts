@@ -4,7 +4,7 @@ import "./ui/style.css";
 import { Client } from "./api/client";
 import { fetchLibrary } from "./api/library";
 import { Session } from "./jam/session";
-import { jamFromQuery } from "./link/link";
+import { jamFromQuery, withKnownPictures } from "./link/link";
 import { Scope } from "./scope";
 import { SAMPLE_PROMPTS } from "./settings/sample_prompts";
 import { ACCENT_LOUDNESS, colourOf, cssColour } from "./timeline/colour";
@@ -29,5 +29,14 @@ const session = scope.own(new Session(client, walk, settings));
 
 document.documentElement.style.setProperty("--accent", cssColour(colourOf(ACCENT_LOUDNESS)));
 const page = new Page(scope, session, client, baseUrl);
-if (problems.length > 0) page.say(`This link was not understood entirely: ${problems.join("; ")}.`);
-void fetchLibrary(baseUrl).then((library) => page.setLibrary(library));
+sayProblems(problems);
+void fetchLibrary(baseUrl).then((library) => {
+  const known = withKnownPictures(session.conductor.settings, library);
+  if (known.problems.length > 0) session.conductor.adjust(known.settings);
+  sayProblems(known.problems);
+  page.setLibrary(library);
+});
+
+function sayProblems(problems: readonly string[]): void {
+  if (problems.length > 0) page.say(`This link was not understood entirely: ${problems.join("; ")}.`);
+}

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { jamFromQuery, queryFromJam } from "../src/link/link";
+import { excerpt } from "../src/excerpt";
+import { jamFromQuery, queryFromJam, withKnownPictures } from "../src/link/link";
 import { DEFAULT_SETTINGS, type Settings } from "../src/settings/settings";
 import { startWalk, step } from "../src/walk/walk";
 
@@ -45,7 +46,7 @@ describe("links of ours", () => {
     let walk = startWalk("ब bells + “brass” & 100 %", 2 ** 53 - 2, ["piano", "piano", "a&b=c"]);
     for (let i = 0; i < 40; i++) {
       const restored = read(queryFromJam(settings, walk));
-      expect(restored).toEqual({ settings, walk, problems: [] });
+      expect(restored).toEqual({ settings, walk: { ...walk, alpha: expect.closeTo(walk.alpha, 9) as number }, problems: [] });
       walk = step(walk, settings.alphaStep).walk;
     }
   });
@@ -83,5 +84,24 @@ describe("damaged links", () => {
     const { walk, problems } = read(`?prompt=${"x".repeat(5000)}&seed=1`);
     expect(walk.current.prompt).toHaveLength(4000);
     expect(problems).toHaveLength(1);
+  });
+
+  it("with pictures that the server doesn't have take the usual ones", () => {
+    const library = { seedImages: [{ id: "og_beat", url: "" }, { id: "vibes", url: "" }], masks: [{ id: "top", url: "" }] };
+    const { settings } = read("?seedImageId=nope&maskImageId=gone&guidance=3");
+    expect(withKnownPictures(settings, library)).toEqual({
+      settings: { ...DEFAULT_SETTINGS, guidance: 3 },
+      problems: ["seedImageId=nope is none of og_beat, vibes", "maskImageId=gone is none of top"],
+    });
+    const known = read("?seedImageId=vibes&maskImageId=top").settings;
+    expect(withKnownPictures(known, library)).toEqual({ settings: known, problems: [] });
+    expect(withKnownPictures(settings, { seedImages: [], masks: [] })).toEqual({ settings, problems: [] });
+  });
+});
+
+describe("excerpts", () => {
+  it("are whole texts where they fit, and never half an emoji", () => {
+    expect(excerpt("x".repeat(40))).toBe("x".repeat(40));
+    expect(excerpt("🔔".repeat(41))).toBe(`${"🔔".repeat(40)}…`);
   });
 });

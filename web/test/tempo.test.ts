@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { cutToBeats } from "../src/drop/cut";
+import { cutToBeats, whyNoLoop } from "../src/drop/cut";
 import { findPulse } from "../src/drop/tempo";
 
 const RATE = 8000;
@@ -31,6 +31,15 @@ describe("the tempo", () => {
   it("of silence and of too little is none", () => {
     expect(findPulse(new Float32Array(5 * RATE), RATE)).toBeNull();
     expect(findPulse(clicks(120, 1), RATE)).toBeNull();
+  });
+});
+
+describe("a loop", () => {
+  it("can be made of what lasts a second and is heard, and of nothing else", () => {
+    expect(whyNoLoop(clicks(120, 1), RATE)).toBeNull();
+    expect(whyNoLoop(clicks(120, 1).subarray(1), RATE)).toMatch(/lasts 1.0 s; choose/);
+    expect(whyNoLoop(new Float32Array(6 * RATE).fill(0.0009), RATE)).toMatch(/silent for its first 6 s; choose/);
+    expect(whyNoLoop(new Float32Array(6 * RATE).fill(-0.0011), RATE)).toBeNull();
   });
 });
 

@@ -88,6 +88,15 @@ describe("the detail", () => {
     run(rate, 900, 100);
     expect(rate.detail).toBe(DETAILS.at(-1));
   });
+
+  it("is lowered to fewer frames only where a processor must draw by itself", () => {
+    const [aided, unaided] = [new FrameRate(), new FrameRate()];
+    run(aided, 30, 400);
+    run(unaided, 40, 400);
+    expect(aided.detail).toBe(DETAILS.at(-2));
+    expect(1000 / unaided.detail.interval).toBeLessThan(15);
+    expect(DETAILS.slice(0, -1).map(({ interval }) => interval)).toEqual([0, 0, 0, 0]);
+  });
 });
 
 describe("brushes", () => {

@@ -22,7 +22,8 @@ export interface Brush {
 export class Sheet {
   readonly canvas: HTMLCanvasElement;
   private readonly pen: CanvasRenderingContext2D;
-  private undos: ImageData[] = [];
+  private undos: { readonly picture: ImageData; readonly isEmpty: boolean }[] = [];
+  private isUntouched = true;
   private from: [number, number] | null = null;
 
   /**
@@ -56,8 +57,16 @@ export class Sheet {
 
   undo(): void {
     const before = this.undos.pop();
-    if (before) this.pen.putImageData(before, 0, 0);
+    if (before) {
+      this.pen.putImageData(before.picture, 0, 0);
+      this.isUntouched = before.isEmpty;
+    }
     this.onStroke();
+  }
+
+  /** Whether there is nothing on it. */
+  get isEmpty(): boolean {
+    return this.isUntouched;
   }
 
   get canUndo(): boolean {
@@ -73,6 +82,7 @@ export class Sheet {
     this.pen.globalCompositeOperation = "source-over";
     this.pen.fillStyle = this.isMask ? "black" : "white";
     this.pen.fillRect(0, 0, SHEET_SIZE, SHEET_SIZE);
+    this.isUntouched = true;
   }
 
   private begin(event: PointerEvent): void {
@@ -105,6 +115,7 @@ export class Sheet {
   private touch([x, y]: readonly [number, number]): void {
     const { kind, size, ink } = this.brush;
     const isErasing = kind === "eraser";
+    this.isUntouched &&= isErasing;
     const shape: BrushKind = this.isMask ? "eraser" : kind; // a mask's brush is round
     const isDarkening = this.isMask === isErasing;
     for (const dab of dabs(shape, x, y, size, isErasing || this.isMask ? 1 : ink, Math.random)) {
@@ -139,6 +150,7 @@ export class Sheet {
   }
 
   private remember(): void {
-    this.undos = [...this.undos, this.pen.getImageData(0, 0, SHEET_SIZE, SHEET_SIZE)].slice(-MAX_UNDOS);
+    const picture = this.pen.getImageData(0, 0, SHEET_SIZE, SHEET_SIZE);
+    this.undos = [...this.undos, { picture, isEmpty: this.isUntouched }].slice(-MAX_UNDOS);
   }
 }

@@ -16,6 +16,10 @@ const LONGEST: Seconds = 5.12;
 /** Half a column of a spectrogram: a loop of 8 beats is often some samples short of them. */
 const TOLERANCE: Seconds = 0.005;
 const SEAM: Seconds = 0.03;
+/** A jam needs more time than that for its next clip. */
+const SHORTEST: Seconds = 1;
+/** Amplitudes below are silence: -60 dBFS. */
+const SILENCE = 1e-3;
 /** Loops are as long as whole columns of the server's picture: any more would become a further column. */
 const COLUMN: Seconds = 0.01;
 /** Whole bars are better than more beats. */
@@ -38,6 +42,16 @@ export function cutToBeats(samples: Float32Array, sampleRate: Hertz): Cut {
   const available = Math.max(1, fits(start));
   const beats = available > BAR ? available - (available % BAR) : available;
   return { samples: loopFrom(samples, start, beats * beat, sampleRate), tempo: pulse.tempo, beats };
+}
+
+/** What keeps a recording from being a loop, and what to do, as the end of a sentence; null if it can be one. */
+export function whyNoLoop(samples: Float32Array, sampleRate: Hertz): string | null {
+  const duration = samples.length / sampleRate;
+  if (duration < SHORTEST) return `lasts ${duration.toFixed(1)} s; choose a sound of at least ${SHORTEST} s.`;
+  if (samples.every((sample) => Math.abs(sample) < SILENCE)) {
+    return `is silent for its first ${Math.round(duration)} s; choose a sound that begins earlier.`;
+  }
+  return null;
 }
 
 /** A part that goes on as the recording did when it starts again: what follows is crossfaded into its start. */

@@ -5,7 +5,7 @@ import { wavBlob } from "../audio/wav";
 import type { Session } from "../jam/session";
 import type { PictureSource } from "../settings/settings";
 import type { Seconds } from "../units";
-import { cutToBeats } from "./cut";
+import { cutToBeats, whyNoLoop } from "./cut";
 
 export type SeedOutcome =
   | { readonly source: PictureSource & { kind: "own" }; readonly sound: AudioBuffer; readonly about: string }
@@ -25,7 +25,10 @@ export async function seedFromFile(session: Session, file: File, signal: AbortSi
   if (!isPicture && recording === null) {
     return { problem: `${file.name} holds no sound that this browser can read. Try WAV, MP3, FLAC or M4A.` };
   }
-  const cut = recording ? cutToBeats(mono(recording), recording.sampleRate) : null;
+  const samples = recording ? mono(recording) : null;
+  const unfit = recording && samples && whyNoLoop(samples, recording.sampleRate);
+  if (unfit) return { problem: `${file.name} ${unfit}` };
+  const cut = recording && samples ? cutToBeats(samples, recording.sampleRate) : null;
   const dataUrl = await dataUrlFromBlob(cut && recording ? wavBlob([cut.samples], recording.sampleRate) : file);
   const outcome = await session.studio.hear(
     cut ? { kind: "audio", dataUrl } : { kind: "own", dataUrl, name: file.name },

@@ -8,17 +8,16 @@
  * is a loop and needs nobody; whatever happens here, it goes on.
  */
 
-import type { Failure } from "../api/client";
-import { retryDelay } from "../api/retry";
 import { takeOverTime } from "../audio/schedule";
 import { Scope } from "../scope";
 import type { Settings } from "../settings/settings";
 import type { Seconds, Share } from "../units";
-import { type Stop, type Walk, isWandering, jump, redirect, step, withQueue } from "../walk/walk";
+import { type Walk, isWandering, jump, redirect, step, withQueue } from "../walk/walk";
 import { type Clip, type Sound, walkBefore } from "./clip";
 import { type Itinerary, type Position, itineraryAfter, promptsAfter } from "./itinerary";
+import { Order, type Wanted } from "./order";
 import { Pace, type Speed } from "./pace";
-import type { Deck, Drawing, Studio, Trouble } from "./parts";
+import type { Deck, Drawing, Made, Studio, Trouble } from "./parts";
 import { Score } from "./score";
 
 const TICK: Seconds = 0.2;
@@ -29,12 +28,9 @@ const USUAL_DURATION: Seconds = 5.12;
 export class Conductor<S extends Sound> {
   readonly score = new Score<Clip<S>>();
   ready: Clip<S>[] = [];
-  drawing: Drawing | null = null;
-  trouble: Trouble | null = null;
   private readonly pace = new Pace();
   private readonly scope = new Scope();
-  private asking: AbortController | null = null;
-  private asked: { stop: Stop; settings: Settings } | null = null;
+  private order: Order<S> | null = null;
   private isHeld = false;
   private isStarted = false;
   private lastId = 0;
@@ -61,6 +57,15 @@ export class Conductor<S extends Sound> {
 
   get settings(): Settings {
     return this.used;
+  }
+
+  /** The clip in the making. */
+  get drawing(): Drawing | null {
+    return this.order?.drawing ?? null;
+  }
+
+  get trouble(): Trouble | null {
+    return this.order?.trouble ?? null;
   }
 
   get speed(): Speed {
@@ -145,7 +150,7 @@ export class Conductor<S extends Sound> {
   }
 
   dispose(): void {
-    this.asking?.abort();
+    this.order?.cancel();
     this.scope.dispose();
   }
 
@@ -190,85 +195,41 @@ export class Conductor<S extends Sound> {
 
   /** Gives up what is being asked for, unless it is wanted as it is. */
   private askAnew(): void {
-    const { stop } = step(this.walked, this.alphaStep);
-    const isWanted = this.asked !== null && sameStop(this.asked.stop, stop) && this.asked.settings === this.used;
-    if (!isWanted || this.trouble) {
-      this.asking?.abort();
-      this.asking = null;
-      this.asked = null;
-      this.drawing = null;
-      this.trouble = null;
+    if (!this.order?.brings(step(this.walked, this.alphaStep).stop, this.used)) {
+      this.order?.cancel();
+      this.order = null;
     }
     this.onChange();
     this.askIfNeeded();
   }
 
   private askIfNeeded(): void {
-    const isIdle = this.asking === null && !this.scope.isClosed;
+    const isIdle = this.order === null && !this.scope.isClosed;
     if (!this.isStarted || this.isHeld || !isIdle || this.ready.length >= this.speed.clipsAhead) return;
-    const asking = new AbortController();
-    this.asking = asking;
-    void this.ask(asking.signal).finally(() => {
-      if (this.asking !== asking) return; // something else is asked for by now
-      this.asking = null;
-      this.asked = null;
-      this.drawing = null;
-      this.onChange();
+    const want = (): Wanted => ({
+      stop: step(this.walked, this.alphaStep).stop, settings: this.used, numSteps: this.speed.numSteps,
+    });
+    const order = new Order(this.studio, want, this.onChange, this.random);
+    this.order = order;
+    void order.arrival().then((arrival) => {
+      if (arrival === null || this.order !== order) return; // something else is asked for by now
+      this.order = null;
+      this.take(arrival.wanted, arrival.made);
       this.askIfNeeded();
     });
   }
 
-  /** Asks until a clip has come, or the question is given up. */
-  private async ask(signal: AbortSignal): Promise<void> {
-    for (;;) {
-      const { stop } = step(this.walked, this.alphaStep);
-      const { used: settings } = this;
-      this.asked = { stop, settings };
-      const { numSteps } = this.speed;
-      const show = (done: number, steps: number): void => {
-        if (signal.aborted) return;
-        this.drawing = { stop, step: done, steps };
-        this.onChange();
-      };
-      show(0, numSteps);
-      const answer = await this.studio.make(stop, settings, numSteps, signal, show);
-      if (signal.aborted) return;
-      if ("made" in answer) {
-        const { sound, picture, timing } = answer.made;
-        this.pace.note(timing);
-        this.trouble = null;
-        this.walked = step(this.walked, this.alphaStep).walk; // its queue may be another by now
-        this.ready = [
-          ...this.ready,
-          { id: ++this.lastId, stop, walk: this.walked, settings, numSteps, sound, picture, isRepainted: false },
-        ];
-        this.tick();
-        return;
-      }
-      const numFailures = (this.trouble?.numFailures ?? 0) + 1;
-      this.trouble = { failure: answer.failure, numFailures };
-      this.drawing = null;
-      this.onChange();
-      await this.untilRetry(answer.failure, numFailures, signal);
-      if (signal.aborted) return;
-    }
-  }
-
-  /** A refusal is waited out until something is changed, which aborts the question. */
-  private untilRetry(failure: Failure, numFailures: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      signal.addEventListener("abort", () => resolve(), { once: true });
-      if (failure.kind === "refused") return;
-      this.scope.after(retryDelay(numFailures, this.random, failure.retryAfter), resolve);
-    });
+  /** A clip has come. */
+  private take(wanted: Wanted, { sound, picture, timing }: Made<S>): void {
+    this.pace.note(timing);
+    this.walked = step(this.walked, this.alphaStep).walk; // its queue may be another by now
+    this.ready = [...this.ready, { ...wanted, id: ++this.lastId, walk: this.walked, sound, picture, isRepainted: false }];
+    this.tick();
+    this.onChange();
   }
 }
 
 /** Whether a walk is between two seeds of one prompt. */
 function staysWithPrompt({ current, target }: Walk): boolean {
   return current.prompt === target.prompt;
-}
-
-function sameStop(a: Stop, b: Stop): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
 }

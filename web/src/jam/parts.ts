@@ -7,6 +7,13 @@ import type { Stop } from "../walk/walk";
 import type { Sound } from "./clip";
 import type { Timing } from "./pace";
 
+/** A clip as it was made. */
+export interface Made<S extends Sound> {
+  readonly sound: S;
+  readonly picture: Blob;
+  readonly timing: Timing;
+}
+
 /** Makes clips. */
 export interface Studio<S extends Sound> {
   make(
@@ -15,7 +22,7 @@ export interface Studio<S extends Sound> {
     numSteps: number,
     signal: AbortSignal,
     onProgress: (step: number, steps: number) => void,
-  ): Promise<{ made: { sound: S; picture: Blob; timing: Timing } } | { failure: Failure }>;
+  ): Promise<{ readonly made: Made<S> } | { readonly failure: Failure }>;
 }
 
 /** Plays clips. */

@@ -7,16 +7,10 @@ import type { PictureSource, Settings } from "../settings/settings";
 import type { Seconds } from "../units";
 import type { Stop } from "../walk/walk";
 import type { Timing } from "./pace";
-import type { Studio } from "./parts";
+import type { Made, Studio } from "./parts";
 
 /** What a request became. */
-export interface Made {
-  readonly sound: AudioBuffer;
-  readonly picture: Blob;
-  readonly timing: Timing;
-}
-
-export type Outcome = { readonly made: Made } | { readonly failure: Failure };
+export type Outcome = { readonly made: Made<AudioBuffer> } | { readonly failure: Failure };
 
 const UNDECODABLE: Failure = {
   kind: "away",

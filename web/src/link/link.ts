@@ -9,6 +9,8 @@
  * link still plays. A person's own pictures and sounds don't fit into a link.
  */
 
+import type { Library, LibraryPicture } from "../api/library";
+import { excerpt } from "../excerpt";
 import {
   DEFAULT_SETTINGS, MAX_PROMPT_CHARACTERS, RANGES, SCHEDULERS, type PictureSource, type Range,
   type Settings, clamped, isScheduler,
@@ -22,6 +24,8 @@ export interface LinkedJam {
   readonly problems: readonly string[];
 }
 
+/** Sums of steps have more, none of which can be heard. */
+const ALPHA_DIGITS = 9;
 /** Of the public app, which writes a mask's absence and the default seed image so. */
 const NO_MASK = ["", "none"];
 
@@ -49,6 +53,20 @@ export function jamFromQuery(query: string, drawPrompt: () => string, drawSeed: 
   return { settings, walk: reader.walk(drawPrompt, drawSeed), problems: reader.problems };
 }
 
+/** The settings without pictures that the server doesn't have, and a word about each of them. */
+export function withKnownPictures(settings: Settings, library: Library): { settings: Settings; problems: readonly string[] } {
+  const problems: string[] = [];
+  const known = <P extends PictureSource | null>(picture: P, name: string, all: readonly LibraryPicture[], otherwise: P): P => {
+    const ids = all.map(({ id }) => id);
+    if (picture?.kind !== "id" || ids.length === 0 || ids.includes(picture.id)) return picture; // none: it doesn't say
+    problems.push(`${name}=${excerpt(picture.id)} is none of ${ids.join(", ")}`);
+    return otherwise;
+  };
+  const seedPicture = known(settings.seedPicture, "seedImageId", library.seedImages, DEFAULT_SETTINGS.seedPicture);
+  const mask = known(settings.mask, "maskImageId", library.masks, DEFAULT_SETTINGS.mask);
+  return { settings: problems.length > 0 ? { ...settings, seedPicture, mask } : settings, problems };
+}
+
 /** The query of a link that restores `settings` and `walk`; begins with a question mark. */
 export function queryFromJam(settings: Settings, walk: Walk): string {
   const query = new URLSearchParams();
@@ -57,7 +75,7 @@ export function queryFromJam(settings: Settings, walk: Walk): string {
   const plain = startWalk(walk.current.prompt, walk.current.seed, [], walk.seedLimit);
   if (walk.target.prompt !== plain.target.prompt) query.set("endPrompt", walk.target.prompt);
   if (walk.target.seed !== plain.target.seed) query.set("endSeed", String(walk.target.seed));
-  if (walk.alpha > 0) query.set("alpha", String(walk.alpha));
+  if (walk.alpha > 0) query.set("alpha", String(Number(walk.alpha.toFixed(ALPHA_DIGITS))));
   for (const prompt of walk.queue) query.append("next", prompt);
   const { seedPicture, mask } = settings;
   const values: [string, string | number, string | number][] = [
@@ -94,11 +112,11 @@ class Reader {
     if (!text) return null;
     const value = Number(text);
     if (!Number.isFinite(value)) {
-      this.problems.push(`${name}=${short(text)} is no number`);
+      this.problems.push(`${name}=${excerpt(text)} is no number`);
       return null;
     }
     const inside = clamped(value, range);
-    if (inside !== value) this.problems.push(`${name}=${short(text)} became ${inside}`);
+    if (inside !== value) this.problems.push(`${name}=${excerpt(text)} became ${inside}`);
     return inside;
   }
 
@@ -107,7 +125,7 @@ class Reader {
     if (!text) return null;
     const value = Number(text);
     if (Number.isSafeInteger(value) && value >= 0 && value < SEED_LIMIT) return value;
-    this.problems.push(`${name}=${short(text)} is no whole number from 0 to ${SEED_LIMIT - 1}`);
+    this.problems.push(`${name}=${excerpt(text)} is no whole number from 0 to ${SEED_LIMIT - 1}`);
     return null;
   }
 
@@ -121,7 +139,7 @@ class Reader {
     if (!name) return DEFAULT_SETTINGS.scheduler;
     if (name === "default") return null;
     if (isScheduler(name)) return name;
-    this.problems.push(`scheduler=${short(name)} is none of ${SCHEDULERS.join(", ")}`);
+    this.problems.push(`scheduler=${excerpt(name)} is none of ${SCHEDULERS.join(", ")}`);
     return DEFAULT_SETTINGS.scheduler;
   }
 
@@ -137,8 +155,4 @@ class Reader {
     const alpha = this.number("alpha", { min: 0, max: 1, step: 0 }) ?? 0;
     return { ...plain, target, alpha: alpha < 1 ? alpha : 0 };
   }
-}
-
-function short(text: string): string {
-  return text.length <= 40 ? text : `${text.slice(0, 40)}…`;
 }

@@ -1,4 +1,4 @@
-/** Lowers the timeline's detail where it is drawn too slowly, and says how much there may be. */
+/** Lowers the timeline's detail where it is drawn too slowly, and in the end how often it is drawn. */
 
 import type { Milliseconds } from "../units";
 
@@ -9,17 +9,24 @@ export interface Detail {
   readonly rows: number;
   /** The most pixels for one of the page's. */
   readonly pixelRatio: number;
+  /** From one frame to the next, at least. */
+  readonly interval: Milliseconds;
+  /** Where a frame takes longer, there is to be less. */
+  readonly slow: Milliseconds;
 }
 
+const SLOW: Milliseconds = 1000 / 45;
+/** So long takes only a processor that draws by itself, and then it makes the music, too: it needs a rest. */
+const UNAIDED: Milliseconds = 1000 / 30;
+
 export const DETAILS: readonly [Detail, ...Detail[]] = [
-  { columns: 320, rows: 192, pixelRatio: 2 },
-  { columns: 192, rows: 128, pixelRatio: 1.5 },
-  { columns: 128, rows: 96, pixelRatio: 1 },
-  { columns: 64, rows: 64, pixelRatio: 0.6 },
+  { columns: 320, rows: 192, pixelRatio: 2, interval: 0, slow: SLOW },
+  { columns: 192, rows: 128, pixelRatio: 1.5, interval: 0, slow: SLOW },
+  { columns: 128, rows: 96, pixelRatio: 1, interval: 0, slow: SLOW },
+  { columns: 64, rows: 64, pixelRatio: 0.6, interval: 0, slow: UNAIDED },
+  { columns: 64, rows: 64, pixelRatio: 0.5, interval: 120, slow: Infinity },
 ];
 
-/** Slower than 45 frames a second is too slow. */
-const SLOW: Milliseconds = 1000 / 45;
 /** A frame that took longer was none: the page was in the background. */
 const PAUSE: Milliseconds = 5000;
 /** So many frames are judged at once, or as many as there were in a while. */
@@ -44,7 +51,7 @@ export class FrameRate {
     if (length < FRAMES_TO_JUDGE && (length < FEWEST_FRAMES || total < WHILE)) return false;
     const median = this.frames.sort((a, b) => a - b)[length >> 1] ?? 0;
     this.frames = [];
-    if (median <= SLOW || this.level === DETAILS.length - 1) return false;
+    if (median <= this.detail.slow) return false;
     this.level++;
     return true;
   }

@@ -7,22 +7,27 @@ import { colourTable } from "./colour";
 import type { Detail } from "./frame_rate";
 import { DEPTH, FUTURE, PAST, UNITS_PER_SECOND } from "./geometry";
 
+/** Heights and slopes are read without anisotropic filtering: five such reads a pixel are too many for a processor. */
+const LOUDNESS = /* glsl */ `
+  // Dark is loud. Mono is in all planes, stereo in green and blue.
+  float loudness(vec4 pixel) { return 1.0 - 0.5 * (pixel.g + pixel.b); }
+  // Row 0 is the highest pitch.
+  vec2 turned(vec2 at) { return vec2(at.x, 1.0 - at.y); }
+  float nearby(vec2 at) { return loudness(textureLod(picture, turned(at), 1.0)); }
+`;
+
 const VERTEX = /* glsl */ `
   uniform sampler2D picture;
   uniform float start, duration, height;
   varying vec2 place;
   varying float time;
 
-  // Dark is loud. Mono is in all planes, stereo in green and blue. Row 0 is the highest pitch.
-  float loudness(vec2 at) {
-    vec4 pixel = textureLod(picture, vec2(at.x, 1.0 - at.y), 1.0);
-    return 1.0 - 0.5 * (pixel.g + pixel.b);
-  }
+  ${LOUDNESS}
 
   void main() {
     place = position.xy;
     time = start + place.x * duration;
-    float rise = pow(max(0.0, loudness(place) - 0.2) / 0.8, 1.7);
+    float rise = pow(max(0.0, nearby(place) - 0.2) / 0.8, 1.7);
     rise *= step(1e-4, place.x) * step(1e-4, 1.0 - place.x); // a groove, not a crack, between clips
     vec3 at = vec3(time * ${UNITS_PER_SECOND.toFixed(2)}, height * rise, (0.5 - place.y) * ${DEPTH.toFixed(2)});
     gl_Position = projectionMatrix * viewMatrix * vec4(at, 1.0);
@@ -36,16 +41,13 @@ const FRAGMENT = /* glsl */ `
   varying vec2 place;
   varying float time;
 
-  float loudness(vec2 at) {
-    vec4 pixel = texture2D(picture, vec2(at.x, 1.0 - at.y));
-    return 1.0 - 0.5 * (pixel.g + pixel.b);
-  }
+  ${LOUDNESS}
 
   void main() {
-    float loud = loudness(place);
+    float loud = loudness(texture2D(picture, turned(place)));
     vec2 cell = vec2(1.0 / 200.0, 1.0 / 140.0);
-    float alongTime = loudness(place + vec2(cell.x, 0.0)) - loudness(place - vec2(cell.x, 0.0));
-    float alongPitch = loudness(place + vec2(0.0, cell.y)) - loudness(place - vec2(0.0, cell.y));
+    float alongTime = nearby(place + vec2(cell.x, 0.0)) - nearby(place - vec2(cell.x, 0.0));
+    float alongPitch = nearby(place + vec2(0.0, cell.y)) - nearby(place - vec2(0.0, cell.y));
     vec3 normal = normalize(vec3(-2.2 * alongTime, 1.0, 2.2 * alongPitch));
     float lit = mix(1.0, 0.6 + 0.55 * max(0.0, dot(normal, normalize(vec3(-0.5, 0.8, 0.35)))), min(1.0, height));
     vec3 colour = texture2D(colours, vec2(loud, 0.5)).rgb * lit;

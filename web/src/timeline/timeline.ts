@@ -105,6 +105,7 @@ export class Timeline {
 
   private frame(time: number): void {
     const duration = time - this.lastFrame;
+    if (duration < this.frameRate.detail.interval) return;
     this.lastFrame = time;
     const isTravelling = this.view.advance(Math.min(LONGEST_FRAME, duration / 1000));
     const scene = this.read();

@@ -12,6 +12,15 @@ const SETTLED = 1e-3;
 /** Room around the flat picture, for axes and controls. */
 const FLAT_MARGIN = 1.9;
 
+const NOTICEABLE = 0.05;
+
+/** Where the camera is, what it looks at, and how high the loudest sound is. */
+interface Place {
+  readonly position: THREE.Vector3;
+  readonly target: THREE.Vector3;
+  readonly height: number;
+}
+
 export class View {
   readonly camera = new THREE.PerspectiveCamera(FIELD_OF_VIEW_DEGREES, 1, 0.1, 200);
   readonly height = { value: HEIGHT };
@@ -19,7 +28,7 @@ export class View {
   private flat = false;
   private isTall = false;
   /** Where the camera is on its way to; null when it has arrived. */
-  private goal: { position: THREE.Vector3; target: THREE.Vector3; height: number } | null = null;
+  private goal: Place | null = null;
 
   /** @param onChange called when the camera was moved by hand */
   constructor(scope: Scope, element: HTMLElement, onChange: () => void) {
@@ -45,6 +54,16 @@ export class View {
 
   setFlat(isFlat: boolean, isInstant: boolean): void {
     this.flat = isFlat;
+    this.aim(isInstant);
+  }
+
+  /** Whether it was turned or brought nearer by hand. */
+  get isMoved(): boolean {
+    return this.goal === null && this.camera.position.distanceTo(this.home().position) > NOTICEABLE;
+  }
+
+  /** Goes back to where it is without a hand. */
+  reset(isInstant: boolean): void {
     this.aim(isInstant);
   }
 
@@ -75,8 +94,12 @@ export class View {
   private aim(isInstant: boolean): void {
     this.controls.enabled = !this.flat;
     this.camera.up.set(0, 1, 0);
-    this.goal = this.flat ? this.flatGoal() : this.roundGoal();
+    this.goal = this.home();
     if (isInstant) this.arrive();
+  }
+
+  private home(): Place {
+    return this.flat ? this.flatGoal() : this.roundGoal();
   }
 
   private arrive(): void {
@@ -88,7 +111,7 @@ export class View {
     this.goal = null;
   }
 
-  private roundGoal(): { position: THREE.Vector3; target: THREE.Vector3; height: number } {
+  private roundGoal(): Place {
     const [position, target] = this.isTall
       ? [new THREE.Vector3(-18, 17.5, 0), new THREE.Vector3(3.6, 0, 0)]
       : [new THREE.Vector3(0.6, 8.4, 13.2), new THREE.Vector3(2.9, 0, 1.7)];
@@ -96,7 +119,7 @@ export class View {
   }
 
   /** Straight from above, but for a hair, which keeps "up" defined. */
-  private flatGoal(): { position: THREE.Vector3; target: THREE.Vector3; height: number } {
+  private flatGoal(): Place {
     const across = this.isTall ? this.camera.aspect : 1;
     const distance = (DEPTH * FLAT_MARGIN) / (2 * across * Math.tan((FIELD_OF_VIEW_DEGREES * Math.PI) / 360));
     const away = this.isTall ? new THREE.Vector3(-0.01, distance, 0) : new THREE.Vector3(0, distance, 0.01);

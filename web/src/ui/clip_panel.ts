@@ -114,7 +114,8 @@ export class ClipPanel implements Panel {
       button.addEventListener("click", () => saveFile(blob, `${name}.${extension}`));
       return button;
     };
-    const compressed = heard ? save("Small", heard, heard.type.includes("mp4") ? "m4a" : heard.type.includes("ogg") ? "ogg" : "webm") : null;
+    const format = heard?.type.includes("mp4") ? "m4a" : heard?.type.includes("ogg") ? "ogg" : "webm";
+    const compressed = heard && save(format.toUpperCase(), heard, format);
     this.recordings.prepend(h("li", {}, h("span", {}, clockText(duration)), save("WAV", exact, "wav"), compressed));
     while (this.recordings.children.length > MOST_RECORDINGS) this.recordings.lastElementChild?.remove();
     this.say(`Recorded ${clockText(duration)}: save it under Keep`);

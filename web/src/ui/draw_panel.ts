@@ -3,6 +3,7 @@
 import { dataUrlFromBlob } from "../audio/media";
 import type { BrushKind } from "../draw/brush";
 import { type Brush, Sheet } from "../draw/sheet";
+import { excerpt } from "../excerpt";
 import { nearestPrompt } from "../jam/clip";
 import type { HeardClip, Session } from "../jam/session";
 import type { Scope } from "../scope";
@@ -21,6 +22,7 @@ const BRUSHES: readonly { readonly kind: BrushKind; readonly text: string }[] = 
 ];
 /** A mask has one brush, which paints whatever it is called. */
 const MASK_BRUSHES: readonly BrushKind[] = ["tone", "eraser"];
+const EMPTY_SHEET = "The sheet is empty. Paint something first.";
 
 export class DrawPanel implements Panel {
   readonly name = "Draw";
@@ -59,7 +61,11 @@ export class DrawPanel implements Panel {
     }
     this.paper = h("div", { class: "paper" }, this.under, this.drawing.canvas, this.mask.canvas);
     const source = (): PictureSource & { kind: "own" } => ({ kind: "own", dataUrl: this.drawing.dataUrl(), name: "drawing" });
-    const hear = hearButton(session, "Hear the drawing", "Hear it", (signal) => session.studio.hear(source(), signal), say);
+    const hear = hearButton(session, "Hear the drawing", "Hear it", async (signal) =>
+      this.drawing.isEmpty
+        ? { failure: { kind: "refused", message: EMPTY_SHEET } }
+        : session.studio.hear(source(), signal),
+    say);
     hear.classList.add("primary");
     const use = h("button", { type: "button" }, "Use as seed");
     const clear = h("button", { type: "button" }, "Clear");
@@ -73,6 +79,7 @@ export class DrawPanel implements Panel {
       if (index >= 0) this.setMasking(index === 1, mode);
     });
     scope.listen(use, "click", () => {
+      if (this.drawing.isEmpty) return this.say(EMPTY_SHEET);
       this.useAsSeed(source());
       this.say("The jam is painted over your drawing now");
     });
@@ -104,6 +111,16 @@ export class DrawPanel implements Panel {
     this.showUndo();
   }
 
+  /** Under an empty mask is what plays; once it is painted on, it stays with its clip. */
+  update(): void {
+    const clip = this.session.heard?.clip;
+    if (!this.isMasking || !this.mask.isEmpty || !clip || clip.id === this.clip?.id) return;
+    if (this.under.src) URL.revokeObjectURL(this.under.src);
+    this.clip = clip;
+    this.under.src = URL.createObjectURL(clip.picture);
+    this.showHint();
+  }
+
   private get sheet(): Sheet {
     return this.isMasking ? this.mask : this.drawing;
   }
@@ -123,7 +140,7 @@ export class DrawPanel implements Panel {
     this.modes[0].hidden = this.isMasking;
     this.modes[1].hidden = !this.isMasking;
     this.paper.classList.toggle("masking", this.isMasking);
-    if (this.isMasking && heard) this.showUnder(heard);
+    this.update();
     for (const button of this.brushes.querySelectorAll("button")) {
       const kind = BRUSHES.find(({ kind }) => kind === button.dataset["kind"]);
       button.hidden = this.isMasking && !MASK_BRUSHES.some((known) => known === kind?.kind);
@@ -132,25 +149,24 @@ export class DrawPanel implements Panel {
     if (this.isMasking && !MASK_BRUSHES.includes(this.brush.kind)) this.setBrush("tone");
     this.loudness.hidden = this.isMasking;
     this.showUndo();
-    this.note.textContent = this.isMasking && heard
-      ? `Paint what should be made anew of “${nearestPrompt(heard.stop)}”.`
-      : "Left to right is time, bottom to top is pitch. Bright is loud.";
+    this.showHint();
   }
 
-  private showUnder(clip: HeardClip): void {
-    if (this.clip?.id === clip.id) return;
-    if (this.under.src) URL.revokeObjectURL(this.under.src);
-    this.clip = clip;
-    this.under.src = URL.createObjectURL(clip.picture);
+  private showHint(): void {
+    this.note.textContent = this.isMasking && this.clip
+      ? `Paint what should be made anew of “${excerpt(nearestPrompt(this.clip.stop))}”.`
+      : "Left to right is time, bottom to top is pitch. Bright is loud.";
   }
 
   private async repaint(): Promise<void> {
     if (this.clip === null) return;
+    if (this.mask.isEmpty) return this.say(EMPTY_SHEET);
     this.repaintButton.disabled = true;
     const picture = await dataUrlFromBlob(this.clip.picture);
     const failure = await this.session.repaint(this.clip, picture, this.mask.dataUrl(), new AbortController().signal);
     this.repaintButton.disabled = false;
     this.say(failure ? failure.message : "Repainted: it plays next");
+    if (!failure) this.mask.clear();
   }
 
   private showUndo(): void {

@@ -1,7 +1,7 @@
 /** The drawer with all settings: beside the timeline, or over its lower part on a phone. */
 
 import type { Scope } from "../scope";
-import { h } from "./dom";
+import { h, isTyping } from "./dom";
 import { icon } from "./icons";
 
 export interface Panel {
@@ -43,6 +43,9 @@ export class Drawer {
       scope.listen(tab, "keydown", (event) => this.moveByKey(event, i));
     });
     scope.listen(close, "click", () => this.toggle(false));
+    scope.listen(this.element, "keydown", (event) => {
+      if (event.key === "Escape" && !isTyping(event.target)) this.toggle(false);
+    });
     scope.listen(opener, "click", () => this.toggle());
     opener.setAttribute("aria-controls", "drawer");
     this.select(0);
@@ -58,8 +61,10 @@ export class Drawer {
     document.body.classList.toggle("drawer-open", isOpen);
     this.opener.setAttribute("aria-expanded", String(isOpen));
     this.panels[this.selected]?.shown?.(isOpen);
-    if (isOpen) this.update();
-    else this.opener.focus({ preventScroll: true });
+    if (isOpen) {
+      this.update();
+      this.tabs[this.selected]?.focus({ preventScroll: true });
+    } else this.opener.focus({ preventScroll: true });
   }
 
   update(): void {

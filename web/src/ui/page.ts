@@ -79,7 +79,8 @@ export class Page {
     observer.observe(main);
     scope.add(() => observer.disconnect());
     scope.listen(this.flatButton, "click", () => this.toggleFlat());
-    scope.listen(this.followButton, "click", () => this.look(0));
+    scope.listen(this.followButton, "click", () => this.lookAtNow());
+    for (const type of ["pointerup", "wheel"]) scope.listen(canvas, type, () => this.updateSoon()); // the view was turned
     scope.listen(helpButton, "click", () => help.showModal());
     listenForShortcuts(scope, [...shortcuts, { key: "?", label: "?", does: "these keys", act: () => help.showModal() }]);
     this.acceptDrops();
@@ -148,7 +149,7 @@ export class Page {
     this.flatButton.title = isFlat ? "Landscape (F)" : "Flat (F)";
     this.flatButton.setAttribute("aria-label", isFlat ? "Show as a landscape" : "Show flat");
     this.foretaste.show(this.session.conductor.settings.seedPicture);
-    this.followButton.hidden = (this.timeline?.offset ?? 0) === 0;
+    this.followButton.hidden = this.timeline === null || (this.timeline.offset === 0 && !this.timeline.view.isMoved);
     this.timeline?.invalidate();
   }
 
@@ -163,6 +164,12 @@ export class Page {
     if (this.timeline === null) return;
     this.timeline.offset = Math.max(-LOOK_AT_MOST, Math.min(LOOK_AT_MOST, offset));
     this.update();
+  }
+
+  /** As the page was opened. */
+  private lookAtNow(): void {
+    this.timeline?.view.reset(this.preferences.isCalm);
+    this.look(0);
   }
 
   private applyPreferences(): void {
@@ -181,7 +188,7 @@ export class Page {
       { key: "f", label: "F", does: "flat or landscape", act: () => this.toggleFlat() },
       { key: "arrowleft", label: "←", does: "look back", act: () => this.look(offset() - LOOK_BY) },
       { key: "arrowright", label: "→", does: "look ahead", act: () => this.look(offset() + LOOK_BY) },
-      { key: "0", label: "0", does: "look at now", act: () => this.look(0) },
+      { key: "0", label: "0", does: "look at now", act: () => this.lookAtNow() },
       { key: "l", label: "L", does: "link to this moment", act: () => void clipPanel.share() },
       { key: "r", label: "R", does: "record, and stop", act: () => void clipPanel.record() },
     ];

@@ -1,5 +1,6 @@
 /** Play and pause, and the line where prompts are typed. */
 
+import { excerpt } from "../excerpt";
 import type { Session } from "../jam/session";
 import type { Scope } from "../scope";
 import { MAX_PROMPT_CHARACTERS } from "../settings/settings";
@@ -74,6 +75,6 @@ export class PromptBar {
       return;
     }
     conductor.queue([...conductor.walk.queue, prompt]);
-    this.say(`“${prompt}” is queued`);
+    this.say(`“${excerpt(prompt)}” is queued`);
   }
 }

@@ -51,7 +51,7 @@ export class SoundPanel implements Panel {
       slider("denoising", "Denoising", "How much is painted anew. Less keeps the seed's beat.", percent),
       slider("guidance", "Guidance", "How literally prompts are taken.", (value) => value.toFixed(1)),
       slider("alphaStep", "Step", "How far each clip is from the one before.", percent),
-      slider("numInferenceSteps", "Quality", "Steps a clip. More are finer and slower.", (value) => `${value} steps`),
+      slider("numInferenceSteps", "Quality", "Steps a clip. More are finer and slower.", (value) => (value === 1 ? "1 step" : `${value} steps`)),
       negative.element,
       scheduler.element,
       calm.element,
