@@ -54,9 +54,11 @@ describe("a server that fails doesn't stop the music", () => {
 
 it("a request that is refused says why, and a change of it helps", async () => {
   const proxy = await Proxy.open(inject("gateway"));
-  const jam = await Jam.open(browser, `${proxy.url}/?${QUICK}&seedImageId=nowhere`);
+  const jam = await Jam.open(browser, `${proxy.url}/?${QUICK}`);
+  proxy.fault = "refusal";
   await jam.play();
-  await jam.untilStatus(/seed_image_id.*nowhere.*Change it, and the jam goes on/);
+  await jam.untilStatus(/seed_image_id: no beat in it\. Change it, and the jam goes on/);
+  proxy.fault = null;
   await jam.page.keyboard.press("s");
   await jam.page.getByRole("tab", { name: "Seed" }).click();
   await jam.page.getByText("vibes", { exact: true }).click();

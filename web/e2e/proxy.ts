@@ -13,12 +13,13 @@ import type { InferenceInput } from "../src/api/messages";
 
 /**
  * error: status 500
+ * refusal: status 400, with a reason
  * hang: no answer ever
  * nonsense: status 200, and no JSON
  * broken clip: a clip whose sound is none
  * break off: the answer ends in its middle
  */
-export type Fault = "error" | "hang" | "nonsense" | "broken clip" | "break off";
+export type Fault = "error" | "refusal" | "hang" | "nonsense" | "broken clip" | "break off";
 
 /** A request for a clip that left the page, and what came back. */
 export interface Exchange {
@@ -100,6 +101,9 @@ export class Proxy {
     switch (fault) {
       case "error":
         response.writeHead(500, { "content-type": "text/plain" }).end("out of order");
+        break;
+      case "refusal":
+        response.writeHead(400, { "content-type": "application/json" }).end('{"error": "seed_image_id: no beat in it"}');
         break;
       case "hang":
         break;

@@ -85,14 +85,17 @@ describe("the detail", () => {
     const rate = new FrameRate();
     expect(run(rate, 50, 46)).toBe(true);
     expect(rate.detail).toBe(DETAILS[1]);
-    run(rate, 900, 100);
+    run(rate, 110, 100);
     expect(rate.detail).toBe(DETAILS.at(-1));
+    const hopeless = new FrameRate();
+    run(hopeless, 900, 4);
+    expect(hopeless.detail).toBe(DETAILS.at(-1));
   });
 
   it("is lowered to fewer frames only where a processor must draw by itself", () => {
     const [aided, unaided] = [new FrameRate(), new FrameRate()];
-    run(aided, 30, 400);
-    run(unaided, 40, 400);
+    run(aided, 90, 400);
+    run(unaided, 110, 400);
     expect(aided.detail).toBe(DETAILS.at(-2));
     expect(1000 / unaided.detail.interval).toBeLessThan(15);
     expect(DETAILS.slice(0, -1).map(({ interval }) => interval)).toEqual([0, 0, 0, 0]);

@@ -17,16 +17,18 @@ export interface Detail {
 
 const SLOW: Milliseconds = 1000 / 45;
 /** So long takes only a processor that draws by itself, and then it makes the music, too: it needs a rest. */
-const UNAIDED: Milliseconds = 1000 / 30;
+const UNAIDED: Milliseconds = 100;
 
 export const DETAILS: readonly [Detail, ...Detail[]] = [
   { columns: 320, rows: 192, pixelRatio: 2, interval: 0, slow: SLOW },
   { columns: 192, rows: 128, pixelRatio: 1.5, interval: 0, slow: SLOW },
   { columns: 128, rows: 96, pixelRatio: 1, interval: 0, slow: SLOW },
   { columns: 64, rows: 64, pixelRatio: 0.6, interval: 0, slow: UNAIDED },
-  { columns: 64, rows: 64, pixelRatio: 0.5, interval: 120, slow: Infinity },
+  { columns: 40, rows: 32, pixelRatio: 0.6, interval: 240, slow: Infinity },
 ];
 
+/** Slower, and it isn't tried how much less would do. */
+const HOPELESS: Milliseconds = 200;
 /** A frame that took longer was none: the page was in the background. */
 const PAUSE: Milliseconds = 5000;
 /** So many frames are judged at once, or as many as there were in a while. */
@@ -52,7 +54,7 @@ export class FrameRate {
     const median = this.frames.sort((a, b) => a - b)[length >> 1] ?? 0;
     this.frames = [];
     if (median <= this.detail.slow) return false;
-    this.level++;
+    this.level = median > HOPELESS ? DETAILS.length - 1 : this.level + 1;
     return true;
   }
 }
