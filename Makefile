@@ -47,7 +47,7 @@ web/node_modules/.package-lock.json: web/package-lock.json web/.npmrc
 
 test: setup ## all tests: Python's, the web app's, and those in a browser
 	@$(BIN)/python -m pytest
-	@RIFFUSION=$(abspath $(BIN))/riffusion scripts/test_web.sh
+	@RIFFUSION="$(abspath $(BIN))/riffusion" scripts/test_web.sh
 
 lint: setup $(if $(NPM),web/node_modules/.package-lock.json) ## ruff, strict mypy, strict TypeScript
 	@$(BIN)/ruff check .

@@ -90,10 +90,11 @@ SECTIONS = (
         "Many clients at once",
         "Clips of 20 steps, JSON in and MP3 out, from the real Truss server with continuous "
         "batching, against the same server with batching off (`RIFFUSION_MAX_LIVE=1`); a client "
-        "asks for the next clip when it has the last one. Each number of clients asks both servers "
-        "twice, in both orders. Latencies are the median and the 95th percentile.",
-        "One clip keeps two cores busy, so batching can gain only what larger UNet calls do better "
-        "than small ones. What it gains on a GPU is in the next part but one, where measured.",
+        "asks for the next clip when it has the last one. Latencies are the median and the 95th "
+        "percentile.",
+        "Where one clip keeps all cores busy, batching can gain only what larger UNet calls do "
+        'better than small ones. What it gains on a GPU is under "The full-size checkpoint on a '
+        'CUDA GPU", where measured.',
     ),
     Section(
         "cold_start",

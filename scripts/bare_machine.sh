@@ -6,7 +6,7 @@ site=build/site
 # A folder on the path rather than a virtual environment, which does not see the packages of another one that it is made in.
 install_wheels() {
     local wheels stamp
-    wheels=$(find build/wheels -name '*.whl' 2>/dev/null | sort)
+    wheels=$(find build/wheels -name '*.whl' 2>/dev/null | sort) || wheels=
     stamp="$("$python" -V) $wheels"
     if [[ -n $wheels && $stamp != "$(cat "$site/.stamp" 2>/dev/null)" ]]; then
         rm -rf "$site"

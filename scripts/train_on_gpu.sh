@@ -46,7 +46,7 @@ except InputError as error:
 RUN
 }
 
-newest_state() { find "$run/states" -maxdepth 1 -name 'step-*' 2>/dev/null | sort | tail -n 1; }
+newest_state() { find "$run/states" -maxdepth 1 -name 'step-*' 2>/dev/null | sort | tail -n 1 || true; }
 
 # pack NAME MEMBER…: members of the run's folder as OUT/NAME.tar.part-00, …
 pack() { tar -C "$run" -cf - "${@:2}" | split -b 15000000 -d -a 2 - "$out/$1.tar.part-"; }

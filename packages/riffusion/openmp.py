@@ -24,7 +24,7 @@ def without_team() -> Iterator[None]:
     """
     torch.get_num_threads()  # PyTorch chooses a thread's number when it is first called there
     limit_mkl = _mkl_set_num_threads_local()
-    with _controller().limit(limits=1, user_api="openmp"):
+    with _controller().limit(limits=1):
         before = limit_mkl(1)
         try:
             yield
@@ -34,7 +34,7 @@ def without_team() -> Iterator[None]:
 
 @functools.cache
 def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="openmp")
 
 
 @functools.cache

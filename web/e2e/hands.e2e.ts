@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, inject, it } from "vitest";
 import type { InferenceInput } from "../src/api/messages";
 import { wavBlob } from "../src/audio/wav";
 import { Jam, launchBrowser } from "./jam";
+import type { Started } from "./probe";
 import { Proxy } from "./proxy";
 import { clickTrack, levelDb, strongestFrequency } from "./signals";
 
@@ -127,9 +128,11 @@ it("previews a loop in a pause without the jam, once, and leaves the pause as it
   await jam.page.getByRole("tab", { name: "Seed" }).click();
   await jam.page.waitForTimeout(400);
   const paused = await jam.now();
-  const numStarted = (await jam.started()).length;
   await jam.page.getByRole("button", { name: "Hear vibes" }).click();
-  const preview = (await jam.untilStarted(numStarted + 1)).find(({ start }) => start > paused)!;
+  const previewed = async (): Promise<Started | undefined> => (await jam.started()).find(({ isLoop }) => !isLoop);
+  await expect.poll(previewed, { timeout: 30_000 }).toBeDefined();
+  const preview = (await previewed())!;
+  expect(preview.start).toBeGreaterThan(paused);
   expect(preview.stop).toBeNull(); // it ends by itself
   const end = preview.start + preview.duration;
   const loud = await jam.tapped("mix", preview.start + 1, end - 1);

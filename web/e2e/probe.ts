@@ -26,6 +26,7 @@ export interface Started {
   readonly stop: Seconds | null;
   readonly duration: Seconds;
   readonly numSamples: number;
+  readonly isLoop: boolean;
 }
 
 /** A clip as it was drawn: times are seen from the middle of the picture. */
@@ -221,7 +222,7 @@ export function installProbe({ speed, patience }: { speed: number; patience: num
     get outputLatency() { return (context as AudioContext | null)?.outputLatency ?? 0; },
     get started() {
       return sources.map(({ source, ...times }, index) => ({
-        index, ...times, duration: source.buffer?.duration ?? 0, numSamples: source.buffer?.length ?? 0,
+        index, ...times, duration: source.buffer?.duration ?? 0, numSamples: source.buffer?.length ?? 0, isLoop: source.loop,
       }));
     },
     get drawn() { return drawn; },

@@ -29,7 +29,10 @@ def serve(
     ] = None,
     allowed_origin: Annotated[
         list[str] | None,
-        typer.Option(help="Web pages from there may use the gateway, too; * for all."),
+        typer.Option(
+            help="Web pages from there may use the gateway, too, such as its own under a "
+            "domain name; * for all."
+        ),
     ] = None,
     app_dir: Annotated[
         Path | None,

@@ -87,7 +87,6 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         self.latent_cache = TensorCache(_LATENT_CACHE_BYTES)
         self.mask_cache = TensorCache(_MASK_CACHE_BYTES)
         self._run_unet = UNetRunner()
-        self._latent_codec = LatentCodec(vae, self.latent_cache)
         self._conditioner = TextConditioner(tokenizer, text_encoder, self.embedding_cache)
 
     @classmethod
@@ -351,6 +350,11 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         self._run_unet.forget()
         moved: Self = super().to(*args, **options)
         return moved
+
+    @property
+    def _latent_codec(self) -> LatentCodec:
+        """Of the VAE that is there now: scripts exchange components."""
+        return LatentCodec(self.vae, self.latent_cache)
 
     def _usual_grid(self) -> PictureGrid:
         columns = round(CLIP_DURATION_S * 1000 / self.spectrogram_params.step_size_ms)

@@ -114,7 +114,7 @@ class ClientLimitsMiddleware:
 
 
 def client_from(scope: Scope) -> str:
-    """Who asks. All who have no address are one client, those behind Unix sockets for instance."""
+    """Who asks. All whose address a proxy doesn't tell are one client."""
     host, _ = scope.get("client") or ("", 0)
     try:
         address = ipaddress.ip_address(host)

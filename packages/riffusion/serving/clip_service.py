@@ -24,6 +24,7 @@ from riffusion.diffusion.ticket import Ticket
 from riffusion.errors import (
     DeadlineExceededError,
     GenerationCancelled,
+    GenerationError,
     InputError,
     OverloadedError,
 )
@@ -135,6 +136,8 @@ class ClipJob:
         try:
             return await asyncio.wait_for(self._events.get(), patience_s)
         except TimeoutError:
+            if self.task.done() and self._events.empty():
+                return GenerationError("the clip's making was given up")
             return self._progress
 
 

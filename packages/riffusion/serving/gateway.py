@@ -61,7 +61,8 @@ def create_gateway(
     Args:
         endpoint: answers the requests.
         allowed_origins: origins of pages that may use it, like `https://app.example`, beside this
-            machine's and the gateway's own; `*` allows every page.
+            machine's and the gateway's own by an address or a name without dots; `*` allows every
+            page.
         app_dir: directory of a built web app to serve at `/`.
         library: seed images and masks to show; they should be the endpoint's.
         limits: what one client may ask of the endpoint, and ten times as much of the gateway
@@ -184,9 +185,12 @@ class _Gateway:
 
     async def _ask(self, url: httpx.URL) -> httpx.Response | httpx.RequestError:
         try:
-            return await self._client.get(url, timeout=_QUESTION_TIMEOUT_S, follow_redirects=True)
+            async with asyncio.timeout(_QUESTION_TIMEOUT_S):  # for all of it, also if it trickles
+                return await self._client.get(url, follow_redirects=True)
         except httpx.RequestError as error:
             return error
+        except TimeoutError:
+            return httpx.ReadTimeout(f"no answer within {_QUESTION_TIMEOUT_S:g} s")
 
 
 class _AppFiles(StaticFiles):

@@ -1,7 +1,8 @@
 """Which web pages may use the gateway.
 
 Browsers say with a request whose page it comes from, and a page can't change that: its origin.
-Allowed are the pages of this machine, those that are named, and the gateway's own.
+Allowed are the pages of this machine, those that are named, and the gateway's own by an address or
+a name without dots.
 """
 
 import re
