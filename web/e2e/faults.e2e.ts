@@ -6,8 +6,8 @@ import { quietestDb } from "./signals";
 
 const QUICK = "numInferenceSteps=4&prompt=strings&seed=3";
 const QUIETEST_DB = -45;
-/** The page's patience with a silent server, 180 s, becomes 18 s. */
-const PATIENCE = 10;
+/** The page's patience with a silent server, 45 s, becomes 15 s, which is three signs of life. */
+const PATIENCE = 3;
 
 let browser: Browser;
 beforeAll(async () => {
@@ -17,7 +17,7 @@ afterAll(() => browser?.close());
 
 const FAULTS: readonly { fault: Fault | "away"; says: RegExp }[] = [
   { fault: "error", says: /status 500.*Trying again.*The last clip plays on/ },
-  { fault: "hang", says: /said nothing for 180 s.*Trying again.*The last clip plays on/ },
+  { fault: "hang", says: /said nothing for 45 s.*Trying again.*The last clip plays on/ },
   { fault: "nonsense", says: /broke off or is no JSON.*Trying again.*The last clip plays on/ },
   { fault: "broken clip", says: /clip cannot be played.*Trying again.*The last clip plays on/ },
   { fault: "break off", says: /(broke off|out of reach).*Trying again.*The last clip plays on/ },
