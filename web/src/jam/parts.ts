@@ -14,6 +14,9 @@ export interface Made<S extends Sound> {
   readonly timing: Timing;
 }
 
+/** What a request became. */
+export type Outcome<S extends Sound> = { readonly made: Made<S> } | { readonly failure: Failure };
+
 /** Makes clips. */
 export interface Studio<S extends Sound> {
   make(
@@ -22,7 +25,7 @@ export interface Studio<S extends Sound> {
     numSteps: number,
     signal: AbortSignal,
     onProgress: (step: number, steps: number) => void,
-  ): Promise<{ readonly made: Made<S> } | { readonly failure: Failure }>;
+  ): Promise<Outcome<S>>;
 }
 
 /** Plays clips. */

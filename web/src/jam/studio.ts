@@ -7,10 +7,7 @@ import type { PictureSource, Settings } from "../settings/settings";
 import type { Seconds } from "../units";
 import type { Stop } from "../walk/walk";
 import type { Timing } from "./pace";
-import type { Made, Studio } from "./parts";
-
-/** What a request became. */
-export type Outcome = { readonly made: Made<AudioBuffer> } | { readonly failure: Failure };
+import type { Outcome, Studio } from "./parts";
 
 const UNDECODABLE: Failure = {
   kind: "away",
@@ -30,19 +27,19 @@ export class ServerStudio implements Studio<AudioBuffer> {
     numSteps: number,
     signal: AbortSignal,
     onProgress: (step: number, steps: number) => void,
-  ): Promise<Outcome> {
+  ): Promise<Outcome<AudioBuffer>> {
     return this.run(clipRequest(stop, settings, numSteps), signal, onProgress);
   }
 
   /** A clip painted over another one's picture, where `mask` is white. */
-  repaint(stop: Stop, settings: Settings, picture: string, mask: string, signal: AbortSignal): Promise<Outcome> {
+  repaint(stop: Stop, settings: Settings, picture: string, mask: string, signal: AbortSignal): Promise<Outcome<AudioBuffer>> {
     const own = (dataUrl: string): PictureSource => ({ kind: "own", dataUrl, name: "" });
     const used = { ...settings, seedPicture: own(picture), mask: own(mask) };
     return this.run(clipRequest(stop, used, settings.numInferenceSteps), signal);
   }
 
   /** A picture or a recording, heard as it is; the answer's picture is what the server makes of it. */
-  hear(source: Parameters<typeof hearRequest>[0], signal: AbortSignal): Promise<Outcome> {
+  hear(source: Parameters<typeof hearRequest>[0], signal: AbortSignal): Promise<Outcome<AudioBuffer>> {
     return this.run(hearRequest(source), signal);
   }
 
@@ -50,7 +47,7 @@ export class ServerStudio implements Studio<AudioBuffer> {
     request: InferenceInput,
     signal: AbortSignal,
     onProgress?: (step: number, steps: number) => void,
-  ): Promise<Outcome> {
+  ): Promise<Outcome<AudioBuffer>> {
     const stopwatch = new Stopwatch(request.num_inference_steps ?? 1);
     const answer = await this.client.ask(request, {
       signal,

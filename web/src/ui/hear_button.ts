@@ -1,6 +1,6 @@
 /** A button that lets a picture be heard over the jam, and stops it again. */
 
-import type { Outcome } from "../jam/studio";
+import type { Outcome } from "../jam/parts";
 import type { Session } from "../jam/session";
 import { h } from "./dom";
 import { icon, setIcon } from "./icons";
@@ -15,7 +15,7 @@ export function hearButton(
   session: Session,
   label: string,
   text: string | null,
-  make: (signal: AbortSignal) => Promise<Outcome>,
+  make: (signal: AbortSignal) => Promise<Outcome<AudioBuffer>>,
   say: (message: string) => void,
 ): HTMLButtonElement {
   const button = h("button", { type: "button", class: text ? "" : "quiet", "aria-label": label, title: label }, icon("hear"), text);
