@@ -63,7 +63,7 @@ bench: setup ## measure, and write docs/benchmarks.md
 	@$(BIN)/python -m benchmarks.report
 
 seed-images: setup ## render data/seed_images and data/masks again
-	@$(BIN)/python -m riffusion.music.seed_images --output data
+	@$(BIN)/python -m riffusion.loops.seed_images --output data
 
 requirements: setup ## resolve the pins again after a change of pyproject.toml
 	@uv=$$(command -v uv || echo $(BIN)/uv); options="--quiet --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate"; \

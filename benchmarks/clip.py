@@ -12,7 +12,7 @@ import httpx
 from benchmarks import results
 from benchmarks.ports import free_port
 from riffusion.datatypes import PRESETS
-from riffusion.serving.truss_server import LocalTrussServer
+from riffusion.serving.local.truss_server import LocalTrussServer
 
 REPEATS = 5
 FIRST = "reference"

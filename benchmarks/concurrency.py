@@ -13,7 +13,7 @@ import httpx
 
 from benchmarks import results
 from benchmarks.ports import free_port
-from riffusion.serving.truss_server import LocalTrussServer
+from riffusion.serving.local.truss_server import LocalTrussServer
 
 NUM_CLIENTS = (1, 2, 4, 8, 16)
 CLIPS_PER_CLIENT = 2

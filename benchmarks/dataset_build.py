@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import results
-from riffusion.training.dataset_build.formats import PRESETS, PictureFormat
+from riffusion.datasets.build.formats import PRESETS, PictureFormat
 
 NUM_CORES = 2
 REPEATS = 3
@@ -64,8 +64,8 @@ class DatasetBuildRow:
 def write_songs(directory: Path, minutes: float) -> int:
     """Songs of our own loops as stereo FLAC at 44.1 kHz; how many."""
     from riffusion.audio import segment_from_waveform, write_audio
-    from riffusion.music.arrangements import ARRANGEMENTS
-    from riffusion.music.seed_images import make_seed_image
+    from riffusion.loops.arrangements import ARRANGEMENTS
+    from riffusion.loops.seed_images import make_seed_image
 
     directory.mkdir()
     count = max(1, round(minutes * 60 / SONG_S))
@@ -136,9 +136,9 @@ def draw_with_librosa(audio_dir: Path, output: Path, picture: PictureFormat) -> 
 
 def draw_with_ours(audio_dir: Path, output: Path, picture: PictureFormat) -> float:
     """The command's work; seconds."""
-    from riffusion.training.dataset_build.build import build_dataset
-    from riffusion.training.dataset_build.options import BuildOptions, SliceOptions
-    from riffusion.training.dataset_build.sources import AudioFile
+    from riffusion.datasets.build.builder import build_dataset
+    from riffusion.datasets.build.options import BuildOptions, SliceOptions
+    from riffusion.datasets.build.sources import AudioFile
 
     started = time.perf_counter()
     files = [AudioFile(path, path.name) for path in sorted(audio_dir.iterdir())]

@@ -24,12 +24,12 @@ from PIL import Image
 
 from benchmarks import results
 from benchmarks.sd15_shape import UNET_TFLOP, write_checkpoint
-from riffusion.clip_generator import ClipGenerator
 from riffusion.datatypes import CLIP_DURATION_S, InferenceInput
 from riffusion.diffusion import RiffusionPipeline
-from riffusion.diffusion.engine import MAX_LIVE
-from riffusion.diffusion.unet_runner import BATCH_SIZES
-from riffusion.seed_library import SeedLibrary
+from riffusion.engine.engine import MAX_LIVE
+from riffusion.generation.generator import ClipGenerator
+from riffusion.generation.seed_library import SeedLibrary
+from riffusion.runtime.cuda_graphs import BATCH_SIZES
 
 REPEATS = 5
 STEPS = 50

@@ -24,9 +24,9 @@ from benchmarks.signals import SIGNALS
 from riffusion.audio import convert, read_audio, waveform_from_segment
 from riffusion.datatypes import InferenceInput, PromptInput
 from riffusion.diffusion import RiffusionPipeline
-from riffusion.spectrogram_converter import SpectrogramConverter
-from riffusion.spectrogram_image import spectrogram_from_image
-from riffusion.spectrogram_params import SpectrogramParams
+from riffusion.spectrogram.converter import SpectrogramConverter
+from riffusion.spectrogram.image import spectrogram_from_image
+from riffusion.spectrogram.params import SpectrogramParams
 
 FIGURE = Path(__file__).parents[1] / "docs" / "images" / "inversion_comparison.png"
 NUM_FRAMES = 512

@@ -18,8 +18,8 @@ import torchaudio
 
 from benchmarks import results
 from benchmarks.inversion import NUM_THREADS, Inverter, convergence, griffin_lim, targets
-from riffusion.spectrogram_converter import SpectrogramConverter
-from riffusion.spectrogram_params import SpectrogramParams
+from riffusion.spectrogram.converter import SpectrogramConverter
+from riffusion.spectrogram.params import SpectrogramParams
 
 REPEATS = 1
 ITERATIONS = 200

@@ -12,16 +12,20 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from riffusion.clip_generator import ClipGenerator
 from riffusion.datatypes import InferenceInput, InferenceOutput
 from riffusion.errors import DeadlineExceededError, GenerationCancelled, InputError, OverloadedError
-from riffusion.serving.clip_service import (
+from riffusion.generation.generator import ClipGenerator
+from riffusion.serving.model.clip_service import (
     ClipJob,
     ClipService,
     max_live_from_environment,
     max_waiting_from_environment,
 )
-from riffusion.serving.request_body import InferenceRequest, error_content, guard_msgpack_decoder
+from riffusion.serving.model.request_body import (
+    InferenceRequest,
+    error_content,
+    guard_msgpack_decoder,
+)
 
 logger = logging.getLogger(__name__)
 

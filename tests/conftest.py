@@ -3,10 +3,19 @@
 For the same reason no test has a time limit, but for the one that ends it when it hangs.
 """
 
-import signal
+from __future__ import annotations
 
+import shutil
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.checkpoint.checkpoints import TinyModel
 
 # A shell that starts pytest in the background has Ctrl-C ignored, here and in the servers and
 # commands that tests interrupt.
@@ -16,3 +25,36 @@ settings.register_profile(
     "shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("shared machine")
+
+
+@pytest.fixture(scope="session")
+def model() -> TinyModel:
+    from tests.checkpoint.checkpoints import tiny_model
+
+    return tiny_model()
+
+
+@pytest.fixture(scope="session")
+def pristine(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.checkpoint.checkpoints import write_folder
+
+    return write_folder(model, tmp_path_factory.mktemp("pristine"))
+
+
+@pytest.fixture(scope="session")
+def pristine_old(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.checkpoint.checkpoints import write_old_folder
+
+    return write_old_folder(model, tmp_path_factory.mktemp("pristine") / "old")
+
+
+@pytest.fixture
+def folder(pristine: Path, tmp_path: Path) -> Path:
+    """A checkpoint of today's format that a test may damage."""
+    return shutil.copytree(pristine, tmp_path / "checkpoint")
+
+
+@pytest.fixture
+def old_folder(pristine_old: Path, tmp_path: Path) -> Path:
+    """A checkpoint of the old format that a test may damage."""
+    return shutil.copytree(pristine_old, tmp_path / "checkpoint")

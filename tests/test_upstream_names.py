@@ -12,10 +12,10 @@ from PIL import Image
 from riffusion.audio import num_samples, read_audio, segment_from_waveform, write_audio
 from riffusion.cli import audio_to_image, image_to_audio, print_exif, sample_clips
 from riffusion.diffusion import RiffusionPipeline as OwnPipeline
-from riffusion.image_codec import read_image
+from riffusion.io.images import read_image
 from riffusion.riffusion_pipeline import RiffusionPipeline, preprocess_image, preprocess_mask
-from riffusion.spectrogram_converter import SpectrogramConverter
-from riffusion.spectrogram_params import SpectrogramParams
+from riffusion.spectrogram.converter import SpectrogramConverter
+from riffusion.spectrogram.params import SpectrogramParams
 from riffusion.util import base64_util, fft_util, image_util, torch_util
 
 ROUND_TRIP_RTOL = 0.15

@@ -1,32 +1,5 @@
-"""For upstream's scripts: the pipeline, and what turns pictures and masks into tensors."""
+"""Upstream's name for the pipeline and its preprocessing."""
 
-import torch
-from PIL import Image
-
-from riffusion.diffusion.picture_grid import PictureGrid
-from riffusion.diffusion.pipeline import RiffusionPipeline
+from riffusion.diffusion.upstream import RiffusionPipeline, preprocess_image, preprocess_mask
 
 __all__ = ["RiffusionPipeline", "preprocess_image", "preprocess_mask"]
-
-_MULTIPLE = 32
-_LATENT_CHANNELS = 4
-
-
-def preprocess_image(image: Image.Image) -> torch.Tensor:
-    """A picture, shrunk to multiples of 32, as (1, 3, height, width) float32 in [-1, 1]."""
-    width, height = _whole_cells(image)
-    resized = image.resize((width, height), Image.Resampling.LANCZOS)
-    return PictureGrid(width, height, 1, _MULTIPLE).pixels_from_image(resized)
-
-
-def preprocess_mask(mask: Image.Image, scale_factor: int = 8) -> torch.Tensor:
-    """A mask as (1, 4, height / scale_factor, width / scale_factor): 1 where it is black (kept)."""
-    width, height = _whole_cells(mask)
-    size = (width // scale_factor, height // scale_factor)
-    shrunk = mask.convert("L").resize(size, Image.Resampling.NEAREST)
-    repaint = PictureGrid(*size, 1, 1).repaint_from_mask(shrunk)
-    return 1 - repaint.expand(1, _LATENT_CHANNELS, -1, -1)
-
-
-def _whole_cells(image: Image.Image) -> tuple[int, int]:
-    return image.width - image.width % _MULTIPLE, image.height - image.height % _MULTIPLE

@@ -15,8 +15,7 @@ from riffusion.audio import (
     segment_from_waveform,
 )
 from riffusion.errors import MediaError
-
-from .audio_signals import chord, noise
+from tests.audio.audio_signals import chord, noise
 
 FORMATS = list(MEDIA_TYPES)
 PADDING = 4096

@@ -22,8 +22,7 @@ from riffusion.audio import (
     write_audio,
 )
 from riffusion.errors import InputError
-
-from .audio_signals import chord, noise, offset_of, snr_db
+from tests.audio.audio_signals import chord, noise, offset_of, snr_db
 
 CLIP_SAMPLES = 225_792
 """512 columns of 10 ms at 44.1 kHz: 5.12 s."""

@@ -20,8 +20,7 @@ from riffusion.util.audio_util import (
     overlay_segments,
     stitch_segments,
 )
-
-from .audio_signals import chord, drums, noise, sine
+from tests.audio.audio_signals import chord, drums, noise, sine
 
 RATE = 44100
 ROUNDING = 1.01 / 32768

@@ -18,8 +18,7 @@ from riffusion.audio import (
     with_channels,
 )
 from riffusion.errors import InputError
-
-from .audio_signals import Signal, chord, drums, noise, sine
+from tests.audio.audio_signals import Signal, chord, drums, noise, sine
 
 LOUDNESS_TOLERANCE_LU = 0.1
 """EBU Tech 3341's tolerance of a loudness meter."""

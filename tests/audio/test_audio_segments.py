@@ -24,8 +24,7 @@ from riffusion.audio import (
     with_channels,
 )
 from riffusion.errors import InputError
-
-from .audio_signals import chord, noise, sine, snr_db
+from tests.audio.audio_signals import chord, noise, sine, snr_db
 
 RESAMPLING_SNR_DB = 90.0
 """Of a tone in the pass band against the same tone drawn at the new rate: 15 bits."""

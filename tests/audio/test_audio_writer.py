@@ -18,8 +18,7 @@ from riffusion.audio import (
     waveform_from_segment,
 )
 from riffusion.errors import InputError
-
-from .audio_signals import chord, noise, offset_of, snr_db
+from tests.audio.audio_signals import chord, noise, offset_of, snr_db
 
 FORMATS = list(MEDIA_TYPES)
 RATE = 44100

@@ -14,8 +14,8 @@ from riffusion.audio.segments import samples_from_segment, segment_from_samples
 from riffusion.cli import sample_clips
 from riffusion.cli.batch import list_batch
 from riffusion.errors import InputError
-from riffusion.image_codec import read_image
-from riffusion.spectrogram_params import SpectrogramParams
+from riffusion.io.images import read_image
+from riffusion.spectrogram.params import SpectrogramParams
 from tests.cli.conftest import Run, WriteSound
 
 

@@ -13,7 +13,7 @@ from riffusion.cli import options, outputs, progress, sample_clips
 from riffusion.cli.outputs import check_output_dir
 from riffusion.datatypes import SchedulerName
 from riffusion.errors import InputError
-from riffusion.spectrogram_params import ExifTags, SpectrogramParams
+from riffusion.spectrogram.params import ExifTags, SpectrogramParams
 from tests.cli.conftest import Run, WriteSound
 
 MAX_HELP_CPU_S = 1.5
@@ -149,7 +149,7 @@ REFUSED = {
 def test_refused_in_one_line(
     line: str, files: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("riffusion.clip_generator.ClipGenerator.load", _no_model)
+    monkeypatch.setattr("riffusion.generation.generator.ClipGenerator.load", _no_model)
     result = run(*(part.replace("{}", str(files)) for part in line.split()))
     assert result.code == 2
     lines = result.err.splitlines()
@@ -189,7 +189,7 @@ def test_a_defect_is_one_line_with_exit_code_1(
     def broken(*_: object) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("riffusion.image_codec.read_image", broken)
+    monkeypatch.setattr("riffusion.io.images.read_image", broken)
     result = run("print-exif", "--image", tmp_path / "a.png")
     assert result.code == 1
     assert len(result.err.splitlines()) == 1

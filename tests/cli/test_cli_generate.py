@@ -11,8 +11,8 @@ from riffusion.audio import num_samples, read_audio, segment_from_waveform, wave
 from riffusion.cli.clip_requests import build_request, check_ids
 from riffusion.cli.interpolate import join_loops
 from riffusion.errors import InputError
-from riffusion.image_codec import read_image
-from riffusion.spectrogram_params import SpectrogramParams
+from riffusion.io.images import read_image
+from riffusion.spectrogram.params import SpectrogramParams
 from tests.cli.conftest import Run, WriteSound
 
 FADE_TOLERANCE = 2e-4

@@ -11,8 +11,8 @@ from PIL import Image
 
 from riffusion.audio import measure_loudness, num_samples, read_audio
 from riffusion.audio.sampling import cut_clip
-from riffusion.image_codec import read_image
-from riffusion.spectrogram_params import SpectrogramParams
+from riffusion.io.images import read_image
+from riffusion.spectrogram.params import SpectrogramParams
 from tests.cli.conftest import Run
 
 CLIP_SAMPLES = 128 * 441

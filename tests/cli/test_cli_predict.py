@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from riffusion.audio import encode_audio, num_samples, read_audio, segment_from_waveform
-from riffusion.data_urls import data_url
 from riffusion.errors import InputError
-from riffusion.image_codec import encode_image, read_image
+from riffusion.io.data_urls import data_url
+from riffusion.io.images import encode_image, read_image
 from riffusion.server import run_app
-from riffusion.serving.client_limits import DEFAULT_MAX_AT_ONCE, DEFAULT_MAX_PER_MINUTE
-from riffusion.serving.endpoint import DEFAULT_RETRY_BUDGET_S, DEFAULT_TIMEOUT_S
+from riffusion.serving.client import DEFAULT_RETRY_BUDGET_S, DEFAULT_TIMEOUT_S
+from riffusion.serving.gateway.client_limits import DEFAULT_MAX_AT_ONCE, DEFAULT_MAX_PER_MINUTE
 from tests.cli.conftest import Run
 
 REQUEST = {"start": {"prompt": "bells", "seed": 1}, "audio_format": "ogg"}
@@ -152,7 +152,9 @@ def test_endpoint_that_is_no_address(request_file: Path, tmp_path: Path, run: Ru
 
 def test_serve_passes_its_options_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[dict[str, Any]] = []
-    monkeypatch.setattr("riffusion.serving.serve.serve", lambda **options: calls.append(options))
+    monkeypatch.setattr(
+        "riffusion.serving.local.serve.serve", lambda **options: calls.append(options)
+    )
     result = run(
         "serve", "--port", 9001, "--gateway-port", 9002, "--host", "::1", "--checkpoint", "x/y",
         "--allowed-origin", "https://a.example", "--allowed-origin", "https://b.example",
@@ -183,7 +185,9 @@ def test_serve_by_default_limits_as_the_gateway_does(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[dict[str, Any]] = []
-    monkeypatch.setattr("riffusion.serving.serve.serve", lambda **options: calls.append(options))
+    monkeypatch.setattr(
+        "riffusion.serving.local.serve.serve", lambda **options: calls.append(options)
+    )
     assert run("serve").code == 0
     limits = calls[0]["limits"]
     assert (limits.max_per_minute, limits.max_at_once) == (
@@ -219,7 +223,9 @@ def test_serve_refuses_a_gateway_that_is_not_wanted(run: Run) -> None:
 
 def test_upstreams_server_command(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[dict[str, Any]] = []
-    monkeypatch.setattr("riffusion.serving.serve.serve", lambda **options: calls.append(options))
+    monkeypatch.setattr(
+        "riffusion.serving.local.serve.serve", lambda **options: calls.append(options)
+    )
     run_app(checkpoint="x/y", host="127.0.0.1", port=3999)
     (call,) = calls
     assert (call["gateway_port"], call["checkpoint"]) == (3999, "x/y")

@@ -9,8 +9,8 @@ from PIL import Image
 
 from riffusion.audio import num_samples, read_audio
 from riffusion.cli import audio_to_image, image_to_audio, print_exif
-from riffusion.image_codec import read_image
-from riffusion.spectrogram_params import SpectrogramParams
+from riffusion.io.images import read_image
+from riffusion.spectrogram.params import SpectrogramParams
 from tests.cli.conftest import Run, WriteSound
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from riffusion.datatypes import InferenceInput, SchedulerName
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
-from riffusion.spectrogram_params import SpectrogramParams
+from riffusion.spectrogram.params import SpectrogramParams
 
 MAX_LATENT_ERROR = 1e-4  # float32 sums in another order, latents of about 1
 MAX_GREY_LEVELS = 1  # rounding to 8 bits

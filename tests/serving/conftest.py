@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from riffusion.serving.endpoint import Endpoint
-from riffusion.serving.gateway import create_gateway
-from riffusion.serving.serve import GatewayServer
-from riffusion.serving.truss_server import LocalTrussServer
+from riffusion.serving.client import Endpoint
+from riffusion.serving.gateway.app import create_gateway
+from riffusion.serving.local.serve import GatewayServer
+from riffusion.serving.local.truss_server import LocalTrussServer
 
 BUNDLE_DIR = Path(__file__).parents[2]
 TIMEOUT_S = 120.0

@@ -11,7 +11,7 @@ import httpx
 import msgpack
 import pytest
 
-from riffusion.serving.truss_server import LocalTrussServer
+from riffusion.serving.local.truss_server import LocalTrussServer
 
 MEGABYTE = 10**6
 MSGPACK = "application/octet-stream"

@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
+from riffusion.checkpoint.source import TRUSS_MOUNT
 from riffusion.datatypes import InferenceInput
-from riffusion.diffusion.checkpoint_source import TRUSS_MOUNT
-from riffusion.diffusion.engine import MAX_LIVE
+from riffusion.engine.engine import MAX_LIVE
 from riffusion.errors import ServerError
-from riffusion.serving.clip_service import LARGEST_MAX_WAITING
-from riffusion.serving.truss_server import read_config
-
-from .conftest import BUNDLE_DIR, write_mini_bundle
+from riffusion.serving.local.truss_server import read_config
+from riffusion.serving.model.clip_service import LARGEST_MAX_WAITING
+from tests.serving.conftest import BUNDLE_DIR, write_mini_bundle
 
 NEEDED = (
     "config.yaml",
@@ -119,7 +118,7 @@ def test_the_model_needs_nothing_that_the_image_lacks() -> None:
 import sys
 for name in ("truss", "httpx", "typer", "uvicorn"):
     sys.modules[name] = None
-import riffusion.serving.clip_service, riffusion.serving.request_body, riffusion.serving.admission
+from riffusion.serving.model import clip_service, request_body, concurrency_limiter
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 
 from riffusion.errors import TooManyRequestsError
 from riffusion.serving.addresses import networks_of
-from riffusion.serving.client_limits import ClientLimits, client_from
-
-from .backends import Backend, hang_up, say
-from .test_gateway import CLIP, REQUEST, gateway_to
-from .test_predict import WEB_APP_REQUEST
+from riffusion.serving.gateway.client_limits import ClientLimits, client_from
+from tests.serving.backends import Backend, hang_up, say
+from tests.serving.test_gateway import CLIP, REQUEST, gateway_to
+from tests.serving.test_predict import WEB_APP_REQUEST
 
 
 class Clock:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from riffusion.clip_generator import ClipGenerator
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import (
@@ -22,17 +21,17 @@ from riffusion.errors import (
     InputError,
     OverloadedError,
 )
-from riffusion.seed_library import SeedLibrary
-from riffusion.serving import clip_service
-from riffusion.serving.clip_service import (
+from riffusion.generation.generator import ClipGenerator
+from riffusion.generation.seed_library import SeedLibrary
+from riffusion.serving.model import clip_service
+from riffusion.serving.model.clip_service import (
     MAX_FAILURES_IN_A_ROW,
     ClipService,
     max_live_from_environment,
     max_waiting_from_environment,
 )
-from riffusion.spectrogram_params import SpectrogramParams
-
-from ..diffusion.checkpoints import tiny_model, write_folder
+from riffusion.spectrogram.params import SpectrogramParams
+from tests.checkpoint.checkpoints import tiny_model, write_folder
 
 INPUTS = InferenceInput.parse(
     {

@@ -11,13 +11,12 @@ import httpx
 import pytest
 
 from riffusion.errors import InputError
-from riffusion.serving.client_limits import ClientLimits
-from riffusion.serving.endpoint import Endpoint
-from riffusion.serving.gateway import create_gateway
-from riffusion.serving.serve import GatewayServer
-
-from .backends import Backend, Play, break_off, hang_up, say
-from .conftest import free_port
+from riffusion.serving.client import Endpoint
+from riffusion.serving.gateway.app import create_gateway
+from riffusion.serving.gateway.client_limits import ClientLimits
+from riffusion.serving.local.serve import GatewayServer
+from tests.serving.backends import Backend, Play, break_off, hang_up, say
+from tests.serving.conftest import free_port
 
 CLIP = b'{"image": "data:image/jpeg;base64,YQ==", "audio": "data:audio/mpeg;base64,YQ=="}'
 REQUEST = b'{"start": {"prompt": "bells", "seed": 1}}'
@@ -205,7 +204,7 @@ def test_what_is_no_origin_is_refused(origin: str) -> None:
 
 
 def test_a_client_that_sends_too_slowly_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("riffusion.serving.incoming_body.BODY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("riffusion.serving.gateway.incoming_body.BODY_TIMEOUT_S", 0.3)
 
     def slow_body() -> Iterator[bytes]:
         yield REQUEST[:10]

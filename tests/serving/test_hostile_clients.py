@@ -15,14 +15,13 @@ import httpx
 import pytest
 from PIL import Image
 
-from riffusion.seed_library import SeedLibrary
-from riffusion.serving.client_limits import ClientLimits
-from riffusion.serving.endpoint import Endpoint
-from riffusion.serving.gateway import create_gateway
-from riffusion.serving.serve import GatewayServer
-
-from .backends import Backend, Play, break_off, say
-from .test_gateway import CLIP, REQUEST, gateway_to
+from riffusion.generation.seed_library import SeedLibrary
+from riffusion.serving.client import Endpoint
+from riffusion.serving.gateway.app import create_gateway
+from riffusion.serving.gateway.client_limits import ClientLimits
+from riffusion.serving.local.serve import GatewayServer
+from tests.serving.backends import Backend, Play, break_off, say
+from tests.serving.test_gateway import CLIP, REQUEST, gateway_to
 
 TIMEOUT_S = 60.0
 MEGABYTE = 10**6
@@ -235,7 +234,7 @@ def test_seed_pictures_of_any_name_are_found_and_encoded_once(
         Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
     encoded: list[object] = []
     monkeypatch.setattr(
-        "riffusion.serving.seed_pictures.encode_image",
+        "riffusion.serving.gateway.seed_images.encode_image",
         lambda image, _: encoded.append(image) or b"png",
     )
     app = create_gateway(Endpoint("http://127.0.0.1:1"), library=SeedLibrary(tmp_path))
@@ -318,7 +317,7 @@ def test_what_a_client_writes_into_its_forwarded_header_never_makes_it_another(
 def test_clients_that_say_nothing_are_let_go(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("riffusion.serving.connections.HEAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("riffusion.serving.gateway.connections.HEAD_TIMEOUT_S", 0.3)
     with contextlib.ExitStack() as connections:
         silent = [connections.enter_context(connected(client)) for _ in range(3)]
         silent[1].sendall(b"GET / HTTP/1.1\r\nHost: gateway\r\nX-Slow: ")
@@ -337,7 +336,7 @@ def test_clients_that_say_nothing_are_let_go(
 
 
 def test_a_request_under_way_is_not_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("riffusion.serving.connections.HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("riffusion.serving.gateway.connections.HEAD_TIMEOUT_S", 0.1)
 
     def slow(handler: BaseHTTPRequestHandler) -> None:
         time.sleep(0.5)
@@ -356,7 +355,7 @@ def test_a_request_under_way_is_not_let_go(monkeypatch: pytest.MonkeyPatch) -> N
 def test_one_address_cannot_take_all_connections(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("riffusion.serving.connections.MAX_CONNECTIONS", 4)
+    monkeypatch.setattr("riffusion.serving.gateway.connections.MAX_CONNECTIONS", 4)
     with contextlib.ExitStack() as connections:
         for _ in range(4):
             connections.enter_context(connected(client))
@@ -372,7 +371,7 @@ def test_one_address_cannot_take_all_connections(
 
 
 def test_all_clients_of_a_trusted_proxy_get_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("riffusion.serving.connections.MAX_CONNECTIONS", 2)
+    monkeypatch.setattr("riffusion.serving.gateway.connections.MAX_CONNECTIONS", 2)
     with (
         Backend(say(CLIP)) as backend,
         gateway_to(backend.url, trusted_proxies=("127.0.0.0/8",)) as client,

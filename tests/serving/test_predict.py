@@ -15,10 +15,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from riffusion.serving.truss_server import LocalTrussServer
-from riffusion.spectrogram_params import SpectrogramParams
-
-from .conftest import TIMEOUT_S
+from riffusion.serving.local.truss_server import LocalTrussServer
+from riffusion.spectrogram.params import SpectrogramParams
+from tests.serving.conftest import TIMEOUT_S
 
 CLIP_DURATION_S = 5.12
 MAX_GREY_LEVELS = 1

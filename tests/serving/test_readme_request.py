@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 from riffusion.audio import num_samples, read_audio
-
-from ..readme import python_blocks
+from tests.docs.readme import python_blocks
 
 
 def test_readme_request_brings_a_clip(gateway_url: str, tmp_path: Path) -> None:

@@ -13,10 +13,9 @@ import httpx
 import pytest
 
 from riffusion.errors import ServerError
-from riffusion.serving.serve import serve
-from riffusion.serving.truss_server import LocalTrussServer, find_bundle
-
-from .conftest import BUNDLE_DIR, free_port, write_mini_bundle
+from riffusion.serving.local.serve import serve
+from riffusion.serving.local.truss_server import LocalTrussServer, find_bundle
+from tests.serving.conftest import BUNDLE_DIR, free_port, write_mini_bundle
 
 STARTUP_S = 60.0
 """`import truss` alone takes 5 s of an idle core."""
@@ -108,7 +107,7 @@ def run_serve(bundle: Path, *options: str) -> tuple[subprocess.Popen[str], int, 
     """`serve` as a process of its own, from inside `bundle`; ready when this returns."""
     port, gateway_port = free_port(), free_port()
     code = f"""
-from riffusion.serving.serve import serve
+from riffusion.serving.local.serve import serve
 serve(port={port}, gateway_port={gateway_port}, announce=lambda line: print(line, flush=True))
 """
     process = subprocess.Popen(
@@ -190,8 +189,8 @@ def test_from_elsewhere_the_server_is_reached_through_its_gateway(
         def __init__(self, _: object, host: str, *__: object) -> None:
             hosts["gateway"] = host
 
-    monkeypatch.setattr("riffusion.serving.serve.LocalTrussServer", Truss)
-    monkeypatch.setattr("riffusion.serving.serve.GatewayServer", Gateway)
+    monkeypatch.setattr("riffusion.serving.local.serve.LocalTrussServer", Truss)
+    monkeypatch.setattr("riffusion.serving.local.serve.GatewayServer", Gateway)
     serve(host="192.0.2.1", gateway=gateway)
     expected = {"truss": "127.0.0.1", "gateway": "192.0.2.1"} if gateway else {"truss": "192.0.2.1"}
     assert hosts == expected

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 import torchaudio
-from benchmarks.signals import SIGNALS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riffusion.mel_filterbank import MelFilterbank
-from riffusion.phase_initialization import phases_from_magnitudes
-from riffusion.reduced_stft import ReducedStft
-from riffusion.spectrogram_params import SpectrogramParams
+from benchmarks.signals import SIGNALS
+from riffusion.spectrogram.filterbank import MelFilterbank
+from riffusion.spectrogram.inversion.initial_phase import phases_from_magnitudes
+from riffusion.spectrogram.inversion.reduced_stft import ReducedStft
+from riffusion.spectrogram.params import SpectrogramParams
 
 PARAMS = SpectrogramParams()
 RATE = PARAMS.sample_rate

@@ -10,9 +10,9 @@ from PIL import Image
 
 from riffusion.audio import segment_from_waveform, waveform_from_segment
 from riffusion.errors import InputError
-from riffusion.spectrogram_converter import FULL_SCALE, SpectrogramConverter
-from riffusion.spectrogram_image_converter import SpectrogramImageConverter, params_from_image
-from riffusion.spectrogram_params import SpectrogramParams
+from riffusion.spectrogram.converter import FULL_SCALE, SpectrogramConverter
+from riffusion.spectrogram.image_converter import SpectrogramImageConverter, params_from_image
+from riffusion.spectrogram.params import SpectrogramParams
 
 RATE = 44_100
 MAX_RELATIVE_ERROR = 1e-5  # float32 sums in another order
@@ -59,7 +59,7 @@ def test_blocks_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = torch.randn(1, 30_000, generator=torch.Generator().manual_seed(1))
     converter = SpectrogramConverter(PARAMS, "cpu")
     whole = converter.mel_amplitudes_from_waveform(noise)
-    monkeypatch.setattr("riffusion.spectrogram_converter._FRAMES_PER_BLOCK", 7)
+    monkeypatch.setattr("riffusion.spectrogram.converter._FRAMES_PER_BLOCK", 7)
     blocks = converter.mel_amplitudes_from_waveform(noise)
     assert (blocks - whole).abs().max() <= MAX_RELATIVE_ERROR * whole.max()
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 import torchaudio
-from benchmarks.signals import SIGNALS
 
+from benchmarks.signals import SIGNALS
 from riffusion.errors import InputError
-from riffusion.spectrogram_inversion import MelInverter
-from riffusion.spectrogram_params import SpectrogramParams
+from riffusion.spectrogram.inversion.inverter import MelInverter
+from riffusion.spectrogram.params import SpectrogramParams
 
 PARAMS = SpectrogramParams()
 RATE = PARAMS.sample_rate

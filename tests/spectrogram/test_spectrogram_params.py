@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from riffusion.errors import MissingExifError, SpectrogramParamsError
-from riffusion.spectrogram_params import ExifTags, SpectrogramParams
+from riffusion.spectrogram.params import ExifTags, SpectrogramParams
 
 ORIENTATION, MAKE = 0x0112, 0x010F  # EXIF tags of a camera
 

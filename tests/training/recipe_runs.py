@@ -7,8 +7,8 @@ import torch
 import yaml
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
+from riffusion.datasets.examples import Example
 from riffusion.training.config import TrainingConfig, load_config
-from riffusion.training.examples import Example
 from riffusion.training.recipes import Recipe, recipe_for
 from riffusion.training.trainer import Trainer, new_accelerator
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
+from riffusion.training.adapters.lora import add_lora
 from riffusion.training.config import (
     AutoencoderConfig,
     FineTuneConfig,
@@ -14,11 +15,9 @@ from riffusion.training.config import (
     UnconditionalConfig,
     load_config,
 )
-from riffusion.training.lora import add_lora
-from riffusion.training.networks import new_network
+from riffusion.training.networks.build import new_network
 from riffusion.training.recipes import recipe_for
-
-from .striped_dataset import make_striped_dataset
+from tests.datasets.striped_dataset import make_striped_dataset
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted([*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("examples/**/*.yaml")])

@@ -8,11 +8,10 @@ from safetensors.torch import load_file
 
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
-from riffusion.spectrogram_params import SpectrogramParams
-
-from ..diffusion.checkpoints import tiny_model, write_folder
-from .recipe_runs import QUIET, loss_of, new_recipe, train
-from .striped_dataset import make_striped_dataset
+from riffusion.spectrogram.params import SpectrogramParams
+from tests.checkpoint.checkpoints import tiny_model, write_folder
+from tests.datasets.striped_dataset import make_striped_dataset
+from tests.training.recipe_runs import QUIET, loss_of, new_recipe, train
 
 SIDE = 16
 _FROZEN = ("encoder.", "quant_conv.")

@@ -6,7 +6,7 @@ import torch
 
 from riffusion.errors import InputError
 from riffusion.training.config import ObjectiveConfig
-from riffusion.training.diffusion_loss import PIXEL_SCHEDULE, DiffusionLoss, noise_schedule
+from riffusion.training.losses.diffusion import PIXEL_SCHEDULE, DiffusionLoss, noise_schedule
 
 ROUNDING = 1e-5
 """Relative, of single precision over a product of a thousand factors."""

@@ -12,10 +12,9 @@ from safetensors.torch import load_file
 
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
-
-from ..diffusion.checkpoints import UNET_WEIGHTS, tiny_model, write_folder
-from .recipe_runs import QUIET, batch_of, loss_of, new_recipe, train
-from .striped_dataset import make_striped_dataset
+from tests.checkpoint.checkpoints import UNET_WEIGHTS, tiny_model, write_folder
+from tests.datasets.striped_dataset import make_striped_dataset
+from tests.training.recipe_runs import QUIET, batch_of, loss_of, new_recipe, train
 
 SIDE = 16
 HALF_PRECISION_LEVELS = 4

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from riffusion.training.patch_discriminator import PatchDiscriminator, adversarial_losses
+from riffusion.training.losses.discriminator import PatchDiscriminator, adversarial_losses
 
 SIDE = 64
 

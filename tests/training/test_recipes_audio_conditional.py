@@ -11,15 +11,19 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import save_file
 
+from riffusion.datasets.folder import DatasetFolder
 from riffusion.errors import InputError
-from riffusion.spectrogram_params import SpectrogramParams
-from riffusion.training.audio_conditional_pipeline import AudioConditionalPipeline
-from riffusion.training.audio_encoder import HEARD_HEIGHT, HEARD_WIDTH, AudioEncoder, heard_picture
-from riffusion.training.dataset_folder import DatasetFolder
+from riffusion.spectrogram.params import SpectrogramParams
+from riffusion.training.networks.audio_conditional_pipeline import AudioConditionalPipeline
+from riffusion.training.networks.audio_encoder import (
+    HEARD_HEIGHT,
+    HEARD_WIDTH,
+    AudioEncoder,
+    heard_picture,
+)
 from riffusion.training.recipes import Recipe
-
-from .recipe_runs import QUIET, batch_of, loss_of, new_recipe, train
-from .striped_dataset import LABELS, make_striped_dataset
+from tests.datasets.striped_dataset import LABELS, make_striped_dataset
+from tests.training.recipe_runs import QUIET, batch_of, loss_of, new_recipe, train
 
 SIDE = 16
 HALF_PRECISION_LEVELS = 6

@@ -10,9 +10,8 @@ from diffusers import AutoencoderKL
 
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
-
-from .recipe_runs import QUIET, loss_of, new_recipe, train
-from .striped_dataset import make_striped_dataset
+from tests.datasets.striped_dataset import make_striped_dataset
+from tests.training.recipe_runs import QUIET, loss_of, new_recipe, train
 
 SIDE = 16
 

@@ -10,10 +10,9 @@ import torch
 from diffusers import AutoencoderKL, DDIMPipeline, DDPMPipeline, DiffusionPipeline, LDMPipeline
 
 from riffusion.errors import InputError
-from riffusion.spectrogram_params import SpectrogramParams
-
-from .recipe_runs import QUIET, loss_of, new_recipe, train
-from .striped_dataset import make_striped_dataset
+from riffusion.spectrogram.params import SpectrogramParams
+from tests.datasets.striped_dataset import make_striped_dataset
+from tests.training.recipe_runs import QUIET, loss_of, new_recipe, train
 
 SIDE = 16
 HALF_PRECISION_LEVELS = 3

@@ -21,14 +21,13 @@ from safetensors.torch import load_file
 
 from riffusion.cli.train import train as train_command
 from riffusion.errors import InputError, TrainingError
-from riffusion.spectrogram_params import SpectrogramParams
-from riffusion.training.averaged_weights import AveragedWeights
+from riffusion.spectrogram.params import SpectrogramParams
 from riffusion.training.config import OptimizerConfig, load_config
+from riffusion.training.ema import AveragedWeights
 from riffusion.training.learning_rate import learning_rate_at
 from riffusion.training.recipes import recipe_for
 from riffusion.training.trainer import Trainer, new_accelerator
-
-from .striped_dataset import SIDE, make_striped_dataset
+from tests.datasets.striped_dataset import SIDE, make_striped_dataset
 
 STEPS = 12
 SAVE_EVERY = 3
@@ -143,7 +142,7 @@ def test_latents_have_zero_mean_and_at_most_unit_deviation(dataset: Path, tmp_pa
 
 
 def recipe_pixels(examples: Any, row: int) -> torch.Tensor:
-    from riffusion.training.examples import pixels_from_bytes
+    from riffusion.datasets.examples import pixels_from_bytes
 
     return pixels_from_bytes(torch.from_numpy(examples.pixels(row).copy()))
 

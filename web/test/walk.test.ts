@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import cases from "../../tests/walk_cases.json";
+import cases from "../../tests/generation/walk_cases.json";
 import { type End, jump, startWalk, step, withQueue } from "../src/walk/walk";
 
 /** Of sums of steps, against the decimals of the cases. */

@@ -25,7 +25,7 @@ from riffusion.audio.segments import (
     segment_from_samples,
 )
 from riffusion.errors import MediaError
-from riffusion.media_files import check_readable
+from riffusion.io.files import check_readable
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from riffusion.audio.formats import AudioFileFormat, check_format, format_from_p
 from riffusion.audio.mp3_padding import with_exact_padding
 from riffusion.audio.segments import AudioSegment, convert, num_samples
 from riffusion.errors import InputError
-from riffusion.media_files import check_place, write_file
+from riffusion.io.files import check_place, write_file
 
 
 def encode_audio(

@@ -19,7 +19,7 @@ from riffusion.audio.formats import format_from_path
 from riffusion.audio.mp3_padding import with_exact_padding
 from riffusion.audio.segments import AudioSegment, Waveform, num_samples, waveform_from_segment
 from riffusion.errors import InputError
-from riffusion.media_files import check_place
+from riffusion.io.files import check_place
 
 _GROWING: dict[str, dict[str, str]] = {
     "ipod": {

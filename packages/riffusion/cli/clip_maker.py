@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from riffusion.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from riffusion.clip_generator import Clip
     from riffusion.datatypes import InferenceInput
+    from riffusion.generation.generator import Clip
 
 
 class ClipMaker:
@@ -26,7 +26,7 @@ class ClipMaker:
 
     def __init__(self, checkpoint: str | None, device: str | None) -> None:
         started = time.perf_counter()
-        from riffusion.clip_generator import ClipGenerator
+        from riffusion.generation.generator import ClipGenerator
 
         self.generator = ClipGenerator.load(checkpoint, device)
         loaded = self.generator.pipeline.checkpoint

@@ -93,8 +93,8 @@ def check_ids(request: "InferenceInput", checkpoint: str | None) -> None:
         InputError: an unknown id, or its picture is damaged.
         CheckpointError: no such checkpoint.
     """
-    from riffusion.diffusion.checkpoint_source import find_checkpoint
-    from riffusion.seed_library import SeedLibrary
+    from riffusion.checkpoint.source import find_checkpoint
+    from riffusion.generation.seed_library import SeedLibrary
 
     if request.mode == "txt2img":
         return
@@ -128,8 +128,8 @@ def _library_or_file(option: str, file_field: str, value: str) -> dict[str, str]
 
 
 def _image_url(path: Path, option: str) -> str:
-    from riffusion.data_urls import data_url
-    from riffusion.image_codec import MAX_HEIGHT, MAX_WIDTH, encode_image, read_image
+    from riffusion.io.data_urls import data_url
+    from riffusion.io.images import MAX_HEIGHT, MAX_WIDTH, encode_image, read_image
 
     try:
         image = read_image(path, MAX_WIDTH, MAX_HEIGHT)
@@ -142,8 +142,8 @@ def _image_url(path: Path, option: str) -> str:
 
 def _audio_url(path: Path) -> str:
     from riffusion.audio import read_audio
-    from riffusion.data_urls import data_url
     from riffusion.datatypes import MAX_DURATION_S, MAX_MEDIA_CHARACTERS
+    from riffusion.io.data_urls import data_url
 
     try:
         read_audio(path, max_duration_s=MAX_DURATION_S, max_bytes=MAX_MEDIA_CHARACTERS // 4 * 3)

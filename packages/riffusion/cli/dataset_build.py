@@ -105,10 +105,11 @@ def build(
     Interrupt it when you like: the same command goes on where it stopped. Recordings that can't be
     used are listed at the end.
     """
-    from riffusion.training.dataset_build.build import BuildReport, build_dataset
-    from riffusion.training.dataset_build.formats import picture_format
-    from riffusion.training.dataset_build.options import BuildOptions, SliceOptions
-    from riffusion.training.dataset_build.sources import AudioFile
+    from riffusion.datasets.build.builder import build_dataset
+    from riffusion.datasets.build.formats import picture_format
+    from riffusion.datasets.build.options import BuildOptions, SliceOptions
+    from riffusion.datasets.build.report import BuildReport
+    from riffusion.datasets.build.sources import AudioFile
 
     picture = picture_format(
         preset.value,

@@ -40,9 +40,9 @@ def encode(
     import torch
     from diffusers import AutoencoderKL
 
-    from riffusion.training.dataset_encode import encode_dataset
-    from riffusion.training.dataset_folder import DatasetFolder
-    from riffusion.training.networks import load_network
+    from riffusion.datasets.encode import encode_dataset
+    from riffusion.datasets.folder import DatasetFolder
+    from riffusion.training.networks.build import load_network
 
     source = DatasetFolder(dataset)
     network = load_network(AutoencoderKL, vae, "vae").requires_grad_(False).eval()

@@ -1,5 +1,6 @@
 """`riffusion dataset synthesize`: the corpus behind the embedded checkpoint."""
 
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -7,10 +8,8 @@ from typing import Annotated
 import typer
 
 from riffusion.cli.progress import progress_bar
-from riffusion.training.corpus.sounds import SOUNDS
-
-_MADE = ", ".join(label for label, sound in SOUNDS.items() if not sound.is_held_out)
-_HELD_OUT = ", ".join(label for label, sound in SOUNDS.items() if sound.is_held_out)
+from riffusion.errors import InputError
+from riffusion.io.bundle import bundle_roots
 
 
 def synthesize(
@@ -23,8 +22,8 @@ def synthesize(
     sounds: Annotated[
         str | None,
         typer.Option(
-            help=f"Only some, as in 'piano,flute'. There are {_MADE}; and, made only when named, "
-            f"{_HELD_OUT}.",
+            help="Only some, as in 'piano,flute'; default all but those held out for other uses. "
+            "An unknown name is answered with the list.",
             show_default=False,
         ),
     ] = None,
@@ -56,8 +55,9 @@ def synthesize(
     Scores and patterns are played by instruments, drum kits and mixtures of them; each loop lasts
     5.12 s. Interrupt it when you like: the same command goes on where it stopped.
     """
-    from riffusion.training.corpus.options import CorpusOptions
-    from riffusion.training.corpus.synthesize import synthesize_corpus
+    _make_corpora_importable()
+    from corpora.general_midi.options import CorpusOptions
+    from corpora.general_midi.synthesize import synthesize_corpus
 
     options = CorpusOptions(
         clips_per_sound=clips_per_sound,
@@ -72,6 +72,24 @@ def synthesize(
     print(
         f"Wrote {directory} ({counts['train']} clips for training, "
         f"{counts['validation']} for validation)"
+    )
+
+
+def _make_corpora_importable() -> None:
+    """Put the checkout's root on the import path: `corpora/` is not part of the installed package.
+
+    Raises:
+        InputError: this isn't a checkout.
+    """
+    for root in bundle_roots():
+        if (root / "corpora" / "general_midi").is_dir():
+            if str(root) not in sys.path:
+                sys.path.insert(0, str(root))
+            return
+    raise InputError(
+        "the scores and patterns of the corpus are in the repository's corpora/ folder, which the "
+        "installed package does not contain; clone the repository, install it with `make setup`, "
+        "and run this command there"
     )
 
 

@@ -13,7 +13,7 @@ from riffusion.errors import RiffusionError
 
 if TYPE_CHECKING:
     from riffusion.datatypes import SchedulerName
-    from riffusion.training.evaluation.settings import Part
+    from riffusion.evaluation.settings import Part
 
 ALL_PARTS = "adherence,frechet,diversity,memorization,vae,img2img,interpolation"
 
@@ -85,10 +85,10 @@ def evaluate(
     what does img2img keep, and is the way between two prompts smooth? The answer is a page with
     plots and contact sheets, report.html, with all numbers in report.json.
     """
-    from riffusion.training.evaluation.evaluate import evaluate as run_evaluation
-    from riffusion.training.evaluation.plots import check_matplotlib
-    from riffusion.training.evaluation.report_files import PAGE_NAME, TABLE_NAME, write_report
-    from riffusion.training.evaluation.settings import EvaluationSettings
+    from riffusion.evaluation.evaluate import evaluate as run_evaluation
+    from riffusion.evaluation.report.files import PAGE_NAME, TABLE_NAME, write_report
+    from riffusion.evaluation.report.plots import check_matplotlib
+    from riffusion.evaluation.settings import EvaluationSettings
 
     settings = EvaluationSettings(
         parts=cast("tuple[Part, ...]", _names(parts)),

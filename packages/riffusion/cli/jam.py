@@ -25,10 +25,10 @@ from riffusion.cli.progress import is_bar_shown, progress_bar
 from riffusion.errors import GenerationCancelled
 
 if TYPE_CHECKING:
-    from riffusion.clip_generator import Clip, ResolvedInput
     from riffusion.datatypes import InferenceInput
-    from riffusion.music.jam import Jam, JamPart
-    from riffusion.music.walk import Stop
+    from riffusion.generation.generator import Clip, ResolvedInput
+    from riffusion.generation.jam import Jam, JamPart
+    from riffusion.generation.walk import Stop
 
 
 def jam(
@@ -91,7 +91,7 @@ def jam(
         build_request({"start": {"prompt": text, "seed": first_seed, **shared}, **fields})
         for text in prompt
     ]
-    from riffusion.music.jam import Jam
+    from riffusion.generation.jam import Jam
 
     piece = Jam(tuple(prompt), first_seed, alpha_step, minutes)
     check_audio_output(output)
@@ -150,7 +150,7 @@ class _Session:
 
     def _play(self, move: Callable[[int, int], None], is_stopped: Callable[[], bool]) -> None:
         from riffusion.audio import AudioWriter
-        from riffusion.music.jam import play
+        from riffusion.generation.jam import play
 
         def on_progress(done: int, total: int) -> None:
             move(self._num_made * total + done, self._num_clips * total)

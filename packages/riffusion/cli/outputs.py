@@ -29,7 +29,7 @@ def check_image_output(path: Path) -> None:
     Raises:
         InputError: an unknown extension, a folder, or nothing can be written there.
     """
-    from riffusion.image_codec import image_format_from_path
+    from riffusion.io.images import image_format_from_path
 
     _check_output(path, image_format_from_path)
 
@@ -68,7 +68,7 @@ def write_picture(image: "Image.Image", path: Path) -> None:
     Raises:
         InputError: an unknown extension, or the file can't be written.
     """
-    from riffusion.image_codec import write_image
+    from riffusion.io.images import write_image
 
     write_image(image, path)
 

@@ -17,10 +17,10 @@ from riffusion.cli.outputs import (
 )
 from riffusion.cli.progress import progress_bar
 from riffusion.errors import EndpointError, InputError
-from riffusion.media_files import write_file
+from riffusion.io.files import write_file
 
 if TYPE_CHECKING:
-    from riffusion.serving.endpoint import Endpoint
+    from riffusion.serving.client import Endpoint
 
 Media = TypeVar("Media")
 
@@ -51,7 +51,7 @@ def predict(
     check_audio_output(output)
     if image is not None:
         check_image_output(image)
-    from riffusion.serving.endpoint import DEFAULT_URL, Endpoint
+    from riffusion.serving.client import DEFAULT_URL, Endpoint
 
     result = _answer(Endpoint(endpoint or DEFAULT_URL), _with_formats(payload, output, image))
     _write_audio(_field(result, "audio"), output)
@@ -85,7 +85,7 @@ def _with_formats(payload: dict[str, Any], output: Path, image: Path | None) -> 
     """The request with the formats of the files, where the API has them."""
     from riffusion.audio import format_from_path
     from riffusion.datatypes import AudioFormat
-    from riffusion.image_codec import image_format_from_path
+    from riffusion.io.images import image_format_from_path
 
     formats: dict[str, Any] = {}
     audio_format = format_from_path(output)
@@ -121,7 +121,7 @@ def _write_audio(url: str, path: Path) -> None:
 
 
 def _write_image(url: str, path: Path) -> None:
-    from riffusion.image_codec import MEDIA_TYPES, decode_image, image_format_from_path
+    from riffusion.io.images import MEDIA_TYPES, decode_image, image_format_from_path
 
     media_type = MEDIA_TYPES[image_format_from_path(path)]
     _write(url, path, "image", media_type, decode_image, write_picture)
@@ -136,7 +136,7 @@ def _write(
     write: Callable[[Media, Path], None],
 ) -> None:
     """Write the bytes of a data URL, as they are if they are in the file's format."""
-    from riffusion.data_urls import bytes_from_data_url
+    from riffusion.io.data_urls import bytes_from_data_url
 
     try:
         data = bytes_from_data_url(url, name)

@@ -64,7 +64,7 @@ def seed_image(
             _reject(name, value, "--audio")
     check_image_output(output)
     if audio is None:
-        from riffusion.music.seed_images import make_seed_image
+        from riffusion.loops.seed_images import make_seed_image
 
         picture, _ = make_seed_image(
             DEFAULT_STYLE if style is None else style,
@@ -75,7 +75,7 @@ def seed_image(
         )
     else:
         from riffusion.audio import read_audio, waveform_from_segment
-        from riffusion.music.seed_from_audio import seed_image_from_audio
+        from riffusion.loops.from_recording import seed_image_from_audio
 
         segment = read_audio(audio)
         picture = seed_image_from_audio(
@@ -95,8 +95,8 @@ def _reject(name: str, value: object, other: str) -> None:
 
 
 def _print_list() -> None:
-    from riffusion.music.arrangements import ARRANGEMENTS
-    from riffusion.seed_library import SeedLibrary
+    from riffusion.generation.seed_library import SeedLibrary
+    from riffusion.loops.arrangements import ARRANGEMENTS
 
     print("styles")
     for name, style in ARRANGEMENTS.items():

@@ -64,8 +64,8 @@ def serve(
     It is the real Truss server; the gateway is what web apps call. Ctrl-C ends both; requests in
     flight are finished first.
     """
-    from riffusion.serving.client_limits import ClientLimits
-    from riffusion.serving.serve import serve as run_servers
+    from riffusion.serving.gateway.client_limits import ClientLimits
+    from riffusion.serving.local.serve import serve as run_servers
 
     logging.getLogger("riffusion").setLevel(logging.INFO)
     run_servers(

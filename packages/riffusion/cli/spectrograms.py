@@ -17,7 +17,7 @@ from riffusion.cli.outputs import (
     write_segment,
 )
 from riffusion.errors import InputError, MissingExifError, SpectrogramParamsError
-from riffusion.spectrogram_params import ExifTags, SpectrogramParams
+from riffusion.spectrogram.params import ExifTags, SpectrogramParams
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def audio_to_image(
         power_for_image=power_for_image,
     )
     from riffusion.audio import read_audio
-    from riffusion.spectrogram_image_converter import SpectrogramImageConverter
+    from riffusion.spectrogram.image_converter import SpectrogramImageConverter
 
     check_image_output(Path(image))
     segment = read_audio(audio)
@@ -97,8 +97,8 @@ def image_to_audio(
         "max_frequency": max_frequency,
         "power_for_image": power_for_image,
     }
-    from riffusion.image_codec import read_image
-    from riffusion.spectrogram_image_converter import SpectrogramImageConverter
+    from riffusion.io.images import read_image
+    from riffusion.spectrogram.image_converter import SpectrogramImageConverter
 
     check_audio_output(Path(audio))
     picture = read_image(Path(image))
@@ -110,7 +110,7 @@ def image_to_audio(
 
 def print_exif(*, image: Annotated[str, typer.Option(help="Picture to read.")]) -> None:
     """Print a picture's spectrogram parameters."""
-    from riffusion.image_codec import read_image
+    from riffusion.io.images import read_image
 
     exif = read_image(Path(image)).getexif()
     tags = {tag.name: exif[tag.value] for tag in ExifTags if tag.value in exif}
@@ -160,7 +160,7 @@ def audio_to_images_batch(
         power_for_image=power_for_image,
     )
     from riffusion.audio import read_audio
-    from riffusion.spectrogram_image_converter import SpectrogramImageConverter
+    from riffusion.spectrogram.image_converter import SpectrogramImageConverter
 
     suffix = f".{image_extension.removeprefix('.')}"
     if suffix not in (".jpg", ".jpeg", ".png", ".webp"):

@@ -25,7 +25,7 @@ def train(
     """
     import torch
 
-    from riffusion.devices import keep_freed_memory
+    from riffusion.runtime.devices import keep_freed_memory
     from riffusion.training.config import load_config
     from riffusion.training.recipes import recipe_for
     from riffusion.training.trainer import Trainer, new_accelerator

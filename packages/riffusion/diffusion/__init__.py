@@ -1,7 +1,5 @@
-"""Diffusion: from prompts, seeds and a picture to a picture."""
+"""Diffusion: from prompts, seeds and an image to an image."""
 
-from riffusion.diffusion.engine import Engine
 from riffusion.diffusion.pipeline import RiffusionPipeline
-from riffusion.diffusion.ticket import Ticket
 
-__all__ = ["Engine", "RiffusionPipeline", "Ticket"]
+__all__ = ["RiffusionPipeline"]

@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from riffusion.diffusion.prompt_weights import WeightedText, parse_prompt_weights
-from riffusion.diffusion.tensor_cache import TensorCache
+from riffusion.runtime.cache import TensorCache
 
 _MEAN_IS_ZERO = 1e-6
 """Mean of an embedding, relative to its mean size, under which it is only rounding."""

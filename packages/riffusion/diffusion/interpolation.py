@@ -14,7 +14,7 @@ from typing import overload
 import numpy as np
 import torch
 
-from riffusion.spectrogram_image import FloatArray
+from riffusion.spectrogram.image import FloatArray
 
 _NEARLY_PARALLEL = 0.9995
 """Cosine beyond which sin θ is too small to divide by, and the line is as good as the circle."""

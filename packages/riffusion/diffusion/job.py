@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from riffusion.diffusion.picture_grid import PictureGrid
+from riffusion.diffusion.geometry import PictureGrid
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,18 @@ from diffusers import AutoencoderKL, DiffusionPipeline, ImagePipelineOutput, UNe
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from riffusion.checkpoint.loader import Components, load_components
 from riffusion.datatypes import CLIP_DURATION_S, InferenceInput
-from riffusion.diffusion.checkpoint import Components, load_components
 from riffusion.diffusion.conditioning import TextConditioner, stack_embeddings
+from riffusion.diffusion.geometry import PictureGrid
 from riffusion.diffusion.interpolation import lerp, slerp
 from riffusion.diffusion.job import DenoisingJob, Inpainting
-from riffusion.diffusion.latent_codec import LatentCodec, noise_from_seed
-from riffusion.diffusion.picture_grid import PictureGrid
 from riffusion.diffusion.schedulers import new_scheduler, partial_timesteps, set_timesteps
-from riffusion.diffusion.tensor_cache import TensorCache, image_key
-from riffusion.diffusion.unet_runner import BATCH_SIZES, UNetRunner
+from riffusion.diffusion.vae import LatentCodec, noise_from_seed
 from riffusion.errors import InputError
-from riffusion.spectrogram_params import SpectrogramParams
+from riffusion.runtime.cache import TensorCache, image_key
+from riffusion.runtime.cuda_graphs import BATCH_SIZES, UNetRunner
+from riffusion.spectrogram.params import SpectrogramParams
 
 logger = logging.getLogger(__name__)
 

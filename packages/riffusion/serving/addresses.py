@@ -6,6 +6,12 @@ from collections.abc import Sequence
 
 from riffusion.errors import InputError, ServerError
 
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8080
+PREDICT_PATH = "/v1/models/model:predict"
+READY_PATH = "/v1/models/model"
+"""The Truss server's own paths, also on the host."""
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}

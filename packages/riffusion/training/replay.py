@@ -8,7 +8,7 @@ DreamBooth, section 3.3).
 import numpy as np
 from torch.utils.data import Dataset
 
-from riffusion.training.examples import Example, Examples, Key
+from riffusion.datasets.examples import Example, Examples, Key
 
 
 class ReplayedExamples(Dataset[Example]):

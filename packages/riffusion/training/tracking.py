@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from riffusion.audio import waveform_from_segment
-from riffusion.spectrogram_image_converter import SpectrogramImageConverter
-from riffusion.spectrogram_params import SpectrogramParams
+from riffusion.spectrogram.image_converter import SpectrogramImageConverter
+from riffusion.spectrogram.params import SpectrogramParams
 from riffusion.training.recipes.recipe import Samples
 
 logger = logging.getLogger(__name__)

@@ -15,15 +15,15 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from safetensors import SafetensorError
 
+from riffusion.datasets.examples import Example, ExampleOrder, Examples, example_loader
 from riffusion.errors import InputError, TrainingError
-from riffusion.training.averaged_weights import AveragedWeights
 from riffusion.training.config import TrainingConfig
-from riffusion.training.examples import Example, ExampleOrder, Examples, example_loader
+from riffusion.training.ema import AveragedWeights
+from riffusion.training.export.model_card import write_model_card
 from riffusion.training.learning_rate import learning_rate_at
-from riffusion.training.model_card import write_model_card
 from riffusion.training.recipes.recipe import Losses, Recipe
+from riffusion.training.state import TrainingStates
 from riffusion.training.tracking import RunTracker
-from riffusion.training.training_state import TrainingStates
 
 logger = logging.getLogger(__name__)
 

@@ -1,9 +1,5 @@
-"""For upstream's scripts: base64 of a buffer."""
+"""Upstream's name for base64 of a buffer."""
 
-import base64
-import io
+from riffusion.io.data_urls import base64_from_buffer as encode
 
-
-def encode(buffer: io.BytesIO) -> str:
-    """All of a buffer's bytes as base64, in one line (upstream's has line breaks)."""
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+__all__ = ["encode"]

@@ -9,8 +9,8 @@
  *     church bells, 7 ──0.25──0.5──0.75── church bells, 8 ──0.25── … ── jazz trio, 9
  *
  * States are values: a step returns a new one, so a walk can be taken back to any of them. The
- * command line's `riffusion jam` follows the same rules, in packages/riffusion/music/walk.py; both are
- * tested by tests/walk_cases.json.
+ * command line's `riffusion jam` follows the same rules, in packages/riffusion/generation/walk.py; both are
+ * tested by tests/generation/walk_cases.json.
  */
 
 import type { Share } from "../units";

@@ -1,5 +1,6 @@
 """Recipes: what can be trained, each a file of its own."""
 
+from riffusion.datasets.folder import DatasetFolder
 from riffusion.training.config import (
     AudioConditionalConfig,
     AutoencoderConfig,
@@ -7,7 +8,6 @@ from riffusion.training.config import (
     TrainingConfig,
     UnconditionalConfig,
 )
-from riffusion.training.dataset_folder import DatasetFolder
 from riffusion.training.recipes.recipe import Recipe
 
 __all__ = ["Recipe", "recipe_for"]

@@ -12,26 +12,27 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 
+from riffusion.checkpoint.files import MAX_SHARD_SIZE
+from riffusion.checkpoint.networks import half_copy
+from riffusion.datasets.examples import Example
+from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.errors import InputError
-from riffusion.media_files import write_file
-from riffusion.spectrogram_image import rgb_image
-from riffusion.training.audio_conditional_pipeline import AudioConditionalPipeline
-from riffusion.training.audio_encoder import AudioEncoder
-from riffusion.training.checkpoint_writer import MAX_SHARD_SIZE
-from riffusion.training.config import AudioConditionalConfig
-from riffusion.training.dataset_folder import DatasetFolder, Split
-from riffusion.training.diffusion_loss import DiffusionLoss
-from riffusion.training.encodings import (
+from riffusion.io.files import write_file
+from riffusion.io.folders import replaced_folder
+from riffusion.spectrogram.image import rgb_image
+from riffusion.training.audio_encodings import (
     EncodedExamples,
     clap_fingerprint,
     encoding_shape,
     load_encodings,
 )
-from riffusion.training.examples import Example
+from riffusion.training.config import AudioConditionalConfig
 from riffusion.training.fixed_options import check_fixed_options
-from riffusion.training.folder_replacement import replaced_folder
-from riffusion.training.networks import new_network, start_from
-from riffusion.training.recipes.picture_space import PictureSpace, colour, half_copy
+from riffusion.training.losses.diffusion import DiffusionLoss
+from riffusion.training.networks.audio_conditional_pipeline import AudioConditionalPipeline
+from riffusion.training.networks.audio_encoder import AudioEncoder
+from riffusion.training.networks.build import new_network, start_from
+from riffusion.training.recipes.image_space import PictureSpace, colour
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 
 ENCODINGS_NAME = "encodings.json"
@@ -203,8 +204,8 @@ class AudioConditionalRecipe(Recipe):
             f"{self.config.objective.prediction}, {num_parameters(unet)}",
             "draws": self.space.description,
             "encodings": f"{tokens} x {width}, {origin}",
-            "to load": "`riffusion.training.audio_conditional_pipeline.AudioConditionalPipeline"
-            ".from_pretrained(folder)`",
+            "to load": "`AudioConditionalPipeline.from_pretrained(folder)` of "
+            "`riffusion.training.networks.audio_conditional_pipeline`",
         }
         if encoder is not None:
             facts["audio encoder"] = f"`AudioEncoder`, {num_parameters(encoder)}, trained along"

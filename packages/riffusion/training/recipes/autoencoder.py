@@ -16,17 +16,17 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
+from riffusion.datasets.examples import Example, PictureExamples, pixels_from_bytes
+from riffusion.datasets.folder import DatasetFolder, Split
+from riffusion.datasets.image_size import check_multiple, picture_size
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
-from riffusion.training.checkpoint_writer import write_checkpoint
+from riffusion.io.folders import replaced_folder
 from riffusion.training.config import AutoencoderConfig, AutoencoderLossConfig
-from riffusion.training.dataset_folder import DatasetFolder, Split
-from riffusion.training.examples import Example, PictureExamples, pixels_from_bytes
-from riffusion.training.folder_replacement import replaced_folder
+from riffusion.training.export.checkpoint import write_checkpoint
 from riffusion.training.latent_scaling import normalize_latents
-from riffusion.training.networks import load_network, new_network, start_from
-from riffusion.training.patch_discriminator import PatchDiscriminator, adversarial_losses
-from riffusion.training.picture_size import check_multiple, picture_size
+from riffusion.training.losses.discriminator import PatchDiscriminator, adversarial_losses
+from riffusion.training.networks.build import load_network, new_network, start_from
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 
 _FEATURE_SHARE = 20.0

@@ -13,27 +13,27 @@ import torch
 from torch import nn
 from transformers import CLIPTextModel
 
+from riffusion.checkpoint.loader import Components, load_components
+from riffusion.datasets.circular_shifts import RolledLatents
+from riffusion.datasets.folder import DatasetFolder, Split
+from riffusion.datasets.image_size import check_multiple, picture_size, resized_params
+from riffusion.datasets.latents import LatentExamples
 from riffusion.diffusion import RiffusionPipeline
-from riffusion.diffusion.checkpoint import Components, load_components
 from riffusion.errors import InputError
-from riffusion.spectrogram_params import FILE_NAME as PARAMS_NAME
-from riffusion.training.adapter_files import write_adapter
-from riffusion.training.checkpoint_writer import write_checkpoint
-from riffusion.training.config import DataConfig, FineTuneConfig, ObjectiveConfig
-from riffusion.training.dataset_folder import DatasetFolder, Split
-from riffusion.training.diffusion_loss import DiffusionLoss
-from riffusion.training.frozen_weights import keep_only_trained_weights
-from riffusion.training.latent_rolls import RolledLatents
-from riffusion.training.latents import LatentExamples
-from riffusion.training.lora import adapter_weights, add_lora, merged_weights
-from riffusion.training.new_words import (
+from riffusion.spectrogram.compatibility import check_same_meaning
+from riffusion.spectrogram.params import FILE_NAME as PARAMS_NAME
+from riffusion.training.adapters.frozen_weights import keep_only_trained_weights
+from riffusion.training.adapters.lora import adapter_weights, add_lora, merged_weights
+from riffusion.training.adapters.textual_inversion import (
     add_words,
     extend_embedding,
     first_rows,
     learn_new_rows_alone,
 )
-from riffusion.training.picture_meaning import check_same_meaning
-from riffusion.training.picture_size import check_multiple, picture_size, resized_params
+from riffusion.training.config import DataConfig, FineTuneConfig, ObjectiveConfig
+from riffusion.training.export.adapter import write_adapter
+from riffusion.training.export.checkpoint import write_checkpoint
+from riffusion.training.losses.diffusion import DiffusionLoss
 from riffusion.training.recipes.recipe import Recipe, Samples, num_parameters
 from riffusion.training.recipes.text_to_spectrogram import (
     SCHEDULE_OPTIONS,

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from riffusion.spectrogram_params import SpectrogramParams
+from riffusion.datasets.examples import Example, Examples
+from riffusion.datasets.folder import DatasetFolder, Split
+from riffusion.datasets.image_size import resized_params
+from riffusion.spectrogram.params import SpectrogramParams
 from riffusion.training.config import DataConfig
-from riffusion.training.dataset_folder import DatasetFolder, Split
-from riffusion.training.examples import Example, Examples
-from riffusion.training.picture_size import resized_params
 
 Losses = dict[str, torch.Tensor]
 """Scalars by name; `loss` is what is minimised, the others are shown."""

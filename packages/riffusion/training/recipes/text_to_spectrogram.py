@@ -11,21 +11,21 @@ from PIL import Image
 from torch.utils.data import Dataset
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from riffusion.datasets.circular_shifts import RolledLatents
+from riffusion.datasets.examples import Example, Key
+from riffusion.datasets.folder import DatasetFolder, Split
+from riffusion.datasets.image_size import check_multiple, picture_size
+from riffusion.datasets.latents import LatentExamples
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
-from riffusion.training.checkpoint_writer import write_checkpoint
 from riffusion.training.config import SampleConfig, TextToSpectrogramConfig
-from riffusion.training.dataset_folder import DatasetFolder, Split
-from riffusion.training.diffusion_loss import DiffusionLoss
-from riffusion.training.examples import Example, Key
+from riffusion.training.export.checkpoint import write_checkpoint
 from riffusion.training.fixed_options import check_fixed_options
-from riffusion.training.latent_rolls import RolledLatents
-from riffusion.training.latents import LatentExamples
-from riffusion.training.networks import check_keys, load_network, new_network, start_from
-from riffusion.training.picture_size import check_multiple, picture_size
+from riffusion.training.losses.diffusion import DiffusionLoss
+from riffusion.training.networks.build import check_keys, load_network, new_network, start_from
+from riffusion.training.networks.tokenizer import train_tokenizer
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
-from riffusion.training.tokenizer import train_tokenizer
 
 _MAX_TOKENS = 32
 SCHEDULE_OPTIONS = (

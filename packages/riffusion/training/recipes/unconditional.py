@@ -19,17 +19,18 @@ from diffusers import (
     UNet2DModel,
 )
 
+from riffusion.checkpoint.files import MAX_SHARD_SIZE
+from riffusion.checkpoint.networks import half_copy
+from riffusion.datasets.circular_shifts import RolledLatents
+from riffusion.datasets.examples import Example, PictureExamples
+from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.errors import InputError
-from riffusion.training.checkpoint_writer import MAX_SHARD_SIZE
+from riffusion.io.folders import replaced_folder
 from riffusion.training.config import UnconditionalConfig
-from riffusion.training.dataset_folder import DatasetFolder, Split
-from riffusion.training.diffusion_loss import DiffusionLoss
-from riffusion.training.examples import Example, PictureExamples
 from riffusion.training.fixed_options import check_fixed_options
-from riffusion.training.folder_replacement import replaced_folder
-from riffusion.training.latent_rolls import RolledLatents
-from riffusion.training.networks import new_network, start_from
-from riffusion.training.recipes.picture_space import PictureSpace, colour, half_copy
+from riffusion.training.losses.diffusion import DiffusionLoss
+from riffusion.training.networks.build import new_network, start_from
+from riffusion.training.recipes.image_space import PictureSpace, colour
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 
 

@@ -1,0 +1,176 @@
+"""Captions: many wordings of what is true of a clip.
+
+A template names what it needs. Those of `HELD_OUT_WORDINGS` are used for validation alone, so that
+it shows how a model takes words it wasn't trained on.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from corpora.general_midi.fillers import FILLERS
+from corpora.general_midi.sound import Kind, Sound
+from corpora.general_midi.sounds import SOUNDS
+
+BARE, FILLED = "bare", "filled"
+NUM_CAPTIONS = 12
+_MAX_FILLERS = 3
+_FILLED_SHARE = 1 / 3
+_STATED_SHARE = 0.5
+
+TEMPLATES: dict[str, str] = {
+    BARE: "{label}",
+    "synonym": "{name}",
+    "article": "{a_name}",
+    "playing": "{name} playing {piece}",
+    "recording": "a recording of {a_name}",
+    "sound_of": "the sound of {name}",
+    "music_for": "music for {name}",
+    "someone": "someone playing {name}",
+    "loop": "{name} loop",
+    "listen": "listen to {name}",
+    "with": "{piece} with {name}",
+    "request": "play me {piece} on {name}",
+    "i_want": "i want to hear {name}",
+    "described_first": "{words} {name}",
+    "described_last": "{name}, {words_listed}",
+    "style_first": "{style} {name}",
+    "style_sentence": "{style} music with {name}",
+    "mood_sentence": "{words} music for {name}",
+    "mood_piece": "{words} {noun} played by {name}",
+    "list": "{name}, {words_listed}, {style}",
+    "tempo_bpm": "{name} at {bpm} bpm",
+    "tempo_last": "{name}, {style}, {bpm} bpm",
+}
+"""Wordings that are trained on."""
+HELD_OUT_WORDINGS: dict[str, str] = {
+    "held_out_only": "nothing but {name}",
+    "held_out_performance": "a performance on {name}",
+    "held_out_give": "give me some {name}, please",
+    "held_out_instrumental": "instrumental track, {name}",
+    "held_out_that": "{piece} that features {name}",
+    "held_out_featured": "{name} clip, {style} style",
+}
+"""Wordings that only validation has."""
+_ALL_TEMPLATES = TEMPLATES | HELD_OUT_WORDINGS
+
+_NOUNS: dict[Kind, tuple[str, ...]] = {
+    "instrument": ("melody", "tune", "piece", "song"),
+    "beat": ("groove", "rhythm", "pattern", "beat"),
+    "mixture": ("song", "piece", "tune", "track"),
+}
+_SOME = ("percussion", "brass", "music", "jazz", "strumming", "singing", "keys", "strings")
+_NO_ARTICLE = ("ambient", "techno", "hip hop", "lofi", "synthwave", "bossa nova", "bossa", "outrun")
+
+
+@dataclass(frozen=True)
+class Description:
+    """What captions may say of a clip.
+
+    Args:
+        sound: that is heard.
+        tempo: `slow`, `fast` or empty.
+        moods: true ones.
+        style: of the music.
+        tempo_bpm: beats per minute.
+    """
+
+    sound: Sound
+    tempo: str
+    moods: tuple[str, ...]
+    style: str
+    tempo_bpm: float
+
+
+def write_captions(
+    description: Description, rng: np.random.Generator, is_validation: bool
+) -> list[tuple[str, str]]:
+    """Captions of a clip: (wording, caption), the bare name first, none twice.
+
+    About half of them state something besides the name, a third carry 1 to 3 words that mean
+    nothing here (wording `filled`).
+
+    Args:
+        description: what is true.
+        rng: chooses.
+        is_validation: add every held-out wording.
+    """
+    found: dict[str, str] = {description.sound.label: BARE}
+    plain = [name for name in TEMPLATES if name != BARE and not _states(name)]
+    stating = [name for name in TEMPLATES if _states(name)]
+    while len(found) < NUM_CAPTIONS:
+        names = stating if rng.random() < _STATED_SHARE else plain
+        name = names[int(rng.integers(len(names)))]
+        caption = _fill(name, description, rng)
+        if rng.random() < _FILLED_SHARE * NUM_CAPTIONS / (NUM_CAPTIONS - 1):
+            name, caption = FILLED, _with_fillers(caption, rng)
+        found.setdefault(caption, name)
+    if is_validation:
+        for name in HELD_OUT_WORDINGS:
+            found.setdefault(_fill(name, description, rng), name)
+    return [(name, caption) for caption, name in found.items()]
+
+
+def prompts_for(label: str) -> list[tuple[str, str]]:
+    """One prompt for a sound in every wording, the held-out ones too: (wording, caption).
+
+    Raises:
+        KeyError: there is no such sound.
+    """
+    sound = SOUNDS[label]
+    description = Description(sound, "", (), sound.styles[0], 93.75)
+    rng = np.random.default_rng(0)
+    return [(name, _fill(name, description, rng)) for name in _ALL_TEMPLATES]
+
+
+def _states(name: str) -> bool:
+    """Whether a template says more than the sound's name."""
+    return any(field in TEMPLATES[name] for field in ("{words", "{style}", "{bpm}"))
+
+
+def _fill(template: str, description: Description, rng: np.random.Generator) -> str:
+    """A template with words; where none is true, the style stands in."""
+    sound = description.sound
+    name = _choice(rng, sound.names) if rng.random() < 0.6 else sound.label
+    true = [description.tempo, *rng.permutation(description.moods).tolist()]
+    words = [word for word in true if word][: int(rng.integers(1, 3))] or [description.style]
+    if rng.random() < 0.3:
+        words = words[::-1]
+    noun = _choice(rng, _NOUNS[sound.kind])
+    piece = noun if rng.random() < 0.5 else f"{words[0]} {noun}"
+    text = _ALL_TEMPLATES[template].format(
+        label=sound.label,
+        name=name,
+        a_name=with_article(name),
+        piece=with_article(piece),
+        noun=noun,
+        words=" and ".join(words),
+        words_listed=", ".join(words),
+        style=description.style,
+        bpm=round(description.tempo_bpm),
+    )
+    return text.replace(f"{description.style}, {description.style}", description.style)
+
+
+def with_article(name: str) -> str:
+    """`name` with a, an, or none."""
+    last = name.split()[-1]
+    if name in _NO_ARTICLE or last in _SOME:
+        return name
+    if last.endswith("s") and not last.endswith("ss"):
+        return f"some {name}"
+    return f"an {name}" if name[0] in "aeio" else f"a {name}"
+
+
+def _with_fillers(caption: str, rng: np.random.Generator) -> str:
+    """The caption with 1 to 3 random words somewhere between its own."""
+    words = caption.split()
+    for _ in range(int(rng.integers(1, _MAX_FILLERS + 1))):
+        # Not inside a name of several words: at an end, or after a comma.
+        places = [0, len(words)] + [i + 1 for i, word in enumerate(words) if word.endswith(",")]
+        words.insert(places[int(rng.integers(len(places)))], _choice(rng, FILLERS))
+    return " ".join(words)
+
+
+def _choice(rng: np.random.Generator, choices: tuple[str, ...]) -> str:
+    return choices[int(rng.integers(len(choices)))]

@@ -1,0 +1,115 @@
+"""A sound of the corpus: what it is called, who plays it, how."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from corpora.general_midi.notes import DRUM_BANK
+
+Kind = Literal["instrument", "beat", "mixture"]
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A sound of the corpus.
+
+    Args:
+        label: its name, and its class in evaluations.
+        kind: instrument, beat or mixture.
+        synonyms: other names, at least three, of which no other sound has any.
+        idiom: how it is played, a name in `idioms.IDIOMS`, or of mixtures in `ensembles.ENSEMBLES`.
+        programs: General MIDI programs to choose from; for mixtures the idiom knows them.
+        low, high: range in MIDI pitches.
+        styles: that it is at home in.
+        scores: collections of scores that suit it, of `scores.COLLECTIONS`.
+        voices: how many voices of a score it plays; 0 for all.
+        bank: `DRUM_BANK` for drum kits, else 0.
+        vibrato: of long notes, 0 to 127.
+        never: moods that its timbre contradicts, whatever it plays.
+        is_held_out: made only when named: for showing how a checkpoint learns a new sound.
+    """
+
+    label: str
+    kind: Kind
+    synonyms: tuple[str, ...]
+    idiom: str
+    programs: tuple[int, ...] = ()
+    low: int = 48
+    high: int = 84
+    styles: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
+    voices: int = 1
+    bank: int = 0
+    vibrato: int = 0
+    never: tuple[str, ...] = ()
+    is_held_out: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The label and its synonyms."""
+        return (self.label, *self.synonyms)
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder of pictures."""
+        return self.label.replace(" ", "_")
+
+
+def instrument(
+    label: str,
+    synonyms: str,
+    idiom: str,
+    programs: tuple[int, ...],
+    span: tuple[int, int],
+    styles: str,
+    scores: str = "",
+    *,
+    voices: int = 1,
+    vibrato: int = 0,
+    never: str = "",
+    is_held_out: bool = False,
+) -> Sound:
+    """One instrument alone; several words are written with commas between them."""
+    return Sound(
+        label,
+        "instrument",
+        _listed(synonyms),
+        idiom,
+        programs,
+        low=span[0],
+        high=span[1],
+        styles=_listed(styles),
+        scores=_listed(scores),
+        voices=voices,
+        vibrato=vibrato,
+        never=_listed(never),
+        is_held_out=is_held_out,
+    )
+
+
+def beat(label: str, synonyms: str, kits: tuple[int, ...], styles: str) -> Sound:
+    """A drum kit; its idiom has the label's name."""
+    return Sound(
+        label,
+        "beat",
+        _listed(synonyms),
+        label.replace(" ", "_"),
+        kits,
+        styles=_listed(styles),
+        bank=DRUM_BANK,
+    )
+
+
+def mixture(label: str, synonyms: str, styles: str, never: str = "") -> Sound:
+    """Several instruments; their ensemble has the label's name."""
+    return Sound(
+        label,
+        "mixture",
+        _listed(synonyms),
+        label.replace(" ", "_"),
+        styles=_listed(styles),
+        never=_listed(never),
+    )
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())

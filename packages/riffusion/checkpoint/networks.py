@@ -1,0 +1,213 @@
+"""Building the parts of a checkpoint from what was read, and checking that they fit."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from riffusion.checkpoint.files import abridged, first_line
+from riffusion.errors import CheckpointError
+
+CLASSES = {"vae": AutoencoderKL, "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
+
+_OLD_ATTENTION_NAMES = {  # of the VAE's attention before diffusers 0.12
+    ".query.": ".to_q.",
+    ".key.": ".to_k.",
+    ".value.": ".to_v.",
+    ".proj_attn.": ".to_out.0.",
+}
+
+
+def build_network(
+    part: str,
+    config: dict[str, Any],
+    weights: Mapping[str, torch.Tensor],
+    dtype: torch.dtype,
+    path: Path,
+) -> Any:
+    """The network of one part, on the CPU, for inference.
+
+    Every weight must be there and used: what is missing would otherwise stay random. Tensors that
+    have the right precision already stay mapped from their file.
+
+    Args:
+        part: `vae`, `unet` or `text_encoder`.
+        config: the network's configuration in diffusers' or transformers' terms.
+        weights: tensors by name; names of older releases are understood.
+        dtype: precision to compute in.
+        path: where they come from, for messages.
+
+    Raises:
+        CheckpointError: the configuration is not of such a network, or the weights don't fit it.
+    """
+    network = _empty_network(part, config, path)
+    expected = network.state_dict()
+    named = {_current_name(part, name): tensor for name, tensor in weights.items()}
+    named.pop("embeddings.position_ids", None)  # a constant that older releases stored
+    class_name = CLASSES[part].__name__
+    if missing := sorted(expected.keys() - named.keys()):
+        raise CheckpointError(
+            f"{path} lacks {len(missing)} of the {len(expected)} weights of its {class_name} "
+            f"({abridged(missing)}); download the checkpoint again"
+        )
+    if unexpected := sorted(named.keys() - expected.keys()):
+        raise CheckpointError(
+            f"{path} has {len(unexpected)} weights that its {class_name} has no place for "
+            f"({abridged(unexpected)}); the configuration is of another model, download both again"
+        )
+    for name, tensor in named.items():
+        if tensor.shape != expected[name].shape or not tensor.is_floating_point():
+            raise CheckpointError(
+                f"{path}: {name} is {tensor.dtype} of shape {tuple(tensor.shape)}, its "
+                f"configuration asks for floating point of shape {tuple(expected[name].shape)}; "
+                "one of them is of another model, download both again"
+            )
+    network.load_state_dict({name: tensor.to(dtype) for name, tensor in named.items()}, assign=True)
+    _check_finite(network, path, dtype)
+    return network.eval()
+
+
+def build_scheduler(config: dict[str, Any], path: Path) -> Any:
+    """The noise schedule and sampler that a checkpoint was published with.
+
+    Raises:
+        CheckpointError: the class is unknown, or its settings are not valid.
+    """
+    name = config.get("_class_name")
+    kind = getattr(diffusers, str(name), None)
+    if not (isinstance(kind, type) and hasattr(kind, "set_timesteps")):
+        raise CheckpointError(
+            f"{path}: _class_name={name!r} is not a scheduler of diffusers; PNDMScheduler is the "
+            "usual one"
+        )
+    try:
+        return kind.from_config(config)  # type: ignore[attr-defined]
+    except Exception as error:  # constructors raise anything at all on foreign settings
+        raise CheckpointError(
+            f"{path} does not describe a {name} ({first_line(error)}); download the checkpoint "
+            "again"
+        ) from error
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder, with or without the `tokenizer.json` that today's releases write.
+
+    Raises:
+        CheckpointError: the files are missing or broken.
+    """
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # the tokenizers library raises plain Exception
+        raise CheckpointError(
+            f"{folder} is not a CLIP tokenizer ({first_line(error)}); it has vocab.json and "
+            "merges.txt, download them again"
+        ) from error
+    special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    if None in special:
+        raise CheckpointError(
+            f"{folder} has no ids for {tokenizer.bos_token!r} and {tokenizer.eos_token!r}; it is "
+            "not a CLIP tokenizer, use the one that came with the checkpoint"
+        )
+    return tokenizer
+
+
+def check_agreement(networks: Mapping[str, Any], tokenizer: Any, where: Path) -> None:
+    """Refuse parts that don't fit each other, and limit the tokenizer to what the encoder reads.
+
+    Args:
+        networks: by part.
+        tokenizer: its `model_max_length` is lowered where it has no limit of its own.
+        where: the checkpoint, for messages.
+
+    Raises:
+        CheckpointError: two parts disagree.
+    """
+    unet, vae, text = (networks[part].config for part in ("unet", "vae", "text_encoder"))
+    if unet.in_channels == 2 * vae.latent_channels + 1:
+        raise CheckpointError(
+            f"{where}: unet in_channels={unet.in_channels} is an inpainting model's; masks work "
+            "without one here, use the plain checkpoint"
+        )
+    rules = [
+        ("unet in_channels", unet.in_channels, "vae latent_channels", vae.latent_channels),
+        ("unet out_channels", unet.out_channels, "vae latent_channels", vae.latent_channels),
+        (
+            "unet cross_attention_dim",
+            unet.cross_attention_dim,
+            "text_encoder hidden_size",
+            text.hidden_size,
+        ),
+        ("vae in_channels", vae.in_channels, "the number of colours", 3),
+        ("vae out_channels", vae.out_channels, "the number of colours", 3),
+        (
+            "unet addition_embed_type",
+            unet.addition_embed_type,
+            "that of Stable Diffusion 1.x",
+            None,
+        ),
+        ("unet class_embed_type", unet.class_embed_type, "that of Stable Diffusion 1.x", None),
+    ]
+    for name, value, rule, expected in rules:
+        if value != expected:
+            raise CheckpointError(
+                f"{where}: {name}={value} must equal {rule}={expected}; use a Stable Diffusion "
+                "1.x checkpoint with all its parts as they were published"
+            )
+    if len(tokenizer) > text.vocab_size:
+        raise CheckpointError(
+            f"{where}: the tokenizer has {len(tokenizer)} tokens, text_encoder "
+            f"vocab_size={text.vocab_size} must be as many; use the tokenizer that came with the "
+            "checkpoint"
+        )
+    tokenizer.model_max_length = min(tokenizer.model_max_length, text.max_position_embeddings)
+
+
+def _empty_network(part: str, config: dict[str, Any], path: Path) -> Any:
+    """The network without memory for its weights."""
+    try:
+        with init_empty_weights(include_buffers=False):
+            if part == "text_encoder":
+                return CLIPTextModel(CLIPTextConfig.from_dict(config))
+            return CLASSES[part].from_config(config)
+    except Exception as error:  # constructors raise anything at all on foreign settings
+        raise CheckpointError(
+            f"{path} does not describe a {CLASSES[part].__name__} ({first_line(error)}); use a "
+            "Stable Diffusion 1.x checkpoint"
+        ) from error
+
+
+def _current_name(part: str, name: str) -> str:
+    """A weight's name in today's releases."""
+    if part == "text_encoder":
+        return name.removeprefix("text_model.")
+    if part == "vae":
+        for old, new in _OLD_ATTENTION_NAMES.items():
+            name = name.replace(old, new)
+    return name
+
+
+def _check_finite(network: torch.nn.Module, path: Path, dtype: torch.dtype) -> None:
+    bad = [
+        name
+        for name, weight in network.named_parameters()
+        if not torch.stack(weight.detach().aminmax()).isfinite().all()
+    ]
+    if bad:
+        raise CheckpointError(
+            f"{path} has weights that are not finite in {dtype} ({abridged(bad)}); download the "
+            "checkpoint again, or use dtype=float32 if they are too large for half precision"
+        )
+
+
+def half_copy(part: Any) -> Any:
+    """A copy of a network in half precision on the CPU; of anything else, itself."""
+    return copy.deepcopy(part).cpu().half() if isinstance(part, nn.Module) else part

@@ -1,0 +1,118 @@
+"""A recording → the pictures of its slices."""
+
+import io
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from riffusion.audio import AudioSegment, Waveform, resample, with_channels
+from riffusion.audio.segments import Samples, samples_from_segment
+from riffusion.datasets.build.options import SliceOptions
+from riffusion.datasets.build.slicing import (
+    Reason,
+    Slice,
+    beat_slices,
+    clipped_share,
+    cut,
+    even_slices,
+    level_db,
+)
+from riffusion.loops.from_recording import fit_columns
+from riffusion.loops.seed_images import image_with_params
+from riffusion.spectrogram.converter import FULL_SCALE, SpectrogramConverter
+
+_SAMPLES_PER_BLOCK = 2**18
+"""Mixed at once; a block of stereo fits a processor's cache."""
+_PNG_OPTIONS = {"compress_level": 3, "compress_type": zlib.Z_RLE}
+"""Runs and Huffman codes alone: the noise of spectrograms has hardly any repeats to be searched
+for, so that files are as small as at the default level, in a seventh of the time."""
+
+
+@dataclass(frozen=True)
+class SlicePicture:
+    """A slice's picture as PNG: grey if mono, else left in G and right in B."""
+
+    slice: Slice
+    png: bytes
+
+
+class PictureMaker:
+    """Cuts recordings and draws the slices, one after the other with one converter.
+
+    Args:
+        options: for all recordings.
+    """
+
+    def __init__(self, options: SliceOptions) -> None:
+        self.options = options
+        self.params = options.picture.params
+        self._converter = SpectrogramConverter(self.params, device="cpu")
+        self.left_out: Counter[Reason] = Counter()
+        """Slices of the last recording that were left out, by reason."""
+
+    def pictures(self, segment: AudioSegment) -> Iterator[SlicePicture]:
+        """Pictures of a recording's slices, in order; none if it is too short.
+
+        Raises:
+            InputError: no beats are found where they are needed.
+        """
+        self.left_out = Counter()
+        samples = samples_from_segment(segment)
+        rate = self.params.sample_rate
+        mixed = _mixed(samples, 2 if self.params.stereo else 1)
+        waveform = resample(mixed, segment.frame_rate, rate)
+        for part in self._slices(waveform):
+            num_samples = self.params.num_samples(part.num_columns)
+            audible = waveform[:, part.start : part.start + num_samples]
+            stop = part.start + audible.shape[1]
+            first, last = (at * segment.frame_rate // rate for at in (part.start, stop))
+            reason = self._flaw(audible, samples[:, first:last])
+            if reason is None:
+                yield SlicePicture(part, self._draw(cut(waveform, part.start, num_samples)))
+            else:
+                self.left_out[reason] += 1
+
+    def _slices(self, waveform: Waveform) -> list[Slice]:
+        options = self.options
+        if options.beats is not None:
+            return beat_slices(waveform, options.picture, options.beats, options.overlap)
+        return even_slices(waveform.shape[1], options.picture, options.overlap, options.keep_rest)
+
+    def _flaw(self, audible: Waveform, samples: Samples) -> Reason | None:
+        """Why a slice is left out.
+
+        Args:
+            audible: as it is drawn.
+            samples: as they are in the file.
+        """
+        if level_db(audible) < self.options.silence_db:
+            return "silent"
+        return "clipped" if clipped_share(samples) > self.options.max_clipping else None
+
+    def _draw(self, waveform: Waveform) -> bytes:
+        """PNG of a slice (channels, samples), with parameters and maximum in its EXIF."""
+        columns = waveform.shape[1] // self.params.hop_length
+        mel = self._converter.mel_amplitudes_from_waveform(torch.from_numpy(waveform * FULL_SCALE))
+        amplitudes = mel[..., :columns].numpy()
+        if columns != self.options.picture.width:
+            amplitudes = fit_columns(amplitudes, self.options.picture.width)
+        picture = image_with_params(amplitudes, self.params)
+        planes = picture if self.params.stereo else picture.getchannel(0)
+        stream = io.BytesIO()
+        planes.save(stream, "PNG", exif=picture.info["exif"], **_PNG_OPTIONS)
+        return stream.getvalue()
+
+
+def _mixed(samples: Samples, num_channels: int) -> Waveform:
+    """Integers (any, samples) as a waveform (num_channels, samples), in blocks to save memory."""
+    scale = np.float32(-1 / np.iinfo(samples.dtype).min)
+    mixed = np.empty((num_channels, samples.shape[1]), dtype=np.float32)
+    for first in range(0, samples.shape[1], _SAMPLES_PER_BLOCK):
+        block = np.ascontiguousarray(samples[:, first : first + _SAMPLES_PER_BLOCK])
+        waveform = block.astype(np.float32) * scale
+        mixed[:, first : first + _SAMPLES_PER_BLOCK] = with_channels(waveform, num_channels)
+    return mixed

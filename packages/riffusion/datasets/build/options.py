@@ -1,0 +1,104 @@
+"""What decides a data set."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from riffusion.datasets.build.captions import CaptionSource
+from riffusion.datasets.build.formats import PictureFormat
+from riffusion.errors import InputError
+from riffusion.loops.grid import MAX_BEATS
+
+_MAX_OVERLAP = 0.95
+_MAX_VALIDATION_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class SliceOptions:
+    """How recordings are cut, and what is left out.
+
+    Args:
+        picture: size and parameters.
+        beats: cut on beats, so many a slice; None for slices of the picture's own duration.
+        overlap: share of a slice that the next one repeats, up to 0.95.
+        keep_rest: keep what is left at the end, followed by silence; not with `beats`.
+        silence_db: slices with a lower level, in dB of full scale, are left out.
+        max_clipping: slices with a larger share of clipped samples are left out.
+
+    Raises:
+        InputError: an option is out of range, or two contradict each other.
+    """
+
+    picture: PictureFormat
+    beats: int | None = None
+    overlap: float = 0.0
+    keep_rest: bool = False
+    silence_db: float = -60.0
+    max_clipping: float = 0.01
+
+    def __post_init__(self) -> None:
+        _check(self, overlap=(0, _MAX_OVERLAP), silence_db=(-200, 0), max_clipping=(0, 1))
+        if self.beats is not None:
+            _check(self, beats=(1, MAX_BEATS))
+            if self.keep_rest:
+                raise InputError(
+                    "a rest is no whole number of beats; leave one of the two out", "keep_rest"
+                )
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What decides a data set, besides the recordings.
+
+    Args:
+        slices: how recordings are cut.
+        caption_source: `metadata`, `tags`, `names`; `auto` for the first of them that there is.
+        captions: file of captions; None for every metadata.jsonl and metadata.csv of the folder.
+        validation_share: of the recordings, up to 0.9; over 0 at least one, if there are two.
+        limit: only so many recordings, in order; 0 and below for all.
+        seed: another seed, other recordings for validation.
+
+    Raises:
+        InputError: an option is out of range, or two contradict each other.
+    """
+
+    slices: SliceOptions
+    caption_source: CaptionSource = "auto"
+    captions: Path | None = None
+    validation_share: float = 0.1
+    limit: int = -1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self, validation_share=(0, _MAX_VALIDATION_SHARE), seed=(0, 2**63 - 1))
+        if self.captions is not None and self.caption_source not in ("auto", "metadata"):
+            raise InputError(
+                f"{str(self.captions)!r} does not go with captions from {self.caption_source}; "
+                "leave one of the two out",
+                field="captions",
+            )
+
+    def to_json(self, inputs: str) -> dict[str, Any]:
+        """What `dataset.json` records.
+
+        Args:
+            inputs: fingerprint of the recordings and captions, which stands for `limit`, too.
+        """
+        slices = asdict(self.slices)
+        picture = slices.pop("picture")
+        return {
+            **picture["params"],
+            "width": picture["width"],
+            **slices,
+            "caption_from": self.caption_source,
+            "validation_share": self.validation_share,
+            "seed": self.seed,
+            "inputs": inputs,
+        }
+
+
+def _check(options: object, **ranges: tuple[float, float]) -> None:
+    for name, (low, high) in ranges.items():
+        value = getattr(options, name)
+        if not low <= value <= high:
+            raise InputError(f"{value} must be from {low:g} to {high:g}", field=name)

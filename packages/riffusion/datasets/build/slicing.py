@@ -1,0 +1,130 @@
+"""Where a recording is cut, and which of its slices are left out."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from riffusion.audio.segments import Samples, Waveform
+from riffusion.datasets.build.beat_tracking import track_beats
+from riffusion.datasets.build.formats import PictureFormat
+from riffusion.errors import InputError
+
+Reason = Literal["silent", "clipped"]
+
+_BEAT_WINDOW_S = 120.0
+"""Music is followed in stretches of this length, so that its tempo may change from one to the
+next."""
+_MIN_WINDOW_S = 1.5
+"""Less is too short to find a tempo."""
+_FULL_SCALE_SHARE = 0.999
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of a recording.
+
+    Args:
+        start: first sample.
+        num_columns: that it lasts; may reach beyond the end, where silence is.
+        tempo_bpm: if it was cut on beats.
+    """
+
+    start: int
+    num_columns: int
+    tempo_bpm: float | None = None
+
+
+def even_slices(
+    num_samples: int, picture: PictureFormat, overlap: float, keep_rest: bool
+) -> list[Slice]:
+    """Slices of a picture's length, from the first sample on.
+
+    Args:
+        num_samples: of the recording.
+        picture: how long a slice is.
+        overlap: share of a slice that the next one repeats, below 1.
+        keep_rest: also what is left at the end, if it is a column or more.
+    """
+    hop = picture.params.hop_length
+    step = max(1, round(picture.width * (1 - overlap))) * hop
+    last = num_samples - picture.num_samples
+    starts = list(range(0, last + 1, step))
+    if keep_rest:
+        covered = starts[-1] + picture.num_samples if starts else 0
+        if num_samples - covered >= hop:
+            starts.append(starts[-1] + step if starts else 0)
+    return [Slice(start, picture.width) for start in starts]
+
+
+def beat_slices(
+    waveform: Waveform, picture: PictureFormat, beats: int, overlap: float
+) -> list[Slice]:
+    """Slices of whole beats, each starting on one; as many columns as they last.
+
+    Args:
+        waveform: (channels, samples) at the picture's rate.
+        picture: its rate and hop.
+        beats: of a slice.
+        overlap: share of a slice that the next one repeats, in whole beats.
+
+    Raises:
+        InputError: nowhere in the recording a beat was found.
+    """
+    rate, hop = picture.params.sample_rate, picture.params.hop_length
+    step = max(1, round(beats * (1 - overlap)))
+    window = round(_BEAT_WINDOW_S * rate)
+    slices: list[Slice] = []
+    position, problem = 0, None
+    while position == 0 or waveform.shape[1] - position >= _MIN_WINDOW_S * rate:
+        stretch = waveform[:, position : position + window]
+        try:
+            times = track_beats(stretch, rate)
+        except InputError as error:  # silence, or a sound without onsets
+            times, problem = np.empty(0), error
+        firsts = range(0, len(times) - beats, step)
+        for first in firsts:
+            start, stop = (round(times[i] * rate) for i in (first, first + beats))
+            tempo_bpm = 60 * beats * rate / (stop - start)
+            columns = max(1, round((stop - start) / hop))
+            slices.append(Slice(position + start, columns, round(tempo_bpm, 2)))
+        next_start = round(times[firsts[-1] + step] * rate) if firsts else 0
+        # Go on where the next slice would begin, unless the stretch was the last one.
+        is_last = position + window >= waveform.shape[1]
+        position += window if is_last or next_start == 0 else next_start
+    if not slices and problem is not None:
+        raise problem
+    return slices
+
+
+def cut(waveform: Waveform, start: int, num_samples: int) -> Waveform:
+    """A slice (channels, num_samples), filled up with silence beyond the recording's end."""
+    part = waveform[:, start : start + num_samples]
+    missing = num_samples - part.shape[1]
+    return np.pad(part, ((0, 0), (0, missing))) if missing else part
+
+
+def level_db(waveform: Waveform) -> float:
+    """Root mean square of (channels, samples) in dB of full scale; silence is -inf."""
+    power = float(np.mean(np.square(waveform), dtype=np.float64))
+    return 10 * float(np.log10(power)) if power > 0 else -np.inf
+
+
+def clipped_share(samples: Samples) -> float:
+    """Share of samples that are clipped, in the channel where it is largest.
+
+    A sample counts that lies at full scale, as does one of its neighbours: a peak of music that
+    was brought to full scale touches it with single samples, one that was cut off stays there.
+
+    Args:
+        samples: (channels, samples) of a recording at its own rate, as integers.
+    """
+    full_scale = int(np.iinfo(samples.dtype).max * _FULL_SCALE_SHARE)
+    if samples.shape[1] < 2 or max(samples.max(), -int(samples.min())) < full_scale:
+        return 0.0
+    at_top = (samples >= full_scale) | (samples <= -full_scale)
+    pairs = at_top[:, 1:] & at_top[:, :-1]
+    clipped = np.zeros_like(at_top)
+    clipped[:, 1:] |= pairs
+    clipped[:, :-1] |= pairs
+    return float(clipped.mean(axis=1).max())

@@ -1,0 +1,144 @@
+"""One source in a process of a pool: its pictures, then its record.
+
+What is slow to import is imported here by the processes alone, not by the one that waits for them.
+"""
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from riffusion.datasets.build.captions import Caption, caption_from_name, one_line
+from riffusion.datasets.build.options import SliceOptions
+from riffusion.datasets.build.records import Job, OutputError, Record, record_path
+from riffusion.datasets.folder import SPLITS, DatasetRow
+from riffusion.errors import InputError
+from riffusion.io.files import write_file
+
+if TYPE_CHECKING:
+    from riffusion.datasets.build.images import PictureMaker
+
+_maker: "PictureMaker | None" = None
+
+
+def prepare_process(options: SliceOptions) -> None:
+    """What `build_in_process` needs."""
+    global _maker
+    from riffusion.datasets.build.images import PictureMaker
+
+    _maker = PictureMaker(options)
+
+
+def build_in_process(job: Job) -> Record:
+    """`build_source` in a process that `prepare_process` prepared."""
+    if _maker is None:
+        raise RuntimeError("the process was not prepared by prepare_process")
+    return build_source(job, _maker)
+
+
+def build_source(job: Job, maker: "PictureMaker") -> Record:
+    """Make a source's pictures and its record.
+
+    Raises:
+        OutputError: something can't be written.
+        InputError: the recording can't be used.
+    """
+    from riffusion.audio import read_audio
+
+    source = job.source
+    for split in SPLITS:  # what a run that was killed left behind
+        shutil.rmtree(job.directory / split / source.folder, ignore_errors=True)
+    rows = []
+    with _collected_warnings() as warnings:
+        segment = read_audio(source.file.path)
+        caption = _caption(job)
+        for number, picture in enumerate(maker.pictures(segment)):
+            name = f"{source.folder}/{number:04d}.png"
+            path = job.directory / source.split / name
+            with _output_errors():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_file(picture.png, path)
+            start_s = picture.slice.start / maker.params.sample_rate
+            extras: dict[str, str | float] = {"start_s": round(start_s, 3)}
+            if picture.slice.tempo_bpm is not None:
+                extras["tempo_bpm"] = picture.slice.tempo_bpm
+            rows.append(_row(name, one_line(source.file.name), caption, extras))
+    left_out = {str(reason): count for reason, count in sorted(maker.left_out.items())}
+    if not rows and not left_out:
+        left_out = {"too short": 1}
+    record = Record(tuple(rows), left_out, tuple(warnings))
+    with _output_errors():
+        path = record_path(job.directory, source)
+        path.parent.mkdir(exist_ok=True)
+        write_file(record.to_json().encode(), path)
+    return record
+
+
+def _caption(job: Job) -> Caption:
+    """The recording's caption; an empty one if there is nothing to make it of.
+
+    Raises:
+        InputError: there is none where it was asked for.
+    """
+    if job.caption is not None:
+        return job.caption
+    caption = None
+    if job.caption_source in ("auto", "tags"):
+        from riffusion.datasets.build.tags import caption_from_tags
+
+        caption = caption_from_tags(job.source.file.path)
+    if caption is None and job.caption_source in ("auto", "names"):
+        caption = caption_from_name(job.source.file.name)
+    if caption is None and job.caption_source != "auto":
+        missing = {"tags": "neither title nor genre is tagged", "names": "its name has no word"}
+        raise InputError(
+            f"{missing[job.caption_source]}; change that, or use auto", field="caption_from"
+        )
+    return caption or Caption("")
+
+
+def _row(name: str, source: str, caption: Caption, extras: dict[str, str | float]) -> DatasetRow:
+    return DatasetRow(
+        file_name=name,
+        text=caption.text,
+        captions=(caption.text, *caption.others),
+        label=caption.label,
+        kind=caption.kind,
+        source=source,
+        extras=extras,
+    )
+
+
+@contextlib.contextmanager
+def _output_errors() -> Iterator[None]:
+    """Tell apart what ends the run from what is a file's own fault."""
+    try:
+        yield
+    except InputError as error:
+        raise OutputError(str(error)) from error
+    except OSError as error:
+        raise OutputError(
+            f"path={str(error.filename)!r} cannot be written ({error.strerror}); "
+            "make room there, or choose another place"
+        ) from error
+
+
+@contextlib.contextmanager
+def _collected_warnings() -> Iterator[list[str]]:
+    """Warnings of decoding, which don't name the file, in place of their going to the log."""
+    messages: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    logger = logging.getLogger("riffusion.audio.decoding")
+    handler, propagates = Collector(logging.WARNING), logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates

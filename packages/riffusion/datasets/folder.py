@@ -1,0 +1,257 @@
+"""The data-set folder: spectrogram pictures with captions, as `datasets` and diffusers read them.
+
+    DIR/README.md                  what it is made of, with licences
+    DIR/spectrogram_params.json    how its pictures were made
+    DIR/dataset.json               format, command and options that made it
+    DIR/train/metadata.jsonl       one row per picture: file_name, text, captions, …
+    DIR/train/….png
+    DIR/validation/…               the same, from other sources
+
+Rows are Hugging Face's "imagefolder" metadata. `text` is one caption; `captions` holds all wordings
+of it, of which training draws one each time.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from riffusion.errors import InputError
+from riffusion.io.files import write_file
+from riffusion.spectrogram.params import SpectrogramParams
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+METADATA_NAME = "metadata.jsonl"
+INFO_NAME = "dataset.json"
+LATENTS_NAME = "latents.safetensors"
+"""In a split's folder, where latents are in the pictures' place (`packed_latents`)."""
+
+Split = Literal["train", "validation"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True)
+class DatasetRow:
+    """One picture and what is known of it.
+
+    Args:
+        file_name: of the picture, relative to its split's folder, with forward slashes.
+        text: its caption.
+        captions: every wording of the caption; empty means `text` alone.
+        wordings: name of each caption's template, parallel to `captions`, or empty.
+        label: class for evaluation, such as `piano`; empty if unknown.
+        kind: `instrument`, `beat`, `mixture`, or empty.
+        source: the file or score that it was made from.
+        extras: further scalar columns, the same ones in each row of a data set.
+    """
+
+    file_name: str
+    text: str
+    captions: tuple[str, ...] = ()
+    wordings: tuple[str, ...] = ()
+    label: str = ""
+    kind: str = ""
+    source: str = ""
+    extras: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line of `metadata.jsonl`, without its line break; `from_json` is the inverse."""
+        row = {name: getattr(self, name) for name in _COLUMNS} | dict(self.extras)
+        return json.dumps(row, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str, where: str = METADATA_NAME) -> Self:
+        """Read a line of `metadata.jsonl`. Columns that aren't ours go to `extras`.
+
+        Raises:
+            InputError: it is not a JSON object with `file_name` and `text`, or a column of ours is
+                of the wrong type. `where` is named.
+        """
+        try:
+            values: Any = json.loads(line)
+        except ValueError as error:
+            raise InputError(
+                f"{where} is not JSON ({error}); one object a line is needed"
+            ) from error
+        if not isinstance(values, dict):
+            raise InputError(f"{where} is not a JSON object; one with file_name and text is needed")
+        row: dict[str, Any] = {}
+        for name in _COLUMNS:
+            value = values.pop(name, None)
+            if value is None:
+                if name in ("file_name", "text"):
+                    raise InputError(f"{where} has no {name!r}; file_name and text are needed")
+                continue
+            if name in ("captions", "wordings"):
+                if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+                    raise InputError(f"{where}: {name}={value!r} must be a list of strings")
+                value = tuple(value)
+            elif not isinstance(value, str):
+                raise InputError(f"{where}: {name}={value!r} must be a string")
+            row[name] = value
+        return cls(**row, extras=values)
+
+    @property
+    def all_captions(self) -> tuple[str, ...]:
+        """Every wording, at least `text`."""
+        return self.captions or (self.text,)
+
+
+_COLUMNS = ("file_name", "text", "captions", "wordings", "label", "kind", "source")
+
+
+class DatasetFolder:
+    """A data-set folder, open for reading.
+
+    Args:
+        directory: the folder that holds `train/`.
+
+    Raises:
+        InputError: it isn't a data set.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        if not (self.directory / "train" / METADATA_NAME).is_file():
+            raise InputError(
+                f"dataset={str(directory)!r} has no train/{METADATA_NAME}; make a data set with "
+                "`riffusion dataset build` or `riffusion dataset synthesize`"
+            )
+        self.params = SpectrogramParams.load(self.directory)
+
+    def rows(self, split: Split) -> list[DatasetRow]:
+        """Rows of a split, in the file's order; none if the split doesn't exist.
+
+        Raises:
+            InputError: the file can't be read, a row is malformed, or leads out of the split's
+                folder.
+        """
+        path = self.directory / split / METADATA_NAME
+        if not path.is_file():
+            return []
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} cannot be read ({error}); make the data set again") from error
+        rows = []
+        for number, line in enumerate(text.split("\n"), start=1):  # not at U+2028, as splitlines
+            if not line.strip():
+                continue
+            where = f"{path}, line {number}"
+            row = DatasetRow.from_json(line, where)
+            name = Path(row.file_name)
+            if name.is_absolute() or ".." in name.parts:
+                raise InputError(f"{where}: file_name={row.file_name!r} must stay in the folder")
+            rows.append(row)
+        return rows
+
+    def image_path(self, split: Split, row: DatasetRow) -> Path:
+        """Where a row's picture lies.
+
+        Raises:
+            InputError: the data set holds latents in the pictures' place.
+        """
+        path = self.directory / split / row.file_name
+        if not path.is_file() and (self.directory / split / LATENTS_NAME).is_file():
+            raise InputError(
+                f"dataset={str(self.directory)!r} holds latents in place of picture "
+                f"{row.file_name!r}; name the data set that `riffusion dataset encode` was given"
+            )
+        return path
+
+
+def write_metadata(directory: Path, split: Split, rows: Iterable[DatasetRow]) -> None:
+    """Write a split's `metadata.jsonl`, whole or not at all.
+
+    Raises:
+        InputError: it can't be written.
+    """
+    folder = directory / split
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "".join(row.to_json() + "\n" for row in rows)
+    write_file(text.encode(), folder / METADATA_NAME)
+
+
+def claim_directory(
+    directory: Path, command: str, options: Mapping[str, Any], params: SpectrogramParams
+) -> None:
+    """Make `directory` a data set in the making, or go on with one that was begun alike.
+
+    Args:
+        directory: made if it isn't there.
+        command: that makes the data set, such as `dataset build`.
+        options: that decide what the pictures and captions are; JSON values.
+        params: of its pictures.
+
+    Raises:
+        InputError: it holds something else, or a data set made with other options.
+    """
+    info = {"format": FORMAT, "command": command, "options": dict(options)}
+    path = directory / INFO_NAME
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path} is not JSON ({error}); choose another folder") from error
+        if found != json.loads(json.dumps(info)):
+            raise InputError(
+                f"output={str(directory)!r} was made with other options ({_difference(found, info)}"
+                "); choose another folder, or delete this one"
+            )
+    elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise InputError(
+            f"output={str(directory)!r} exists and is not a data set; choose an empty folder"
+        )
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not path.is_file():
+            write_file((json.dumps(info, indent=2) + "\n").encode(), path)
+        params.save(directory)  # a run that was ended right after its claim has not written them
+    except OSError as error:
+        raise InputError(
+            f"output={str(directory)!r} cannot be made ({error.strerror}); make room there, or "
+            "choose another place"
+        ) from error
+
+
+@contextlib.contextmanager
+def sole_writer(directory: Path) -> Iterator[None]:
+    """Keep other runs out of a data set in the making, until the block or this process ends.
+
+    Raises:
+        InputError: another run is at it.
+    """
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"output={str(directory)!r} is being made by another run; wait for its end, or "
+                "choose another folder"
+            ) from None
+        except OSError as error:
+            logger.debug("%s cannot be locked, so nobody is kept out: %s", directory, error)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _difference(found: Any, wanted: dict[str, Any]) -> str:
+    """The first option that differs, as `name: then → now`."""
+    if not isinstance(found, dict) or found.get("command") != wanted["command"]:
+        made_by = found.get("command") if isinstance(found, dict) else None
+        return f"command: {made_by!r} then, {wanted['command']!r} now"
+    then = found.get("options", {})
+    now: dict[str, Any] = json.loads(json.dumps(wanted["options"]))
+    for name in [*now, *then]:
+        if now.get(name) != then.get(name):
+            return f"{name}: {then.get(name)!r} then, {now.get(name)!r} now"
+    return f"format: {found.get('format')!r} then, {FORMAT} now"

@@ -1,0 +1,73 @@
+"""Pictures and masks on the grid of a checkpoint: pixel tensors, and their cells in latent space.
+
+The VAE shrinks a picture by its scale factor and the UNet halves the latents further, so sizes
+must be multiples of a cell. Pictures are mirrored out to whole cells rather than resized, since
+resizing would change tempo and pitch; after decoding the extra is cut off.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from riffusion.spectrogram.image import FloatArray, rgb_image
+
+
+@dataclass(frozen=True)
+class PictureGrid:
+    """Geometry of one picture.
+
+    Args:
+        width, height: of the picture, in pixels.
+        vae_scale_factor: pixels that one latent spans.
+        multiple: pixels that sizes must be a multiple of.
+    """
+
+    width: int
+    height: int
+    vae_scale_factor: int
+    multiple: int
+
+    @property
+    def padded_size(self) -> tuple[int, int]:
+        """(width, height) in pixels, rounded up to whole cells."""
+        return (
+            -(-self.width // self.multiple) * self.multiple,
+            -(-self.height // self.multiple) * self.multiple,
+        )
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """(width, height) in latents."""
+        width, height = self.padded_size
+        return width // self.vae_scale_factor, height // self.vae_scale_factor
+
+    def pixels_from_image(self, image: Image.Image) -> torch.Tensor:
+        """Picture as (1, 3, padded height, padded width) float32 in [-1, 1]."""
+        rgb = np.asarray(rgb_image(image), dtype=np.float32) / np.float32(255)
+        return torch.from_numpy(self._mirrored(rgb).transpose(2, 0, 1)[None]) * 2 - 1
+
+    def image_from_pixels(self, pixels: torch.Tensor) -> Image.Image:
+        """Picture of (3, padded height, padded width) values in [-1, 1], cut to its size."""
+        unit = (pixels / 2 + 0.5).clamp(0, 1)[:, : self.height, : self.width]
+        array = unit.float().cpu().numpy().transpose(1, 2, 0)
+        return Image.fromarray((array * 255).round().astype(np.uint8))
+
+    def repaint_from_mask(self, mask: Image.Image) -> torch.Tensor:
+        """Share of repainting as (1, 1, padded height, padded width) in [0, 1]; 1 is repainted.
+
+        The mask is stretched to the picture, whatever its own size.
+        """
+        luminance = rgb_image(mask).convert("L").resize((self.width, self.height))
+        share = np.asarray(luminance, dtype=np.float32) / np.float32(255)
+        return torch.from_numpy(self._mirrored(share)[None, None].copy())
+
+    def latents_from_repaint(self, repaint: torch.Tensor) -> torch.Tensor:
+        """Mean share of repainting in each latent, (1, 1, latent height, latent width)."""
+        return torch.nn.functional.avg_pool2d(repaint, self.vae_scale_factor)
+
+    def _mirrored(self, array: FloatArray) -> FloatArray:
+        width, height = self.padded_size
+        extra = [(0, height - self.height), (0, width - self.width)]
+        return np.pad(array, extra + [(0, 0)] * (array.ndim - 2), mode="symmetric")

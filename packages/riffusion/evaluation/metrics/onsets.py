@@ -1,0 +1,49 @@
+"""Beats, read off a picture: the spectral flux, and how alike two of them are.
+
+The flux at a column is the sum over all frequencies of what has become louder since a little
+earlier (S. Dixon, "Onset detection revisited", DAFx 2006). Brightness is compressed amplitude; the
+flux is taken of amplitude^½, which lets soft notes count and keeps noise near silence from
+counting. Columns wrap around, as loops do.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from riffusion.evaluation.images import Plane, loudness
+from riffusion.spectrogram.params import SpectrogramParams
+
+Envelope = npt.NDArray[np.float64]
+"""(time,)."""
+
+LAG_MS = 30
+"""How much earlier. An attack takes a window, 100 ms, to rise."""
+_COMPRESSION = 0.5
+
+
+def compressed_amplitudes(plane: Plane, params: SpectrogramParams) -> npt.NDArray[np.float64]:
+    """Amplitude^½ relative to the loudest, (frequency, time) in [0, 1]."""
+    amplitudes: npt.NDArray[np.float64] = loudness(plane).astype(np.float64) ** (
+        _COMPRESSION / params.power_for_image
+    )
+    return amplitudes
+
+
+def onset_envelope(plane: Plane, params: SpectrogramParams) -> Envelope:
+    """Spectral flux of (frequency, time), at least 0."""
+    amplitudes = compressed_amplitudes(plane, params)
+    lag = max(1, round(LAG_MS / params.step_size_ms))
+    rise = amplitudes - np.roll(amplitudes, lag, axis=1)
+    envelope: Envelope = np.clip(rise, 0, None).sum(0)
+    return envelope
+
+
+def correlation(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
+    """Pearson's r over all values of two arrays of one shape; 0 where one of them is constant."""
+    a, b = first.ravel() - first.mean(), second.ravel() - second.mean()
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norm if norm > 1e-9 else 0.0
+
+
+def beat_agreement(first: Plane, second: Plane, params: SpectrogramParams) -> float:
+    """How far the onsets of two clips of one size agree, in [-1, 1]; 1 for the same clip."""
+    return correlation(onset_envelope(first, params), onset_envelope(second, params))

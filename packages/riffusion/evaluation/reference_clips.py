@@ -1,0 +1,199 @@
+"""The real clips: a data set's pictures by label, small ones in memory, full ones on demand."""
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from riffusion.datasets.folder import DatasetFolder, DatasetRow, Split
+from riffusion.errors import InputError
+from riffusion.evaluation.images import Plane, read_plane, shrink
+from riffusion.evaluation.progress import Progress, silent
+from riffusion.spectrogram.params import SpectrogramParams
+
+MIN_TRAINING_CLIPS = 8
+MIN_HELD_OUT_CLIPS = 4
+"""Of each label. Two halves of two clips are the least that has a spread."""
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ReferenceClips:
+    """Clips of one split.
+
+    Args:
+        rows: what the data set says of each clip.
+        paths: their picture files.
+        labels: all labels, sorted.
+        targets: (clips,) index into `labels` of each clip.
+        small: (clips, rows, columns) shrunk planes.
+        size: (width, height) of the pictures.
+        params: of the pictures.
+    """
+
+    rows: tuple[DatasetRow, ...]
+    paths: tuple[Path, ...]
+    labels: tuple[str, ...]
+    targets: Indices
+    small: Plane
+    size: tuple[int, int]
+    params: SpectrogramParams
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def plane(self, index: int) -> Plane:
+        """One clip's plane in full, (frequency, time)."""
+        return read_plane(self.paths[index], self.params)
+
+    def of_label(self, target: int) -> Indices:
+        """Indices of the clips of a label, in the data set's order."""
+        return np.flatnonzero(self.targets == target)
+
+    def some_of_each_label(self, count: int, rng: np.random.Generator) -> Indices:
+        """At most `count` clips of each label, drawn with `rng`, label after label."""
+        drawn = [rng.permutation(self.of_label(t))[:count] for t in range(len(self.labels))]
+        return np.concatenate([np.sort(indices) for indices in drawn])
+
+
+def kinds_by_label(rows: Sequence[DatasetRow]) -> dict[str, str]:
+    """Each label's kind: the most frequent one of its rows."""
+    counts = Counter((row.label, row.kind) for row in rows)
+    return {label: kind for (label, kind), _ in reversed(counts.most_common())}
+
+
+def choose_labels(dataset: DatasetFolder, wanted: Sequence[str] = ()) -> tuple[str, ...]:
+    """The labels to evaluate, sorted.
+
+    Args:
+        dataset: the data set.
+        wanted: which; empty for all.
+
+    Raises:
+        InputError: there are no labels, a wanted one is unknown, or one has too few clips.
+    """
+    where = f"dataset={str(dataset.directory)!r}"
+    training = Counter(row.label for row in dataset.rows("train") if row.label)
+    held_out = Counter(row.label for row in dataset.rows("validation") if row.label)
+    known = sorted({*training, *held_out})
+    if not known:
+        raise InputError(
+            f"{where} has no labels; evaluation needs a `label` in each row of both splits: add "
+            "one to metadata.jsonl, or make the data set with `riffusion dataset synthesize`"
+        )
+    if not held_out:
+        raise InputError(
+            f"{where} has no validation split; evaluation needs at least {MIN_HELD_OUT_CLIPS} "
+            "held-out clips of each label: build it again with a validation share"
+        )
+    for label in wanted:
+        if label not in known:
+            raise InputError(
+                f"{label!r} is no label of {where}; its labels are {', '.join(known)}", "labels"
+            )
+    chosen = sorted(set(wanted)) or known
+    if len(chosen) < 2:
+        raise InputError(
+            f"{where}: labels={chosen} is one label; telling sounds apart needs at least 2"
+        )
+    for label in chosen:
+        for split, count, least in (
+            ("train", training[label], MIN_TRAINING_CLIPS),
+            ("validation", held_out[label], MIN_HELD_OUT_CLIPS),
+        ):
+            if count < least:
+                raise InputError(
+                    f"{where}: label={label!r} has {count} clips in {split}; at least {least} are "
+                    "needed: add clips, or leave it out by naming the other labels"
+                )
+    return tuple(chosen)
+
+
+def load_clips(
+    dataset: DatasetFolder,
+    split: Split,
+    labels: Sequence[str],
+    *,
+    max_clips: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> ReferenceClips:
+    """Read the clips of a split.
+
+    Args:
+        dataset: the data set.
+        split: which split.
+        labels: clips of other labels are passed over; sorted.
+        max_clips: how many at most, the labels taking turns; at least `MIN_TRAINING_CLIPS` or
+            `MIN_HELD_OUT_CLIPS` of each.
+        seed: of the choice among more.
+        progress: of reading.
+
+    Raises:
+        InputError: a picture is missing, damaged or of another size than the first.
+    """
+    index_of = {label: index for index, label in enumerate(labels)}
+    rows = [row for row in dataset.rows(split) if row.label in index_of]
+    targets = np.array([index_of[row.label] for row in rows], dtype=np.int64)
+    if max_clips is not None:
+        least = MIN_TRAINING_CLIPS if split == "train" else MIN_HELD_OUT_CLIPS
+        max_clips = max(max_clips, least * len(labels))
+    chosen = _in_turns(targets, max_clips, np.random.default_rng([seed, len(rows)]))
+    rows = [rows[index] for index in chosen]
+    paths = [dataset.image_path(split, row) for row in rows]
+    small, size = _read_small(paths, dataset.params, f"reading {split} clips", progress)
+    return ReferenceClips(
+        rows=tuple(rows),
+        paths=tuple(paths),
+        labels=tuple(labels),
+        targets=targets[chosen],
+        small=small,
+        size=size,
+        params=dataset.params,
+    )
+
+
+def _in_turns(targets: Indices, max_clips: int | None, rng: np.random.Generator) -> Indices:
+    """Indices of at most `max_clips`, as even over the labels as can be, in order."""
+    if max_clips is None or max_clips >= len(targets):
+        return np.arange(len(targets))
+    order = rng.permutation(len(targets))
+    turns = np.zeros(len(targets), dtype=np.int64)  # how many of its label come before it
+    for target in np.unique(targets):
+        of_label = order[targets[order] == target]
+        turns[of_label] = np.arange(len(of_label))
+    by_turn = order[np.argsort(turns[order], kind="stable")]
+    return np.sort(by_turn[:max_clips])
+
+
+def _read_small(
+    paths: Sequence[Path], params: SpectrogramParams, label: str, progress: Progress
+) -> tuple[Plane, tuple[int, int]]:
+    """Small planes (clips, rows, columns), and the pictures' (width, height)."""
+
+    def read(path: Path) -> tuple[Plane, tuple[int, int]]:
+        plane = read_plane(path, params)
+        return shrink(plane), (plane.shape[1], plane.shape[0])
+
+    planes = []
+    first: tuple[int, int] | None = None
+    with ThreadPoolExecutor(2) as pool, progress(label) as move:  # decoding lets go of the GIL
+        for path, (plane, size) in zip(paths, pool.map(read, paths), strict=True):
+            first = first or size
+            if size != first or size[1] != params.num_frequencies:
+                right = first if size != first else (size[0], params.num_frequencies)
+                raise InputError(
+                    f"path={str(path)!r} is {size[0]}×{size[1]} pixels; {right[0]}×{right[1]} are "
+                    "expected, as the pictures before it and num_frequencies have it; build the "
+                    "data set again with one size"
+                )
+            planes.append(plane)
+            move(len(planes), len(paths))
+    if first is None:
+        raise InputError("a split has no clips of these labels; at least one is needed")
+    return np.stack(planes), first

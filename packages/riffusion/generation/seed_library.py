@@ -1,0 +1,154 @@
+"""Seed images and masks by id.
+
+Ids come from requests, so they are only ever looked up in the table of what is there; no path is
+made of one.
+"""
+
+import functools
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from PIL import Image
+
+from riffusion.errors import InputError
+from riffusion.io.bundle import bundle_roots
+from riffusion.io.images import MAX_WIDTH, read_image
+from riffusion.spectrogram.image import rgb_image
+
+logger = logging.getLogger(__name__)
+
+SEED_IMAGE_DIRECTORY = "seed_images"
+MASK_DIRECTORY = "masks"
+MASK_PREFIX = "mask_"
+"""A picture whose name starts like this is a mask, wherever it lies."""
+
+_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
+"""Of two pictures of one name in one directory, the first of these wins."""
+_MAX_CACHED_PICTURES = 64
+"""512×512 RGB pictures take 0.8 MB each."""
+_MAX_IDS_SHOWN = 40
+
+
+class SeedLibrary:
+    """Seed images and masks of some directories.
+
+    The directories are listed once, when the library is made. Only regular files count, symbolic
+    links to them included, as model caches store files so.
+
+    Args:
+        directories: an id in an earlier one hides the same id in a later one.
+
+    Raises:
+        InputError: a directory doesn't exist.
+    """
+
+    def __init__(self, *directories: Path) -> None:
+        files: dict[str, Path] = {}
+        for directory in directories:
+            for image_id, path in _pictures(directory).items():
+                files.setdefault(image_id, path)
+        self._seed_images = {i: p for i, p in files.items() if not i.startswith(MASK_PREFIX)}
+        self._masks = {i: p for i, p in files.items() if i.startswith(MASK_PREFIX)}
+        # A cache of this instance alone: it goes when the library goes.
+        self._picture = functools.lru_cache(_MAX_CACHED_PICTURES)(_read_rgb)
+
+    @classmethod
+    def default(cls, checkpoint_dir: Path | None = None) -> Self:
+        """The checkpoint's own pictures, if it has some, over those of the data directory.
+
+        Args:
+            checkpoint_dir: may hold `seed_images/`, with seed images and masks.
+
+        Raises:
+            InputError: neither is there.
+        """
+        directories = []
+        if checkpoint_dir is not None:
+            directories.append(checkpoint_dir / SEED_IMAGE_DIRECTORY)
+        data_dir = find_data_dir()
+        if data_dir is not None:
+            directories += [data_dir / SEED_IMAGE_DIRECTORY, data_dir / MASK_DIRECTORY]
+        directories = [directory for directory in directories if directory.is_dir()]
+        if not directories:
+            raise InputError(
+                f"there is no data/{SEED_IMAGE_DIRECTORY} in {Path.cwd()} or beside the package; "
+                "run from the project's directory, or make it with "
+                "`python -m riffusion.loops.seed_images --output data`"
+            )
+        logger.info("seed images and masks from %s", ", ".join(map(str, directories)))
+        return cls(*directories)
+
+    @property
+    def seed_image_ids(self) -> tuple[str, ...]:
+        """Ids of all seed images, sorted."""
+        return tuple(sorted(self._seed_images))
+
+    @property
+    def mask_image_ids(self) -> tuple[str, ...]:
+        """Ids of all masks, sorted."""
+        return tuple(sorted(self._masks))
+
+    def seed_image(self, image_id: str) -> Image.Image:
+        """A copy of a seed image, RGB, with its EXIF.
+
+        Raises:
+            InputError: the id is unknown.
+            MediaError: its file is damaged or too large.
+        """
+        return self._find("seed_image_id", image_id, self._seed_images)
+
+    def mask_image(self, image_id: str) -> Image.Image:
+        """A copy of a mask, RGB: white is repainted, black is kept.
+
+        Raises:
+            InputError: the id is unknown.
+            MediaError: its file is damaged or too large.
+        """
+        return self._find("mask_image_id", image_id, self._masks)
+
+    def _find(self, field: str, image_id: str, table: Mapping[str, Path]) -> Image.Image:
+        path = table.get(image_id) if isinstance(image_id, str) else None
+        if path is None:
+            text = repr(image_id[:61] if isinstance(image_id, str) else image_id)
+            known = ", ".join(sorted(table)[:_MAX_IDS_SHOWN]) or "none there"
+            raise InputError(
+                f"{text[:60] + '…' if len(text) > 60 else text} is unknown; use one of: {known}",
+                field=field,
+            )
+        return self._picture(path).copy()
+
+
+def find_data_dir() -> Path | None:
+    """The directory `data` with seed images: below the working directory, or beside `packages`."""
+    for root in bundle_roots():
+        if (root / "data" / SEED_IMAGE_DIRECTORY).is_dir():
+            return root / "data"
+    return None
+
+
+def _pictures(directory: Path) -> dict[str, Path]:
+    """The pictures of a directory by file name without extension."""
+    try:
+        files = [path for path in directory.iterdir() if path.is_file()]
+    except OSError as error:
+        raise InputError(
+            f"directory={directory} cannot be listed ({error.strerror}); it must hold pictures "
+            f"({', '.join(_SUFFIXES)})"
+        ) from error
+    found: dict[str, Path] = {}
+    for suffix in _SUFFIXES:
+        for path in sorted(files):
+            if path.suffix.lower() == suffix:
+                found.setdefault(path.stem, path)
+    return found
+
+
+def _read_rgb(path: Path) -> Image.Image:
+    """A picture file as RGB; its EXIF travels in `info`, which copies keep."""
+    image = read_image(path, max_width=MAX_WIDTH)
+    rgb = rgb_image(image)
+    if "exif" in image.info:
+        rgb.info["exif"] = image.info["exif"]
+    return rgb

@@ -1,0 +1,99 @@
+"""Beats, tempo and spectrogram columns: the grid that a loop lies on."""
+
+import dataclasses
+import math
+from typing import Self
+
+from riffusion.datatypes import MAX_DURATION_S
+from riffusion.errors import InputError
+from riffusion.spectrogram.params import SpectrogramParams
+
+TEMPO_RANGE_BPM = (30.0, 300.0)
+MAX_BEATS = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopGrid:
+    """How many beats fill how many columns.
+
+    Args:
+        beats: in the loop.
+        num_columns: spectrogram columns that the loop lasts.
+        hop_length: samples of a column.
+        sample_rate: Hz.
+    """
+
+    beats: int
+    num_columns: int
+    hop_length: int
+    sample_rate: int
+
+    @classmethod
+    def fit(cls, beats: int, tempo_bpm: float, params: SpectrogramParams) -> Self:
+        """The grid of whole columns that is nearest to a tempo.
+
+        Raises:
+            InputError: beats or tempo out of range, or the loop longer than a request may be.
+        """
+        checked_tempo(tempo_bpm)
+        checked_whole("beats", beats, 1, MAX_BEATS)
+        duration_s = beats * 60 / tempo_bpm
+        if duration_s > MAX_DURATION_S:
+            raise InputError(
+                f"{beats} beats at tempo_bpm={tempo_bpm:g} last {duration_s:.1f} s, at most "
+                f"{MAX_DURATION_S:g} s are allowed; take fewer beats or a faster tempo",
+                field="beats",
+            )
+        num_columns = max(1, round(duration_s * params.sample_rate / params.hop_length))
+        return cls(beats, num_columns, params.hop_length, params.sample_rate)
+
+    @property
+    def num_samples(self) -> int:
+        """Length of the loop in samples."""
+        return self.num_columns * self.hop_length
+
+    @property
+    def beat_s(self) -> float:
+        """Length of a beat in seconds."""
+        return self.num_samples / self.sample_rate / self.beats
+
+    @property
+    def tempo_bpm(self) -> float:
+        """The real tempo: rounding to whole columns moves the wanted one a little."""
+        return 60 / self.beat_s
+
+
+def checked_tempo(tempo_bpm: float) -> float:
+    """`tempo_bpm` itself.
+
+    Raises:
+        InputError: it is no number, or out of range.
+    """
+    low, high = TEMPO_RANGE_BPM
+    is_number = isinstance(tempo_bpm, (int, float)) and not isinstance(tempo_bpm, bool)
+    if not is_number or not low <= tempo_bpm <= high:  # NaN fails the comparison
+        raise InputError(
+            f"{_shown(tempo_bpm)} must be from {low:g} to {high:g} beats per minute; "
+            "93.75 makes 8 beats last 5.12 s",
+            field="tempo_bpm",
+        )
+    return tempo_bpm
+
+
+def checked_whole(name: str, value: int, low: int, high: int) -> int:
+    """`value` itself.
+
+    Raises:
+        InputError: it is no integer, or outside [low, high].
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise InputError(f"{_shown(value)} must be a whole number from {low} to {high}", field=name)
+    return value
+
+
+def _shown(value: object) -> str:
+    """`value` as text of bounded length."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"about 2^{math.floor(math.log2(abs(value)))}"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:60] + "…"

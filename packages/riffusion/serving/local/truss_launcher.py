@@ -1,0 +1,55 @@
+"""What runs in the local server's process: Truss' own `main.py`, with two local differences.
+
+The server listens on the given address, where Truss has 0.0.0.0 in its code. When its parent goes
+away without ending it, it ends as on SIGTERM, and removes the directory that the parent made for
+it, so nothing is ever left behind. Started in the server's directory by
+`riffusion.serving.local.truss_server`, its standard input a pipe that the parent holds open.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from riffusion.serving.local.truss_server import DIRECTORY_PREFIX
+
+
+def main() -> None:
+    """Run the Truss server of the working directory: `truss_launcher HOST PORT`."""
+    host, port = sys.argv[1], int(sys.argv[2])
+    parent_is_gone = threading.Event()
+    threading.Thread(target=_stop_with_parent, args=(parent_is_gone,), daemon=True).start()
+
+    class LocalConfig(uvicorn.Config):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{**options, "host": host})
+
+    uvicorn.Config = LocalConfig  # type: ignore[misc]
+
+    # Of the working directory:
+    from truss_server import TrussServer  # type: ignore[import-not-found]
+
+    # uvicorn ends with the signal that it was stopped by; this makes it an orderly exit.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        TrussServer(port, "config.yaml").start()
+    finally:
+        directory = Path.cwd().parent
+        if parent_is_gone.is_set() and directory.name.startswith(DIRECTORY_PREFIX):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _stop_with_parent(parent_is_gone: threading.Event) -> None:
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    parent_is_gone.set()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,296 @@
+"""The real Truss inference server on this machine, without Docker.
+
+Truss builds the context of an image; the server's code, the bundle's model and its data are laid
+out as the image would have them; then the server runs as a child process. This module and
+`truss_launcher` are the only ones that know Truss' insides (truss is pinned exactly for that).
+"""
+
+import collections
+import http.client
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+from urllib.parse import urlsplit
+
+from riffusion.errors import ServerError
+from riffusion.serving.addresses import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    PREDICT_PATH,
+    READY_PATH,
+    bound_socket,
+    local_url,
+)
+
+logger = logging.getLogger(__name__)
+
+DIRECTORY_PREFIX = "riffusion-server-"
+_TAIL_LINES = 40
+_POLL_S = 0.1
+
+
+def find_bundle(start: Path | None = None) -> Path:
+    """The Truss bundle: the nearest directory with config.yaml and model/model.py.
+
+    Looks upwards from `start`, by default from the working directory and then from this package.
+
+    Raises:
+        ServerError: there is none.
+    """
+    starts = [start] if start is not None else [Path.cwd(), Path(__file__)]
+    for place in starts:
+        for directory in (place.resolve(), *place.resolve().parents):
+            if (directory / "config.yaml").is_file() and (directory / "model/model.py").is_file():
+                return directory
+    raise ServerError(
+        f"no Truss bundle (config.yaml and model/model.py) in or above "
+        f"{' or '.join(str(place) for place in starts)}; run this inside a clone of the repository"
+    )
+
+
+class LocalTrussServer:
+    """A Truss server as a child process; as a context manager it is ready inside and gone after.
+
+    Args:
+        bundle_dir: the bundle; default: found by `find_bundle`.
+        host: address to listen on. The default is reachable from this machine only.
+        port: TCP port; it must be free.
+        environment: variables for the server, over this process' own and the bundle's.
+        on_log_line: called with every line that the server logs, from a thread.
+        startup_timeout_s: how long building the context and loading the model may take.
+        stop_timeout_s: how long requests in flight may take at the end.
+    """
+
+    def __init__(
+        self,
+        bundle_dir: Path | None = None,
+        *,
+        host: str = DEFAULT_HOST,
+        port: int = DEFAULT_PORT,
+        environment: Mapping[str, str] | None = None,
+        on_log_line: Callable[[str], None] | None = None,
+        startup_timeout_s: float = 900.0,
+        stop_timeout_s: float = 120.0,
+    ) -> None:
+        self._bundle_dir = bundle_dir
+        self._host = host
+        self._port = port
+        self._environment = dict(environment or {})
+        self._on_log_line = on_log_line or logger.info
+        self._startup_timeout_s = startup_timeout_s
+        self._stop_timeout_s = stop_timeout_s
+        self._directory: Path | None = None
+        self._process: subprocess.Popen[str] | None = None
+        self._log_pump: threading.Thread | None = None
+        self._tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
+
+    @property
+    def base_url(self) -> str:
+        """Address for clients on this machine."""
+        return local_url(self._host, self._port)
+
+    @property
+    def predict_url(self) -> str:
+        """Where requests go."""
+        return self.base_url + PREDICT_PATH
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server while it runs."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self) -> None:
+        """Start the server and wait until its model is loaded.
+
+        Raises:
+            ServerError: the port is taken, the bundle is broken, or the server ended or was too
+                slow; with the end of its log.
+        """
+        deadline = time.monotonic() + self._startup_timeout_s
+        bound_socket(self._host, self._port, "port").close()
+        bundle_dir = self._bundle_dir or find_bundle()
+        try:
+            self._directory = Path(tempfile.mkdtemp(prefix=DIRECTORY_PREFIX))
+            config = _build_context(bundle_dir, self._directory)
+            self._spawn(self._directory, config)
+            self._wait_until_ready(deadline)
+        except BaseException:
+            self.stop()
+            raise
+
+    def check(self) -> None:
+        """Raise `ServerError` if the server has ended."""
+        if self._process is not None and self._process.poll() is not None:
+            raise ServerError(self._death_message())
+
+    def stop(self) -> None:
+        """End the server: requests in flight finish first, within `stop_timeout_s`."""
+        process, self._process = self._process, None
+        try:
+            if process is not None:
+                self._end(process)
+        finally:
+            if self._directory is not None:
+                shutil.rmtree(self._directory, ignore_errors=True)
+                self._directory = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _spawn(self, directory: Path, config: Any) -> None:
+        app = directory / "app"
+        home = directory / "home"  # the server writes a crash marker into its home
+        home.mkdir()
+        environment = {
+            "DISABLE_JSON_LOGGING": "1",
+            **config.environment_variables,
+            **os.environ,
+            **self._environment,
+            "HOME": str(home),
+            "HF_HOME": os.environ.get("HF_HOME", str(Path.home() / ".cache/huggingface")),
+            "PYTHONPATH": str(directory / "context" / config.bundled_packages_dir),
+            "PYTHONUNBUFFERED": "1",
+        }
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "riffusion.serving.local.truss_launcher",
+                self._host,
+                str(self._port),
+            ],
+            cwd=app,
+            env=environment,
+            stdin=subprocess.PIPE,  # closes with this process, which ends the server
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # Ctrl-C is for this process; it then ends the server in order
+        )
+        assert self._process.stdout is not None  # for the type checker: it is a pipe
+        self._log_pump = threading.Thread(
+            target=self._pump_log, args=(self._process.stdout,), daemon=True
+        )
+        self._log_pump.start()
+
+    def _pump_log(self, lines: IO[str]) -> None:
+        with lines:
+            for line in lines:
+                self._tail.append(line.rstrip("\n"))
+                self._on_log_line(line.rstrip("\n"))
+
+    def _wait_until_ready(self, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            self.check()
+            if self._is_ready():
+                return
+            time.sleep(_POLL_S)
+        raise ServerError(
+            f"the Truss server was not ready after {self._startup_timeout_s:g} s; "
+            f"the end of its log:\n{self._log_tail()}"
+        )
+
+    def _is_ready(self) -> bool:
+        address = urlsplit(self.base_url)
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=2.0)
+        try:
+            connection.request("GET", READY_PATH)
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False  # not listening yet
+        finally:
+            connection.close()
+
+    def _end(self, process: subprocess.Popen[str]) -> None:
+        try:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(self._stop_timeout_s)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            logger.warning("the Truss server did not end in time and is killed")
+            process.kill()
+            process.wait()
+        finally:
+            if process.stdin is not None:
+                process.stdin.close()
+            if self._log_pump is not None:
+                self._log_pump.join(5.0)
+
+    def _death_message(self) -> str:
+        if self._log_pump is not None:
+            self._log_pump.join(1.0)
+        code = self._process.returncode if self._process is not None else None
+        return (
+            f"the Truss server ended with exit status {code}; "
+            f"the end of its log:\n{self._log_tail()}"
+        )
+
+    def _log_tail(self) -> str:
+        return "\n".join(self._tail)
+
+
+def read_config(bundle_dir: Path) -> Any:
+    """The bundle's `truss.base.truss_config.TrussConfig`; unknown keys are errors, unlike in Truss.
+
+    Raises:
+        ServerError: config.yaml is missing or not valid.
+    """
+    path = bundle_dir / "config.yaml"
+    with _truss() as truss:
+        try:
+            config = truss.base.truss_config.TrussConfig.from_yaml(path)
+            config.validate_forbid_extra()
+        except (ValueError, OSError) as error:
+            raise ServerError(f"{path} is no valid Truss configuration: {error}") from error
+    return config
+
+
+def _build_context(bundle_dir: Path, directory: Path) -> Any:
+    """Lay out `directory`/app as the image has it; return the bundle's configuration."""
+    config = read_config(bundle_dir)
+    context = directory / "context"
+    with _truss() as truss:
+        try:
+            truss.load(bundle_dir).build_docker_build_context(context)
+        except (ValueError, OSError) as error:
+            raise ServerError(f"bundle={bundle_dir} cannot be built by Truss: {error}") from error
+    app = directory / "app"
+    (context / "server").rename(app)
+    for name in (config.model_module_dir, config.data_dir, "config.yaml"):
+        if (context / name).exists():
+            (context / name).rename(app / name)
+    shutil.rmtree(context / "build_hash", ignore_errors=True)  # a second copy of everything
+    return config
+
+
+@contextmanager
+def _truss() -> Iterator[Any]:
+    """Truss, without the warnings about what it and its dependencies do that is deprecated."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import truss  # takes seconds, so it is not done above
+        import truss.base.truss_config
+
+        yield truss

@@ -1,0 +1,186 @@
+"""A short-time Fourier transform at the lowest rate that still holds the mel bands."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from riffusion.spectrogram.params import SpectrogramParams
+
+BINS_PER_WINDOW_PERIOD = 2
+"""Length of the FFT in windows: 5 Hz bins for 100 ms. With 1 the levels of narrow bands are off."""
+NORM_FLOOR = 1e-4
+"""Added to the squared window, whose ends are 0; matters only where frames barely overlap."""
+
+
+class ReducedStft:
+    """Columns of the spectrogram, computed from few samples, and back.
+
+    Mel bands that end at 10 kHz say nothing about what lies above, so the clip needs no 44100
+    samples per second while its phases are sought. At a rate reduced by r the same columns come
+    from a hop of r · 441 and a window of r · 4410 samples. Both must be whole numbers for every
+    column to stay where it is; 210 / 441 is the smallest r above 20 / 44.1 that does it with
+    lengths that factor into small primes, which an FFT likes: hop 210, window 2100.
+
+    To return to the full rate no resampler is needed: the same spectrum with zeros above, through
+    an inverse FFT that is 1 / r longer, gives the same frames with more samples.
+
+    Waveforms are `(clips, samples)`, spectra `(clips, frames, bins)`. Every sample of a clip counts
+    as often as any other: beyond its ends the clip is continued by reflection, as the spectrogram
+    does it, and overlap-add folds what lands there back.
+    """
+
+    def __init__(self, params: SpectrogramParams, device: torch.device) -> None:
+        full_hop, full_window = params.hop_length, params.win_length
+        self.hop = _reduced_hop(params)
+        self.window_length = full_window * self.hop // full_hop
+        self.n_fft = _reduced_n_fft(params, self.hop, self.window_length)
+        self.num_bins = self.n_fft // 2 + 1
+        self.bin_hz = params.sample_rate * self.hop / full_hop / self.n_fft
+        self.min_frames = self.window_length // self.hop + 2
+        self.full_hop = full_hop
+        self._full_n_fft = self.n_fft * full_hop // self.hop
+        self._window = torch.hann_window(self.window_length, device=device)
+        self._full_window = torch.hann_window(full_window, device=device)
+        # Frames are cut around sample n · hop minus half a window, rounded down. Where the two
+        # rates round differently, a linear phase moves the frames to the same time.
+        window_periods = self.window_length // 2 / self.hop - full_window // 2 / full_hop
+        cycles = torch.arange(self.num_bins, device=device) * (
+            window_periods * self.hop / self.n_fft
+        )
+        self._shift = torch.polar(torch.ones_like(cycles), 2 * math.pi * cycles)
+        self._is_shifted = window_periods != 0
+
+    def columns(self, frame_weights: torch.Tensor, chosen: slice = slice(None)) -> StftColumns:
+        """The transform of some of a clip's columns.
+
+        Args:
+            frame_weights: how much each frame counts in the inverse, `(clips, frames)`, positive.
+            chosen: which of the frames, by their first and their step; the stop is the last one.
+        """
+        return StftColumns(self.n_fft, self._window, self.hop, frame_weights, chosen)
+
+    def full_rate_waveform_from_spectrum(
+        self, spectrum: torch.Tensor, frame_weights: torch.Tensor
+    ) -> torch.Tensor:
+        """All columns of a spectrum, `(clips, frames, bins)`, as `(clips, frames * full_hop)`."""
+        if self._is_shifted:
+            spectrum = spectrum * self._shift
+        columns = StftColumns(self._full_n_fft, self._full_window, self.full_hop, frame_weights)
+        return columns.waveform_from_spectrum(spectrum)
+
+
+class StftColumns:
+    """Some columns of a clip's short-time Fourier transform, and the inverse from them alone."""
+
+    def __init__(
+        self,
+        n_fft: int,
+        window: torch.Tensor,
+        hop: int,
+        frame_weights: torch.Tensor,
+        chosen: slice = slice(None),
+    ) -> None:
+        self._n_fft = n_fft
+        self._window = window
+        self._hop = hop
+        self._num_frames = frame_weights.shape[1]
+        self._first, _, self._step = chosen.indices(self._num_frames)
+        weights = frame_weights[:, chosen].unsqueeze(-1)
+        self._weighted_window = weights * window
+        squared = (window * window + NORM_FLOOR).expand(*weights.shape[:2], -1)
+        norm = self._overlap_added(squared, weights.expand_as(squared))
+        self._norm = norm.clamp_(min=NORM_FLOOR)  # where no frame reaches the clip's last samples
+        self._padded_frames = window.new_zeros(*weights.shape[:2], n_fft)
+
+    def spectrum_from_waveform(self, waveform: torch.Tensor) -> torch.Tensor:
+        """`(clips, frames * hop)` → `(clips, chosen, bins)` complex."""
+        length = self._window.shape[0]
+        left = length // 2
+        right = length - left - self._hop
+        padded = torch.nn.functional.pad(waveform, (left, max(0, right)), mode="reflect")
+        frames = padded.unfold(1, length, self._hop)[:, self._first : self._num_frames : self._step]
+        torch.mul(frames, self._window, out=self._padded_frames[..., :length])
+        spectrum: torch.Tensor = torch.fft.rfft(self._padded_frames)
+        return spectrum
+
+    def waveform_from_spectrum(self, spectrum: torch.Tensor) -> torch.Tensor:
+        """The waveform whose columns are the nearest to `spectrum`, `(clips, chosen, bins)`.
+
+        Nearest in the sense of least squares, each column's error weighted as its frame:
+        Σ weight · window · frame / Σ weight · window² (Griffin and Lim, "Signal estimation from
+        modified short-time Fourier transform", 1984, equation 6, with weights).
+        """
+        frames = torch.fft.irfft(spectrum, self._n_fft)[..., : self._window.shape[0]]
+        return self._overlap_added(frames, self._weighted_window).div_(self._norm)
+
+    def _overlap_added(self, frames: torch.Tensor, envelopes: torch.Tensor) -> torch.Tensor:
+        """The sum of frames times envelopes in their places, what is beyond the ends folded back.
+
+        Both are `(clips, chosen, window_length)`.
+        """
+        clips, count, length = frames.shape
+        # A frame is a run of blocks of the chosen frames' distance; block b of frame n lands on
+        # block n + b, counted from where the first one begins.
+        distance = self._hop * self._step
+        begin = self._hop * self._first
+        num_blocks = math.ceil(length / distance)
+        num_samples = self._num_frames * self._hop
+        end = max(num_samples - self._hop + length, num_samples + length // 2)
+        size = max(end, begin + (count + num_blocks - 1) * distance)
+        total = frames.new_zeros(clips, size)
+        blocks = total[:, begin : begin + (count + num_blocks - 1) * distance]
+        blocks = blocks.view(clips, -1, distance)
+        for block in range(num_blocks):
+            part = slice(block * distance, min((block + 1) * distance, length))
+            landed = blocks[:, block : block + count, : part.stop - part.start]
+            landed.addcmul_(frames[..., part], envelopes[..., part])
+        return _folded(total[:, :end], length // 2, num_samples)
+
+
+def _folded(padded: torch.Tensor, left: int, num_samples: int) -> torch.Tensor:
+    """The transpose of padding by reflection: what lies beyond an end is added back inside."""
+    out = padded[:, left : left + num_samples].clone()
+    out[:, 1 : left + 1] += padded[:, :left].flip(1)
+    right = min(padded.shape[1] - left - num_samples, num_samples - 1)
+    if right > 0:
+        beyond = padded[:, left + num_samples : left + num_samples + right]
+        out[:, -right - 1 : -1] += beyond.flip(1)
+    return out
+
+
+def _reduced_hop(params: SpectrogramParams) -> int:
+    """The smallest hop whose rate holds the mel bands, with whole and smooth lengths."""
+    main_lobe_hz = 2 * params.sample_rate / params.win_length
+    top_hz = min(params.max_frequency + main_lobe_hz, params.sample_rate / 2)
+    lowest = math.ceil(2 * top_hz / params.sample_rate * params.hop_length)
+    whole = [
+        hop
+        for hop in range(max(1, lowest), params.hop_length + 1)
+        if hop * params.win_length % params.hop_length == 0
+    ]
+    smooth = (hop for hop in whole if _is_smooth(hop * params.win_length // params.hop_length))
+    return next(smooth, whole[-1])
+
+
+def _reduced_n_fft(params: SpectrogramParams, hop: int, window_length: int) -> int:
+    """A length near `BINS_PER_WINDOW_PERIOD` windows, whole at both rates, smooth if possible.
+
+    Not longer than the spectrogram's own, whose bins would else be too few to weigh all of ours.
+    """
+    step = hop // math.gcd(hop, params.hop_length)  # n_fft / r is whole for multiples of this
+    longest = params.n_fft * hop // params.hop_length
+    wanted = min(BINS_PER_WINDOW_PERIOD * window_length, longest)
+    lengths = range(step * math.ceil(window_length / step), longest + 1, step)
+    ranked = sorted(lengths, key=lambda n: (not _is_smooth(n), abs(n - wanted)))
+    near = (n for n in ranked if abs(n - wanted) <= wanted / 4)
+    return next(near, window_length)
+
+
+def _is_smooth(number: int) -> bool:
+    """Whether `number` has no prime factor over 7."""
+    for prime in (2, 3, 5, 7):
+        while number % prime == 0:
+            number //= prime
+    return number == 1

@@ -1,0 +1,269 @@
+"""The parameters that tie a waveform, its mel spectrogram and the picture of it together."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, Self
+
+from PIL import Image
+
+from riffusion.errors import MissingExifError, SpectrogramParamsError
+
+FILE_NAME = "spectrogram_params.json"
+"""Name of the parameters' file inside a checkpoint, beside `model_index.json`."""
+
+
+class ExifTags(Enum):
+    """EXIF tags of a spectrogram picture; the numbers are upstream's up to `MAX_VALUE`."""
+
+    SAMPLE_RATE = 11000
+    STEREO = 11005
+    STEP_SIZE_MS = 11010
+    WINDOW_DURATION_MS = 11020
+    PADDED_DURATION_MS = 11030
+    NUM_FREQUENCIES = 11040
+    MIN_FREQUENCY = 11050
+    MAX_FREQUENCY = 11060
+    POWER_FOR_IMAGE = 11070
+    MAX_VALUE = 11080
+    MEL_SCALE_NORM = 11090
+    MEL_SCALE_TYPE = 11100
+    MAX_MEL_ITERS = 11110
+    NUM_GRIFFIN_LIM_ITERS = 11120
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectrogramParams:
+    """How audio becomes a spectrogram picture, and back.
+
+    A picture has one column every `step_size_ms` and one row per mel band. Field names and
+    defaults are upstream Riffusion's; the published checkpoint was trained with the defaults.
+
+    Args:
+        stereo: two channels in the picture's G and B planes instead of one in all three.
+        sample_rate: of the waveform, in Hz.
+        step_size_ms: time from one column to the next.
+        window_duration_ms: length of the Hann window.
+        padded_duration_ms: length of the FFT, at least the window's: zeros fill the rest.
+        num_frequencies: mel bands, which are the picture's rows.
+        min_frequency, max_frequency: range of the mel bands in Hz. Bands above half the sample
+            rate stay silent.
+        mel_scale_norm: None, or `slaney` for bands of equal area.
+        mel_scale_type: `htk` or `slaney`.
+        max_mel_iters: iterations of upstream's inverse mel; kept for compatibility, unused.
+        num_griffin_lim_iters: iterations of the phase reconstruction.
+        power_for_image: exponent from amplitude to brightness.
+
+    Raises:
+        SpectrogramParamsError: a field is of the wrong type or out of range.
+    """
+
+    stereo: bool = False
+    sample_rate: int = 44100
+    step_size_ms: int = 10
+    window_duration_ms: int = 100
+    padded_duration_ms: int = 400
+    num_frequencies: int = 512
+    min_frequency: int = 0
+    max_frequency: int = 10000
+    mel_scale_norm: str | None = None
+    mel_scale_type: str = "htk"
+    max_mel_iters: int = 200
+    num_griffin_lim_iters: int = 32
+    power_for_image: float = 0.25
+
+    ExifTags = ExifTags  # upstream's place for it; no annotation, so not a field
+
+    def __post_init__(self) -> None:
+        if self.stereo not in (0, 1):
+            raise SpectrogramParamsError(f"stereo={self.stereo!r} must be True or False")
+        object.__setattr__(self, "stereo", bool(self.stereo))
+        for name, (low, high) in _INTEGER_RANGES.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or int(_number(name, value)) != value:
+                raise SpectrogramParamsError(f"{name}={value!r} must be a whole number")
+            if not low <= value <= high:
+                raise SpectrogramParamsError(f"{name}={value} must be from {low} to {high}")
+            object.__setattr__(self, name, int(value))
+        power = _number("power_for_image", self.power_for_image)
+        if not 0 < power <= 10:
+            raise SpectrogramParamsError(
+                f"power_for_image={power} must be over 0 and at most 10; 0.25 is the usual one"
+            )
+        if self.hop_length < 1:
+            raise SpectrogramParamsError(
+                f"step_size_ms={self.step_size_ms} is shorter than one sample at "
+                f"sample_rate={self.sample_rate}; raise either"
+            )
+        if not self.step_size_ms < self.window_duration_ms <= self.padded_duration_ms:
+            raise SpectrogramParamsError(
+                f"step_size_ms={self.step_size_ms}, window_duration_ms={self.window_duration_ms}, "
+                f"padded_duration_ms={self.padded_duration_ms} must be step < window <= padded; "
+                "10, 100, 400 are the usual ones"
+            )
+        if self.win_length < 4:
+            raise SpectrogramParamsError(
+                f"window_duration_ms={self.window_duration_ms} holds {self.win_length} samples at "
+                f"sample_rate={self.sample_rate}; at least 4 are needed, raise either"
+            )
+        if self.n_fft * self.num_frequencies > _MAX_FILTERBANK_CELLS:
+            raise SpectrogramParamsError(
+                f"padded_duration_ms={self.padded_duration_ms} at sample_rate={self.sample_rate} "
+                f"and num_frequencies={self.num_frequencies} need a filterbank of "
+                f"{self.n_fft} × {self.num_frequencies}; at most {_MAX_FILTERBANK_CELLS} cells are "
+                "allowed, lower one of the three"
+            )
+        if self.min_frequency >= self.max_frequency:
+            raise SpectrogramParamsError(
+                f"min_frequency={self.min_frequency} must be below "
+                f"max_frequency={self.max_frequency}"
+            )
+        if self.min_frequency * 2 >= self.sample_rate:
+            raise SpectrogramParamsError(
+                f"min_frequency={self.min_frequency} must be below half of "
+                f"sample_rate={self.sample_rate}"
+            )
+        if self.mel_scale_norm not in (None, "slaney"):
+            raise SpectrogramParamsError(
+                f"mel_scale_norm={self.mel_scale_norm!r} must be None or 'slaney'"
+            )
+        if self.mel_scale_type not in ("htk", "slaney"):
+            raise SpectrogramParamsError(
+                f"mel_scale_type={self.mel_scale_type!r} must be 'htk' or 'slaney'"
+            )
+
+    @property
+    def n_fft(self) -> int:
+        """Samples of one FFT: the window and its zero padding."""
+        return int(self.padded_duration_ms / 1000.0 * self.sample_rate)
+
+    @property
+    def win_length(self) -> int:
+        """Samples of one window."""
+        return int(self.window_duration_ms / 1000.0 * self.sample_rate)
+
+    @property
+    def hop_length(self) -> int:
+        """Samples from one column to the next."""
+        return int(self.step_size_ms / 1000.0 * self.sample_rate)
+
+    def num_samples(self, num_frames: int) -> int:
+        """Length in samples of the clip that `num_frames` columns stand for."""
+        return num_frames * self.hop_length
+
+    def num_frames(self, num_samples: int) -> int:
+        """Columns that a clip of `num_samples` fills; the last one may be filled in part."""
+        return max(1, math.ceil(num_samples / self.hop_length))
+
+    def to_exif(self, max_value: float | None = None) -> dict[int, int | float | str]:
+        """EXIF tags of these parameters; `from_exif` is the exact inverse.
+
+        Args:
+            max_value: amplitude that the picture's black stands for, if known.
+        """
+        tags: dict[int, int | float | str] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool):
+                value = int(value)
+            tags[ExifTags[field.name.upper()].value] = "none" if value is None else value
+        tags[ExifTags.POWER_FOR_IMAGE.value] = float(self.power_for_image)
+        if max_value is not None:
+            tags[ExifTags.MAX_VALUE.value] = float(max_value)
+        return tags
+
+    @classmethod
+    def from_exif(cls, exif: Mapping[int, Any]) -> Self:
+        """Parameters from a picture's EXIF; foreign tags are passed over, missing fields default.
+
+        Raises:
+            MissingExifError: there is no tag of ours at all.
+            SpectrogramParamsError: a tag of ours holds a value that is not allowed.
+        """
+        if ExifTags.SAMPLE_RATE.value not in exif:
+            raise MissingExifError(
+                f"the picture's EXIF has no spectrogram parameters (tag "
+                f"{ExifTags.SAMPLE_RATE.value}, sample_rate); pass the parameters it was made with"
+            )
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            tag = ExifTags[field.name.upper()].value
+            if tag in exif:
+                value = exif[tag]
+                values[field.name] = None if value == "none" else value
+        return cls(**values)
+
+    @staticmethod
+    def max_value_from_exif(exif: Mapping[int, Any]) -> float | None:
+        """Amplitude that the picture's black stands for; None without a usable record of it."""
+        try:
+            number = _number("MAX_VALUE", exif.get(ExifTags.MAX_VALUE.value))
+        except SpectrogramParamsError:
+            return None
+        return number if number > 0 else None
+
+    def save(self, directory: Path) -> None:
+        """Write the parameters into a checkpoint's directory."""
+        text = json.dumps(dataclasses.asdict(self), indent=2)
+        (directory / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read the parameters from a checkpoint's directory; without a file, the defaults.
+
+        Raises:
+            SpectrogramParamsError: the file is not JSON, or names unknown or invalid fields.
+        """
+        path = directory / FILE_NAME
+        if not path.is_file():
+            return cls()
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise SpectrogramParamsError(f"{path} is not JSON: {error}") from error
+        known = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(values, dict) or not set(values) <= known:
+            raise SpectrogramParamsError(
+                f"{path} may hold only the fields {', '.join(sorted(known))}"
+            )
+        try:
+            return cls(**values)
+        except SpectrogramParamsError as error:
+            raise SpectrogramParamsError(f"{path}: {error}") from error
+
+
+def exif_from_image(pil_image: Image.Image) -> dict[str, Any]:
+    """Spectrogram parameters in an image's EXIF, by the tag's name. Other tags are ignored."""
+    exif = pil_image.getexif()
+    return {tag.name: exif[tag.value] for tag in ExifTags if tag.value in exif}
+
+
+_INTEGER_RANGES = {
+    "sample_rate": (1000, 384_000),
+    "step_size_ms": (1, 1000),
+    "window_duration_ms": (1, 10_000),
+    "padded_duration_ms": (1, 10_000),
+    "num_frequencies": (1, 8192),
+    "min_frequency": (0, 192_000),
+    "max_frequency": (1, 192_000),
+    "max_mel_iters": (1, 100_000),
+    "num_griffin_lim_iters": (0, 1000),
+}
+_MAX_FILTERBANK_CELLS = 2**26
+"""256 MB of filterbank; the defaults have 9 million cells."""
+
+
+def _number(name: str, value: Any) -> float:
+    """`value` as a float; EXIF rationals, NumPy scalars and integers included."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise SpectrogramParamsError(f"{name}={value!r} must be a number") from error
+    if not math.isfinite(number):
+        raise SpectrogramParamsError(f"{name}={value!r} must be a finite number")
+    return number

@@ -1,0 +1,211 @@
+"""Encodings of a data set's clips: from its metadata, from a file, or from a CLAP model."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch.utils.data import Dataset
+
+from riffusion.checkpoint.files import read_json
+from riffusion.datasets.circular_shifts import RolledLatents
+from riffusion.datasets.examples import Example, Key, PictureExamples
+from riffusion.datasets.folder import METADATA_NAME, DatasetFolder, DatasetRow, Split
+from riffusion.errors import InputError, MediaError
+from riffusion.io.files import check_readable
+from riffusion.training.config import EncoderConfig
+from riffusion.training.networks.audio_encoder import heard_picture
+
+logger = logging.getLogger(__name__)
+
+_MAX_FILE_BYTES = 2**34
+_CLAP_WIDTH = 512
+"""Where its configuration doesn't say: transformers' default."""
+
+
+def load_encodings(
+    folder: DatasetFolder, split: Split, config: EncoderConfig, cache: Path
+) -> torch.Tensor:
+    """Encodings of a split's rows, or the small pictures that an encoder in training hears.
+
+    Args:
+        folder: the data set.
+        split: of it.
+        config: where encodings come from.
+        cache: folder for those that take long to make.
+
+    Returns:
+        (rows, tokens, width), or (rows, 1, height, width) with `config.network`; float32.
+
+    Raises:
+        InputError: a row has no encoding, or encodings differ in shape or are not finite.
+        CheckpointError: the CLAP model can't be read.
+        MediaError: a picture can't be read.
+    """
+    rows = folder.rows(split)
+    if config.network is not None:
+        return torch.stack([_heard(folder.image_path(split, row)) for row in rows])
+    if config.column is not None:
+        return _stacked([_from_column(row, config.column) for row in rows], rows, "encoder.column")
+    if config.file is not None:
+        check_readable(config.file, _MAX_FILE_BYTES, "safetensors")
+        try:
+            found = load_file(config.file)
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"encoder.file={str(config.file)!r} is not safetensors ({error}); write it with "
+                "safetensors.torch.save_file"
+            ) from error
+        encodings = [_from_file(found, f"{split}/{row.file_name}", config.file) for row in rows]
+        return _stacked(encodings, rows, "encoder.file")
+    assert config.clap is not None
+    return _from_clap(folder, split, config.clap, cache)
+
+
+def encoding_shape(folder: DatasetFolder, config: EncoderConfig) -> tuple[int, int]:
+    """(tokens, width) of the encodings that the data set brings along; of CLAP's.
+
+    Raises:
+        InputError, CheckpointError: as `load_encodings`.
+    """
+    if config.clap is not None:
+        clap_fingerprint(config.clap)
+        width = read_json(config.clap / "config.json").get("projection_dim", _CLAP_WIDTH)
+        return 1, int(width)
+    _, tokens, width = load_encodings(folder, "train", config, Path()).shape
+    return tokens, width
+
+
+class EncodedExamples(Dataset[Example]):
+    """Pictures or latents with their encodings, some of which are left out.
+
+    Args:
+        examples: to which `encoding` and `kept` are added.
+        encodings: one a row.
+        dropout: share of draws that go without.
+        seed: what dropout follows from, with the draw's number.
+    """
+
+    def __init__(
+        self,
+        examples: PictureExamples | RolledLatents,
+        encodings: torch.Tensor,
+        dropout: float,
+        seed: int,
+    ) -> None:
+        self.examples, self.encodings = examples, encodings
+        self.dropout, self.seed = dropout, seed
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, key: Key) -> Example:
+        row, draw = key
+        is_kept = np.random.default_rng((self.seed, draw, _DROPOUT)).random() >= self.dropout
+        example = self.examples[key]
+        example["encoding"] = self.encodings[row]
+        example["kept"] = torch.tensor(float(is_kept))
+        return example
+
+
+_DROPOUT = 3
+"""Tells this stream of random numbers from others of one seed and draw."""
+
+
+def _heard(path: Path) -> torch.Tensor:
+    try:
+        with Image.open(path) as image:
+            return heard_picture(image)
+    except OSError as error:
+        raise MediaError(f"picture={str(path)!r} cannot be read: {error}") from error
+
+
+def _from_column(row: DatasetRow, column: str) -> torch.Tensor:
+    value: Any = row.extras.get(column)
+    try:
+        encoding = torch.tensor(value, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        encoding = torch.empty(())
+    if encoding.ndim == 0:
+        raise InputError(
+            f"encoder.column={column!r} of {row.file_name!r} is {repr(value)[:40]}; a list of "
+            "numbers is needed in every row"
+        )
+    return encoding
+
+
+def _from_file(found: dict[str, torch.Tensor], name: str, path: Path) -> torch.Tensor:
+    if name not in found:
+        raise InputError(
+            f"encoder.file={str(path)!r} has no tensor {name!r} among its {len(found)}; every "
+            "picture needs one"
+        )
+    return found[name].float()
+
+
+def _stacked(encodings: list[torch.Tensor], rows: list[DatasetRow], where: str) -> torch.Tensor:
+    """(rows, tokens, width) of encodings that are all (width,) or all (tokens, width)."""
+    first = encodings[0] if encodings else torch.empty(1, 1)
+    for encoding, row in zip(encodings, rows, strict=True):
+        if encoding.shape != first.shape or encoding.ndim not in (1, 2) or not encoding.numel():
+            raise InputError(
+                f"{where}: {row.file_name!r} has an encoding of shape {tuple(encoding.shape)}, the "
+                f"first one has {tuple(first.shape)}; all must be (width,) or (tokens, width) "
+                "alike, of at least one number"
+            )
+        if not encoding.isfinite().all():
+            raise InputError(
+                f"{where}: the encoding of {row.file_name!r} is not finite; make it again"
+            )
+    stacked = torch.stack(encodings) if encodings else first[:0]
+    return stacked[:, None] if stacked.ndim == 2 else stacked
+
+
+def _from_clap(folder: DatasetFolder, split: Split, clap: Path, cache: Path) -> torch.Tensor:
+    """(rows, 1, width) of unit mean square, kept on disk."""
+    rows = folder.rows(split)
+    digest = hashlib.sha256((folder.directory / split / METADATA_NAME).read_bytes())
+    digest.update(json.dumps([str(folder.directory.resolve()), clap_fingerprint(clap)]).encode())
+    path = cache / f"encodings-{split}-{digest.hexdigest()[:16]}.safetensors"
+    if not path.is_file():
+        from riffusion.evaluation.images import read_plane
+        from riffusion.evaluation.metrics.clap import ClapEmbedder
+
+        embedder = ClapEmbedder(clap, folder.params)
+        logger.info("CLAP listens to %d clips of %s", len(rows), split)
+        planes = [read_plane(folder.image_path(split, row), folder.params) for row in rows]
+        found = torch.from_numpy(embedder.embed(planes)).float()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        try:
+            save_file({"encodings": found * found.shape[-1] ** 0.5}, temporary)
+            temporary.replace(path)
+        except (OSError, SafetensorError) as error:  # a full disk is the latter's
+            temporary.unlink(missing_ok=True)
+            raise InputError(
+                f"cache={str(path)!r} cannot be written ({error}); make room there"
+            ) from error
+    encodings: torch.Tensor = load_file(path)["encodings"][:, None]
+    return encodings
+
+
+def clap_fingerprint(clap: Path) -> str:
+    """SHA-256 of a CLAP model's weights, which names it wherever it lies.
+
+    Raises:
+        InputError: it has no weights in safetensors.
+    """
+    path = clap / "model.safetensors"
+    if not path.is_file():
+        raise InputError(
+            f"encoder.clap={str(clap)!r} has no model.safetensors; name a folder with a CLAP model "
+            "in Hugging Face's format"
+        )
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,38 @@
+"""A trained pipeline as a diffusers folder in half precision, in shards small enough for a
+repository.
+"""
+
+import copy
+from pathlib import Path
+
+from diffusers import StableDiffusionPipeline
+
+from riffusion.checkpoint.files import MAX_SHARD_SIZE
+from riffusion.diffusion import RiffusionPipeline
+from riffusion.io.folders import replaced_folder
+from riffusion.training.networks.tokenizer import save_tokenizer
+
+
+def write_checkpoint(pipeline: RiffusionPipeline, directory: Path) -> None:
+    """Write a checkpoint that stock diffusers and `RiffusionPipeline.from_pretrained` read.
+
+    Args:
+        pipeline: left in the precision it has.
+        directory: replaced, once the new one is complete.
+    """
+    networks = {
+        name: copy.deepcopy(getattr(pipeline, name)).cpu().half()
+        for name in ("vae", "unet", "text_encoder")
+    }
+    stock = StableDiffusionPipeline(
+        **networks,
+        tokenizer=pipeline.tokenizer,
+        scheduler=pipeline.scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    with replaced_folder(directory) as folder:
+        stock.save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)
+        save_tokenizer(pipeline.tokenizer, folder / "tokenizer")
+        pipeline.spectrogram_params.save(folder)

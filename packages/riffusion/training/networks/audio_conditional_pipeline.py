@@ -1,0 +1,127 @@
+"""A diffusers pipeline that draws a clip that sounds like an encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DiffusionPipeline,
+    ImagePipelineOutput,
+    UNet2DConditionModel,
+)
+from diffusers.image_processor import VaeImageProcessor
+from PIL import Image
+
+from riffusion.errors import InputError
+from riffusion.training.networks.audio_encoder import AudioEncoder, heard_picture
+
+
+class AudioConditionalPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is untyped
+    """Encodings in, pictures out. `from_pretrained` and `save_pretrained` are diffusers' own.
+
+    Args:
+        unet: draws pixels, or latents of `vae`. Its `sample_size` is (height, width) of either.
+        scheduler: DDIM, with the noise schedule of training.
+        vae: None for pixels.
+        audio_encoder: encodes pictures; None if encodings come from elsewhere.
+    """
+
+    _optional_components = ["vae", "audio_encoder"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        scheduler: DDIMScheduler,
+        vae: AutoencoderKL | None = None,
+        audio_encoder: AudioEncoder | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(unet=unet, scheduler=scheduler, vae=vae, audio_encoder=audio_encoder)
+
+    @torch.inference_mode()
+    def encode(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """Encodings of pictures, (pictures, tokens, width).
+
+        Raises:
+            InputError: the pipeline has no audio encoder.
+        """
+        if self.audio_encoder is None:
+            raise InputError(
+                "this checkpoint has no audio encoder of its own; its encodings.json says where "
+                "its encodings come from"
+            )
+        heard = torch.stack([heard_picture(image) for image in images])
+        encodings: torch.Tensor = self.audio_encoder(
+            heard.to(self.audio_encoder.device, self.audio_encoder.dtype)
+        )
+        return encodings
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        encodings: torch.Tensor,
+        seeds: Sequence[int] | None = None,
+        num_inference_steps: int = 50,
+        guidance: float = 2.0,
+    ) -> ImagePipelineOutput:
+        """Draw a picture per encoding.
+
+        Args:
+            encodings: (pictures, tokens, width).
+            seeds: of the noise, one a picture; 0, 1, … if None.
+            num_inference_steps: DDIM steps.
+            guidance: how far to lead away from what is drawn without an encoding (Ho & Salimans
+                2022); 1 is not at all.
+
+        Raises:
+            InputError: encodings of another shape than the UNet attends to, or not a seed for each.
+        """
+        unet, scheduler = self.unet, type(self.scheduler).from_config(self.scheduler.config)
+        width = unet.config.cross_attention_dim
+        if encodings.ndim != 3 or encodings.shape[-1] != width:
+            raise InputError(
+                f"shape {tuple(encodings.shape)} must be (pictures, tokens, {width}); "
+                "encodings.json of the checkpoint says what they are",
+                field="encodings",
+            )
+        seeds = range(len(encodings)) if seeds is None else seeds
+        if len(seeds) != len(encodings):
+            raise InputError(
+                f"{list(seeds)} must be one for each of {len(encodings)} encodings", field="seeds"
+            )
+        states = encodings.to(unet.device, unet.dtype)
+        noise = self._noise(seeds)
+        sample = noise.to(unet.device, unet.dtype)
+        scheduler.set_timesteps(num_inference_steps)
+        is_guided = guidance != 1.0
+        context = torch.cat([torch.zeros_like(states), states]) if is_guided else states
+        for timestep in scheduler.timesteps:
+            noisy = torch.cat([sample, sample]) if is_guided else sample
+            prediction = unet(noisy, timestep, encoder_hidden_states=context, return_dict=False)[0]
+            if is_guided:
+                without, prediction = prediction.chunk(2)
+                prediction = without + guidance * (prediction - without)
+            sample = scheduler.step(prediction, timestep, sample).prev_sample
+        return ImagePipelineOutput(images=self._pictures(sample))
+
+    def _noise(self, seeds: Sequence[int]) -> torch.Tensor:
+        """Drawn on the CPU: a seed means one picture everywhere."""
+        config = self.unet.config
+        size: Any = config.sample_size
+        height, width = (size, size) if isinstance(size, int) else size
+        shape = (config.in_channels, height, width)
+        return torch.stack(
+            [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        )
+
+    def _pictures(self, sample: torch.Tensor) -> list[Image.Image]:
+        if self.vae is not None:
+            sample = self.vae.decode(sample / self.vae.config.scaling_factor, return_dict=False)[0]
+        pictures: list[Image.Image] = VaeImageProcessor.numpy_to_pil(
+            VaeImageProcessor.pt_to_numpy((sample.float() / 2 + 0.5).clamp(0, 1))
+        )
+        return pictures

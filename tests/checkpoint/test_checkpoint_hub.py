@@ -1,0 +1,280 @@
+"""Checkpoints from the hub, through the real client and a stand-in of the hub on loopback."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from huggingface_hub import constants, file_download
+
+from riffusion.checkpoint import hub as checkpoint_hub
+from riffusion.checkpoint.loader import load_components
+from riffusion.checkpoint.source import CheckpointSource
+from riffusion.errors import CheckpointError
+from riffusion.spectrogram.params import SpectrogramParams
+from tests.checkpoint.checkpoints import (
+    TinyModel,
+    tiny_model,
+    write_folder,
+    write_old_folder,
+    write_single_file,
+)
+from tests.checkpoint.hub_stand_in import Fault, HubStandIn
+
+NAME = "someone/tiny-riffusion"
+UNREACHABLE_LIMIT_S = 10.0  # an unreachable hub is reported at once, not after long retries
+
+
+@pytest.fixture(scope="module")
+def model() -> TinyModel:
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def published(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository as people publish them: everything twice, and things nobody needs here."""
+    folder = write_folder(model, tmp_path_factory.mktemp("published"))
+    pickles = write_old_folder(model, tmp_path_factory.mktemp("pickles") / "old")
+    for part in ("vae", "unet", "text_encoder"):
+        for path in (pickles / part).glob("*.bin"):
+            shutil.copy(path, folder / part / path.name)
+    shutil.copytree(pickles / "safety_checker", folder / "safety_checker")
+    (folder / "riffusion-model-v1.ckpt").write_bytes(b"the same again")
+    (folder / "unet_traced.pt").write_bytes(b"traced for one device")
+    (folder / "seed_images").mkdir()
+    (folder / "seed_images" / "og_beat.png").write_bytes(b"a picture")
+    SpectrogramParams(max_frequency=8000).save(folder)
+    return folder
+
+
+@pytest.fixture
+def hub(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStandIn]:
+    """A running hub that the real client talks to, with an empty cache."""
+    with HubStandIn() as stand_in:
+        stand_in.publish(NAME, published)
+        point_client_at(stand_in.url, tmp_path / "cache", monkeypatch)
+        yield stand_in
+
+
+def point_client_at(url: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What HF_ENDPOINT and HF_HUB_CACHE do, which the client reads when it is imported."""
+    template = url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's pauses between attempts take no time."""
+    clock = SimpleNamespace(sleep=lambda _: None, time=time.time)
+    monkeypatch.setattr(file_download, "time", clock)
+
+
+def refused(**arguments: object) -> str:
+    """The one-line message that loading is refused with."""
+    source = CheckpointSource("hub", NAME)
+    with pytest.raises(CheckpointError) as refusal:
+        load_components(source, device="cpu", **arguments)  # type: ignore[arg-type]
+    message = str(refusal.value)
+    assert "\n" not in message
+    assert NAME in message
+    return message
+
+
+def test_branch_is_resolved_to_its_commit_and_reported(
+    hub: HubStandIn, model: TinyModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    commit = hub.repositories[NAME].references["main"]
+    with caplog.at_level(logging.INFO, logger="riffusion"):
+        components = load_components(NAME, device="cpu")
+    assert components.source == CheckpointSource("hub", NAME, commit)
+    assert components.description.startswith(f"{NAME}@{commit} (argument) on cpu in float32")
+    assert components.weights_format == "SafeTensors"
+    assert components.spectrogram_params.max_frequency == 8000
+    assert (components.directory / "seed_images" / "og_beat.png").read_bytes() == b"a picture"
+    for name, weight in model.unet.state_dict().items():
+        assert torch.equal(components.unet.state_dict()[name], weight)
+    warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "is not pinned" in warnings[0]
+    assert f"{NAME}@{commit}" in warnings[0]
+
+
+def test_only_what_is_needed_is_downloaded(hub: HubStandIn) -> None:
+    load_components(NAME, device="cpu")
+    suffixes = {Path(path).suffix for path in hub.downloaded()}
+    assert suffixes == {".json", ".safetensors", ".png"}
+    assert not [path for path in hub.downloaded() if "safety_checker" in path]
+
+
+def test_half_precision_variant_is_preferred_only_for_half_precision(hub: HubStandIn) -> None:
+    files = hub.repositories[NAME].commits[hub.repositories[NAME].references["main"]]
+    files["unet/diffusion_pytorch_model.fp16.safetensors"] = b"half"
+    for prefer_half, wanted in ((False, "model.safetensors"), (True, "model.fp16.safetensors")):
+        hub.requests.clear()
+        checkpoint_hub.fetch(CheckpointSource("hub", NAME), prefer_half=prefer_half)
+        unet = [path for path in hub.downloaded() if "/unet/" in path and "json" not in path]
+        assert {Path(path).name for path in unet} == {f"diffusion_pytorch_{wanted}"}
+
+
+def test_pinned_commit_in_the_cache_asks_nobody(
+    hub: HubStandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    commit = hub.repositories[NAME].references["main"]
+    load_components(f"{NAME}@{commit}", device="cpu")
+    assert "is not pinned" not in caplog.text
+    hub.requests.clear()
+    load_components(NAME, revision=commit, device="cpu")
+    assert hub.requests == []
+
+
+def test_tag_and_later_commit(hub: HubStandIn, tmp_path: Path) -> None:
+    first = hub.repositories[NAME].references["main"]
+    hub.repositories[NAME].references["v1"] = first
+    later = write_folder(tiny_model(seed=1), tmp_path / "later")
+    second = hub.publish(NAME, later)
+    assert load_components(f"{NAME}@v1", device="cpu").source.revision == first
+    assert load_components(NAME, device="cpu").source.revision == second
+
+
+@pytest.mark.parametrize("way", ["HF_HUB_OFFLINE", "local_files_only", "unreachable", "down"])
+def test_cached_copy_serves_without_the_hub(
+    hub: HubStandIn, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    online = load_components(NAME, device="cpu")
+    hub.requests.clear()
+    if way == "HF_HUB_OFFLINE":
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    elif way == "unreachable":
+        point_client_at("http://127.0.0.1:9", Path(constants.HF_HUB_CACHE), monkeypatch)
+    elif way == "down":
+        hub.faults["/"] = Fault(status=503)
+    offline = load_components(NAME, device="cpu", local_files_only=way == "local_files_only")
+    assert offline.source == online.source
+    assert not hub.downloaded()
+
+
+@pytest.mark.parametrize("way", ["HF_HUB_OFFLINE", "local_files_only", "unreachable"])
+def test_nothing_cached_and_no_hub(
+    hub: HubStandIn, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way == "HF_HUB_OFFLINE":
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    elif way == "unreachable":
+        point_client_at("http://127.0.0.1:9", Path(constants.HF_HUB_CACHE), monkeypatch)
+    started = time.monotonic()
+    for revision in (None, "0" * 40):
+        message = refused(local_files_only=way == "local_files_only", revision=revision)
+        assert "name a local folder" in message
+    assert time.monotonic() - started < UNREACHABLE_LIMIT_S
+    assert hub.requests == []
+
+
+def test_copy_that_was_left_half_downloaded_is_not_used(
+    hub: HubStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.faults["/large/someone/tiny-riffusion/"] = Fault(status=500)
+    assert "500" in refused()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "not complete in the local cache" in refused()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hub.faults.clear()
+    load_components(NAME, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (Fault(404, "RepoNotFound"), "is neither a folder here nor public on the hub"),
+        (Fault(401, "RepoNotFound"), "is neither a folder here nor public on the hub"),
+        (Fault(401, "GatedRepo"), "accept its terms"),
+        (Fault(403, "GatedRepo"), "accept its terms"),
+        (Fault(403), "HF_TOKEN"),
+        (Fault(503), "503"),
+        (Fault(429), "429"),
+        (Fault(body=b"<html>a login page</html>"), "HF_ENDPOINT"),
+        (Fault(body=b"[]"), "HF_ENDPOINT"),
+    ],
+    ids=lambda value: str(value.status or value.body) if isinstance(value, Fault) else "",
+)
+def test_what_the_hub_may_answer(hub: HubStandIn, fault: Fault, expected: str) -> None:
+    hub.faults["/api/"] = fault
+    assert expected in refused()
+
+
+def test_unknown_revision(hub: HubStandIn) -> None:
+    for revision in ("no-such-branch", "0" * 40):
+        message = refused(revision=revision)
+        assert f"{NAME}@{revision} is not a revision that the hub has" in message
+
+
+def test_gated_files_of_an_open_listing(hub: HubStandIn) -> None:
+    hub.faults["/resolve/"] = Fault(403, "GatedRepo")
+    assert "accept its terms" in refused()
+
+
+def test_listed_file_that_is_gone(hub: HubStandIn) -> None:
+    hub.faults["/resolve/"] = Fault(404, "EntryNotFound")
+    assert "lacks a file that the hub lists" in refused()
+
+
+def test_incomplete_repository_is_refused_before_any_download(hub: HubStandIn) -> None:
+    files = hub.repositories[NAME].commits[hub.repositories[NAME].references["main"]]
+    del files["vae/config.json"]
+    assert "lacks vae/config.json" in refused()
+    assert not hub.downloaded()
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_connection_that_breaks_midway(hub: HubStandIn) -> None:
+    hub.faults["/large/"] = Fault(cut=1000)
+    message = refused()
+    assert "connection to the hub failed" in message or "came incomplete" in message
+    hub.faults.clear()
+    load_components(NAME, device="cpu")  # goes on where it broke off
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_file_shorter_than_announced_is_not_kept(hub: HubStandIn) -> None:
+    hub.faults["/large/"] = Fault(body=b"much too short")
+    assert "came incomplete" in refused()
+    hub.faults.clear()
+    load_components(NAME, device="cpu")
+
+
+def test_disk_that_takes_no_more(hub: HubStandIn) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        message = refused()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "can't be written to the local cache (File too large)" in message
+    assert "HF_HOME" in message
+
+
+def test_tokenizer_of_a_single_file_comes_from_the_hub(
+    hub: HubStandIn, model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_single_file(model, tmp_path / "model.safetensors")
+    tokenizer = shutil.move(path.parent / "tokenizer", tmp_path / "clip")
+    commit = hub.publish(checkpoint_hub.CLIP_ID, Path(tokenizer))
+    monkeypatch.setattr(checkpoint_hub, "CLIP_COMMIT", commit)
+    monkeypatch.setattr("riffusion.checkpoint.single_file.CLIP_VOCAB_SIZE", len(model.vocab))
+    components = load_components(path, device="cpu")
+    assert components.tokenizer.get_vocab() == model.vocab
+    hub.faults["/"] = Fault(503)
+    load_components(path, device="cpu")
+    point_client_at(hub.url, tmp_path / "another cache", monkeypatch)
+    with pytest.raises(CheckpointError, match=r"has no tokenizer; put vocab\.json and"):
+        load_components(path, device="cpu")

@@ -1,0 +1,91 @@
+"""Small recordings and small pictures for the tests of `dataset build`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import av
+import numpy as np
+
+from riffusion.audio import segment_from_waveform, write_audio
+from riffusion.datasets.build.builder import BuildReport, build_dataset
+from riffusion.datasets.build.formats import PictureFormat
+from riffusion.datasets.build.options import BuildOptions, SliceOptions
+from riffusion.datasets.build.sources import AudioFile
+from riffusion.spectrogram.params import SpectrogramParams
+
+SMALL = PictureFormat(
+    SpectrogramParams(
+        sample_rate=8000, padded_duration_ms=100, num_frequencies=64, max_frequency=4000
+    ),
+    32,
+)
+"""0.32 s of sound in 32 columns of 80 samples."""
+
+
+def tone(
+    frequency_hz: float, duration_s: float, rate: int = 8000, level: float = 0.3
+) -> np.ndarray:
+    """A sine (1, samples)."""
+    t = np.arange(round(duration_s * rate)) / rate
+    return (level * np.sin(2 * np.pi * frequency_hz * t)).astype(np.float32)[None]
+
+
+def sweep(duration_s: float, rate: int = 8000, channels: int = 1) -> np.ndarray:
+    """A tone whose pitch rises, so that no two places in it sound alike."""
+    t = np.arange(round(duration_s * rate)) / rate
+    wave = 0.3 * np.sin(2 * np.pi * (200 + 150 * t) * t)
+    return np.stack([wave * (1 - 0.3 * channel) for channel in range(channels)]).astype(np.float32)
+
+
+def write(path: Path, waveform: np.ndarray, rate: int = 8000) -> Path:
+    """Write a sound in the format of its extension, folders included."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_audio(segment_from_waveform(waveform, rate), path)
+    return path
+
+
+def write_tagged(path: Path, waveform: np.ndarray, tags: Mapping[str, str]) -> Path:
+    """Write a FLAC file at 8 kHz with tags."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        container.metadata.update(tags)
+        stream = container.add_stream("flac", rate=8000, layout="mono")
+        samples = np.rint(waveform * 32767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.sample_rate = 8000
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    return path
+
+
+def files_of(audio_dir: Path) -> list[AudioFile]:
+    """Every file of a folder."""
+    return [
+        AudioFile(path, path.relative_to(audio_dir).as_posix())
+        for path in sorted(audio_dir.rglob("*"))
+        if path.is_file()
+    ]
+
+
+def build(
+    audio_dir: Path, directory: Path, picture: PictureFormat = SMALL, **options: object
+) -> BuildReport:
+    """`build_dataset` in this process, with any field of either kind of options."""
+    names = SliceOptions.__dataclass_fields__
+    slices = {name: options.pop(name) for name in list(options) if name in names}
+    return build_dataset(
+        audio_dir,
+        files_of(audio_dir),
+        directory,
+        BuildOptions(SliceOptions(picture, **slices), **options),  # type: ignore[arg-type]
+        num_processes=1,
+    )
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Every file below a folder, hidden ones included."""
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }

@@ -1,0 +1,36 @@
+"""A tiny data set of striped pictures: horizontal stripes are tones, vertical ones are beats."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from riffusion.datasets.folder import SPLITS, DatasetRow, claim_directory, write_metadata
+from riffusion.spectrogram.params import SpectrogramParams
+
+LABELS = ("tone", "beat")
+SIDE = 32
+
+
+def make_striped_dataset(directory: Path, rows_per_label: int = 12, side: int = SIDE) -> Path:
+    """Write `rows_per_label` pictures of each label to each split."""
+    params = SpectrogramParams(num_frequencies=side)
+    claim_directory(directory, "test", {"rows_per_label": rows_per_label}, params)
+    rng = np.random.default_rng(0)
+    for split in SPLITS:
+        rows = []
+        for number in range(rows_per_label):
+            for label in LABELS:
+                pixels = np.full((side, side), 255, dtype=np.uint8)
+                period, phase = int(rng.integers(4, 9)), int(rng.integers(0, 4))
+                if label == "tone":
+                    pixels[phase::period] = 40
+                else:
+                    pixels[:, phase::period] = 40
+                name = f"{label}_{number}.png"
+                (directory / split).mkdir(exist_ok=True)
+                Image.fromarray(pixels).save(directory / split / name)
+                captions = (label, f"a {label}", f"{label}, steady")
+                rows.append(DatasetRow(name, label, captions, label=label, kind="instrument"))
+        write_metadata(directory, split, rows)
+    return directory

@@ -1,0 +1,124 @@
+"""What the pages on training show is true: commands parse, files are there, Python runs."""
+
+import itertools
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from corpora.general_midi.captions import prompts_for
+from corpora.general_midi.options import CorpusOptions
+from corpora.general_midi.sounds import SOUNDS
+from riffusion.cli.app import app
+from riffusion.training.config import FineTuneConfig, load_config
+
+ROOT = Path(__file__).parents[2]
+GUIDE, EXAMPLE = ROOT / "docs/training.md", ROOT / "examples/new_sound/README.md"
+
+
+def blocks(page: Path, language: str = "") -> list[str]:
+    """Code blocks of a page, without their indentation."""
+    pattern = rf"^( *)```{language}\n(.*?)^ *```$"
+    found = re.findall(pattern, page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return ["\n".join(line[len(indent) :] for line in code.splitlines()) for indent, code in found]
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Arguments of every `riffusion …` line."""
+    lines = [line for code in blocks(page) for line in code.splitlines()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("riffusion ")]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [*commands(GUIDE), *commands(EXAMPLE)],
+    ids=lambda arguments: " ".join(arguments)[:60],
+)
+def test_a_command_parses_and_its_configuration_is_there(arguments: list[str]) -> None:
+    group = typer.main.get_command(app)
+    with group.make_context("riffusion", list(arguments)) as context:
+        name, command, rest = group.resolve_command(context, list(arguments))  # type: ignore[attr-defined]
+        while hasattr(command, "resolve_command"):
+            with command.make_context(name, rest[:1], parent=context) as inner:
+                name, command, rest = command.resolve_command(inner, rest)
+        command.make_context(name, rest, parent=context)
+    if arguments[0] == "train":
+        assert load_config(ROOT / arguments[1]).run.steps > 0
+
+
+@pytest.mark.parametrize("page", [GUIDE, EXAMPLE], ids=["guide", "example"])
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert links
+    for link in links:
+        assert link.startswith("http") or (page.parent / link).exists(), link
+
+
+def test_the_guide_has_a_command_of_every_kind() -> None:
+    assert {arguments[0] for arguments in commands(GUIDE)} >= {
+        "dataset",
+        "train",
+        "evaluate",
+        "generate",
+    }
+
+
+def test_the_example_makes_what_it_says() -> None:
+    made = {arguments[2]: arguments for arguments in commands(EXAMPLE) if arguments[0] == "dataset"}
+
+    def options(name: str) -> CorpusOptions:
+        given = made[f"new_sound/{name}"]
+        value = dict(itertools.pairwise(given))
+        return CorpusOptions(
+            clips_per_sound=int(value["--clips-per-sound"]),
+            validation_share=float(value["--validation-share"]),
+        )
+
+    new, old = options("sitar"), options("old")
+    assert (new.num_clips("train"), new.num_clips("validation")) == (20, 12)
+    assert (old.num_clips("train"), old.num_clips("validation")) == (20, 0)
+    judged = dict(itertools.pairwise(made["new_sound/judge"]))
+    known = {label for label, sound in SOUNDS.items() if not sound.is_held_out}
+    assert set(judged["--sounds"].split(",")) == known | {"sitar"}
+
+
+def test_the_example_teaches_words_that_old_captions_lack() -> None:
+    config = load_config(ROOT / "examples/new_sound/fine_tune.yaml")
+    assert isinstance(config, FineTuneConfig)
+    words = set(config.first_meanings)
+    assert "sitar" in words
+    for label, sound in SOUNDS.items():
+        if sound.is_held_out:
+            continue
+        for _, prompt in prompts_for(label):
+            assert not words & set(re.findall(r"[a-z]+", prompt)), prompt
+        names = " ".join((label, *sound.names, *sound.styles))
+        assert not words & set(re.findall(r"[a-z]+", names)), names
+    for name in SOUNDS["sitar"].names:
+        assert words & set(name.split()), f"{name} has no word of its own"
+
+
+def test_the_example_compares_two_reports(tmp_path: Path) -> None:
+    for name, new in (("before", 0.0), ("after", 0.75)):
+        labels = [("piano", 1.0), ("sitar", new), ("flute", 0.5)]
+        report = {"adherence": {"labels": [{"name": n, "accuracy": a} for n, a in labels]}}
+        (tmp_path / "new_sound" / name).mkdir(parents=True)
+        (tmp_path / "new_sound" / name / "report.json").write_text(json.dumps(report))
+    (code,) = blocks(EXAMPLE, "python")
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.stdout.splitlines() == [
+        "before: sitar 0%, old sounds 75.0%",
+        "after: sitar 75%, old sounds 75.0%",
+    ]

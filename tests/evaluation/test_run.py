@@ -1,0 +1,387 @@
+"""`riffusion evaluate` from end to end: the embedded checkpoint, small pictures, few steps."""
+
+import html.parser
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import typer
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import ClapAudioConfig, ClapConfig, ClapFeatureExtractor, ClapModel
+
+from riffusion.cli.app import run
+from riffusion.cli.evaluate import ALL_PARTS, evaluate
+from riffusion.datasets.folder import DatasetRow, write_metadata
+from riffusion.diffusion import RiffusionPipeline
+from riffusion.errors import CheckpointError, InputError
+from riffusion.evaluation.images import plane_from_image
+from riffusion.evaluation.metrics.clap import ClapEmbedder
+from riffusion.evaluation.metrics.reconstruction import reconstruct
+from riffusion.evaluation.prompts import ClipPrompt
+from riffusion.evaluation.report import plots
+from riffusion.evaluation.report.score_table import score_table
+from riffusion.evaluation.sampler import Drawer
+from riffusion.evaluation.settings import PARTS, EvaluationSettings
+from riffusion.spectrogram.params import SpectrogramParams
+from tests.corpora.small_corpus import (
+    HELD_OUT_WORDING,
+    LABELS,
+    PARAMS,
+    SIDE,
+    demo_checkpoint,
+    play,
+    shared_small_corpus,
+)
+
+CLIPS_PER_LABEL = 2
+QUICK = ("--steps", 2, "--clips-per-label", CLIPS_PER_LABEL, "--img2img-seeds", 2)
+CLASSIFIER_STEPS = 40
+"""Enough for four sounds that are far apart."""
+LEAST_REAL_ACCURACY = 0.9
+SAME_PIXELS = 1
+"""Grey levels: a batch of UNet rows rounds otherwise than a single one."""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shared_small_corpus(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return demo_checkpoint(tmp_path_factory.mktemp("checkpoint") / "demo")
+
+
+@pytest.fixture
+def pipeline(checkpoint: Path) -> RiffusionPipeline:
+    return RiffusionPipeline.from_pretrained(checkpoint, device="cpu")
+
+
+def command(*arguments: object) -> int:
+    application = typer.Typer()
+    application.command()(evaluate)
+    return run(application, [str(argument) for argument in arguments], "riffusion")
+
+
+@pytest.fixture(scope="module")
+def report_dir(corpus: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of all parts, with a classifier of its own."""
+    output = tmp_path_factory.mktemp("report")
+    judge = ("--classifier-steps", CLASSIFIER_STEPS)
+    assert command(checkpoint, "--dataset", corpus, "-o", output, *QUICK, *judge) == 0
+    return output
+
+
+@pytest.fixture(scope="module")
+def report(report_dir: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((report_dir / "report.json").read_text())
+    return values
+
+
+def test_the_options_name_all_parts() -> None:
+    assert tuple(ALL_PARTS.split(",")) == PARTS
+
+
+def test_the_report_holds_every_part_and_what_it_was_made_with(report: dict[str, Any]) -> None:
+    for part in ("classifier", "sharpness", *PARTS):
+        assert report[part], part
+    assert report["clap"] is None
+    assert report["settings"]["steps"] == 2 and report["settings"]["seed"] == 0
+    assert report["dataset"]["labels"] == list(LABELS)
+    assert report["dataset"]["held_out_wordings"] == [HELD_OUT_WORDING]
+    assert report["classifier"]["accuracy"] >= LEAST_REAL_ACCURACY
+    assert report["classifier"]["steps"] == CLASSIFIER_STEPS
+    assert 0 <= report["classifier"]["accuracy_through_vae"] <= 1
+
+
+def test_counts_add_up(report: dict[str, Any]) -> None:
+    adherence = report["adherence"]
+    drawn = CLIPS_PER_LABEL * len(LABELS)
+    assert adherence["mixtures"]["clips"] == CLIPS_PER_LABEL
+    assert adherence["singles"]["clips"] + adherence["mixtures"]["clips"] == drawn
+    assert sum(map(sum, adherence["confusion"])) == drawn
+    wordings = adherence["wordings_of_singles"] + adherence["wordings_of_mixtures"]
+    assert sum(group["clips"] for group in wordings) == drawn
+    assert len(report["memorization"]["drawn"]) == drawn
+    assert report["vae"]["clips"] == report["classifier"]["vae_clips"] == 4 * len(LABELS)
+    assert [score["strength"] for score in report["img2img"]["strengths"]] == [0.25, 0.5, 0.75, 1.0]
+    assert len(report["interpolation"]["alphas"]) == 11
+    assert len(report["interpolation"]["features"]["steps"]) == 10
+
+
+def test_img2img_lets_go_of_the_clip_as_strength_rises(report: dict[str, Any]) -> None:
+    beats = [score["beat"] for score in report["img2img"]["strengths"]]
+    assert beats[0] > beats[-1]
+
+
+class _Links(html.parser.HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for name, value in attrs if name in ("src", "href") and value]
+
+
+def test_the_page_shows_every_picture_and_nothing_from_elsewhere(report_dir: Path) -> None:
+    links = _Links()
+    links.feed((report_dir / "report.html").read_text(encoding="utf-8"))
+    pictures = {path.name for path in report_dir.glob("*.png")}
+    assert {"sheet_labels_1.png", "sheet_vae.png", "sheet_nearest.png"} <= pictures
+    assert {"plot_confusion.png", "plot_img2img.png", "plot_interpolation.png"} <= pictures
+    assert set(links.found) == pictures | {"report.json"}
+    for name in pictures:
+        with Image.open(report_dir / name) as image:
+            image.load()
+            assert image.width > 300 and image.height > 100, name
+
+
+def test_the_table_is_markdown_of_the_report(report_dir: Path, report: dict[str, Any]) -> None:
+    table = (report_dir / "scores.md").read_text(encoding="utf-8")
+    assert table == score_table(report)
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert all(line.count(" | ") == 2 for line in rows)
+    assert f"{report['vae']['error']:.2f} / 255" in table
+    assert "guidance 7" in table
+
+
+def test_the_same_seed_gives_the_same_scores_with_the_travelled_classifier(
+    corpus: Path, checkpoint: Path, report_dir: Path, report: dict[str, Any], tmp_path: Path
+) -> None:
+    judge = report_dir / "classifier"
+    parts = "adherence,frechet,diversity"
+    options = ("--dataset", corpus, *QUICK, "--classifier", judge, "--parts", parts)
+    assert command(checkpoint, *options, "-o", tmp_path, "--batch-size", 8) == 0
+    again = json.loads((tmp_path / "report.json").read_text())
+    assert again["classifier"]["trained_elsewhere"]
+    assert again["classifier"]["labels"] == report["classifier"]["labels"]
+    for part in parts.split(","):
+        assert again[part] == report[part], part
+    for part in ("vae", "img2img", "interpolation", "memorization"):
+        assert again[part] is None
+    assert again["classifier"]["accuracy_through_vae"] is None
+    assert not (tmp_path / "sheet_vae.png").exists()
+    assert "VAE" not in (tmp_path / "scores.md").read_text(encoding="utf-8")
+
+
+def test_pictures_of_an_earlier_report_go(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "sheet_img2img.png").write_bytes(b"stale")
+    (tmp_path / "holiday.png").write_bytes(b"somebody's")
+    options = ("--dataset", corpus, "-o", tmp_path, "--parts", "vae", "--vae-clips-per-label", 1)
+    assert command(checkpoint, *options) == 0
+    left = [path.name for path in sorted(tmp_path.glob("*.png"))]
+    assert left == ["holiday.png", "sheet_vae.png"]
+    assert not (tmp_path / "classifier").exists()
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The line that a refused command prints."""
+    assert command(*arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_refusals_are_one_line_with_the_remedy(
+    corpus: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = ("-o", tmp_path / "out")
+    file = tmp_path / "file"
+    file.touch()
+    for folder in (tmp_path, tmp_path / "nothing", file):
+        line = refusal(capsys, checkpoint, "--dataset", folder, *output)
+        assert str(folder) in line and "dataset synthesize" in line
+    line = refusal(capsys, checkpoint, "--dataset", corpus, "-o", file)
+    assert str(file) in line
+    line = refusal(capsys, checkpoint, "--dataset", corpus, *output, "--parts", "taste")
+    assert line.startswith("error: --parts: 'taste' must be one of adherence")
+    line = refusal(capsys, checkpoint, "--dataset", corpus, *output, "--labels", "pad,gong")
+    assert line.startswith("error: --labels: 'gong' is no label") and "marimba" in line
+    line = refusal(capsys, checkpoint, "--dataset", corpus, *output, "--classifier", tmp_path)
+    assert line.startswith("error: --classifier: ") and "classifier.json" in line
+    line = refusal(capsys, tmp_path, "--dataset", corpus, *output)
+    assert "model_index.json" in line
+    line = refusal(
+        capsys, checkpoint, "--dataset", corpus, *output, "--parts", "vae", "--clap", tmp_path
+    )
+    assert line.startswith("error: --clap: ") and "goes with parts that draw clips" in line
+    line = refusal(
+        capsys, checkpoint, "--dataset", corpus, *output, "--interpolate-to", "la " * 2000
+    )
+    assert "cannot be drawn: start.prompt: String should have at most 4000" in line
+    line = refusal(capsys, checkpoint, "--dataset", corpus, *output, "--clap", tmp_path)
+    assert line.startswith("error: --clap: ") and "config.json" in line
+
+
+def test_a_checkpoint_for_other_pictures_is_refused(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = demo_checkpoint(tmp_path / "other", SpectrogramParams())
+    line = refusal(capsys, other, "--dataset", corpus, "-o", tmp_path / "out")
+    assert "step_size_ms=10 of the checkpoint must equal step_size_ms=20" in line
+
+
+def test_a_classifier_for_other_labels_is_refused(
+    corpus: Path,
+    checkpoint: Path,
+    report_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    judge = shutil.copytree(report_dir / "classifier", tmp_path / "judge")
+    text = (judge / "classifier.json").read_text().replace('"pad"', '"gong"')
+    (judge / "classifier.json").write_text(text)
+    options = ("--dataset", corpus, "-o", tmp_path / "out", "--classifier", judge)
+    line = refusal(capsys, checkpoint, *options)
+    assert line.startswith("error: --classifier: does not know labels=['pad']")
+
+
+def test_missing_matplotlib_is_said_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(Exception, match="matplotlib is not installed.*riffusion"):
+        plots.check_matplotlib()
+
+
+@pytest.mark.parametrize("network", ["unet", "vae"])
+def test_a_clip_of_nan_is_refused(pipeline: RiffusionPipeline, network: str) -> None:
+    last = pipeline.unet.conv_out if network == "unet" else pipeline.vae.decoder.conv_out
+    last.bias.data.fill_(torch.nan)
+    drawer = Drawer(pipeline, EvaluationSettings(steps=2), (SIDE, SIDE))
+    prompt = ClipPrompt("pad", "bare", "a pad", 7)
+    with pytest.raises(CheckpointError, match="prompt='a pad', seed=7, .* holds NaN"):
+        drawer.from_prompts([prompt], "drawing")
+
+
+def test_a_reconstruction_of_nan_is_refused(pipeline: RiffusionPipeline, corpus: Path) -> None:
+    pipeline.vae.decoder.conv_out.bias.data.fill_(torch.nan)
+    with pytest.raises(CheckpointError, match="copy of 'pad_000.png' holds NaN"):
+        reconstruct(pipeline, [corpus / "validation" / "pad_000.png"])
+
+
+def test_reconstruction_is_the_vaes_own(pipeline: RiffusionPipeline, corpus: Path) -> None:
+    path = corpus / "validation" / "pad_000.png"
+    done = reconstruct(pipeline, [path])
+    with Image.open(path) as image:
+        pixels = torch.tensor(list(image.convert("RGB").get_flattened_data())).float()
+    pixels = pixels.reshape(1, SIDE, SIDE, 3).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        latents = pipeline.vae.encode(pixels / 127.5 - 1).latent_dist.mean
+        copy = pipeline.vae.decode(latents).sample.clamp(-1, 1)
+    levels = ((copy + 1) * 127.5).round()
+    assert done.errors[0] == pytest.approx(float((levels - pixels).abs().mean()), abs=0.01)
+    expected = 255 - levels[0, 0].numpy()
+    assert abs(done.copies[0].astype(int) - expected).max() <= SAME_PIXELS
+
+
+def test_many_clips_at_once_are_those_that_are_drawn_alone(pipeline: RiffusionPipeline) -> None:
+    prompts = [ClipPrompt(label, "bare", label, seed) for seed, label in enumerate(LABELS)]
+    settings = EvaluationSettings(steps=2, batch_size=3)
+    together = Drawer(pipeline, settings, (SIDE, SIDE)).from_prompts(prompts, "together")
+    for prompt, plane in zip(prompts, together, strict=True):
+        drawer = Drawer(pipeline, settings, (SIDE, SIDE))
+        alone = pipeline.riffuse(drawer.request(prompt.prompt, prompt.seed))
+        apart = plane.astype(int) - plane_from_image(alone, PARAMS)
+        assert abs(apart).max() <= SAME_PIXELS
+
+
+def test_captions_that_are_too_long_are_refused(pipeline: RiffusionPipeline) -> None:
+    drawer = Drawer(pipeline, EvaluationSettings(), (SIDE, SIDE))
+    with pytest.raises(InputError, match="start.prompt: String should have at most 4000"):
+        drawer.request("la " * 2000, 0)
+
+
+def test_a_data_set_without_labels_is_refused(
+    corpus: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "unlabelled"
+    folder.mkdir()
+    PARAMS.save(folder)
+    for split in ("train", "validation"):
+        write_metadata(folder, split, [DatasetRow("a.png", "a caption")])
+    line = refusal(capsys, checkpoint, "--dataset", folder, "-o", tmp_path / "out")
+    assert "has no labels" in line
+
+
+@pytest.fixture(scope="module")
+def clap(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny CLAP model with random weights."""
+    folder = tmp_path_factory.mktemp("clap")
+    audio = ClapAudioConfig(
+        spec_size=64,
+        num_mel_bins=16,
+        patch_embeds_hidden_size=8,
+        depths=[1, 1],
+        num_attention_heads=[1, 2],
+        hidden_size=16,
+        window_size=4,
+        projection_dim=16,
+    )
+    text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = ClapConfig(
+        audio_config=audio.to_dict(),
+        text_config=text | {"intermediate_size": 16, "vocab_size": 30, "projection_dim": 16},
+        projection_dim=16,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        ClapModel(config).save_pretrained(folder)
+    extractor = ClapFeatureExtractor(feature_size=16, max_length_s=2, truncation="rand_trunc")
+    extractor.save_pretrained(folder)
+    return folder
+
+
+def test_clap_embeds_sounds(clap: Path) -> None:
+    embedder = ClapEmbedder(clap, PARAMS)
+    planes = [plane_from_image(play(label, 0), PARAMS) for label in ("drums", "pad", "drums")]
+    embeddings = embedder.embed(planes)
+    assert embeddings.shape == (3, 16)
+    assert (embeddings**2).sum(1) == pytest.approx(1)
+    assert embeddings[0] == pytest.approx(embeddings[2])
+    assert abs(embeddings[0] - embeddings[1]).max() > 1e-4
+
+
+def test_clap_distance_stands_in_the_report(
+    corpus: Path, checkpoint: Path, report_dir: Path, clap: Path, tmp_path: Path
+) -> None:
+    options = ("--dataset", corpus, *QUICK, "--labels", "drums,pad", "-o", tmp_path)
+    few = ("--max-reference-clips", 8)
+    judge = ("--classifier", report_dir / "classifier", "--parts", "frechet", "--clap", clap)
+    assert command(checkpoint, *options, *judge, *few) == 0
+    scores = json.loads((tmp_path / "report.json").read_text())["clap"]
+    assert scores["clips"] == 4
+    assert scores["drawn_to_real"] >= 0 and scores["real_to_real"] >= 0
+    assert "CLAP" in (tmp_path / "scores.md").read_text(encoding="utf-8")
+
+
+def test_a_part_that_fails_leaves_the_others(
+    corpus: Path,
+    checkpoint: Path,
+    report_dir: Path,
+    clap: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    deaf = shutil.copytree(clap, tmp_path / "deaf")
+    weights = load_file(deaf / "model.safetensors")
+    weights["audio_projection.linear2.bias"].fill_(torch.nan)
+    save_file(weights, deaf / "model.safetensors", metadata={"format": "pt"})
+    options = ("--dataset", corpus, *QUICK, "--labels", "drums,pad", "-o", tmp_path / "out")
+    judge = ("--classifier", report_dir / "classifier", "--parts", "frechet", "--clap", deaf)
+    assert command(checkpoint, *options, *judge, "--max-reference-clips", 8) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]  # transformers tells of its loading
+    assert "1 of the parts failed" in line and "deaf' hears NaN; take an undamaged copy" in line
+    scores = json.loads((tmp_path / "out/report.json").read_text())
+    assert scores["frechet"]["drawn_to_real"] >= 0
+    assert scores["clap"] is None and list(scores["failures"]) == ["clap"]
+    assert "hears NaN" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+
+
+def test_a_damaged_clap_model_is_refused(clap: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(clap, tmp_path / "clap")
+    (copy / "model.safetensors").write_bytes(b"\0" * 100)
+    with pytest.raises(CheckpointError, match="holds no CLAP model that can be read"):
+        ClapEmbedder(copy, PARAMS)

@@ -1,0 +1,187 @@
+"""Pictures and base64 text from outside: limits, damage, and what survives a file."""
+
+import base64
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from riffusion.datatypes import ImageFormat
+from riffusion.errors import InputError, MediaError
+from riffusion.io import images as image_codec
+from riffusion.io.data_urls import bytes_from_data_url, data_url
+from riffusion.io.images import (
+    MAX_HEIGHT,
+    MAX_WIDTH,
+    decode_image,
+    encode_image,
+    read_image,
+    write_image,
+)
+from riffusion.spectrogram.params import SpectrogramParams
+
+MAX_JPEG_ERROR = 6  # grey levels, of quality 95 on noise-free pictures
+
+
+def picture(width: int = 16, height: int = 8) -> Image.Image:
+    columns = np.linspace(0, 255, width, dtype=np.uint8)
+    image = Image.fromarray(np.broadcast_to(columns[None, :, None], (height, width, 3)).copy())
+    image.getexif().update(SpectrogramParams().to_exif(max_value=2.5))
+    return image
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("image_format", "error"), [("png", 0), ("webp", 0), ("jpeg", MAX_JPEG_ERROR)]
+)
+def test_pictures_and_their_parameters_survive(image_format: str, error: int) -> None:
+    again = decode_image(encode_image(picture(), image_format))  # type: ignore[arg-type]
+    difference = np.asarray(again).astype(int) - np.asarray(picture()).astype(int)
+    assert np.abs(difference).max() <= error
+    assert SpectrogramParams.from_exif(again.getexif()) == SpectrogramParams()
+    assert SpectrogramParams.max_value_from_exif(again.getexif()) == 2.5
+
+
+def test_stereo_survives_jpeg() -> None:
+    left, right = picture(64, 64).split()[0], picture(64, 64).rotate(90).split()[0]
+    stereo = Image.merge("RGB", (Image.new("L", (64, 64)), left, right))
+    again = np.asarray(decode_image(encode_image(stereo, "jpeg"))).astype(int)
+    assert np.abs(again - np.asarray(stereo)).mean() < MAX_JPEG_ERROR
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_are_no_picture(data: bytes) -> None:
+    with pytest.raises(MediaError):
+        decode_image(data)
+
+
+@given(kept=st.floats(0, 0.6), image_format=st.sampled_from(["png", "jpeg", "webp"]))
+def test_truncated_picture_is_an_error_not_a_crash(kept: float, image_format: str) -> None:
+    data = encode_image(picture(64, 64), image_format)  # type: ignore[arg-type]
+    with pytest.raises(MediaError):
+        decode_image(data[: int(kept * len(data))])
+
+
+@pytest.mark.parametrize("size", [(6001, 10), (10, 8193), (60_000, 60_000), (2**31 - 1, 2**31 - 1)])
+def test_huge_picture_is_refused_by_its_header(size: tuple[int, int]) -> None:
+    with pytest.raises(MediaError, match="at most|cannot be read"):
+        decode_image(png_that_claims(*size))
+
+
+def test_pillows_own_limit_is_neither_needed_nor_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert decode_image(encode_image(picture(), "png")).size == (16, 8)
+    assert decode_image(encode_image(picture(), "jpeg")).size == (16, 8)
+    (tmp_path / "wide.png").write_bytes(png_that_claims(2**20, 513))
+    with pytest.raises(MediaError, match=r"wide\.png.*1048576×513.*at most 536870912 in all"):
+        read_image(tmp_path / "wide.png")
+
+
+@pytest.mark.parametrize(
+    ("size", "image_format", "message"),
+    [
+        ((70_000, 1), "jpeg", "picture is 70000×1; jpeg holds at most 65500 columns; use png"),
+        ((1, 65_501), "jpeg", "picture is 1×65501; jpeg holds at most 65500 rows; use png"),
+        ((16_384, 1), "webp", "picture is 16384×1; webp holds at most 16383 columns; use png"),
+        ((2**20 + 1, 1), "png", "png holds at most 1048576 columns; draw less at a time"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_refused_before_encoding(
+    size: tuple[int, int],
+    image_format: ImageFormat,
+    message: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(InputError, match=message):
+        encode_image(Image.new("L", size), image_format)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("width", "image_format"), [(65_500, "jpeg"), (16_383, "webp")])
+def test_what_a_format_can_hold_is_encoded_and_read(
+    tmp_path: Path, width: int, image_format: ImageFormat
+) -> None:
+    path = tmp_path / f"a.{image_format}"
+    write_image(Image.new("L", (width, 1)), path)
+    assert read_image(path).size == (width, 1)
+
+
+def test_more_pixels_than_can_be_read_again_are_not_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(image_codec, "MAX_FILE_PIXELS", 16 * 8 - 1)
+    with pytest.raises(InputError, match="16×8; at most 127 pixels"):
+        encode_image(picture(), "png")
+
+
+def test_the_highest_spectrogram_can_be_read() -> None:
+    SpectrogramParams(num_frequencies=MAX_HEIGHT, sample_rate=16_000)
+    with pytest.raises(InputError, match="num_frequencies"):
+        SpectrogramParams(num_frequencies=MAX_HEIGHT + 1, sample_rate=16_000)
+    highest = Image.new("L", (1, MAX_HEIGHT))
+    assert decode_image(encode_image(highest, "png")).size == (1, MAX_HEIGHT)
+    assert MAX_WIDTH * MAX_HEIGHT <= image_codec.MAX_FILE_PIXELS
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.JPG", "x.jpeg", "x.webp"])
+def test_files_are_written_by_extension(tmp_path: Path, name: str) -> None:
+    write_image(picture(), tmp_path / name)
+    assert read_image(tmp_path / name).size == (16, 8)
+
+
+def test_bad_paths_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"x\.gif"):
+        write_image(picture(), tmp_path / "x.gif")
+    with pytest.raises(InputError, match="nowhere"):
+        write_image(picture(), tmp_path / "nowhere" / "x.png")
+    with pytest.raises(InputError, match=r"none\.png"):
+        read_image(tmp_path / "none.png")
+    (tmp_path / "text.png").write_text("hello")
+    with pytest.raises(MediaError, match=r"text\.png"):
+        read_image(tmp_path / "text.png")
+
+
+@given(st.binary(min_size=1, max_size=100))
+def test_data_urls_are_exact(data: bytes) -> None:
+    url = data_url(data, "audio/mpeg")
+    assert url.startswith("data:audio/mpeg;base64,")
+    assert "\n" not in url
+    assert bytes_from_data_url(url, "x") == data
+    wrapped = base64.encodebytes(data).decode()  # as mail programs and upstream's server write it
+    assert bytes_from_data_url(wrapped, "x") == data
+
+
+@pytest.mark.parametrize(
+    "text", ["", "data:", "data:audio/mpeg,abc", "data:;base64,", "a", "ab=c", "äöü", "AAA$", " "]
+)
+def test_bad_base64_names_its_field(text: str) -> None:
+    with pytest.raises(MediaError, match="^init_audio: "):
+        bytes_from_data_url(text, "init_audio")
+
+
+def test_animated_and_multi_page_pictures_show_their_first_frame() -> None:
+    buffer = io.BytesIO()
+    frames = [picture().convert("P"), Image.new("P", (16, 8), 3)]
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    assert decode_image(buffer.getvalue()).size == (16, 8)

@@ -1,0 +1,61 @@
+"""Only the engine's thread may have a team of OpenMP threads; counted in fresh processes."""
+
+import subprocess
+import sys
+
+_PREPARE = """
+import psutil, torch
+def num_threads(): return psutil.Process().num_threads()
+def compute():
+    rows = torch.rand(1000, 1000)
+    torch.fft.rfft(rows @ rows + 1).abs().sum()
+torch.set_num_threads(3)
+"""
+
+
+def run(program: str) -> list[int]:
+    """Numbers that a Python program prints."""
+    command = [sys.executable, "-c", _PREPARE + program]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [int(word) for word in finished.stdout.split()]
+
+
+def test_without_a_team_no_thread_is_added() -> None:
+    before, alone, with_team, afterwards = run(
+        """
+from riffusion.runtime.threads import without_team
+print(num_threads())
+with without_team():
+    compute()
+print(num_threads())
+compute()
+print(num_threads(), torch.get_num_threads())
+"""
+    )
+    assert alone == before
+    assert with_team == before + 2
+    assert afterwards == 3
+
+
+def test_loading_reading_and_sounding_need_no_team() -> None:
+    before, after, with_team = run(
+        """
+import numpy as np
+from riffusion.audio import segment_from_waveform
+from riffusion.generation.generator import ClipGenerator
+from riffusion.datatypes import InferenceInput
+generator = ClipGenerator.load("data/demo-checkpoint", device="cpu")
+seconds = np.arange(2 * 44_100) / 44_100
+segment = segment_from_waveform(np.sin(2 * np.pi * 440 * seconds)[None] / 2, 44_100)
+print(num_threads())
+generator.image_from_audio(segment)
+request = {"start": {"prompt": "", "seed": 0}, "mode": "image_to_audio", "seed_image_id": "og_beat"}
+resolved = generator.resolve(InferenceInput.parse(request))
+generator.finish(resolved, generator.start(resolved))
+print(num_threads())
+compute()
+print(num_threads())
+"""
+    )
+    assert after == before
+    assert with_team == before + 2

@@ -1,0 +1,72 @@
+"""The fast mel amplitudes, against torchaudio's own modules and tones outside the bands."""
+
+import dataclasses
+
+import pytest
+import torch
+import torchaudio
+
+from riffusion.spectrogram.analysis import MelAnalysis
+from riffusion.spectrogram.converter import SpectrogramConverter
+from riffusion.spectrogram.params import SpectrogramParams
+
+MAX_RELATIVE_ERROR = 1e-5  # of the loudest amplitude: float32 sums in another order
+MAX_FOLDED_DB = -110.0  # what a lowpass of 140 dB and float32 leave of a tone at full scale
+PARAMS = SpectrogramParams()
+
+
+@pytest.mark.parametrize(
+    ("changes", "factor"),
+    [
+        ({}, 2),
+        ({"max_frequency": 4000}, 4),
+        ({"max_frequency": 20_000}, 1),
+        ({"sample_rate": 48_000, "step_size_ms": 7}, 2),
+        ({"sample_rate": 22_050, "mel_scale_norm": "slaney", "mel_scale_type": "slaney"}, 1),
+        ({"sample_rate": 22_050, "max_frequency": 4000}, 2),
+        ({"window_duration_ms": 400}, 2),
+        ({"min_frequency": 8000, "num_frequencies": 40}, 2),
+        ({"max_frequency": 50, "num_frequencies": 8, "padded_duration_ms": 100}, 7),
+    ],
+)
+def test_amplitudes_equal_torchaudios(changes: dict[str, object], factor: int) -> None:
+    params = dataclasses.replace(PARAMS, **changes)
+    assert MelAnalysis(params, torch.device("cpu"))._factor == factor
+    noise = torch.randn(1, 30_011, generator=torch.Generator().manual_seed(0))
+    spectrogram = torchaudio.transforms.Spectrogram(
+        n_fft=params.n_fft, win_length=params.win_length, hop_length=params.hop_length, power=1.0
+    )
+    filterbank = torchaudio.functional.melscale_fbanks(
+        params.n_fft // 2 + 1,
+        params.min_frequency,
+        params.max_frequency,
+        params.num_frequencies,
+        params.sample_rate,
+        params.mel_scale_norm,
+        params.mel_scale_type,
+    )
+    expected = (spectrogram(noise).mT @ filterbank).mT
+    actual = SpectrogramConverter(params, "cpu").mel_amplitudes_from_waveform(noise)
+    assert actual.shape == expected.shape
+    assert (actual - expected).abs().max() <= MAX_RELATIVE_ERROR * expected.max()
+
+
+@pytest.mark.parametrize("frequency_hz", [12_100, 14_000, 18_000, 21_900])
+def test_a_tone_above_the_bands_does_not_fold_into_them(frequency_hz: float) -> None:
+    converter = SpectrogramConverter(PARAMS, "cpu")
+
+    def loudest(hz: float) -> torch.Tensor:
+        # A whole number of periods in every window, faded so that the ends don't click.
+        t = torch.arange(44_100, dtype=torch.float64) / 44_100
+        wave = torch.sin(2 * torch.pi * hz * t) * torch.hann_window(44_100, dtype=torch.float64)
+        return converter.mel_amplitudes_from_waveform(wave.float()[None])[..., 30:70].max()
+
+    folded_db = 20 * torch.log10(loudest(frequency_hz) / loudest(9000))
+    assert folded_db <= MAX_FOLDED_DB
+
+
+def test_amplitudes_have_a_gradient() -> None:
+    noise = torch.randn(1, 10_000, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    SpectrogramConverter(PARAMS, "cpu").mel_amplitudes_from_waveform(noise).sum().backward()
+    assert noise.grad is not None
+    assert noise.grad.abs().max() > 0
