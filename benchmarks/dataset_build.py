@@ -1,10 +1,10 @@
-"""A folder of audio to pictures: ours against a loop of librosa and Pillow, on two cores.
+"""A folder of audio to images: ours against a loop of librosa and Pillow, on two cores.
 
     python -m benchmarks.dataset_build [--minutes 5] [--repeats 3]
 
 Theirs is `librosa.load`, `librosa.feature.melspectrogram` and Pillow's PNG, slice by slice, with
 the threads that BLAS takes; ours is `riffusion dataset build` with as many processes as there are
-cores. Both draw the same pictures of the same songs (checked pixel by pixel): 512×512, n_fft 17640,
+cores. Both draw the same images of the same songs (checked pixel by pixel): 512×512, n_fft 17640,
 hop 441, 512 mel bands.
 
 Both work in turn, each in a fresh interpreter. Theirs is timed after its imports and scaled to an
@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import results
-from riffusion.datasets.build.formats import PRESETS, PictureFormat
+from riffusion.datasets.build.formats import PRESETS, ImageFormat
 
 NUM_CORES = 2
 REPEATS = 3
@@ -50,13 +50,13 @@ class DatasetBuildRow:
 
     Args:
         implementation: whose.
-        pictures: of the hour.
+        images: of the hour.
         seconds: on the clock.
         cpu_seconds: of all processes and threads.
     """
 
     implementation: str
-    pictures: int
+    images: int
     seconds: float
     cpu_seconds: float
 
@@ -82,13 +82,13 @@ def write_songs(directory: Path, minutes: float) -> int:
     return count
 
 
-def write_two_slices(directory: Path, picture: PictureFormat) -> None:
+def write_two_slices(directory: Path, image: ImageFormat) -> None:
     """Two recordings of one slice each, so that two processes are started."""
     from riffusion.audio import segment_from_waveform, write_audio
 
     directory.mkdir()
-    noise = 0.1 * np.random.default_rng(0).standard_normal((1, picture.num_samples))
-    segment = segment_from_waveform(noise, picture.params.sample_rate)
+    noise = 0.1 * np.random.default_rng(0).standard_normal((1, image.num_samples))
+    segment = segment_from_waveform(noise, image.params.sample_rate)
     for name in ("a.flac", "b.flac"):
         write_audio(segment, directory / name)
 
@@ -101,21 +101,21 @@ def link_songs(songs: Path, directory: Path, copies: int) -> None:
             (directory / f"{copy:03d} {song.name}").symlink_to(song)
 
 
-def draw_with_librosa(audio_dir: Path, output: Path, picture: PictureFormat) -> float:
+def draw_with_librosa(audio_dir: Path, output: Path, image: ImageFormat) -> float:
     """The loop that most people write; seconds, without imports."""
     import librosa
     from PIL import Image
 
-    params = picture.params
+    params = image.params
     output.mkdir()
     librosa.feature.melspectrogram(y=np.zeros(4096, np.float32))  # imports what it needs
     started = time.perf_counter()
     for path in sorted(audio_dir.iterdir()):
         audio, _ = librosa.load(path, sr=params.sample_rate, mono=True)
-        for number in range(len(audio) // picture.num_samples):
-            start = number * picture.num_samples
+        for number in range(len(audio) // image.num_samples):
+            start = number * image.num_samples
             mel = librosa.feature.melspectrogram(
-                y=audio[start : start + picture.num_samples],
+                y=audio[start : start + image.num_samples],
                 sr=params.sample_rate,
                 n_fft=params.n_fft,
                 win_length=params.win_length,
@@ -127,14 +127,14 @@ def draw_with_librosa(audio_dir: Path, output: Path, picture: PictureFormat) -> 
                 fmax=params.max_frequency,
                 htk=params.mel_scale_type == "htk",
                 norm=params.mel_scale_norm,
-            )[:, : picture.width]
+            )[:, : image.width]
             relative = (mel / mel.max()) ** params.power_for_image
             pixels = np.rint(255 - 255 * relative).astype(np.uint8)[::-1]
             Image.fromarray(pixels).save(output / f"{path.stem}-{number:04d}.png")
     return time.perf_counter() - started
 
 
-def draw_with_ours(audio_dir: Path, output: Path, picture: PictureFormat) -> float:
+def draw_with_ours(audio_dir: Path, output: Path, image: ImageFormat) -> float:
     """The command's work; seconds."""
     from riffusion.datasets.build.builder import build_dataset
     from riffusion.datasets.build.options import BuildOptions, SliceOptions
@@ -142,7 +142,7 @@ def draw_with_ours(audio_dir: Path, output: Path, picture: PictureFormat) -> flo
 
     started = time.perf_counter()
     files = [AudioFile(path, path.name) for path in sorted(audio_dir.iterdir())]
-    options = BuildOptions(SliceOptions(picture), validation_share=0)
+    options = BuildOptions(SliceOptions(image), validation_share=0)
     build_dataset(audio_dir, files, output, options, NUM_CORES)
     return time.perf_counter() - started
 
@@ -159,7 +159,7 @@ def measure(
         to_hour = 3600 / (count * SONG_S)
         copies = max(1, round(to_hour))
         link_songs(folder / "songs", folder / "hour", copies)
-        num_pictures = 0
+        num_images = 0
         for repeat in range(repeats):
             theirs, ours = folder / f"theirs{repeat}", folder / f"ours{repeat}"
             _, cpu_s, own_s = _run("librosa", folder / "songs", theirs, preset)
@@ -169,11 +169,11 @@ def measure(
             times[NAMES[1]].append((clock_s * share, cpu_s * share))
             start_s, start_cpu_s, _ = _run("ours", folder / "two", folder / f"two{repeat}", preset)
             times[NAMES[2]].append(((clock_s - start_s) * share, (cpu_s - start_cpu_s) * share))
-            num_pictures = _compare(theirs, ours, copies)
+            num_images = _compare(theirs, ours, copies)
     return [
         DatasetBuildRow(
             name,
-            round(num_pictures * to_hour),
+            round(num_images * to_hour),
             statistics.median(clock for clock, _ in pairs),
             statistics.median(cpu for _, cpu in pairs),
         )
@@ -184,10 +184,10 @@ def measure(
 def markdown(rows: list[DatasetBuildRow]) -> str:
     """The rows as a table."""
     theirs = rows[0]
-    lines = ["| an hour of audio | pictures | seconds | faster by | CPU seconds | less by |"]
+    lines = ["| an hour of audio | images | seconds | faster by | CPU seconds | less by |"]
     lines += ["|---|---|---|---|---|---|"]
     lines += [
-        f"| {row.implementation} | {row.pictures} | {row.seconds:.1f} "
+        f"| {row.implementation} | {row.images} | {row.seconds:.1f} "
         f"| **{theirs.seconds / row.seconds:.1f}×** | {row.cpu_seconds:.1f} "
         f"| {theirs.cpu_seconds / row.cpu_seconds:.1f}× |"
         for row in rows
@@ -218,13 +218,13 @@ def _run(
 
 
 def _compare(theirs: Path, ours: Path, copies: int) -> int:
-    """Check that both drew the same; how many pictures theirs are."""
+    """Check that both drew the same; how many images theirs are."""
     from PIL import Image
 
     drawn = sorted(theirs.iterdir())
     built = sorted(ours.glob("train/*/*.png"))
     if len(built) != copies * len(drawn):
-        raise SystemExit(f"{len(built)} pictures in place of {copies} × {len(drawn)}")
+        raise SystemExit(f"{len(built)} images in place of {copies} × {len(drawn)}")
     for left, right in zip(drawn, built, strict=False):  # the first copy of each song
         with Image.open(left) as a, Image.open(right) as b:
             difference = np.abs(np.asarray(a).astype(int) - np.asarray(b))

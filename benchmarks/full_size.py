@@ -26,7 +26,7 @@ from benchmarks import results
 from benchmarks.sd15_shape import UNET_TFLOP, write_checkpoint
 from riffusion.datatypes import CLIP_DURATION_S, InferenceInput
 from riffusion.diffusion import RiffusionPipeline
-from riffusion.engine.engine import MAX_LIVE
+from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.generation.generator import ClipGenerator
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.runtime.cuda_graphs import BATCH_SIZES
@@ -79,26 +79,26 @@ def _time_steps(pipeline: RiffusionPipeline, result: FullSizeResult) -> None:
     for rows in BATCH_SIZES:
         guidance = 7.0 if rows > 1 else 1.0
         request = _request(prompt_fields={"guidance": guidance}, num_inference_steps=STEPS)
-        jobs = [pipeline.prepare(request, _picture()) for _ in range(max(1, rows // 2))]
+        jobs = [pipeline.prepare(request, _image()) for _ in range(max(1, rows // 2))]
         result.step_s[rows] = _median(lambda jobs=jobs: pipeline.predict(jobs))  # type: ignore[misc]
         result.floor_step_s[rows] = rows * UNET_TFLOP / result.matrix_tflops
 
 
 def _time_clips(pipeline: RiffusionPipeline, result: FullSizeResult) -> None:
     """One guided img2img clip at strength 1: ours, the published loop, and diffusers' pipeline."""
-    picture = _picture()
+    image = _image()
     stock = diffusers.StableDiffusionImg2ImgPipeline(
         **{**pipeline.components, "scheduler": diffusers.PNDMScheduler(skip_prk_steps=True)},
         requires_safety_checker=False,
     )
     stock.set_progress_bar_config(disable=True)
     ways: dict[str, Callable[[], object]] = {
-        "ours, fast": lambda: pipeline(_request(preset="fast"), picture),
-        "ours, balanced": lambda: pipeline(_request(preset="balanced"), picture),
-        f"ours, PNDM {STEPS}": lambda: pipeline(_request(num_inference_steps=STEPS), picture),
-        f"eager loop, PNDM {STEPS}": lambda: _eager_loop(pipeline, picture),
+        "ours, fast": lambda: pipeline(_request(preset="fast"), image),
+        "ours, balanced": lambda: pipeline(_request(preset="balanced"), image),
+        f"ours, PNDM {STEPS}": lambda: pipeline(_request(num_inference_steps=STEPS), image),
+        f"eager loop, PNDM {STEPS}": lambda: _eager_loop(pipeline, image),
         f"diffusers img2img, PNDM {STEPS}": lambda: stock(
-            "church bells", image=picture, strength=1.0, num_inference_steps=STEPS
+            "church bells", image=image, strength=1.0, num_inference_steps=STEPS
         ),
     }
     for work in ways.values():
@@ -114,9 +114,9 @@ def _time_clips(pipeline: RiffusionPipeline, result: FullSizeResult) -> None:
 
 
 @torch.inference_mode()
-def _eager_loop(pipeline: RiffusionPipeline, picture: Image.Image) -> None:
+def _eager_loop(pipeline: RiffusionPipeline, image: Image.Image) -> None:
     """As the published system does it: half precision, one request, guidance by a doubled batch."""
-    job = pipeline.prepare(_request(num_inference_steps=STEPS), picture)
+    job = pipeline.prepare(_request(num_inference_steps=STEPS), image)
     while not job.is_done:
         prediction = pipeline.unet(
             job.unet_rows(), job.timestep.cuda().float(), encoder_hidden_states=job.embeddings
@@ -127,8 +127,13 @@ def _eager_loop(pipeline: RiffusionPipeline, picture: Image.Image) -> None:
 
 def _time_batches(pipeline: RiffusionPipeline, result: FullSizeResult) -> None:
     """Clips a second at preset fast, with sound, of many clients; batching on and off."""
-    for max_live, rates in ((MAX_LIVE, result.clips_per_s), (1, result.clips_per_s_off)):
-        generator = ClipGenerator(pipeline, SeedLibrary.default(None), max_live=max_live)
+    for max_num_running, rates in (
+        (MAX_NUM_RUNNING, result.clips_per_s),
+        (1, result.clips_per_s_off),
+    ):
+        generator = ClipGenerator(
+            pipeline, SeedLibrary.default(None), max_num_running=max_num_running
+        )
         for clients in NUM_CLIENTS:
             requests = [_request(preset="fast", seed=seed) for seed in range(clients)]
             resolved = [generator.resolve(request) for request in requests]
@@ -141,7 +146,7 @@ def _time_batches(pipeline: RiffusionPipeline, result: FullSizeResult) -> None:
         generator.close()
 
 
-def _picture() -> Image.Image:
+def _image() -> Image.Image:
     """Noise, 512 x 512."""
     pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
     return Image.fromarray(pixels)

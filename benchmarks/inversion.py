@@ -5,7 +5,7 @@
 Theirs is `InverseMelScale` and `GriffinLim` of 32 iterations with momentum 0.99 at the
 spectrogram's own FFT of 17640 samples. Both work on one 5.12 s mono clip at the default
 parameters, in turn. Quality is spectral convergence, ‖M - g·M'‖ / ‖M‖ with the best gain g, of mel
-amplitudes M against those of the result, M'; and the same of M ^ 0.25, which is what a picture
+amplitudes M against those of the result, M'; and the same of M ^ 0.25, which is what an image
 shows and counts quiet bands as much as loud ones. Lower is better.
 """
 
@@ -47,8 +47,8 @@ class InversionRow:
     speedup: float
     mel_ours: float
     mel_theirs: float
-    picture_ours: float
-    picture_theirs: float
+    image_ours: float
+    image_theirs: float
 
 
 def targets(
@@ -58,7 +58,7 @@ def targets(
 
     Args:
         song: a recording; None leaves it out.
-        checkpoint: draws pictures; None leaves them out.
+        checkpoint: draws images; None leaves them out.
     """
     converter = SpectrogramConverter(params, "cpu")
     num_samples = params.num_samples(NUM_FRAMES)
@@ -81,8 +81,8 @@ def targets(
         inputs = InferenceInput.parse(
             {"start": start, "mode": "txt2img", "num_inference_steps": 20}
         )
-        picture = spectrogram_from_image(pipeline.riffuse(inputs), params.power_for_image)
-        mels[f'picture of "{prompt}"'] = torch.from_numpy(picture / 2**15)
+        image = spectrogram_from_image(pipeline.riffuse(inputs), params.power_for_image)
+        mels[f'image of "{prompt}"'] = torch.from_numpy(image / 2**15)
     return mels
 
 
@@ -116,7 +116,7 @@ def griffin_lim(params: SpectrogramParams) -> torchaudio.transforms.GriffinLim:
 def convergence(
     target: torch.Tensor, waveform: torch.Tensor, params: SpectrogramParams
 ) -> tuple[float, float]:
-    """Spectral convergence of mel amplitudes, and of the picture."""
+    """Spectral convergence of mel amplitudes, and of the image."""
     mel = SpectrogramConverter(params, "cpu").mel_amplitudes_from_waveform(waveform)
     frames = min(mel.shape[-1], target.shape[-1])
     mel, target = mel[..., :frames], target[..., :frames]
@@ -150,8 +150,8 @@ def measure(
                 waveforms[name] = invert(target)
                 seconds[name].append(time.perf_counter() - started)
         median = {name: statistics.median(times) for name, times in seconds.items()}
-        mel_ours, picture_ours = convergence(target, waveforms["ours"], params)
-        mel_theirs, picture_theirs = convergence(target, waveforms["theirs"], params)
+        mel_ours, image_ours = convergence(target, waveforms["ours"], params)
+        mel_theirs, image_theirs = convergence(target, waveforms["theirs"], params)
         rows.append(
             InversionRow(
                 signal,
@@ -160,8 +160,8 @@ def measure(
                 median["theirs"] / median["ours"],
                 mel_ours,
                 mel_theirs,
-                picture_ours,
-                picture_theirs,
+                image_ours,
+                image_theirs,
             )
         )
         ours, theirs = (
@@ -176,13 +176,13 @@ def markdown(rows: list[InversionRow]) -> str:
     """The rows as a table."""
     lines = [
         "| signal | seconds, ours | torchaudio | faster by | mel SC, ours | torchaudio "
-        "| picture SC, ours | torchaudio |",
+        "| image SC, ours | torchaudio |",
         "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {row.signal} | {row.seconds_ours:.2f} | {row.seconds_theirs:.2f} "
         f"| **{row.speedup:.1f}×** | {row.mel_ours:.3f} | {row.mel_theirs:.3f} "
-        f"| {row.picture_ours:.3f} | {row.picture_theirs:.3f} |"
+        f"| {row.image_ours:.3f} | {row.image_theirs:.3f} |"
         for row in rows
     ]
     return "\n".join(lines)
@@ -205,13 +205,13 @@ def draw(
         for axis, mel, title in zip(line, columns, ("original", "torchaudio", "ours"), strict=True):
             gain = (mel[..., : columns[0].shape[-1]].norm() / columns[0].norm()).clamp(min=1e-9)
             level_db = 20 * torch.log10((mel[0] / gain / loudest).clamp(min=1e-5))
-            picture = axis.imshow(
+            image = axis.imshow(
                 level_db, origin="lower", aspect="auto", vmin=-80, vmax=0, cmap="magma",
                 extent=(0, mel.shape[-1] / 100, 0, mel.shape[-2]),
             )  # fmt: skip
             axis.set_title(f"{signal}: {title}", fontsize=10)
         line[0].set_ylabel("mel band (0 to 10 kHz)")
-        figure.colorbar(picture, ax=line.tolist(), label="dB", fraction=0.02, pad=0.01)
+        figure.colorbar(image, ax=line.tolist(), label="dB", fraction=0.02, pad=0.01)
     for axis in axes[-1]:
         axis.set_xlabel("seconds")
     figure.savefig(path, dpi=80, bbox_inches="tight")

@@ -56,9 +56,9 @@ SECTIONS = (
         "One mono clip of 5.12 s at the default parameters on 2 threads, ours against "
         "`torchaudio.transforms.InverseMelScale` and `GriffinLim(n_fft=17640, n_iter=32, "
         "momentum=0.99)`. SC is spectral convergence with the best gain, lower is better: of mel "
-        "amplitudes, and of the picture (amplitudes to the power of 0.25), which counts quiet "
+        "amplitudes, and of the image (amplitudes to the power of 0.25), which counts quiet "
         "bands as much as loud ones. Medians of 3 runs, in turn in one process.",
-        "No sound looks quite like a picture that a model drew, so both stay further from those. "
+        "No sound looks quite like an image that a model drew, so both stay further from those. "
         '"song" '
         "is a recording of 5.12 s that is not part of the repository (`--song`).\n\n"
         "![original, torchaudio's and our spectrograms](images/inversion_comparison.png)",
@@ -78,7 +78,7 @@ SECTIONS = (
     Section(
         "steps",
         "Fewer steps",
-        "How far a picture is from the converged one, which DDIM draws in 150 steps from the same "
+        "How far an image is from the converged one, which DDIM draws in 150 steps from the same "
         "noise: mean absolute difference in grey levels of 255, embedded checkpoint.",
         "Even at 50 steps all are 2 to 3 from it, so there is little to gain below that. `fast` is "
         "where DPM-Solver++ gets there, with guidance in the first three quarters of the steps; "
@@ -112,9 +112,9 @@ SECTIONS = (
     ),
     Section(
         "dataset_build",
-        "A folder of audio to pictures",
-        "An hour of stereo FLAC to 512×512 pictures: `riffusion dataset build` on two cores "
-        "against a loop of librosa and Pillow that draws the same pictures (checked pixel by "
+        "A folder of audio to images",
+        "An hour of stereo FLAC to 512×512 images: `riffusion dataset build` on two cores "
+        "against a loop of librosa and Pillow that draws the same images (checked pixel by "
         "pixel), scaled from five minutes.",
     ),
 )

@@ -16,7 +16,7 @@ TOKENIZER = Path(__file__).parents[1] / "data" / "demo-checkpoint" / "tokenizer"
 _MAX_TOKENS = 77
 
 UNET_TFLOP, DECODER_TFLOP, ENCODER_TFLOP = 0.803, 2.515, 1.117
-"""Of one row of 4 x 64 x 64 latents and one 512 x 512 picture, by torch's flop counter."""
+"""Of one row of 4 x 64 x 64 latents and one 512 x 512 image, by torch's flop counter."""
 
 
 def write_checkpoint(folder: Path, dtype: torch.dtype = torch.float16) -> None:

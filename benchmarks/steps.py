@@ -1,8 +1,8 @@
-"""Steps against the distance from the converged picture, for each scheduler and preset.
+"""Steps against the distance from the converged image, for each scheduler and preset.
 
 python -m benchmarks.steps [--prompts 4]
 
-The converged picture is what DDIM draws from the same noise in 150 steps, with guidance in all of
+The converged image is what DDIM draws from the same noise in 150 steps, with guidance in all of
 them. Distances are mean absolute differences in grey levels of 255, which any first-order change of
 the clip shows in. Schedulers that draw noise on the way (Euler a, LCM) end somewhere else by design
 and are left out.
@@ -38,7 +38,7 @@ class StepsRow:
         name: scheduler or preset.
         steps: asked for.
         distance: mean over the prompts, of 255.
-        seconds: for a picture.
+        seconds: for an image.
     """
 
     name: str
@@ -78,7 +78,7 @@ def measure(num_prompts: int) -> list[StepsRow]:
 def _draw(
     pipeline: RiffusionPipeline, prompt: str, fields: dict[str, Any]
 ) -> tuple[Image.Image, float]:
-    """The picture, and the seconds it took."""
+    """The image, and the seconds it took."""
     inputs = InferenceInput.parse(
         {
             "start": {"prompt": prompt, "seed": 1, "guidance": GUIDANCE},
@@ -87,12 +87,12 @@ def _draw(
         }
     )
     started = time.perf_counter()
-    picture: Image.Image = pipeline(inputs).images[0]
-    return picture, time.perf_counter() - started
+    image: Image.Image = pipeline(inputs).images[0]
+    return image, time.perf_counter() - started
 
 
 def _distance(first: Image.Image, second: Image.Image) -> float:
-    levels = [np.asarray(picture.convert("L"), np.float64) for picture in (first, second)]
+    levels = [np.asarray(image.convert("L"), np.float64) for image in (first, second)]
     return float(np.abs(levels[0] - levels[1]).mean())
 
 
@@ -112,7 +112,7 @@ def draw_plot(rows: list[StepsRow], path: Path) -> None:
                 row.name[7:], (row.steps, row.distance), (6, 6), textcoords="offset points"
             )
     axes.set(
-        xscale="log", yscale="log", xlabel="steps", ylabel="grey levels from the converged picture"
+        xscale="log", yscale="log", xlabel="steps", ylabel="grey levels from the converged image"
     )
     axes.set_xticks(STEPS, [str(steps) for steps in STEPS])
     axes.set_xticks([], minor=True)

@@ -62,14 +62,14 @@ def test_command_functions_with_upstreams_keywords(
         stereo=False,
         device="cpu",
     )
-    picture = read_image(image)
-    assert picture.size == (568, 512)
-    assert SpectrogramParams.from_exif(picture.getexif()) == SpectrogramParams()
+    drawn = read_image(image)
+    assert drawn.size == (568, 512)
+    assert SpectrogramParams.from_exif(drawn.getexif()) == SpectrogramParams()
     print_exif(image=str(image))
     assert "NUM_FREQUENCIES      =             512" in capsys.readouterr().out
 
-    part = picture.crop((0, 0, 50, 512))
-    part.save(image, exif=picture.getexif())
+    part = drawn.crop((0, 0, 50, 512))
+    part.save(image, exif=drawn.getexif())
     image_to_audio(image=str(image), audio=str(tmp_path / "back.wav"), device="cpu")
     assert num_samples(read_audio(tmp_path / "back.wav")) == 50 * 441
 

@@ -7,7 +7,7 @@ idioms, …_idioms, ensembles    how each instrument is played, alone and togeth
 scores                         music21's public-domain scores as tables of notes
 facts, composition             what may be said of a loop; a clip out of all this
 captions, fillers              many wordings of what is true of a clip
-synthesizer, pictures          notes → seamless waveform → picture
+synthesizer, images          notes → seamless waveform → image
 options, rendering             what decides the corpus; clips made by several processes
 synthesize, card               the data-set folder
 """

@@ -32,12 +32,12 @@ tags:
 - music
 - spectrogram
 ---
-# Loops of {len(sounds)} sounds as spectrogram pictures
+# Loops of {len(sounds)} sounds as spectrogram images
 
 {counts.get("train", 0)} loops for training and {counts.get("validation", 0)} for validation, each
 of exactly 5.12 s and of whole beats (6, 8, 10 or 12, which is 70.3, 93.75, 117.2 or 140.6 beats a
-minute), as grey 512×512 pictures: one column every 10 ms, one row per mel band. The right edge
-goes on at the left one. `spectrogram_params.json` and each picture's EXIF hold the parameters.
+minute), as grey 512×512 images: one column every 10 ms, one row per mel band. The right edge
+goes on at the left one. `spectrogram_params.json` and each image's EXIF hold the parameters.
 
 Made by `riffusion {_command(options, soundfont)}`.
 

@@ -1,4 +1,4 @@
-"""Loop → spectrogram picture, equal to `music.seed_images.loop_image`, and seven times as fast.
+"""Loop → spectrogram image, equal to `music.seed_images.loop_image`, and seven times as fast.
 
 The loop is periodic, so an FFT of all of it, cut off above the highest mel band, gives the same
 periodic signal from fewer samples: 210 a column in place of 441. Windowed frames of it have the
@@ -28,17 +28,17 @@ _COMPRESSION = 1
 """zlib's fastest: 30 % larger files, a tenth of the time."""
 
 
-def picture_bytes(waveform: Waveform, params: SpectrogramParams) -> bytes:
+def image_bytes(waveform: Waveform, params: SpectrogramParams) -> bytes:
     """A grey PNG of a loop, with parameters and maximum in its EXIF.
 
     Args:
         waveform: (1, samples) at 44.1 kHz; samples a multiple of the hop.
         params: with the default sizes and rates.
     """
-    picture = image_with_params(loop_mel_amplitudes(waveform, params), params)
-    grey = picture.getchannel(0)
+    image = image_with_params(loop_mel_amplitudes(waveform, params), params)
+    grey = image.getchannel(0)
     stream = io.BytesIO()
-    grey.save(stream, "PNG", exif=picture.info["exif"], compress_level=_COMPRESSION)
+    grey.save(stream, "PNG", exif=image.info["exif"], compress_level=_COMPRESSION)
     return stream.getvalue()
 
 

@@ -51,7 +51,7 @@ class CorpusOptions:
         return validation if split == "validation" else self.clips_per_sound - validation
 
     def to_json(self, sounds: Sequence[Sound], soundfont: Path) -> dict[str, object]:
-        """Whatever changes pictures or captions, as `dataset.json` records it.
+        """Whatever changes images or captions, as `dataset.json` records it.
 
         Args:
             sounds: those that `self.sounds` means.

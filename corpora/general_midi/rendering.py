@@ -16,13 +16,13 @@ from riffusion.runtime.processes import one_torch_thread, process_pool
 from riffusion.spectrogram.params import SpectrogramParams
 
 NUM_COLUMNS = 512
-"""Of a picture: 5.12 s."""
+"""Of an image: 5.12 s."""
 _JOBS_PER_CHUNK = 8
 
 
 @dataclass(frozen=True)
 class Job:
-    """A clip to be made, by its sound's label, and where its picture goes."""
+    """A clip to be made, by its sound's label, and where its image goes."""
 
     label: str
     split: Split
@@ -48,9 +48,9 @@ class Renderer:
         """Compose, play, draw and write some clips; how many they were.
 
         Raises:
-            InputError: a picture can't be written, or the soundfont lacks an instrument.
+            InputError: an image can't be written, or the soundfont lacks an instrument.
         """
-        from corpora.general_midi.images import picture_bytes
+        from corpora.general_midi.images import image_bytes
 
         params = SpectrogramParams()
         for job in jobs:
@@ -58,7 +58,7 @@ class Renderer:
             waveform = self._synthesizer.render_loop(
                 clip.parts, clip.beats, params.num_samples(NUM_COLUMNS), clip.reverb
             )
-            write_file(picture_bytes(waveform, params), job.path)
+            write_file(image_bytes(waveform, params), job.path)
         return len(jobs)
 
 
@@ -78,7 +78,7 @@ def render_clips(
         num_processes: default one a CPU.
 
     Raises:
-        InputError: a picture can't be written, or the soundfont lacks an instrument.
+        InputError: an image can't be written, or the soundfont lacks an instrument.
         RiffusionError: a process died.
     """
     chunks = [jobs[i : i + _JOBS_PER_CHUNK] for i in range(0, len(jobs), _JOBS_PER_CHUNK)]

@@ -50,7 +50,7 @@ class Sound:
 
     @property
     def folder(self) -> str:
-        """Name of its folder of pictures."""
+        """Name of its folder of images."""
         return self.label.replace(" ", "_")
 
 

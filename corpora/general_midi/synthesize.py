@@ -108,7 +108,7 @@ def _file_name(sound: Sound, index: int) -> str:
 def _jobs(directory: Path, options: CorpusOptions, sounds: Sequence[Sound]) -> list[Job]:
     """Every clip of the corpus, done or not.
 
-    Makes the pictures' folders, and removes what a run that was killed left half written.
+    Makes the images' folders, and removes what a run that was killed left half written.
     """
     jobs = []
     for split in SPLITS:

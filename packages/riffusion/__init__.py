@@ -1,3 +1,3 @@
-"""Riffusion: text and pictures of sound in, music out."""
+"""Riffusion: text and images of sound in, music out."""
 
 __version__ = "0.1.0"

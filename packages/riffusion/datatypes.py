@@ -134,7 +134,7 @@ class InferenceInput(_Request):
     duration_s: Annotated[float, Field(gt=0, le=MAX_DURATION_S)] | None = None
     """Length of a txt2img clip in seconds; default 5.12."""
     init_image: MediaText | None = None
-    """A picture as base64 or data URL, in place of `seed_image_id`."""
+    """An image as base64 or data URL, in place of `seed_image_id`."""
     init_audio: MediaText | None = None
     """A sound as base64 or data URL, in place of `seed_image_id`."""
     mask_image: MediaText | None = None
@@ -203,7 +203,7 @@ class InferenceOutput(_Record):
     """The clip: base64 data URLs without line breaks, and its duration."""
 
     image: str
-    """Spectrogram picture; its EXIF holds the parameters that the audio was made with."""
+    """Spectrogram image; its EXIF holds the parameters that the audio was made with."""
     audio: str
     duration_s: float
 

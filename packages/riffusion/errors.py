@@ -2,9 +2,9 @@
 
     RiffusionError
     ├── InputError (ValueError)        a value from outside breaks a rule; `field` names it
-    │   ├── MediaError                 bytes that are not the picture or the sound they should be
+    │   ├── MediaError                 bytes that are not the image or the sound they should be
     │   └── SpectrogramParamsError     spectrogram parameters that contradict each other
-    │       └── MissingExifError (KeyError)    a picture without spectrogram parameters
+    │       └── MissingExifError (KeyError)    an image without spectrogram parameters
     ├── GenerationCancelled            the caller went away before the clip was done
     │   └── DeadlineExceededError      … or said that it would, by now
     ├── GenerationError                the model failed on a clip: out of memory, or not a number
@@ -39,7 +39,7 @@ class InputError(RiffusionError, ValueError):
 
 
 class MediaError(InputError):
-    """Bytes that are not the picture or the sound they should be, or exceed a limit."""
+    """Bytes that are not the image or the sound they should be, or exceed a limit."""
 
 
 class SpectrogramParamsError(InputError):
@@ -47,7 +47,7 @@ class SpectrogramParamsError(InputError):
 
 
 class MissingExifError(SpectrogramParamsError, KeyError):
-    """A picture carries no spectrogram parameters in its EXIF."""
+    """An image carries no spectrogram parameters in its EXIF."""
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would put the message in quotes

@@ -260,14 +260,14 @@ def test_sound_of_a_video(container, audio, video, sample_format):
     frame_count = 10
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as output:
-        pictures = output.add_stream(video, rate=25, width=64, height=64, pix_fmt="yuv420p")
+        images = output.add_stream(video, rate=25, width=64, height=64, pix_fmt="yuv420p")
         sound = output.add_stream(audio, rate=48000, layout="stereo", format=sample_format)
         for index in range(frame_count):
             grey = np.full((96, 64), 20 * index, dtype=np.uint8)
-            picture = av.VideoFrame.from_ndarray(grey, format="yuv420p")
-            picture.pts = index
-            output.mux(pictures.encode(picture))
-        output.mux(pictures.encode(None))
+            image = av.VideoFrame.from_ndarray(grey, format="yuv420p")
+            image.pts = index
+            output.mux(images.encode(image))
+        output.mux(images.encode(None))
         data = waveform if sample_format != "s16" else np.rint(waveform * 32768).astype(np.int16)
         if not sample_format.endswith("p"):
             data = np.ascontiguousarray(data.T.reshape(1, -1))
@@ -285,8 +285,8 @@ def test_cover_art_is_passed_over():
     segment = segment_of(chord(30000, 44100), 44100)
     mp3 = encode_audio(segment, "mp3")
     assert mp3.startswith(b"ID3")
-    picture = b"\0image/png\0\3\0" + _png()
-    frame = b"APIC" + struct.pack(">IH", len(picture), 0) + picture
+    image = b"\0image/png\0\3\0" + _png()
+    frame = b"APIC" + struct.pack(">IH", len(image), 0) + image
     size = bytes(len(frame) >> shift & 127 for shift in (21, 14, 7, 0))
     with_cover = b"ID3\3\0\0" + size + frame + mp3[20:]
     with av.open(io.BytesIO(with_cover)) as container:
@@ -295,7 +295,7 @@ def test_cover_art_is_passed_over():
 
 
 def _png() -> bytes:
-    """A grey picture of one pixel."""
+    """A grey image of one pixel."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return (

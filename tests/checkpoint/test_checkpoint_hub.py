@@ -49,7 +49,7 @@ def published(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Pat
     (folder / "riffusion-model-v1.ckpt").write_bytes(b"the same again")
     (folder / "unet_traced.pt").write_bytes(b"traced for one device")
     (folder / "seed_images").mkdir()
-    (folder / "seed_images" / "og_beat.png").write_bytes(b"a picture")
+    (folder / "seed_images" / "og_beat.png").write_bytes(b"an image")
     SpectrogramParams(max_frequency=8000).save(folder)
     return folder
 
@@ -101,7 +101,7 @@ def test_branch_is_resolved_to_its_commit_and_reported(
     assert components.description.startswith(f"{NAME}@{commit} (argument) on cpu in float32")
     assert components.weights_format == "SafeTensors"
     assert components.spectrogram_params.max_frequency == 8000
-    assert (components.directory / "seed_images" / "og_beat.png").read_bytes() == b"a picture"
+    assert (components.directory / "seed_images" / "og_beat.png").read_bytes() == b"an image"
     for name, weight in model.unet.state_dict().items():
         assert torch.equal(components.unet.state_dict()[name], weight)
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]

@@ -160,7 +160,7 @@ def test_what_lies_beside_audio_is_passed_over_unless_asked_for(tree: Path) -> N
     assert [item.name for item in list_batch(tree, tree, "**/*.png", -1)] == ["a.png"]
 
 
-def test_a_second_run_into_the_same_folder_passes_its_own_pictures_over(
+def test_a_second_run_into_the_same_folder_passes_its_own_images_over(
     tmp_path: Path, write_sound: WriteSound, run: Run
 ) -> None:
     write_sound("in/a.wav", duration_s=0.2)

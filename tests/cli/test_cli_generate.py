@@ -67,11 +67,11 @@ def test_unknown_seed_image_names_the_option(tmp_path: Path, run: Run) -> None:
 
 
 def test_interpolate(tmp_path: Path, run: Run) -> None:
-    picture = tmp_path / "init.png"
-    Image.effect_noise((64, 512), 60).save(picture)
+    image = tmp_path / "init.png"
+    Image.effect_noise((64, 512), 60).save(image)
     result = run(
         "interpolate", "piano", "drums", "-o", tmp_path / "piece.wav", "--steps-between", 3,
-        "--seed", 1, "--end-seed", 2, "--init-image", picture, "--images-dir", tmp_path / "p",
+        "--seed", 1, "--end-seed", 2, "--init-image", image, "--images-dir", tmp_path / "p",
         "--steps", 2, "--device", "cpu",
     )  # fmt: skip
     assert result.code == 0, result.err
@@ -80,18 +80,18 @@ def test_interpolate(tmp_path: Path, run: Run) -> None:
         f"clip_{i:03}_alpha_{alpha}.png" for i, alpha in enumerate(("0.000", "0.500", "1.000"))
     ]
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == names
-    pictures = [np.asarray(read_image(tmp_path / "p" / name)) for name in names]
-    assert not np.array_equal(pictures[0], pictures[1])
-    assert not np.array_equal(pictures[1], pictures[2])
+    images = [np.asarray(read_image(tmp_path / "p" / name)) for name in names]
+    assert not np.array_equal(images[0], images[1])
+    assert not np.array_equal(images[1], images[2])
 
 
 def test_crossfade_longer_than_a_clip_is_refused_before_one_is_made(
     tmp_path: Path, run: Run
 ) -> None:
-    picture = tmp_path / "init.png"
-    Image.new("RGB", (64, 512)).save(picture)
+    image = tmp_path / "init.png"
+    Image.new("RGB", (64, 512)).save(image)
     result = run(
-        "interpolate", "piano", "drums", "-o", tmp_path / "piece.wav", "--init-image", picture,
+        "interpolate", "piano", "drums", "-o", tmp_path / "piece.wav", "--init-image", image,
         "--crossfade", 0.65, "--steps", 2, "--device", "cpu",
     )  # fmt: skip
     assert result.code == 2

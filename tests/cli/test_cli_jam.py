@@ -23,7 +23,7 @@ CHEAP = ("--steps", 2, "--device", "cpu")
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     """A short loop: the beginning of one of ours."""
     path = tmp_path / "init.png"
     seed_image = Path(__file__).parents[2] / "data/seed_images/og_beat.png"
@@ -32,13 +32,13 @@ def picture(tmp_path: Path) -> Path:
 
 
 def test_a_jam_has_no_gaps_and_the_same_bytes_each_time(
-    tmp_path: Path, picture: Path, run: Run
+    tmp_path: Path, image: Path, run: Run
 ) -> None:
     outputs = [tmp_path / "new/a.wav", tmp_path / "new/b.wav"]
     for output in outputs:
         result = run(
-            "jam", "church bells", "jazz trio", "-o", output, "--init-image", picture,
-            "--images", tmp_path / "pictures", *FOUR_CLIPS, *CHEAP,
+            "jam", "church bells", "jazz trio", "-o", output, "--init-image", image,
+            "--images", tmp_path / "images", *FOUR_CLIPS, *CHEAP,
         )  # fmt: skip
         assert result.code == 0, result.err
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
@@ -50,28 +50,28 @@ def test_a_jam_has_no_gaps_and_the_same_bytes_each_time(
     assert f"Wrote {outputs[1]} (5.12 seconds)" in result.out
     loudness = [measure_loudness(cut_clip(piece, i * CLIP_MS, CLIP_MS)) for i in range(4)]
     assert np.abs(np.diff(loudness)).max() < MAX_STEP_LU
-    names = [path.name for path in sorted((tmp_path / "pictures").iterdir())]
+    names = [path.name for path in sorted((tmp_path / "images").iterdir())]
     assert names == [
         "clip_00000_seed_7_alpha_0.000.png",
         "clip_00001_seed_7_alpha_0.500.png",
         "clip_00002_seed_8_alpha_0.000.png",
         "clip_00003_seed_8_alpha_0.500.png",
     ]
-    images = [read_image(tmp_path / "pictures" / name) for name in names]
+    images = [read_image(tmp_path / "images" / name) for name in names]
     assert SpectrogramParams.from_exif(images[0].getexif()) == SpectrogramParams()
     assert not np.array_equal(np.asarray(images[0]), np.asarray(images[1]))
 
 
 def test_a_clip_of_a_jam_is_the_clip_of_its_prompts_and_seeds(
-    tmp_path: Path, picture: Path, run: Run
+    tmp_path: Path, image: Path, run: Run
 ) -> None:
     """A jam's third clip is at the second prompt and the next seed, and `generate` makes it too."""
     jam = run(
-        "jam", "church bells", "jazz trio", "-o", tmp_path / "jam.wav", "--init-image", picture,
+        "jam", "church bells", "jazz trio", "-o", tmp_path / "jam.wav", "--init-image", image,
         "--images", tmp_path / "p", *FOUR_CLIPS, *CHEAP, "--guidance", 3, "--denoising", 0.9,
     )  # fmt: skip
     alone = run(
-        "generate", "jazz trio", "-o", tmp_path / "a.wav", "--init-image", picture, "--seed", 8,
+        "generate", "jazz trio", "-o", tmp_path / "a.wav", "--init-image", image, "--seed", 8,
         "--image", tmp_path / "a.png", *CHEAP, "--guidance", 3, "--denoising", 0.9,
     )  # fmt: skip
     assert (jam.code, alone.code) == (0, 0), jam.err + alone.err
@@ -82,10 +82,10 @@ def test_a_clip_of_a_jam_is_the_clip_of_its_prompts_and_seeds(
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("extension", ["mp3", "m4a"])
 def test_an_interrupted_jam_leaves_whole_clips(
-    extension: str, kind: signal.Signals, tmp_path: Path, picture: Path
+    extension: str, kind: signal.Signals, tmp_path: Path, image: Path
 ) -> None:
     output = tmp_path / f"a.{extension}"
-    arguments = ["jam", "bells", "-o", output, "--init-image", picture, "--minutes", 1000, *CHEAP]
+    arguments = ["jam", "bells", "-o", output, "--init-image", image, "--minutes", 1000, *CHEAP]
     command = [sys.executable, "-m", "riffusion", *map(str, arguments)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -101,12 +101,12 @@ def test_an_interrupted_jam_leaves_whole_clips(
 
 
 def test_a_jam_that_makes_nothing_leaves_what_was_there(
-    tmp_path: Path, picture: Path, run: Run
+    tmp_path: Path, image: Path, run: Run
 ) -> None:
     output = tmp_path / "a.mp3"
     output.write_bytes(b"an older jam")
     result = run(
-        "jam", "bells", "piano", "-o", output, "--init-image", picture, "--minutes", 0.02, *CHEAP
+        "jam", "bells", "piano", "-o", output, "--init-image", image, "--minutes", 0.02, *CHEAP
     )
     assert result.code == 2
     assert result.err.startswith("error: --minutes: 0.02 are too short for 2 prompts")
@@ -114,10 +114,10 @@ def test_a_jam_that_makes_nothing_leaves_what_was_there(
     assert output.read_bytes() == b"an older jam"
 
 
-def test_a_full_disk_ends_a_jam_with_one_line(tmp_path: Path, picture: Path, run: Run) -> None:
+def test_a_full_disk_ends_a_jam_with_one_line(tmp_path: Path, image: Path, run: Run) -> None:
     output = tmp_path / "full.wav"
     output.symlink_to("/dev/full")
-    result = run("jam", "bells", "-o", output, "--init-image", picture, *FOUR_CLIPS, *CHEAP)
+    result = run("jam", "bells", "-o", output, "--init-image", image, *FOUR_CLIPS, *CHEAP)
     assert result.code == 2
     assert result.err == (
         f"error: path={str(output)!r} cannot be written (No space left on device); "

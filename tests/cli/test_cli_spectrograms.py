@@ -19,10 +19,10 @@ def test_there_and_back(
     stereo: bool, tmp_path: Path, write_sound: WriteSound, capsys: pytest.CaptureFixture[str]
 ) -> None:
     song = write_sound("song.wav", duration_s=0.567, rate=48000, channels=2)
-    picture = tmp_path / "new/song.png"
+    image_path = tmp_path / "new/song.png"
     audio_to_image(
         audio=str(song),
-        image=str(picture),
+        image=str(image_path),
         step_size_ms=10,
         num_frequencies=128,
         min_frequency=0,
@@ -30,7 +30,7 @@ def test_there_and_back(
         stereo=stereo,
         device="cpu",
     )
-    image = read_image(picture)
+    image = read_image(image_path)
     assert image.mode == "RGB"
     assert image.size == (57, 128)
     red, green, blue = np.asarray(image).transpose(2, 0, 1)
@@ -40,20 +40,20 @@ def test_there_and_back(
     assert params == SpectrogramParams(stereo=stereo, num_frequencies=128)
 
     audio = tmp_path / "back.wav"
-    image_to_audio(image=str(picture), audio=str(audio), device="cpu")
+    image_to_audio(image=str(image_path), audio=str(audio), device="cpu")
     segment = read_audio(audio)
     assert (segment.frame_rate, segment.channels) == (44100, 2 if stereo else 1)
     assert num_samples(segment) == 57 * 441
     assert f"Wrote {audio} (0.57 seconds)" in capsys.readouterr().out
 
-    print_exif(image=str(picture))
+    print_exif(image=str(image_path))
     out = capsys.readouterr().out
     assert "NUM_FREQUENCIES      =             128\n" in out
     assert "SAMPLE_RATE          =           44100\n" in out
     assert "POWER_FOR_IMAGE      =            0.25\n" in out
 
 
-def test_pictures_of_others_get_the_usual_parameters_with_a_warning(
+def test_images_of_others_get_the_usual_parameters_with_a_warning(
     tmp_path: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "photo.jpg"
@@ -76,11 +76,11 @@ def test_pictures_of_others_get_the_usual_parameters_with_a_warning(
 def test_options_give_way_to_exif_with_a_warning(
     tmp_path: Path, write_sound: WriteSound, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    song, picture = write_sound("a.wav", duration_s=0.3), tmp_path / "a.webp"
-    assert run("audio-to-image", "--audio", song, "--image", picture).code == 0
+    song, image_path = write_sound("a.wav", duration_s=0.3), tmp_path / "a.webp"
+    assert run("audio-to-image", "--audio", song, "--image", image_path).code == 0
     with caplog.at_level(logging.WARNING, "riffusion"):
         result = run(
-            "image-to-audio", "--image", picture, "--audio", tmp_path / "b.wav", "--stereo"
+            "image-to-audio", "--image", image_path, "--audio", tmp_path / "b.wav", "--stereo"
         )
     assert result.code == 0
     assert "stereo=False" in caplog.text
@@ -99,10 +99,10 @@ def test_print_exif_passes_foreign_tags_over(tmp_path: Path, run: Run) -> None:
 
 
 def test_output_is_overwritten_whole(tmp_path: Path, write_sound: WriteSound, run: Run) -> None:
-    song, picture = write_sound("a.wav", duration_s=0.3), tmp_path / "a.png"
-    picture.write_bytes(b"old")
-    assert run("audio-to-image", "--audio", song, "--image", picture).code == 0
-    assert read_image(picture).size == (30, 512)
+    song, image_path = write_sound("a.wav", duration_s=0.3), tmp_path / "a.png"
+    image_path.write_bytes(b"old")
+    assert run("audio-to-image", "--audio", song, "--image", image_path).code == 0
+    assert read_image(image_path).size == (30, 512)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.wav"]
 
 

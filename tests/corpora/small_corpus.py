@@ -1,4 +1,4 @@
-"""A small labelled data set: four sounds of our own instruments as pictures of 64 × 64."""
+"""A small labelled data set: four sounds of our own instruments as images of 64 × 64."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ PLAYERS: dict[str, Player] = {"drums": _drums, "duo": _duo, "marimba": _marimba,
 
 
 def play(label: str, seed: int) -> Image.Image:
-    """The picture of one clip."""
+    """The image of one clip."""
     rng = np.random.default_rng([seed, LABELS.index(label)])
     loop = np.zeros(NUM_SAMPLES)
     for note, beat in PLAYERS[label](rng):
@@ -129,7 +129,7 @@ def shared_small_corpus(base: Path) -> Path:
 
 
 def demo_checkpoint(directory: Path, params: SpectrogramParams = PARAMS) -> Path:
-    """The embedded checkpoint, for pictures with other parameters."""
+    """The embedded checkpoint, for images with other parameters."""
     embedded = Path(__file__).resolve().parents[2] / "data" / "demo-checkpoint"
     for path in embedded.rglob("*.*"):
         link = directory / path.relative_to(embedded)

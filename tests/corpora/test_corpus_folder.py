@@ -72,7 +72,7 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def pictures(folder: Path) -> dict[str, bytes]:
+def images(folder: Path) -> dict[str, bytes]:
     return {name: data for name, data in files(folder).items() if name.endswith(".png")}
 
 
@@ -106,7 +106,7 @@ def test_killed_and_resumed_by_other_processes_it_is_the_same(
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until(lambda: len(pictures(folder)) >= 2 or process.poll() is not None)
+        wait_until(lambda: len(images(folder)) >= 2 or process.poll() is not None)
         pool = children(process.pid)
     finally:
         process.kill()
@@ -114,12 +114,12 @@ def test_killed_and_resumed_by_other_processes_it_is_the_same(
     assert len(pool) >= 2
     wait_until(lambda: not any(map(is_running, pool)))  # they don't wait for work for ever
 
-    done = pictures(folder)
-    expected = pictures(whole)
+    done = images(folder)
+    expected = images(whole)
     assert 2 <= len(done) < len(expected)
     assert done.items() <= expected.items()  # by two processes as by one, and none half written
     assert not (folder / "train/metadata.jsonl").exists()
-    (folder / "train/flute/.0123456789abcdef.tmp").write_bytes(b"half a picture")
+    (folder / "train/flute/.0123456789abcdef.tmp").write_bytes(b"half an image")
     before = {name: (folder / name).stat().st_ino for name in done}
 
     assert main(["dataset", "synthesize", str(folder), *ARGUMENTS, "--processes", "1"]) == 0
@@ -146,9 +146,9 @@ def test_the_folder(whole: Path) -> None:
             assert len(row.captions) == len(row.wordings) >= 8
             assert (set(HELD_OUT_WORDINGS) <= set(row.wordings)) == (split == "validation")
             assert split == "train" or row.text == row.captions[0] == row.label
-            with Image.open(dataset.image_path(split, row)) as picture:  # type: ignore[arg-type]
-                assert picture.size == (512, 512)
-                assert SpectrogramParams.from_exif(picture.getexif()) == SpectrogramParams()
+            with Image.open(dataset.image_path(split, row)) as image:  # type: ignore[arg-type]
+                assert image.size == (512, 512)
+                assert SpectrogramParams.from_exif(image.getexif()) == SpectrogramParams()
     assert len(columns) == 1
     sources = {row.source for row in dataset.rows("train")}
     assert "patterns" in sources
@@ -158,9 +158,9 @@ def test_the_folder(whole: Path) -> None:
 def test_a_clip_does_not_depend_on_how_many_there_are(whole: Path, tmp_path: Path) -> None:
     fewer = CorpusOptions(clips_per_sound=3, seed=3, sounds=["rock drums"])
     synthesize_corpus(tmp_path / "fewer", fewer, 1)
-    found = pictures(tmp_path / "fewer")
+    found = images(tmp_path / "fewer")
     assert len(found) == 3
-    assert found.items() <= pictures(whole).items()
+    assert found.items() <= images(whole).items()
 
 
 def test_another_seed_is_another_corpus(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_a_full_disk_keeps_what_is_done(tmp_path: Path) -> None:
     assert json.loads((folder / "dataset.json").read_text())["options"]["seed"] == 0
 
 
-def test_a_folder_for_pictures_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_for_images_that_cannot_be_made(tmp_path: Path) -> None:
     synthesize_corpus(tmp_path / "a", SMALL, 1)
     other = tmp_path / "b"
     other.mkdir()

@@ -1,4 +1,4 @@
-"""Notes → loop → picture: right pitch, right time, no seam, and no memory of what came before."""
+"""Notes → loop → image: right pitch, right time, no seam, and no memory of what came before."""
 
 import io
 import sys
@@ -11,7 +11,7 @@ from PIL import Image
 
 from corpora.general_midi import synthesizer as synthesizer_module
 from corpora.general_midi.composition import compose
-from corpora.general_midi.images import picture_bytes
+from corpora.general_midi.images import image_bytes
 from corpora.general_midi.notes import DRUM_BANK, Note, Part
 from corpora.general_midi.sounds import SOUNDS
 from corpora.general_midi.synthesizer import Synthesizer, find_soundfont
@@ -33,7 +33,7 @@ SAMPLED_PITCH_TOLERANCE_CENTS = 15.0
 """What recorded instruments may be out of tune."""
 ONSET_TOLERANCE_COLUMNS = 1
 """Claves sound at once: their sample starts within 10 ms."""
-PICTURE_TOLERANCE = 2
+IMAGE_TOLERANCE = 2
 """Of 255: single precision, and the sidelobes that the quicker analysis leaves out."""
 QUIETEST_PEAK = 0.02
 """-34 dB: what would be inaudible beside the others."""
@@ -74,7 +74,7 @@ def mel(frequency_hz: float) -> float:
 
 
 def row_of(frequency_hz: float) -> int:
-    """Row of the picture, from the top, whose band has its centre nearest to a frequency."""
+    """Row of the image, from the top, whose band has its centre nearest to a frequency."""
     band = mel(frequency_hz) / mel(PARAMS.max_frequency) * (PARAMS.num_frequencies + 1) - 1
     return PARAMS.num_frequencies - 1 - round(band)
 
@@ -85,8 +85,8 @@ def test_pitch(sines: Synthesizer, pitch: int, frequency_hz: float) -> None:
     assert waveform.shape == (1, NUM_SAMPLES)
     assert waveform.dtype == np.float32
     assert loudest_hz(waveform) == pytest.approx(frequency_hz, abs=PITCH_TOLERANCE_HZ)
-    picture = Image.open(io.BytesIO(picture_bytes(waveform, PARAMS)))
-    darkest = int(np.asarray(picture).mean(axis=1).argmin())
+    image = Image.open(io.BytesIO(image_bytes(waveform, PARAMS)))
+    darkest = int(np.asarray(image).mean(axis=1).argmin())
     assert abs(darkest - row_of(frequency_hz)) <= 1
 
 
@@ -170,25 +170,25 @@ def test_the_same_key_twice_is_two_notes(synthesizer: Synthesizer) -> None:
     assert np.array_equal(first, second)
 
 
-def test_the_picture_is_that_of_all_loops(synthesizer: Synthesizer) -> None:
+def test_the_image_is_that_of_all_loops(synthesizer: Synthesizer) -> None:
     clip = compose(SOUNDS["rock band"], "train", 0, 0)
     waveform = synthesizer.render_loop(clip.parts, clip.beats, NUM_SAMPLES)
-    picture = Image.open(io.BytesIO(picture_bytes(waveform, PARAMS)))
+    image = Image.open(io.BytesIO(image_bytes(waveform, PARAMS)))
     expected = loop_image(waveform, PARAMS)
-    assert (picture.mode, picture.size, picture.format) == ("L", (512, 512), "PNG")
-    difference = np.asarray(picture, int) - np.asarray(expected.getchannel(0), int)
-    assert np.abs(difference).max() <= PICTURE_TOLERANCE
-    exif, expected_exif = picture.getexif(), Image.Exif()
+    assert (image.mode, image.size, image.format) == ("L", (512, 512), "PNG")
+    difference = np.asarray(image, int) - np.asarray(expected.getchannel(0), int)
+    assert np.abs(difference).max() <= IMAGE_TOLERANCE
+    exif, expected_exif = image.getexif(), Image.Exif()
     expected_exif.load(expected.info["exif"])
     assert SpectrogramParams.from_exif(exif) == PARAMS
     assert dict(exif).keys() == dict(expected_exif).keys()
 
 
-def test_a_picture_of_a_loop_rolls_with_it(synthesizer: Synthesizer) -> None:
+def test_a_image_of_a_loop_rolls_with_it(synthesizer: Synthesizer) -> None:
     clip = compose(SOUNDS["piano"], "train", 0, 0)
     waveform = synthesizer.render_loop(clip.parts, clip.beats, NUM_SAMPLES)
     pixels, rolled = (
-        np.asarray(Image.open(io.BytesIO(picture_bytes(x, PARAMS))), int)
+        np.asarray(Image.open(io.BytesIO(image_bytes(x, PARAMS))), int)
         for x in (waveform, np.roll(waveform, 100 * 441, axis=-1))
     )
     assert np.abs(np.roll(pixels, 100, axis=1) - rolled).max() <= 1  # rounding

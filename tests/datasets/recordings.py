@@ -1,4 +1,4 @@
-"""Small recordings and small pictures for the tests of `dataset build`."""
+"""Small recordings and small images for the tests of `dataset build`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,12 +8,12 @@ import numpy as np
 
 from riffusion.audio import segment_from_waveform, write_audio
 from riffusion.datasets.build.builder import BuildReport, build_dataset
-from riffusion.datasets.build.formats import PictureFormat
+from riffusion.datasets.build.formats import ImageFormat
 from riffusion.datasets.build.options import BuildOptions, SliceOptions
 from riffusion.datasets.build.sources import AudioFile
 from riffusion.spectrogram.params import SpectrogramParams
 
-SMALL = PictureFormat(
+SMALL = ImageFormat(
     SpectrogramParams(
         sample_rate=8000, padded_duration_ms=100, num_frequencies=64, max_frequency=4000
     ),
@@ -68,7 +68,7 @@ def files_of(audio_dir: Path) -> list[AudioFile]:
 
 
 def build(
-    audio_dir: Path, directory: Path, picture: PictureFormat = SMALL, **options: object
+    audio_dir: Path, directory: Path, image: ImageFormat = SMALL, **options: object
 ) -> BuildReport:
     """`build_dataset` in this process, with any field of either kind of options."""
     names = SliceOptions.__dataclass_fields__
@@ -77,7 +77,7 @@ def build(
         audio_dir,
         files_of(audio_dir),
         directory,
-        BuildOptions(SliceOptions(picture, **slices), **options),  # type: ignore[arg-type]
+        BuildOptions(SliceOptions(image, **slices), **options),  # type: ignore[arg-type]
         num_processes=1,
     )
 

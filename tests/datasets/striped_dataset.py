@@ -1,4 +1,4 @@
-"""A tiny data set of striped pictures: horizontal stripes are tones, vertical ones are beats."""
+"""A tiny data set of striped images: horizontal stripes are tones, vertical ones are beats."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ SIDE = 32
 
 
 def make_striped_dataset(directory: Path, rows_per_label: int = 12, side: int = SIDE) -> Path:
-    """Write `rows_per_label` pictures of each label to each split."""
+    """Write `rows_per_label` images of each label to each split."""
     params = SpectrogramParams(num_frequencies=side)
     claim_directory(directory, "test", {"rows_per_label": rows_per_label}, params)
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Recordings to pictures: against the picture converter, known sounds, and known counts."""
+"""Recordings to images: against the image converter, known sounds, and known counts."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 from riffusion.audio import read_audio
 from riffusion.audio.segments import samples_from_segment, segment_from_samples
-from riffusion.datasets.build.formats import PRESETS, PictureFormat
+from riffusion.datasets.build.formats import PRESETS, ImageFormat
 from riffusion.datasets.folder import DatasetFolder
 from riffusion.spectrogram.image_converter import SpectrogramImageConverter
 from riffusion.spectrogram.params import SpectrogramParams
@@ -20,7 +20,7 @@ LEVEL_TOLERANCE = 2
 """Grey levels: pydub mixes to whole 16-bit steps, we to floats."""
 
 
-def pictures(directory: Path, split: str = "train") -> list[np.ndarray]:
+def images_of(directory: Path, split: str = "train") -> list[np.ndarray]:
     """Pixels, in the order of the rows."""
     folder = DatasetFolder(directory)
     images = []
@@ -42,10 +42,10 @@ def mel_band(frequency_hz: float, params: SpectrogramParams) -> float:
     return float((mel_hz(frequency_hz) - low) / (high - low) * (params.num_frequencies + 1) - 1)
 
 
-def test_a_picture_is_that_of_the_converter(tmp_path: Path) -> None:
+def test_a_image_is_that_of_the_converter(tmp_path: Path) -> None:
     song = write(tmp_path / "in/song.wav", sweep(11, 44100), 44100)
     report = build(tmp_path / "in", tmp_path / "out", PRESETS["riffusion"])
-    assert report.num_pictures == {"train": 2}
+    assert report.num_images == {"train": 2}
     samples = samples_from_segment(read_audio(song))
     converter = SpectrogramImageConverter(SpectrogramParams(), "cpu")
     for number in range(2):
@@ -68,7 +68,7 @@ def test_any_format_and_rate(tmp_path: Path, suffix: str, channels: int) -> None
         wave = np.repeat(tone(1000, 1.0, rate), channels, axis=0)
         write(tmp_path / f"in/{rate}.{suffix}", wave, rate)
     build(tmp_path / "in", tmp_path / "out", validation_share=0)
-    images = pictures(tmp_path / "out")
+    images = images_of(tmp_path / "out")
     assert [image.shape for image in images] == [(64, 32)] * 6
     expected = mel_band(1000, SMALL.params)
     assert all(abs(strongest_row(image) - expected) <= MAX_ROWS_OFF for image in images)
@@ -76,11 +76,11 @@ def test_any_format_and_rate(tmp_path: Path, suffix: str, channels: int) -> None
 
 def test_the_preset_of_audio_diffusion(tmp_path: Path) -> None:
     write(tmp_path / "in/tone.wav", tone(3000, 12.0, 44100), 44100)
-    picture = PRESETS["audio-diffusion"]
-    build(tmp_path / "in", tmp_path / "out", picture)
-    images = pictures(tmp_path / "out")
+    preset = PRESETS["audio-diffusion"]
+    build(tmp_path / "in", tmp_path / "out", preset)
+    images = images_of(tmp_path / "out")
     assert [image.shape for image in images] == [(256, 256)] * 2
-    assert (picture.params.n_fft, picture.params.hop_length) == (2050, 507)
+    assert (preset.params.n_fft, preset.params.hop_length) == (2050, 507)
     import librosa
 
     peaks_hz = librosa.mel_frequencies(258, fmin=0, fmax=11025)[1:-1]
@@ -93,8 +93,8 @@ def test_stereo_is_left_in_green_and_right_in_blue(tmp_path: Path) -> None:
     write(tmp_path / "in/wide.wav", wave)
     write(tmp_path / "in/narrow.wav", tone(500, 0.4))
     params = SpectrogramParams(**(vars(SMALL.params) | {"stereo": True}))
-    build(tmp_path / "in", tmp_path / "out", PictureFormat(params, 32), validation_share=0)
-    narrow, wide = pictures(tmp_path / "out")
+    build(tmp_path / "in", tmp_path / "out", ImageFormat(params, 32), validation_share=0)
+    narrow, wide = images_of(tmp_path / "out")
     assert wide.shape == narrow.shape == (64, 32, 3)
     assert not wide[..., 0].any()
     for plane, hz in ((1, 500), (2, 2000)):
@@ -102,13 +102,13 @@ def test_stereo_is_left_in_green_and_right_in_blue(tmp_path: Path) -> None:
     assert np.array_equal(narrow[..., 1], narrow[..., 2])
 
 
-def test_stereo_is_mixed_for_mono_pictures(tmp_path: Path) -> None:
+def test_stereo_is_mixed_for_mono_images(tmp_path: Path) -> None:
     song = write(tmp_path / "in/song.wav", sweep(0.4, channels=2))
     build(tmp_path / "in", tmp_path / "out")
     samples = samples_from_segment(read_audio(song))[:, : SMALL.num_samples]
     converter = SpectrogramImageConverter(SMALL.params, "cpu")
     expected = converter.spectrogram_image_from_audio(segment_from_samples(samples, 8000))
-    difference = pictures(tmp_path / "out")[0] - np.asarray(expected).astype(int)[..., 0]
+    difference = images_of(tmp_path / "out")[0] - np.asarray(expected).astype(int)[..., 0]
     loud = np.asarray(expected)[..., 0] < 200  # elsewhere there is but the rounding of the mix
     assert loud.any()
     assert np.abs(difference[loud]).max() <= LEVEL_TOLERANCE
@@ -139,15 +139,15 @@ def test_what_is_left_at_the_end(tmp_path: Path) -> None:
     write(tmp_path / "in/song.wav", sweep(0.8))
     write(tmp_path / "in/tiny.wav", sweep(0.2))
     report = build(tmp_path / "in", tmp_path / "drop", validation_share=0)
-    assert report.num_pictures == {"train": 2}
+    assert report.num_images == {"train": 2}
     assert report.left_out == {"too short": 1}
     report = build(tmp_path / "in", tmp_path / "keep", validation_share=0, keep_rest=True)
-    assert (report.num_pictures, report.left_out) == ({"train": 4}, {})
-    images = pictures(tmp_path / "keep")
+    assert (report.num_images, report.left_out) == ({"train": 4}, {})
+    images = images_of(tmp_path / "keep")
     assert (images[2][:, -5:] == 255).all()  # silence after 0.16 s
     assert (images[2][:, :10] < 255).any()
     report = build(tmp_path / "in", tmp_path / "overlap", validation_share=0, overlap=0.5)
-    assert report.num_pictures == {"train": 4}
+    assert report.num_images == {"train": 4}
     rows = DatasetFolder(tmp_path / "overlap").rows("train")
     assert [row.extras["start_s"] for row in rows] == [0.0, 0.16, 0.32, 0.48]
 
@@ -171,7 +171,7 @@ def test_names_that_differ_in_the_extension_alone(tmp_path: Path) -> None:
     write(tmp_path / "in/a.wav", tone(500, 0.4))
     write(tmp_path / "in/a.flac", tone(2000, 0.4))
     build(tmp_path / "in", tmp_path / "out", validation_share=0)
-    flac, wav = pictures(tmp_path / "out")
+    flac, wav = images_of(tmp_path / "out")
     assert strongest_row(flac) > strongest_row(wav)
     rows = DatasetFolder(tmp_path / "out").rows("train")
     assert [row.source for row in rows] == ["a.flac", "a.wav"]

@@ -76,8 +76,8 @@ def test_bad_files_are_listed_and_the_others_are_done(tmp_path: Path, command: C
             ["error", "2 of 3 files failed; the others are done"],
         ]
         assert printed == [
-            f"Wrote {out} (3 pictures from 1 recordings for training, "
-            "0 pictures from 0 recordings for validation)"
+            f"Wrote {out} (3 images from 1 recordings for training, "
+            "0 images from 0 recordings for validation)"
         ]
     write(songs / "broken.mp3", sweep(1.0))
     (songs / "empty.wav").unlink()
@@ -115,7 +115,7 @@ def test_nothing_but_silence_is_told(tmp_path: Path, command: Command) -> None:
     code, _, errors = command(tmp_path / "in", "-o", tmp_path / "out", *SMALL)
     assert code == 2
     assert len(errors) == 1
-    assert errors[0].startswith("error: no picture is left (3 silent); ")
+    assert errors[0].startswith("error: no image is left (3 silent); ")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_nothing_but_silence_is_told(tmp_path: Path, command: Command) -> None:
         (["in", "--captions", "none.csv"], "--captions: 'none.csv' cannot be read"),
         (["in", "--step-size-ms", 0], "--step-size-ms=0 must be from 1 to 1000"),
         (["none"], "audio_dir: 'none' does not exist"),
-        (["pictures"], "audio_dir: 'pictures' has no audio file"),
+        (["images"], "audio_dir: 'images' has no audio file"),
         (["captions"], "audio_dir: 'captions' has no audio file"),
         (["in", "-o", "in"], "output='in' exists and is not a data set"),
     ],
@@ -144,7 +144,7 @@ def test_bad_input_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "in/a.wav", sweep(1.0))
-    for name in ("pictures/a.png", "captions/metadata.jsonl"):
+    for name in ("images/a.png", "captions/metadata.jsonl"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
     before = contents(tmp_path)
@@ -164,10 +164,10 @@ def test_a_data_set_inside_the_folder_of_recordings(tmp_path: Path, command: Com
     for _ in range(2):
         code, printed, errors = command(tmp_path / "in", "-o", tmp_path / "in/set", *SMALL)
         assert (code, errors) == (0, [])
-        assert "3 pictures from 1 recordings for training" in printed[0]
+        assert "3 images from 1 recordings for training" in printed[0]
 
 
-def test_pictures_on_beats_have_the_width_asked_for(tmp_path: Path, command: Command) -> None:
+def test_images_on_beats_have_the_width_asked_for(tmp_path: Path, command: Command) -> None:
     from tests.datasets.test_build_slicing import RATE, clicks
 
     wave, _ = clicks(120, 0.2, 6)

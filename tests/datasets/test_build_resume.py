@@ -39,7 +39,7 @@ def write_songs(folder: Path, count: int) -> Path:
 
 
 def times(directory: Path) -> dict[str, int]:
-    """When each picture was written."""
+    """When each image was written."""
     return {
         path.relative_to(directory).as_posix(): path.stat().st_mtime_ns
         for path in directory.rglob("*.png")
@@ -65,7 +65,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     # What a killed run leaves behind: half a source, with half a file.
     unfinished = out / "train/000003"
     unfinished.mkdir(parents=True)
-    (unfinished / "0000.png").write_bytes(b"half a picture")
+    (unfinished / "0000.png").write_bytes(b"half an image")
     (unfinished / "0009.png").write_bytes(b"of other times")
     (unfinished / ".0123456789abcdef.tmp").touch()
     (out / ".build/.0123456789abcdef.tmp").touch()
@@ -79,7 +79,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert contents(out) == contents(tmp_path / "whole")
 
 
-def test_a_picture_that_is_gone_is_made_again(tmp_path: Path) -> None:
+def test_a_image_that_is_gone_is_made_again(tmp_path: Path) -> None:
     songs, out = write_songs(tmp_path / "in", 2), tmp_path / "out"
     build(songs, out)
     whole, finished = contents(out), times(out)
@@ -108,16 +108,16 @@ _PROGRAM = """
     import sys
     from pathlib import Path
     from riffusion.datasets.build.builder import build_dataset
-    from riffusion.datasets.build.formats import picture_format
+    from riffusion.datasets.build.formats import image_format
     from riffusion.datasets.build.options import BuildOptions, SliceOptions
     from riffusion.datasets.build.sources import AudioFile
 
     songs, out = map(Path, sys.argv[1:])
-    picture = picture_format(
+    image = image_format(
         width=32, sample_rate=8000, padded_duration_ms=100, num_frequencies=64
     )
     files = [AudioFile(path, path.name) for path in sorted(songs.iterdir())]
-    build_dataset(songs, files, out, BuildOptions(SliceOptions(picture)), 2)
+    build_dataset(songs, files, out, BuildOptions(SliceOptions(image)), 2)
 """
 
 

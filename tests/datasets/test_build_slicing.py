@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riffusion.datasets.build.beat_tracking import track_beats
-from riffusion.datasets.build.formats import PRESETS, PictureFormat, picture_format
+from riffusion.datasets.build.formats import PRESETS, ImageFormat, image_format
 from riffusion.datasets.build.options import SliceOptions
 from riffusion.datasets.build.slicing import (
     beat_slices,
@@ -22,7 +22,7 @@ RATE = 22050
 MAX_BEAT_ERROR_S = 0.025  # onset strength has a value every 10 ms, of windows of 46 ms
 MAX_TEMPO_ERROR = 0.02  # relative: two cuts 10 ms off in 2 s of four beats
 MAX_LEVEL_ERROR_DB = 0.01  # float32 sums
-MEDIUM = PictureFormat(SpectrogramParams(sample_rate=RATE), 200)
+MEDIUM = ImageFormat(SpectrogramParams(sample_rate=RATE), 200)
 
 
 def clicks(tempo_bpm: float, offset_s: float, duration_s: float) -> tuple[np.ndarray, np.ndarray]:
@@ -45,10 +45,10 @@ def clicks(tempo_bpm: float, offset_s: float, duration_s: float) -> tuple[np.nda
 def test_even_slices_lie_inside_and_leave_less_than_one_out(
     num_samples: int, width: int, overlap: float, keep_rest: bool
 ) -> None:
-    picture = PictureFormat(SpectrogramParams(sample_rate=8000), width)
-    slices = even_slices(num_samples, picture, overlap, keep_rest)
+    image = ImageFormat(SpectrogramParams(sample_rate=8000), width)
+    slices = even_slices(num_samples, image, overlap, keep_rest)
     starts = np.array([part.start for part in slices])
-    length, hop = picture.num_samples, picture.params.hop_length
+    length, hop = image.num_samples, image.params.hop_length
     assert all(part.num_columns == width and part.tempo_bpm is None for part in slices)
     step = max(1, round(width * (1 - overlap))) * hop
     assert (np.diff(starts) == step).all()
@@ -157,15 +157,15 @@ def test_clipped_samples_stay_at_full_scale(dtype: type) -> None:
     ],
 )
 def test_formats(arguments: dict[str, object], width: int, duration_s: float) -> None:
-    picture = picture_format(**arguments)  # type: ignore[arg-type]
-    assert picture.duration_s == pytest.approx(duration_s)
-    assert picture.width == width
+    image = image_format(**arguments)  # type: ignore[arg-type]
+    assert image.duration_s == pytest.approx(duration_s)
+    assert image.width == width
 
 
 def test_the_highest_band_follows_the_rate_unless_it_is_chosen() -> None:
-    assert picture_format(sample_rate=16000).params.max_frequency == 8000
-    assert picture_format(sample_rate=16000, max_frequency=9000).params.max_frequency == 9000
-    assert picture_format().params == PRESETS["riffusion"].params
+    assert image_format(sample_rate=16000).params.max_frequency == 8000
+    assert image_format(sample_rate=16000, max_frequency=9000).params.max_frequency == 9000
+    assert image_format().params == PRESETS["riffusion"].params
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_the_highest_band_follows_the_rate_unless_it_is_chosen() -> None:
 )
 def test_contradictory_formats_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        picture_format(**arguments)  # type: ignore[arg-type]
+        image_format(**arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

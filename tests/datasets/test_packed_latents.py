@@ -1,4 +1,4 @@
-"""Latents in the pictures' place: what rounding costs, what they train, what is refused."""
+"""Latents in the images' place: what rounding costs, what they train, what is refused."""
 
 import json
 from pathlib import Path
@@ -142,13 +142,13 @@ def test_repeated_bars_are_stored_once(tmp_path: Path) -> None:
 def test_recipes_see_the_same_examples(
     dataset: Path, packed: Path, base: Path, tmp_path: Path, task: str
 ) -> None:
-    from_pictures, from_packed = (
+    from_images, from_packed = (
         new_recipe(config_of(task, base, source, tmp_path), tmp_path)
         for source in (dataset, packed)
     )
     splits: tuple[Split, Split] = ("train", "validation")
     for split in splits:
-        seen = from_pictures.examples(split, tmp_path / "cache")
+        seen = from_images.examples(split, tmp_path / "cache")
         unpacked = from_packed.examples(split, tmp_path / "none")
         assert len(seen) == len(unpacked)  # type: ignore[arg-type]
         for draw in range(len(seen)):  # type: ignore[arg-type]
@@ -166,7 +166,7 @@ def test_training_comes_to_the_same(
     dataset: Path, packed: Path, base: Path, tmp_path: Path
 ) -> None:
     losses = {}
-    for name, source in (("pictures", dataset), ("packed", packed)):
+    for name, source in (("images", dataset), ("packed", packed)):
         config = config_of("text_to_spectrogram", base, source, tmp_path / name)
         recipe, checkpoint = train(config, tmp_path)
         losses[name] = loss_of(recipe, tmp_path / name)
@@ -174,7 +174,7 @@ def test_training_comes_to_the_same(
     config = config_of("text_to_spectrogram", base, packed, tmp_path / "start")
     at_start = loss_of(new_recipe(config, tmp_path), tmp_path)
     assert losses["packed"] < 0.9 * at_start
-    assert losses["packed"] == pytest.approx(losses["pictures"], rel=TRAINED_LOSS_TOLERANCE)
+    assert losses["packed"] == pytest.approx(losses["images"], rel=TRAINED_LOSS_TOLERANCE)
 
 
 def test_the_folder_brings_its_vae_along(packed: Path, base: Path, tmp_path: Path) -> None:
@@ -336,10 +336,10 @@ def test_the_command_prints_counts_and_size(
     assert "levels_per_unit: 8 then, 4 now" in capsys.readouterr().err
     arguments[2] = str(output)
     assert main([*arguments[:-1], str(tmp_path / "again")]) == 2
-    assert "holds latents already; name the data set of pictures" in capsys.readouterr().err
+    assert "holds latents already; name the data set of images" in capsys.readouterr().err
 
 
-def test_what_needs_pictures_refuses_in_one_line(
+def test_what_needs_images_refuses_in_one_line(
     packed: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = new_recipe(
@@ -354,14 +354,14 @@ def test_what_needs_pictures_refuses_in_one_line(
         tmp_path,
     )
     examples = recipe.examples("train", tmp_path)
-    with pytest.raises(InputError, match="holds latents in place of picture"):
+    with pytest.raises(InputError, match="holds latents in place of image"):
         for row in range(len(examples)):  # type: ignore[arg-type]
             examples[row, row]
     capsys.readouterr()
     assert main(["evaluate", str(base), "--dataset", str(packed), "-o", str(tmp_path / "r")]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert [line for line in errors if line.startswith("error: ")] == errors[-1:]
-    assert "holds latents in place of picture" in errors[-1]
+    assert "holds latents in place of image" in errors[-1]
 
 
 def test_labels_and_captions_stay(dataset: Path, packed: Path) -> None:

@@ -30,7 +30,7 @@ def pipeline(pristine: Path) -> RiffusionPipeline:
 
 
 @pytest.fixture(scope="module")
-def picture() -> Image.Image:
+def init_image() -> Image.Image:
     rng = np.random.default_rng(0)
     return Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8))
 
@@ -95,17 +95,17 @@ def test_txt2img_equals_stock_stable_diffusion(
 @pytest.mark.parametrize("strength", [0.5, 0.75])
 @pytest.mark.parametrize("scheduler", ["pndm", "ddim", "dpmsolver++", "euler"])
 def test_img2img_equals_stock_stable_diffusion(
-    pipeline: RiffusionPipeline, picture: Image.Image, scheduler: SchedulerName, strength: float
+    pipeline: RiffusionPipeline, init_image: Image.Image, scheduler: SchedulerName, strength: float
 ) -> None:
     inputs = request(scheduler=scheduler, start={"denoising": strength}, num_inference_steps=8)
     # With all steps but the noising taken away, what is left of a job are its init latents.
     init_latents = pipeline.prepare(
-        request(scheduler="ddim", start={"denoising": 0.0}, num_inference_steps=1), picture
+        request(scheduler="ddim", start={"denoising": 0.0}, num_inference_steps=1), init_image
     ).latents
     stock = stock_pipeline(
         diffusers.StableDiffusionImg2ImgPipeline,
         pipeline,
-        pipeline.prepare(inputs, picture).scheduler,
+        pipeline.prepare(inputs, init_image).scheduler,
     )
     expected = stock(
         "piano",
@@ -116,7 +116,7 @@ def test_img2img_equals_stock_stable_diffusion(
         generator=torch.Generator().manual_seed(1),
         output_type="latent",
     ).images
-    actual = finished_latents(pipeline, inputs, picture)
+    actual = finished_latents(pipeline, inputs, init_image)
     assert (actual - expected).abs().max() < MAX_LATENT_ERROR * expected.abs().max()
 
 
@@ -129,28 +129,31 @@ def test_scale_factor_and_channels_come_from_the_checkpoint(pipeline: RiffusionP
 @pytest.mark.parametrize("scheduler", [None, *SCHEDULERS])
 @pytest.mark.parametrize("steps", [1, 5])
 def test_every_scheduler_paints(
-    pipeline: RiffusionPipeline, picture: Image.Image, scheduler: SchedulerName | None, steps: int
+    pipeline: RiffusionPipeline,
+    init_image: Image.Image,
+    scheduler: SchedulerName | None,
+    steps: int,
 ) -> None:
     inputs = request(scheduler=scheduler, num_inference_steps=steps, start={"denoising": 1.0})
-    image = pipeline.riffuse(inputs, picture)
-    assert image.size == picture.size
-    assert difference(image, picture) > 0
+    image = pipeline.riffuse(inputs, init_image)
+    assert image.size == init_image.size
+    assert difference(image, init_image) > 0
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_jobs_in_company_equal_jobs_alone(
-    pipeline: RiffusionPipeline, picture: Image.Image, scheduler: SchedulerName
+    pipeline: RiffusionPipeline, init_image: Image.Image, scheduler: SchedulerName
 ) -> None:
     mask = Image.linear_gradient("L")
     requests: list[tuple[InferenceInput, Image.Image | None, Image.Image | None]] = [
-        (request(scheduler=scheduler, num_inference_steps=5), picture, None),
-        (request(num_inference_steps=3, start={"guidance": 0.0}), picture, mask),
+        (request(scheduler=scheduler, num_inference_steps=5), init_image, None),
+        (request(num_inference_steps=3, start={"guidance": 0.0}), init_image, mask),
         (
             request(num_inference_steps=4, alpha=0.5, end={"negative_prompt": "piano"}),
-            picture,
+            init_image,
             None,
         ),
-        (request(start={"prompt": "piano " * 90}), picture, None),
+        (request(start={"prompt": "piano " * 90}), init_image, None),
         (request(mode="txt2img", duration_s=0.1), None, None),
     ]
     alone = [pipeline.riffuse(*arguments) for arguments in requests]
@@ -165,18 +168,20 @@ def test_jobs_in_company_equal_jobs_alone(
 
 
 def test_calling_the_pipeline_is_riffusing_with_progress(
-    pipeline: RiffusionPipeline, picture: Image.Image
+    pipeline: RiffusionPipeline, init_image: Image.Image
 ) -> None:
     seen: list[tuple[int, int]] = []
     inputs = request(scheduler="ddim")
-    output = pipeline(inputs, picture, on_progress=lambda done, total: seen.append((done, total)))
+    output = pipeline(
+        inputs, init_image, on_progress=lambda done, total: seen.append((done, total))
+    )
     assert seen == [(1, 3), (2, 3), (3, 3)]  # 75 % of four steps
-    assert difference(output.images[0], pipeline.riffuse(inputs, picture)) == 0
+    assert difference(output.images[0], pipeline.riffuse(inputs, init_image)) == 0
 
 
 @pytest.mark.parametrize(("alpha", "end"), [(0.0, "start"), (1.0, "end")])
 def test_ends_of_an_interpolation_are_the_ends(
-    pipeline: RiffusionPipeline, picture: Image.Image, alpha: float, end: str
+    pipeline: RiffusionPipeline, init_image: Image.Image, alpha: float, end: str
 ) -> None:
     changes = {
         "start": {"negative_prompt": "bells", "denoising": 0.5, "guidance": 3.0},
@@ -184,18 +189,18 @@ def test_ends_of_an_interpolation_are_the_ends(
     }
     inputs = request(alpha=alpha, **changes)
     alone = inputs.model_copy(update={"start": getattr(inputs, end), "end": getattr(inputs, end)})
-    blended = pipeline.prepare(inputs, picture)
-    expected = pipeline.prepare(alone, picture)
+    blended = pipeline.prepare(inputs, init_image)
+    expected = pipeline.prepare(alone, init_image)
     assert torch.equal(blended.timesteps, expected.timesteps)
     assert blended.guidance == pytest.approx(expected.guidance)
     assert torch.allclose(blended.embeddings, expected.embeddings, atol=MAX_LATENT_ERROR)
 
 
 def test_alpha_between_differs_from_both_ends(
-    pipeline: RiffusionPipeline, picture: Image.Image
+    pipeline: RiffusionPipeline, init_image: Image.Image
 ) -> None:
     start, middle, end = (
-        pipeline.riffuse(request(alpha=alpha), picture) for alpha in (0.0, 0.5, 1.0)
+        pipeline.riffuse(request(alpha=alpha), init_image) for alpha in (0.0, 0.5, 1.0)
     )
     assert min(difference(middle, start), difference(middle, end), difference(start, end)) > 10
 
@@ -212,11 +217,11 @@ def test_alpha_between_differs_from_both_ends(
     ids=["negative", "negative unguided", "weights", "weight zero", "weight one"],
 )
 def test_what_reaches_the_unet(
-    pipeline: RiffusionPipeline, picture: Image.Image, change: dict[str, Any], differs: bool
+    pipeline: RiffusionPipeline, init_image: Image.Image, change: dict[str, Any], differs: bool
 ) -> None:
     plain = {"start": {"guidance": change["start"].get("guidance", 7.0)}}
-    actual = finished_latents(pipeline, request(**change), picture)
-    baseline = finished_latents(pipeline, request(**plain), picture)
+    actual = finished_latents(pipeline, request(**change), init_image)
+    baseline = finished_latents(pipeline, request(**plain), init_image)
     assert torch.isfinite(actual).all()
     assert bool((actual - baseline).abs().max() > 1e-3) == differs
 
@@ -238,23 +243,25 @@ def test_words_beyond_75_tokens_count(pipeline: RiffusionPipeline) -> None:
 
 
 def test_mask_keeps_black_and_repaints_white(
-    pipeline: RiffusionPipeline, picture: Image.Image
+    pipeline: RiffusionPipeline, init_image: Image.Image
 ) -> None:
-    mask = Image.new("L", (2, 1))  # left black, right white; stretched to the picture
+    mask = Image.new("L", (2, 1))  # left black, right white; stretched to the image
     mask.putpixel((1, 0), 255)
     mask = mask.resize((200, 100), Image.Resampling.NEAREST)
-    image = pipeline.riffuse(request(start={"denoising": 1.0}), picture, mask)
+    image = pipeline.riffuse(request(start={"denoising": 1.0}), init_image, mask)
     half = (0, 0, SIZE // 2 - 2, SIZE)  # the resampled edge is grey for a pixel or two
-    assert difference(image.crop(half), picture.crop(half)) == 0
+    assert difference(image.crop(half), init_image.crop(half)) == 0
     rest = (SIZE // 2 + 2, 0, SIZE, SIZE)
-    assert difference(image.crop(rest), picture.crop(rest)) > 50
+    assert difference(image.crop(rest), init_image.crop(rest)) > 50
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_kept_latents_end_clean(
-    pipeline: RiffusionPipeline, picture: Image.Image, scheduler: SchedulerName
+    pipeline: RiffusionPipeline, init_image: Image.Image, scheduler: SchedulerName
 ) -> None:
-    job = pipeline.prepare(request(scheduler=scheduler), picture, Image.new("L", picture.size, 0))
+    job = pipeline.prepare(
+        request(scheduler=scheduler), init_image, Image.new("L", init_image.size, 0)
+    )
     while not job.is_done:
         pipeline.step([job])
     assert job.inpainting is not None
@@ -268,59 +275,62 @@ def test_odd_sizes_keep_their_size(pipeline: RiffusionPipeline, size: tuple[int,
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1"])
-def test_any_picture_mode_is_an_init_image(
-    pipeline: RiffusionPipeline, picture: Image.Image, mode: str
+def test_any_image_mode_is_an_init_image(
+    pipeline: RiffusionPipeline, init_image: Image.Image, mode: str
 ) -> None:
-    assert pipeline.riffuse(request(num_inference_steps=2), picture.convert(mode)).mode == "RGB"
+    assert pipeline.riffuse(request(num_inference_steps=2), init_image.convert(mode)).mode == "RGB"
 
 
-def test_denoising_that_rounds_to_no_step_keeps_the_picture(
-    pipeline: RiffusionPipeline, picture: Image.Image
+def test_denoising_that_rounds_to_no_step_keeps_the_image(
+    pipeline: RiffusionPipeline, init_image: Image.Image
 ) -> None:
     job = pipeline.prepare(
-        request(scheduler="ddim", start={"denoising": 0.1}, num_inference_steps=5), picture
+        request(scheduler="ddim", start={"denoising": 0.1}, num_inference_steps=5), init_image
     )
     assert job.is_done
-    posterior = pipeline.vae.encode(job.grid.pixels_from_image(picture)).latent_dist
+    posterior = pipeline.vae.encode(job.grid.pixels_from_image(init_image)).latent_dist
     noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(1))
     expected = (posterior.mean + posterior.std * noise) * pipeline.vae.config.scaling_factor
     assert torch.allclose(job.latents, expected, atol=MAX_LATENT_ERROR)
 
 
-def test_the_same_seed_is_the_same_picture_whatever_the_global_generator_says(
-    pipeline: RiffusionPipeline, picture: Image.Image
+def test_the_same_seed_is_the_same_image_whatever_the_global_generator_says(
+    pipeline: RiffusionPipeline, init_image: Image.Image
 ) -> None:
     torch.manual_seed(5)
-    first = pipeline.riffuse(request(scheduler="euler_a"), picture)
+    first = pipeline.riffuse(request(scheduler="euler_a"), init_image)
     torch.manual_seed(6)
-    assert difference(pipeline.riffuse(request(scheduler="euler_a"), picture), first) == 0
+    assert difference(pipeline.riffuse(request(scheduler="euler_a"), init_image), first) == 0
     other = request(scheduler="euler_a", start={"seed": 2**63 - 1})
-    assert difference(pipeline.riffuse(other, picture), first) > 0
+    assert difference(pipeline.riffuse(other, init_image), first) > 0
 
 
-def test_mask_without_picture_is_refused(pipeline: RiffusionPipeline) -> None:
+def test_mask_without_image_is_refused(pipeline: RiffusionPipeline) -> None:
     with pytest.raises(InputError, match="mask_image"):
         pipeline.prepare(request(), None, Image.new("L", (8, 8)))
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_every_scheduler_allows_150_steps(
-    pipeline: RiffusionPipeline, picture: Image.Image, scheduler: SchedulerName
+    pipeline: RiffusionPipeline, init_image: Image.Image, scheduler: SchedulerName
 ) -> None:
-    job = pipeline.prepare(request(scheduler=scheduler, num_inference_steps=150), picture)
+    job = pipeline.prepare(request(scheduler=scheduler, num_inference_steps=150), init_image)
     assert 112 <= job.num_steps <= 113  # 75 %, and PNDM's repeated one
 
 
 def test_components_of_another_pipeline_are_accepted(
-    pipeline: RiffusionPipeline, picture: Image.Image
+    pipeline: RiffusionPipeline, init_image: Image.Image
 ) -> None:
     again = RiffusionPipeline(**pipeline.components)
-    assert difference(again.riffuse(request(), picture), pipeline.riffuse(request(), picture)) == 0
+    assert (
+        difference(again.riffuse(request(), init_image), pipeline.riffuse(request(), init_image))
+        == 0
+    )
 
 
 def test_saved_pipeline_loads_again_here_and_in_stock_diffusers(
     pipeline: RiffusionPipeline,
-    picture: Image.Image,
+    init_image: Image.Image,
     tmp_path: Path,
 ) -> None:
     params = SpectrogramParams(max_frequency=20_000)
@@ -328,6 +338,9 @@ def test_saved_pipeline_loads_again_here_and_in_stock_diffusers(
     saved.save_pretrained(tmp_path)
     again = RiffusionPipeline.from_pretrained(tmp_path, device="cpu", low_cpu_mem_usage=True)
     assert again.spectrogram_params == params
-    assert difference(again.riffuse(request(), picture), pipeline.riffuse(request(), picture)) == 0
+    assert (
+        difference(again.riffuse(request(), init_image), pipeline.riffuse(request(), init_image))
+        == 0
+    )
     stock = diffusers.StableDiffusionPipeline.from_pretrained(tmp_path, safety_checker=None)
     assert type(stock.scheduler) is type(pipeline.scheduler)

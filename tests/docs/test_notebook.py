@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom, shows pictures and sound, and is kept without outputs."""
+"""The notebook runs from top to bottom, shows images and sound, and is kept without outputs."""
 
 import copy
 from pathlib import Path

@@ -15,8 +15,8 @@ from PIL import Image
 
 from riffusion.datatypes import InferenceInput, SchedulerName
 from riffusion.diffusion import RiffusionPipeline
-from riffusion.engine import Engine, Ticket
-from riffusion.engine.engine import Tick
+from riffusion.engine import Engine, RequestHandle
+from riffusion.engine.engine import EngineStep
 from riffusion.errors import GenerationCancelled, GenerationError, InputError
 from riffusion.spectrogram.params import SpectrogramParams
 
@@ -36,23 +36,23 @@ def pipeline(pristine: Path) -> RiffusionPipeline:
 
 
 @pytest.fixture
-def ticks() -> list[Tick]:
+def ticks() -> list[EngineStep]:
     return []
 
 
 @pytest.fixture
-def engine(pipeline: RiffusionPipeline, ticks: list[Tick]) -> Iterator[Engine]:
-    engine = Engine(pipeline, max_rows=6, max_live=8, on_tick=ticks.append)
+def engine(pipeline: RiffusionPipeline, ticks: list[EngineStep]) -> Iterator[Engine]:
+    engine = Engine(pipeline, max_rows=6, max_num_running=8, on_step=ticks.append)
     yield engine
     engine.close()
 
 
-def noise_picture(size: tuple[int, int], seed: int = 0) -> Image.Image:
+def noise_image(size: tuple[int, int], seed: int = 0) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 
-PICTURE = noise_picture(SIZES[0])
+IMAGE = noise_image(SIZES[0])
 
 
 def request(steps: int = 4, **start: Any) -> InferenceInput:
@@ -74,7 +74,7 @@ def held(engine: Engine) -> threading.Event:
         began.set()
         release.wait(TIMEOUT_S)
 
-    engine.submit(request(steps=1, denoising=1.0), PICTURE, on_progress=hold)
+    engine.submit(request(steps=1, denoising=1.0), IMAGE, on_progress=hold)
     assert began.wait(TIMEOUT_S)
     return release
 
@@ -105,8 +105,8 @@ def jobs(
     )
     if draw(st.booleans()):
         return inputs.model_copy(update={"mode": "txt2img", "duration_s": 0.48}), None, None
-    mask = noise_picture(size, seed=5) if draw(st.booleans()) else None
-    return inputs, noise_picture(size, seed=draw(st.integers(0, 2))), mask
+    mask = noise_image(size, seed=5) if draw(st.booleans()) else None
+    return inputs, noise_image(size, seed=draw(st.integers(0, 2))), mask
 
 
 @given(mix=st.lists(jobs(), min_size=2, max_size=5))
@@ -119,37 +119,37 @@ def test_a_job_does_not_depend_on_its_company(
     release = held(engine)
     tickets = [engine.submit(*job) for job in mix]
     release.set()
-    together = [ticket.picture.result(TIMEOUT_S) for ticket in tickets]
-    for job, picture in zip(mix, together, strict=True):
-        assert levels(picture, pipeline(*job).images[0]) <= MAX_GREY_LEVELS
+    together = [ticket.image.result(TIMEOUT_S) for ticket in tickets]
+    for job, image in zip(mix, together, strict=True):
+        assert levels(image, pipeline(*job).images[0]) <= MAX_GREY_LEVELS
 
 
-def test_jobs_share_calls(engine: Engine, ticks: list[Tick]) -> None:
+def test_jobs_share_calls(engine: Engine, ticks: list[EngineStep]) -> None:
     release = held(engine)
-    tickets = [engine.submit(request(steps=4, seed=s, denoising=1.0), PICTURE) for s in range(3)]
+    tickets = [engine.submit(request(steps=4, seed=s, denoising=1.0), IMAGE) for s in range(3)]
     release.set()
     for ticket in tickets:
-        ticket.picture.result(TIMEOUT_S)
+        ticket.image.result(TIMEOUT_S)
     shared = [tick for tick in ticks if tick.num_jobs == 3]
     assert len(shared) == 4
     assert {tick.num_rows for tick in shared} == {6}
 
 
-def test_a_short_job_is_not_stuck_behind_long_ones(engine: Engine, ticks: list[Tick]) -> None:
+def test_a_short_job_is_not_stuck_behind_long_ones(engine: Engine, ticks: list[EngineStep]) -> None:
     """Six rows a call hold three of these jobs, so four jobs take turns."""
-    long = [engine.submit(request(steps=150, seed=s), PICTURE) for s in range(3)]
+    long = [engine.submit(request(steps=150, seed=s), IMAGE) for s in range(3)]
     while not any(tick.num_jobs == 3 for tick in ticks):
         time.sleep(0.001)
     before = len(ticks)
-    short = engine.submit(request(steps=4, denoising=1.0), PICTURE)
-    short.picture.result(TIMEOUT_S)
+    short = engine.submit(request(steps=4, denoising=1.0), IMAGE)
+    short.image.result(TIMEOUT_S)
     assert len(ticks) - before <= 3 * 4
-    assert not any(ticket.picture.done() for ticket in long)
+    assert not any(ticket.image.done() for ticket in long)
     for ticket in long:
         ticket.cancel()
 
 
-def test_sizes_take_turns(engine: Engine, ticks: list[Tick]) -> None:
+def test_sizes_take_turns(engine: Engine, ticks: list[EngineStep]) -> None:
     release = held(engine)
     done_at: dict[int, list[int]] = {0: [], 1: []}
     tickets = []
@@ -158,20 +158,20 @@ def test_sizes_take_turns(engine: Engine, ticks: list[Tick]) -> None:
         tickets.append(
             engine.submit(
                 request(steps=5, denoising=1.0),
-                noise_picture(size),
+                noise_image(size),
                 on_progress=lambda done, total, note=note: note.append(len(ticks)),
             )
         )
     release.set()
     for ticket in tickets:
-        ticket.picture.result(TIMEOUT_S)
+        ticket.image.result(TIMEOUT_S)
     merged = sorted([(at, 0) for at in done_at[0]] + [(at, 1) for at in done_at[1]])
     assert [kind for _, kind in merged] == [0, 1] * 5
 
 
-def test_cancelling_frees_the_place_within_a_step(engine: Engine, ticks: list[Tick]) -> None:
+def test_cancelling_frees_the_place_within_a_step(engine: Engine, ticks: list[EngineStep]) -> None:
     steps_at_cancel: list[int] = []
-    ticket: Ticket | None = None
+    ticket: RequestHandle | None = None
     submitted = threading.Event()
 
     def stop(done: int, total: int) -> None:
@@ -180,21 +180,21 @@ def test_cancelling_frees_the_place_within_a_step(engine: Engine, ticks: list[Ti
         steps_at_cancel.append(done)
         ticket.cancel()
 
-    ticket = engine.submit(request(steps=100), PICTURE, on_progress=stop)
+    ticket = engine.submit(request(steps=100), IMAGE, on_progress=stop)
     submitted.set()
     with pytest.raises(GenerationCancelled):
-        ticket.picture.result(TIMEOUT_S)
+        ticket.image.result(TIMEOUT_S)
     assert steps_at_cancel == [1]
 
 
 def test_a_job_that_waits_can_be_cancelled(pipeline: RiffusionPipeline) -> None:
-    engine = Engine(pipeline, max_live=1)
+    engine = Engine(pipeline, max_num_running=1)
     release = held(engine)
-    waiting = engine.submit(request(), PICTURE)
+    waiting = engine.submit(request(), IMAGE)
     waiting.cancel()
     release.set()
     with pytest.raises(GenerationCancelled):
-        waiting.picture.result(TIMEOUT_S)
+        waiting.image.result(TIMEOUT_S)
     assert "prepare" not in waiting.stages_s
     engine.close()
 
@@ -209,13 +209,13 @@ def test_a_call_that_is_too_large_is_tried_in_halves(
             raise RuntimeError("too large a call")
         return call(rows, *args, **options)
 
-    expected = pipeline(request(), PICTURE).images[0]
+    expected = pipeline(request(), IMAGE).images[0]
     monkeypatch.setattr(pipeline.unet, "forward", small_device)
     release = held(engine)
-    tickets = [engine.submit(request(), PICTURE) for _ in range(3)]
+    tickets = [engine.submit(request(), IMAGE) for _ in range(3)]
     release.set()
     for ticket in tickets:
-        assert levels(ticket.picture.result(TIMEOUT_S), expected) <= MAX_GREY_LEVELS
+        assert levels(ticket.image.result(TIMEOUT_S), expected) <= MAX_GREY_LEVELS
 
 
 def test_a_job_that_breaks_the_model_fails_alone(
@@ -234,21 +234,20 @@ def test_a_job_that_breaks_the_model_fails_alone(
                 output[index] = float("nan")
         return (output,)
 
-    expected = pipeline(request(), PICTURE).images[0]
+    expected = pipeline(request(), IMAGE).images[0]
     monkeypatch.setattr(pipeline.unet, "forward", fragile)
     release = held(engine)
     good, broken, nan = (
-        engine.submit(request(prompt=p), PICTURE) for p in ("piano", "drums", "bells")
+        engine.submit(request(prompt=p), IMAGE) for p in ("piano", "drums", "bells")
     )
     release.set()
-    assert levels(good.picture.result(TIMEOUT_S), expected) <= MAX_GREY_LEVELS
+    assert levels(good.image.result(TIMEOUT_S), expected) <= MAX_GREY_LEVELS
     with pytest.raises(GenerationError, match="device-side assert"):
-        broken.picture.result(TIMEOUT_S)
+        broken.image.result(TIMEOUT_S)
     with pytest.raises(GenerationError, match="not finite after .* steps in torch.float32"):
-        nan.picture.result(TIMEOUT_S)
+        nan.image.result(TIMEOUT_S)
     assert (
-        levels(engine.submit(request(), PICTURE).picture.result(TIMEOUT_S), expected)
-        <= MAX_GREY_LEVELS
+        levels(engine.submit(request(), IMAGE).image.result(TIMEOUT_S), expected) <= MAX_GREY_LEVELS
     )
 
 
@@ -260,16 +259,16 @@ def test_a_guidance_that_breaks_numbers_is_the_request_s_fault(
         pipeline.unet, "forward", lambda *args, **options: (call(*args, **options)[0] * torch.nan,)
     )
     with pytest.raises(InputError, match="not finite .* lower guidance=30") as caught:
-        engine.submit(request(guidance=30.0), PICTURE).picture.result(TIMEOUT_S)
+        engine.submit(request(guidance=30.0), IMAGE).image.result(TIMEOUT_S)
     assert caught.value.field == "start.guidance"
 
 
 def test_an_observer_that_fails_harms_nobody(pipeline: RiffusionPipeline) -> None:
-    def on_tick(tick: Tick) -> None:
+    def on_step(tick: EngineStep) -> None:
         raise RuntimeError("observer")
 
-    engine = Engine(pipeline, on_tick=on_tick)
-    engine.submit(request(steps=2), PICTURE).picture.result(TIMEOUT_S)
+    engine = Engine(pipeline, on_step=on_step)
+    engine.submit(request(steps=2), IMAGE).image.result(TIMEOUT_S)
     engine.close()
 
 
@@ -281,12 +280,12 @@ def test_a_callback_that_fails_ends_its_own_job_alone(
         raise failure
 
     release = held(engine)
-    bad = engine.submit(request(), PICTURE, on_progress=fail)
-    good = engine.submit(request(), PICTURE)
+    bad = engine.submit(request(), IMAGE, on_progress=fail)
+    good = engine.submit(request(), IMAGE)
     release.set()
     with pytest.raises(type(failure)):
-        bad.picture.result(TIMEOUT_S)
-    good.picture.result(TIMEOUT_S)
+        bad.image.result(TIMEOUT_S)
+    good.image.result(TIMEOUT_S)
 
 
 def test_memory_that_ran_out_is_not_asked_for_again(
@@ -304,26 +303,26 @@ def test_memory_that_ran_out_is_not_asked_for_again(
 
     monkeypatch.setattr(pipeline.unet, "forward", small_device)
     release = held(engine)
-    tickets = [engine.submit(request(steps=10, denoising=1.0), PICTURE) for _ in range(3)]
+    tickets = [engine.submit(request(steps=10, denoising=1.0), IMAGE) for _ in range(3)]
     release.set()
     for ticket in tickets:
-        ticket.picture.result(TIMEOUT_S)
+        ticket.image.result(TIMEOUT_S)
     assert num_refused == 1
 
 
-def test_the_picture_cannot_be_cancelled_behind_the_engine_s_back(engine: Engine) -> None:
+def test_the_image_cannot_be_cancelled_behind_the_engine_s_back(engine: Engine) -> None:
     release = held(engine)
-    ticket = engine.submit(request(), PICTURE)
-    assert not ticket.picture.cancel()
+    ticket = engine.submit(request(), IMAGE)
+    assert not ticket.image.cancel()
     ticket.cancel()
     release.set()
     with pytest.raises(GenerationCancelled):
-        ticket.picture.result(TIMEOUT_S)
+        ticket.image.result(TIMEOUT_S)
 
 
 def test_nothing_is_repainted_at_denoising_0(engine: Engine) -> None:
-    ticket = engine.submit(request(denoising=0.0), PICTURE)
-    assert ticket.picture.result(TIMEOUT_S).size == PICTURE.size
+    ticket = engine.submit(request(denoising=0.0), IMAGE)
+    assert ticket.image.result(TIMEOUT_S).size == IMAGE.size
     assert "decode" in ticket.stages_s
 
 
@@ -332,26 +331,26 @@ def test_a_closed_engine_takes_nothing(pipeline: RiffusionPipeline) -> None:
     engine.close()
     engine.close()
     with pytest.raises(GenerationError, match="closed"):
-        engine.submit(request(), PICTURE)
+        engine.submit(request(), IMAGE)
 
 
 def test_closing_finishes_what_was_submitted(pipeline: RiffusionPipeline) -> None:
     engine = Engine(pipeline)
-    tickets = [engine.submit(request(steps=2, seed=s), PICTURE) for s in range(3)]
+    tickets = [engine.submit(request(steps=2, seed=s), IMAGE) for s in range(3)]
     engine.close()
-    assert all(ticket.picture.done() for ticket in tickets)
+    assert all(ticket.image.done() for ticket in tickets)
 
 
 def test_the_wait_is_the_time_that_the_shortest_job_takes_in_company(
     engine: Engine,
 ) -> None:
-    assert engine.seconds_until_a_picture_is_done() == 0
-    first = engine.submit(request(steps=150, denoising=1.0), PICTURE)
+    assert engine.seconds_until_an_image_is_done() == 0
+    first = engine.submit(request(steps=150, denoising=1.0), IMAGE)
     while "prepare" not in first.stages_s:
         time.sleep(0.001)
     time.sleep(0.3)
     started = time.perf_counter()
-    expected = engine.seconds_until_a_picture_is_done()
-    first.picture.result(TIMEOUT_S)
+    expected = engine.seconds_until_an_image_is_done()
+    first.image.result(TIMEOUT_S)
     actual = time.perf_counter() - started
     assert 0.2 * actual < expected < 5 * actual

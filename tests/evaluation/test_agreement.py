@@ -1,4 +1,4 @@
-"""Beat and pitch, read off pictures of known sounds."""
+"""Beat and pitch, read off images of known sounds."""
 
 import numpy as np
 import pytest
@@ -86,13 +86,13 @@ def test_octaves_agree_and_tritones_do_not() -> None:
     assert pitch_agreement(tone, tritone, PARAMS_512) < 0
 
 
-def test_planes_and_pictures_are_inverses() -> None:
+def test_planes_and_images_are_inverses() -> None:
     plane = np.random.default_rng(0).integers(0, 256, (20, 30)).astype(np.uint8)
     for params in (SpectrogramParams(), SpectrogramParams(stereo=True)):
         image = image_from_plane(plane, params)
         assert (plane_from_image(image, params) == plane).all()
         red = np.asarray(image)[..., 0]
-        assert (red == 0).all() == params.stereo  # as stereo pictures have it
+        assert (red == 0).all() == params.stereo  # as stereo images have it
 
 
 def test_silence_is_zero_and_the_loudest_sound_one() -> None:

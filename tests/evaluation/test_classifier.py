@@ -57,7 +57,7 @@ def saved(classifier: Classifier, tmp_path: Path) -> Path:
 
 
 def accuracy(classifier: Classifier, clips: ReferenceClips, small: np.ndarray) -> float:
-    heard = classifier.heard(small)
+    heard = classifier.predict_labels(small)
     found = accuracy_by_label(clips.targets, clips.labels, heard, classifier.labels)
     return float(np.mean(list(found.values())))
 
@@ -66,7 +66,7 @@ def test_it_names_the_sounds_of_clips_it_has_not_seen(
     classifier: Classifier, held_out: ReferenceClips
 ) -> None:
     assert accuracy(classifier, held_out, held_out.small) >= LEAST_ACCURACY
-    features, probabilities = classifier.look(held_out.small)
+    features, probabilities = classifier.predict(held_out.small)
     assert features.shape == (len(held_out), 128)
     assert probabilities.sum(1) == pytest.approx(1)
 
@@ -111,7 +111,7 @@ def test_it_travels(saved: Path, classifier: Classifier, held_out: ReferenceClip
     assert loaded.facts.clips == len(LABELS) * CLIPS["train"]
     check_fits(loaded, held_out)
     for ours, theirs in zip(
-        classifier.look(held_out.small), loaded.look(held_out.small), strict=True
+        classifier.predict(held_out.small), loaded.predict(held_out.small), strict=True
     ):
         assert theirs == pytest.approx(ours, abs=ROUNDING)
 
@@ -181,7 +181,7 @@ def test_foreign_ones_are_refused(classifier: Classifier, held_out: ReferenceCli
     facts = classifier.facts
     cases = {
         r"does not know labels=\['drums'\]": replace(facts, labels=("gong", *facts.labels[1:])),
-        "looks at pictures of 512×64": replace(facts, picture_width=512),
+        "looks at images of 512×64": replace(facts, picture_width=512),
         "sample_rate=22050 of the classifier": replace(
             facts, params=SpectrogramParams(sample_rate=22050)
         ),

@@ -132,12 +132,12 @@ def test_too_few_clips_of_a_label_are_refused(
     ("damage", "message"),
     [
         (lambda path: path.unlink(), "does not exist"),
-        (lambda path: path.write_bytes(b"not a picture"), "is no picture"),
+        (lambda path: path.write_bytes(b"not an image"), "is no image"),
         (lambda path: path.write_bytes(path.read_bytes()[:200]), "damaged|cannot be read"),
         (lambda path: Image.new("RGB", (32, SIDE)).save(path), "32×64 pixels; 64×64 are expected"),
     ],
 )
-def test_damaged_pictures_are_named(
+def test_damaged_images_are_named(
     copy: DatasetFolder, damage: Callable[[Path], object], message: str
 ) -> None:
     path = copy.image_path("validation", copy.rows("validation")[5])
@@ -147,7 +147,7 @@ def test_damaged_pictures_are_named(
     assert path.name in str(caught.value)
 
 
-def test_pictures_must_have_the_rows_that_the_parameters_say(copy: DatasetFolder) -> None:
+def test_images_must_have_the_rows_that_the_parameters_say(copy: DatasetFolder) -> None:
     SpectrogramParams(num_frequencies=96).save(copy.directory)
     with pytest.raises(InputError, match="64×64 pixels; 64×96 are expected"):
         load_clips(DatasetFolder(copy.directory), "validation", LABELS)

@@ -1,4 +1,4 @@
-"""`riffusion evaluate` from end to end: the embedded checkpoint, small pictures, few steps."""
+"""`riffusion evaluate` from end to end: the embedded checkpoint, small images, few steps."""
 
 import html.parser
 import json
@@ -24,7 +24,7 @@ from riffusion.evaluation.metrics.reconstruction import reconstruct
 from riffusion.evaluation.prompts import ClipPrompt
 from riffusion.evaluation.report import plots
 from riffusion.evaluation.report.score_table import score_table
-from riffusion.evaluation.sampler import Drawer
+from riffusion.evaluation.sampler import Sampler
 from riffusion.evaluation.settings import PARTS, EvaluationSettings
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.corpora.small_corpus import (
@@ -127,14 +127,14 @@ class _Links(html.parser.HTMLParser):
         self.found += [value for name, value in attrs if name in ("src", "href") and value]
 
 
-def test_the_page_shows_every_picture_and_nothing_from_elsewhere(report_dir: Path) -> None:
+def test_the_page_shows_every_image_and_nothing_from_elsewhere(report_dir: Path) -> None:
     links = _Links()
     links.feed((report_dir / "report.html").read_text(encoding="utf-8"))
-    pictures = {path.name for path in report_dir.glob("*.png")}
-    assert {"sheet_labels_1.png", "sheet_vae.png", "sheet_nearest.png"} <= pictures
-    assert {"plot_confusion.png", "plot_img2img.png", "plot_interpolation.png"} <= pictures
-    assert set(links.found) == pictures | {"report.json"}
-    for name in pictures:
+    images = {path.name for path in report_dir.glob("*.png")}
+    assert {"sheet_labels_1.png", "sheet_vae.png", "sheet_nearest.png"} <= images
+    assert {"plot_confusion.png", "plot_img2img.png", "plot_interpolation.png"} <= images
+    assert set(links.found) == images | {"report.json"}
+    for name in images:
         with Image.open(report_dir / name) as image:
             image.load()
             assert image.width > 300 and image.height > 100, name
@@ -168,7 +168,7 @@ def test_the_same_seed_gives_the_same_scores_with_the_travelled_classifier(
     assert "VAE" not in (tmp_path / "scores.md").read_text(encoding="utf-8")
 
 
-def test_pictures_of_an_earlier_report_go(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_images_of_an_earlier_report_go(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "sheet_img2img.png").write_bytes(b"stale")
     (tmp_path / "holiday.png").write_bytes(b"somebody's")
     options = ("--dataset", corpus, "-o", tmp_path, "--parts", "vae", "--vae-clips-per-label", 1)
@@ -217,7 +217,7 @@ def test_refusals_are_one_line_with_the_remedy(
     assert line.startswith("error: --clap: ") and "config.json" in line
 
 
-def test_a_checkpoint_for_other_pictures_is_refused(
+def test_a_checkpoint_for_other_images_is_refused(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = demo_checkpoint(tmp_path / "other", SpectrogramParams())
@@ -250,7 +250,7 @@ def test_missing_matplotlib_is_said_before_the_work(monkeypatch: pytest.MonkeyPa
 def test_a_clip_of_nan_is_refused(pipeline: RiffusionPipeline, network: str) -> None:
     last = pipeline.unet.conv_out if network == "unet" else pipeline.vae.decoder.conv_out
     last.bias.data.fill_(torch.nan)
-    drawer = Drawer(pipeline, EvaluationSettings(steps=2), (SIDE, SIDE))
+    drawer = Sampler(pipeline, EvaluationSettings(steps=2), (SIDE, SIDE))
     prompt = ClipPrompt("pad", "bare", "a pad", 7)
     with pytest.raises(CheckpointError, match="prompt='a pad', seed=7, .* holds NaN"):
         drawer.from_prompts([prompt], "drawing")
@@ -280,16 +280,16 @@ def test_reconstruction_is_the_vaes_own(pipeline: RiffusionPipeline, corpus: Pat
 def test_many_clips_at_once_are_those_that_are_drawn_alone(pipeline: RiffusionPipeline) -> None:
     prompts = [ClipPrompt(label, "bare", label, seed) for seed, label in enumerate(LABELS)]
     settings = EvaluationSettings(steps=2, batch_size=3)
-    together = Drawer(pipeline, settings, (SIDE, SIDE)).from_prompts(prompts, "together")
+    together = Sampler(pipeline, settings, (SIDE, SIDE)).from_prompts(prompts, "together")
     for prompt, plane in zip(prompts, together, strict=True):
-        drawer = Drawer(pipeline, settings, (SIDE, SIDE))
+        drawer = Sampler(pipeline, settings, (SIDE, SIDE))
         alone = pipeline.riffuse(drawer.request(prompt.prompt, prompt.seed))
         apart = plane.astype(int) - plane_from_image(alone, PARAMS)
         assert abs(apart).max() <= SAME_PIXELS
 
 
 def test_captions_that_are_too_long_are_refused(pipeline: RiffusionPipeline) -> None:
-    drawer = Drawer(pipeline, EvaluationSettings(), (SIDE, SIDE))
+    drawer = Sampler(pipeline, EvaluationSettings(), (SIDE, SIDE))
     with pytest.raises(InputError, match="start.prompt: String should have at most 4000"):
         drawer.request("la " * 2000, 0)
 

@@ -118,7 +118,7 @@ def test_a_planted_copy_is_found_wherever_its_loop_begins(roll: int) -> None:
     assert (found.distance[[0, 2]] > 0.8).all()  # noise has nothing in common with noise
 
 
-def test_blank_pictures_resemble_nothing() -> None:
+def test_blank_images_resemble_nothing() -> None:
     blank = np.zeros((1, 128, 64), dtype=np.uint8)
     assert nearest_neighbours(blank, noise_planes(2, seed=1)).distance == pytest.approx(1)
     assert nearest_neighbours(noise_planes(2, seed=1), blank).distance == pytest.approx(1)

@@ -35,7 +35,7 @@ def request(**changes: Any) -> InferenceInput:
     return InferenceInput.parse(values)
 
 
-def picture_text(width: int = 64, height: int = 512) -> str:
+def image_text(width: int = 64, height: int = 512) -> str:
     return data_url(encode_image(Image.effect_noise((width, height), 60), "png"), "image/png")
 
 
@@ -45,7 +45,7 @@ def sound_text(duration_s: float = 1.0, rate: int = 48_000) -> str:
     return base64.b64encode(encode_audio(segment_from_waveform(waveform, rate), "flac")).decode()
 
 
-def test_a_clip_is_5_12_seconds_and_its_picture_says_how_it_was_made(
+def test_a_clip_is_5_12_seconds_and_its_image_says_how_it_was_made(
     generator: ClipGenerator,
 ) -> None:
     clip = generate(generator)
@@ -64,11 +64,11 @@ def test_a_clip_is_5_12_seconds_and_its_picture_says_how_it_was_made(
         ({"mode": "txt2img", "duration_s": 0.004}, 1),
         ({"mode": "image_to_audio"}, 512),
         ({"seed_image_id": "vibes", "mask_image_id": "mask_top_third_75"}, 512),
-        ({"init_image": picture_text(64)}, 64),
-        ({"init_image": picture_text(64, 256)}, 64),
+        ({"init_image": image_text(64)}, 64),
+        ({"init_image": image_text(64, 256)}, 64),
         ({"init_audio": sound_text(1.0)}, 100),
-        ({"init_image": picture_text(), "mask_image": picture_text(8, 8)}, 64),
-        ({"mode": "image_to_audio", "init_image": picture_text(30)}, 30),
+        ({"init_image": image_text(), "mask_image": image_text(8, 8)}, 64),
+        ({"mode": "image_to_audio", "init_image": image_text(30)}, 30),
         ({"mode": "image_to_audio", "init_audio": sound_text(0.5)}, 50),
     ],
 )
@@ -78,7 +78,7 @@ def test_length_of_each_mode(generator: ClipGenerator, changes: Any, columns: in
     assert num_samples(clip.segment) == columns * 441
 
 
-def test_a_picture_is_heard_with_its_own_parameters(generator: ClipGenerator) -> None:
+def test_a_image_is_heard_with_its_own_parameters(generator: ClipGenerator) -> None:
     params = SpectrogramParams(stereo=True, sample_rate=22_050, num_frequencies=128)
     image = Image.effect_noise((20, 128), 60).convert("RGB")
     image.getexif().update(params.to_exif())
@@ -133,7 +133,7 @@ def test_different_prompts_sound_different(generator: ClipGenerator) -> None:
         ({"mask_image_id": "og_beat"}, "mask_image_id"),
         ({"init_image": "not base64!"}, "init_image"),
         ({"init_image": sound_text(0.1)}, "init_image"),
-        ({"init_audio": picture_text()}, "init_audio"),
+        ({"init_audio": image_text()}, "init_audio"),
         ({"init_audio": base64.b64encode(b"x" * 100).decode()}, "init_audio"),
         ({"init_audio": sound_text(61, 8000)}, "init_audio"),
         ({"mask_image": "AAAA"}, "mask_image"),
@@ -153,7 +153,7 @@ def test_bad_media_and_ids_are_refused_before_the_model_works(
     assert str(caught.value).count(field) == 1
 
 
-def test_picture_with_impossible_parameters_is_refused(generator: ClipGenerator) -> None:
+def test_image_with_impossible_parameters_is_refused(generator: ClipGenerator) -> None:
     image = Image.new("RGB", (8, 8))
     image.getexif().update(SpectrogramParams().to_exif() | {11000: 0})
     buffer = io.BytesIO()
@@ -179,7 +179,7 @@ def test_picture_with_impossible_parameters_is_refused(generator: ClipGenerator)
     ],
     ids=["too long", "too large"],
 )
-def test_picture_whose_parameters_ask_for_too_much_is_refused(
+def test_image_whose_parameters_ask_for_too_much_is_refused(
     generator: ClipGenerator, params: SpectrogramParams, width: int
 ) -> None:
     image = Image.new("RGB", (width, 8))

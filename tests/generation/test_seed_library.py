@@ -43,7 +43,7 @@ def library():
     return SeedLibrary.default()
 
 
-def picture(path, grey, mode="RGB", **options):
+def image(path, grey, mode="RGB", **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, (8, 8), grey if mode in ("L", "P") else (grey, grey, grey)).save(
         path, **options
@@ -56,7 +56,7 @@ def test_the_committed_ids(library):
     assert all(mask_id.startswith("mask_") for mask_id in library.mask_image_ids)
 
 
-def test_pictures_are_rgb_copies_with_their_exif(library):
+def test_images_are_rgb_copies_with_their_exif(library):
     first = library.seed_image("og_beat")
     assert first.mode == "RGB"
     assert SpectrogramParams.from_exif(first.getexif()) == SpectrogramParams()
@@ -106,9 +106,9 @@ def test_any_text_is_known_or_refused(image_id):
 
 
 def test_the_checkpoint_goes_first(tmp_path):
-    picture(tmp_path / "seed_images" / "og_beat.png", 10)
-    picture(tmp_path / "seed_images" / "own.jpg", 20)
-    picture(tmp_path / "seed_images" / "mask_own.png", 30, mode="L")
+    image(tmp_path / "seed_images" / "og_beat.png", 10)
+    image(tmp_path / "seed_images" / "own.jpg", 20)
+    image(tmp_path / "seed_images" / "mask_own.png", 30, mode="L")
     library = SeedLibrary.default(tmp_path)
     assert library.seed_image("og_beat").size == (8, 8)
     assert library.seed_image("own").getpixel((0, 0)) == (20, 20, 20)
@@ -118,15 +118,15 @@ def test_the_checkpoint_goes_first(tmp_path):
     assert "mask_own" in library.mask_image_ids
 
 
-def test_a_checkpoint_without_pictures_is_fine(tmp_path):
+def test_a_checkpoint_without_images_is_fine(tmp_path):
     assert "og_beat" in SeedLibrary.default(tmp_path).seed_image_ids
 
 
-def test_only_regular_picture_files_count(tmp_path):
-    picture(tmp_path / "a.png", 1)
-    picture(tmp_path / "a.jpg", 2)
-    picture(tmp_path / "b.webp", 3, lossless=True)
-    (tmp_path / "notes.txt").write_text("no picture")
+def test_only_regular_image_files_count(tmp_path):
+    image(tmp_path / "a.png", 1)
+    image(tmp_path / "a.jpg", 2)
+    image(tmp_path / "b.webp", 3, lossless=True)
+    (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere")
@@ -145,7 +145,7 @@ def test_palettes_and_transparency_are_resolved(tmp_path):
 
 
 def test_damaged_and_huge_files_are_named(tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n not a picture")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n not an image")
     Image.new("1", (9000, 8)).save(tmp_path / "wide.png")
     library = SeedLibrary(tmp_path)
     for image_id in ("broken", "wide"):
@@ -161,7 +161,7 @@ def test_a_missing_directory_is_named(tmp_path):
 def test_data_is_found_from_the_working_directory_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_data_dir() == ROOT / "data"
-    picture(tmp_path / "data" / "seed_images" / "here.png", 5)
+    image(tmp_path / "data" / "seed_images" / "here.png", 5)
     assert find_data_dir() == tmp_path / "data"
     assert SeedLibrary.default().seed_image_ids == ("here",)
 

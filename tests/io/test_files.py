@@ -27,14 +27,14 @@ def _write_sound(path: Path) -> None:
     write_audio(segment_from_waveform(np.zeros((2, LIMIT // 2)), 44100), path)
 
 
-def _write_picture(path: Path) -> None:
+def _write_image(path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), dtype=np.uint8)
     write_image(Image.fromarray(noise), path)
 
 
 @pytest.mark.parametrize(
     ("write", "name"),
-    [(_write_bytes, "a.bin"), (_write_sound, "a.wav"), (_write_picture, "a.png")],
+    [(_write_bytes, "a.bin"), (_write_sound, "a.wav"), (_write_image, "a.png")],
 )
 def test_full_disk_leaves_the_old_file_and_no_other(
     tmp_path: Path, write: Callable[[Path], None], name: str

@@ -1,4 +1,4 @@
-"""Pictures and base64 text from outside: limits, damage, and what survives a file."""
+"""Images and base64 text from outside: limits, damage, and what survives a file."""
 
 import base64
 import io
@@ -26,10 +26,10 @@ from riffusion.io.images import (
 )
 from riffusion.spectrogram.params import SpectrogramParams
 
-MAX_JPEG_ERROR = 6  # grey levels, of quality 95 on noise-free pictures
+MAX_JPEG_ERROR = 6  # grey levels, of quality 95 on noise-free images
 
 
-def picture(width: int = 16, height: int = 8) -> Image.Image:
+def image(width: int = 16, height: int = 8) -> Image.Image:
     columns = np.linspace(0, 255, width, dtype=np.uint8)
     image = Image.fromarray(np.broadcast_to(columns[None, :, None], (height, width, 3)).copy())
     image.getexif().update(SpectrogramParams().to_exif(max_value=2.5))
@@ -53,36 +53,36 @@ def png_that_claims(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("image_format", "error"), [("png", 0), ("webp", 0), ("jpeg", MAX_JPEG_ERROR)]
 )
-def test_pictures_and_their_parameters_survive(image_format: str, error: int) -> None:
-    again = decode_image(encode_image(picture(), image_format))  # type: ignore[arg-type]
-    difference = np.asarray(again).astype(int) - np.asarray(picture()).astype(int)
+def test_images_and_their_parameters_survive(image_format: str, error: int) -> None:
+    again = decode_image(encode_image(image(), image_format))  # type: ignore[arg-type]
+    difference = np.asarray(again).astype(int) - np.asarray(image()).astype(int)
     assert np.abs(difference).max() <= error
     assert SpectrogramParams.from_exif(again.getexif()) == SpectrogramParams()
     assert SpectrogramParams.max_value_from_exif(again.getexif()) == 2.5
 
 
 def test_stereo_survives_jpeg() -> None:
-    left, right = picture(64, 64).split()[0], picture(64, 64).rotate(90).split()[0]
+    left, right = image(64, 64).split()[0], image(64, 64).rotate(90).split()[0]
     stereo = Image.merge("RGB", (Image.new("L", (64, 64)), left, right))
     again = np.asarray(decode_image(encode_image(stereo, "jpeg"))).astype(int)
     assert np.abs(again - np.asarray(stereo)).mean() < MAX_JPEG_ERROR
 
 
 @given(st.binary(max_size=200))
-def test_random_bytes_are_no_picture(data: bytes) -> None:
+def test_random_bytes_are_no_image(data: bytes) -> None:
     with pytest.raises(MediaError):
         decode_image(data)
 
 
 @given(kept=st.floats(0, 0.6), image_format=st.sampled_from(["png", "jpeg", "webp"]))
-def test_truncated_picture_is_an_error_not_a_crash(kept: float, image_format: str) -> None:
-    data = encode_image(picture(64, 64), image_format)  # type: ignore[arg-type]
+def test_truncated_image_is_an_error_not_a_crash(kept: float, image_format: str) -> None:
+    data = encode_image(image(64, 64), image_format)  # type: ignore[arg-type]
     with pytest.raises(MediaError):
         decode_image(data[: int(kept * len(data))])
 
 
 @pytest.mark.parametrize("size", [(6001, 10), (10, 8193), (60_000, 60_000), (2**31 - 1, 2**31 - 1)])
-def test_huge_picture_is_refused_by_its_header(size: tuple[int, int]) -> None:
+def test_huge_image_is_refused_by_its_header(size: tuple[int, int]) -> None:
     with pytest.raises(MediaError, match="at most|cannot be read"):
         decode_image(png_that_claims(*size))
 
@@ -91,8 +91,8 @@ def test_pillows_own_limit_is_neither_needed_nor_in_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    assert decode_image(encode_image(picture(), "png")).size == (16, 8)
-    assert decode_image(encode_image(picture(), "jpeg")).size == (16, 8)
+    assert decode_image(encode_image(image(), "png")).size == (16, 8)
+    assert decode_image(encode_image(image(), "jpeg")).size == (16, 8)
     (tmp_path / "wide.png").write_bytes(png_that_claims(2**20, 513))
     with pytest.raises(MediaError, match=r"wide\.png.*1048576×513.*at most 536870912 in all"):
         read_image(tmp_path / "wide.png")
@@ -101,9 +101,9 @@ def test_pillows_own_limit_is_neither_needed_nor_in_the_way(
 @pytest.mark.parametrize(
     ("size", "image_format", "message"),
     [
-        ((70_000, 1), "jpeg", "picture is 70000×1; jpeg holds at most 65500 columns; use png"),
-        ((1, 65_501), "jpeg", "picture is 1×65501; jpeg holds at most 65500 rows; use png"),
-        ((16_384, 1), "webp", "picture is 16384×1; webp holds at most 16383 columns; use png"),
+        ((70_000, 1), "jpeg", "image is 70000×1; jpeg holds at most 65500 columns; use png"),
+        ((1, 65_501), "jpeg", "image is 1×65501; jpeg holds at most 65500 rows; use png"),
+        ((16_384, 1), "webp", "image is 16384×1; webp holds at most 16383 columns; use png"),
         ((2**20 + 1, 1), "png", "png holds at most 1048576 columns; draw less at a time"),
     ],
 )
@@ -132,7 +132,7 @@ def test_more_pixels_than_can_be_read_again_are_not_written(
 ) -> None:
     monkeypatch.setattr(image_codec, "MAX_FILE_PIXELS", 16 * 8 - 1)
     with pytest.raises(InputError, match="16×8; at most 127 pixels"):
-        encode_image(picture(), "png")
+        encode_image(image(), "png")
 
 
 def test_the_highest_spectrogram_can_be_read() -> None:
@@ -146,15 +146,15 @@ def test_the_highest_spectrogram_can_be_read() -> None:
 
 @pytest.mark.parametrize("name", ["x.png", "x.JPG", "x.jpeg", "x.webp"])
 def test_files_are_written_by_extension(tmp_path: Path, name: str) -> None:
-    write_image(picture(), tmp_path / name)
+    write_image(image(), tmp_path / name)
     assert read_image(tmp_path / name).size == (16, 8)
 
 
 def test_bad_paths_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"x\.gif"):
-        write_image(picture(), tmp_path / "x.gif")
+        write_image(image(), tmp_path / "x.gif")
     with pytest.raises(InputError, match="nowhere"):
-        write_image(picture(), tmp_path / "nowhere" / "x.png")
+        write_image(image(), tmp_path / "nowhere" / "x.png")
     with pytest.raises(InputError, match=r"none\.png"):
         read_image(tmp_path / "none.png")
     (tmp_path / "text.png").write_text("hello")
@@ -180,8 +180,8 @@ def test_bad_base64_names_its_field(text: str) -> None:
         bytes_from_data_url(text, "init_audio")
 
 
-def test_animated_and_multi_page_pictures_show_their_first_frame() -> None:
+def test_animated_and_multi_page_images_show_their_first_frame() -> None:
     buffer = io.BytesIO()
-    frames = [picture().convert("P"), Image.new("P", (16, 8), 3)]
+    frames = [image().convert("P"), Image.new("P", (16, 8), 3)]
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
     assert decode_image(buffer.getvalue()).size == (16, 8)

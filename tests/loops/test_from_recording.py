@@ -18,7 +18,7 @@ TEMPO_TOLERANCE = 0.005
 """Relative: a quarter of a 10 ms frame at the second beat."""
 CLICK_TEMPO_TOLERANCE = 0.002
 PIXEL_TOLERANCE = 0.5
-"""Mean grey levels between a loop's picture and the picture of it cut out of its repetition."""
+"""Mean grey levels between a loop's image and the image of it cut out of its repetition."""
 
 
 def clicks(tempo_bpm, duration_s, sample_rate=44100):
@@ -90,7 +90,7 @@ def test_beats_and_tempo_decide_the_width(groove):
     assert image.size == (256, 512)
     fitted = seed_image_from_audio(song, 44100, beats=4, tempo_bpm=93.75, num_columns=512)
     assert fitted.size == (512, 512)
-    # every other column of the stretched picture is a column of the plain one
+    # every other column of the stretched image is a column of the plain one
     np.testing.assert_allclose(
         np.asarray(fitted)[:, ::2].astype(int), np.asarray(image).astype(int), atol=1
     )

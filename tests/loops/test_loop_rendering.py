@@ -66,8 +66,8 @@ def test_loop_is_a_clip_of_the_common_loudness(loops, style):
 
 @pytest.mark.parametrize("style", STYLES)
 def test_onsets_repeat_at_the_beat(loops, style):
-    picture = darkness(loop_image(loops[style], PARAMS))
-    onsets = np.clip(np.diff(picture, axis=1, prepend=picture[:, -1:]), 0, None).mean(axis=0)
+    image = darkness(loop_image(loops[style], PARAMS))
+    onsets = np.clip(np.diff(image, axis=1, prepend=image[:, -1:]), 0, None).mean(axis=0)
     onsets -= onsets.mean()
     correlation = np.fft.irfft(np.abs(np.fft.rfft(onsets)) ** 2)
     correlation /= correlation[0]
@@ -84,9 +84,9 @@ def test_onsets_repeat_at_the_beat(loops, style):
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_picture_has_no_seam(loops, style):
-    picture = darkness(loop_image(loops[style], PARAMS))
-    change = np.abs(np.roll(picture, -1, axis=1) - picture).mean(axis=0)
+def test_image_has_no_seam(loops, style):
+    image = darkness(loop_image(loops[style], PARAMS))
+    change = np.abs(np.roll(image, -1, axis=1) - image).mean(axis=0)
     assert change[-1] <= np.percentile(change[:-1], SEAM_PERCENTILE)
 
 
@@ -95,14 +95,14 @@ def test_seam_measure_notices_a_cut():
     grid = LoopGrid.fit(arrangement.beats, arrangement.tempo_bpm, PARAMS)
     waveform = render_loop(arrangement, grid, Key.parse(arrangement.key))
     cut = waveform[:, : 300 * PARAMS.hop_length]  # 4.7 beats
-    picture = darkness(loop_image(cut, PARAMS))
-    change = np.abs(np.roll(picture, -1, axis=1) - picture).mean(axis=0)
+    image = darkness(loop_image(cut, PARAMS))
+    change = np.abs(np.roll(image, -1, axis=1) - image).mean(axis=0)
     around_the_seam = change[[-3, -2, -1, 0, 1, 2]].max()
     assert around_the_seam > np.percentile(change[3:-3], SEAM_PERCENTILE)
 
 
 @pytest.mark.parametrize("style", ["og_beat", "vibes"])
-def test_turning_the_loop_turns_the_picture(loops, style):
+def test_turning_the_loop_turns_the_image(loops, style):
     amplitudes = circular_mel_amplitudes(loops[style], PARAMS)
     turned = circular_mel_amplitudes(np.roll(loops[style], 77 * PARAMS.hop_length, axis=-1), PARAMS)
     difference = np.abs(np.roll(amplitudes, 77, axis=-1) - turned).max()

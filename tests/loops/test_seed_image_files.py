@@ -67,7 +67,7 @@ def test_manifest_tells_the_truth_about_each_file(manifest):
             assert entry["key"] == ARRANGEMENTS[entry["id"]].key
 
 
-def test_regenerating_gives_the_committed_pictures(regenerated, manifest):
+def test_regenerating_gives_the_committed_images(regenerated, manifest):
     for entry in manifest["images"]:
         with (
             Image.open(DATA / entry["file"]) as committed,

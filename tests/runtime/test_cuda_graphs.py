@@ -9,7 +9,7 @@ import torch
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.runtime import cuda_graphs as unet_runner
-from riffusion.runtime.cuda_graphs import BATCH_SIZES, UNetRunner, padded_size
+from riffusion.runtime.cuda_graphs import BATCH_SIZES, CudaGraphRunner, padded_size
 
 
 @pytest.mark.parametrize(("rows", "size"), [(1, 1), (3, 4), (5, 6), (7, 8), (16, 16), (17, None)])
@@ -39,7 +39,7 @@ def test_on_a_cpu_the_unet_is_called_as_it_is() -> None:
         return (rows * 2,)
 
     rows, timesteps, embeddings = torch.ones(3, 4, 2, 2), torch.arange(3.0), torch.zeros(3, 5, 6)
-    run = UNetRunner()
+    run = CudaGraphRunner()
     run.record(unet, rows, timesteps, embeddings)
     assert calls == []
     output = run(unet, rows, timesteps, embeddings)

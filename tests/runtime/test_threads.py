@@ -23,9 +23,9 @@ def run(program: str) -> list[int]:
 def test_without_a_team_no_thread_is_added() -> None:
     before, alone, with_team, afterwards = run(
         """
-from riffusion.runtime.threads import without_team
+from riffusion.runtime.threads import single_threaded
 print(num_threads())
-with without_team():
+with single_threaded():
     compute()
 print(num_threads())
 compute()

@@ -165,7 +165,7 @@ BAD_FIELD: dict[str, tuple[bytes, str]] = {
     "init image is a URL": (body(init_image="https://example.com/a.png"), "init_image"),
     "init image is a file URL": (body(init_image="file:///etc/passwd"), "init_image"),
     "init image does not decode": (
-        body(init_image=base64.b64encode(b"no picture").decode()),
+        body(init_image=base64.b64encode(b"no image").decode()),
         "init_image",
     ),
     "init image is truncated": (body(init_image=truncated_png()), "init_image"),
@@ -178,7 +178,7 @@ BAD_FIELD: dict[str, tuple[bytes, str]] = {
     "init audio of 10 minutes": (body(init_audio=wav_of(600)), "init_audio"),
     "init audio and init image": (body(init_image="YQ==", init_audio="YQ=="), "init_audio"),
     "mask does not decode": (
-        body(mask_image=base64.b64encode(b"no picture").decode()),
+        body(mask_image=base64.b64encode(b"no image").decode()),
         "mask_image",
     ),
     "two masks": (

@@ -10,7 +10,7 @@ import yaml
 
 from riffusion.checkpoint.source import TRUSS_MOUNT
 from riffusion.datatypes import InferenceInput
-from riffusion.engine.engine import MAX_LIVE
+from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.errors import ServerError
 from riffusion.serving.local.truss_server import read_config
 from riffusion.serving.model.clip_service import LARGEST_MAX_WAITING
@@ -80,7 +80,7 @@ def test_config_asks_for_an_a10g_and_pins_what_it_loads(config: Any) -> None:
 
 
 def test_refusals_never_wait_behind_admitted_work(config: Any) -> None:
-    assert config.runtime.predict_concurrency > MAX_LIVE + LARGEST_MAX_WAITING
+    assert config.runtime.predict_concurrency > MAX_NUM_RUNNING + LARGEST_MAX_WAITING
 
 
 def test_the_example_input_is_valid(config: Any) -> None:

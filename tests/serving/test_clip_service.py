@@ -50,7 +50,7 @@ def generator(tmp_path: Path) -> Iterator[ClipGenerator]:
     folder = write_folder(tiny_model(), tmp_path / "tiny")
     pipeline = RiffusionPipeline.from_pretrained(folder, device="cpu")
     pipeline.spectrogram_params = SpectrogramParams(num_frequencies=16)
-    generator = ClipGenerator(pipeline, SeedLibrary.default(None), max_live=1)
+    generator = ClipGenerator(pipeline, SeedLibrary.default(None), max_num_running=1)
     yield generator
     generator.close()
 
@@ -259,7 +259,7 @@ def test_a_clip_that_waits_for_its_sound_leaves_at_once_when_its_client_does(
         first = await service.submit(INPUTS)
         await asyncio.to_thread(begun.wait, TIMEOUT_S)
         second = await service.submit(INPUTS)
-        await asyncio.to_thread(second.drawing.picture.result, TIMEOUT_S)
+        await asyncio.to_thread(second.drawing.image.result, TIMEOUT_S)
         while second.sound is None:
             await asyncio.sleep(0.001)
         second.stop()

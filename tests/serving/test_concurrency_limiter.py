@@ -1,20 +1,20 @@
 import pytest
 
 from riffusion.errors import OverloadedError
-from riffusion.serving.model.concurrency_limiter import AdmissionGate
+from riffusion.serving.model.concurrency_limiter import ConcurrencyLimiter
 
 
 def test_places_are_bounded_and_can_be_taken_again() -> None:
-    gate = AdmissionGate(max_running=2, max_waiting=1, seconds_until_free=lambda: 4.2)
+    gate = ConcurrencyLimiter(max_running=2, max_waiting=1, seconds_until_free=lambda: 4.2)
     for _ in range(3):
-        gate.take_place()
+        gate.acquire()
     assert gate.num_waiting == 1
     with pytest.raises(OverloadedError, match=r"1 requests are waiting.*try again in 5 s"):
-        gate.take_place()
-    gate.leave_place()
-    gate.take_place()
+        gate.acquire()
+    gate.release()
+    gate.acquire()
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0.0, 1), (0.2, 1), (1.0, 1), (1.1, 2)])
 def test_retry_after_is_in_whole_seconds_and_never_at_once(seconds: float, expected: int) -> None:
-    assert AdmissionGate(1, 0, lambda: seconds).retry_after_s() == expected
+    assert ConcurrencyLimiter(1, 0, lambda: seconds).retry_after_s() == expected

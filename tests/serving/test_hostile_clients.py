@@ -226,7 +226,7 @@ def test_the_apps_files_can_only_be_read(app_client: httpx.Client) -> None:
     assert app_client.get("/").text == "page"
 
 
-def test_seed_pictures_of_any_name_are_found_and_encoded_once(
+def test_seed_images_of_any_name_are_found_and_encoded_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ["drums #1 & ünï?", "a%2fb", "..hidden", "x.png", "日本"]
@@ -284,7 +284,7 @@ def test_everything_else_has_its_limit_too() -> None:
     assert refused.headers["access-control-allow-origin"] == "https://app.example"
 
 
-def test_pages_and_their_pictures_are_far_below_the_limits() -> None:
+def test_pages_and_their_images_are_far_below_the_limits() -> None:
     limits = ClientLimits().times(10)
     assert limits.max_per_minute >= 20 * 50  # fifty people who open the app behind one address
     assert limits.max_at_once >= 6 * 8  # eight of them in the same moment, six connections each

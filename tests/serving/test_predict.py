@@ -197,13 +197,13 @@ def test_requests_at_once_get_what_each_gets_alone(
         },
     ]
 
-    def picture(request: dict[str, Any]) -> npt.NDArray[np.uint8]:
+    def image(request: dict[str, Any]) -> npt.NDArray[np.uint8]:
         answer = client.post(truss_server.predict_url, json=request).raise_for_status()
         return np.asarray(Image.open(io.BytesIO(data_of(answer.json()["image"], "image/png"))))
 
-    alone = [picture(request) for request in requests]
+    alone = [image(request) for request in requests]
     with ThreadPoolExecutor(len(requests)) as pool:
-        together = list(pool.map(picture, requests))
+        together = list(pool.map(image, requests))
     for first, second in zip(alone, together, strict=True):
         assert first.shape == second.shape
         assert np.abs(first.astype(int) - second).max() <= MAX_GREY_LEVELS

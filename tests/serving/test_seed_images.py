@@ -32,7 +32,7 @@ def test_the_ids_are_the_librarys(gateway: httpx.Client) -> None:
     assert gateway.get("/masks").json() == {"masks": list(library.mask_image_ids)}
 
 
-def test_pictures_come_pixel_by_pixel_and_with_their_parameters(gateway: httpx.Client) -> None:
+def test_images_come_pixel_by_pixel_and_with_their_parameters(gateway: httpx.Client) -> None:
     answer = gateway.get("/seed_images/og_beat.png")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
     image = Image.open(io.BytesIO(answer.content))

@@ -1,4 +1,4 @@
-"""Audio ⇄ mel amplitudes ⇄ pictures, against torchaudio's own modules and known signals."""
+"""Audio ⇄ mel amplitudes ⇄ images, against torchaudio's own modules and known signals."""
 
 import dataclasses
 
@@ -103,7 +103,7 @@ def test_amplitudes_of_segments_count_16_bit_steps() -> None:
 
 @pytest.mark.parametrize("params", [PARAMS, WIDE_STEREO], ids=["10 kHz mono", "20 kHz stereo"])
 @pytest.mark.parametrize("num_columns", [1, 2, 37, 200])
-def test_picture_of_a_clip_and_clip_of_a_picture_have_equal_length(
+def test_image_of_a_clip_and_clip_of_a_image_have_equal_length(
     params: SpectrogramParams, num_columns: int
 ) -> None:
     converter = SpectrogramImageConverter(params, "cpu")
@@ -161,7 +161,7 @@ def test_any_number_of_channels_fits(channels: int, stereo: bool) -> None:
     assert np.array_equal(red, np.zeros_like(red) if stereo else green)
 
 
-def test_the_same_picture_gives_the_same_audio() -> None:
+def test_the_same_image_gives_the_same_audio() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (512, 40, 3), dtype=np.uint8)
     converter = SpectrogramImageConverter(PARAMS, "cpu")
     torch.manual_seed(1)
@@ -192,7 +192,7 @@ def test_clipped_audio_converts() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (30, 256), (30, 700)])
-def test_picture_of_another_height_is_heard(size: tuple[int, int]) -> None:
+def test_image_of_another_height_is_heard(size: tuple[int, int]) -> None:
     image = Image.effect_noise(size, 60)
     segment = SpectrogramImageConverter(PARAMS, "cpu").audio_from_spectrogram_image(image)
     assert segment.frame_count() == size[0] * 441

@@ -79,7 +79,7 @@ def test_mel_comes_back_and_no_worse_than_torchaudios(name: str, inverter: MelIn
     ours = mel_amplitudes(inverter.waveform_from_mel_amplitudes(target))
     assert convergence(target, ours) <= MAX_CONVERGENCE[name]
     assert convergence(target[:, :-1], ours[:, :-1]) <= convergence(target[:, :-1], theirs[:, :-1])
-    # Quiet parts count as much in the picture, which is the amplitude to the power of 1/4.
+    # Quiet parts count as much in the image, which is the amplitude to the power of 1/4.
     assert convergence(target[:, :-1] ** 0.25, ours[:, :-1] ** 0.25) <= convergence(
         target[:, :-1] ** 0.25, theirs[:, :-1] ** 0.25
     )

@@ -77,7 +77,7 @@ def test_other_peoples_exif_tags_are_passed_over() -> None:
     assert SpectrogramParams.from_exif(exif) == SpectrogramParams()
 
 
-def test_picture_without_parameters_is_a_key_error_as_upstream_scripts_expect() -> None:
+def test_image_without_parameters_is_a_key_error_as_upstream_scripts_expect() -> None:
     with pytest.raises(KeyError) as caught:
         SpectrogramParams.from_exif({ORIENTATION: 6})
     assert isinstance(caught.value, MissingExifError)

@@ -29,7 +29,7 @@ LORA_PARAMETERS_OF_RANK_16 = 3_188_736
 
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """Data sets of two pictures a split, by the pictures' side."""
+    """Data sets of two images a split, by the images' side."""
     folder = tmp_path_factory.mktemp("data")
     return {side: make_striped_dataset(folder / str(side), 1, side) for side in (SIDE, SMALL_SIDE)}
 

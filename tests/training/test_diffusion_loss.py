@@ -80,7 +80,7 @@ def test_without_gamma_all_timesteps_weigh_one() -> None:
 
 
 @pytest.mark.parametrize("gamma", [None, 5.0])
-def test_one_error_of_the_picture_weighs_the_same_for_epsilon_and_v(gamma: float | None) -> None:
+def test_one_error_of_the_image_weighs_the_same_for_epsilon_and_v(gamma: float | None) -> None:
     """A guess of x₀ as a guess of ε or of v: with min-SNR, the losses are equal (Hang et al. 2023).
 
     Without weights they differ by SNR + 1 over SNR, so this fails there.
@@ -106,7 +106,7 @@ def test_one_error_of_the_picture_weighs_the_same_for_epsilon_and_v(gamma: float
     assert are_equal == (gamma is not None)
 
 
-def test_the_target_of_v_leads_back_to_picture_and_noise() -> None:
+def test_the_target_of_v_leads_back_to_image_and_noise() -> None:
     """Salimans & Ho 2022, appendix D: x₀ = √ᾱ x_t - √(1-ᾱ) v, and ε = √(1-ᾱ) x_t + √ᾱ v."""
     loss = loss_of("v_prediction")
     clean = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
@@ -124,7 +124,7 @@ def test_the_target_of_v_leads_back_to_picture_and_noise() -> None:
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_knowing_nothing_costs_the_targets_variance(prediction: str) -> None:
-    """Picture and noise of unit variance make v of unit variance, at every timestep."""
+    """Image and noise of unit variance make v of unit variance, at every timestep."""
     clean = torch.randn(256, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     loss = loss_of(prediction)(clean, torch.Generator().manual_seed(0), lambda n, _: 0 * n)
     assert float(loss) == pytest.approx(1, abs=STATISTICAL)
@@ -196,7 +196,7 @@ def test_a_bad_schedule_is_named(options: dict[str, object], message: str) -> No
 
 
 def test_a_zero_terminal_snr_has_no_infinite_weight() -> None:
-    """Lin et al. 2024: the last timestep is noise alone, its v is minus the picture."""
+    """Lin et al. 2024: the last timestep is noise alone, its v is minus the image."""
     loss = loss_of(
         "v_prediction", min_snr_gamma=5.0, noise_schedule={"rescale_betas_zero_snr": True}
     )

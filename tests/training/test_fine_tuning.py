@@ -19,7 +19,7 @@ from tests.training.recipe_runs import QUIET, batch_of, loss_of, new_recipe, tra
 SIDE = 16
 HALF_PRECISION_LEVELS = 4
 """Grey levels by which weights rounded to half precision, before or after they are put together,
-may change a picture of a few steps."""
+may change an image of a few steps."""
 LORA = {
     "rank": 4,
     "alpha": 6,
@@ -68,24 +68,24 @@ def saved_weights(folder: Path) -> dict[str, Weights]:
     }
 
 
-def stock_picture(folder: Path, adapter: Path | None = None, prompt: str = "tone") -> np.ndarray:
+def stock_image(folder: Path, adapter: Path | None = None, prompt: str = "tone") -> np.ndarray:
     pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     for word in sorted((adapter / "new_words").glob("*.safetensors")) if adapter else ():
         pipeline.load_textual_inversion(word)
     if adapter is not None and (adapter / "pytorch_lora_weights.safetensors").is_file():
         pipeline.load_lora_weights(adapter)
-    picture = pipeline(
+    image = pipeline(
         prompt,
         height=SIDE,
         width=SIDE,
         num_inference_steps=3,
         generator=torch.Generator().manual_seed(3),
     ).images[0]
-    return np.asarray(picture, dtype=np.int16)
+    return np.asarray(image, dtype=np.int16)
 
 
-def riffusion_picture(folder: Path, prompt: str = "tone") -> np.ndarray:
+def riffusion_image(folder: Path, prompt: str = "tone") -> np.ndarray:
     pipeline = RiffusionPipeline.from_pretrained(folder, device="cpu")
     inputs = {"start": {"prompt": prompt, "seed": 3}, "num_inference_steps": 3, "mode": "txt2img"}
     return np.asarray(pipeline.riffuse(InferenceInput.parse(inputs)), dtype=np.int16)
@@ -107,8 +107,8 @@ def test_full_fine_tuning_learns_and_leaves_the_rest(
         n for n, w in found["unet"].items() if not torch.equal(w, expected["unet"][n].half())
     ]
     assert len(changed) > 0.9 * len(expected["unet"])
-    assert stock_picture(folder).shape == (SIDE, SIDE, 3)
-    assert riffusion_picture(folder).shape[0] == SIDE
+    assert stock_image(folder).shape == (SIDE, SIDE, 3)
+    assert riffusion_image(folder).shape[0] == SIDE
     assert not (tmp_path / "run/adapter").exists()
     card = (folder / "README.md").read_text()
     assert "base: tiny" in card
@@ -123,7 +123,7 @@ def test_full_training_of_the_text_encoder_moves_both(
     found, expected = saved_weights(folder), saved_weights(base)
     for part in ("text_encoder", "unet"):
         assert any(not torch.equal(w, expected[part][n].half()) for n, w in found[part].items())
-    riffusion_picture(folder)
+    riffusion_image(folder)
 
 
 @pytest.fixture(scope="module")
@@ -180,10 +180,10 @@ def test_stock_diffusers_with_the_adapter_draws_what_the_merged_checkpoint_does(
     base: Path, lora_run: Any
 ) -> None:
     *_, folder = lora_run
-    merged = stock_picture(folder / "run/checkpoint")
-    adapted = stock_picture(base, folder / "run/adapter")
+    merged = stock_image(folder / "run/checkpoint")
+    adapted = stock_image(base, folder / "run/adapter")
     assert np.abs(merged - adapted).max() <= HALF_PRECISION_LEVELS
-    assert np.abs(merged - stock_picture(base)).max() > 5 * HALF_PRECISION_LEVELS
+    assert np.abs(merged - stock_image(base)).max() > 5 * HALF_PRECISION_LEVELS
     names = load_file(folder / "run/adapter/pytorch_lora_weights.safetensors")
     assert {name.split(".")[0] for name in names} == {"unet", "text_encoder"}
 
@@ -254,4 +254,4 @@ def test_a_run_validates_draws_and_replays(base: Path, dataset: Path, tmp_path: 
     config["data"]["replay"] = {"dataset": str(dataset), "share": 0.25}
     _, folder = train(config, tmp_path)
     assert (tmp_path / "run/samples/step-00000004.png").is_file()
-    assert "25% of the examples, of 24 pictures in `stripes`" in (folder / "README.md").read_text()
+    assert "25% of the examples, of 24 images in `stripes`" in (folder / "README.md").read_text()

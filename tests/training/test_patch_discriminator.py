@@ -8,7 +8,7 @@ from riffusion.training.losses.discriminator import PatchDiscriminator, adversar
 SIDE = 64
 
 
-def _pictures(seed: int) -> torch.Tensor:
+def _images(seed: int) -> torch.Tensor:
     return torch.rand((2, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
@@ -20,23 +20,23 @@ def test_each_loss_moves_one_side_alone() -> None:
     torch.manual_seed(0)
     for name in ("discriminator", "generator", "features"):
         judge, decoder = PatchDiscriminator(), nn.Conv2d(3, 3, 1)
-        losses = adversarial_losses(judge, decoder(_pictures(0)), _pictures(1))
+        losses = adversarial_losses(judge, decoder(_images(0)), _images(1))
         getattr(losses, name).backward()
         assert _has_gradient(judge) == (name == "discriminator"), name
         assert _has_gradient(decoder) == (name != "discriminator"), name
 
 
-def test_it_learns_to_tell_smooth_pictures_from_textured_ones() -> None:
+def test_it_learns_to_tell_smooth_images_from_textured_ones() -> None:
     torch.manual_seed(0)
     judge = PatchDiscriminator()
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3)
     for seed in range(40):
-        textured = _pictures(seed)
+        textured = _images(seed)
         losses = adversarial_losses(judge, nn.AvgPool2d(3, 1, 1)(textured), textured)
         optimizer.zero_grad()
         losses.discriminator.backward()
         optimizer.step()
-    unseen = _pictures(1000)
+    unseen = _images(1000)
     smooth = nn.AvgPool2d(3, 1, 1)(unseen)
     real_share = (judge(unseen)[-1] > 0).float().mean()
     smooth_share = (judge(smooth)[-1] < 0).float().mean()
@@ -44,6 +44,6 @@ def test_it_learns_to_tell_smooth_pictures_from_textured_ones() -> None:
     assert smooth_share > 0.9
 
 
-def test_equal_pictures_have_equal_features() -> None:
-    picture = _pictures(0)
-    assert adversarial_losses(PatchDiscriminator(), picture.clone(), picture).features == 0
+def test_equal_images_have_equal_features() -> None:
+    image = _images(0)
+    assert adversarial_losses(PatchDiscriminator(), image.clone(), image).features == 0

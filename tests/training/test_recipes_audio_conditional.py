@@ -19,7 +19,7 @@ from riffusion.training.networks.audio_encoder import (
     HEARD_HEIGHT,
     HEARD_WIDTH,
     AudioEncoder,
-    heard_picture,
+    encoder_image,
 )
 from riffusion.training.recipes import Recipe
 from tests.datasets.striped_dataset import LABELS, make_striped_dataset
@@ -27,7 +27,7 @@ from tests.training.recipe_runs import QUIET, batch_of, loss_of, new_recipe, tra
 
 SIDE = 16
 HALF_PRECISION_LEVELS = 6
-"""Grey levels by which weights rounded to half precision may change a picture of a few guided
+"""Grey levels by which weights rounded to half precision may change an image of a few guided
 steps."""
 WIDTH = 4
 ENCODINGS = {
@@ -92,7 +92,7 @@ def config_of(
             "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
         },
         "optimizer": {"learning_rate": 3e-3, "warmup_steps": min(5, steps), "weight_decay": 0.0},
-        "sample": {"pictures": 2, "steps": 3},
+        "sample": {"images": 2, "steps": 3},
         "run": QUIET | {"steps": steps},
         **others,
     }
@@ -159,13 +159,13 @@ def test_encodings_are_learned_from_and_the_checkpoint_draws_as_the_recipe_does(
     else:
         assert pipeline.audio_encoder is None
         rows = DatasetFolder(dataset).rows("validation")
-        chosen = (rows[0], rows[-1])  # as two pictures of the sheet are
+        chosen = (rows[0], rows[-1])  # as two images of the sheet are
         encodings = torch.tensor([[ENCODINGS[row.label]] * shape[0] for row in chosen])
         with pytest.raises(InputError, match=r"has no audio encoder of its own"):
             pipeline.encode(held)
     again = pipeline(encodings, num_inference_steps=3, guidance=2.0).images
-    for picture, same in zip(again, drawn, strict=True):
-        difference = np.abs(pixels_of(picture) - pixels_of(same)).max()
+    for image, same in zip(again, drawn, strict=True):
+        difference = np.abs(pixels_of(image) - pixels_of(same)).max()
         assert difference <= HALF_PRECISION_LEVELS
     assert np.abs(pixels_of(drawn[0]) - pixels_of(drawn[1])).max() > HALF_PRECISION_LEVELS
     if kind == "column":
@@ -176,9 +176,9 @@ def check_that_stripes_are_as_asked_for(pipeline: AudioConditionalPipeline) -> N
     """Tones are horizontal stripes: columns are alike. Of beats, rows are."""
     wanted = [label for label in LABELS for _ in range(4)]
     encodings = torch.tensor([[ENCODINGS[label]] for label in wanted])
-    pictures = pipeline(encodings, num_inference_steps=10, guidance=2.0).images
-    for label, picture in zip(wanted, pictures, strict=True):
-        pixels = pixels_of(picture).astype(float)
+    images = pipeline(encodings, num_inference_steps=10, guidance=2.0).images
+    for label, image in zip(wanted, images, strict=True):
+        pixels = pixels_of(image).astype(float)
         over_time, over_frequency = np.diff(pixels, axis=1).std(), np.diff(pixels, axis=0).std()
         assert (over_frequency > over_time) == (label == "tone"), label
 
@@ -216,8 +216,8 @@ def test_latents_are_drawn_at_their_size(dataset: Path, file: Path, tmp_path: Pa
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline.vae is not None
     encodings = torch.tensor([[ENCODINGS["tone"]] * 2])
-    pictures = pipeline(encodings, seeds=[5], num_inference_steps=2).images
-    assert [picture.size for picture in pictures] == [(SIDE, SIDE)]
+    images = pipeline(encodings, seeds=[5], num_inference_steps=2).images
+    assert [image.size for image in images] == [(SIDE, SIDE)]
 
 
 def test_dropout_leaves_encodings_out(dataset: Path, tmp_path: Path) -> None:
@@ -230,13 +230,13 @@ def test_dropout_leaves_encodings_out(dataset: Path, tmp_path: Path) -> None:
     assert kept == [float(examples[0, draw]["kept"]) for draw in range(400)]
 
 
-def test_a_picture_is_heard_as_means_of_its_pixels() -> None:
+def test_a_image_is_heard_as_means_of_its_pixels() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (128, 256), dtype=np.uint8)
-    heard = heard_picture(Image.fromarray(pixels))
+    heard = encoder_image(Image.fromarray(pixels))
     assert heard.shape == (1, HEARD_HEIGHT, HEARD_WIDTH)
     means = pixels.reshape(64, 2, 64, 4).mean(axis=(1, 3)) / 127.5 - 1
     assert np.abs(heard[0].numpy() - means).max() <= 1.01 / 127.5  # rounded to whole levels
-    assert torch.equal(heard_picture(Image.fromarray(pixels).convert("RGB")), heard)
+    assert torch.equal(encoder_image(Image.fromarray(pixels).convert("RGB")), heard)
 
 
 def test_encodings_of_the_encoder_have_unit_variance() -> None:
@@ -292,7 +292,7 @@ def test_a_bad_file_is_named(dataset: Path, tmp_path: Path) -> None:
     del encodings["train/beat_3.png"]
     save_file(encodings, path)
     with pytest.raises(
-        InputError, match=r"has no tensor 'train/beat_3.png' among its 47; every picture needs one"
+        InputError, match=r"has no tensor 'train/beat_3.png' among its 47; every image needs one"
     ):
         new_recipe(config, tmp_path)
 
@@ -333,9 +333,7 @@ def test_contradictions_are_named(
 def test_the_pipeline_refuses_what_does_not_fit(dataset: Path, tmp_path: Path) -> None:
     recipe = new_recipe(config_of(dataset, tmp_path / "run", {"column": "encoding"}), tmp_path)
     pipeline = recipe.pipeline()  # type: ignore[attr-defined] # of this recipe
-    with pytest.raises(
-        InputError, match=r"encodings: shape \(2, 4\) must be \(pictures, tokens, 4"
-    ):
+    with pytest.raises(InputError, match=r"encodings: shape \(2, 4\) must be \(images, tokens, 4"):
         pipeline(torch.zeros(2, 4))
     with pytest.raises(InputError, match=r"encodings: shape \(1, 1, 5\) must be"):
         pipeline(torch.zeros(1, 1, 5))

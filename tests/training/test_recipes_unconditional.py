@@ -16,7 +16,7 @@ from tests.training.recipe_runs import QUIET, loss_of, new_recipe, train
 
 SIDE = 16
 HALF_PRECISION_LEVELS = 3
-"""Grey levels by which weights rounded to half precision may change a picture of a few steps."""
+"""Grey levels by which weights rounded to half precision may change an image of a few steps."""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def config_of(dataset: Path, output: Path, steps: int = 60, **others: Any) -> di
             "up_block_types": ["UpBlock2D"] * 2,
         },
         "optimizer": {"learning_rate": 3e-3, "warmup_steps": 5},
-        "sample": {"pictures": 2, "steps": 4},
+        "sample": {"images": 2, "steps": 4},
         "run": QUIET | {"steps": steps},
         **others,
     }
@@ -79,9 +79,9 @@ def test_pixels_are_learned_and_stock_pipelines_draw_them(
         pipeline.set_progress_bar_config(disable=True)
         generators = [torch.Generator().manual_seed(seed) for seed in range(2)]
         drawn = pipeline(batch_size=2, generator=generators, num_inference_steps=4).images
-        assert [picture.mode for picture in drawn] == ["L", "L"]
-        for picture, same in zip(drawn, ours, strict=True):
-            difference = np.abs(pixels_of(picture.convert("RGB")) - pixels_of(same)).max()
+        assert [image.mode for image in drawn] == ["L", "L"]
+        for image, same in zip(drawn, ours, strict=True):
+            difference = np.abs(pixels_of(image.convert("RGB")) - pixels_of(same)).max()
             assert difference <= HALF_PRECISION_LEVELS
 
 
@@ -114,7 +114,7 @@ def test_crops_are_learned_and_drawn_at_their_width(dataset: Path, tmp_path: Pat
     assert pipeline(num_inference_steps=2).images[0].size == (8, SIDE)
 
 
-def test_resized_pictures_keep_their_pitch_and_tempo(dataset: Path, tmp_path: Path) -> None:
+def test_resized_images_keep_their_pitch_and_tempo(dataset: Path, tmp_path: Path) -> None:
     config = config_of(dataset, tmp_path / "run")
     config["data"]["resolution"] = SIDE // 2
     recipe = new_recipe(config, tmp_path)
@@ -130,7 +130,7 @@ def test_resized_pictures_keep_their_pitch_and_tempo(dataset: Path, tmp_path: Pa
 def test_stereo_wants_three_planes(dataset: Path, tmp_path: Path) -> None:
     stereo = shutil.copytree(dataset, tmp_path / "stereo")
     SpectrogramParams(num_frequencies=SIDE, stereo=True).save(stereo)
-    with pytest.raises(InputError, match="channels=1 has no room for stereo pictures"):
+    with pytest.raises(InputError, match="channels=1 has no room for stereo images"):
         new_recipe(config_of(stereo, tmp_path / "run"), tmp_path)
     new_recipe(config_of(stereo, tmp_path / "run", channels=3), tmp_path)
 
@@ -148,8 +148,8 @@ def test_latents_are_learned_and_a_stock_pipeline_draws_them(
     ours = recipe.sample().rows[0]
     noise = [torch.Generator().manual_seed(seed) for seed in range(2)]
     drawn = pipeline(batch_size=2, generator=noise, num_inference_steps=4).images
-    for picture, same in zip(drawn, ours, strict=True):
-        assert np.abs(pixels_of(picture) - pixels_of(same)).max() <= HALF_PRECISION_LEVELS
+    for image, same in zip(drawn, ours, strict=True):
+        assert np.abs(pixels_of(image) - pixels_of(same)).max() <= HALF_PRECISION_LEVELS
     assert "LDMPipeline" in (folder / "README.md").read_text()
 
 
@@ -158,7 +158,7 @@ def test_latents_are_learned_and_a_stock_pipeline_draws_them(
     [
         ({"data": {"resolution": 27}}, r"data.resolution=27 must be a multiple of 2, by which"),
         ({"data": {"crop_width": 7}}, r"data.crop_width=7 must be a multiple of 2"),
-        ({"unet": {"in_channels": 2}}, r"unet.in_channels=2 must be 1, as the pictures are"),
+        ({"unet": {"in_channels": 2}}, r"unet.in_channels=2 must be 1, as the images are"),
         ({"unet": {"block_channels": [8]}}, r"unet.block_channels is not an option of UNet2DModel"),
         ({"vae": "VAE", "channels": 3}, r"channels=3 is of pixels, and vae=.* has channels of"),
         ({"vae": "VAE", "sample": {"sampler": "ddpm"}}, r"sampler='ddpm' is for pixels"),

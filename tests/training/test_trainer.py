@@ -23,7 +23,7 @@ from riffusion.cli.train import train as train_command
 from riffusion.errors import InputError, TrainingError
 from riffusion.spectrogram.params import SpectrogramParams
 from riffusion.training.config import OptimizerConfig, load_config
-from riffusion.training.ema import AveragedWeights
+from riffusion.training.ema import ExponentialMovingAverage
 from riffusion.training.learning_rate import learning_rate_at
 from riffusion.training.recipes import recipe_for
 from riffusion.training.trainer import Trainer, new_accelerator
@@ -124,7 +124,7 @@ def test_training_lowers_the_error_and_leaves_a_checkpoint(dataset: Path, tmp_pa
         rebuilt = vae.decode(vae.encode(pixels).latent_dist.mean).sample
     spread = (pixels - pixels.mean()).abs().mean()
     assert (rebuilt - pixels).abs().mean() < 0.7 * spread
-    assert "24 training and 24 validation pictures" in (folder / "README.md").read_text()
+    assert "24 training and 24 validation images" in (folder / "README.md").read_text()
     assert SpectrogramParams.load(folder).num_frequencies == SIDE
 
 
@@ -197,7 +197,7 @@ def test_two_processes_are_one_with_the_double_batch(dataset: Path, tmp_path: Pa
     assert similarity > 0.99
 
 
-def test_the_run_shows_curves_pictures_and_sound(dataset: Path, tmp_path: Path) -> None:
+def test_the_run_shows_curves_images_and_sound(dataset: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     train(autoencoder_config(dataset, tmp_path / "run"), tmp_path)
@@ -316,21 +316,23 @@ def test_curves_have_no_gap_where_a_run_went_on(dataset: Path, tmp_path: Path) -
 
 def test_averages_come_back_from_a_file(tmp_path: Path) -> None:
     weights = [torch.nn.Parameter(torch.randn(3)), torch.nn.Parameter(torch.randn(2, 2))]
-    average = AveragedWeights(weights, decay=0.9)
+    average = ExponentialMovingAverage(weights, decay=0.9)
     average.step(weights)
     average.save(tmp_path / "averaged.safetensors")
-    other = AveragedWeights([torch.nn.Parameter(torch.zeros_like(w)) for w in weights], decay=0.9)
+    other = ExponentialMovingAverage(
+        [torch.nn.Parameter(torch.zeros_like(w)) for w in weights], decay=0.9
+    )
     other.load(tmp_path / "averaged.safetensors")
     assert other.optimization_step == 1
     for found, expected in zip(other.shadow_params, average.shadow_params, strict=True):
         assert torch.equal(found, expected)
     with pytest.raises(ValueError, match="averages 2 weights"):
-        AveragedWeights(weights[:1], decay=0.9).load(tmp_path / "averaged.safetensors")
+        ExponentialMovingAverage(weights[:1], decay=0.9).load(tmp_path / "averaged.safetensors")
 
 
 def test_averages_follow_their_formula_and_give_the_weights_back() -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
-    average, expected = AveragedWeights([weight], decay=0.6), 0.0
+    average, expected = ExponentialMovingAverage([weight], decay=0.6), 0.0
     for step in range(1, 6):
         weight.data.fill_(float(step))
         average.step([weight])
@@ -383,10 +385,8 @@ def test_the_learning_rate_rises_stays_and_falls() -> None:
     assert 0 < rates[-1] < 1e-3
 
 
-def test_pictures_smaller_than_the_crop_are_refused(dataset: Path, tmp_path: Path) -> None:
+def test_images_smaller_than_the_crop_are_refused(dataset: Path, tmp_path: Path) -> None:
     config = autoencoder_config(dataset, tmp_path / "run", sample_every=0)
     config["data"]["crop_width"] = 2 * SIDE
-    with pytest.raises(
-        InputError, match=f"data.crop_width={2 * SIDE} exceeds the pictures' {SIDE}"
-    ):
+    with pytest.raises(InputError, match=f"data.crop_width={2 * SIDE} exceeds the images' {SIDE}"):
         train(config, tmp_path)

@@ -113,7 +113,7 @@ ENCODER_RULE = "encoder: needs exactly one of column, file, clap and network, no
         (
             "text_to_spectrogram",
             {"data.crop_width": 64},
-            "data.crop_width=64 cuts pixels, and pictures are encoded whole into latents here; "
+            "data.crop_width=64 cuts pixels, and images are encoded whole into latents here; "
             "leave it out",
         ),
         ("fine_tune", {"data.crop_width": 64}, "data.crop_width=64 cuts pixels"),
@@ -132,7 +132,7 @@ ENCODER_RULE = "encoder: needs exactly one of column, file, clap and network, no
                 "objective.noise_schedule": {"rescale_betas_zero_snr": True},
             },
             "objective.noise_schedule.rescale_betas_zero_snr=true leaves no signal at the last "
-            "timestep, where the noise says nothing of the picture; use objective.prediction="
+            "timestep, where the noise says nothing of the image; use objective.prediction="
             "v_prediction",
         ),
         (

@@ -2,7 +2,7 @@
 
     app             the commands together, and errors in one line
     generate        text to audio                    interpolate    from one text to another
-    spectrograms    audio ⇄ pictures                 clips          short clips of long audio
+    spectrograms    audio ⇄ images                 clips          short clips of long audio
     seed_images     loops to start from              serve          the local servers
     predict         a request file to an endpoint    option_names   options in place of fields
 

@@ -56,7 +56,7 @@ class GlobalOptions:
 
 app = typer.Typer(
     name="riffusion",
-    help="Text and pictures of sound in, music out.",
+    help="Text and images of sound in, music out.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # brackets in help are brackets
     invoke_without_command=True,
@@ -74,7 +74,7 @@ app.command("seed-image")(seed_images.seed_image)
 app.command("serve")(serve.serve)
 app.command("predict")(predict.predict)
 dataset = typer.Typer(
-    help="Make data sets of captioned spectrogram pictures.",
+    help="Make data sets of captioned spectrogram images.",
     rich_markup_mode=None,
     invoke_without_command=True,
 )

@@ -10,9 +10,9 @@ from pathlib import Path
 from riffusion.cli.progress import progress_bar
 from riffusion.errors import InputError, RiffusionError
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 TEXT_SUFFIXES = (".txt", ".md", ".csv", ".json", ".lrc", ".nfo", ".cue", ".m3u", ".pdf")
-"""What lies beside audio files, such as covers, lyrics and the pictures of an earlier run. It is
+"""What lies beside audio files, such as covers, lyrics and the images of an earlier run. It is
 passed over as hidden files are, unless the pattern ends in it."""
 
 
@@ -78,7 +78,7 @@ def list_batch(audio_dir: Path, output_dir: Path, glob: str, limit: int) -> list
     outputs = output_dir.resolve()
     is_apart = outputs != audio_dir.resolve()
     passed_over = tuple(
-        suffix for suffix in PICTURE_SUFFIXES + TEXT_SUFFIXES if not glob.lower().endswith(suffix)
+        suffix for suffix in IMAGE_SUFFIXES + TEXT_SUFFIXES if not glob.lower().endswith(suffix)
     )
     paths = [
         path

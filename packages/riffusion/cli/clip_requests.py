@@ -20,10 +20,10 @@ class InitOptions:
     """What a clip is painted over, as options have it.
 
     Args:
-        seed_image: id of a seed image, or a picture file.
-        init_image: a picture file.
+        seed_image: id of a seed image, or an image file.
+        init_image: an image file.
         init_audio: an audio file.
-        mask_image: id of a mask, or a picture file.
+        mask_image: id of a mask, or an image file.
     """
 
     seed_image: str | None = None
@@ -51,7 +51,7 @@ class InitOptions:
         if not given:
             if self.mask_image is not None:
                 raise InputError(
-                    "keeps the black parts of a picture, so it needs one: add --seed-image, "
+                    "keeps the black parts of an image, so it needs one: add --seed-image, "
                     "--init-image or --init-audio",
                     field="mask_image",
                 )
@@ -87,10 +87,10 @@ def strength_field(denoising: float | None) -> dict[str, float]:
 def check_ids(request: "InferenceInput", checkpoint: str | None) -> None:
     """Look up the ids of seed image and mask, before the checkpoint is loaded where possible.
 
-    A checkpoint on the hub may bring pictures of its own, which are known once it is fetched.
+    A checkpoint on the hub may bring images of its own, which are known once it is fetched.
 
     Raises:
-        InputError: an unknown id, or its picture is damaged.
+        InputError: an unknown id, or its image is damaged.
         CheckpointError: no such checkpoint.
     """
     from riffusion.checkpoint.source import find_checkpoint

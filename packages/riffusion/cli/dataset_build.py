@@ -12,7 +12,7 @@ from riffusion.cli.progress import progress_bar
 
 
 class Preset(StrEnum):
-    """Sizes of pictures."""
+    """Sizes of images."""
 
     RIFFUSION = "riffusion"
     AUDIO_DIFFUSION = "audio-diffusion"
@@ -100,18 +100,18 @@ def build(
     limit: Annotated[int, typer.Option(help="Only so many recordings, in order; -1 for all.")] = -1,
     seed: Annotated[int, typer.Option(help="Another seed, other recordings for validation.")] = 0,
 ) -> None:
-    """Make a data set of captioned spectrogram pictures out of a folder of audio.
+    """Make a data set of captioned spectrogram images out of a folder of audio.
 
     Interrupt it when you like: the same command goes on where it stopped. Recordings that can't be
     used are listed at the end.
     """
     from riffusion.datasets.build.builder import build_dataset
-    from riffusion.datasets.build.formats import picture_format
+    from riffusion.datasets.build.formats import image_format
     from riffusion.datasets.build.options import BuildOptions, SliceOptions
     from riffusion.datasets.build.report import BuildReport
     from riffusion.datasets.build.sources import AudioFile
 
-    picture = picture_format(
+    image = image_format(
         preset.value,
         width=width,
         duration_s=duration_s,
@@ -127,7 +127,7 @@ def build(
         stereo=stereo,
     )
     build_options = BuildOptions(
-        SliceOptions(picture, beats, overlap, keep_rest, silence_db, max_clipping),
+        SliceOptions(image, beats, overlap, keep_rest, silence_db, max_clipping),
         caption_from.value,
         captions,
         validation_share,
@@ -140,9 +140,9 @@ def build(
         report: BuildReport = build_dataset(
             audio_dir, files, output, build_options, processes, move
         )
-    if report.num_pictures:
+    if report.num_images:
         parts = [
-            f"{report.num_pictures[split]} pictures from {report.num_files[split]} recordings for "
+            f"{report.num_images[split]} images from {report.num_files[split]} recordings for "
             f"{name}"
             for split, name in (("train", "training"), ("validation", "validation"))
         ]

@@ -1,4 +1,4 @@
-"""`riffusion dataset encode`: a data set of pictures becomes one of latents."""
+"""`riffusion dataset encode`: a data set of images becomes one of latents."""
 
 from pathlib import Path
 from typing import Annotated
@@ -32,10 +32,10 @@ def encode(
         ),
     ] = None,
 ) -> None:
-    """Make a data set of latents, a small part of its pictures' size, to train elsewhere.
+    """Make a data set of latents, a small part of its images' size, to train elsewhere.
 
-    Captions and labels stay. Diffusion models of the same VAE train from it as from the pictures;
-    what needs pictures refuses it.
+    Captions and labels stay. Diffusion models of the same VAE train from it as from the images;
+    what needs images refuses it.
     """
     import torch
     from diffusers import AutoencoderKL

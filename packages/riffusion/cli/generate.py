@@ -18,7 +18,7 @@ from riffusion.cli.outputs import (
     check_audio_output,
     check_image_output,
     path_with_seed,
-    write_picture,
+    save_image,
     write_segment,
 )
 from riffusion.errors import InputError
@@ -61,7 +61,7 @@ def generate(
 ) -> None:
     """Make audio from text.
 
-    Without a picture or sound to paint over, the clip is made from noise alone. 20 steps of
+    Without an image or sound to paint over, the clip is made from noise alone. 20 steps of
     dpmsolver++ are the default here; requests to a server default to 50 steps.
     """
     if not 1 <= count <= MAX_COUNT:
@@ -114,6 +114,6 @@ def generate(
         write_segment(clip.segment, path)
         print(f"Wrote {path} ({clip.segment.duration_seconds:.2f} seconds)")
         if image is not None:
-            picture_path = image if count == 1 else path_with_seed(image, clip_seed)
-            write_picture(clip.image, picture_path)
-            print(f"Wrote {picture_path} ({clip.image.width}×{clip.image.height} pixels)")
+            image_path = image if count == 1 else path_with_seed(image, clip_seed)
+            save_image(clip.image, image_path)
+            print(f"Wrote {image_path} ({clip.image.width}×{clip.image.height} pixels)")

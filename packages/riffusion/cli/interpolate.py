@@ -19,7 +19,7 @@ from riffusion.cli.clip_requests import (
 from riffusion.cli.outputs import (
     check_audio_output,
     check_output_dir,
-    write_picture,
+    save_image,
     write_segment,
 )
 from riffusion.errors import InputError
@@ -39,7 +39,7 @@ def interpolate(
         int, typer.Option(help="Clips from the first text to the second, both included.")
     ] = 5,
     images_dir: Annotated[
-        Path | None, typer.Option(help="Keep the pictures in this folder.", show_default=False)
+        Path | None, typer.Option(help="Keep the images in this folder.", show_default=False)
     ] = None,
     seed: Annotated[
         int | None,
@@ -114,7 +114,7 @@ def interpolate(
         segments.append(clip.segment)
         if images_dir is not None:
             path = images_dir / f"clip_{index:03}_alpha_{alpha:.3f}.png"
-            write_picture(clip.image, path)
+            save_image(clip.image, path)
             print(f"Wrote {path}")
     piece = join_loops(segments, crossfade)
     write_segment(piece, output)

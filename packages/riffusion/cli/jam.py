@@ -20,7 +20,7 @@ from riffusion.cli.clip_requests import (
     scheduler_field,
     strength_field,
 )
-from riffusion.cli.outputs import check_audio_output, check_output_dir, write_picture
+from riffusion.cli.outputs import check_audio_output, check_output_dir, save_image
 from riffusion.cli.progress import is_bar_shown, progress_bar
 from riffusion.errors import GenerationCancelled
 
@@ -54,7 +54,7 @@ def jam(
         ),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Keep the pictures in this folder.", show_default=False)
+        Path | None, typer.Option(help="Keep the images in this folder.", show_default=False)
     ] = None,
     preset: options.Preset = "balanced",
     steps: options.StepsOrNone = None,
@@ -168,12 +168,12 @@ class _Session:
                     writer = files.enter_context(AudioWriter(self._output, part.segment))
                 writer.write(part.segment)
                 if self._images is not None:
-                    write_picture(part.clip.image, self._images / self._picture_name(part.stop))
+                    save_image(part.clip.image, self._images / self._image_name(part.stop))
                 self._num_made += 1
                 if not is_bar_shown():
                     self._print_line(part, time.perf_counter() - started)
 
-    def _picture_name(self, stop: "Stop") -> str:
+    def _image_name(self, stop: "Stop") -> str:
         return f"clip_{self._num_made:05}_seed_{stop.start.seed}_alpha_{stop.alpha:.3f}.png"
 
     def _print_line(self, part: "JamPart", seconds: float) -> None:

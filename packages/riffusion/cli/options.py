@@ -62,23 +62,23 @@ AudioOutput = Annotated[
 ]
 ImageOutput = Annotated[
     Path | None,
-    typer.Option(help="Write the picture too: .png, .jpg or .webp.", show_default=False),
+    typer.Option(help="Write the image too: .png, .jpg or .webp.", show_default=False),
 ]
 SeedImage = Annotated[
     str | None,
-    typer.Option(help="Paint over a loop (ids: seed-image --list), or over a picture file."),
+    typer.Option(help="Paint over a loop (ids: seed-image --list), or over an image file."),
 ]
-InitImage = Annotated[Path | None, typer.Option(help="Paint over a picture.", show_default=False)]
+InitImage = Annotated[Path | None, typer.Option(help="Paint over an image.", show_default=False)]
 InitAudio = Annotated[
     Path | None,
     typer.Option(help="Paint over the sound of a file, up to 60 s.", show_default=False),
 ]
 MaskImage = Annotated[
-    str | None, typer.Option(help="Id or picture file: white is repainted, black is kept.")
+    str | None, typer.Option(help="Id or image file: white is repainted, black is kept.")
 ]
 
-StepSizeMs = Annotated[int, typer.Option(help="Time of one column of the picture.")]
-NumFrequencies = Annotated[int, typer.Option(help="Rows of the picture: mel bands.")]
+StepSizeMs = Annotated[int, typer.Option(help="Time of one column of the image.")]
+NumFrequencies = Annotated[int, typer.Option(help="Rows of the image: mel bands.")]
 MinFrequency = Annotated[int, typer.Option(help="Lowest frequency in Hz.")]
 MaxFrequency = Annotated[int, typer.Option(help="Highest frequency in Hz.")]
 WindowDurationMs = Annotated[int, typer.Option(help="Length of the Hann window.")]

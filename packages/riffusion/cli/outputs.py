@@ -24,7 +24,7 @@ def check_audio_output(path: Path) -> None:
 
 
 def check_image_output(path: Path) -> None:
-    """Check that a picture can be written to `path`, and make its folder.
+    """Check that an image can be written to `path`, and make its folder.
 
     Raises:
         InputError: an unknown extension, a folder, or nothing can be written there.
@@ -62,8 +62,8 @@ def write_segment(segment: "AudioSegment", path: Path) -> None:
     write_audio(segment, path)
 
 
-def write_picture(image: "Image.Image", path: Path) -> None:
-    """Write a picture in the format of the path's extension, its EXIF included.
+def save_image(image: "Image.Image", path: Path) -> None:
+    """Write an image in the format of the path's extension, its EXIF included.
 
     Raises:
         InputError: an unknown extension, or the file can't be written.

@@ -12,7 +12,7 @@ from riffusion.cli import options
 from riffusion.cli.outputs import (
     check_audio_output,
     check_image_output,
-    write_picture,
+    save_image,
     write_segment,
 )
 from riffusion.cli.progress import progress_bar
@@ -44,7 +44,7 @@ def predict(
 ) -> None:
     """Send a request file to an endpoint.
 
-    The audio of its answer is written, and the picture if asked for. The files' extensions
+    The audio of its answer is written, and the image if asked for. The files' extensions
     decide the formats, whatever the request asks for.
     """
     payload = _read_request(request)
@@ -124,7 +124,7 @@ def _write_image(url: str, path: Path) -> None:
     from riffusion.io.images import MEDIA_TYPES, decode_image, image_format_from_path
 
     media_type = MEDIA_TYPES[image_format_from_path(path)]
-    _write(url, path, "image", media_type, decode_image, write_picture)
+    _write(url, path, "image", media_type, decode_image, save_image)
 
 
 def _write(

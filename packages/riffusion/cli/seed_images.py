@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from riffusion.cli.outputs import check_image_output, write_picture
+from riffusion.cli.outputs import check_image_output, save_image
 from riffusion.errors import InputError
 
 DEFAULT_STYLE = "og_beat"
@@ -16,7 +16,7 @@ def seed_image(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Picture to write: .png, .jpg or .webp.", show_default=False
+            "--output", "-o", help="Image to write: .png, .jpg or .webp.", show_default=False
         ),
     ] = None,
     style: Annotated[
@@ -56,7 +56,7 @@ def seed_image(
         _print_list()
         return
     if output is None:
-        raise InputError("is missing; name a picture to write, as in -o seed.png", "output")
+        raise InputError("is missing; name an image to write, as in -o seed.png", "output")
     if audio is None:
         _reject("width", width, "a style")
     else:
@@ -66,7 +66,7 @@ def seed_image(
     if audio is None:
         from riffusion.loops.seed_images import make_seed_image
 
-        picture, _ = make_seed_image(
+        image, _ = make_seed_image(
             DEFAULT_STYLE if style is None else style,
             tempo_bpm=tempo,
             beats=beats,
@@ -78,15 +78,15 @@ def seed_image(
         from riffusion.loops.from_recording import seed_image_from_audio
 
         segment = read_audio(audio)
-        picture = seed_image_from_audio(
+        image = seed_image_from_audio(
             waveform_from_segment(segment),
             segment.frame_rate,
             beats=beats,
             tempo_bpm=tempo,
             num_columns=width,
         )
-    write_picture(picture, output)
-    print(f"Wrote {output} ({picture.width}×{picture.height} pixels)")
+    save_image(image, output)
+    print(f"Wrote {output} ({image.width}×{image.height} pixels)")
 
 
 def _reject(name: str, value: object, other: str) -> None:

@@ -13,7 +13,7 @@ from riffusion.cli.outputs import (
     check_audio_output,
     check_image_output,
     check_output_dir,
-    write_picture,
+    save_image,
     write_segment,
 )
 from riffusion.errors import InputError, MissingExifError, SpectrogramParamsError
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 def audio_to_image(
     *,
     audio: Annotated[str, typer.Option(help="Audio file to read.")],
-    image: Annotated[str, typer.Option(help="Picture to write: .png, .jpg or .webp.")],
+    image: Annotated[str, typer.Option(help="Image to write: .png, .jpg or .webp.")],
     step_size_ms: options.StepSizeMs = 10,
     num_frequencies: options.NumFrequencies = 512,
     min_frequency: options.MinFrequency = 0,
@@ -39,7 +39,7 @@ def audio_to_image(
 ) -> None:
     """Draw the spectrogram of an audio file.
 
-    The picture's EXIF says how it sounds, so that image-to-audio can turn it back.
+    The image's EXIF says how it sounds, so that image-to-audio can turn it back.
     """
     params = SpectrogramParams(
         sample_rate=sample_rate,
@@ -57,14 +57,14 @@ def audio_to_image(
 
     check_image_output(Path(image))
     segment = read_audio(audio)
-    picture = SpectrogramImageConverter(params, device).spectrogram_image_from_audio(segment)
-    write_picture(picture, Path(image))
-    print(f"Wrote {image} ({picture.width}×{picture.height} pixels)")
+    drawn = SpectrogramImageConverter(params, device).spectrogram_image_from_audio(segment)
+    save_image(drawn, Path(image))
+    print(f"Wrote {image} ({drawn.width}×{drawn.height} pixels)")
 
 
 def image_to_audio(
     *,
-    image: Annotated[str, typer.Option(help="Picture to read.")],
+    image: Annotated[str, typer.Option(help="Image to read.")],
     audio: Annotated[str, typer.Option(help="Audio to write: .mp3, .wav, .flac, .ogg, .m4a.")],
     device: options.Device = None,
     stereo: Annotated[
@@ -82,9 +82,9 @@ def image_to_audio(
     max_frequency: options.MaxFrequencyOrNone = None,
     power_for_image: options.PowerForImageOrNone = None,
 ) -> None:
-    """Hear a spectrogram picture.
+    """Hear a spectrogram drawn.
 
-    Its EXIF says how it sounds. The options from --stereo on are for pictures without; what they
+    Its EXIF says how it sounds. The options from --stereo on are for images without; what they
     don't say is taken from the usual parameters.
     """
     choices = {
@@ -101,15 +101,15 @@ def image_to_audio(
     from riffusion.spectrogram.image_converter import SpectrogramImageConverter
 
     check_audio_output(Path(audio))
-    picture = read_image(Path(image))
-    params = _params_of(image, picture.getexif(), choices)
-    segment = SpectrogramImageConverter(params, device).audio_from_spectrogram_image(picture)
+    drawn = read_image(Path(image))
+    params = _params_of(image, drawn.getexif(), choices)
+    segment = SpectrogramImageConverter(params, device).audio_from_spectrogram_image(drawn)
     write_segment(segment, Path(audio))
     print(f"Wrote {audio} ({segment.duration_seconds:.2f} seconds)")
 
 
-def print_exif(*, image: Annotated[str, typer.Option(help="Picture to read.")]) -> None:
-    """Print a picture's spectrogram parameters."""
+def print_exif(*, image: Annotated[str, typer.Option(help="Image to read.")]) -> None:
+    """Print an image's spectrogram parameters."""
     from riffusion.io.images import read_image
 
     exif = read_image(Path(image)).getexif()
@@ -117,7 +117,7 @@ def print_exif(*, image: Annotated[str, typer.Option(help="Picture to read.")]) 
     if not tags:
         raise MissingExifError(
             f"path={image!r} has no spectrogram parameters in its EXIF; "
-            "only pictures of audio-to-image and generate carry them"
+            "only images of audio-to-image and generate carry them"
         )
     for name, value in tags.items():
         print(f"{name:<20} = {value!s:>15}")
@@ -146,7 +146,7 @@ def audio_to_images_batch(
 ) -> None:
     """Draw the spectrograms of a folder's audio.
 
-    Pictures mirror the folder's tree. Files that fail are listed at the end.
+    Images mirror the folder's tree. Files that fail are listed at the end.
     """
     params = SpectrogramParams(
         sample_rate=sample_rate,
@@ -172,19 +172,19 @@ def audio_to_images_batch(
     converter = SpectrogramImageConverter(params, device)
 
     def draw(item: BatchItem) -> None:
-        picture = converter.spectrogram_image_from_audio(read_audio(item.path))
+        drawn = converter.spectrogram_image_from_audio(read_audio(item.path))
         stem = Path(output_dir) / item.stem
         stem.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(picture, stem.with_name(stem.name + suffix))
+        save_image(drawn, stem.with_name(stem.name + suffix))
 
-    run_batch("pictures", items, draw, num_threads)
-    print(f"Wrote {len(items)} pictures to {output_dir}")
+    run_batch("images", items, draw, num_threads)
+    print(f"Wrote {len(items)} images to {output_dir}")
 
 
 def _params_of(
     image: str, exif: Mapping[int, Any], choices: Mapping[str, Any]
 ) -> SpectrogramParams:
-    """Parameters of a picture: its EXIF's, else those that were chosen, over the usual ones."""
+    """Parameters of an image: its EXIF's, else those that were chosen, over the usual ones."""
     chosen = {name: value for name, value in choices.items() if value is not None}
     try:
         params = SpectrogramParams.from_exif(exif)

@@ -7,20 +7,20 @@ from riffusion.datasets.examples import Example, Key
 from riffusion.datasets.latents import LatentExamples
 
 
-class RolledLatents(Dataset[Example]):
-    """Latents rolled along time, as their pictures could be.
+class CircularlyShiftedLatents(Dataset[Example]):
+    """Latents rolled along time, as their images could be.
 
-    A roll by whole columns of latents is what the encoder makes of the rolled picture, but for the
-    columns at the edges, where it sees the picture's end.
+    A roll by whole columns of latents is what the encoder makes of the rolled image, but for the
+    columns at the edges, where it sees the image's end.
 
     Args:
         examples: the latents.
-        rolls: evenly spaced columns to start at; 1 leaves them as they are.
+        num_shifts: evenly spaced columns to start at; 1 leaves them as they are.
         seed: what a draw's roll follows from, with its number.
     """
 
-    def __init__(self, examples: LatentExamples, rolls: int, seed: int) -> None:
-        self.examples, self.rolls, self.seed = examples, rolls, seed
+    def __init__(self, examples: LatentExamples, num_shifts: int, seed: int) -> None:
+        self.examples, self.num_shifts, self.seed = examples, num_shifts, seed
         self.rows = examples.rows
 
     def __len__(self) -> int:
@@ -28,11 +28,11 @@ class RolledLatents(Dataset[Example]):
 
     def __getitem__(self, key: Key) -> Example:
         example = self.examples[key]
-        if self.rolls > 1:
+        if self.num_shifts > 1:
             # Not the stream that chooses captions, which would tie wordings to places.
             rng = np.random.default_rng((self.seed, key[1], _ROLLS))
             width = example["latents"].shape[-1]
-            shift = int(rng.integers(self.rolls)) * width // self.rolls
+            shift = int(rng.integers(self.num_shifts)) * width // self.num_shifts
             example["latents"] = example["latents"].roll(shift, dims=-1)
         return example
 

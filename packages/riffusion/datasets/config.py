@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -24,13 +24,14 @@ class DataConfig(Section):
         batch_size: examples of one process in one forward pass.
         accumulate: forward passes of one step; the step sees batch_size · accumulate · processes
             examples.
-        crop_width: train on windows of this many columns at full height; None is the whole picture.
-        resolution: pictures are resized to this height and width first, None leaves them.
-        rolls: pictures are loops, which may start at any of this many evenly spaced columns.
+        crop_width: train on windows of this many columns at full height; None is the whole image.
+        resolution: images are resized to this height and width first, None leaves them.
+        circular_shifts: the images are loops, and each draw starts at one of this many evenly
+            spaced frames. `rolls` is accepted as the old name.
         caption_dropout: share of examples that are shown without what they are conditioned on,
             their caption or their encoding, for guidance.
-        num_workers: processes that read pictures; 0 reads in the training process.
-        keep_in_memory: keep decoded pictures (256 KB each at 512 × 512).
+        num_workers: processes that read images; 0 reads in the training process.
+        keep_in_memory: keep decoded images (256 KB each at 512 × 512).
     """
 
     dataset: Path
@@ -38,7 +39,9 @@ class DataConfig(Section):
     accumulate: Count = 1
     crop_width: Count | None = None
     resolution: Count | None = None
-    rolls: Count = 1
+    circular_shifts: Annotated[
+        Count, Field(validation_alias=AliasChoices("circular_shifts", "rolls"))
+    ] = 1
     caption_dropout: Share = 0.1
     num_workers: Annotated[int, Field(ge=0)] = 0
     keep_in_memory: bool = False

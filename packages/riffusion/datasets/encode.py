@@ -1,11 +1,11 @@
-"""A data set of pictures as one of latents, small enough to bring along to another machine.
+"""A data set of images as one of latents, small enough to bring along to another machine.
 
 What a folder of latents holds:
 
     README.md, dataset.json, spectrogram_params.json    as every data set
     SPLIT/metadata.jsonl                                the rows that were kept, as they were
     SPLIT/latents.safetensors                           see `packed_latents`
-    train/….png                                         the first picture, which says their size
+    train/….png                                         the first image, which says their size
     vae/                                                the VAE, in half precision
 """
 
@@ -33,7 +33,7 @@ from riffusion.datasets.folder import (
     claim_directory,
     write_metadata,
 )
-from riffusion.datasets.image_size import check_multiple, picture_size
+from riffusion.datasets.image_size import check_multiple, image_size
 from riffusion.datasets.latents import LatentExamples, Progress
 from riffusion.datasets.packed_latents import (
     encoder_fingerprint,
@@ -74,25 +74,25 @@ def encode_dataset(
     """Make a data-set folder of latents.
 
     Args:
-        source: the data set of pictures.
+        source: the data set of images.
         vae: the encoder, on the device where it shall work.
         directory: made if it isn't there.
         clips_per_label: at most so many of each label in each split, see `thinned`.
         levels: a unit of the latents. 8 err by a deviation of 0.036, 4 by 0.072.
         cache: folder of latents that a training encoded, or that one can go on with; None deletes
             them at the end.
-        progress: called while pictures are encoded.
+        progress: called while images are encoded.
 
     Raises:
-        InputError: the data set holds latents already, the VAE can't take its pictures, the folder
+        InputError: the data set holds latents already, the VAE can't take its images, the folder
             was made with other options, or something can't be written.
-        MediaError: a picture is missing or damaged.
+        MediaError: an image is missing or damaged.
     """
     where = f"dataset={str(source.directory)!r}"
     if has_latents(source):
-        raise InputError(f"{where} holds latents already; name the data set of pictures")
+        raise InputError(f"{where} holds latents already; name the data set of images")
     config = DataConfig(dataset=source.directory)
-    size = picture_size(source, config)
+    size = image_size(source, config)
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     check_multiple(size, factor, config, "the VAE")
     encoder = encoder_fingerprint(vae)
@@ -124,7 +124,7 @@ def encode_dataset(
         num_rows[split] = len(kept)
         num_cut += share * len(kept)
         if split == "train":
-            _copy_picture(source, rows[kept[0]], directory)
+            _copy_image(source, rows[kept[0]], directory)
             write_file(_card(source, levels, num_rows).encode(), directory / "README.md")
         write_metadata(directory, split, [rows[number] for number in kept])
     shutil.rmtree(own_cache, ignore_errors=True)
@@ -169,7 +169,7 @@ def _rows_fingerprint(source: DatasetFolder) -> str:
 
 
 def _info(source: DatasetFolder) -> object:
-    """What the pictures' own `dataset.json` says; None if there is none."""
+    """What the images' own `dataset.json` says; None if there is none."""
     path = source.directory / INFO_NAME
     if not path.is_file():
         return None
@@ -180,22 +180,22 @@ def _info(source: DatasetFolder) -> object:
     return info
 
 
-def _copy_picture(source: DatasetFolder, row: DatasetRow, directory: Path) -> None:
+def _copy_image(source: DatasetFolder, row: DatasetRow, directory: Path) -> None:
     target = directory / "train" / row.file_name
     target.parent.mkdir(parents=True, exist_ok=True)
     write_file(source.image_path("train", row).read_bytes(), target)
 
 
 def _card(source: DatasetFolder, levels: int, num_rows: dict[Split, int]) -> str:
-    """The pictures' card, with what became of them."""
+    """The images' card, with what became of them."""
     path = source.directory / "README.md"
     text = path.read_text(encoding="utf-8").rstrip() if path.is_file() else "# Latents"
     counts = ", ".join(f"{num_rows[split]} of {split}" for split in SPLITS if split in num_rows)
     return f"""{text}
 
 ## As latents
-`riffusion dataset encode` put latents of the VAE in `vae/` in the pictures' place ({counts}):
+`riffusion dataset encode` put latents of the VAE in `vae/` in the images' place ({counts}):
 round({levels} · z) in `latents.safetensors` of each split, which errs by a deviation of
-{1 / (levels * 12**0.5):.3f} against about 1. One picture is left, which says their size. The
+{1 / (levels * 12**0.5):.3f} against about 1. One image is left, which says their size. The
 licences above hold for them too.
 """

@@ -1,7 +1,7 @@
-"""Examples in an order that follows from the seed and the step alone, so that a run can be resumed.
+"""Training examples in an order that depends only on the seed and the step, so runs can be resumed.
 
-`ExampleOrder` yields keys (row, draw): which row of the data set, and the number of the draw, from
-which everything random about the example follows: where it is cropped, which wording it gets.
+`ResumableSampler` yields keys (row, draw): the row of the data set, and the number of the draw,
+which seeds everything random about the example: where it is cropped, which caption it gets.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Example(TypedDict, total=False):
     """What a recipe's network is given, after batching with a leading axis.
 
     pixels: (3, height, width) in [-1, 1]. latents: (channels, height, width), scaled.
-    input_ids: (tokens,). encoding: (tokens, width) of an audio encoder, or the small picture that
+    input_ids: (tokens,). encoding: (tokens, width) of an audio encoder, or the small image that
     one in training hears, (1, height, width) in [-1, 1]; kept: 1, or 0 to go without it, ().
     """
 
@@ -44,7 +44,7 @@ class Examples(Protocol):
 
 
 @dataclass
-class ExampleOrder(Sampler[list[Key]]):
+class ResumableSampler(Sampler[list[Key]]):
     """Batches of keys for one process, from step `first_batch` on, without end.
 
     Every epoch is a permutation of the rows of its own. Processes take turns within a step, so that
@@ -83,7 +83,7 @@ class ExampleOrder(Sampler[list[Key]]):
 
 
 def example_loader(
-    examples: Examples, order: ExampleOrder, num_workers: int = 0
+    examples: Examples, order: ResumableSampler, num_workers: int = 0
 ) -> DataLoader[Example]:
     """Batches of examples in that order."""
     return DataLoader(
@@ -95,8 +95,8 @@ def example_loader(
     )
 
 
-class PictureExamples(Dataset[Example]):
-    """Pictures of a data set as pixels, rolled and cropped at random.
+class ImageExamples(Dataset[Example]):
+    """Images of a data set as pixels, rolled and cropped at random.
 
     Args:
         folder: the data set.
@@ -105,14 +105,14 @@ class PictureExamples(Dataset[Example]):
         seed: what a draw's crop and roll follow from, with its number.
 
     Raises:
-        InputError: the split is empty, or pictures are smaller than the crop.
+        InputError: the split is empty, or images are smaller than the crop.
     """
 
     def __init__(self, folder: DatasetFolder, split: Split, config: DataConfig, seed: int) -> None:
         self.folder, self.split, self.config, self.seed = folder, split, config, seed
         self.rows = folder.rows(split)
         if not self.rows:
-            raise InputError(f"data.dataset={str(folder.directory)!r} has no {split} pictures")
+            raise InputError(f"data.dataset={str(folder.directory)!r} has no {split} images")
         self._kept: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -122,21 +122,21 @@ class PictureExamples(Dataset[Example]):
         row, draw = key
         pixels = self.pixels(row)
         rng = np.random.default_rng((self.seed, draw))
-        if self.config.rolls > 1:
-            roll = int(rng.integers(self.config.rolls)) * pixels.shape[-1] // self.config.rolls
-            pixels = np.roll(pixels, roll, axis=-1)
+        if (num_shifts := self.config.circular_shifts) > 1:
+            shift = int(rng.integers(num_shifts)) * pixels.shape[-1] // num_shifts
+            pixels = np.roll(pixels, shift, axis=-1)
         width = self.config.crop_width
         if width is not None:
             if width > pixels.shape[-1]:
                 raise InputError(
-                    f"data.crop_width={width} exceeds the pictures' {pixels.shape[-1]} columns"
+                    f"data.crop_width={width} exceeds the images' {pixels.shape[-1]} columns"
                 )
             left = int(rng.integers(pixels.shape[-1] - width + 1))
             pixels = pixels[..., left : left + width]
         return {"pixels": pixels_from_bytes(torch.from_numpy(np.array(pixels, order="C")))}
 
     def pixels(self, row: int) -> np.ndarray:
-        """A row's picture: uint8 (1 or 3, height, width); one plane where all three are equal.
+        """A row's image: uint8 (1 or 3, height, width); one plane where all three are equal.
 
         Raises:
             MediaError: it is missing or damaged.
@@ -147,13 +147,13 @@ class PictureExamples(Dataset[Example]):
         try:
             with Image.open(path) as image:
                 grey = image.mode == "L"
-                picture = image.copy() if grey else rgb_image(image)
+                decoded = image.copy() if grey else rgb_image(image)
         except OSError as error:
-            raise MediaError(f"picture={str(path)!r} cannot be read: {error}") from error
+            raise MediaError(f"image={str(path)!r} cannot be read: {error}") from error
         side = self.config.resolution
-        if side is not None and picture.size != (side, side):
-            picture = picture.resize((side, side), Image.Resampling.LANCZOS)
-        array = np.asarray(picture)
+        if side is not None and decoded.size != (side, side):
+            decoded = decoded.resize((side, side), Image.Resampling.LANCZOS)
+        array = np.asarray(decoded)
         if not grey and (array == array[..., :1]).all():
             array = array[..., 0]
         pixels = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)

@@ -1,9 +1,9 @@
-"""The data-set folder: spectrogram pictures with captions, as `datasets` and diffusers read them.
+"""The data-set folder: spectrogram images with captions, as `datasets` and diffusers read them.
 
     DIR/README.md                  what it is made of, with licences
-    DIR/spectrogram_params.json    how its pictures were made
+    DIR/spectrogram_params.json    how its images were made
     DIR/dataset.json               format, command and options that made it
-    DIR/train/metadata.jsonl       one row per picture: file_name, text, captions, …
+    DIR/train/metadata.jsonl       one row per image: file_name, text, captions, …
     DIR/train/….png
     DIR/validation/…               the same, from other sources
 
@@ -31,7 +31,7 @@ FORMAT = 1
 METADATA_NAME = "metadata.jsonl"
 INFO_NAME = "dataset.json"
 LATENTS_NAME = "latents.safetensors"
-"""In a split's folder, where latents are in the pictures' place (`packed_latents`)."""
+"""In a split's folder, where latents are in the images' place (`packed_latents`)."""
 
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -39,10 +39,10 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True)
 class DatasetRow:
-    """One picture and what is known of it.
+    """One image and what is known of it.
 
     Args:
-        file_name: of the picture, relative to its split's folder, with forward slashes.
+        file_name: of the image, relative to its split's folder, with forward slashes.
         text: its caption.
         captions: every wording of the caption; empty means `text` alone.
         wordings: name of each caption's template, parallel to `captions`, or empty.
@@ -153,15 +153,15 @@ class DatasetFolder:
         return rows
 
     def image_path(self, split: Split, row: DatasetRow) -> Path:
-        """Where a row's picture lies.
+        """Where a row's image lies.
 
         Raises:
-            InputError: the data set holds latents in the pictures' place.
+            InputError: the data set holds latents in the images' place.
         """
         path = self.directory / split / row.file_name
         if not path.is_file() and (self.directory / split / LATENTS_NAME).is_file():
             raise InputError(
-                f"dataset={str(self.directory)!r} holds latents in place of picture "
+                f"dataset={str(self.directory)!r} holds latents in place of image "
                 f"{row.file_name!r}; name the data set that `riffusion dataset encode` was given"
             )
         return path
@@ -187,8 +187,8 @@ def claim_directory(
     Args:
         directory: made if it isn't there.
         command: that makes the data set, such as `dataset build`.
-        options: that decide what the pictures and captions are; JSON values.
-        params: of its pictures.
+        options: that decide what the images and captions are; JSON values.
+        params: of its images.
 
     Raises:
         InputError: it holds something else, or a data set made with other options.

@@ -1,4 +1,4 @@
-"""Pictures of a data set as latents, encoded once and kept on disk, or brought along."""
+"""Images of a data set as latents, encoded once and kept on disk, or brought along."""
 
 import hashlib
 import json
@@ -14,34 +14,34 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 
 from riffusion.datasets.config import DataConfig
-from riffusion.datasets.examples import Example, Key, PictureExamples, pixels_from_bytes
+from riffusion.datasets.examples import Example, ImageExamples, Key, pixels_from_bytes
 from riffusion.datasets.folder import METADATA_NAME, DatasetFolder, Split
 from riffusion.datasets.packed_latents import has_latents, latents_of
 from riffusion.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-_PICTURES_PER_BATCH = 8
+_IMAGES_PER_BATCH = 8
 
 Progress = Callable[[int, int], None]
-"""Called with (pictures encoded, pictures in all)."""
+"""Called with (images encoded, images in all)."""
 
 
 class LatentExamples(Dataset[Example]):
     """Scaled latents of a split, in memory in half precision.
 
     Args:
-        folder: the data set; with latents in its pictures' place (`packed_latents`), those.
+        folder: the data set; with latents in its images' place (`packed_latents`), those.
         split: of it.
         vae: the encoder. The posterior's mean is kept; its scaling factor is applied.
         config: of the data.
         cache: folder for the encoded latents; they are found again by what they were made from.
-        progress: called while pictures are encoded.
+        progress: called while images are encoded.
 
     Raises:
         InputError: the split is empty, the cache can't be written, or the data set's latents are of
             another encoder or damaged.
-        MediaError: a picture is missing or damaged.
+        MediaError: an image is missing or damaged.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class LatentExamples(Dataset[Example]):
             self.rows = folder.rows(split)
             self.latents = latents_of(folder, split, vae, config)
             return
-        pictures = PictureExamples(folder, split, config, seed=0)
-        self.rows = pictures.rows
+        images = ImageExamples(folder, split, config, seed=0)
+        self.rows = images.rows
         path = cache / f"latents-{split}-{_fingerprint(folder, split, vae, config)}.safetensors"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(".tmp")
             try:
-                save_file({"latents": _encode(pictures, vae, progress)}, temporary)
+                save_file({"latents": _encode(images, vae, progress)}, temporary)
                 temporary.replace(path)
             except (OSError, SafetensorError) as error:  # a full disk is the latter's
                 temporary.unlink(missing_ok=True)
@@ -81,20 +81,20 @@ class LatentExamples(Dataset[Example]):
 
 
 @torch.inference_mode()
-def _encode(pictures: PictureExamples, vae: AutoencoderKL, progress: Progress) -> torch.Tensor:
+def _encode(images: ImageExamples, vae: AutoencoderKL, progress: Progress) -> torch.Tensor:
     """(rows, channels, height, width) float16."""
     latents = []
     # Half the memory traffic where the processor has the instructions; a small VAE errs by far
     # more.
     with torch.autocast(vae.device.type, torch.bfloat16):
-        for first in range(0, len(pictures), _PICTURES_PER_BATCH):
-            rows = range(first, min(first + _PICTURES_PER_BATCH, len(pictures)))
-            batch = [pixels_from_bytes(torch.from_numpy(pictures.pixels(i).copy())) for i in rows]
+        for first in range(0, len(images), _IMAGES_PER_BATCH):
+            rows = range(first, min(first + _IMAGES_PER_BATCH, len(images)))
+            batch = [pixels_from_bytes(torch.from_numpy(images.pixels(i).copy())) for i in rows]
             mean = vae.encode(torch.stack(batch).to(vae.device)).latent_dist.mean
             latents.append((mean.float() * vae.config.scaling_factor).half().cpu())
-            progress(rows.stop, len(pictures))
-            if first % (100 * _PICTURES_PER_BATCH) == 0:
-                logger.info("encoded %d of %d pictures", rows.stop, len(pictures))
+            progress(rows.stop, len(images))
+            if first % (100 * _IMAGES_PER_BATCH) == 0:
+                logger.info("encoded %d of %d images", rows.stop, len(images))
     return torch.cat(latents).contiguous()
 
 

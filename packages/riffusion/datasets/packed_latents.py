@@ -1,4 +1,4 @@
-"""Latents of a data set in few bytes, in its pictures' place.
+"""Latents of a data set in few bytes, in its images' place.
 
     SPLIT/latents.safetensors    latents of the split's rows, in the order of its metadata.jsonl
 
@@ -47,7 +47,7 @@ class PackedHeader(Section):
         levels: a unit.
         rows: how many.
         shape: (channels, height, width) of each.
-        picture: (height, width) of the pictures, in pixels.
+        image: (height, width) of the images, in pixels.
         encoder: see `encoder_fingerprint`.
     """
 
@@ -55,12 +55,12 @@ class PackedHeader(Section):
     levels: int = Field(ge=1, le=MAX_LEVELS)
     rows: Count
     shape: tuple[Count, Count, Count]
-    picture: tuple[Count, Count]
+    image: tuple[Count, Count]
     encoder: str
 
 
 def has_latents(folder: DatasetFolder) -> bool:
-    """Whether a data set holds latents in its pictures' place."""
+    """Whether a data set holds latents in its images' place."""
     return (folder.directory / "train" / LATENTS_NAME).is_file()
 
 
@@ -78,7 +78,7 @@ def encoder_fingerprint(vae: AutoencoderKL) -> str:
 
 
 def write_latents(
-    path: Path, latents: torch.Tensor, levels: int, picture: tuple[int, int], encoder: str
+    path: Path, latents: torch.Tensor, levels: int, image: tuple[int, int], encoder: str
 ) -> float:
     """Pack latents; `read_latents` is the inverse but for rounding.
 
@@ -86,7 +86,7 @@ def write_latents(
         path: replaced as a whole.
         latents: (rows, channels, height, width), scaled.
         levels: a unit, 1 to `MAX_LEVELS`.
-        picture: (height, width) that they are of, in pixels.
+        image: (height, width) that they are of, in pixels.
         encoder: see `encoder_fingerprint`.
 
     Returns:
@@ -111,7 +111,7 @@ def write_latents(
         levels=levels,
         rows=len(latents),
         shape=(channels, height, width),
-        picture=picture,
+        image=image,
         encoder=encoder,
     )
     temporary = path.with_suffix(".tmp")
@@ -178,8 +178,8 @@ def latents_of(
             "train with the VAE that `riffusion dataset encode` was given, or encode again"
         )
     side = config.resolution
-    if side is not None and header.picture != (side, side):
-        height, width = header.picture
+    if side is not None and header.image != (side, side):
+        height, width = header.image
         raise InputError(
             f"data.resolution={side} differs from the {width} x {height} pixels that {where} holds "
             "latents of; leave it out"

@@ -13,7 +13,7 @@ _MEAN_IS_ZERO = 1e-6
 """Mean of an embedding, relative to its mean size, under which it is only rounding."""
 
 
-class TextConditioner:
+class PromptEncoder:
     """Embeds weighted prompts of any length.
 
     CLIP reads a fixed number of tokens (77 with Stable Diffusion: start, 75 of text, end). A

@@ -1,7 +1,7 @@
-"""Pictures and masks on the grid of a checkpoint: pixel tensors, and their cells in latent space.
+"""Images and masks on the grid of a checkpoint: pixel tensors, and their cells in latent space.
 
-The VAE shrinks a picture by its scale factor and the UNet halves the latents further, so sizes
-must be multiples of a cell. Pictures are mirrored out to whole cells rather than resized, since
+The VAE shrinks an image by its scale factor and the UNet halves the latents further, so sizes
+must be multiples of a cell. Images are mirrored out to whole cells rather than resized, since
 resizing would change tempo and pitch; after decoding the extra is cut off.
 """
 
@@ -15,11 +15,11 @@ from riffusion.spectrogram.image import FloatArray, rgb_image
 
 
 @dataclass(frozen=True)
-class PictureGrid:
-    """Geometry of one picture.
+class LatentGeometry:
+    """Geometry of one image.
 
     Args:
-        width, height: of the picture, in pixels.
+        width, height: of the image, in pixels.
         vae_scale_factor: pixels that one latent spans.
         multiple: pixels that sizes must be a multiple of.
     """
@@ -44,12 +44,12 @@ class PictureGrid:
         return width // self.vae_scale_factor, height // self.vae_scale_factor
 
     def pixels_from_image(self, image: Image.Image) -> torch.Tensor:
-        """Picture as (1, 3, padded height, padded width) float32 in [-1, 1]."""
+        """Image as (1, 3, padded height, padded width) float32 in [-1, 1]."""
         rgb = np.asarray(rgb_image(image), dtype=np.float32) / np.float32(255)
         return torch.from_numpy(self._mirrored(rgb).transpose(2, 0, 1)[None]) * 2 - 1
 
     def image_from_pixels(self, pixels: torch.Tensor) -> Image.Image:
-        """Picture of (3, padded height, padded width) values in [-1, 1], cut to its size."""
+        """Image of (3, padded height, padded width) values in [-1, 1], cut to its size."""
         unit = (pixels / 2 + 0.5).clamp(0, 1)[:, : self.height, : self.width]
         array = unit.float().cpu().numpy().transpose(1, 2, 0)
         return Image.fromarray((array * 255).round().astype(np.uint8))
@@ -57,7 +57,7 @@ class PictureGrid:
     def repaint_from_mask(self, mask: Image.Image) -> torch.Tensor:
         """Share of repainting as (1, 1, padded height, padded width) in [0, 1]; 1 is repainted.
 
-        The mask is stretched to the picture, whatever its own size.
+        The mask is stretched to the image, whatever its own size.
         """
         luminance = rgb_image(mask).convert("L").resize((self.width, self.height))
         share = np.asarray(luminance, dtype=np.float32) / np.float32(255)

@@ -1,4 +1,4 @@
-"""One picture on its way from noise to done."""
+"""One image on its way from noise to done."""
 
 import inspect
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from riffusion.diffusion.geometry import PictureGrid
+from riffusion.diffusion.geometry import LatentGeometry
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Inpainting:
     """What a masked job keeps.
 
     Args:
-        init_image: the picture that is kept where the mask is black.
+        init_image: the image that is kept where the mask is black.
         init_latents: its latents, (1, channels, height, width).
         noise: what they are noised with, same shape.
         repaint: share of repainting for each latent, (1, 1, height, width).
@@ -31,13 +31,13 @@ class Inpainting:
 
 @dataclass
 class DenoisingJob:
-    """State of one picture between two UNet calls.
+    """State of one image between two UNet calls.
 
     It owns its scheduler, so jobs that differ in steps, strength, scheduler or guidance can share
     a UNet call: each says what it feeds in (`unet_rows`) and takes back its part (`advance`).
 
     Args:
-        grid: the picture's geometry.
+        grid: the image's geometry.
         latents: (1, channels, height, width), noised to the first of `timesteps`.
         timesteps: those still to run, noisiest first, on the CPU.
         scheduler: a fresh diffusers scheduler, its timesteps set.
@@ -48,7 +48,7 @@ class DenoisingJob:
         inpainting: what to keep, for a masked job.
     """
 
-    grid: PictureGrid
+    grid: LatentGeometry
     latents: torch.Tensor
     timesteps: torch.Tensor
     scheduler: Any
@@ -130,7 +130,7 @@ class DenoisingJob:
         return kept + keep.repaint * (self.latents - kept)
 
     def finish(self, pixels: torch.Tensor) -> Image.Image:
-        """The picture.
+        """The image.
 
         Args:
             pixels: the decoded latents, (3, padded height, padded width) in [-1, 1].

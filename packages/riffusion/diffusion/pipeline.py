@@ -1,4 +1,4 @@
-"""The Riffusion pipeline: prompts, seeds and a picture in; a picture out."""
+"""The Riffusion pipeline: prompts, seeds and an image in; an image out."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from riffusion.checkpoint.loader import Components, load_components
 from riffusion.datatypes import CLIP_DURATION_S, InferenceInput
-from riffusion.diffusion.conditioning import TextConditioner, stack_embeddings
-from riffusion.diffusion.geometry import PictureGrid
+from riffusion.diffusion.conditioning import PromptEncoder, stack_embeddings
+from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.diffusion.interpolation import lerp, slerp
 from riffusion.diffusion.job import DenoisingJob, Inpainting
 from riffusion.diffusion.schedulers import new_scheduler, partial_timesteps, set_timesteps
 from riffusion.diffusion.vae import LatentCodec, noise_from_seed
 from riffusion.errors import InputError
 from riffusion.runtime.cache import TensorCache, image_key
-from riffusion.runtime.cuda_graphs import BATCH_SIZES, UNetRunner
+from riffusion.runtime.cuda_graphs import BATCH_SIZES, CudaGraphRunner
 from riffusion.spectrogram.params import SpectrogramParams
 
 logger = logging.getLogger(__name__)
@@ -31,18 +31,18 @@ _EMBEDDING_CACHE_BYTES = 64 * 2**20
 """Some 280 prompts of Stable Diffusion in half precision."""
 _LATENT_CACHE_BYTES = 64 * 2**20
 _MASK_CACHE_BYTES = 32 * 2**20
-"""Some 1,000 pictures of Stable Diffusion in half precision."""
+"""Some 1,000 images of Stable Diffusion in half precision."""
 
 ProgressCallback = Callable[[int, int], None]
 """Called with (steps done, steps in all) after each step."""
 
 
 class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is untyped
-    """A diffusers pipeline that interpolates between two prompts and two seeds over a picture.
+    """A diffusers pipeline that interpolates between two prompts and two seeds over an image.
 
     It works in three parts, so that a caller can run many jobs through shared UNet calls:
     `prepare` turns a request into a `DenoisingJob`, `step` advances any number of jobs by one
-    UNet call, `decode` turns finished jobs into pictures. Calling the pipeline does all three for
+    UNet call, `decode` turns finished jobs into images. Calling the pipeline does all three for
     one request. Nothing of a job lives in the pipeline.
 
     Args:
@@ -51,7 +51,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         safety_checker, feature_extractor, image_encoder: accepted so that another pipeline's
             components can be passed on; unused. A safety checker trained on photographs blanks
             harmless spectrograms.
-        spectrogram_params: how the checkpoint's pictures sound; upstream's defaults if None.
+        spectrogram_params: how the checkpoint's images sound; upstream's defaults if None.
     """
 
     _optional_components = ["safety_checker", "feature_extractor", "image_encoder"]  # noqa: RUF012
@@ -86,8 +86,8 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         self.embedding_cache = TensorCache(_EMBEDDING_CACHE_BYTES)
         self.latent_cache = TensorCache(_LATENT_CACHE_BYTES)
         self.mask_cache = TensorCache(_MASK_CACHE_BYTES)
-        self._run_unet = UNetRunner()
-        self._conditioner = TextConditioner(tokenizer, text_encoder, self.embedding_cache)
+        self._run_unet = CudaGraphRunner()
+        self._conditioner = PromptEncoder(tokenizer, text_encoder, self.embedding_cache)
 
     @classmethod
     def from_pretrained(
@@ -227,7 +227,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
 
         Args:
             inputs: prompts, seeds and strengths; image ids and inline media are the caller's.
-            init_image: the picture to paint over, any size; None paints from noise, as
+            init_image: the image to paint over, any size; None paints from noise, as
                 `mode="txt2img"` always does.
             mask_image: white is repainted, black is kept; stretched to the init image.
             weighted_prompts: whether brackets in prompts are weights.
@@ -310,8 +310,8 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
 
     @torch.inference_mode()
     def decode(self, jobs: Sequence[DenoisingJob]) -> list[Image.Image]:
-        """Pictures of finished jobs; those of one shape are decoded together."""
-        pictures: dict[int, Image.Image] = {}
+        """Images of finished jobs; those of one shape are decoded together."""
+        images: dict[int, Image.Image] = {}
         groups: dict[torch.Size, list[int]] = {}
         for index, job in enumerate(jobs):
             groups.setdefault(job.latents.shape, []).append(index)
@@ -319,8 +319,8 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
             latents = torch.cat([jobs[index].latents for index in indices])
             pixels = self._latent_codec.decode(latents)
             for index, decoded in zip(indices, pixels, strict=True):
-                pictures[index] = jobs[index].finish(decoded)
-        return [pictures[index] for index in range(len(jobs))]
+                images[index] = jobs[index].finish(decoded)
+        return [images[index] for index in range(len(jobs))]
 
     @torch.inference_mode()
     def warm_up(self, batch_sizes: Sequence[int] = BATCH_SIZES) -> None:
@@ -341,7 +341,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
                 self._latent_codec.decode(rows)
 
     def relative_length(self, latent_shape: torch.Size) -> float:
-        """How many usual clips a picture is as large as, at least 1."""
+        """How many usual clips an image is as large as, at least 1."""
         width, height = self._usual_grid().latent_size
         return max(1.0, latent_shape[-2] * latent_shape[-1] / (width * height))
 
@@ -356,26 +356,26 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         """Of the VAE that is there now: scripts exchange components."""
         return LatentCodec(self.vae, self.latent_cache)
 
-    def _usual_grid(self) -> PictureGrid:
+    def _usual_grid(self) -> LatentGeometry:
         columns = round(CLIP_DURATION_S * 1000 / self.spectrogram_params.step_size_ms)
         height = self.spectrogram_params.num_frequencies
-        return PictureGrid(columns, height, self.vae_scale_factor, self._size_multiple)
+        return LatentGeometry(columns, height, self.vae_scale_factor, self._size_multiple)
 
-    def _grid(self, inputs: InferenceInput, init_image: Image.Image | None) -> PictureGrid:
+    def _grid(self, inputs: InferenceInput, init_image: Image.Image | None) -> LatentGeometry:
         if init_image is not None:
             width, height = init_image.size
         else:
             step_s = self.spectrogram_params.step_size_ms / 1000
             width = max(1, round((inputs.duration_s or CLIP_DURATION_S) / step_s))
             height = self.spectrogram_params.num_frequencies
-        return PictureGrid(width, height, self.vae_scale_factor, self._size_multiple)
+        return LatentGeometry(width, height, self.vae_scale_factor, self._size_multiple)
 
-    def _noise(self, seed: int, grid: PictureGrid) -> torch.Tensor:
+    def _noise(self, seed: int, grid: LatentGeometry) -> torch.Tensor:
         """Noise as the UNet takes it."""
         noise = noise_from_seed(seed, grid, self.unet.config.in_channels)
         return noise.to(self.unet.device, self.unet.dtype)
 
-    def _repaint(self, mask: Image.Image, grid: PictureGrid) -> tuple[torch.Tensor, ...]:
+    def _repaint(self, mask: Image.Image, grid: LatentGeometry) -> tuple[torch.Tensor, ...]:
         """How much of each pixel and of each latent is repainted."""
 
         def make() -> tuple[torch.Tensor, ...]:

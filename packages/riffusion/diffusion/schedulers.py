@@ -62,7 +62,7 @@ def partial_timesteps(scheduler: Any, num_inference_steps: int, strength: float)
     """The timesteps that img2img runs at a strength: the last ones of the schedule.
 
     PNDM lists its second timestep twice, the first being corrected once it is known; the count
-    includes that repetition, which is what upstream's pictures are made with.
+    includes that repetition, which is what upstream's images are made with.
     """
     timesteps: torch.Tensor = scheduler.timesteps.cpu()
     repeated = len(timesteps) - num_inference_steps

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from riffusion.diffusion import interpolation
-from riffusion.diffusion.geometry import PictureGrid
+from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.diffusion.pipeline import RiffusionPipeline
 
 __all__ = ["RiffusionPipeline", "preprocess_image", "preprocess_mask", "slerp"]
@@ -14,10 +14,10 @@ _LATENT_CHANNELS = 4
 
 
 def preprocess_image(image: Image.Image) -> torch.Tensor:
-    """A picture, shrunk to multiples of 32, as (1, 3, height, width) float32 in [-1, 1]."""
+    """An image, shrunk to multiples of 32, as (1, 3, height, width) float32 in [-1, 1]."""
     width, height = _whole_cells(image)
     resized = image.resize((width, height), Image.Resampling.LANCZOS)
-    return PictureGrid(width, height, 1, _MULTIPLE).pixels_from_image(resized)
+    return LatentGeometry(width, height, 1, _MULTIPLE).pixels_from_image(resized)
 
 
 def preprocess_mask(mask: Image.Image, scale_factor: int = 8) -> torch.Tensor:
@@ -25,7 +25,7 @@ def preprocess_mask(mask: Image.Image, scale_factor: int = 8) -> torch.Tensor:
     width, height = _whole_cells(mask)
     size = (width // scale_factor, height // scale_factor)
     shrunk = mask.convert("L").resize(size, Image.Resampling.NEAREST)
-    repaint = PictureGrid(*size, 1, 1).repaint_from_mask(shrunk)
+    repaint = LatentGeometry(*size, 1, 1).repaint_from_mask(shrunk)
     return 1 - repaint.expand(1, _LATENT_CHANNELS, -1, -1)
 
 

@@ -1,10 +1,10 @@
-"""Pictures ⇄ latents: the VAE, with what it encoded kept."""
+"""Images ⇄ latents: the VAE, with what it encoded kept."""
 
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from riffusion.diffusion.geometry import PictureGrid
+from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.runtime.cache import TensorCache, image_key
 
 
@@ -13,15 +13,15 @@ class LatentCodec:
 
     Args:
         vae: scale factors and channels are read from it.
-        cache: of posteriors by picture, so that a seed image that comes again costs nothing.
+        cache: of posteriors by image, so that a seed image that comes again costs nothing.
     """
 
     def __init__(self, vae: AutoencoderKL, cache: TensorCache) -> None:
         self._vae = vae
         self._cache = cache
 
-    def encode(self, image: Image.Image, grid: PictureGrid, seed: int) -> torch.Tensor:
-        """Latents of a picture, drawn from the VAE's posterior.
+    def encode(self, image: Image.Image, grid: LatentGeometry, seed: int) -> torch.Tensor:
+        """Latents of an image, drawn from the VAE's posterior.
 
         Args:
             image: as large as `grid`.
@@ -61,14 +61,14 @@ class LatentCodec:
             pixels[overflown] = again.to(unscaled.dtype)
         return pixels
 
-    def _posterior(self, image: Image.Image, grid: PictureGrid) -> tuple[torch.Tensor, ...]:
-        """Mean and deviation of a picture's latents, (1, channels, height, width) each."""
+    def _posterior(self, image: Image.Image, grid: LatentGeometry) -> tuple[torch.Tensor, ...]:
+        """Mean and deviation of an image's latents, (1, channels, height, width) each."""
         pixels = grid.pixels_from_image(image).to(self._vae.device, self._vae.dtype)
         posterior = self._vae.encode(pixels).latent_dist
         return posterior.mean, posterior.std
 
 
-def noise_from_seed(seed: int, grid: PictureGrid, num_channels: int) -> torch.Tensor:
+def noise_from_seed(seed: int, grid: LatentGeometry, num_channels: int) -> torch.Tensor:
     """Noise in latent space, (1, channels, height, width) float32, mean 0, variance 1.
 
     It is drawn on the CPU, so that a seed means the same clip on every device.

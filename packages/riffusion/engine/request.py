@@ -1,4 +1,4 @@
-"""One picture in the making, as the one who asked for it sees it."""
+"""One image in the making, as the one who asked for it sees it."""
 
 import time
 from concurrent.futures import Future
@@ -10,15 +10,15 @@ from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.errors import GenerationCancelled
 
 
-class Ticket:
-    """What is asked for, and the picture to come. The engine alone ends it.
+class RequestHandle:
+    """What is asked for, and the image to come. The engine alone ends it.
 
     Attributes:
-        picture: the future picture. It raises `GenerationCancelled` after `cancel`, `InputError`,
+        image: the future image. It raises `GenerationCancelled` after `cancel`, `InputError`,
             `GenerationError` where the model failed on this job, or what `on_progress` raised.
         stages_s: seconds by stage, as far as it has come: `waiting`, `prepare`, `diffusion`,
             `decode`.
-        cancellation: why nobody wants the picture any more, or None.
+        cancellation: why nobody wants the image any more, or None.
     """
 
     def __init__(
@@ -29,25 +29,25 @@ class Ticket:
         on_progress: ProgressCallback | None = None,
     ) -> None:
         self.inputs, self.init_image, self.mask_image = inputs, init_image, mask_image
-        self.picture: Future[Image.Image] = Future()
-        self.picture.set_running_or_notify_cancel()  # `cancel` is the only way to stop it
+        self.image: Future[Image.Image] = Future()
+        self.image.set_running_or_notify_cancel()  # `cancel` is the only way to stop it
         self.stages_s: dict[str, float] = {}
         self.cancellation: GenerationCancelled | None = None
         self._on_progress = on_progress
         self._since = time.perf_counter()
 
     def cancel(self, reason: GenerationCancelled | None = None) -> None:
-        """Nobody wants the picture any more; its place is free at the next tick.
+        """Nobody wants the image any more; its place is free at the next tick.
 
         Args:
-            reason: what `picture` raises then.
+            reason: what `image` raises then.
         """
         self.cancellation = self.cancellation or reason or GenerationCancelled("cancelled")
 
     @property
     def is_wanted(self) -> bool:
         """Whether there is still something to be done for it."""
-        return self.cancellation is None and not self.picture.done()
+        return self.cancellation is None and not self.image.done()
 
     def end_stage(self, name: str) -> None:
         """Note the time since the last stage as that of `name`."""
@@ -56,7 +56,7 @@ class Ticket:
         self._since = now
 
     def report(self, steps_done: int, num_steps: int) -> None:
-        """Tell of progress. A callback that raises ends this picture, and nothing else."""
+        """Tell of progress. A callback that raises ends this image, and nothing else."""
         if self._on_progress is None:
             return
         try:
@@ -64,11 +64,11 @@ class Ticket:
         except BaseException as error:
             self.fail(error)
 
-    def succeed(self, picture: Image.Image) -> None:
-        """Hand the picture over."""
-        self.picture.set_result(picture)
+    def succeed(self, image: Image.Image) -> None:
+        """Hand the image over."""
+        self.image.set_result(image)
 
     def fail(self, error: BaseException) -> None:
-        """End without a picture, unless it has ended."""
-        if not self.picture.done():
-            self.picture.set_exception(error)
+        """End without an image, unless it has ended."""
+        if not self.image.done():
+            self.image.set_exception(error)

@@ -3,17 +3,17 @@
 settings                what is measured, and how
 evaluate                all parts in order: checkpoint and data set in, report out
 
-pictures                a picture as the ear has it, and shrunk
+images                an image as the ear has it, and shrunk
 reference_clips         the data set's clips, by label
-prompts, drawing        captions asked for, and pictures drawn for them
+prompts, drawing        captions asked for, and images drawn for them
 
-classifier              names the sound of a picture; classifier_training, classifier_files
+classifier              names the sound of an image; classifier_training, classifier_files
 adherence               is what was asked for heard?
-frechet, diversity      are pictures spread as real ones are?
+frechet, diversity      are images spread as real ones are?
 clap                    the same distance between sounds, with an outside model
 memorization            does it copy training clips?
 reconstruction          what the VAE loses
-onsets, chroma          beat and pitch, read off a picture
+onsets, chroma          beat and pitch, read off an image
 img2img_agreement       what img2img keeps of a clip, and what it changes
 interpolation_smoothness    are there jumps on the way from one prompt to another?
 

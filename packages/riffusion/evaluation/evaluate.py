@@ -14,7 +14,7 @@ from riffusion.evaluation.progress import Progress, silent
 from riffusion.evaluation.prompts import held_out_wordings
 from riffusion.evaluation.reference_clips import choose_labels, kinds_by_label, load_clips
 from riffusion.evaluation.report.scores import CheckpointFacts, DatasetFacts, Material, Report
-from riffusion.evaluation.sampler import Drawer
+from riffusion.evaluation.sampler import Sampler
 from riffusion.evaluation.settings import PARTS_OF_DRAWN_CLIPS, EvaluationSettings
 from riffusion.evaluation.stages import (
     Evaluation,
@@ -59,7 +59,7 @@ def evaluate(
         progress: opens a stage for each long job.
 
     Returns:
-        The scores, and the pictures behind them. A part that fails doesn't take the others with
+        The scores, and the images behind them. A part that fails doesn't take the others with
         it: it stands in the report's `failures`.
 
     Raises:
@@ -108,7 +108,7 @@ def evaluate(
             held_out_clips=len(held_out),
         ),
     )
-    drawer = Drawer(pipeline, settings, held_out.size, progress)
+    drawer = Sampler(pipeline, settings, held_out.size, progress)
     run = Evaluation(settings, drawer, held_out, train, judge, progress, report)
     if "interpolation" in settings.parts:
         for prompt in (settings.interpolate_from, settings.interpolate_to):

@@ -1,8 +1,8 @@
-"""A picture as the ear has it: one plane of loudness, and small copies of it to compare.
+"""An image as the ear has it: one plane of loudness, and small copies of it to compare.
 
 Pixels are dark where the sound is loud. Scores are about sound, so a plane counts the other way:
-0 is silence, 255 the loudest amplitude, and the steps between are those of the picture's power
-curve. Rows stay as in the picture, high frequencies at the top.
+0 is silence, 255 the loudest amplitude, and the steps between are those of the image's power
+curve. Rows stay as in the image, high frequencies at the top.
 """
 
 from pathlib import Path
@@ -19,11 +19,11 @@ Plane = npt.NDArray[np.uint8]
 """(frequency, time); with a leading axis, several of them."""
 
 SMALL_SIDE = 128
-"""Most rows and columns of a small plane: 4 × 4 pixels of a picture of 512 × 512 become one."""
+"""Most rows and columns of a small plane: 4 × 4 pixels of an image of 512 × 512 become one."""
 
 
 def plane_from_image(image: Image.Image, params: SpectrogramParams) -> Plane:
-    """Loudness of a picture, (frequency, time).
+    """Loudness of an image, (frequency, time).
 
     Args:
         image: any mode.
@@ -36,18 +36,18 @@ def plane_from_image(image: Image.Image, params: SpectrogramParams) -> Plane:
 
 
 def image_from_plane(plane: Plane, params: SpectrogramParams) -> Image.Image:
-    """The picture of a plane, mode RGB. Lost: what a stereo picture's channels differ in."""
+    """The image of a plane, mode RGB. Lost: what a stereo image's channels differ in."""
     light = np.subtract(255, plane, dtype=np.uint8)
     planes = [np.zeros_like(light) if params.stereo else light, light, light]
     return Image.fromarray(np.stack(planes, axis=-1))
 
 
 def read_plane(path: Path, params: SpectrogramParams) -> Plane:
-    """Loudness of a picture file, (frequency, time).
+    """Loudness of an image file, (frequency, time).
 
     Raises:
         InputError: the path isn't a file, or it can't be read.
-        MediaError: it is no picture, damaged or too large.
+        MediaError: it is no image, damaged or too large.
     """
     return plane_from_image(read_image(path, MAX_WIDTH, MAX_HEIGHT), params)
 

@@ -1,4 +1,4 @@
-"""The real clips: a data set's pictures by label, small ones in memory, full ones on demand."""
+"""The real clips: a data set's images by label, small ones in memory, full ones on demand."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,12 +28,12 @@ class ReferenceClips:
 
     Args:
         rows: what the data set says of each clip.
-        paths: their picture files.
+        paths: their image files.
         labels: all labels, sorted.
         targets: (clips,) index into `labels` of each clip.
         small: (clips, rows, columns) shrunk planes.
-        size: (width, height) of the pictures.
-        params: of the pictures.
+        size: (width, height) of the images.
+        params: of the images.
     """
 
     rows: tuple[DatasetRow, ...]
@@ -135,7 +135,7 @@ def load_clips(
         progress: of reading.
 
     Raises:
-        InputError: a picture is missing, damaged or of another size than the first.
+        InputError: an image is missing, damaged or of another size than the first.
     """
     index_of = {label: index for index, label in enumerate(labels)}
     rows = [row for row in dataset.rows(split) if row.label in index_of]
@@ -174,7 +174,7 @@ def _in_turns(targets: Indices, max_clips: int | None, rng: np.random.Generator)
 def _read_small(
     paths: Sequence[Path], params: SpectrogramParams, label: str, progress: Progress
 ) -> tuple[Plane, tuple[int, int]]:
-    """Small planes (clips, rows, columns), and the pictures' (width, height)."""
+    """Small planes (clips, rows, columns), and the images' (width, height)."""
 
     def read(path: Path) -> tuple[Plane, tuple[int, int]]:
         plane = read_plane(path, params)
@@ -189,7 +189,7 @@ def _read_small(
                 right = first if size != first else (size[0], params.num_frequencies)
                 raise InputError(
                     f"path={str(path)!r} is {size[0]}×{size[1]} pixels; {right[0]}×{right[1]} are "
-                    "expected, as the pictures before it and num_frequencies have it; build the "
+                    "expected, as the images before it and num_frequencies have it; build the "
                     "data set again with one size"
                 )
             planes.append(plane)

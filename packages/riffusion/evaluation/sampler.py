@@ -1,4 +1,4 @@
-"""Pictures drawn by the checkpoint: many jobs to a UNet call, and none that holds NaN."""
+"""Images drawn by the checkpoint: many jobs to a UNet call, and none that holds NaN."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,13 +22,13 @@ DrawRequest = tuple[InferenceInput, Image.Image | None]
 """A request, and what it is painted over."""
 
 
-class Drawer:
+class Sampler:
     """Draws clips of one size with one way of sampling.
 
     Args:
         pipeline: the checkpoint.
         settings: steps, guidance, scheduler and batch size.
-        size: (width, height) of the pictures.
+        size: (width, height) of the images.
         progress: opens a stage for each call.
     """
 
@@ -116,6 +116,6 @@ class Drawer:
 def _not_a_number(inputs: InferenceInput) -> CheckpointError:
     return CheckpointError(
         f"the clip for prompt={inputs.start.prompt!r}, seed={inputs.start.seed}, "
-        f"scheduler={inputs.scheduler!r} holds NaN; pictures must be finite: the training has "
+        f"scheduler={inputs.scheduler!r} holds NaN; images must be finite: the training has "
         "diverged, or the weights don't fit half precision, so go back to an earlier state"
     )

@@ -31,7 +31,7 @@ class EvaluationSettings:
         img2img_targets: labels that each of them is turned into.
         strengths: denoising strengths to paint at, in (0, 1].
         interpolate_from, interpolate_to: prompts at the ends of the path.
-        interpolation_steps: steps from end to end; one picture more than that is drawn.
+        interpolation_steps: steps from end to end; one image more than that is drawn.
         interpolation_paths: paths, each with a seed of its own.
         steps: denoising steps.
         guidance: classifier-free guidance scale.

@@ -36,7 +36,7 @@ from riffusion.evaluation.report.scores import (
     NearPair,
     Report,
 )
-from riffusion.evaluation.sampler import Drawer
+from riffusion.evaluation.sampler import Sampler
 from riffusion.evaluation.settings import EvaluationSettings
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.spectrogram.image_converter import params_from_image
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_CLAP_CLIPS = 200
-"""Drawn clips, and as many real ones: turning a picture into sound takes half a second."""
+"""Drawn clips, and as many real ones: turning an image into sound takes half a second."""
 NUM_NEAR_PAIRS = 8
 """Nearest pairs that are shown."""
 _MAX_SHARPNESS_CLIPS = 200
@@ -66,12 +66,12 @@ class Evaluation:
         classifier: None until it is trained.
         progress: opens a stage.
         report: is filled.
-        material: the pictures behind the scores.
+        material: the images behind the scores.
         real_features: (held-out clips, features) of the classifier; None until it is there.
     """
 
     settings: EvaluationSettings
-    drawer: Drawer
+    drawer: Sampler
     held_out: ReferenceClips
     train: ReferenceClips | None
     classifier: Classifier | None
@@ -112,7 +112,7 @@ def prepare_classifier(run: Evaluation) -> None:
             progress=run.progress,
         )
     check_fits(run.classifier, held_out)
-    run.real_features, probabilities = run.classifier.look(held_out.small)
+    run.real_features, probabilities = run.classifier.predict(held_out.small)
     heard = probabilities.argmax(-1)
     labels = accuracy_by_label(held_out.targets, held_out.labels, heard, run.judge.labels)
     run.report.classifier = ClassifierScores(
@@ -137,7 +137,7 @@ def measure_vae(run: Evaluation) -> None:
     run.material.reconstructions = copies
     run.material.reconstruction_names = [held_out.rows[index].file_name for index in chosen]
     if run.classifier is not None and run.report.classifier is not None:
-        heard = run.classifier.heard(_small(copies.copies))
+        heard = run.classifier.predict_labels(_small(copies.copies))
         labels = accuracy_by_label(
             held_out.targets[chosen], held_out.labels, heard, run.judge.labels
         )
@@ -155,7 +155,7 @@ def draw_clips(run: Evaluation) -> None:
     targets = np.array([held_out.labels.index(prompt.label) for prompt in prompts])
     drawn = DrawnClips(prompts, planes, targets, _small(planes))
     if run.report.classifier is not None:
-        drawn.features, probabilities = run.judge.look(drawn.small)
+        drawn.features, probabilities = run.judge.predict(drawn.small)
         drawn.heard = [run.judge.labels[index] for index in probabilities.argmax(-1)]
     run.material.drawn = drawn
     run.material.held_out = held_out
@@ -272,7 +272,7 @@ def measure_interpolation(run: Evaluation) -> None:
 
 
 def _library_clips(held_out: ReferenceClips) -> list[SeedClip]:
-    """The project's own seed images, those that mean the same as the data set's pictures."""
+    """The project's own seed images, those that mean the same as the data set's images."""
     try:
         library = SeedLibrary.default()
     except InputError:

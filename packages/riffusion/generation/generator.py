@@ -18,13 +18,13 @@ from riffusion.datatypes import MAX_DURATION_S, InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.diffusion.prompt_weights import parse_prompt_weights
-from riffusion.engine import Engine, Ticket
-from riffusion.engine.engine import MAX_LIVE
+from riffusion.engine import Engine, RequestHandle
+from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.errors import GenerationCancelled, InputError, MediaError, SpectrogramParamsError
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.io.data_urls import bytes_from_data_url
 from riffusion.io.images import decode_image
-from riffusion.runtime.threads import without_team
+from riffusion.runtime.threads import single_threaded
 from riffusion.spectrogram.image import DEFAULT_MAX_VALUE, rgb_image
 from riffusion.spectrogram.image_converter import SpectrogramImageConverter, params_from_image
 from riffusion.spectrogram.params import SpectrogramParams
@@ -41,8 +41,8 @@ class ResolvedInput:
 
     Args:
         inputs: the request.
-        params: how the clip's picture sounds.
-        init_image: the picture to paint over or to hear, `params.num_frequencies` high; None for
+        params: how the clip's image sounds.
+        init_image: the image to paint over or to hear, `params.num_frequencies` high; None for
             mode txt2img.
         mask_image: white is repainted, black is kept.
     """
@@ -58,7 +58,7 @@ class Clip:
     """A finished clip.
 
     Args:
-        image: spectrogram picture, `params` in its EXIF.
+        image: spectrogram image, `params` in its EXIF.
         segment: what it sounds like, one step of `params` a column.
         timings_s: seconds by stage.
     """
@@ -77,18 +77,21 @@ class ClipGenerator:
     Args:
         pipeline: the loaded checkpoint.
         library: seed images and masks by id.
-        max_live: clips that share the model's time.
+        max_num_running: clips that share the model's time.
 
     Attributes:
-        engine: what draws the pictures of all clips in the making.
+        engine: what draws the images of all clips in the making.
     """
 
     def __init__(
-        self, pipeline: RiffusionPipeline, library: SeedLibrary, max_live: int = MAX_LIVE
+        self,
+        pipeline: RiffusionPipeline,
+        library: SeedLibrary,
+        max_num_running: int = MAX_NUM_RUNNING,
     ) -> None:
         self.pipeline = pipeline
         self.library = library
-        self.engine = Engine(pipeline, max_live=max_live)
+        self.engine = Engine(pipeline, max_num_running=max_num_running)
         self._sound_stream: torch.cuda.Stream | None = None
         if pipeline.device.type == "cuda":
             self._sound_stream = torch.cuda.Stream(pipeline.device)  # type: ignore[no-untyped-call] # torch is half typed
@@ -99,22 +102,22 @@ class ClipGenerator:
         cls,
         checkpoint: str | None = None,
         device: str | None = None,
-        max_live: int = MAX_LIVE,
+        max_num_running: int = MAX_NUM_RUNNING,
     ) -> Self:
         """Load a checkpoint and the library that goes with it.
 
         Args:
             checkpoint: folder, file or hub id; None for the default one.
             device: None for the best there is.
-            max_live: clips that share the model's time.
+            max_num_running: clips that share the model's time.
 
         Raises:
             CheckpointError: the checkpoint is missing, truncated or foreign.
         """
-        with without_team():
+        with single_threaded():
             pipeline = RiffusionPipeline.from_pretrained(checkpoint, device=device)
         directory = pipeline.checkpoint.directory if pipeline.checkpoint else None
-        return cls(pipeline, SeedLibrary.default(directory), max_live)
+        return cls(pipeline, SeedLibrary.default(directory), max_num_running)
 
     def close(self) -> None:
         """End the engine's thread, which keeps the checkpoint in memory."""
@@ -173,20 +176,22 @@ class ClipGenerator:
 
         drawing = self.start(resolved, check)
         try:
-            drawing.picture.result()
+            drawing.image.result()
         except BaseException:  # Ctrl-C, too
             drawing.cancel()
             raise
         return self.finish(resolved, drawing)
 
-    def start(self, resolved: ResolvedInput, on_progress: ProgressCallback | None = None) -> Ticket:
-        """Let the engine draw the clip's picture; `finish` makes it heard.
+    def start(
+        self, resolved: ResolvedInput, on_progress: ProgressCallback | None = None
+    ) -> RequestHandle:
+        """Let the engine draw the clip's image; `finish` makes it heard.
 
         Args:
             on_progress: called with (steps done, steps in all), in the engine's thread.
         """
         if resolved.inputs.mode == "image_to_audio":
-            drawing = Ticket(resolved.inputs)
+            drawing = RequestHandle(resolved.inputs)
             assert resolved.init_image is not None
             drawing.succeed(resolved.init_image)
             return drawing
@@ -194,9 +199,9 @@ class ClipGenerator:
             resolved.inputs, resolved.init_image, resolved.mask_image, on_progress
         )
 
-    def finish(self, resolved: ResolvedInput, drawing: Ticket) -> Clip:
+    def finish(self, resolved: ResolvedInput, drawing: RequestHandle) -> Clip:
         """The clip of a finished drawing. Computes beside the engine, in the caller's thread."""
-        image = drawing.picture.result()
+        image = drawing.image.result()
         if resolved.inputs.mode != "image_to_audio":
             image.getexif().update(resolved.params.to_exif(max_value=DEFAULT_MAX_VALUE))
         start = time.perf_counter()
@@ -206,7 +211,7 @@ class ClipGenerator:
         return Clip(image, segment, resolved.params, {**drawing.stages_s, "audio": audio_s})
 
     def image_from_audio(self, segment: AudioSegment) -> Image.Image:
-        """Spectrogram picture of a segment, as this checkpoint's pictures are made."""
+        """Spectrogram image of a segment, as this checkpoint's images are made."""
         params = self.pipeline.spectrogram_params
         with self._beside_the_engine():
             return self._converter(params).spectrogram_image_from_audio(segment)
@@ -214,7 +219,7 @@ class ClipGenerator:
     @contextmanager
     def _beside_the_engine(self) -> Iterator[None]:
         """For other threads than the engine's: no team on a CPU, a stream of its own on CUDA."""
-        with without_team(), torch.cuda.stream(self._sound_stream):
+        with single_threaded(), torch.cuda.stream(self._sound_stream):
             yield
 
     def _new_converter(self, params: SpectrogramParams) -> SpectrogramImageConverter:
@@ -248,7 +253,7 @@ class ClipGenerator:
 
 
 def _check_size(image: Image.Image, params: SpectrogramParams) -> None:
-    """Refuse a picture whose own parameters make its sound too long, or too large to compute."""
+    """Refuse an image whose own parameters make its sound too long, or too large to compute."""
     duration_s = params.num_samples(image.width) / params.sample_rate
     if duration_s > MAX_DURATION_S:
         raise InputError(

@@ -22,12 +22,12 @@ logger = logging.getLogger(__name__)
 SEED_IMAGE_DIRECTORY = "seed_images"
 MASK_DIRECTORY = "masks"
 MASK_PREFIX = "mask_"
-"""A picture whose name starts like this is a mask, wherever it lies."""
+"""An image whose name starts like this is a mask, wherever it lies."""
 
 _SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
-"""Of two pictures of one name in one directory, the first of these wins."""
-_MAX_CACHED_PICTURES = 64
-"""512×512 RGB pictures take 0.8 MB each."""
+"""Of two images of one name in one directory, the first of these wins."""
+_MAX_CACHED_IMAGES = 64
+"""512×512 RGB images take 0.8 MB each."""
 _MAX_IDS_SHOWN = 40
 
 
@@ -47,16 +47,16 @@ class SeedLibrary:
     def __init__(self, *directories: Path) -> None:
         files: dict[str, Path] = {}
         for directory in directories:
-            for image_id, path in _pictures(directory).items():
+            for image_id, path in _images(directory).items():
                 files.setdefault(image_id, path)
         self._seed_images = {i: p for i, p in files.items() if not i.startswith(MASK_PREFIX)}
         self._masks = {i: p for i, p in files.items() if i.startswith(MASK_PREFIX)}
         # A cache of this instance alone: it goes when the library goes.
-        self._picture = functools.lru_cache(_MAX_CACHED_PICTURES)(_read_rgb)
+        self._image = functools.lru_cache(_MAX_CACHED_IMAGES)(_read_rgb)
 
     @classmethod
     def default(cls, checkpoint_dir: Path | None = None) -> Self:
-        """The checkpoint's own pictures, if it has some, over those of the data directory.
+        """The checkpoint's own images, if it has some, over those of the data directory.
 
         Args:
             checkpoint_dir: may hold `seed_images/`, with seed images and masks.
@@ -117,7 +117,7 @@ class SeedLibrary:
                 f"{text[:60] + '…' if len(text) > 60 else text} is unknown; use one of: {known}",
                 field=field,
             )
-        return self._picture(path).copy()
+        return self._image(path).copy()
 
 
 def find_data_dir() -> Path | None:
@@ -128,13 +128,13 @@ def find_data_dir() -> Path | None:
     return None
 
 
-def _pictures(directory: Path) -> dict[str, Path]:
-    """The pictures of a directory by file name without extension."""
+def _images(directory: Path) -> dict[str, Path]:
+    """The images of a directory by file name without extension."""
     try:
         files = [path for path in directory.iterdir() if path.is_file()]
     except OSError as error:
         raise InputError(
-            f"directory={directory} cannot be listed ({error.strerror}); it must hold pictures "
+            f"directory={directory} cannot be listed ({error.strerror}); it must hold images "
             f"({', '.join(_SUFFIXES)})"
         ) from error
     found: dict[str, Path] = {}
@@ -146,7 +146,7 @@ def _pictures(directory: Path) -> dict[str, Path]:
 
 
 def _read_rgb(path: Path) -> Image.Image:
-    """A picture file as RGB; its EXIF travels in `info`, which copies keep."""
+    """An image file as RGB; its EXIF travels in `info`, which copies keep."""
     image = read_image(path, max_width=MAX_WIDTH)
     rgb = rgb_image(image)
     if "exif" in image.info:

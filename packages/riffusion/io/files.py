@@ -1,4 +1,4 @@
-"""Files of sound and pictures: checked before they are read, written whole or not at all."""
+"""Files of sound and images: checked before they are read, written whole or not at all."""
 
 import os
 import secrets

@@ -33,7 +33,7 @@ def seed_image_from_audio(
     num_columns: int | None = None,
     params: SpectrogramParams | None = None,
 ) -> Image.Image:
-    """Picture of the first whole beats of a recording, cut so that it loops.
+    """Image of the first whole beats of a recording, cut so that it loops.
 
     What follows the cut is crossfaded into the start for 30 ms, so the loop's end goes on as the
     recording did. Where the recording ends with the cut, both ends dip for 2 ms instead.
@@ -43,7 +43,7 @@ def seed_image_from_audio(
         sample_rate: Hz; resampled to `params.sample_rate`.
         beats: to cut out; default as many as fit into the audio and into 5.12 s, at least one.
         tempo_bpm: of the audio; default estimated, see `estimate_tempo`.
-        num_columns: stretch or squeeze the picture in time to this width, pitch unchanged (512 is
+        num_columns: stretch or squeeze the image in time to this width, pitch unchanged (512 is
             what the published checkpoint was trained on); default as wide as the beats last.
         params: default `SpectrogramParams()`.
 
@@ -110,7 +110,7 @@ def cut_loop(audio: Waveform, num_samples: int, sample_rate: int) -> Waveform:
 def fit_columns(amplitudes: FloatArray, num_columns: int) -> FloatArray:
     """Stretch (channels, frequency, time) to another number of columns, around the circle.
 
-    Amplitudes hold no phase, so a slower picture is a slower sound of the same pitch. Column j
+    Amplitudes hold no phase, so a slower image is a slower sound of the same pitch. Column j
     takes the linear interpolation at time j · old / new.
     """
     old = amplitudes.shape[-1]

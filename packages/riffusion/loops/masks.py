@@ -1,6 +1,6 @@
 """Masks: where a seed image is repainted (white) and where it is kept (black).
 
-Grey stands in between: in each step of the diffusion that part of the old picture shines through
+Grey stands in between: in each step of the diffusion that part of the old image shines through
 which the grey lacks to white. So 75 % grey holds on to a quarter of the seed, which is enough to
 keep its rhythm and too little to keep its sound.
 
@@ -30,7 +30,7 @@ Shades = npt.NDArray[np.float64]
 def beat_lines(level: float) -> Shades:
     """(height, width) in [0, 1]: a soft vertical band of `level` over each beat in the top half.
 
-    The bands wrap around the edge, so that the mask loops as its picture does.
+    The bands wrap around the edge, so that the mask loops as its image does.
     """
     beat_columns = WIDTH / BEATS
     columns = np.arange(WIDTH)
@@ -88,7 +88,7 @@ MASKS: dict[str, tuple[str, Callable[[], Shades]]] = {
 
 
 def mask_image(shades: Shades) -> Image.Image:
-    """Greyscale picture of shades (height, width) in [0, 1]; 1 is white."""
+    """Greyscale image of shades (height, width) in [0, 1]; 1 is white."""
     return Image.fromarray(np.rint(255 * shades).astype(np.uint8))
 
 

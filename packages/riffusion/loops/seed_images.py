@@ -1,4 +1,4 @@
-"""Seed images: pictures of loops that img2img starts from.
+"""Seed images: images of loops that img2img starts from.
 
 `python -m riffusion.loops.seed_images --output data` composes, renders and draws all that is
 committed in `data`: `seed_images/*.png`, `masks/*.png` and `manifest.json`.
@@ -50,7 +50,7 @@ def make_seed_image(
         seed: of the noises, and of the notes' small differences in level.
 
     Returns:
-        The picture, 512 high and a column wide for every 10 ms, with parameters and maximum in its
+        The image, 512 high and a column wide for every 10 ms, with parameters and maximum in its
         EXIF, and the seamless waveform (1, samples) float32 at 44.1 kHz.
 
     Raises:
@@ -70,11 +70,11 @@ def make_seed_image(
 
 
 def loop_image(waveform: Waveform, params: SpectrogramParams) -> Image.Image:
-    """Picture of a seamless loop, whose right edge goes on at its left.
+    """Image of a seamless loop, whose right edge goes on at its left.
 
     Args:
         waveform: (1 or 2, samples) at `params.sample_rate`; samples a multiple of the hop.
-        params: of the picture.
+        params: of the image.
 
     Returns:
         RGB, samples / hop wide, with parameters and maximum in its EXIF.
@@ -83,7 +83,7 @@ def loop_image(waveform: Waveform, params: SpectrogramParams) -> Image.Image:
 
 
 def image_with_params(amplitudes: FloatArray, params: SpectrogramParams) -> Image.Image:
-    """Picture of mel amplitudes (channels, frequency, time), with EXIF that any copy keeps."""
+    """Image of mel amplitudes (channels, frequency, time), with EXIF that any copy keeps."""
     image = image_from_spectrogram(amplitudes, power=params.power_for_image)
     exif = image.getexif()
     exif.update(params.to_exif(max_value=float(amplitudes.max())))
@@ -155,7 +155,7 @@ def write_seed_images(data_dir: Path) -> None:
 
 
 def _write(data_dir: Path, kind: str, image_id: str, image: Image.Image) -> dict[str, Any]:
-    """Save a picture; what the manifest says of its file."""
+    """Save an image; what the manifest says of its file."""
     path = data_dir / f"{kind}s" / f"{image_id}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, exif=image.info.get("exif", b""), optimize=True)

@@ -44,7 +44,7 @@ class TensorCache:
 
 
 def image_key(image: Image.Image) -> Hashable:
-    """Equal for pictures of the same pixels."""
+    """Equal for images of the same pixels."""
     return image.mode, image.size, hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 

@@ -30,7 +30,7 @@ class _Recorded:
     output: torch.Tensor
 
 
-class UNetRunner:
+class CudaGraphRunner:
     """Calls a UNet. Belongs to one thread at a time."""
 
     def __init__(self) -> None:

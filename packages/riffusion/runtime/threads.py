@@ -17,7 +17,7 @@ from threadpoolctl import ThreadpoolController
 
 
 @contextmanager
-def without_team() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """In this block, the thread that enters it computes alone; the others as before.
 
     For what is computed once in a while beside a thread that computes all the time.

@@ -14,7 +14,7 @@
       incoming_body    a body of bounded size and time
       forwarding       a request to the endpoint, and whatever comes back
       shared_answer    one answer for all who ask within a moment
-      seed_pictures    seed images and masks for people to choose from
+      seed_images    seed images and masks for people to choose from
     serve            both servers together: `riffusion serve`
 
 In the hosted image only the first three are used. Nothing is imported here, so that the image

@@ -1,4 +1,4 @@
-"""Whether pictures of two origins mean the same sounds, by their spectrogram parameters."""
+"""Whether images of two origins mean the same sounds, by their spectrogram parameters."""
 
 from riffusion.errors import InputError
 from riffusion.spectrogram.params import SpectrogramParams
@@ -16,7 +16,7 @@ _HEARD_FIELDS = (
     "mel_scale_type",
     "power_for_image",
 )
-"""Parameters that decide how a sound looks; the others are about turning pictures back."""
+"""Parameters that decide how a sound looks; the others are about turning images back."""
 
 
 def check_same_meaning(
@@ -25,10 +25,10 @@ def check_same_meaning(
     whose: str = "the checkpoint",
     where: str = "the data set",
 ) -> None:
-    """Check that a checkpoint's pictures mean the same sounds as a data set's.
+    """Check that a checkpoint's images mean the same sounds as a data set's.
 
     Args:
-        ours: parameters of the checkpoint, or of what else sees pictures.
+        ours: parameters of the checkpoint, or of what else sees images.
         dataset: parameters of the data set.
         whose, where: names of the two, for the message.
 
@@ -40,6 +40,6 @@ def check_same_meaning(
         if one != other:
             raise InputError(
                 f"{name}={one!r} of {whose} must equal {name}={other!r} of {where}, else their "
-                "pictures mean different sounds; name the data set that it was trained on, or "
+                "images mean different sounds; name the data set that it was trained on, or "
                 f"build one with the spectrogram parameters of {whose}"
             )

@@ -20,7 +20,7 @@ from riffusion.spectrogram.params import SpectrogramParams
 
 FULL_SCALE = 32768.0
 """Spectrograms of an AudioSegment count amplitudes in 16-bit sample steps, as upstream does, so
-that the maximum in a picture's EXIF means the same in both."""
+that the maximum in an image's EXIF means the same in both."""
 
 _FRAMES_PER_BLOCK = 2048
 """Columns analysed at once, which bounds the memory of a long recording."""

@@ -16,21 +16,21 @@ from PIL import Image
 from riffusion.errors import InputError, MediaError
 
 DEFAULT_MAX_VALUE = 30e6
-"""Amplitude of black where a picture doesn't record its own (upstream's value: about the loudest
+"""Amplitude of black where an image doesn't record its own (upstream's value: about the loudest
 mel amplitude of a full-scale 16-bit clip with default parameters)."""
 
 FloatArray = npt.NDArray[np.float32]
 
 
 def image_from_spectrogram(spectrogram: FloatArray, power: float = 0.25) -> Image.Image:
-    """Picture of mel amplitudes. Lost: the absolute level (its maximum), and 8-bit rounding.
+    """Image of mel amplitudes. Lost: the absolute level (its maximum), and 8-bit rounding.
 
     Args:
         spectrogram: (1 or 2, frequency, time) amplitudes, at least 0. Silence becomes white.
         power: exponent from amplitude to darkness.
 
     Returns:
-        An RGB picture, `time` wide and `frequency` high.
+        An RGB image, `time` wide and `frequency` high.
 
     Raises:
         InputError: another shape, or values that are negative, infinite or NaN.
@@ -54,11 +54,11 @@ def spectrogram_from_image(
     stereo: bool = False,
     max_value: float = DEFAULT_MAX_VALUE,
 ) -> FloatArray:
-    """Mel amplitudes of a picture, the inverse of `image_from_spectrogram` up to 8-bit rounding.
+    """Mel amplitudes of an image, the inverse of `image_from_spectrogram` up to 8-bit rounding.
 
     Args:
         image: any mode; transparent parts count as white, which is silence.
-        power: exponent that the picture was made with.
+        power: exponent that the image was made with.
         stereo: read two channels from G and B instead of one from R.
         max_value: amplitude of black.
 
@@ -75,7 +75,7 @@ def rgb_image(image: Image.Image) -> Image.Image:
     """`image` in mode RGB: palettes resolved, transparency over white, 16 bits scaled to 8.
 
     Raises:
-        MediaError: the picture's data is damaged.
+        MediaError: the image's data is damaged.
     """
     try:
         if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip at 255
@@ -87,4 +87,4 @@ def rgb_image(image: Image.Image) -> Image.Image:
             return Image.alpha_composite(white, layer).convert("RGB")
         return image.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
-        raise MediaError(f"the picture cannot be read: {error}; send it again undamaged") from error
+        raise MediaError(f"the image cannot be read: {error}; send it again undamaged") from error

@@ -1,4 +1,4 @@
-"""Audio ⇄ spectrogram picture."""
+"""Audio ⇄ spectrogram image."""
 
 import logging
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ logger = logging.getLogger(__name__)
 
 
 class SpectrogramImageConverter:
-    """Converts between audio and spectrogram pictures with fixed parameters.
+    """Converts between audio and spectrogram images with fixed parameters.
 
     Args:
-        params: how the picture is made; its `stereo` decides the number of channels.
+        params: how the image is made; its `stereo` decides the number of channels.
         device: see `select_device`.
     """
 
@@ -35,13 +35,13 @@ class SpectrogramImageConverter:
         self.device = self.converter.device
 
     def spectrogram_image_from_audio(self, segment: AudioSegment) -> Image.Image:
-        """Picture of a segment, with the parameters and the maximum amplitude in its EXIF.
+        """Image of a segment, with the parameters and the maximum amplitude in its EXIF.
 
         Args:
             segment: any rate and number of channels; mixed down or doubled to fit `params.stereo`.
 
         Returns:
-            RGB picture, one column for each started step, `num_frequencies` high.
+            RGB image, one column for each started step, `num_frequencies` high.
 
         Raises:
             InputError: the segment is empty.
@@ -54,7 +54,7 @@ class SpectrogramImageConverter:
     def _with_channels(self, segment: AudioSegment) -> AudioSegment:
         if self.p.stereo:
             return segment if segment.channels == 2 else convert(segment, channels=2)
-        # pydub's own mix-down rounds to whole samples, as upstream's pictures were made.
+        # pydub's own mix-down rounds to whole samples, as upstream's images were made.
         return segment.set_channels(1)
 
     def audio_from_spectrogram_image(
@@ -63,18 +63,18 @@ class SpectrogramImageConverter:
         apply_filters: bool = True,
         max_value: float | None = None,
     ) -> AudioSegment:
-        """A segment that looks like the picture. The same picture gives the same audio.
+        """A segment that looks like the image. The same image gives the same audio.
 
         Args:
             image: any mode and size; another height than `num_frequencies` is resized to it.
             apply_filters: bring the clip to a common loudness, else to the recorded level.
-            max_value: amplitude of black; default the picture's EXIF, else upstream's 30e6.
+            max_value: amplitude of black; default the image's EXIF, else upstream's 30e6.
 
         Returns:
             A 16-bit segment of `image.width` steps.
 
         Raises:
-            MediaError: the picture's data is damaged.
+            MediaError: the image's data is damaged.
         """
         if max_value is None:
             recorded = SpectrogramParams.max_value_from_exif(image.getexif())
@@ -82,7 +82,7 @@ class SpectrogramImageConverter:
         pixels = rgb_image(image)
         if pixels.height != self.p.num_frequencies:
             logger.warning(
-                "picture is %d pixels high, resizing to num_frequencies=%d",
+                "image is %d pixels high, resizing to num_frequencies=%d",
                 pixels.height,
                 self.p.num_frequencies,
             )
@@ -96,7 +96,7 @@ class SpectrogramImageConverter:
 def params_from_image(
     image: Image.Image, default: SpectrogramParams | None = None
 ) -> SpectrogramParams:
-    """Parameters in a picture's EXIF, else `default` (upstream's defaults if None).
+    """Parameters in an image's EXIF, else `default` (upstream's defaults if None).
 
     Raises:
         SpectrogramParamsError: the EXIF holds parameters that are not allowed.

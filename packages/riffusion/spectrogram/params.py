@@ -1,4 +1,4 @@
-"""The parameters that tie a waveform, its mel spectrogram and the picture of it together."""
+"""The parameters that tie a waveform, its mel spectrogram and the image of it together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE_NAME = "spectrogram_params.json"
 
 
 class ExifTags(Enum):
-    """EXIF tags of a spectrogram picture; the numbers are upstream's up to `MAX_VALUE`."""
+    """EXIF tags of a spectrogram image; the numbers are upstream's up to `MAX_VALUE`."""
 
     SAMPLE_RATE = 11000
     STEREO = 11005
@@ -39,18 +39,18 @@ class ExifTags(Enum):
 
 @dataclasses.dataclass(frozen=True)
 class SpectrogramParams:
-    """How audio becomes a spectrogram picture, and back.
+    """How audio becomes a spectrogram image, and back.
 
-    A picture has one column every `step_size_ms` and one row per mel band. Field names and
+    An image has one column every `step_size_ms` and one row per mel band. Field names and
     defaults are upstream Riffusion's; the published checkpoint was trained with the defaults.
 
     Args:
-        stereo: two channels in the picture's G and B planes instead of one in all three.
+        stereo: two channels in the image's G and B planes instead of one in all three.
         sample_rate: of the waveform, in Hz.
         step_size_ms: time from one column to the next.
         window_duration_ms: length of the Hann window.
         padded_duration_ms: length of the FFT, at least the window's: zeros fill the rest.
-        num_frequencies: mel bands, which are the picture's rows.
+        num_frequencies: mel bands, which are the image's rows.
         min_frequency, max_frequency: range of the mel bands in Hz. Bands above half the sample
             rate stay silent.
         mel_scale_norm: None, or `slaney` for bands of equal area.
@@ -164,7 +164,7 @@ class SpectrogramParams:
         """EXIF tags of these parameters; `from_exif` is the exact inverse.
 
         Args:
-            max_value: amplitude that the picture's black stands for, if known.
+            max_value: amplitude that the image's black stands for, if known.
         """
         tags: dict[int, int | float | str] = {}
         for field in dataclasses.fields(self):
@@ -179,7 +179,7 @@ class SpectrogramParams:
 
     @classmethod
     def from_exif(cls, exif: Mapping[int, Any]) -> Self:
-        """Parameters from a picture's EXIF; foreign tags are passed over, missing fields default.
+        """Parameters from an image's EXIF; foreign tags are passed over, missing fields default.
 
         Raises:
             MissingExifError: there is no tag of ours at all.
@@ -187,7 +187,7 @@ class SpectrogramParams:
         """
         if ExifTags.SAMPLE_RATE.value not in exif:
             raise MissingExifError(
-                f"the picture's EXIF has no spectrogram parameters (tag "
+                f"the image's EXIF has no spectrogram parameters (tag "
                 f"{ExifTags.SAMPLE_RATE.value}, sample_rate); pass the parameters it was made with"
             )
         values: dict[str, Any] = {}
@@ -200,7 +200,7 @@ class SpectrogramParams:
 
     @staticmethod
     def max_value_from_exif(exif: Mapping[int, Any]) -> float | None:
-        """Amplitude that the picture's black stands for; None without a usable record of it."""
+        """Amplitude that the image's black stands for; None without a usable record of it."""
         try:
             number = _number("MAX_VALUE", exif.get(ExifTags.MAX_VALUE.value))
         except SpectrogramParamsError:

@@ -9,10 +9,10 @@ The configuration
     fixed_options           options that follow from something else
 
 What is learned from
-    dataset_folder          pictures with captions, as they lie on disk
-    picture_size, picture_meaning    whether networks can take them, and what they sound like
+    dataset_folder          images with captions, as they lie on disk
+    image_size, image_meaning    whether networks can take them, and what they sound like
     examples, replay        the order that follows from the seed and the step; old among new ones
-    latents, latent_rolls   pictures as latents, encoded once; loops begin anywhere
+    latents, latent_rolls   images as latents, encoded once; loops begin anywhere
     packed_latents, dataset_encode   latents that travel to another machine
     encodings, audio_encoder         how a clip sounds, for audio-conditional models
 
@@ -26,7 +26,7 @@ Networks
 The run
     trainer                 the loop; learning_rate, averaged_weights
     training_state          states to go on from
-    tracking                curves, pictures and sound on the way
+    tracking                curves, images and sound on the way
 
 The result
     checkpoint_writer, adapter_files, audio_conditional_pipeline, model_card

@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 
 from riffusion.checkpoint.files import read_json
-from riffusion.datasets.circular_shifts import RolledLatents
-from riffusion.datasets.examples import Example, Key, PictureExamples
+from riffusion.datasets.circular_shifts import CircularlyShiftedLatents
+from riffusion.datasets.examples import Example, ImageExamples, Key
 from riffusion.datasets.folder import METADATA_NAME, DatasetFolder, DatasetRow, Split
 from riffusion.errors import InputError, MediaError
 from riffusion.io.files import check_readable
 from riffusion.training.config import EncoderConfig
-from riffusion.training.networks.audio_encoder import heard_picture
+from riffusion.training.networks.audio_encoder import encoder_image
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _CLAP_WIDTH = 512
 def load_encodings(
     folder: DatasetFolder, split: Split, config: EncoderConfig, cache: Path
 ) -> torch.Tensor:
-    """Encodings of a split's rows, or the small pictures that an encoder in training hears.
+    """Encodings of a split's rows, or the small images that an encoder in training hears.
 
     Args:
         folder: the data set.
@@ -46,7 +46,7 @@ def load_encodings(
     Raises:
         InputError: a row has no encoding, or encodings differ in shape or are not finite.
         CheckpointError: the CLAP model can't be read.
-        MediaError: a picture can't be read.
+        MediaError: an image can't be read.
     """
     rows = folder.rows(split)
     if config.network is not None:
@@ -83,7 +83,7 @@ def encoding_shape(folder: DatasetFolder, config: EncoderConfig) -> tuple[int, i
 
 
 class EncodedExamples(Dataset[Example]):
-    """Pictures or latents with their encodings, some of which are left out.
+    """Images or latents with their encodings, some of which are left out.
 
     Args:
         examples: to which `encoding` and `kept` are added.
@@ -94,7 +94,7 @@ class EncodedExamples(Dataset[Example]):
 
     def __init__(
         self,
-        examples: PictureExamples | RolledLatents,
+        examples: ImageExamples | CircularlyShiftedLatents,
         encodings: torch.Tensor,
         dropout: float,
         seed: int,
@@ -121,9 +121,9 @@ _DROPOUT = 3
 def _heard(path: Path) -> torch.Tensor:
     try:
         with Image.open(path) as image:
-            return heard_picture(image)
+            return encoder_image(image)
     except OSError as error:
-        raise MediaError(f"picture={str(path)!r} cannot be read: {error}") from error
+        raise MediaError(f"image={str(path)!r} cannot be read: {error}") from error
 
 
 def _from_column(row: DatasetRow, column: str) -> torch.Tensor:
@@ -144,7 +144,7 @@ def _from_file(found: dict[str, torch.Tensor], name: str, path: Path) -> torch.T
     if name not in found:
         raise InputError(
             f"encoder.file={str(path)!r} has no tensor {name!r} among its {len(found)}; every "
-            "picture needs one"
+            "image needs one"
         )
     return found[name].float()
 

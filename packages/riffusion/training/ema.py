@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 
-class AveragedWeights(EMAModel):  # type: ignore[misc] # diffusers is untyped
+class ExponentialMovingAverage(EMAModel):  # type: ignore[misc] # diffusers is untyped
     """An exponential moving average of weights, over few of them at first.
 
     At step s the decay is 1 - s^-0.75, and at most `decay`: 0.999 after 10,000 steps.

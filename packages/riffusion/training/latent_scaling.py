@@ -16,7 +16,7 @@ size: their noise would be learned with as much effort as the others' music."""
 
 
 @torch.no_grad()
-def normalize_latents(vae: AutoencoderKL, pictures: Iterable[torch.Tensor]) -> None:
+def normalize_latents(vae: AutoencoderKL, images: Iterable[torch.Tensor]) -> None:
     """Shift and scale channels so that scaled latents have zero mean and at most unit deviation.
 
     With z' = (z − m) / d per channel: the encoder's last convolution gets W / d and (b − m) / d for
@@ -24,11 +24,11 @@ def normalize_latents(vae: AutoencoderKL, pictures: Iterable[torch.Tensor]) -> N
 
     Args:
         vae: changed in place; needs its `quant_conv` and `post_quant_conv`.
-        pictures: (3, height, width) each, in [-1, 1].
+        images: (3, height, width) each, in [-1, 1].
     """
     means, squares, count = 0.0, 0.0, 0
-    for picture in pictures:
-        latents = vae.encode(picture[None].to(vae.device)).latent_dist.mean.double()
+    for image in images:
+        latents = vae.encode(image[None].to(vae.device)).latent_dist.mean.double()
         means = means + latents.mean(dim=(0, 2, 3))
         squares = squares + latents.square().mean(dim=(0, 2, 3))
         count += 1

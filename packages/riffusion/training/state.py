@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from riffusion.errors import InputError, TrainingError
 from riffusion.io.files import write_file
 from riffusion.training.config import TrainingConfig
-from riffusion.training.ema import AveragedWeights
+from riffusion.training.ema import ExponentialMovingAverage
 
 _RUN_NAME = "run.json"
 _AVERAGE_NAME = "averaged.safetensors"
@@ -50,7 +50,7 @@ class TrainingStates:
     def __init__(self, output: Path, keep: int) -> None:
         self.output = output
         self.keep = keep
-        self.average: AveragedWeights | None = None
+        self.average: ExponentialMovingAverage | None = None
 
     def claim(self, config: TrainingConfig) -> None:
         """Make the folder this run's, or check that it already is.

@@ -1,4 +1,4 @@
-"""What a run shows on its way: TensorBoard's curves, pictures and sound, and sample sheets as
+"""What a run shows on its way: TensorBoard's curves, images and sound, and sample sheets as
 files.
 """
 
@@ -26,7 +26,7 @@ class RunTracker:
 
     Args:
         output: folder of the run.
-        params: of its pictures, to hear them.
+        params: of its images, to hear them.
         first_step: from which the run goes on; events of later steps, of a run that was ended
             after its last state, are hidden.
     """
@@ -46,15 +46,15 @@ class RunTracker:
             self.writer.add_scalar(name, value, step)
 
     def log_samples(self, step: int, samples: Samples) -> None:
-        """Write the sheet, and add it and the sound of its first pictures to TensorBoard."""
+        """Write the sheet, and add it and the sound of its first images to TensorBoard."""
         sheet = sheet_of(samples)
         folder = self.output / "samples"
         folder.mkdir(exist_ok=True)
         sheet.save(folder / f"step-{step:08}.png")
         self.writer.add_image("samples", np.asarray(sheet), step, dataformats="HWC")
         rate = self.converter.p.sample_rate
-        for caption, picture in samples.heard[:_MAX_HEARD]:
-            segment = self.converter.audio_from_spectrogram_image(picture)
+        for caption, image in samples.heard[:_MAX_HEARD]:
+            segment = self.converter.audio_from_spectrogram_image(image)
             waveform = waveform_from_segment(segment).mean(axis=0, keepdims=True)
             self.writer.add_audio(caption, waveform, step, sample_rate=rate)
         self.writer.flush()
@@ -65,7 +65,7 @@ class RunTracker:
 
 
 def sheet_of(samples: Samples, picture_height: int = 192) -> Image.Image:
-    """Pictures in rows under their captions, scaled down to one height."""
+    """Images in rows under their captions, scaled down to one height."""
     first = samples.rows[0][0]
     height = min(picture_height, first.height)
     width = round(first.width * height / first.height)
@@ -76,7 +76,7 @@ def sheet_of(samples: Samples, picture_height: int = 192) -> Image.Image:
     for number, (caption, row) in enumerate(zip(samples.captions, samples.rows, strict=True)):
         top = number * row_height
         draw.text((_GAP, top + 2), caption, fill="black")
-        for column, picture in enumerate(row):
-            small = picture.resize((width, height), Image.Resampling.BOX)
+        for column, image in enumerate(row):
+            small = image.resize((width, height), Image.Resampling.BOX)
             sheet.paste(small, (column * (width + _GAP), top + _CAPTION_HEIGHT))
     return sheet

@@ -15,10 +15,10 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from safetensors import SafetensorError
 
-from riffusion.datasets.examples import Example, ExampleOrder, Examples, example_loader
+from riffusion.datasets.examples import Example, Examples, ResumableSampler, example_loader
 from riffusion.errors import InputError, TrainingError
 from riffusion.training.config import TrainingConfig
-from riffusion.training.ema import AveragedWeights
+from riffusion.training.ema import ExponentialMovingAverage
 from riffusion.training.export.model_card import write_model_card
 from riffusion.training.learning_rate import learning_rate_at
 from riffusion.training.recipes.recipe import Losses, Recipe
@@ -54,7 +54,7 @@ class Trainer:
         self.accelerator = accelerator
         self.states = TrainingStates(config.output, config.run.keep_states)
         self.held_out: Examples | None = None
-        self.average: AveragedWeights | None = None
+        self.average: ExponentialMovingAverage | None = None
 
     def train(self) -> Path:
         """Train from the last state, or from the beginning, to the end.
@@ -102,7 +102,7 @@ class Trainer:
         objective.train()
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
         if self.config.run.ema_decay > 0:
-            self.average = AveragedWeights(self.parameters, self.config.run.ema_decay)
+            self.average = ExponentialMovingAverage(self.parameters, self.config.run.ema_decay)
             self.states.average = self.average
 
     def _train_from(self, first: int, examples: Examples) -> None:
@@ -122,7 +122,7 @@ class Trainer:
 
     def _batches(self, examples: Examples, first_step: int) -> Iterator[Example]:
         accelerator, data = self.accelerator, self.config.data
-        order = ExampleOrder(
+        order = ResumableSampler(
             num_rows=len(examples),
             batch_size=data.batch_size,
             seed=self.config.run.seed,
@@ -210,7 +210,7 @@ class Trainer:
         """Losses on the same held-out batches with the same noise each time."""
         if self.held_out is None or not self.accelerator.is_main_process:
             return
-        order = ExampleOrder(len(self.held_out), self.config.data.batch_size, seed=0)
+        order = ResumableSampler(len(self.held_out), self.config.data.batch_size, seed=0)
         batches = iter(example_loader(self.held_out, order))
         parts = []
         with self._averaged_weights(), torch.inference_mode(), self.accelerator.autocast():

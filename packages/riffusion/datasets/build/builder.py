@@ -67,7 +67,7 @@ def build_dataset(
 
     Raises:
         InputError: no recording, captions that don't match, options that contradict each other, a
-            folder that was begun with others or is being made by another run, no picture at all,
+            folder that was begun with others or is being made by another run, no image at all,
             or something can't be written. What was done until then is kept.
         RiffusionError: a process died.
     """
@@ -85,7 +85,7 @@ def build_dataset(
     chosen = files[: options.limit] if options.limit > 0 else files
     inputs = f"{len(chosen)} files, "
     inputs += fingerprint(chosen, {file.name: file.content for file in metadata})
-    params = options.slices.picture.params
+    params = options.slices.image.params
     claim_directory(directory, COMMAND, options.to_json(inputs), params)
     sources = assign_splits(chosen, options.validation_share, options.seed)
     with sole_writer(directory):
@@ -200,9 +200,9 @@ def _results_here(
 ) -> Iterator[tuple[Job, Record | Exception]]:
     if not jobs:
         return
-    from riffusion.datasets.build.images import PictureMaker
+    from riffusion.datasets.build.images import ImageMaker
 
-    maker = PictureMaker(options)
+    maker = ImageMaker(options)
     with one_torch_thread():
         for job in jobs:
             try:
@@ -228,13 +228,13 @@ def _finish(
         for message in record.warnings:
             logger.warning("%s: %s", source.file.name, message)
         if record.rows:
-            report.num_pictures[source.split] += len(record.rows)
+            report.num_images[source.split] += len(record.rows)
             report.num_files[source.split] += 1
             num_without_caption += not record.rows[0].text
     if num_without_caption:
         logger.warning("%d files have no caption; their text is empty", num_without_caption)
-    if not report.num_pictures["train"]:
-        if report.failures and not report.num_pictures:
+    if not report.num_images["train"]:
+        if report.failures and not report.num_images:
             return  # they say why
         for name, failure in report.failures.items():
             logger.warning("%s: %s", name, failure)
@@ -247,13 +247,13 @@ def _finish(
 
 
 def _why_empty(report: BuildReport) -> str:
-    if report.num_pictures:
+    if report.num_images:
         return (
-            f"all {report.num_pictures['validation']} pictures are for validation; lower "
+            f"all {report.num_images['validation']} images are for validation; lower "
             "validation_share, or take another seed"
         )
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(report.left_out.items()))
     return (
-        f"no picture is left ({reasons}); take shorter slices or longer recordings, or change "
+        f"no image is left ({reasons}); take shorter slices or longer recordings, or change "
         "silence_db and max_clipping"
     )

@@ -58,7 +58,7 @@ def find_metadata(audio_dir: Path, apart_from: Path) -> list[MetadataFile]:
     Args:
         audio_dir: where to look.
         apart_from: the data set that is being made; neither its own files count, nor those of
-            any other data set of pictures.
+            any other data set of images.
 
     Raises:
         InputError: one can't be read.

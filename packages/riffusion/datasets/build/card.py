@@ -1,4 +1,4 @@
-"""The data-set card: where the pictures come from, and how they were made."""
+"""The data-set card: where the images come from, and how they were made."""
 
 from riffusion.datasets.build.options import BuildOptions
 from riffusion.datasets.build.report import BuildReport
@@ -7,15 +7,15 @@ from riffusion.datasets.build.report import BuildReport
 def card_text(options: BuildOptions, report: BuildReport) -> str:
     """The text of `README.md`, with the front matter that the Hugging Face hub reads."""
     slices = options.slices
-    params, width = slices.picture.params, slices.picture.width
+    params, width = slices.image.params, slices.image.width
     mode = "left in green and right in blue" if params.stereo else "grey"
     length = (
-        f"{slices.picture.duration_s:.6g} s"
+        f"{slices.image.duration_s:.6g} s"
         if slices.beats is None
         else f"{slices.beats} beats, stretched or squeezed in time to the same width"
     )
     counts = "\n".join(
-        f"| {split} | {report.num_pictures[split]} | {report.num_files[split]} |"
+        f"| {split} | {report.num_images[split]} | {report.num_files[split]} |"
         for split in ("train", "validation")
     )
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(report.left_out.items()))
@@ -30,15 +30,15 @@ tags:
 - music
 - spectrogram
 ---
-# Recordings as spectrogram pictures
+# Recordings as spectrogram images
 
-| split | pictures | recordings |
+| split | images | recordings |
 |---|---|---|
 {counts}
 
-Each picture is {width}×{params.num_frequencies}, {mode}, and shows {length}: one column every
+Each image is {width}×{params.num_frequencies}, {mode}, and shows {length}: one column every
 {column:.4g} ms, one row per mel band from {params.min_frequency} to {params.max_frequency} Hz.
-`spectrogram_params.json` and each picture's EXIF hold the parameters. All slices of a recording are
+`spectrogram_params.json` and each image's EXIF hold the parameters. All slices of a recording are
 in one split. Left out: {reasons or "nothing"}; {len(report.failures)} files could not be used.
 
 ## Columns
@@ -46,7 +46,7 @@ in one split. Left out: {reasons or "nothing"}; {len(report.failures)} files cou
 is known. `source` is the recording's file, `start_s` where in it the slice begins.{tempo}
 
 ## Origin and licence
-Made by `riffusion dataset build`; `dataset.json` has the options. The pictures are copies of the
+Made by `riffusion dataset build`; `dataset.json` has the options. The images are copies of the
 recordings in another form, so the recordings' licences hold for them: name them here, and in the
 first lines, before you pass this data set on.
 """

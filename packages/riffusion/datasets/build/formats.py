@@ -1,4 +1,4 @@
-"""Sizes and parameters of a data set's pictures: presets, and what is changed about them."""
+"""Sizes and parameters of a data set's images: presets, and what is changed about them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from riffusion.spectrogram.params import SpectrogramParams
 
 
 @dataclass(frozen=True)
-class PictureFormat:
-    """What all pictures of a data set have in common.
+class ImageFormat:
+    """What all images of a data set have in common.
 
     Args:
-        params: how a picture is made; its height is `params.num_frequencies`.
+        params: how an image is made; its height is `params.num_frequencies`.
         width: columns.
     """
 
@@ -23,18 +23,18 @@ class PictureFormat:
 
     @property
     def num_samples(self) -> int:
-        """Samples of the sound that a picture shows."""
+        """Samples of the sound that an image shows."""
         return self.params.num_samples(self.width)
 
     @property
     def duration_s(self) -> float:
-        """Length of the sound that a picture shows."""
+        """Length of the sound that an image shows."""
         return self.num_samples / self.params.sample_rate
 
 
-PRESETS: Mapping[str, PictureFormat] = {
-    "riffusion": PictureFormat(SpectrogramParams(), 512),
-    "audio-diffusion": PictureFormat(
+PRESETS: Mapping[str, ImageFormat] = {
+    "riffusion": ImageFormat(SpectrogramParams(), 512),
+    "audio-diffusion": ImageFormat(
         SpectrogramParams(
             sample_rate=22050,
             step_size_ms=23,
@@ -54,17 +54,17 @@ PRESETS: Mapping[str, PictureFormat] = {
 models. Its hop is 512 and its window 2048 samples; here both are whole milliseconds, 507 and 2050
 samples, so that 256 columns last 5.89 s in place of 5.94 s. Its pixels are decibels of power over a
 range of 80 dB, bright where it is loud; here they are amplitudes to the power of 0.25, dark where
-it is loud, as in all other pictures of Riffusion."""
+it is loud, as in all other images of Riffusion."""
 
 
-def picture_format(
+def image_format(
     preset: str = "riffusion",
     *,
     width: int | None = None,
     duration_s: float | None = None,
     beats: int | None = None,
     **changes: int | float | bool | None,
-) -> PictureFormat:
+) -> ImageFormat:
     """A preset, changed where something else is asked for.
 
     Where `max_frequency` isn't among the changes, it is lowered to half the sample rate.
@@ -101,7 +101,7 @@ def picture_format(
     if not 1 <= width <= MAX_WIDTH:
         name = "width" if duration_s is None else "duration_s"
         raise InputError(f"{width} columns must be from 1 to {MAX_WIDTH}", field=name)
-    return PictureFormat(params, width)
+    return ImageFormat(params, width)
 
 
 def _columns(params: SpectrogramParams, duration_s: float, width: int | None) -> int:

@@ -1,4 +1,4 @@
-"""A recording → the pictures of its slices."""
+"""A recording → the images of its slices."""
 
 import io
 import zlib
@@ -33,14 +33,14 @@ for, so that files are as small as at the default level, in a seventh of the tim
 
 
 @dataclass(frozen=True)
-class SlicePicture:
-    """A slice's picture as PNG: grey if mono, else left in G and right in B."""
+class SliceImage:
+    """A slice's image as PNG: grey if mono, else left in G and right in B."""
 
     slice: Slice
     png: bytes
 
 
-class PictureMaker:
+class ImageMaker:
     """Cuts recordings and draws the slices, one after the other with one converter.
 
     Args:
@@ -49,13 +49,13 @@ class PictureMaker:
 
     def __init__(self, options: SliceOptions) -> None:
         self.options = options
-        self.params = options.picture.params
+        self.params = options.image.params
         self._converter = SpectrogramConverter(self.params, device="cpu")
         self.left_out: Counter[Reason] = Counter()
         """Slices of the last recording that were left out, by reason."""
 
-    def pictures(self, segment: AudioSegment) -> Iterator[SlicePicture]:
-        """Pictures of a recording's slices, in order; none if it is too short.
+    def images(self, segment: AudioSegment) -> Iterator[SliceImage]:
+        """Images of a recording's slices, in order; none if it is too short.
 
         Raises:
             InputError: no beats are found where they are needed.
@@ -72,15 +72,15 @@ class PictureMaker:
             first, last = (at * segment.frame_rate // rate for at in (part.start, stop))
             reason = self._flaw(audible, samples[:, first:last])
             if reason is None:
-                yield SlicePicture(part, self._draw(cut(waveform, part.start, num_samples)))
+                yield SliceImage(part, self._draw(cut(waveform, part.start, num_samples)))
             else:
                 self.left_out[reason] += 1
 
     def _slices(self, waveform: Waveform) -> list[Slice]:
         options = self.options
         if options.beats is not None:
-            return beat_slices(waveform, options.picture, options.beats, options.overlap)
-        return even_slices(waveform.shape[1], options.picture, options.overlap, options.keep_rest)
+            return beat_slices(waveform, options.image, options.beats, options.overlap)
+        return even_slices(waveform.shape[1], options.image, options.overlap, options.keep_rest)
 
     def _flaw(self, audible: Waveform, samples: Samples) -> Reason | None:
         """Why a slice is left out.
@@ -98,12 +98,12 @@ class PictureMaker:
         columns = waveform.shape[1] // self.params.hop_length
         mel = self._converter.mel_amplitudes_from_waveform(torch.from_numpy(waveform * FULL_SCALE))
         amplitudes = mel[..., :columns].numpy()
-        if columns != self.options.picture.width:
-            amplitudes = fit_columns(amplitudes, self.options.picture.width)
-        picture = image_with_params(amplitudes, self.params)
-        planes = picture if self.params.stereo else picture.getchannel(0)
+        if columns != self.options.image.width:
+            amplitudes = fit_columns(amplitudes, self.options.image.width)
+        image = image_with_params(amplitudes, self.params)
+        planes = image if self.params.stereo else image.getchannel(0)
         stream = io.BytesIO()
-        planes.save(stream, "PNG", exif=picture.info["exif"], **_PNG_OPTIONS)
+        planes.save(stream, "PNG", exif=image.info["exif"], **_PNG_OPTIONS)
         return stream.getvalue()
 
 

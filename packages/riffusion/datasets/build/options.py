@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from riffusion.datasets.build.captions import CaptionSource
-from riffusion.datasets.build.formats import PictureFormat
+from riffusion.datasets.build.formats import ImageFormat
 from riffusion.errors import InputError
 from riffusion.loops.grid import MAX_BEATS
 
@@ -18,8 +18,8 @@ class SliceOptions:
     """How recordings are cut, and what is left out.
 
     Args:
-        picture: size and parameters.
-        beats: cut on beats, so many a slice; None for slices of the picture's own duration.
+        image: size and parameters.
+        beats: cut on beats, so many a slice; None for slices of the image's own duration.
         overlap: share of a slice that the next one repeats, up to 0.95.
         keep_rest: keep what is left at the end, followed by silence; not with `beats`.
         silence_db: slices with a lower level, in dB of full scale, are left out.
@@ -29,7 +29,7 @@ class SliceOptions:
         InputError: an option is out of range, or two contradict each other.
     """
 
-    picture: PictureFormat
+    image: ImageFormat
     beats: int | None = None
     overlap: float = 0.0
     keep_rest: bool = False
@@ -85,10 +85,10 @@ class BuildOptions:
             inputs: fingerprint of the recordings and captions, which stands for `limit`, too.
         """
         slices = asdict(self.slices)
-        picture = slices.pop("picture")
+        image = slices.pop("image")
         return {
-            **picture["params"],
-            "width": picture["width"],
+            **image["params"],
+            "width": image["width"],
             **slices,
             "caption_from": self.caption_source,
             "validation_share": self.validation_share,

@@ -1,6 +1,6 @@
 """What is to be done about a source, and what came of it.
 
-A record is written after all pictures of a source, and a source without one starts anew from an
+A record is written after all images of a source, and a source without one starts anew from an
 empty folder, so that a run can be killed at any moment.
 """
 
@@ -44,8 +44,8 @@ class Record:
     """What a source became.
 
     Args:
-        rows: its pictures.
-        left_out: slices without a picture, by reason.
+        rows: its images.
+        left_out: slices without an image, by reason.
         warnings: about the file.
     """
 
@@ -83,10 +83,10 @@ def record_path(directory: Path, source: Source) -> Path:
 
 
 def read_record(directory: Path, source: Source) -> Record | None:
-    """A source's record; None if it isn't done, or a picture of it is gone."""
+    """A source's record; None if it isn't done, or an image of it is gone."""
     try:
         record = Record.from_json(record_path(directory, source).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    pictures = (directory / source.split / row.file_name for row in record.rows)
-    return record if all(picture.is_file() for picture in pictures) else None
+    images = (directory / source.split / row.file_name for row in record.rows)
+    return record if all(image.is_file() for image in images) else None

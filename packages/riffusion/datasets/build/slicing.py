@@ -7,7 +7,7 @@ import numpy as np
 
 from riffusion.audio.segments import Samples, Waveform
 from riffusion.datasets.build.beat_tracking import track_beats
-from riffusion.datasets.build.formats import PictureFormat
+from riffusion.datasets.build.formats import ImageFormat
 from riffusion.errors import InputError
 
 Reason = Literal["silent", "clipped"]
@@ -36,42 +36,40 @@ class Slice:
 
 
 def even_slices(
-    num_samples: int, picture: PictureFormat, overlap: float, keep_rest: bool
+    num_samples: int, image: ImageFormat, overlap: float, keep_rest: bool
 ) -> list[Slice]:
-    """Slices of a picture's length, from the first sample on.
+    """Slices of an image's length, from the first sample on.
 
     Args:
         num_samples: of the recording.
-        picture: how long a slice is.
+        image: how long a slice is.
         overlap: share of a slice that the next one repeats, below 1.
         keep_rest: also what is left at the end, if it is a column or more.
     """
-    hop = picture.params.hop_length
-    step = max(1, round(picture.width * (1 - overlap))) * hop
-    last = num_samples - picture.num_samples
+    hop = image.params.hop_length
+    step = max(1, round(image.width * (1 - overlap))) * hop
+    last = num_samples - image.num_samples
     starts = list(range(0, last + 1, step))
     if keep_rest:
-        covered = starts[-1] + picture.num_samples if starts else 0
+        covered = starts[-1] + image.num_samples if starts else 0
         if num_samples - covered >= hop:
             starts.append(starts[-1] + step if starts else 0)
-    return [Slice(start, picture.width) for start in starts]
+    return [Slice(start, image.width) for start in starts]
 
 
-def beat_slices(
-    waveform: Waveform, picture: PictureFormat, beats: int, overlap: float
-) -> list[Slice]:
+def beat_slices(waveform: Waveform, image: ImageFormat, beats: int, overlap: float) -> list[Slice]:
     """Slices of whole beats, each starting on one; as many columns as they last.
 
     Args:
-        waveform: (channels, samples) at the picture's rate.
-        picture: its rate and hop.
+        waveform: (channels, samples) at the image's rate.
+        image: its rate and hop.
         beats: of a slice.
         overlap: share of a slice that the next one repeats, in whole beats.
 
     Raises:
         InputError: nowhere in the recording a beat was found.
     """
-    rate, hop = picture.params.sample_rate, picture.params.hop_length
+    rate, hop = image.params.sample_rate, image.params.hop_length
     step = max(1, round(beats * (1 - overlap)))
     window = round(_BEAT_WINDOW_S * rate)
     slices: list[Slice] = []

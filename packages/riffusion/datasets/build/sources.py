@@ -27,9 +27,9 @@ class Source:
 
     Args:
         file: the recording.
-        number: in the order of the files; names the folder of its pictures. Names of files are
+        number: in the order of the files; names the folder of its images. Names of files are
             not used for it: `datasets` takes words such as `test` in a path for a split.
-        split: that all its pictures go to.
+        split: that all its images go to.
     """
 
     file: AudioFile
@@ -38,7 +38,7 @@ class Source:
 
     @property
     def folder(self) -> str:
-        """Of its pictures, below its split's."""
+        """Of its images, below its split's."""
         return f"{self.number:06d}"
 
 

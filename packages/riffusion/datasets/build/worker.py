@@ -1,4 +1,4 @@
-"""One source in a process of a pool: its pictures, then its record.
+"""One source in a process of a pool: its images, then its record.
 
 What is slow to import is imported here by the processes alone, not by the one that waits for them.
 """
@@ -17,17 +17,17 @@ from riffusion.errors import InputError
 from riffusion.io.files import write_file
 
 if TYPE_CHECKING:
-    from riffusion.datasets.build.images import PictureMaker
+    from riffusion.datasets.build.images import ImageMaker
 
-_maker: "PictureMaker | None" = None
+_maker: "ImageMaker | None" = None
 
 
 def prepare_process(options: SliceOptions) -> None:
     """What `build_in_process` needs."""
     global _maker
-    from riffusion.datasets.build.images import PictureMaker
+    from riffusion.datasets.build.images import ImageMaker
 
-    _maker = PictureMaker(options)
+    _maker = ImageMaker(options)
 
 
 def build_in_process(job: Job) -> Record:
@@ -37,8 +37,8 @@ def build_in_process(job: Job) -> Record:
     return build_source(job, _maker)
 
 
-def build_source(job: Job, maker: "PictureMaker") -> Record:
-    """Make a source's pictures and its record.
+def build_source(job: Job, maker: "ImageMaker") -> Record:
+    """Make a source's images and its record.
 
     Raises:
         OutputError: something can't be written.
@@ -53,16 +53,16 @@ def build_source(job: Job, maker: "PictureMaker") -> Record:
     with _collected_warnings() as warnings:
         segment = read_audio(source.file.path)
         caption = _caption(job)
-        for number, picture in enumerate(maker.pictures(segment)):
+        for number, image in enumerate(maker.images(segment)):
             name = f"{source.folder}/{number:04d}.png"
             path = job.directory / source.split / name
             with _output_errors():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_file(picture.png, path)
-            start_s = picture.slice.start / maker.params.sample_rate
+                write_file(image.png, path)
+            start_s = image.slice.start / maker.params.sample_rate
             extras: dict[str, str | float] = {"start_s": round(start_s, 3)}
-            if picture.slice.tempo_bpm is not None:
-                extras["tempo_bpm"] = picture.slice.tempo_bpm
+            if image.slice.tempo_bpm is not None:
+                extras["tempo_bpm"] = image.slice.tempo_bpm
             rows.append(_row(name, one_line(source.file.name), caption, extras))
     left_out = {str(reason): count for reason, count in sorted(maker.left_out.items())}
     if not rows and not left_out:

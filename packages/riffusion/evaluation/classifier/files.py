@@ -82,7 +82,7 @@ def check_fits(classifier: Classifier, clips: ReferenceClips) -> None:
     It may know more labels than there are; each of them counts as wrong when it is heard.
 
     Raises:
-        InputError: it doesn't know a label, or looks at other pictures.
+        InputError: it doesn't know a label, or looks at other images.
     """
     facts = classifier.facts
     missing = _missing(clips.labels, facts.labels)
@@ -95,8 +95,8 @@ def check_fits(classifier: Classifier, clips: ReferenceClips) -> None:
     sizes = (facts.picture_width, facts.picture_height, facts.rows, facts.columns)
     if sizes != (*clips.size, *clips.small.shape[1:]):
         raise InputError(
-            f"looks at pictures of {facts.picture_width}×{facts.picture_height} pixels, the data "
-            f"set's are {clips.size[0]}×{clips.size[1]}; take one trained on pictures of that size",
+            f"looks at images of {facts.picture_width}×{facts.picture_height} pixels, the data "
+            f"set's are {clips.size[0]}×{clips.size[1]}; take one trained on images of that size",
             field="classifier",
         )
     try:

@@ -1,4 +1,4 @@
-"""A small convolutional network that names the sound of a picture.
+"""A small convolutional network that names the sound of an image.
 
 Four strided convolutions halve both axes each time. Time is padded circularly, since loops have no
 first column. What is left is averaged over time, and its maximum taken, for each band of
@@ -74,8 +74,8 @@ class ClassifierFacts:
     Args:
         labels: that it tells apart, in the order of its scores.
         rows, columns: of the small planes that it looks at.
-        picture_width, picture_height: of the pictures that those are shrunk from.
-        params: of those pictures.
+        picture_width, picture_height: of the images that those are shrunk from.
+        params: of those images.
         trained_on: name of the data set.
         clips: number of training clips.
         steps: training steps.
@@ -132,7 +132,7 @@ class Classifier:
         """Labels in the order of the probabilities."""
         return self.facts.labels
 
-    def look(self, small: Plane) -> tuple[Features, npt.NDArray[np.float64]]:
+    def predict(self, small: Plane) -> tuple[Features, npt.NDArray[np.float64]]:
         """Features and probabilities.
 
         Args:
@@ -150,7 +150,7 @@ class Classifier:
                 probabilities.append(scores.double().softmax(-1))
         return torch.cat(features).numpy(), torch.cat(probabilities).numpy()
 
-    def heard(self, small: Plane) -> npt.NDArray[np.int64]:
+    def predict_labels(self, small: Plane) -> npt.NDArray[np.int64]:
         """Index of the likeliest label of each clip, (clips,)."""
-        heard: npt.NDArray[np.int64] = self.look(small)[1].argmax(-1)
+        heard: npt.NDArray[np.int64] = self.predict(small)[1].argmax(-1)
         return heard

@@ -1,6 +1,6 @@
 """Training the classifier on a data set's own clips.
 
-It must judge drawn pictures as fairly as real ones, though they are a little blurred and noisy.
+It must judge drawn images as fairly as real ones, though they are a little blurred and noisy.
 So each clip is rolled around its loop, its level changed, noise added, and half of the batches
 blurred.
 """
@@ -27,7 +27,7 @@ EPOCHS = 25
 _LEARNING_RATE = 2e-3
 _LABEL_SMOOTHING = 0.05
 _MAX_BLUR_CELLS = 1.0
-"""Standard deviation in cells of the small plane; a cell is 4 pixels of a picture of 512."""
+"""Standard deviation in cells of the small plane; a cell is 4 pixels of an image of 512."""
 
 
 def train_classifier(

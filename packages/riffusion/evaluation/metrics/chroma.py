@@ -1,4 +1,4 @@
-"""Pitch, read off a picture: how loud each of the twelve pitch classes is, over time.
+"""Pitch, read off an image: how loud each of the twelve pitch classes is, over time.
 
 Every mel row between C2 and C7 gives its loudness to the pitch classes near its frequency. What all
 of a column's classes have in common, such as drums, is subtracted. After M. Müller, "Fundamentals

@@ -2,7 +2,7 @@
 
 The classifier's features know only the data set's labels; CLAP (Y. Wu et al., "Large-scale
 contrastive language-audio pretraining", ICASSP 2023) has heard much else. Real clips go from
-picture to sound as drawn ones do, so that what inversion loses counts on both sides.
+image to sound as drawn ones do, so that what inversion loses counts on both sides.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class ClapEmbedder:
 
     Args:
         directory: holds `config.json`, `preprocessor_config.json` and the weights.
-        params: of the pictures.
+        params: of the images.
 
     Raises:
         InputError: the folder isn't there.

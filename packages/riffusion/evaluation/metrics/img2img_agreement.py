@@ -12,7 +12,7 @@ from riffusion.evaluation.metrics.chroma import pitch_agreement
 from riffusion.evaluation.metrics.onsets import beat_agreement
 from riffusion.evaluation.prompts import plain_caption
 from riffusion.evaluation.reference_clips import ReferenceClips, kinds_by_label
-from riffusion.evaluation.sampler import Drawer
+from riffusion.evaluation.sampler import Sampler
 from riffusion.evaluation.settings import EvaluationSettings
 
 BEAT = "beat"
@@ -103,7 +103,7 @@ def choose_seed_clips(
 
 
 def turn_clips(
-    drawer: Drawer,
+    drawer: Sampler,
     held_out: ReferenceClips,
     seed_clips: Sequence[SeedClip],
     settings: EvaluationSettings,
@@ -143,7 +143,7 @@ def score_img2img(
     held_out: ReferenceClips,
     classifier: Classifier,
     settings: EvaluationSettings,
-    drawer: Drawer,
+    drawer: Sampler,
 ) -> Img2ImgScores:
     """Score turned clips."""
     params = drawer.params
@@ -158,7 +158,7 @@ def score_img2img(
     scores = []
     for position, strength in enumerate(settings.strengths):
         results = [turn.planes[position] for turn in turns]
-        heard = classifier.heard(np.stack([shrink(plane) for plane in results]))
+        heard = classifier.predict_labels(np.stack([shrink(plane) for plane in results]))
         names = [classifier.labels[index] for index in heard]
         pairs = list(zip(turns, results, strict=True))
         pitches = [

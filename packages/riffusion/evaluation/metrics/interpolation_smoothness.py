@@ -8,11 +8,11 @@ import numpy.typing as npt
 
 from riffusion.evaluation.classifier.network import Classifier, Features
 from riffusion.evaluation.images import Plane, loudness, shrink
-from riffusion.evaluation.sampler import Drawer
+from riffusion.evaluation.sampler import Sampler
 from riffusion.evaluation.settings import EvaluationSettings
 
 PLAUSIBLE_QUANTILE = 0.95
-"""A picture is plausible if a real clip is as near as this share of real ones have another near."""
+"""An image is plausible if a real clip is as near as this share of real ones have another near."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class InterpolationScores:
         start, end: the prompts.
         alphas: positions.
         features: shape in the classifier's feature space.
-        pictures: shape in loudness of small planes, in grey levels of 255.
+        images: shape in loudness of small planes, in grey levels of 255.
         nearest_real: distance of each position's features to the nearest real clip's.
         plausible_distance: what counts as near, see `PLAUSIBLE_QUANTILE`.
-        plausible_share: share of the pictures between the ends that are near a real clip.
+        plausible_share: share of the images between the ends that are near a real clip.
         labels: labels that are likely somewhere on the way.
         probabilities: (alphas, labels) how likely they are.
         paths: how many.
@@ -51,7 +51,7 @@ class InterpolationScores:
     end: str
     alphas: tuple[float, ...]
     features: PathShape
-    pictures: PathShape
+    images: PathShape
     nearest_real: tuple[float, ...]
     plausible_distance: float
     plausible_share: float
@@ -75,12 +75,12 @@ def path_shape(points: npt.NDArray[np.floating]) -> PathShape:
     )
 
 
-def draw_paths(drawer: Drawer, settings: EvaluationSettings) -> list[list[Plane]]:
-    """Paths of pictures; both ends of one have the same seed.
+def draw_paths(drawer: Sampler, settings: EvaluationSettings) -> list[list[Plane]]:
+    """Paths of images; both ends of one have the same seed.
 
     Raises:
         InputError: a prompt is too long.
-        CheckpointError: a picture holds NaN.
+        CheckpointError: an image holds NaN.
     """
     rng = np.random.default_rng([settings.seed, _PATHS])
     seeds = [int(seed) for seed in rng.integers(2**31, size=settings.interpolation_paths)]
@@ -112,7 +112,7 @@ def score_interpolation(
     """
     small = np.stack([[shrink(plane) for plane in path] for path in paths])
     num_paths, num_positions = small.shape[:2]
-    features, probabilities = classifier.look(small.reshape(-1, *small.shape[2:]))
+    features, probabilities = classifier.predict(small.reshape(-1, *small.shape[2:]))
     nearest = nearest_distance(features, real).reshape(num_paths, num_positions)
     plausible = float(np.quantile(nearest_distance(real, real, itself=True), PLAUSIBLE_QUANTILE))
     mean_probabilities = probabilities.reshape(num_paths, num_positions, -1).mean(0)
@@ -124,7 +124,7 @@ def score_interpolation(
         end=settings.interpolate_to,
         alphas=tuple(step / (num_positions - 1) for step in range(num_positions)),
         features=_mean_shape(features.reshape(num_paths, num_positions, -1)),
-        pictures=_mean_shape(pixels),
+        images=_mean_shape(pixels),
         nearest_real=tuple(map(float, nearest.mean(0))),
         plausible_distance=plausible,
         plausible_share=float((nearest[:, 1:-1] <= plausible).mean()),

@@ -9,7 +9,7 @@ by s columns, is
 
 which for all s at once is an inverse FFT over time of Σ_f conj(X(f, k)) · Y(f, k): for every k a
 matrix product over the frequencies. Their distance is 1 − max c(s): 0 for a copy, about 1 for
-pictures that have nothing in common.
+images that have nothing in common.
 
 How near is too near, two yardsticks tell: real clips that no training has seen, since music of one
 kind repeats itself, and training clips that only went through the VAE, as a copied clip would.

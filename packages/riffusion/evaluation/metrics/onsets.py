@@ -1,4 +1,4 @@
-"""Beats, read off a picture: the spectral flux, and how alike two of them are.
+"""Beats, read off an image: the spectral flux, and how alike two of them are.
 
 The flux at a column is the sum over all frequencies of what has become louder since a little
 earlier (S. Dixon, "Onset detection revisited", DAFx 2006). Brightness is compressed amplitude; the

@@ -1,4 +1,4 @@
-"""What the VAE loses: held-out pictures encoded and decoded, without any diffusion."""
+"""What the VAE loses: held-out images encoded and decoded, without any diffusion."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from riffusion.diffusion.geometry import PictureGrid
+from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.errors import CheckpointError
 from riffusion.evaluation.images import Plane, plane_from_image
 from riffusion.evaluation.metrics.sharpness import edges_kept, gradients
@@ -25,15 +25,15 @@ _BATCH = 4
 
 @dataclass(frozen=True)
 class ReconstructionScores:
-    """Held-out pictures against what the VAE makes of them.
+    """Held-out images against what the VAE makes of them.
 
     Args:
         error: mean absolute error in grey levels of 255, over all pixels and planes.
-        worst_error: of the worst picture.
-        worst_file: that picture's file name.
+        worst_error: of the worst image.
+        worst_file: that image's file name.
         edges_kept_time, edges_kept_frequency: see `sharpness.edges_kept`; 1 is best.
         gradient_ratio_time, gradient_ratio_frequency: mean gradients, copy / original.
-        clips: how many pictures.
+        clips: how many images.
     """
 
     error: float
@@ -48,7 +48,7 @@ class ReconstructionScores:
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """Pictures and their copies.
+    """Images and their copies.
 
     Args:
         originals, copies: planes (frequency, time).
@@ -63,12 +63,12 @@ class Reconstructions:
 def reconstruct(
     pipeline: "RiffusionPipeline", paths: Sequence[Path], progress: Progress = silent
 ) -> Reconstructions:
-    """Send pictures through the VAE, taking the mean of its posterior.
+    """Send images through the VAE, taking the mean of its posterior.
 
     Args:
         pipeline: the checkpoint.
-        paths: picture files.
-        progress: of the pictures.
+        paths: image files.
+        progress: of the images.
 
     Raises:
         CheckpointError: a copy holds NaN.
@@ -90,7 +90,7 @@ def reconstruct(
 def score_reconstruction(
     reconstructions: Reconstructions, paths: Sequence[Path]
 ) -> ReconstructionScores:
-    """Score at least one picture; `paths` name them."""
+    """Score at least one image; `paths` name them."""
     pairs = list(zip(reconstructions.originals, reconstructions.copies, strict=True))
     kept = [edges_kept(original, copy) for original, copy in pairs]
     of_originals = [gradients(original) for original, _ in pairs]
@@ -118,7 +118,7 @@ def _copies(
     pipeline: "RiffusionPipeline", images: Sequence[Image.Image], paths: Sequence[Path]
 ) -> Iterator[Image.Image]:
     width, height = images[0].size
-    grid = PictureGrid(width, height, pipeline.vae_scale_factor, pipeline.vae_scale_factor)
+    grid = LatentGeometry(width, height, pipeline.vae_scale_factor, pipeline.vae_scale_factor)
     pixels = torch.cat([grid.pixels_from_image(image) for image in images])
     with torch.inference_mode():
         latents = pipeline.vae.encode(
@@ -128,7 +128,7 @@ def _copies(
     for path, copy in zip(paths, decoded, strict=True):
         if not torch.isfinite(copy).all():
             raise CheckpointError(
-                f"the VAE's copy of {path.name!r} holds NaN; pictures must be finite: the training "
+                f"the VAE's copy of {path.name!r} holds NaN; images must be finite: the training "
                 "has diverged, or the weights don't fit half precision, so go back to an earlier "
                 "state"
             )

@@ -1,4 +1,4 @@
-"""How sharp a picture is: its gradients over time, which are onsets, and over frequency, which are
+"""How sharp an image is: its gradients over time, which are onsets, and over frequency, which are
 partials.
 """
 

@@ -1,4 +1,4 @@
-"""Rows of small pictures with captions, as PNG."""
+"""Rows of small images with captions, as PNG."""
 
 import functools
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from riffusion.evaluation.report.scores import DrawnClips, Material
 Mark = Literal["right", "wrong", ""]
 
 CELL = 128
-"""Side of a picture in a sheet, in pixels."""
+"""Side of an image in a sheet, in pixels."""
 MIDDLE_CELL, LARGE_CELL = 200, 320
 _GAP = 10
 _CAPTION_HEIGHT = 15
@@ -33,7 +33,7 @@ _MOST_RECONSTRUCTIONS = 6
 
 @dataclass(frozen=True)
 class Cell:
-    """One picture of a sheet.
+    """One image of a sheet.
 
     Args:
         plane: (frequency, time).
@@ -60,12 +60,12 @@ class SheetRow:
 
 
 def contact_sheet(rows: Sequence[SheetRow], heads: Sequence[str], cell: int = CELL) -> Image.Image:
-    """A sheet of pictures.
+    """A sheet of images.
 
     Args:
         rows: at least one.
         heads: what stands above the columns; empty ones let the one before run on.
-        cell: side of each picture in pixels.
+        cell: side of each image in pixels.
     """
     font = _font()
     columns = max(len(heads), *(len(row.cells) for row in rows))
@@ -115,9 +115,9 @@ def label_sheets(material: Material) -> list[Image.Image]:
 
 
 def reconstruction_sheet(material: Material) -> Image.Image | None:
-    """Pictures, the VAE's copies of them, and what differs, four times enlarged.
+    """Images, the VAE's copies of them, and what differs, four times enlarged.
 
-    The most detailed pictures are shown, since they lose most.
+    The most detailed images are shown, since they lose most.
     """
     copies = material.reconstructions
     if copies is None:

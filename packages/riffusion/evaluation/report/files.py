@@ -14,7 +14,7 @@ from PIL import Image
 
 from riffusion.evaluation.classifier.files import save_classifier
 from riffusion.evaluation.report import contact_sheets, plots
-from riffusion.evaluation.report.page import ReportPicture, report_page
+from riffusion.evaluation.report.page import ReportImage, report_page
 from riffusion.evaluation.report.score_table import score_table
 from riffusion.evaluation.report.scores import Material, Report
 from riffusion.io.files import write_file
@@ -33,8 +33,8 @@ def write_report(report: Report, material: Material, directory: Path) -> None:
 
     Args:
         report: the scores.
-        material: the pictures behind them.
-        directory: made if it isn't there. Other people's pictures in it are left alone.
+        material: the images behind them.
+        directory: made if it isn't there. Other people's images in it are left alone.
 
     Raises:
         InputError: it can't be written.
@@ -52,18 +52,18 @@ def write_report(report: Report, material: Material, directory: Path) -> None:
         folder = directory / CLASSIFIER_NAME
         folder.mkdir(exist_ok=True)
         save_classifier(material.classifier, folder)
-    pictures = [*_write_plots(report, directory), *_write_sheets(report, material, directory)]
-    write_file(report_page(values, pictures).encode(), directory / PAGE_NAME)
+    images = [*_write_plots(report, directory), *_write_sheets(report, material, directory)]
+    write_file(report_page(values, images).encode(), directory / PAGE_NAME)
 
 
-def _write_plots(report: Report, directory: Path) -> list[ReportPicture]:
-    pictures = []
+def _write_plots(report: Report, directory: Path) -> list[ReportImage]:
+    images = []
 
     def add(scores: T | None, plot: Callable[[T], bytes], section: str, caption: str) -> None:
         if scores is not None:
             name = f"{plot.__name__}.png"
             write_file(plot(scores), directory / name)
-            pictures.append(ReportPicture(section, name, caption))
+            images.append(ReportImage(section, name, caption))
 
     add(report.adherence, plots.plot_adherence, "adherence", "Adherence of each sound.")
     add(report.adherence, plots.plot_confusion, "adherence", "Asked for, and heard.")
@@ -86,16 +86,16 @@ def _write_plots(report: Report, directory: Path) -> list[ReportPicture]:
         "Mean over the paths: what is heard on the way, the steps' sizes, and how far real clips "
         "are.",
     )
-    return pictures
+    return images
 
 
-def _write_sheets(report: Report, material: Material, directory: Path) -> list[ReportPicture]:
-    pictures = []
+def _write_sheets(report: Report, material: Material, directory: Path) -> list[ReportImage]:
+    images = []
 
     def add(sheet: Image.Image | None, section: str, name: str, caption: str) -> None:
         if sheet is not None:
             write_file(encode_image(sheet, "png"), directory / f"{name}.png")
-            pictures.append(ReportPicture(section, f"{name}.png", caption))
+            images.append(ReportImage(section, f"{name}.png", caption))
 
     for number, sheet in enumerate(contact_sheets.label_sheets(material), start=1):
         add(sheet, "adherence", f"sheet_labels_{number}", "Real clips, and drawn ones.")
@@ -109,7 +109,7 @@ def _write_sheets(report: Report, material: Material, directory: Path) -> list[R
         contact_sheets.reconstruction_sheet(material),
         "vae",
         "sheet_vae",
-        "The held-out pictures with the most detail, before and after.",
+        "The held-out images with the most detail, before and after.",
     )
     if report.img2img is not None:
         add(
@@ -125,4 +125,4 @@ def _write_sheets(report: Report, material: Material, directory: Path) -> list[R
             "sheet_interpolation",
             "Each path, with one seed from end to end.",
         )
-    return pictures
+    return images

@@ -1,4 +1,4 @@
-"""The report as one HTML page, with its pictures beside it."""
+"""The report as one HTML page, with its images beside it."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class ReportPicture:
-    """A picture of the report.
+class ReportImage:
+    """An image of the report.
 
     Args:
         section: it belongs to.
@@ -40,7 +40,7 @@ tr.low td { color: #c62828; font-weight: 600 }
 """
 
 _SCORES = """Read each score beside its yardstick, which mostly is the same measure of real clips
-that no training has seen. n is how many drawn clips, pictures or paths are behind a score; a small
+that no training has seen. n is how many drawn clips, images or paths are behind a score; a small
 n leaves much to chance, and differences within an interval or a spread (±) say nothing. Fréchet
 distances shrink as n grows: compare those of equal n, in features of the same classifier."""
 
@@ -63,7 +63,7 @@ _SECTIONS = (
     (
         "vae",
         "VAE reconstruction",
-        "Held-out pictures, encoded and decoded without diffusion: no clip gets sharper than that.",
+        "Held-out images, encoded and decoded without diffusion: no clip gets sharper than that.",
     ),
     (
         "img2img",
@@ -81,12 +81,12 @@ _SECTIONS = (
 )
 
 
-def report_page(report: Json, pictures: Sequence[ReportPicture]) -> str:
+def report_page(report: Json, images: Sequence[ReportImage]) -> str:
     """The page.
 
     Args:
         report: what `report.json` holds.
-        pictures: shown in their sections, in order.
+        images: shown in their sections, in order.
     """
     facts = report["dataset"]
     parts = [
@@ -109,7 +109,7 @@ def report_page(report: Json, pictures: Sequence[ReportPicture]) -> str:
         "interpolation": _interpolation,
     }
     for section, title, about in _SECTIONS:
-        shown = [picture for picture in pictures if picture.section == section]
+        shown = [image for image in images if image.section == section]
         tables = details[section](report) if section in details and report[section] else ""
         if shown or tables:
             parts += [f"<h2>{title}</h2>", f'<p class="about">{about}</p>', tables]
@@ -207,7 +207,7 @@ def _interpolation(report: Json) -> str:
     heads = ("space", "largest / mean step", "length / distance of the ends")
     rows = [
         (name, f"{scores[key]['max_to_mean']:.2f}", f"{scores[key]['length_to_distance']:.2f}")
-        for name, key in (("classifier's features", "features"), ("pictures", "pictures"))
+        for name, key in (("classifier's features", "features"), ("images", "pictures"))
     ]
     return _table(heads, rows)
 
@@ -235,8 +235,8 @@ def _table(
     return f'<div class="wide"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
 
 
-def _figure(picture: ReportPicture) -> str:
-    name, caption = html.escape(picture.file_name, quote=True), _text(picture.caption)
+def _figure(image: ReportImage) -> str:
+    name, caption = html.escape(image.file_name, quote=True), _text(image.caption)
     return (
         f'<figure><img src="{name}" alt="{caption}" loading="lazy">'
         f"<figcaption>{caption}</figcaption></figure>"

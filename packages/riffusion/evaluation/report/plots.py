@@ -40,7 +40,7 @@ def plot_confusion(scores: AdherenceScores) -> bytes:
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 2.5 + 0.24 * len(scores.heard_labels)
     figure, axes = _figure(side + 0.8, 1.6 + 0.24 * len(asked))
-    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(scores.heard_labels)), scores.heard_labels, rotation=90, fontsize=7)
     axes.set_yticks(range(len(asked)), asked, fontsize=7)
     axes.set_xlabel("heard")
@@ -50,7 +50,7 @@ def plot_confusion(scores: AdherenceScores) -> bytes:
         text = f"{counts[row, column]:.0f}"
         colour = "white" if dark else "black"
         axes.text(column, row, text, ha="center", va="center", fontsize=6, color=colour)
-    figure.colorbar(picture, ax=axes, label="share of the clips asked for", shrink=0.8)
+    figure.colorbar(image, ax=axes, label="share of the clips asked for", shrink=0.8)
     return _png(figure)
 
 

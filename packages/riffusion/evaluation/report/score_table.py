@@ -152,7 +152,7 @@ def _vae_rows(report: Json) -> list[tuple[str, str, str]]:
             (
                 f"VAE, mean absolute error (n = {vae['clips']})",
                 f"{vae['error']:.2f} / 255",
-                f"worst picture: {vae['worst_error']:.2f}",
+                f"worst image: {vae['worst_error']:.2f}",
             )
         )
         rows.append(
@@ -207,12 +207,12 @@ def _img2img_rows(img2img: Json | None) -> list[tuple[str, str, str]]:
 def _interpolation_rows(scores: Json | None) -> list[tuple[str, str, str]]:
     if not scores:
         return []
-    features, pictures = scores["features"], scores["pictures"]
+    features, images = scores["features"], scores["pictures"]
     return [
         (
             f"interpolation {scores['start']} → {scores['end']}, largest / mean step "
             f"(n = {scores['paths']})",
-            f"features {features['max_to_mean']:.2f}, pictures {pictures['max_to_mean']:.2f}",
+            f"features {features['max_to_mean']:.2f}, images {images['max_to_mean']:.2f}",
             "even: 1",
         ),
         (

@@ -1,4 +1,4 @@
-"""What an evaluation finds: scores as JSON values, and the pictures behind them."""
+"""What an evaluation finds: scores as JSON values, and the images behind them."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -158,7 +158,7 @@ class NearPair:
 
 @dataclass
 class Material:
-    """The pictures behind the scores."""
+    """The images behind the scores."""
 
     classifier: Classifier | None = None
     held_out: ReferenceClips | None = None

@@ -3,7 +3,7 @@
     POST /run_inference/          the web app's address  ┐  the endpoint's status and body,
     POST /v1/models/model:predict  the endpoint's own     ┘  streams included; see forwarding.py
     GET  /health                  whether the endpoint is ready
-    GET  /seed_images, /masks     what requests may be painted over, see seed_pictures.py
+    GET  /seed_images, /masks     what requests may be painted over, see seed_images.py
     GET  /metrics/                the local Truss server's Prometheus metrics
     GET  /…                       the app's files, where a directory of them is given
 
@@ -35,9 +35,9 @@ from riffusion.serving.client import JSON, MSGPACK, Endpoint
 from riffusion.serving.gateway.client_limits import ClientLimits, ClientLimitsMiddleware
 from riffusion.serving.gateway.incoming_body import drop_body, read_body
 from riffusion.serving.gateway.origins import AllowedOrigins
-from riffusion.serving.gateway.reverse_proxy import Forwarder
-from riffusion.serving.gateway.seed_images import add_seed_pictures
-from riffusion.serving.gateway.single_flight import SharedAnswer
+from riffusion.serving.gateway.reverse_proxy import ReverseProxy
+from riffusion.serving.gateway.seed_images import add_seed_images
+from riffusion.serving.gateway.single_flight import SingleFlightCache
 
 DEFAULT_PORT = 3013
 RUN_INFERENCE_PATH = "/run_inference"
@@ -96,7 +96,7 @@ def create_gateway(
         app.routes.append(Route(path, gateway.predict, methods=["POST"], middleware=limiting))
     app.add_route("/health", gateway.health, methods=["GET"])
     if library is not None:
-        add_seed_pictures(app, library)
+        add_seed_images(app, library)
     for path in ("/metrics", "/metrics/"):
         app.add_route(path, gateway.metrics, methods=["GET"])
     if app_dir is not None:
@@ -116,9 +116,9 @@ class _Gateway:
             limits=limits, trust_env=not self._endpoint.is_local
         ) as client:
             self._client = client
-            self._forwarder = Forwarder(self._endpoint, client)
-            self._readiness = SharedAnswer(self._ask_if_ready, _QUESTION_MAX_AGE_S)
-            self._numbers = SharedAnswer(self._ask_for_metrics, _QUESTION_MAX_AGE_S)
+            self._forwarder = ReverseProxy(self._endpoint, client)
+            self._readiness = SingleFlightCache(self._ask_if_ready, _QUESTION_MAX_AGE_S)
+            self._numbers = SingleFlightCache(self._ask_for_metrics, _QUESTION_MAX_AGE_S)
             yield
 
     async def predict(self, request: Request) -> Response:

@@ -25,7 +25,7 @@ MAX_ANSWER_BYTES = 256 * 2**20
 _PASSED_HEADERS = ("content-type", "retry-after")
 
 
-class Forwarder:
+class ReverseProxy:
     """Passes requests on to one endpoint.
 
     Args:

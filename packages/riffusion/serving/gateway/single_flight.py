@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 _Answer = TypeVar("_Answer")
 
 
-class SharedAnswer(Generic[_Answer]):
+class SingleFlightCache(Generic[_Answer]):
     """What `ask` answers, asked at most once in `max_age_s`. Belongs to one event loop.
 
     Args:

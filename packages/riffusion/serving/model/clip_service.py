@@ -17,8 +17,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
 
 from riffusion.datatypes import InferenceInput, InferenceOutput
-from riffusion.engine.engine import MAX_LIVE
-from riffusion.engine.request import Ticket
+from riffusion.engine.engine import MAX_NUM_RUNNING
+from riffusion.engine.request import RequestHandle
 from riffusion.errors import (
     DeadlineExceededError,
     GenerationCancelled,
@@ -29,7 +29,7 @@ from riffusion.errors import (
 from riffusion.generation.generator import Clip, ClipGenerator, ResolvedInput
 from riffusion.generation.response import output_from_clip
 from riffusion.serving.model import metrics
-from riffusion.serving.model.concurrency_limiter import AdmissionGate
+from riffusion.serving.model.concurrency_limiter import ConcurrencyLimiter
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _POLL_S = 0.5
 _HEARTBEAT_S = 5.0
 """After so long a silence a stream tells its progress again: clients know then that it lives."""
 _NEWEST_SOUND = 0.2
-"""Weight of the newest clip in the mean time from its picture to its end."""
+"""Weight of the newest clip in the mean time from its image to its end."""
 
 Progress = tuple[int, int]
 """Steps done, steps altogether."""
@@ -59,13 +59,13 @@ class ClipJob:
         num_steps: asked for; how many there will be is known when the first of them is done.
 
     Attributes:
-        drawing: its picture in the making.
-        sound: its sound in the making, once the picture is there.
+        drawing: its image in the making.
+        sound: its sound in the making, once the image is there.
         task: makes the clip, and ends when its place is free again.
         timings_s: of the finished clip, by stage.
     """
 
-    drawing: Ticket
+    drawing: RequestHandle
     sound: Future[tuple[Clip, InferenceOutput]] | None = None
     task: asyncio.Task[None]
     timings_s: Mapping[str, float] = MappingProxyType({})
@@ -120,14 +120,14 @@ class ClipJob:
         try:
             while isinstance(event := await self._next_event(_HEARTBEAT_S), tuple):
                 self._progress = event
-                yield _line("progress", step=event[0], steps=event[1])
+                yield _running("progress", step=event[0], steps=event[1])
             if isinstance(event, InferenceOutput):
-                yield _line("result", **event.model_dump())
+                yield _running("result", **event.model_dump())
             elif isinstance(event, (InputError, GenerationCancelled)):
-                yield _line("error", error=str(event))
+                yield _running("error", error=str(event))
             else:
                 logger.error("a streamed clip failed", exc_info=event)
-                yield _line("error", error=INTERNAL_ERROR)
+                yield _running("error", error=INTERNAL_ERROR)
         finally:
             self.stop()
 
@@ -152,8 +152,8 @@ class ClipService:
     def __init__(self, generator: ClipGenerator, max_waiting: int = DEFAULT_MAX_WAITING) -> None:
         engine = generator.engine
         self._generator = generator
-        self._gate = AdmissionGate(
-            engine.max_live, max_waiting, self._seconds_until_a_place_is_free
+        self._gate = ConcurrencyLimiter(
+            engine.max_num_running, max_waiting, self._seconds_until_a_place_is_free
         )
         self._sound_threads = ThreadPoolExecutor(_num_sound_threads(), thread_name_prefix="sound")
         self._num_sounding = 0
@@ -171,7 +171,7 @@ class ClipService:
         return self._num_failures < MAX_FAILURES_IN_A_ROW
 
     async def submit(self, inputs: InferenceInput) -> ClipJob:
-        """Accept a request. Its ids, pictures and sounds are read before it takes a place.
+        """Accept a request. Its ids, images and sounds are read before it takes a place.
 
         Raises:
             InputError: a field that the model cannot work with.
@@ -187,9 +187,9 @@ class ClipService:
             metrics.note_refusal()
             raise
         job.drawing = self._generator.start(resolved, job.put_progress)
-        self._gate.take_place()
+        self._gate.acquire()
         job.task = asyncio.create_task(self._run(job, resolved))
-        job.task.add_done_callback(lambda _: self._gate.leave_place())
+        job.task.add_done_callback(lambda _: self._gate.release())
         if inputs.deadline_s is not None:
             exceeded = DeadlineExceededError(f"not done within deadline_s={inputs.deadline_s:g}")
             timer = job.loop.call_at(asked_at_s + inputs.deadline_s, job.stop, exceeded)
@@ -197,14 +197,14 @@ class ClipService:
         return job
 
     def _seconds_until_a_place_is_free(self) -> float:
-        """A place is free when a clip's sound is done, after its picture."""
-        picture_s = self._generator.engine.seconds_until_a_picture_is_done()
-        return (0.0 if self._num_sounding else picture_s) + self._sound_s
+        """A place is free when a clip's sound is done, after its image."""
+        image_s = self._generator.engine.seconds_until_an_image_is_done()
+        return (0.0 if self._num_sounding else image_s) + self._sound_s
 
     async def _run(self, job: ClipJob, resolved: ResolvedInput) -> None:
         started = time.monotonic()
         try:
-            await asyncio.wrap_future(job.drawing.picture)
+            await asyncio.wrap_future(job.drawing.image)
             clip, output = await self._make_sound(job, resolved)
         except Exception as error:
             self._note_failure(job, error)
@@ -273,7 +273,7 @@ def max_live_from_environment() -> int:
     Raises:
         InputError: `RIFFUSION_MAX_LIVE` is no number, or out of range.
     """
-    return _from_environment("RIFFUSION_MAX_LIVE", MAX_LIVE, 1, MAX_LIVE)
+    return _from_environment("RIFFUSION_MAX_LIVE", MAX_NUM_RUNNING, 1, MAX_NUM_RUNNING)
 
 
 def _from_environment(name: str, default: int, lowest: int, highest: int) -> int:
@@ -283,7 +283,7 @@ def _from_environment(name: str, default: int, lowest: int, highest: int) -> int
     return int(text)
 
 
-def _line(event: str, **values: object) -> bytes:
+def _running(event: str, **values: object) -> bytes:
     return json.dumps({"event": event, **values}).encode() + b"\n"
 
 

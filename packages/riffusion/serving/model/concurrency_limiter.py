@@ -6,7 +6,7 @@ from collections.abc import Callable
 from riffusion.errors import OverloadedError
 
 
-class AdmissionGate:
+class ConcurrencyLimiter:
     """Counts places: `max_running` for jobs under way and `max_waiting` behind them.
 
     Belongs to one event loop, so it needs no lock.
@@ -46,8 +46,8 @@ class AdmissionGate:
         if self.is_full:
             raise OverloadedError(self.num_waiting, self.retry_after_s())
 
-    def take_place(self) -> None:
-        """Take a place; give it back by `leave_place`.
+    def acquire(self) -> None:
+        """Take a place; give it back by `release`.
 
         Raises:
             OverloadedError: there is none.
@@ -55,6 +55,6 @@ class AdmissionGate:
         self.check()
         self._num_admitted += 1
 
-    def leave_place(self) -> None:
+    def release(self) -> None:
         """Give a place back."""
         self._num_admitted -= 1

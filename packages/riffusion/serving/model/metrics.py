@@ -5,7 +5,7 @@ Seconds of music a second is `rate(riffusion_music_seconds_total[1m])`.
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from riffusion.engine.engine import Engine, Tick
+from riffusion.engine.engine import Engine, EngineStep
 from riffusion.errors import GenerationCancelled, InputError
 from riffusion.generation.generator import Clip
 from riffusion.runtime.cache import TensorCache
@@ -31,7 +31,7 @@ _HITS = Gauge("riffusion_cache_hits", "Look-ups that were found, since the start
 _MISSES = Gauge("riffusion_cache_misses", "Look-ups that weren't found.", ["cache"])
 
 
-def _note_tick(tick: Tick) -> None:
+def _note_step(tick: EngineStep) -> None:
     _ROWS.observe(tick.num_rows)
     _STEP.observe(tick.seconds)
 
@@ -58,9 +58,9 @@ def note_refusal() -> None:
 
 def watch_engine(engine: Engine) -> None:
     """Show how many jobs an engine has, and note its ticks."""
-    _LIVE.set_function(lambda: engine.num_live)
+    _LIVE.set_function(lambda: engine.num_running)
     _WAITING.set_function(lambda: engine.num_waiting)
-    engine.on_tick = _note_tick
+    engine.on_step = _note_step
 
 
 def watch_cache(name: str, cache: TensorCache) -> None:

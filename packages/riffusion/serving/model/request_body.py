@@ -21,7 +21,7 @@ from riffusion.errors import InputError
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 36 * 2**20
-"""Room for the largest picture or sound, 32 MiB of base64, and everything else."""
+"""Room for the largest image or sound, 32 MiB of base64, and everything else."""
 _MAX_INTEGER_DIGITS = 40
 """Longer integers are cut: still far out of every field's range, which validation then names."""
 
@@ -61,7 +61,7 @@ def body_too_large_message(num_bytes: int) -> str:
     """What is wrong with a body of `num_bytes`, and what is allowed."""
     return (
         f"the body has {num_bytes} bytes or more; at most {MAX_BODY_BYTES} are allowed, "
-        "so send a smaller picture or sound"
+        "so send a smaller image or sound"
     )
 
 

@@ -32,7 +32,7 @@ class MelInverter:
     """Finds waveforms whose mel spectrograms are the given ones.
 
     Let S be the short-time Fourier transform, and B the sum of its magnitudes over mel bands. For
-    a picture M we look for x with B · |S x| = M. Griffin and Lim's method knows |S x| and projects
+    an image M we look for x with B · |S x| = M. Griffin and Lim's method knows |S x| and projects
     in turn on the spectra with these magnitudes and on the spectra that some waveform has. Here
     only the sums are known, and fixing magnitudes to a guess would never let them recover. So the
     first projection moves the magnitudes no further than the bands ask for: each bin keeps its
@@ -78,7 +78,7 @@ class MelInverter:
         """Invert mel spectrograms, all leading dimensions in one go.
 
         The waveform's own mel spectrogram has the level of `amplitudes_mel`. Lost are the absolute
-        phase, and what bands and windows blurred. A picture shorter than the window is inverted as
+        phase, and what bands and windows blurred. An image shorter than the window is inverted as
         if its last column went on.
 
         Args:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from riffusion.datasets.config import Count, DataConfig, Positive, Section, Share
 
@@ -118,7 +118,7 @@ class ObjectiveConfig(TimestepConfig):
         if self.noise_schedule.get("rescale_betas_zero_snr") and self.prediction == "epsilon":
             raise ValueError(
                 "objective.noise_schedule.rescale_betas_zero_snr=true leaves no signal at the last "
-                "timestep, where the noise says nothing of the picture; use "
+                "timestep, where the noise says nothing of the image; use "
                 "objective.prediction=v_prediction"
             )
         return self
@@ -129,7 +129,7 @@ class SampleConfig(Section):
 
     Args:
         prompts: what to ask for; empty takes captions of the validation split.
-        seeds: pictures per prompt.
+        seeds: images per prompt.
         steps, guidance: of the sampler.
     """
 
@@ -143,25 +143,25 @@ class UnconditionalSampleConfig(Section):
     """The sheet of samples of a model that takes no orders.
 
     Args:
-        pictures: how many, seeds 0, 1, ….
+        images: how many, seeds 0, 1, ….
         sampler: `ddim` (Song et al. 2020), deterministic, or `ddpm` (Ho et al. 2020), which adds
             noise in each step and wants hundreds of them.
         steps: of the sampler.
     """
 
-    pictures: Count = 6
+    images: Annotated[Count, Field(validation_alias=AliasChoices("images", "pictures"))] = 6
     sampler: Literal["ddim", "ddpm"] = "ddim"
     steps: Count = 50
 
 
 class EncodedSampleConfig(Section):
-    """The sheet of samples: held-out pictures above what their encodings are drawn as.
+    """The sheet of samples: held-out images above what their encodings are drawn as.
 
     Args:
-        pictures: how many.
+        images: how many.
         steps, guidance: of the sampler, DDIM.
     """
 
-    pictures: Count = 6
+    images: Annotated[Count, Field(validation_alias=AliasChoices("images", "pictures"))] = 6
     steps: Count = 50
     guidance: Annotated[float, Field(ge=0)] = 2.0

@@ -46,7 +46,7 @@ class _FromScratch(_Task):
 def _check_uncropped(data: DataConfig) -> None:
     if data.crop_width is not None:
         raise ValueError(
-            f"data.crop_width={data.crop_width} cuts pixels, and pictures are encoded whole into "
+            f"data.crop_width={data.crop_width} cuts pixels, and images are encoded whole into "
             "latents here; leave it out"
         )
 
@@ -147,9 +147,9 @@ class EncoderConfig(Section):
 
     Args:
         column: of the data set's metadata, a list of numbers.
-        file: safetensors with a tensor per picture, (width,) or (tokens, width), under the name
+        file: safetensors with a tensor per image, (width,) or (tokens, width), under the name
             `train/…png` or `validation/…png`.
-        clap: folder with a CLAP model in Hugging Face's format, which hears each picture once.
+        clap: folder with a CLAP model in Hugging Face's format, which hears each image once.
         network: keyword arguments of `AudioEncoder`, which learns together with the UNet.
     """
 

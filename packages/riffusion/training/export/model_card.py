@@ -21,7 +21,7 @@ Trained by `riffusion train` (task `{task}`) on {date}.
 {facts}
 
 ## Data
-`{dataset}`: {num_train} training and {num_validation} validation pictures. Its own card, with
+`{dataset}`: {num_train} training and {num_validation} validation images. Its own card, with
 origin and licences, follows where it has one.
 
 {data_card}

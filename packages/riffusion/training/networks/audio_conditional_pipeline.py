@@ -17,17 +17,17 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from riffusion.errors import InputError
-from riffusion.training.networks.audio_encoder import AudioEncoder, heard_picture
+from riffusion.training.networks.audio_encoder import AudioEncoder, encoder_image
 
 
 class AudioConditionalPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is untyped
-    """Encodings in, pictures out. `from_pretrained` and `save_pretrained` are diffusers' own.
+    """Encodings in, images out. `from_pretrained` and `save_pretrained` are diffusers' own.
 
     Args:
         unet: draws pixels, or latents of `vae`. Its `sample_size` is (height, width) of either.
         scheduler: DDIM, with the noise schedule of training.
         vae: None for pixels.
-        audio_encoder: encodes pictures; None if encodings come from elsewhere.
+        audio_encoder: encodes images; None if encodings come from elsewhere.
     """
 
     _optional_components = ["vae", "audio_encoder"]  # noqa: RUF012
@@ -44,7 +44,7 @@ class AudioConditionalPipeline(DiffusionPipeline):  # type: ignore[misc] # diffu
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """Encodings of pictures, (pictures, tokens, width).
+        """Encodings of images, (images, tokens, width).
 
         Raises:
             InputError: the pipeline has no audio encoder.
@@ -54,7 +54,7 @@ class AudioConditionalPipeline(DiffusionPipeline):  # type: ignore[misc] # diffu
                 "this checkpoint has no audio encoder of its own; its encodings.json says where "
                 "its encodings come from"
             )
-        heard = torch.stack([heard_picture(image) for image in images])
+        heard = torch.stack([encoder_image(image) for image in images])
         encodings: torch.Tensor = self.audio_encoder(
             heard.to(self.audio_encoder.device, self.audio_encoder.dtype)
         )
@@ -68,11 +68,11 @@ class AudioConditionalPipeline(DiffusionPipeline):  # type: ignore[misc] # diffu
         num_inference_steps: int = 50,
         guidance: float = 2.0,
     ) -> ImagePipelineOutput:
-        """Draw a picture per encoding.
+        """Draw an image per encoding.
 
         Args:
-            encodings: (pictures, tokens, width).
-            seeds: of the noise, one a picture; 0, 1, … if None.
+            encodings: (images, tokens, width).
+            seeds: of the noise, one an image; 0, 1, … if None.
             num_inference_steps: DDIM steps.
             guidance: how far to lead away from what is drawn without an encoding (Ho & Salimans
                 2022); 1 is not at all.
@@ -84,7 +84,7 @@ class AudioConditionalPipeline(DiffusionPipeline):  # type: ignore[misc] # diffu
         width = unet.config.cross_attention_dim
         if encodings.ndim != 3 or encodings.shape[-1] != width:
             raise InputError(
-                f"shape {tuple(encodings.shape)} must be (pictures, tokens, {width}); "
+                f"shape {tuple(encodings.shape)} must be (images, tokens, {width}); "
                 "encodings.json of the checkpoint says what they are",
                 field="encodings",
             )
@@ -106,10 +106,10 @@ class AudioConditionalPipeline(DiffusionPipeline):  # type: ignore[misc] # diffu
                 without, prediction = prediction.chunk(2)
                 prediction = without + guidance * (prediction - without)
             sample = scheduler.step(prediction, timestep, sample).prev_sample
-        return ImagePipelineOutput(images=self._pictures(sample))
+        return ImagePipelineOutput(images=self._images(sample))
 
     def _noise(self, seeds: Sequence[int]) -> torch.Tensor:
-        """Drawn on the CPU: a seed means one picture everywhere."""
+        """Drawn on the CPU: a seed means one image everywhere."""
         config = self.unet.config
         size: Any = config.sample_size
         height, width = (size, size) if isinstance(size, int) else size
@@ -118,10 +118,10 @@ class AudioConditionalPipeline(DiffusionPipeline):  # type: ignore[misc] # diffu
             [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         )
 
-    def _pictures(self, sample: torch.Tensor) -> list[Image.Image]:
+    def _images(self, sample: torch.Tensor) -> list[Image.Image]:
         if self.vae is not None:
             sample = self.vae.decode(sample / self.vae.config.scaling_factor, return_dict=False)[0]
-        pictures: list[Image.Image] = VaeImageProcessor.numpy_to_pil(
+        images: list[Image.Image] = VaeImageProcessor.numpy_to_pil(
             VaeImageProcessor.pt_to_numpy((sample.float() / 2 + 0.5).clamp(0, 1))
         )
-        return pictures
+        return images

@@ -12,16 +12,16 @@ from PIL import Image
 from torch import nn
 
 HEARD_HEIGHT, HEARD_WIDTH = 64, 64
-"""Rows and columns of the small picture that is heard: of 512 x 512, 8 x 8 pixels become one."""
+"""Rows and columns of the small image that is heard: of 512 x 512, 8 x 8 pixels become one."""
 
 
 class AudioEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc] # diffusers is untyped
-    """Small pictures → encodings.
+    """Small images → encodings.
 
     Args:
         tokens: vectors of an encoding, which the UNet attends to.
         width: of each.
-        channels: of the convolutions, each of which halves the picture.
+        channels: of the convolutions, each of which halves the image.
         groups: of their normalisation.
     """
 
@@ -57,8 +57,8 @@ class AudioEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc] # diffusers i
         return encodings
 
 
-def heard_picture(image: Image.Image) -> torch.Tensor:
-    """The small picture of a picture of any size, (1, 64, 64) in [-1, 1]; stereo's mean is heard.
+def encoder_image(image: Image.Image) -> torch.Tensor:
+    """The small image of an image of any size, (1, 64, 64) in [-1, 1]; stereo's mean is heard.
 
     Each pixel is the mean of those that it stands for.
     """

@@ -32,7 +32,7 @@ from riffusion.training.losses.diffusion import DiffusionLoss
 from riffusion.training.networks.audio_conditional_pipeline import AudioConditionalPipeline
 from riffusion.training.networks.audio_encoder import AudioEncoder
 from riffusion.training.networks.build import new_network, start_from
-from riffusion.training.recipes.image_space import PictureSpace, colour
+from riffusion.training.recipes.image_space import ImageSpace, colour
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 
 ENCODINGS_NAME = "encodings.json"
@@ -53,7 +53,7 @@ class AudioConditionalObjective(Objective):
         unet: UNet2DConditionModel,
         audio_encoder: AudioEncoder | None,
         loss: DiffusionLoss,
-        space: PictureSpace,
+        space: ImageSpace,
     ) -> None:
         super().__init__()
         self.unet = unet
@@ -84,7 +84,7 @@ class AudioConditionalRecipe(Recipe):
     def __init__(self, folder: DatasetFolder, config: AudioConditionalConfig) -> None:
         super().__init__(folder, config.data)
         self.config = config
-        self.space = PictureSpace(folder, config)
+        self.space = ImageSpace(folder, config)
         audio_encoder = None
         if config.encoder.network is not None:
             audio_encoder = new_network(AudioEncoder, config.encoder.network, "encoder.network")
@@ -97,7 +97,7 @@ class AudioConditionalRecipe(Recipe):
             "out_channels": self.space.channels,
             "cross_attention_dim": self.encoding_shape[1],
         }
-        check_fixed_options(config.unet, options, "unet", "the pictures and encodings are")
+        check_fixed_options(config.unet, options, "unet", "the images and encodings are")
         unet = new_network(UNet2DConditionModel, options | config.unet, "unet")
         self.space.check_levels(len(unet.config.block_out_channels))
         if config.init_from is not None:
@@ -133,19 +133,19 @@ class AudioConditionalRecipe(Recipe):
         return pipeline
 
     def sample(self) -> Samples:
-        """Held-out pictures above what is drawn from their encodings."""
+        """Held-out images above what is drawn from their encodings."""
         config = self.config.sample
         split: Split = "validation" if self.folder.rows("validation") else "train"
         rows = self.folder.rows(split)
-        count = min(config.pictures, len(rows))
+        count = min(config.images, len(rows))
         chosen = np.linspace(0, len(rows) - 1, count).round().astype(int)
-        pictures = []
+        images = []
         for number in chosen:
             with Image.open(self.folder.image_path(split, rows[number])) as image:
-                pictures.append(rgb_image(image))
+                images.append(rgb_image(image))
         pipeline = self.pipeline()
         if pipeline.audio_encoder is not None:
-            encodings = pipeline.encode(pictures)
+            encodings = pipeline.encode(images)
         else:
             cache = self.config.output / "cache"
             of_split = load_encodings(self.folder, split, self.config.encoder, cache)
@@ -153,8 +153,8 @@ class AudioConditionalRecipe(Recipe):
         drawn = pipeline(
             encodings, num_inference_steps=config.steps, guidance=config.guidance
         ).images
-        shown = [colour(picture) for picture in drawn]
-        heard = [picture.resize(shown[0].size) for picture in pictures]
+        shown = [colour(image) for image in drawn]
+        heard = [image.resize(shown[0].size) for image in images]
         return Samples(
             rows=[heard, shown],
             captions=["held out", "drawn from the encoding"],

@@ -1,4 +1,4 @@
-"""A VAE between spectrogram pictures and latents.
+"""A VAE between spectrogram images and latents.
 
     loss = |x̂ − x| + a · |∇x̂ − ∇x| + k · KL(posterior ‖ unit Gaussian) + d · adversary
 
@@ -16,9 +16,9 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from riffusion.datasets.examples import Example, PictureExamples, pixels_from_bytes
+from riffusion.datasets.examples import Example, ImageExamples, pixels_from_bytes
 from riffusion.datasets.folder import DatasetFolder, Split
-from riffusion.datasets.image_size import check_multiple, picture_size
+from riffusion.datasets.image_size import check_multiple, image_size
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
 from riffusion.io.folders import replaced_folder
@@ -33,7 +33,7 @@ _FEATURE_SHARE = 20.0
 """Weight of the adversary's features to that of its verdict."""
 _NUM_SHOWN = 6
 _NUM_MEASURED = 256
-"""Pictures whose latents say how channels are scaled."""
+"""Images whose latents say how channels are scaled."""
 
 
 class AutoencoderObjective(Objective):
@@ -115,20 +115,20 @@ class AutoencoderRecipe(Recipe):
                 "scaled in those convolutions; leave them out"
             )
         factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        check_multiple(picture_size(folder, config.data), factor, config.data, "the VAE")
+        check_multiple(image_size(folder, config.data), factor, config.data, "the VAE")
         self.objective = AutoencoderObjective(vae, config.loss, config.train_decoder_only)
 
-    def examples(self, split: Split, cache: Path) -> PictureExamples:
+    def examples(self, split: Split, cache: Path) -> ImageExamples:
         del cache
-        return PictureExamples(self.folder, split, self.config.data, self.config.run.seed)
+        return ImageExamples(self.folder, split, self.config.data, self.config.run.seed)
 
     def sample(self) -> Samples:
-        """Held-out pictures above what comes back from their latents."""
+        """Held-out images above what comes back from their latents."""
         split: Split = "validation" if self.folder.rows("validation") else "train"
-        pictures = self._pictures(split, _NUM_SHOWN)
+        images = self._images(split, _NUM_SHOWN)
         with torch.inference_mode():
-            rebuilt = [self._rebuild(picture) for picture in pictures]
-        shown = [image_from_pixels(picture) for picture in pictures]
+            rebuilt = [self._rebuild(image) for image in images]
+        shown = [image_from_pixels(image) for image in images]
         return Samples(
             rows=[shown, rebuilt],
             captions=["held out", "rebuilt"],
@@ -152,14 +152,14 @@ class AutoencoderRecipe(Recipe):
             write_checkpoint(pipeline, directory)
             return
         if self.config.normalize_latents and not self.config.train_decoder_only:
-            normalize_latents(vae, self._pictures("train", _NUM_MEASURED))
+            normalize_latents(vae, self._images("train", _NUM_MEASURED))
         with replaced_folder(directory) as temporary:
             vae.save_pretrained(temporary / "vae")
             self.params.save(temporary)
 
-    def _pictures(self, split: Split, count: int) -> list[torch.Tensor]:
-        """At most so many whole pictures from all over a split, (3, height, width) in [-1, 1]."""
-        examples = PictureExamples(self.folder, split, self.config.data, self.config.run.seed)
+    def _images(self, split: Split, count: int) -> list[torch.Tensor]:
+        """At most so many whole images from all over a split, (3, height, width) in [-1, 1]."""
+        examples = ImageExamples(self.folder, split, self.config.data, self.config.run.seed)
         chosen = np.linspace(0, len(examples) - 1, min(count, len(examples))).round().astype(int)
         return [pixels_from_bytes(torch.from_numpy(examples.pixels(int(i)).copy())) for i in chosen]
 
@@ -183,6 +183,6 @@ def _first_vae(config: AutoencoderConfig) -> AutoencoderKL:
 
 
 def image_from_pixels(pixels: torch.Tensor) -> Image.Image:
-    """(3, height, width) in [-1, 1] → RGB picture."""
+    """(3, height, width) in [-1, 1] → RGB image."""
     array = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte()
     return Image.fromarray(array.permute(1, 2, 0).cpu().numpy())

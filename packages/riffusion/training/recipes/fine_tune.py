@@ -14,9 +14,9 @@ from torch import nn
 from transformers import CLIPTextModel
 
 from riffusion.checkpoint.loader import Components, load_components
-from riffusion.datasets.circular_shifts import RolledLatents
+from riffusion.datasets.circular_shifts import CircularlyShiftedLatents
 from riffusion.datasets.folder import DatasetFolder, Split
-from riffusion.datasets.image_size import check_multiple, picture_size, resized_params
+from riffusion.datasets.image_size import check_multiple, image_size, resized_params
 from riffusion.datasets.latents import LatentExamples
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
@@ -83,7 +83,7 @@ class FineTuneRecipe(Recipe):
         return load_components(self.config.checkpoint, device="cpu", dtype=torch.float32)
 
     def _check_params(self, base: Components, folder: DatasetFolder, name: str) -> None:
-        """Pictures must sound the way the checkpoint's do, if it says how they do."""
+        """Images must sound the way the checkpoint's do, if it says how they do."""
         if (base.directory / PARAMS_NAME).is_file():
             params = resized_params(folder, self.config.data)
             where = f"{name}={str(folder.directory)!r}"
@@ -93,7 +93,7 @@ class FineTuneRecipe(Recipe):
         factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         for folder in (self.folder, self.replay):
             if folder is not None:
-                size = picture_size(folder, self.config.data)
+                size = image_size(folder, self.config.data)
                 check_multiple(size, factor, self.config.data, "the VAE")
 
     @property
@@ -148,7 +148,7 @@ class FineTuneRecipe(Recipe):
         latents = LatentExamples(folder, split, self.vae.to(device), data, cache)
         self.vae.to("cpu")  # until samples are drawn: its place is worth more to the UNet
         seed = self.config.run.seed
-        rolled = RolledLatents(latents, data.rolls, seed)
+        rolled = CircularlyShiftedLatents(latents, data.circular_shifts, seed)
         return CaptionedExamples(rolled, self.tokenizer, data.caption_dropout, seed)
 
     def sample(self) -> Samples:
@@ -233,7 +233,7 @@ class FineTuneRecipe(Recipe):
         if config.data.replay is not None and self.replay is not None:
             facts["replay"] = (
                 f"{config.data.replay.share:.0%} of the examples, of "
-                f"{len(self.replay.rows('train'))} pictures in `{self.replay.directory.name}`"
+                f"{len(self.replay.rows('train'))} images in `{self.replay.directory.name}`"
             )
         return facts
 

@@ -6,10 +6,10 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from riffusion.datasets.circular_shifts import RolledLatents
-from riffusion.datasets.examples import Example, PictureExamples
+from riffusion.datasets.circular_shifts import CircularlyShiftedLatents
+from riffusion.datasets.examples import Example, ImageExamples
 from riffusion.datasets.folder import DatasetFolder, Split
-from riffusion.datasets.image_size import check_multiple, picture_size
+from riffusion.datasets.image_size import check_multiple, image_size
 from riffusion.datasets.latents import LatentExamples
 from riffusion.errors import InputError
 from riffusion.training.config import AudioConditionalConfig, UnconditionalConfig
@@ -17,7 +17,7 @@ from riffusion.training.losses.diffusion import PIXEL_SCHEDULE, DiffusionLoss
 from riffusion.training.networks.build import load_network
 
 
-class PictureSpace:
+class ImageSpace:
     """The space of pixels, or that of a VAE's latents.
 
     Args:
@@ -30,7 +30,7 @@ class PictureSpace:
         size: (height, width) of what is drawn.
 
     Raises:
-        InputError: there is no such VAE, it can't take pictures of this size, or stereo pictures
+        InputError: there is no such VAE, it can't take images of this size, or stereo images
             would be drawn in one plane.
     """
 
@@ -41,7 +41,7 @@ class PictureSpace:
         self.vae: AutoencoderKL | None = None
         self.channels: int = config.channels or 1
         self.factor = 1
-        self._pixels = picture_size(folder, config.data)
+        self._pixels = image_size(folder, config.data)
         if config.vae is not None:
             self.vae = load_network(AutoencoderKL, config.vae, "vae").requires_grad_(False).eval()
             self.channels = self.vae.config.latent_channels
@@ -49,7 +49,7 @@ class PictureSpace:
             check_multiple(self._pixels, self.factor, config.data, "the VAE")
         elif folder.params.stereo and self.channels == 1:
             raise InputError(
-                "channels=1 has no room for stereo pictures, whose first plane is blank; set "
+                "channels=1 has no room for stereo images, whose first plane is blank; set "
                 "channels=3"
             )
         self.size = (self._pixels[0] // self.factor, self._pixels[1] // self.factor)
@@ -79,19 +79,19 @@ class PictureSpace:
             objective = objective.model_copy(update={"noise_schedule": schedule})
         return DiffusionLoss(objective)
 
-    def examples(self, split: Split, cache: Path) -> PictureExamples | RolledLatents:
+    def examples(self, split: Split, cache: Path) -> ImageExamples | CircularlyShiftedLatents:
         """Examples of a split, with `pixels` or `latents`."""
         if self.vae is None:
-            return PictureExamples(self.folder, split, self.data, self.seed)
+            return ImageExamples(self.folder, split, self.data, self.seed)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         latents = LatentExamples(self.folder, split, self.vae.to(device), self.data, cache)
-        return RolledLatents(latents, self.data.rolls, self.seed)
+        return CircularlyShiftedLatents(latents, self.data.circular_shifts, self.seed)
 
     def clean(self, batch: Example) -> torch.Tensor:
         """What a batch holds to be drawn, (batch, channels, height, width)."""
         return batch["pixels"][:, : self.channels] if self.vae is None else batch["latents"]
 
 
-def colour(picture: Image.Image) -> Image.Image:
-    """The picture in RGB, as sheets and spectrogram decoding want it."""
-    return picture.convert("RGB")
+def colour(image: Image.Image) -> Image.Image:
+    """The image in RGB, as sheets and spectrogram decoding want it."""
+    return image.convert("RGB")

@@ -41,12 +41,12 @@ class Objective(nn.Module, ABC):
 
 @dataclass
 class Samples:
-    """Pictures to look at, and to listen to.
+    """Images to look at, and to listen to.
 
     Args:
-        rows: pictures of one size, row by row.
+        rows: images of one size, row by row.
         captions: one a row.
-        heard: (caption, picture) of those that become sound.
+        heard: (caption, image) of those that become sound.
     """
 
     rows: list[list[Image.Image]]
@@ -73,10 +73,10 @@ class Recipe(ABC):
 
     @property
     def params(self) -> SpectrogramParams:
-        """Of the pictures that are learned from and drawn.
+        """Of the images that are learned from and drawn.
 
         Raises:
-            InputError: the data set's pictures can't be resized as asked for.
+            InputError: the data set's images can't be resized as asked for.
         """
         return resized_params(self.folder, self._data)
 

@@ -11,10 +11,10 @@ from PIL import Image
 from torch.utils.data import Dataset
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from riffusion.datasets.circular_shifts import RolledLatents
+from riffusion.datasets.circular_shifts import CircularlyShiftedLatents
 from riffusion.datasets.examples import Example, Key
 from riffusion.datasets.folder import DatasetFolder, Split
-from riffusion.datasets.image_size import check_multiple, picture_size
+from riffusion.datasets.image_size import check_multiple, image_size
 from riffusion.datasets.latents import LatentExamples
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
@@ -80,7 +80,7 @@ class CaptionedExamples(Dataset[Example]):
 
     def __init__(
         self,
-        examples: LatentExamples | RolledLatents,
+        examples: LatentExamples | CircularlyShiftedLatents,
         tokenizer: CLIPTokenizer,
         dropout: float,
         seed: int,
@@ -117,7 +117,7 @@ class TextToSpectrogramRecipe(Recipe):
         self.config = config
         self.vae = load_network(AutoencoderKL, config.vae, "vae").requires_grad_(False).eval()
         factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        check_multiple(picture_size(folder, config.data), factor, config.data, "the VAE")
+        check_multiple(image_size(folder, config.data), factor, config.data, "the VAE")
         self.tokenizer = _tokenizer(folder, config)
         text_encoder = _new_text_encoder(self.tokenizer, config.text_encoder)
         channels = self.vae.config.latent_channels
@@ -137,7 +137,7 @@ class TextToSpectrogramRecipe(Recipe):
         device = "cuda" if torch.cuda.is_available() else "cpu"
         latents = LatentExamples(self.folder, split, self.vae.to(device), self.config.data, cache)
         run, data = self.config.run, self.config.data
-        rolled = RolledLatents(latents, data.rolls, run.seed)
+        rolled = CircularlyShiftedLatents(latents, data.circular_shifts, run.seed)
         return CaptionedExamples(rolled, self.tokenizer, data.caption_dropout, run.seed)
 
     def pipeline(self) -> RiffusionPipeline:
@@ -180,7 +180,7 @@ class TextToSpectrogramRecipe(Recipe):
 def sample_prompts(
     pipeline: RiffusionPipeline, prompts: list[str], config: SampleConfig
 ) -> Samples:
-    """A row of pictures per prompt, each denoised together: all rows would take much memory."""
+    """A row of images per prompt, each denoised together: all rows would take much memory."""
     rows = [_draw(pipeline, prompt, config) for prompt in prompts]
     heard = [(prompt, row[0]) for prompt, row in zip(prompts, rows, strict=True)]
     return Samples(rows=rows, captions=prompts, heard=heard)

@@ -21,8 +21,8 @@ from diffusers import (
 
 from riffusion.checkpoint.files import MAX_SHARD_SIZE
 from riffusion.checkpoint.networks import half_copy
-from riffusion.datasets.circular_shifts import RolledLatents
-from riffusion.datasets.examples import Example, PictureExamples
+from riffusion.datasets.circular_shifts import CircularlyShiftedLatents
+from riffusion.datasets.examples import Example, ImageExamples
 from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.errors import InputError
 from riffusion.io.folders import replaced_folder
@@ -30,7 +30,7 @@ from riffusion.training.config import UnconditionalConfig
 from riffusion.training.fixed_options import check_fixed_options
 from riffusion.training.losses.diffusion import DiffusionLoss
 from riffusion.training.networks.build import new_network, start_from
-from riffusion.training.recipes.image_space import PictureSpace, colour
+from riffusion.training.recipes.image_space import ImageSpace, colour
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 
 
@@ -43,7 +43,7 @@ class UnconditionalObjective(Objective):
         space: of what it draws.
     """
 
-    def __init__(self, unet: UNet2DModel, loss: DiffusionLoss, space: PictureSpace) -> None:
+    def __init__(self, unet: UNet2DModel, loss: DiffusionLoss, space: ImageSpace) -> None:
         super().__init__()
         self.unet = unet
         self.loss = loss
@@ -65,11 +65,11 @@ class UnconditionalRecipe(Recipe):
     def __init__(self, folder: DatasetFolder, config: UnconditionalConfig) -> None:
         super().__init__(folder, config.data)
         self.config = config
-        self.space = PictureSpace(folder, config)
+        self.space = ImageSpace(folder, config)
         height, width = self.space.size
         if self.space.vae is not None and height != width:
             raise InputError(
-                f"pictures of {width * self.space.factor} x {height * self.space.factor} pixels "
+                f"images of {width * self.space.factor} x {height * self.space.factor} pixels "
                 "must be square to be drawn as latents, as diffusers' LDMPipeline has it; set "
                 "data.resolution, or leave vae out"
             )
@@ -78,7 +78,7 @@ class UnconditionalRecipe(Recipe):
             "in_channels": self.space.channels,
             "out_channels": self.space.channels,
         }
-        what = "pictures" if self.space.vae is None else "latents"
+        what = "images" if self.space.vae is None else "latents"
         check_fixed_options(config.unet, options, "unet", f"the {what} are")
         unet = new_network(UNet2DModel, options | config.unet, "unet")
         self.space.check_levels(len(unet.config.block_out_channels))
@@ -86,7 +86,7 @@ class UnconditionalRecipe(Recipe):
             start_from(unet, config.init_from, "unet")
         self.objective = UnconditionalObjective(unet, self.space.loss(config), self.space)
 
-    def examples(self, split: Split, cache: Path) -> PictureExamples | RolledLatents:
+    def examples(self, split: Split, cache: Path) -> ImageExamples | CircularlyShiftedLatents:
         return self.space.examples(split, cache)
 
     def pipeline(self) -> DiffusionPipeline:
@@ -109,12 +109,12 @@ class UnconditionalRecipe(Recipe):
     def sample(self) -> Samples:
         """Seeds 0, 1, … in one row."""
         config = self.config.sample
-        generators = [torch.Generator().manual_seed(seed) for seed in range(config.pictures)]
+        generators = [torch.Generator().manual_seed(seed) for seed in range(config.images)]
         with torch.inference_mode():
             drawn = self.pipeline()(
-                batch_size=config.pictures, generator=generators, num_inference_steps=config.steps
+                batch_size=config.images, generator=generators, num_inference_steps=config.steps
             ).images
-        row = [colour(picture) for picture in drawn]
+        row = [colour(image) for image in drawn]
         caption = f"{config.sampler}, {config.steps} steps"
         return Samples(rows=[row], captions=[caption], heard=[(caption, row[0])])
 
@@ -134,7 +134,7 @@ class UnconditionalRecipe(Recipe):
             f"{self.config.objective.prediction}, {num_parameters(unet)}",
             "draws": self.space.description,
             "to load": f"`diffusers.{pipeline}.from_pretrained(folder)`; "
-            "`riffusion image-to-audio` plays its pictures",
+            "`riffusion image-to-audio` plays its images",
         }
         if self.space.vae is not None:
             facts["VAE"] = (
