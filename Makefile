@@ -1,10 +1,13 @@
-# make setup | demo | serve | web | test | lint | bench | clean        PYTHON=python3.12 make setup picks an interpreter
+# make setup | demo | serve | web | test | test-fast | lint | docs | bench | clean        PYTHON=python3.12 make setup picks an interpreter
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROMPT ?= church bells
+# Processes that run Python tests. Each needs about 2 GB.
+TEST_PROCESSES ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup
 
 # npm's path, or nothing if it is missing or its Node is too old for the web app's tools; and then the reason.
 NPM := $(shell scripts/web_tool.sh npm 2>/dev/null)
@@ -12,7 +15,7 @@ NO_NPM = $(shell scripts/web_tool.sh npm 2>&1 >/dev/null)
 WEB_SOURCES := $(shell find web/src web/public -type f) web/index.html web/about.html web/package.json web/tsconfig.json web/vite.config.ts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve web test lint format bench seed-images requirements clean
+.PHONY: help setup demo serve web test test-fast lint format docs bench seed-images requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -46,18 +49,27 @@ web/node_modules/.package-lock.json: web/package-lock.json web/.npmrc
 	@cd web && $(NPM) ci --no-progress --loglevel error && touch node_modules/.package-lock.json
 
 test: setup ## all tests: Python's, the web app's, and those in a browser
-	@$(BIN)/python -m pytest
+	@scripts/test_tools.sh
+	@$(PYTEST)
 	@RIFFUSION="$(abspath $(BIN))/riffusion" scripts/test_web.sh
 
-lint: setup $(if $(NPM),web/node_modules/.package-lock.json) ## ruff, strict mypy, strict TypeScript
+test-fast: setup ## Python tests without those that use the real server, start processes or train: under 3 minutes
+	@$(PYTEST) -m "not slow"
+
+lint: setup $(if $(NPM),web/node_modules/.package-lock.json) ## ruff, the order of imports between folders, strict mypy, strict TypeScript
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo --no-cache
 	@$(BIN)/mypy
 	@$(if $(NPM),cd web && $(NPM) run --silent check,echo "left out: the web app's types; $(NO_NPM)")
 
 format: setup ## let ruff rewrite the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: setup ## the pages of docs/ and an API reference from the docstrings, into site/
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo "Wrote site/index.html"
 
 bench: setup ## measure, and write docs/benchmarks.md
 	@$(BIN)/python -m benchmarks.report
@@ -73,4 +85,4 @@ requirements: setup ## resolve the pins again after a change of pyproject.toml
 		$$uv pip compile $$options --constraint requirements-dev.txt --extra export pyproject.toml -o requirements-export.txt
 
 clean: ## remove .venv, output and caches
-	@rm -rf $(VENV) out build web/dist web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) out build site web/dist web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

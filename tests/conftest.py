@@ -27,6 +27,25 @@ settings.register_profile(
 settings.load_profile("shared machine")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests, which `make test-fast` leaves out, and divide the work for xdist.
+
+    Each file is one group, which one worker runs, since fixtures are made per file. All tests of
+    the real server are one group, so that only one server is started. Groups with slow tests come
+    first, so that no worker is left alone with one at the end.
+    """
+    from tests.slow_tests import is_slow
+
+    slow = [item for item in items if is_slow(item)]
+    for item in slow:
+        item.add_marker("slow")
+    slow_files = {item.path for item in slow}
+    for item in items:
+        uses_server = "truss_server" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("server" if uses_server else str(item.path)))
+    items.sort(key=lambda item: item.path not in slow_files)  # a stable sort
+
+
 @pytest.fixture(scope="session")
 def model() -> TinyModel:
     from tests.checkpoint.checkpoints import tiny_model
