@@ -1,4 +1,4 @@
-"""Images and base64 text from outside: limits, damage, and what survives a file."""
+"""Images and base64 text from outside: limits, damage, and round trips."""
 
 import base64
 import io
@@ -26,7 +26,7 @@ from riffusion.io.images import (
 )
 from riffusion.spectrogram.params import SpectrogramParams
 
-MAX_JPEG_ERROR = 6  # grey levels, of quality 95 on noise-free images
+MAX_JPEG_ERROR = 6  # grey levels, for noise-free images at quality 95
 
 
 def image(width: int = 16, height: int = 8) -> Image.Image:
@@ -87,9 +87,7 @@ def test_huge_image_is_refused_by_its_header(size: tuple[int, int]) -> None:
         decode_image(png_that_claims(*size))
 
 
-def test_pillows_own_limit_is_neither_needed_nor_in_the_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pillows_own_limit_has_no_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert decode_image(encode_image(image(), "png")).size == (16, 8)
     assert decode_image(encode_image(image(), "jpeg")).size == (16, 8)
@@ -104,10 +102,10 @@ def test_pillows_own_limit_is_neither_needed_nor_in_the_way(
         ((70_000, 1), "jpeg", "image is 70000×1; jpeg holds at most 65500 columns; use png"),
         ((1, 65_501), "jpeg", "image is 1×65501; jpeg holds at most 65500 rows; use png"),
         ((16_384, 1), "webp", "image is 16384×1; webp holds at most 16383 columns; use png"),
-        ((2**20 + 1, 1), "png", "png holds at most 1048576 columns; draw less at a time"),
+        ((2**20 + 1, 1), "png", "png holds at most 1048576 columns; convert less at a time"),
     ],
 )
-def test_what_a_format_cannot_hold_is_refused_before_encoding(
+def test_too_large_images_are_refused_before_encoding(
     size: tuple[int, int],
     image_format: ImageFormat,
     message: str,
@@ -119,7 +117,7 @@ def test_what_a_format_cannot_hold_is_refused_before_encoding(
 
 
 @pytest.mark.parametrize(("width", "image_format"), [(65_500, "jpeg"), (16_383, "webp")])
-def test_what_a_format_can_hold_is_encoded_and_read(
+def test_the_widest_image_of_a_format_is_encoded_and_read(
     tmp_path: Path, width: int, image_format: ImageFormat
 ) -> None:
     path = tmp_path / f"a.{image_format}"
@@ -127,7 +125,7 @@ def test_what_a_format_can_hold_is_encoded_and_read(
     assert read_image(path).size == (width, 1)
 
 
-def test_more_pixels_than_can_be_read_again_are_not_written(
+def test_images_with_more_pixels_than_can_be_read_are_not_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(image_codec, "MAX_FILE_PIXELS", 16 * 8 - 1)
