@@ -1,4 +1,4 @@
-"""For upstream's scripts: the spectrum of a whole segment, to look at."""
+"""The spectrum of a whole segment, and its plot (upstream's `riffusion.util.fft_util`)."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ def plot_ffts(
     min_frequency: float = 20,
     max_frequency: float = 20000,
 ) -> None:
-    """Show the spectra of some segments in a window, by matplotlib."""
+    """Plot the spectra of segments, with one labelled line per segment, in a matplotlib window."""
     from matplotlib import pyplot
 
     _, axes = pyplot.subplots()
