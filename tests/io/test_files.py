@@ -69,7 +69,7 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()), daemon=True)
     reader.start()
     write_file(b"new", pipe)
-    reader.join(timeout=10)
+    reader.join()
     assert received == [b"new"]
     assert pipe.is_fifo()
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from riffusion.datatypes import ImageFormat
 from riffusion.errors import InputError, MediaError
-from riffusion.io import images as image_codec
+from riffusion.io import images as image_module
 from riffusion.io.data_urls import bytes_from_data_url, data_url
 from riffusion.io.images import (
     MAX_HEIGHT,
@@ -59,6 +59,32 @@ def test_images_and_their_parameters_survive(image_format: str, error: int) -> N
     assert np.abs(difference).max() <= error
     assert SpectrogramParams.from_exif(again.getexif()) == SpectrogramParams()
     assert SpectrogramParams.max_value_from_exif(again.getexif()) == 2.5
+
+
+@pytest.mark.parametrize(
+    ("image_format", "mode", "options"),
+    [
+        ("PNG", "L", {}),
+        ("JPEG", "RGB", {"progressive": True}),
+        ("MPO", "RGB", {"save_all": True, "append_images": [Image.new("RGB", (16, 8))]}),
+        ("WEBP", "RGB", {}),
+        ("WEBP", "RGB", {"lossless": True}),
+        ("WEBP", "RGBA", {}),
+        ("GIF", "L", {}),
+        ("BMP", "RGB", {}),
+        ("TIFF", "RGB", {}),
+        ("TIFF", "RGB", {"big_tiff": True}),
+    ],
+)
+def test_every_format_is_recognised(
+    image_format: str, mode: str, options: dict[str, object]
+) -> None:
+    buffer = io.BytesIO()
+    image().convert(mode).save(buffer, image_format, **options)
+    again = decode_image(buffer.getvalue())
+    assert again.size == (16, 8)
+    difference = np.asarray(again.convert("L")).astype(int) - np.asarray(image().convert("L"))
+    assert np.abs(difference).max() <= MAX_JPEG_ERROR
 
 
 def test_stereo_survives_jpeg() -> None:
@@ -128,7 +154,7 @@ def test_the_widest_image_of_a_format_is_encoded_and_read(
 def test_images_with_more_pixels_than_can_be_read_are_not_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(image_codec, "MAX_FILE_PIXELS", 16 * 8 - 1)
+    monkeypatch.setattr(image_module, "MAX_FILE_PIXELS", 16 * 8 - 1)
     with pytest.raises(InputError, match="16×8; at most 127 pixels"):
         encode_image(image(), "png")
 
@@ -139,7 +165,7 @@ def test_the_highest_spectrogram_can_be_read() -> None:
         SpectrogramParams(num_frequencies=MAX_HEIGHT + 1, sample_rate=16_000)
     highest = Image.new("L", (1, MAX_HEIGHT))
     assert decode_image(encode_image(highest, "png")).size == (1, MAX_HEIGHT)
-    assert MAX_WIDTH * MAX_HEIGHT <= image_codec.MAX_FILE_PIXELS
+    assert MAX_WIDTH * MAX_HEIGHT <= image_module.MAX_FILE_PIXELS
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.JPG", "x.jpeg", "x.webp"])

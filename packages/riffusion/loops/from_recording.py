@@ -72,24 +72,36 @@ def seed_image_from_audio(
         tempo_bpm = estimate_tempo(audio, params.sample_rate)
         logger.info("estimated tempo: %.1f beats per minute", tempo_bpm)
     checked_tempo(tempo_bpm)
-    beat_samples = params.sample_rate * 60 / tempo_bpm
-    # Half a frame of tolerance: a loop of 8 beats is often a few samples too short.
-    available = int((audio.shape[1] + params.hop_length / 2) / beat_samples)
-    if beats is None:
-        in_a_clip = int((CLIP_DURATION_S * params.sample_rate + params.hop_length) / beat_samples)
-        beats = max(1, min(available, in_a_clip))
-    if available < beats:
-        raise InputError(
-            f"{beats} at tempo_bpm={tempo_bpm:.4g} need {beats * 60 / tempo_bpm:.2f} s, the audio "
-            f"lasts {audio.shape[1] / params.sample_rate:.2f} s; use fewer beats or longer audio",
-            field="beats",
-        )
+    beats = _beats_to_cut(audio.shape[1], beats, tempo_bpm, params)
     grid = LoopGrid.fit(beats, tempo_bpm, params)
     loop = cut_loop(audio, grid.num_samples, params.sample_rate)
     amplitudes = image_converter(params).converter.spectrogram_from_waveform(loop, circular=True)
     if num_frames is not None:
         amplitudes = stretch(amplitudes, num_frames)
     return image_from_mel_amplitudes(amplitudes, params)
+
+
+def _beats_to_cut(
+    num_samples: int, beats: int | None, tempo_bpm: float, params: SpectrogramParams
+) -> int:
+    """`beats`, or by default as many as fit into the audio and into a clip, at least one.
+
+    Raises:
+        InputError: the audio is shorter than the beats.
+    """
+    beat_samples = params.sample_rate * 60 / tempo_bpm
+    # Half a frame of tolerance: a loop of 8 beats is often a few samples too short.
+    available = int((num_samples + params.hop_length / 2) / beat_samples)
+    if beats is None:
+        in_a_clip = int((CLIP_DURATION_S * params.sample_rate + params.hop_length) / beat_samples)
+        beats = max(1, min(available, in_a_clip))
+    if available < beats:
+        raise InputError(
+            f"{beats} at tempo_bpm={tempo_bpm:.4g} need {beats * 60 / tempo_bpm:.2f} s, the audio "
+            f"lasts {num_samples / params.sample_rate:.2f} s; use fewer beats or longer audio",
+            field="beats",
+        )
+    return beats
 
 
 def cut_loop(audio: Waveform, num_samples: int, sample_rate: int) -> Waveform:

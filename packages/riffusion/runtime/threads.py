@@ -3,7 +3,7 @@
 On a CPU, each thread that calls PyTorch gets its own OpenMP team, with one thread per core, and the
 team exists until the calling thread ends. If all teams together have more threads than there are
 cores, GNU's OpenMP runtime assumes that the machine is overloaded. Waiting threads then sleep at
-once, even if all other teams are idle, and waking them makes a UNet call half as slow again.
+once, even if all other teams are idle, and waking them makes a UNet call 1.5 times as long.
 """
 
 import ctypes

@@ -80,6 +80,12 @@ class SpectrogramParams:
     ExifTags = ExifTags  # upstream has it here; without an annotation it isn't a field
 
     def __post_init__(self) -> None:
+        self._check_numbers()
+        self._check_frames()
+        self._check_mel_bands()
+
+    def _check_numbers(self) -> None:
+        """Check the type and range of each number, and convert it to its field's type."""
         if self.stereo not in (0, 1):
             raise SpectrogramParamsError(f"stereo={self.stereo!r} must be True or False")
         object.__setattr__(self, "stereo", bool(self.stereo))
@@ -95,6 +101,9 @@ class SpectrogramParams:
             raise SpectrogramParamsError(
                 f"power_for_image={power} must be above 0 and at most 10; 0.25 is the usual value"
             )
+
+    def _check_frames(self) -> None:
+        """Check the lengths of hop, window and FFT."""
         if self.hop_length < 1:
             raise SpectrogramParamsError(
                 f"step_size_ms={self.step_size_ms} is shorter than one sample at "
@@ -111,6 +120,9 @@ class SpectrogramParams:
                 f"window_duration_ms={self.window_duration_ms} has only {self.win_length} samples "
                 f"at sample_rate={self.sample_rate}; at least 4 are needed, increase one of them"
             )
+
+    def _check_mel_bands(self) -> None:
+        """Check the filterbank's size, the range of its frequencies and the names of its scale."""
         if self.n_fft * self.num_frequencies > _MAX_FILTERBANK_CELLS:
             raise SpectrogramParamsError(
                 f"padded_duration_ms={self.padded_duration_ms} at sample_rate={self.sample_rate} "
