@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from riffusion.audio import AudioSegment, normalize_loudness, overlay, segment_from_waveform, stitch
 
-_FULL_SCALE = 2.0**15
+FULL_SCALE = 2.0**15
+"""Full scale in upstream's unit of samples, the 16-bit step."""
 
 
 def audio_from_waveform(
@@ -23,7 +24,7 @@ def audio_from_waveform(
     waveform = np.asarray(samples, dtype=np.float64)
     peak = np.abs(waveform).max(initial=0.0)
     if not normalize:
-        waveform = waveform / _FULL_SCALE
+        waveform = waveform / FULL_SCALE
     elif peak > 0:
         waveform = waveform / peak
     return segment_from_waveform(waveform, sample_rate)
