@@ -14,11 +14,11 @@ import statistics
 import time
 
 import torch
-import torchaudio
 
 from benchmarks import results
 from benchmarks.inversion import NUM_THREADS, Inverter, convergence, griffin_lim, targets
 from riffusion.spectrogram.converter import SpectrogramConverter
+from riffusion.spectrogram.filterbank import mel_filterbank
 from riffusion.spectrogram.params import SpectrogramParams
 
 REPEATS = 1
@@ -40,15 +40,7 @@ class PublishedInversionRow:
 
 def published_inverter(params: SpectrogramParams) -> Inverter:
     """Mel amplitudes (1, frequency, time) to a waveform (1, samples)."""
-    filterbank = torchaudio.functional.melscale_fbanks(
-        params.n_fft // 2 + 1,
-        params.min_frequency,
-        params.max_frequency,
-        params.num_frequencies,
-        params.sample_rate,
-        norm=params.mel_scale_norm,
-        mel_scale=params.mel_scale_type,
-    )
+    filterbank = mel_filterbank(params)
     to_waveform = griffin_lim(params)
 
     def invert(mel: torch.Tensor) -> torch.Tensor:
@@ -57,7 +49,8 @@ def published_inverter(params: SpectrogramParams) -> Inverter:
         optimizer = torch.optim.SGD([found], lr=RATE, momentum=MOMENTUM)
         for _ in range(ITERATIONS):
             optimizer.zero_grad()
-            (wanted - found @ filterbank).square().sum(dim=-1).mean().backward()
+            loss = (wanted - found @ filterbank).square().sum(dim=-1).mean()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             found.data.clamp_(min=0)
         waveform: torch.Tensor = to_waveform(found.detach().T[None])

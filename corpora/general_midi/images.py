@@ -1,4 +1,4 @@
-"""Loop → spectrogram image, equal to `music.seed_images.loop_image`, and seven times as fast.
+"""Loop → spectrogram image: as `riffusion.loops.seed_images.loop_image`, seven times as fast.
 
 The loop is periodic, so an FFT of all of it, cut off above the highest mel band, gives the same
 periodic signal from fewer samples: 210 a column in place of 441. Windowed frames of it have the
@@ -11,14 +11,14 @@ import functools
 import io
 
 import numpy as np
-import torchaudio
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import fft, sparse
 
 from riffusion.audio.segments import Waveform
-from riffusion.loops.seed_images import image_with_params
 from riffusion.spectrogram.converter import FULL_SCALE
+from riffusion.spectrogram.filterbank import mel_filterbank
 from riffusion.spectrogram.image import FloatArray
+from riffusion.spectrogram.image_converter import image_from_mel_amplitudes
 from riffusion.spectrogram.params import SpectrogramParams
 
 _REDUCED_HOP = 210
@@ -35,7 +35,7 @@ def image_bytes(waveform: Waveform, params: SpectrogramParams) -> bytes:
         waveform: (1, samples) at 44.1 kHz; samples a multiple of the hop.
         params: with the default sizes and rates.
     """
-    image = image_with_params(loop_mel_amplitudes(waveform, params), params)
+    image = image_from_mel_amplitudes(loop_mel_amplitudes(waveform, params), params)
     grey = image.getchannel(0)
     stream = io.BytesIO()
     grey.save(stream, "PNG", exif=image.info["exif"], compress_level=_COMPRESSION)
@@ -83,14 +83,6 @@ def _hann_window(length: int) -> FloatArray:
 @functools.lru_cache(maxsize=2)
 def _mel_bands(params: SpectrogramParams) -> tuple[sparse.csr_array, int]:
     """The filterbank (bands, bins) over the bins that reach into a band, and how many they are."""
-    weights = torchaudio.functional.melscale_fbanks(
-        n_freqs=params.n_fft // 2 + 1,
-        f_min=float(params.min_frequency),
-        f_max=float(params.max_frequency),
-        n_mels=params.num_frequencies,
-        sample_rate=params.sample_rate,
-        norm=params.mel_scale_norm,
-        mel_scale=params.mel_scale_type,
-    ).numpy()
+    weights = mel_filterbank(params).numpy()
     num_bins = int(np.flatnonzero(weights.any(axis=1))[-1]) + 1
     return sparse.csr_array(weights[:num_bins].T), num_bins

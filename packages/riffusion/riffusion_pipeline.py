@@ -1,4 +1,4 @@
-"""Upstream's name for the pipeline and its preprocessing."""
+"""Upstream's name for `riffusion.diffusion.upstream`."""
 
 from riffusion.diffusion.upstream import RiffusionPipeline, preprocess_image, preprocess_mask
 

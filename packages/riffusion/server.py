@@ -1,4 +1,4 @@
-"""Upstream's `python -m riffusion.server`: the command in `riffusion.cli.server`."""
+"""Upstream's name for `riffusion.cli.server`; also run as `python -m riffusion.server`."""
 
 import sys
 

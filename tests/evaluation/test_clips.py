@@ -26,7 +26,7 @@ from riffusion.evaluation.reference_clips import (
     load_clips,
 )
 from riffusion.evaluation.settings import EvaluationSettings
-from riffusion.spectrogram.compatibility import check_same_meaning
+from riffusion.spectrogram.compatibility import check_compatible_params
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.corpora.small_corpus import (
     CLIPS,
@@ -132,7 +132,7 @@ def test_too_few_clips_of_a_label_are_refused(
     ("damage", "message"),
     [
         (lambda path: path.unlink(), "does not exist"),
-        (lambda path: path.write_bytes(b"not an image"), "is no image"),
+        (lambda path: path.write_bytes(b"not an image"), "is not an image"),
         (lambda path: path.write_bytes(path.read_bytes()[:200]), "damaged|cannot be read"),
         (lambda path: Image.new("RGB", (32, SIDE)).save(path), "32×64 pixels; 64×64 are expected"),
     ],
@@ -189,11 +189,11 @@ def test_rows_without_wordings() -> None:
 
 def test_parameters_that_change_the_sound_must_agree() -> None:
     params = SpectrogramParams()
-    check_same_meaning(params, SpectrogramParams(num_griffin_lim_iters=7, max_mel_iters=3))
+    check_compatible_params(params, SpectrogramParams(num_griffin_lim_iters=7, max_mel_iters=3))
     for changes in ({"sample_rate": 22050}, {"power_for_image": 0.5}, {"stereo": True}):
         ((name, value),) = changes.items()
         with pytest.raises(InputError, match=f"{name}={value!r} of the checkpoint must equal"):
-            check_same_meaning(SpectrogramParams(**changes), params)
+            check_compatible_params(SpectrogramParams(**changes), params)
 
 
 @pytest.mark.parametrize(

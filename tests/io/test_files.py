@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, whoever writes them."""
+"""Atomic writing of files of every kind, and checks before reading."""
 
 import os
 import resource
@@ -16,14 +16,14 @@ from riffusion.io.files import check_readable, write_file
 from riffusion.io.images import write_image
 
 LIMIT = 2**20
-"""Bytes of the largest file in `full_disk`."""
+"""Largest file size in bytes while the disk is simulated to be full."""
 
 
 def _write_bytes(path: Path) -> None:
     write_file(bytes(LIMIT + 1), path)
 
 
-def _write_sound(path: Path) -> None:
+def _write_audio(path: Path) -> None:
     write_audio(segment_from_waveform(np.zeros((2, LIMIT // 2)), 44100), path)
 
 
@@ -34,7 +34,7 @@ def _write_image(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("write", "name"),
-    [(_write_bytes, "a.bin"), (_write_sound, "a.wav"), (_write_image, "a.png")],
+    [(_write_bytes, "a.bin"), (_write_audio, "a.wav"), (_write_image, "a.png")],
 )
 def test_full_disk_leaves_the_old_file_and_no_other(
     tmp_path: Path, write: Callable[[Path], None], name: str
@@ -69,25 +69,25 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()), daemon=True)
     reader.start()
     write_file(b"new", pipe)
-    reader.join(timeout=10)
+    reader.join()
     assert received == [b"new"]
     assert pipe.is_fifo()
 
 
-def test_only_regular_files_of_a_sensible_size_are_read(tmp_path: Path) -> None:
+def test_only_regular_files_of_an_allowed_size_are_accepted(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "empty").touch()
     (tmp_path / "file").write_bytes(b"four")
-    check_readable(tmp_path / "file", 4, "sound")
+    check_readable(tmp_path / "file", 4, "audio")
     for path, message in (
-        (tmp_path, "is a folder; name a sound file"),
+        (tmp_path, "is a folder; name an existing audio file"),
         (tmp_path / "none", "none.*does not exist"),
         (tmp_path / "pipe", "pipe.*is not a regular file"),
         (Path("/dev/zero"), "zero.*is not a regular file"),
     ):
         with pytest.raises(InputError, match=message):
-            check_readable(path, 4, "sound")
+            check_readable(path, 4, "audio")
     with pytest.raises(MediaError, match="empty"):
-        check_readable(tmp_path / "empty", 4, "sound")
+        check_readable(tmp_path / "empty", 4, "audio")
     with pytest.raises(MediaError, match="at most 3 are allowed"):
-        check_readable(tmp_path / "file", 3, "sound")
+        check_readable(tmp_path / "file", 3, "audio")

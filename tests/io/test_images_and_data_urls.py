@@ -1,4 +1,4 @@
-"""Images and base64 text from outside: limits, damage, and what survives a file."""
+"""Images and base64 text from outside: limits, damage, and round trips."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from PIL import Image
 
 from riffusion.datatypes import ImageFormat
 from riffusion.errors import InputError, MediaError
-from riffusion.io import images as image_codec
+from riffusion.io import images as image_module
 from riffusion.io.data_urls import bytes_from_data_url, data_url
 from riffusion.io.images import (
     MAX_HEIGHT,
@@ -26,7 +26,7 @@ from riffusion.io.images import (
 )
 from riffusion.spectrogram.params import SpectrogramParams
 
-MAX_JPEG_ERROR = 6  # grey levels, of quality 95 on noise-free images
+MAX_JPEG_ERROR = 6  # grey levels, for noise-free images at quality 95
 
 
 def image(width: int = 16, height: int = 8) -> Image.Image:
@@ -61,6 +61,32 @@ def test_images_and_their_parameters_survive(image_format: str, error: int) -> N
     assert SpectrogramParams.max_value_from_exif(again.getexif()) == 2.5
 
 
+@pytest.mark.parametrize(
+    ("image_format", "mode", "options"),
+    [
+        ("PNG", "L", {}),
+        ("JPEG", "RGB", {"progressive": True}),
+        ("MPO", "RGB", {"save_all": True, "append_images": [Image.new("RGB", (16, 8))]}),
+        ("WEBP", "RGB", {}),
+        ("WEBP", "RGB", {"lossless": True}),
+        ("WEBP", "RGBA", {}),
+        ("GIF", "L", {}),
+        ("BMP", "RGB", {}),
+        ("TIFF", "RGB", {}),
+        ("TIFF", "RGB", {"big_tiff": True}),
+    ],
+)
+def test_every_format_is_recognised(
+    image_format: str, mode: str, options: dict[str, object]
+) -> None:
+    buffer = io.BytesIO()
+    image().convert(mode).save(buffer, image_format, **options)
+    again = decode_image(buffer.getvalue())
+    assert again.size == (16, 8)
+    difference = np.asarray(again.convert("L")).astype(int) - np.asarray(image().convert("L"))
+    assert np.abs(difference).max() <= MAX_JPEG_ERROR
+
+
 def test_stereo_survives_jpeg() -> None:
     left, right = image(64, 64).split()[0], image(64, 64).rotate(90).split()[0]
     stereo = Image.merge("RGB", (Image.new("L", (64, 64)), left, right))
@@ -87,9 +113,7 @@ def test_huge_image_is_refused_by_its_header(size: tuple[int, int]) -> None:
         decode_image(png_that_claims(*size))
 
 
-def test_pillows_own_limit_is_neither_needed_nor_in_the_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pillows_own_limit_has_no_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert decode_image(encode_image(image(), "png")).size == (16, 8)
     assert decode_image(encode_image(image(), "jpeg")).size == (16, 8)
@@ -104,10 +128,10 @@ def test_pillows_own_limit_is_neither_needed_nor_in_the_way(
         ((70_000, 1), "jpeg", "image is 70000×1; jpeg holds at most 65500 columns; use png"),
         ((1, 65_501), "jpeg", "image is 1×65501; jpeg holds at most 65500 rows; use png"),
         ((16_384, 1), "webp", "image is 16384×1; webp holds at most 16383 columns; use png"),
-        ((2**20 + 1, 1), "png", "png holds at most 1048576 columns; draw less at a time"),
+        ((2**20 + 1, 1), "png", "png holds at most 1048576 columns; convert less at a time"),
     ],
 )
-def test_what_a_format_cannot_hold_is_refused_before_encoding(
+def test_too_large_images_are_refused_before_encoding(
     size: tuple[int, int],
     image_format: ImageFormat,
     message: str,
@@ -119,7 +143,7 @@ def test_what_a_format_cannot_hold_is_refused_before_encoding(
 
 
 @pytest.mark.parametrize(("width", "image_format"), [(65_500, "jpeg"), (16_383, "webp")])
-def test_what_a_format_can_hold_is_encoded_and_read(
+def test_the_widest_image_of_a_format_is_encoded_and_read(
     tmp_path: Path, width: int, image_format: ImageFormat
 ) -> None:
     path = tmp_path / f"a.{image_format}"
@@ -127,10 +151,10 @@ def test_what_a_format_can_hold_is_encoded_and_read(
     assert read_image(path).size == (width, 1)
 
 
-def test_more_pixels_than_can_be_read_again_are_not_written(
+def test_images_with_more_pixels_than_can_be_read_are_not_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(image_codec, "MAX_FILE_PIXELS", 16 * 8 - 1)
+    monkeypatch.setattr(image_module, "MAX_FILE_PIXELS", 16 * 8 - 1)
     with pytest.raises(InputError, match="16×8; at most 127 pixels"):
         encode_image(image(), "png")
 
@@ -141,7 +165,7 @@ def test_the_highest_spectrogram_can_be_read() -> None:
         SpectrogramParams(num_frequencies=MAX_HEIGHT + 1, sample_rate=16_000)
     highest = Image.new("L", (1, MAX_HEIGHT))
     assert decode_image(encode_image(highest, "png")).size == (1, MAX_HEIGHT)
-    assert MAX_WIDTH * MAX_HEIGHT <= image_codec.MAX_FILE_PIXELS
+    assert MAX_WIDTH * MAX_HEIGHT <= image_module.MAX_FILE_PIXELS
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.JPG", "x.jpeg", "x.webp"])

@@ -5,7 +5,7 @@ import pytest
 
 from riffusion.errors import InputError
 from riffusion.loops.arrangements import ARRANGEMENTS
-from riffusion.loops.from_recording import cut_loop, fit_columns, seed_image_from_audio
+from riffusion.loops.from_recording import cut_loop, seed_image_from_audio, stretch
 from riffusion.loops.grid import LoopGrid
 from riffusion.loops.harmony import Key
 from riffusion.loops.rendering import render_loop
@@ -18,7 +18,7 @@ TEMPO_TOLERANCE = 0.005
 """Relative: a quarter of a 10 ms frame at the second beat."""
 CLICK_TEMPO_TOLERANCE = 0.002
 PIXEL_TOLERANCE = 0.5
-"""Mean grey levels between a loop's image and the image of it cut out of its repetition."""
+"""Mean difference in grey levels between a loop's image and that of the loop cut from a song."""
 
 
 def clicks(tempo_bpm, duration_s, sample_rate=44100):
@@ -57,7 +57,7 @@ def test_tempo_of_a_metronome(tempo_bpm, sample_rate):
 def test_onset_strength_peaks_at_the_clicks():
     strength = onset_strength(clicks(60, 4), 44100)
     assert strength.min() >= 0
-    for second in (1, 2, 3):  # a window of 46 ms sees a click up to 23 ms ahead
+    for second in (1, 2, 3):  # a window of 46 ms contains a click up to 23 ms early
         frame = 100 * second
         assert strength[frame - 3 : frame + 2].max() > 10 * strength[frame + 20 : frame + 80].max()
 
@@ -70,12 +70,12 @@ def test_onset_strength_peaks_at_the_clicks():
         (np.zeros((1, 0), np.float32), "too short"),
     ],
 )
-def test_without_a_pulse_there_is_no_tempo(waveform, remedy):
+def test_audio_without_onsets_or_too_short_has_no_tempo(waveform, remedy):
     with pytest.raises(InputError, match=rf"{remedy}.*pass tempo_bpm"):
         estimate_tempo(waveform, 44100)
 
 
-def test_a_loop_is_found_again_in_its_repetition(groove):
+def test_a_repeated_loop_gives_the_loops_image(groove):
     song = np.tile(groove, (1, 3))
     image = seed_image_from_audio(song, 44100)
     assert image.size == (512, 512)
@@ -84,15 +84,15 @@ def test_a_loop_is_found_again_in_its_repetition(groove):
     assert np.abs(np.asarray(image) - original).mean() < PIXEL_TOLERANCE
 
 
-def test_beats_and_tempo_decide_the_width(groove):
+def test_width_follows_from_beats_and_tempo(groove):
     song = np.tile(groove, (1, 2))
     image = seed_image_from_audio(song, 44100, beats=4, tempo_bpm=93.75)
     assert image.size == (256, 512)
-    fitted = seed_image_from_audio(song, 44100, beats=4, tempo_bpm=93.75, num_columns=512)
-    assert fitted.size == (512, 512)
-    # every other column of the stretched image is a column of the plain one
+    stretched = seed_image_from_audio(song, 44100, beats=4, tempo_bpm=93.75, num_frames=512)
+    assert stretched.size == (512, 512)
+    # every second frame of the stretched image is a frame of the other one
     np.testing.assert_allclose(
-        np.asarray(fitted)[:, ::2].astype(int), np.asarray(image).astype(int), atol=1
+        np.asarray(stretched)[:, ::2].astype(int), np.asarray(image).astype(int), atol=1
     )
 
 
@@ -107,28 +107,28 @@ def test_stereo_and_other_rates(groove):
 
 
 def test_the_cut_is_crossfaded():
-    """A ramp has its largest step at the seam of a plain cut; crossfaded, it has none."""
+    """A ramp that is only cut has a large step at the seam; the crossfade removes it."""
     ramp = np.linspace(-1, 1, 44100, dtype=np.float32)[np.newaxis]
     loop = cut_loop(ramp, 30_000, 44100)
     assert loop.shape == (1, 30_000)
     steps = np.abs(np.diff(loop[0], append=loop[0, 0]))
-    assert steps[-1] < 1e-4  # plain: 1.36
+    assert steps[-1] < 1e-4  # without the crossfade: 1.36
     assert steps.max() < 2 / 1323 * 1.36  # half a cosine over 30 ms is π/2 steeper than a line
     np.testing.assert_array_equal(loop[:, 1323:], ramp[:, 1323:30_000])
 
 
-def test_where_nothing_follows_both_ends_dip():
+def test_both_ends_fade_if_the_recording_ends_at_the_cut():
     loop = cut_loop(np.ones((2, 1000), np.float32), 1000, 44100)
     assert loop[0, 0] == 0
     assert loop[0, -1] == 0
     assert (loop[:, 100:-100] == 1).all()
 
 
-def test_fitting_to_the_same_width_changes_nothing():
+def test_stretching_interpolates_around_the_loop():
     amplitudes = np.random.default_rng(0).random((1, 4, 9), dtype=np.float32)
-    np.testing.assert_array_equal(fit_columns(amplitudes, 9), amplitudes)
+    np.testing.assert_array_equal(stretch(amplitudes, 9), amplitudes)
     ring = np.arange(4, dtype=np.float32)[np.newaxis, np.newaxis]
-    np.testing.assert_allclose(fit_columns(ring, 8)[0, 0], [0, 0.5, 1, 1.5, 2, 2.5, 3, 1.5])
+    np.testing.assert_allclose(stretch(ring, 8)[0, 0], [0, 0.5, 1, 1.5, 2, 2.5, 3, 1.5])
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_fitting_to_the_same_width_changes_nothing():
         ({"beats": 256, "tempo_bpm": 30}, "beats"),
         ({"tempo_bpm": 10}, "tempo_bpm"),
         ({"tempo_bpm": float("inf")}, "tempo_bpm"),
-        ({"num_columns": 0}, "num_columns"),
-        ({"num_columns": 10**9}, "num_columns"),
+        ({"num_frames": 0}, "num_frames"),
+        ({"num_frames": 10**9}, "num_frames"),
     ],
 )
 def test_values_out_of_range_are_refused(groove, values, field):

@@ -1,4 +1,4 @@
-"""The committed seed images, masks and manifest, and the code that makes them."""
+"""The committed seed images, masks and manifest, and the code that generates them."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ MASK_IDS = [
     "mask_top_third_95",
 ]
 PIXEL_TOLERANCE = 1
-"""Grey levels: FFTs round differently from machine to machine."""
+"""Grey levels; the rounding of FFTs differs between machines."""
 MAX_FILE_BYTES = 300_000
 
 
@@ -40,19 +40,19 @@ def regenerated(tmp_path_factory):
     return directory
 
 
-def test_manifest_lists_exactly_the_files_there_are(manifest):
+def test_manifest_lists_exactly_the_existing_files(manifest):
     assert [entry["id"] for entry in manifest["images"]] == IDS + MASK_IDS
     listed = {entry["file"] for entry in manifest["images"]}
-    there = {
+    existing = {
         path.relative_to(DATA).as_posix()
         for folder in ("seed_images", "masks")
         for path in (DATA / folder).iterdir()
     }
-    assert listed == there
+    assert listed == existing
     assert manifest["spectrogram_params"]["max_frequency"] == 10_000
 
 
-def test_manifest_tells_the_truth_about_each_file(manifest):
+def test_manifest_describes_each_file_correctly(manifest):
     for entry in manifest["images"]:
         data = (DATA / entry["file"]).read_bytes()
         assert hashlib.sha256(data).hexdigest() == entry["sha256"], entry["id"]
@@ -92,12 +92,12 @@ def test_seed_images_carry_their_parameters(image_id):
     assert pixels.min() == 0  # the loudest amplitude is black
     assert (pixels[..., 0] == pixels[..., 1]).all()
     assert (pixels[..., 0] == pixels[..., 2]).all()
-    # Dense enough to start from, and neither dull nor black: most of it is grey.
+    # Dense enough for img2img: most pixels are grey, neither white nor black.
     assert 155 < pixels.mean() < 200
     assert 25 < pixels.std() < 40
 
 
-def test_made_to_order():
+def test_seed_image_with_other_tempo_beats_and_key():
     image, waveform = make_seed_image("agile", tempo_bpm=120, beats=4, key="C minor", seed=3)
     assert image.size == (200, 512)
     assert waveform.shape == (1, 200 * 441)
@@ -117,7 +117,7 @@ def test_made_to_order():
         ("mask_top_third_95", 242, 171),
     ],
 )
-def test_masks_hold_on_to_the_top_and_repaint_the_bottom(mask_id, darkest, dark_rows):
+def test_masks_keep_the_top_and_repaint_the_bottom(mask_id, darkest, dark_rows):
     with Image.open(DATA / "masks" / f"{mask_id}.png") as image:
         pixels = np.asarray(image)
     assert pixels.min() == darkest == pixels[0].min()
@@ -128,7 +128,7 @@ def test_masks_hold_on_to_the_top_and_repaint_the_bottom(mask_id, darkest, dark_
     assert (pixels[last_dark_row + 1 :] == 255).all()
 
 
-def test_beat_lines_lie_on_the_beats_and_wrap_around():
+def test_beat_lines_are_at_the_beats_and_wrap_around():
     shades = beat_lines(0.8)
     top = shades[0]
     assert np.flatnonzero(top < 0.81)[0] == 0
@@ -136,16 +136,16 @@ def test_beat_lines_lie_on_the_beats_and_wrap_around():
         np.testing.assert_allclose(np.roll(top, 64 * beat), top)
         assert top[64 * beat] == pytest.approx(0.8)
         assert top[(64 * beat + 32) % 512] == 1.0
-    np.testing.assert_allclose(top[1:], top[1:][::-1])  # the line at 0 goes on at the right edge
+    np.testing.assert_allclose(top[1:], top[1:][::-1])  # the line at 0 continues at the right edge
 
 
-def test_gradient_has_its_plateau_and_its_end():
+def test_gradient_has_its_plateau_and_end():
     shades = gradient(0.3, 0.25, 0.75)
     np.testing.assert_allclose(shades[:128], 0.3)
     np.testing.assert_allclose(shades[384:], 1.0)
     np.testing.assert_allclose(shades[255:257].mean(), 0.65, atol=1e-6)
 
 
-def test_tables_hold_the_ids_that_frontends_ask_for():
+def test_tables_have_the_ids_that_frontends_request():
     assert list(ARRANGEMENTS) == IDS
     assert list(MASKS) == MASK_IDS

@@ -1,4 +1,4 @@
-"""Only the engine's thread may have a team of OpenMP threads; counted in fresh processes."""
+"""Only the engine's thread may have an OpenMP team; threads are counted in new processes."""
 
 import subprocess
 import sys
@@ -14,13 +14,13 @@ torch.set_num_threads(3)
 
 
 def run(program: str) -> list[int]:
-    """Numbers that a Python program prints."""
+    """The numbers that a Python program prints."""
     command = [sys.executable, "-c", _PREPARE + program]
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
     return [int(word) for word in finished.stdout.split()]
 
 
-def test_without_a_team_no_thread_is_added() -> None:
+def test_single_threaded_block_adds_no_thread() -> None:
     before, alone, with_team, afterwards = run(
         """
 from riffusion.runtime.threads import single_threaded
@@ -37,7 +37,7 @@ print(num_threads(), torch.get_num_threads())
     assert afterwards == 3
 
 
-def test_loading_reading_and_sounding_need_no_team() -> None:
+def test_loading_analysis_and_synthesis_add_no_thread() -> None:
     before, after, with_team = run(
         """
 import numpy as np

@@ -30,7 +30,7 @@ def test_round_trip_loses_half_a_grey_level(spectrogram: np.ndarray, power: floa
     assert np.abs(restored**power - relative**power).max() <= HALF_GREY_LEVEL
 
 
-def test_every_pixel_value_survives_the_way_to_amplitudes_and_back() -> None:
+def test_every_pixel_value_survives_a_round_trip() -> None:
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
     image = Image.fromarray(np.stack([grey] * 3, axis=-1))
     again = image_from_spectrogram(spectrogram_from_image(image))
@@ -39,7 +39,7 @@ def test_every_pixel_value_survives_the_way_to_amplitudes_and_back() -> None:
 
 def test_loud_low_frequency_is_dark_at_the_bottom() -> None:
     spectrogram = np.zeros((1, 4, 3), dtype=np.float32)
-    spectrogram[0, 0, 2] = 7.0  # lowest frequency, last column
+    spectrogram[0, 0, 2] = 7.0  # lowest frequency, last frame
     pixels = np.asarray(image_from_spectrogram(spectrogram))
     assert pixels[3, 2].tolist() == [0, 0, 0]
     assert (pixels.sum(axis=-1) == 3 * 255).sum() == 11
@@ -71,7 +71,7 @@ def test_silence_is_white_and_stays_silent() -> None:
         np.full((1, 2, 2), np.inf),
         np.full((1, 2, 2), -1.0),
     ],
-    ids=["three channels", "no channels", "no columns", "nan", "infinite", "negative"],
+    ids=["three channels", "no channels", "no frames", "nan", "infinite", "negative"],
 )
 def test_bad_spectrogram_is_refused(spectrogram: np.ndarray) -> None:
     with pytest.raises(InputError, match="spectrogram"):

@@ -1,4 +1,4 @@
-"""The parts of the mel inversion: reduced transform, filterbank, first phases."""
+"""The parts of the mel inversion: reduced transform, filterbank, initial phases."""
 
 import numpy as np
 import pytest
@@ -18,9 +18,9 @@ RATE = PARAMS.sample_rate
 CPU = torch.device("cpu")
 
 MAX_ROUND_TRIP_ERROR = 3e-4  # of the peak; NORM_FLOOR, added to a squared window of 1.1 on average
-MAX_FULL_RATE_ERROR = 1e-3  # of the peak; what the window's side lobes put above the reduced rate
+MAX_FULL_RATE_ERROR = 1e-3  # of the peak; side lobes of the window above the reduced rate
 MAX_MEL_ERROR = 0.03  # relative, over all bands; interpolation between 5 Hz bins
-MAX_TONE_PHASE_ERROR = 0.1  # rad, beside a peak's bin, by the parabola's error in frequency
+MAX_TONE_PHASE_ERROR = 0.1  # rad, near a peak's bin; from the parabola's frequency error
 MAX_CLICK_PHASE_SPREAD = 0.25  # cycles, over 5 kHz
 SPARSE_PARAMS = SpectrogramParams(num_frequencies=64)
 
@@ -34,7 +34,7 @@ def uniform_weights(stft: ReducedStft, num_samples: int) -> torch.Tensor:
     return torch.ones(1, num_samples // stft.hop)
 
 
-def test_default_rate_holds_10_khz_with_whole_lengths(stft: ReducedStft) -> None:
+def test_default_rate_contains_10_khz_with_integer_lengths(stft: ReducedStft) -> None:
     assert (stft.hop, stft.window_length, stft.n_fft, stft.bin_hz) == (210, 2100, 4200, 5.0)
 
 
@@ -46,7 +46,7 @@ def test_default_rate_holds_10_khz_with_whole_lengths(stft: ReducedStft) -> None
     top_hz=st.integers(1000, 20_000),
 )
 @settings(max_examples=60, deadline=None)
-def test_reduced_grid_keeps_every_column_in_place(
+def test_reduced_rate_keeps_the_time_of_every_frame(
     rate: int, step_ms: int, window_ms: int, padding_ms: int, top_hz: int
 ) -> None:
     params = SpectrogramParams(
@@ -66,20 +66,20 @@ def test_reduced_grid_keeps_every_column_in_place(
 
 @pytest.mark.parametrize("first", [None, 0, 1, 2])
 @pytest.mark.parametrize("frame_gain", [1.0, 100.0])
-def test_waveform_comes_back_from_all_or_a_third_of_its_columns(
+def test_waveform_is_restored_from_all_or_a_third_of_its_frames(
     stft: ReducedStft, first: int | None, frame_gain: float
 ) -> None:
     waveform = torch.randn(2, 60 * stft.hop, generator=torch.Generator().manual_seed(0))
     weights = 1 + frame_gain * torch.rand(2, 60, generator=torch.Generator().manual_seed(1))
-    columns = stft.columns(weights, slice(None) if first is None else slice(first, None, 3))
-    actual = columns.waveform_from_spectrum(columns.spectrum_from_waveform(waveform))
+    frames = stft.frames(weights, slice(None) if first is None else slice(first, None, 3))
+    actual = frames.waveform_from_spectrum(frames.spectrum_from_waveform(waveform))
     error = (actual - waveform).abs().max() / waveform.abs().max()
-    assert error <= MAX_ROUND_TRIP_ERROR * 20  # a third of the columns has a smaller norm
+    assert error <= MAX_ROUND_TRIP_ERROR * 20  # the norm of a third of the frames is smaller
 
 
-def test_columns_equal_torch_stft(stft: ReducedStft) -> None:
+def test_frames_equal_torch_stft(stft: ReducedStft) -> None:
     waveform = torch.randn(1, 40 * stft.hop, generator=torch.Generator().manual_seed(0))
-    actual = stft.columns(uniform_weights(stft, waveform.shape[1])).spectrum_from_waveform(waveform)
+    actual = stft.frames(uniform_weights(stft, waveform.shape[1])).spectrum_from_waveform(waveform)
     oracle = torch.stft(
         waveform,
         stft.n_fft,
@@ -91,23 +91,23 @@ def test_columns_equal_torch_stft(stft: ReducedStft) -> None:
     assert (actual.abs() - oracle.abs()).abs().max() <= 1e-5 * oracle.abs().max()
 
 
-def test_full_rate_waveform_is_the_same_sound(stft: ReducedStft) -> None:
-    """A tone below the reduced rate's limit, sampled at both rates."""
+def test_full_rate_waveform_is_the_same_tone(stft: ReducedStft) -> None:
+    """A tone below half the reduced rate, sampled at both rates."""
     seconds, frequency_hz = 1.0, 1234.5
     reduced = torch.cos(
         2 * np.pi * frequency_hz * torch.arange(21_000, dtype=torch.float64) / 21_000
     )
     full = torch.cos(2 * np.pi * frequency_hz * torch.arange(44_100, dtype=torch.float64) / 44_100)
     weights = uniform_weights(stft, int(21_000 * seconds))
-    spectrum = stft.columns(weights).spectrum_from_waveform(reduced.float()[None])
+    spectrum = stft.frames(weights).spectrum_from_waveform(reduced.float()[None])
     # The reduced transform sums over 2.1 times fewer samples.
     actual = stft.full_rate_waveform_from_spectrum(spectrum, weights)[0] * (441 / 210)
-    inner = slice(4410, -4410)  # the tone is no reflection of itself at the ends
+    inner = slice(4410, -4410)  # without the ends, where the reflection doesn't continue the tone
     assert (actual[inner] - full[inner]).abs().max() <= MAX_FULL_RATE_ERROR
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_mel_of_the_short_fft_is_that_of_the_long_one(name: str, stft: ReducedStft) -> None:
+def test_mel_amplitudes_of_short_and_long_fft_agree(name: str, stft: ReducedStft) -> None:
     waveform = SIGNALS[name](RATE, 1.0)
     expected = torchaudio.transforms.MelScale(512, RATE, 0, 10_000, PARAMS.n_fft // 2 + 1)(
         torchaudio.transforms.Spectrogram(PARAMS.n_fft, 4410, 441, power=1.0)(waveform)
@@ -147,34 +147,34 @@ def test_magnitudes_reproduce_the_mel_amplitudes(stft: ReducedStft) -> None:
     assert (filterbank.mel_from_magnitudes(magnitudes) - target).norm() <= 0.03 * target.norm()
 
 
-def test_phases_of_a_tone_advance_like_the_tones(stft: ReducedStft) -> None:
+def test_phases_of_a_tone_advance_with_its_frequency(stft: ReducedStft) -> None:
     reduced_rate = stft.bin_hz * stft.n_fft
     waveform = torch.sin(2 * np.pi * 437.7 * torch.arange(40 * stft.hop) / reduced_rate)[None]
     weights = uniform_weights(stft, waveform.shape[1])
-    spectrum = stft.columns(weights).spectrum_from_waveform(waveform)[:, 6:-6]
+    spectrum = stft.frames(weights).spectrum_from_waveform(waveform)[:, 6:-6]
     phases = phases_from_magnitudes(
         spectrum.abs() / spectrum.abs().max(), stft.hop, stft.window_length, stft.n_fft
     )
     error = torch.polar(torch.ones_like(phases), phases) * spectrum.conj()
     near = slice(round(437.7 / stft.bin_hz) - 2, round(437.7 / stft.bin_hz) + 3)
     error = (error / error.abs())[0, :, near]
-    steps = torch.angle(error[1:] * error[:-1].conj())  # from a column to the next
-    across = torch.angle(error[:, 1:] * error[:, :-1].conj())  # from a bin to the next
+    steps = torch.angle(error[1:] * error[:-1].conj())  # from one frame to the next
+    across = torch.angle(error[:, 1:] * error[:, :-1].conj())  # from one bin to the next
     assert steps.abs().max() <= MAX_TONE_PHASE_ERROR
     assert across.abs().max() <= MAX_TONE_PHASE_ERROR
 
 
-def test_phases_of_a_click_belong_to_one_time(stft: ReducedStft) -> None:
+def test_phases_of_a_click_agree_on_its_time(stft: ReducedStft) -> None:
     waveform = torch.zeros(1, 40 * stft.hop)
     waveform[0, 4000] = 1
     weights = uniform_weights(stft, waveform.shape[1])
-    spectrum = stft.columns(weights).spectrum_from_waveform(waveform)
+    spectrum = stft.frames(weights).spectrum_from_waveform(waveform)
     magnitudes = spectrum.abs() / spectrum.abs().max()
     magnitudes *= 1 + 0.01 * torch.rand(
         magnitudes.shape, generator=torch.Generator().manual_seed(0)
     )
     phases = phases_from_magnitudes(magnitudes, stft.hop, stft.window_length, stft.n_fft)
-    click = stft.columns(weights).waveform_from_spectrum(torch.polar(magnitudes, phases)).abs()[0]
+    click = stft.frames(weights).waveform_from_spectrum(torch.polar(magnitudes, phases)).abs()[0]
     assert abs(int(click.argmax()) - 4000) <= stft.hop // 2
     energy = click.square()
     assert energy[4000 - stft.hop : 4000 + stft.hop].sum() >= 0.8 * energy.sum()

@@ -1,4 +1,4 @@
-"""Audio ⇄ mel amplitudes ⇄ images, against torchaudio's own modules and known signals."""
+"""Audio ⇄ mel amplitudes ⇄ images, compared with torchaudio's modules and known signals."""
 
 import dataclasses
 
@@ -55,6 +55,24 @@ def test_mel_amplitudes_equal_torchaudios(params: SpectrogramParams, num_samples
     assert (actual - expected).abs().max() <= MAX_RELATIVE_ERROR * expected.max()
 
 
+@pytest.mark.parametrize("stereo", [False, True])
+def test_image_of_a_waveform_equals_that_of_its_segment(stereo: bool) -> None:
+    segment = segment_from_waveform(np.repeat(tone(440, 0.123), 1 + stereo, axis=0), RATE)
+    converter = SpectrogramImageConverter(dataclasses.replace(PARAMS, stereo=stereo), "cpu")
+    expected = converter.spectrogram_image_from_audio(segment)
+    actual = converter.spectrogram_image_from_waveform(waveform_from_segment(segment))
+    assert actual.tobytes() == expected.tobytes()
+    assert actual.getexif() == expected.getexif()
+    assert dict(actual.copy().getexif()) == dict(expected.getexif())
+
+
+def test_a_loop_of_started_frames_is_refused() -> None:
+    with pytest.raises(InputError, match="440 samples must be a multiple of hop_length=441"):
+        SpectrogramConverter(PARAMS, "cpu").spectrogram_from_waveform(
+            np.ones((1, 440), np.float32), circular=True
+        )
+
+
 def test_blocks_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = torch.randn(1, 30_000, generator=torch.Generator().manual_seed(1))
     converter = SpectrogramConverter(PARAMS, "cpu")
@@ -90,7 +108,7 @@ def test_any_sample_rate_is_resampled(rate: int) -> None:
     assert spectrogram[0, strongest, 50] == pytest.approx(reference[0, strongest, 50], rel=0.01)
 
 
-def test_amplitudes_of_segments_count_16_bit_steps() -> None:
+def test_amplitudes_of_segments_are_in_16_bit_units() -> None:
     waveform = tone(440, 0.5)
     converter = SpectrogramConverter(PARAMS, "cpu")
     segment = segment_from_waveform(waveform, RATE)
@@ -102,17 +120,15 @@ def test_amplitudes_of_segments_count_16_bit_steps() -> None:
 
 
 @pytest.mark.parametrize("params", [PARAMS, WIDE_STEREO], ids=["10 kHz mono", "20 kHz stereo"])
-@pytest.mark.parametrize("num_columns", [1, 2, 37, 200])
-def test_image_of_a_clip_and_clip_of_a_image_have_equal_length(
-    params: SpectrogramParams, num_columns: int
-) -> None:
+@pytest.mark.parametrize("num_frames", [1, 2, 37, 200])
+def test_a_clip_and_its_image_have_equal_length(params: SpectrogramParams, num_frames: int) -> None:
     converter = SpectrogramImageConverter(params, "cpu")
-    waveform = tone(330, num_columns * 0.01)
+    waveform = tone(330, num_frames * 0.01)
     image = converter.spectrogram_image_from_audio(segment_from_waveform(waveform, RATE))
-    assert image.size == (num_columns, 512)
+    assert image.size == (num_frames, 512)
     assert params_from_image(image) == params
     segment = converter.audio_from_spectrogram_image(image)
-    assert segment.frame_count() == num_columns * 441
+    assert segment.frame_count() == num_frames * 441
     assert (segment.frame_rate, segment.sample_width) == (RATE, 2)
     assert segment.channels == (2 if params.stereo else 1)
 
@@ -129,7 +145,7 @@ def test_tone_comes_back_at_its_pitch_and_level(frequency_hz: float) -> None:
 
 
 @pytest.mark.parametrize("rate", [8000, 22_050, 96_000])
-def test_parameters_at_other_rates_go_there_and_back(rate: int) -> None:
+def test_tone_keeps_its_pitch_at_other_sample_rates(rate: int) -> None:
     params = SpectrogramParams(sample_rate=rate, max_frequency=20_000, step_size_ms=7)
     converter = SpectrogramImageConverter(params, "cpu")
     image = converter.spectrogram_image_from_audio(
@@ -192,7 +208,7 @@ def test_clipped_audio_converts() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (30, 256), (30, 700)])
-def test_image_of_another_height_is_heard(size: tuple[int, int]) -> None:
+def test_image_of_another_height_becomes_audio(size: tuple[int, int]) -> None:
     image = Image.effect_noise(size, 60)
     segment = SpectrogramImageConverter(PARAMS, "cpu").audio_from_spectrogram_image(image)
     assert segment.frame_count() == size[0] * 441

@@ -1,4 +1,4 @@
-"""Mel amplitudes → waveform: quality against torchaudio's, known signals, every kind of shape."""
+"""Mel amplitudes → waveform: quality compared with torchaudio's, known signals, all shapes."""
 
 import warnings
 
@@ -17,13 +17,13 @@ RATE = PARAMS.sample_rate
 DURATION_S = 1.28
 
 MAX_CONVERGENCE = {"chord loop": 0.045, "drums": 0.04, "voice-like tone": 0.025, "band": 0.045}
-"""Spectral convergence, 1.5 times what was measured; below torchaudio's on each."""
-MAX_ODD_CONVERGENCE = 0.15  # a chord under parameters that nobody tuned for; random phases give 0.4
+"""Spectral convergence: 1.5 times the measured values, below torchaudio's for each signal."""
+MAX_ODD_CONVERGENCE = 0.15  # a chord with parameters that weren't tuned; random phases give 0.4
 MAX_TONE_ERROR_HZ = 1.0  # of the strongest frequency; a bin of the measurement is 0.25 Hz
 MAX_TONE_ERROR = 0.003  # relative, 5 cents: above 2 kHz bands are wider than the window's main lobe
 MAX_LEVEL_ERROR_DB = 0.2
-MAX_CLICK_ERROR_S = 0.002  # a fifth of a column
-MAX_PRE_ECHO_DB = -20.0  # loudest sample outside 10 ms around a click, below the click
+MAX_CLICK_ERROR_S = 0.002  # a fifth of a frame
+MAX_PRE_ECHO_DB = -20.0  # loudest sample more than 10 ms before a click, relative to the click
 MAX_BATCH_DIFFERENCE = 1e-3  # of the peak; sums of a batch may run in another order
 
 
@@ -31,12 +31,12 @@ MAX_START_CREST = 8.0  # largest sample of the first 50 ms over the RMS of 500 m
 
 
 def mel_amplitudes(waveform: torch.Tensor, params: SpectrogramParams = PARAMS) -> torch.Tensor:
-    """torchaudio's own transforms: the definition of what is inverted."""
+    """torchaudio's transforms, which define the mel amplitudes that are inverted."""
     spectrogram = torchaudio.transforms.Spectrogram(
         n_fft=params.n_fft, win_length=params.win_length, hop_length=params.hop_length, power=1.0
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # bands without a bin
+        warnings.simplefilter("ignore", UserWarning)  # about bands without a bin
         mel_scale = torchaudio.transforms.MelScale(
             params.num_frequencies,
             params.sample_rate,
@@ -67,7 +67,9 @@ def inverter() -> MelInverter:
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_mel_comes_back_and_no_worse_than_torchaudios(name: str, inverter: MelInverter) -> None:
+def test_mel_amplitudes_are_restored_at_least_as_well_as_by_torchaudio(
+    name: str, inverter: MelInverter
+) -> None:
     waveform = SIGNALS[name](RATE, DURATION_S)
     target = mel_amplitudes(waveform)
     torch.manual_seed(0)
@@ -129,7 +131,7 @@ def test_silent_channel_beside_a_loud_one_stays_silent(inverter: MelInverter) ->
     assert not pair[1].any()
 
 
-def test_batch_equals_its_parts(inverter: MelInverter) -> None:
+def test_batch_equals_its_clips(inverter: MelInverter) -> None:
     clips = [SIGNALS[name](RATE, 0.5) for name in SIGNALS]
     target = mel_amplitudes(torch.stack(clips)).reshape(2, 2, 512, 50)
     together = inverter.waveform_from_mel_amplitudes(target)
@@ -139,7 +141,7 @@ def test_batch_equals_its_parts(inverter: MelInverter) -> None:
         assert (together[index] - alone).abs().max() <= MAX_BATCH_DIFFERENCE * alone.abs().max()
 
 
-def test_same_input_gives_the_same_bits_and_takes_no_random_numbers(inverter: MelInverter) -> None:
+def test_equal_input_gives_equal_bits_and_uses_no_random_numbers(inverter: MelInverter) -> None:
     target = mel_amplitudes(SIGNALS["band"](RATE, 0.5))
     state = torch.get_rng_state()
     first = inverter.waveform_from_mel_amplitudes(target)
@@ -149,7 +151,7 @@ def test_same_input_gives_the_same_bits_and_takes_no_random_numbers(inverter: Me
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 11, 12, 13, 512])
-def test_length_is_that_of_the_columns(num_frames: int, inverter: MelInverter) -> None:
+def test_length_follows_from_the_number_of_frames(num_frames: int, inverter: MelInverter) -> None:
     amplitudes = torch.rand(512, num_frames, generator=torch.Generator().manual_seed(0))
     waveform = inverter.waveform_from_mel_amplitudes(amplitudes)
     assert waveform.shape == (num_frames * 441,)
@@ -186,7 +188,7 @@ def test_any_parameters(changes: dict[str, int | str]) -> None:
 
 
 @pytest.mark.parametrize("step_size_ms", [30, 60, 90, 99])
-def test_columns_that_barely_overlap_give_finite_audio(step_size_ms: int) -> None:
+def test_frames_that_barely_overlap_give_finite_audio(step_size_ms: int) -> None:
     params = SpectrogramParams(step_size_ms=step_size_ms)
     amplitudes = torch.rand(512, 20, generator=torch.Generator().manual_seed(0))
     waveform = MelInverter(params).waveform_from_mel_amplitudes(amplitudes)
@@ -195,7 +197,7 @@ def test_columns_that_barely_overlap_give_finite_audio(step_size_ms: int) -> Non
     assert waveform.abs().max() <= 30 * waveform.square().mean().sqrt()  # no bursts at the seams
 
 
-def test_without_iterations_the_first_phases_already_sound() -> None:
+def test_initial_phases_alone_restore_a_tone() -> None:
     target = mel_amplitudes(tone(440, 44_100))
     params = SpectrogramParams(num_griffin_lim_iters=0)
     waveform = MelInverter(params).waveform_from_mel_amplitudes(target)
@@ -219,7 +221,7 @@ def test_memory_layout_and_type_do_not_matter(inverter: MelInverter) -> None:
         assert torch.equal(inverter.waveform_from_mel_amplitudes(amplitudes), expected)
 
 
-def test_input_is_left_alone(inverter: MelInverter) -> None:
+def test_input_is_not_changed(inverter: MelInverter) -> None:
     target = mel_amplitudes(tone(440, 22_050))
     before = target.clone()
     inverter.waveform_from_mel_amplitudes(target)

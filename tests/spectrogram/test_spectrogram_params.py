@@ -1,4 +1,4 @@
-"""Spectrogram parameters: what they promise about lengths, limits and EXIF."""
+"""Spectrogram parameters: lengths, limits and EXIF."""
 
 import dataclasses
 import io
@@ -69,7 +69,7 @@ def test_exif_numbers_are_upstreams() -> None:
     }
 
 
-def test_other_peoples_exif_tags_are_passed_over() -> None:
+def test_other_exif_tags_are_ignored() -> None:
     image = Image.new("RGB", (8, 8))
     image.getexif().update({ORIENTATION: 6, MAKE: "A camera", **SpectrogramParams().to_exif()})
     exif = through_file(image, "jpeg").getexif()
@@ -93,7 +93,7 @@ def test_fields_that_upstream_does_not_record_take_their_defaults() -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), "loud", b"\x00", None])
-def test_useless_recorded_maximum_counts_as_none(value: object) -> None:
+def test_unusable_maximum_counts_as_none(value: object) -> None:
     assert SpectrogramParams.max_value_from_exif({ExifTags.MAX_VALUE.value: value}) is None
     assert SpectrogramParams.max_value_from_exif({}) is None
 
@@ -103,19 +103,19 @@ def test_parameters_that_would_fill_the_memory_are_refused() -> None:
         SpectrogramParams(sample_rate=384_000, window_duration_ms=10_000, padded_duration_ms=10_000)
 
 
-def test_defaults_measure_samples_as_upstream() -> None:
+def test_default_lengths_in_samples_are_upstreams() -> None:
     params = SpectrogramParams()
     assert (params.n_fft, params.win_length, params.hop_length) == (17640, 4410, 441)
 
 
 @given(params=spectrogram_params(), num_frames=st.integers(1, 10_000))
-def test_columns_and_samples_are_inverse(params: SpectrogramParams, num_frames: int) -> None:
+def test_num_frames_inverts_num_samples(params: SpectrogramParams, num_frames: int) -> None:
     num_samples = params.num_samples(num_frames)
     assert params.num_frames(num_samples) == num_frames
     assert params.num_frames(num_samples + 1) == num_frames + 1
 
 
-def test_512_columns_are_5_12_seconds() -> None:
+def test_512_frames_are_5_12_seconds() -> None:
     params = SpectrogramParams()
     assert params.num_samples(512) / params.sample_rate == 5.12
 

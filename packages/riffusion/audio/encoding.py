@@ -14,7 +14,7 @@ from riffusion.audio.formats import AudioFileFormat, check_format, format_from_p
 from riffusion.audio.mp3_padding import with_exact_padding
 from riffusion.audio.segments import AudioSegment, convert, num_samples
 from riffusion.errors import InputError
-from riffusion.io.files import check_place, write_file
+from riffusion.io.files import check_output_path, write_file
 
 
 def encode_audio(
@@ -74,5 +74,5 @@ def write_audio(
     """
     path = Path(path)
     format = format_from_path(path)
-    check_place(path)
+    check_output_path(path)
     write_file(encode_audio(segment, format, bitrate_kbps=bitrate_kbps, tags=tags), path)

@@ -1,4 +1,4 @@
-"""For upstream's scripts: the spectrum of a whole segment, to look at."""
+"""The spectrum of a whole segment, and its plot (upstream's `riffusion.util.fft_util`)."""
 
 from collections.abc import Mapping
 
@@ -6,8 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from riffusion.audio import AudioSegment, waveform_from_segment
-
-_FULL_SCALE = 2.0**15
+from riffusion.audio.upstream import FULL_SCALE
 
 
 def plot_ffts(
@@ -16,7 +15,7 @@ def plot_ffts(
     min_frequency: float = 20,
     max_frequency: float = 20000,
 ) -> None:
-    """Show the spectra of some segments in a window, by matplotlib."""
+    """Plot the spectra of segments, with one labelled line per segment, in a matplotlib window."""
     from matplotlib import pyplot
 
     _, axes = pyplot.subplots()
@@ -41,5 +40,5 @@ def compute_fft(
     Returns:
         Frequencies in Hz and amplitudes of 16-bit samples, both (samples // 2 + 1,).
     """
-    mono = waveform_from_segment(sound).astype(np.float64).mean(axis=0) * _FULL_SCALE
+    mono = waveform_from_segment(sound).astype(np.float64).mean(axis=0) * FULL_SCALE
     return np.fft.rfftfreq(mono.size, d=1 / sound.frame_rate), np.abs(np.fft.rfft(mono))

@@ -1,4 +1,4 @@
-"""Upstream's helpers for audio, on top of `riffusion.audio`."""
+"""Upstream's audio functions (`riffusion.util.audio_util`), built on `riffusion.audio`."""
 
 from collections.abc import Sequence
 
@@ -7,43 +7,44 @@ import numpy.typing as npt
 
 from riffusion.audio import AudioSegment, normalize_loudness, overlay, segment_from_waveform, stitch
 
-_FULL_SCALE = 2.0**15
+FULL_SCALE = 2.0**15
+"""Full scale in upstream's unit of samples, the 16-bit step."""
 
 
 def audio_from_waveform(
     samples: npt.NDArray[np.number], sample_rate: int, normalize: bool = False
 ) -> AudioSegment:
-    """A 16-bit segment of samples in units of 16-bit integers.
+    """Make a 16-bit segment from samples in 16-bit units.
 
     Args:
-        samples: (channels, samples); values beyond 16 bits clip.
+        samples: (channels, samples); values outside the 16-bit range are clipped.
         sample_rate: in Hz.
-        normalize: bring the highest peak to full scale first, whatever the units; silence stays.
+        normalize: scale the highest peak to full scale first; silence stays silent.
     """
     waveform = np.asarray(samples, dtype=np.float64)
     peak = np.abs(waveform).max(initial=0.0)
     if not normalize:
-        waveform = waveform / _FULL_SCALE
+        waveform = waveform / FULL_SCALE
     elif peak > 0:
         waveform = waveform / peak
     return segment_from_waveform(waveform, sample_rate)
 
 
 def apply_filters(segment: AudioSegment, compression: bool = False) -> AudioSegment:
-    """Bring a clip to the loudness that all clips have: -14 LUFS, true peak at most -1 dBTP.
+    """Normalise a clip to the common loudness: -14 LUFS, true peak at most -1 dBTP.
 
     Args:
-        segment: of any rate and channel count.
-        compression: accepted for upstream's scripts; the limiter works only where it is needed.
+        segment: any sample rate and number of channels.
+        compression: accepted for upstream's scripts and ignored; peaks are limited if necessary.
     """
     return normalize_loudness(segment)
 
 
 def stitch_segments(segments: Sequence[AudioSegment], crossfade_s: float) -> AudioSegment:
-    """Join clips with a crossfade between each two."""
+    """Join clips with a crossfade between neighbours."""
     return stitch(segments, crossfade_s)
 
 
 def overlay_segments(segments: Sequence[AudioSegment]) -> AudioSegment:
-    """Play clips at once; the result is as long as the first."""
+    """Mix clips; the result is as long as the first clip."""
     return overlay(segments)

@@ -19,7 +19,7 @@ from riffusion.audio.formats import format_from_path
 from riffusion.audio.mp3_padding import with_exact_padding
 from riffusion.audio.segments import AudioSegment, Waveform, num_samples, waveform_from_segment
 from riffusion.errors import InputError
-from riffusion.io.files import check_place
+from riffusion.io.files import check_output_path
 
 _GROWING: dict[str, dict[str, str]] = {
     "ipod": {
@@ -54,7 +54,7 @@ class AudioWriter:
         self._encoding = dataclasses.replace(encoding, muxer_options=options)
         self._kind = _kind(like)
         self._num_samples = 0
-        check_place(self.path)
+        check_output_path(self.path)
         try:
             file = self.path.open("w+b", buffering=0)
         except OSError as error:

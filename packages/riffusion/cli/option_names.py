@@ -14,7 +14,7 @@ _SYNONYMS = {
     "mask_image_id": "mask_image",
     "duration_s": "duration",
     "tempo_bpm": "tempo",
-    "num_columns": "width",
+    "num_frames": "width",
 }
 """Names of parameters of commands for fields that are called otherwise."""
 

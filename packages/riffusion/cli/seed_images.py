@@ -83,7 +83,7 @@ def seed_image(
             segment.frame_rate,
             beats=beats,
             tempo_bpm=tempo,
-            num_columns=width,
+            num_frames=width,
         )
     save_image(image, output)
     print(f"Wrote {output} ({image.width}×{image.height} pixels)")

@@ -29,7 +29,7 @@ from riffusion.evaluation.stages import (
     measure_with_clap,
     prepare_classifier,
 )
-from riffusion.spectrogram.compatibility import check_same_meaning
+from riffusion.spectrogram.compatibility import check_compatible_params
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def evaluate(
     from riffusion.diffusion import RiffusionPipeline
 
     pipeline = RiffusionPipeline.from_pretrained(checkpoint, device=device)
-    check_same_meaning(pipeline.spectrogram_params, folder.params)
+    check_compatible_params(pipeline.spectrogram_params, folder.params)
     embedder = None if clap is None else ClapEmbedder(clap, folder.params)
 
     most, seed = settings.max_reference_clips, settings.seed

@@ -1,12 +1,12 @@
-"""Where the bundle's `data/` directory is."""
+"""The folders in which the bundle's `data/` folder is searched."""
 
 from pathlib import Path
 
 
 def bundle_roots() -> list[Path]:
-    """Directories that may hold `data/`, in the order in which they are searched.
+    """Folders that may contain `data/`, in search order.
 
-    Truss starts its server in the bundle's copy, so the working directory comes first; in a
-    checkout, this package is in the bundle's `packages/`.
+    The working directory is first, because Truss starts its server in a copy of the bundle. In a
+    checkout, this package is in the bundle's `packages/` folder.
     """
     return [Path.cwd(), Path(__file__).resolve().parents[3]]

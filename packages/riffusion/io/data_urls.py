@@ -8,24 +8,24 @@ from riffusion.errors import MediaError
 
 
 def data_url(data: bytes, media_type: str) -> str:
-    """Bytes as a base64 data URL without line breaks."""
+    """Encode bytes as a base64 data URL without line breaks."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def base64_from_buffer(buffer: io.BytesIO) -> str:
-    """All bytes of a buffer as base64 text, without line breaks (upstream's has them)."""
+    """Encode a buffer's bytes as base64 text without line breaks (upstream's text has them)."""
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def bytes_from_data_url(text: str, field: str) -> bytes:
-    """Bytes of base64 text or of a base64 data URL. White space inside the text is ignored.
+    """Decode base64 text or a base64 data URL. White space in the text is ignored.
 
     Args:
-        text: `data:…;base64,…`, or the base64 alone.
-        field: request field that holds it, for the error.
+        text: `data:…;base64,…`, or only the base64 text.
+        field: name of the request field, for the error message.
 
     Raises:
-        MediaError: the text is not base64, or empty.
+        MediaError: the text isn't base64, or it is empty.
     """
     payload = text
     if text[:5].lower() == "data:":
@@ -39,5 +39,5 @@ def bytes_from_data_url(text: str, field: str) -> bytes:
             f"is not base64 ({error}); send base64 or a base64 data URL", field
         ) from error
     if not data:
-        raise MediaError("holds no bytes; send base64 or a base64 data URL", field)
+        raise MediaError("is empty; send base64 or a base64 data URL", field)
     return data

@@ -1,4 +1,4 @@
-"""Files of sound and images: checked before they are read, written whole or not at all."""
+"""Checks of files before they are read, and writing that leaves no partial file."""
 
 import os
 import secrets
@@ -8,21 +8,23 @@ from riffusion.errors import InputError, MediaError
 
 
 def check_readable(path: Path, max_bytes: int, what: str) -> None:
-    """Check that `path` is a regular file of a sensible size. Pipes and devices may never end.
+    """Check that `path` is a regular file of an allowed size. (A pipe or device may never end.)
 
     Args:
         path: the file.
-        max_bytes: largest one allowed.
-        what: it should be, such as `sound`, for the message.
+        max_bytes: largest allowed size.
+        what: kind of file for the message, such as `audio`.
 
     Raises:
-        InputError: it isn't a file.
-        MediaError: it is empty or too large.
+        InputError: the path isn't a regular file.
+        MediaError: the file is empty or too large.
     """
     if not path.is_file():
-        there = "is not a regular file" if path.exists() else "does not exist"
-        reason = "is a folder" if path.is_dir() else there
-        raise InputError(f"path={str(path)!r} {reason}; name a {what} file")
+        if path.is_dir():
+            reason = "is a folder"
+        else:
+            reason = "is not a regular file" if path.exists() else "does not exist"
+        raise InputError(f"path={str(path)!r} {reason}; name an existing {what} file")
     size = path.stat().st_size
     if size == 0:
         raise MediaError(f"path={str(path)!r}: the {what} file is empty (0 bytes)")
@@ -32,11 +34,11 @@ def check_readable(path: Path, max_bytes: int, what: str) -> None:
         )
 
 
-def check_place(path: Path) -> None:
-    """Check that a file can lie at `path`: its folder exists, and it is no folder itself.
+def check_output_path(path: Path) -> None:
+    """Check that a file can be at `path`: the path isn't a folder, and its parent folder exists.
 
     Raises:
-        InputError: that isn't so.
+        InputError: the path is a folder, or its parent folder doesn't exist.
     """
     if path.is_dir():
         raise InputError(f"path={str(path)!r} is a folder; name a file in it")
@@ -45,15 +47,15 @@ def check_place(path: Path) -> None:
 
 
 def write_file(data: bytes, path: Path) -> None:
-    """Write a file, in place of one that is there. It appears whole or not at all.
+    """Write a file atomically; an existing file is replaced.
 
-    It is written beside the target, then renamed. A link stays, what it points to is replaced; a
-    pipe or a device, which can't be replaced, is written to.
+    The data is written to a temporary file beside the target, which is then renamed. A symbolic
+    link stays, and its target is replaced. A pipe or device is written to directly.
 
     Raises:
-        InputError: it can't be written.
+        InputError: the file can't be written.
     """
-    check_place(path)
+    check_output_path(path)
     try:
         if path.exists() and not path.is_file():
             path.write_bytes(data)

@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all."""
+"""Replacing a folder atomically."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from pathlib import Path
 
 @contextmanager
 def replaced_folder(directory: Path) -> Iterator[Path]:
-    """A folder to write into, which takes the place of `directory` once the block is done.
+    """Create a temporary folder that replaces `directory` when the block ends without an error.
 
     Args:
-        directory: what is there stays until then, and is deleted then.
+        directory: the folder to create or replace; until then its old content stays.
     """
     temporary = directory.with_name(f".{directory.name}.tmp")
     replaced = directory.with_name(f".{directory.name}.old")
     if replaced.exists() and not directory.exists():
-        replaced.replace(directory)  # ended between the two renames below
+        replaced.replace(directory)  # an earlier process ended between the two renames below
     for left_behind in (temporary, replaced):
         shutil.rmtree(left_behind, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -37,7 +37,7 @@ def replaced_folder(directory: Path) -> Iterator[Path]:
 
 
 def _share_files(folder: Path) -> None:
-    """Let those read the files who may enter the folder: safetensors shuts all others out."""
+    """Make files as readable as the folder; safetensors makes them readable only by their owner."""
     mode = folder.stat().st_mode & 0o666
     for path in folder.rglob("*"):
         if path.is_file():

@@ -1,40 +1,57 @@
-"""Images ⇄ bytes, with limits on what is decoded and EXIF kept."""
+"""Images ⇄ bytes and files, with limits on what is decoded; EXIF is kept."""
 
 import io
+import re
 import struct
 from pathlib import Path
 
-from PIL import Image, ImageFile
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from riffusion.datatypes import ImageFormat
 from riffusion.errors import InputError, MediaError
 from riffusion.io.files import check_readable, write_file
 
 MAX_WIDTH = 6000
-"""One minute of columns of 10 ms."""
+"""One minute in frames of 10 ms."""
 MAX_HEIGHT = 8192
-"""Most mel bands that `SpectrogramParams` allows."""
+"""The most mel bands that `SpectrogramParams` allows."""
 MAX_FILE_WIDTH = 2**20
-"""Of an image file: nearly three hours of columns of 10 ms."""
+"""Largest width of an image file: nearly three hours in frames of 10 ms."""
 MAX_FILE_PIXELS = 2**29
-"""Of an image file: as wide as allowed and 512 high, 1.5 GiB of memory."""
+"""Most pixels of an image file: the largest width at a height of 512, 1.5 GiB of memory."""
 MAX_FILE_BYTES = 2**31
-"""Of an image file: 2 GiB."""
+"""Largest image file: 2 GiB."""
 MEDIA_TYPES: dict[ImageFormat, str] = {
     "jpeg": "image/jpeg",
     "png": "image/png",
     "webp": "image/webp",
 }
 
-_DECODERS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+_DECODERS: dict[str, tuple[re.Pattern[bytes], type[ImageFile]]] = {
+    "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile),
+    "JPEG": (re.compile(rb"\xff\xd8\xff"), JpegImageFile),
+    "WEBP": (re.compile(rb"RIFF.{4}WEBPVP8[ LX]", re.DOTALL), WebPImageFile),
+    "GIF": (re.compile(rb"GIF8[79]a"), GifImageFile),
+    "BMP": (re.compile(rb"BM"), BmpImageFile),
+    "TIFF": (re.compile(rb"(MM|II)(\0[*+]|[*+]\0)"), TiffImageFile),
+}
+"""Per format, the first bytes of its files and Pillow's class for them."""
 _ENCODER_OPTIONS: dict[ImageFormat, dict[str, object]] = {
-    # Full colour resolution: stereo images keep one channel in G and the other in B.
+    # Full colour resolution: stereo images have one channel in G and the other in B.
     "jpeg": {"quality": 95, "subsampling": 0},
     "png": {},
     "webp": {"lossless": True},
 }
 _MAX_SIDES: dict[ImageFormat, int] = {"jpeg": 65_500, "png": MAX_FILE_WIDTH, "webp": 16_383}
-"""Pixels of either side that libjpeg and libwebp encode; a wider PNG could not be read again."""
+"""Largest width and height in pixels: for JPEG and WebP the limits of libjpeg and libwebp, for PNG
+the limit of `read_image`."""
 _EXTENSIONS: dict[str, ImageFormat] = {
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
@@ -49,14 +66,15 @@ def decode_image(
     max_height: int = MAX_HEIGHT,
     max_pixels: int = MAX_WIDTH * MAX_HEIGHT,
 ) -> Image.Image:
-    """The image in `data`, decoded in full, with its EXIF.
+    """Decode an image completely, with its EXIF.
 
     The size is checked in the header, before any pixel is decoded.
 
     Raises:
-        MediaError: not an image of a known format, damaged, or larger than the limits.
+        MediaError: the bytes aren't an image of a known format, or the image is damaged or larger
+            than the limits.
     """
-    image = _opened(data)
+    image = _with_header_read(data)
     if image.width > max_width or image.height > max_height:
         raise MediaError(
             f"the image is {image.width}×{image.height} pixels; "
@@ -75,38 +93,40 @@ def decode_image(
     return image
 
 
-def _opened(data: bytes) -> ImageFile.ImageFile:
-    """The image in `data` with its header read.
+def _with_header_read(data: bytes) -> ImageFile:
+    """An image of which only the header is decoded.
 
-    `Image.open` would do, if it didn't apply `Image.MAX_IMAGE_PIXELS`, a limit of the whole process
-    that is a sixth of ours, by way of a warning on stderr. Only Pillow's WebP parser still does, at
-    twice that limit, which is more than WebP images of at most `MAX_HEIGHT` rows have.
+    `Image.open` has its own limit, `Image.MAX_IMAGE_PIXELS`, which is a sixth of `MAX_FILE_PIXELS`;
+    above it, it warns or raises. That setting and the warning's filter belong to the whole process,
+    so changing them would affect other code and, for a moment, other threads. The classes of
+    Pillow's plugins don't have the limit: they parse the header, and `decode_image` checks the size
+    in it. Only the WebP class has a limit of twice `Image.MAX_IMAGE_PIXELS`, which no WebP image
+    with at most `MAX_HEIGHT` rows reaches.
     """
-    Image.init()
-    for name in _DECODERS:
-        factory, accepts = Image.OPEN[name]
+    for signature, image_class in _DECODERS.values():
+        if not signature.match(data):
+            continue
         try:
-            if accepts is None or accepts(data[:16]) is True:
-                return factory(io.BytesIO(data), "")
+            return image_class(io.BytesIO(data))
         except (SyntaxError, IndexError, TypeError, struct.error):
-            continue  # how Pillow's parsers say that it isn't theirs
-        except Exception as error:  # they raise all sorts on hostile headers
+            continue  # Pillow's parsers raise these if the bytes aren't of their format
+        except Exception as error:  # a damaged header can make a parser raise anything
             raise MediaError(
                 f"the image cannot be read ({error}); send it again undamaged"
             ) from error
-    raise MediaError(f"is no image; send one of {', '.join(_DECODERS)}")
+    raise MediaError(f"is not an image; send one of {', '.join(_DECODERS)}")
 
 
 def encode_image(image: Image.Image, image_format: ImageFormat) -> bytes:
-    """An image as bytes, its EXIF included. JPEG loses up to a few grey levels.
+    """Encode an image as RGB, with its EXIF. JPEG changes pixels by a few grey levels.
 
     Raises:
-        InputError: the image is wider or higher than the format can hold.
+        InputError: the image is wider or higher than the format allows.
     """
     limit = _MAX_SIDES[image_format]
     if max(image.size) > limit:
         columns_or_rows = "columns" if image.width > limit else "rows"
-        remedy = "draw less at a time" if image_format == "png" else "use png"
+        remedy = "convert less at a time" if image_format == "png" else "use png"
         raise InputError(
             f"image is {image.width}×{image.height}; "
             f"{image_format} holds at most {limit} {columns_or_rows}; {remedy}"
@@ -114,7 +134,7 @@ def encode_image(image: Image.Image, image_format: ImageFormat) -> bytes:
     if image.width * image.height > MAX_FILE_PIXELS:
         raise InputError(
             f"image is {image.width}×{image.height}; at most {MAX_FILE_PIXELS} pixels in all "
-            "can be read again; draw less at a time"
+            "can be read again; convert less at a time"
         )
     buffer = io.BytesIO()
     image.convert("RGB").save(
@@ -126,11 +146,11 @@ def encode_image(image: Image.Image, image_format: ImageFormat) -> bytes:
 def read_image(
     path: Path, max_width: int = MAX_FILE_WIDTH, max_height: int = MAX_HEIGHT
 ) -> Image.Image:
-    """The image in a file.
+    """Read an image file.
 
     Raises:
-        InputError: the path isn't a file, or it can't be read.
-        MediaError: it is not an image, damaged, or larger than the limits.
+        InputError: the path isn't a file, or the file can't be read.
+        MediaError: the file isn't an image, or the image is damaged or larger than the limits.
     """
     check_readable(path, MAX_FILE_BYTES, "image")
     try:
@@ -144,10 +164,10 @@ def read_image(
 
 
 def image_format_from_path(path: Path) -> ImageFormat:
-    """Format that a file's extension stands for.
+    """The format that a file's extension stands for.
 
     Raises:
-        InputError: an unknown extension.
+        InputError: the extension is unknown.
     """
     try:
         return _EXTENSIONS[path.suffix.lower()]
@@ -159,11 +179,11 @@ def image_format_from_path(path: Path) -> ImageFormat:
 
 
 def write_image(image: Image.Image, path: Path) -> None:
-    """Write an image in the format of the path's extension, its EXIF included.
+    """Write an image with its EXIF, in the format of the path's extension.
 
-    The file appears whole or not at all.
+    The file appears completely or not at all.
 
     Raises:
-        InputError: an unknown extension, too large an image, or the file can't be written.
+        InputError: the extension is unknown, the image is too large, or the file can't be written.
     """
     write_file(encode_image(image, image_format_from_path(path)), path)

@@ -1,10 +1,11 @@
-"""The five loops, as data: who plays what on which step.
+"""The five loops as data: which instrument plays what on which step.
 
-A `DrumTrack` is written one character a step: `X` loud, `x` normal, `o` soft, `.` rest. A
-`NoteTrack` is written one word a step: a scale degree (0 = root, 2 = third, 7 = octave, -3 below),
-several joined by `/` for a chord, `!` behind it for an accent, `-` to hold on, `.` to rest. Degrees
-count from the root of the current chord, or from the key's tonic where `follows_chords` is off. A
-`|` only helps the eye. Patterns repeat until the loop is full.
+The pattern of a `DrumTrack` has one character per step: `X` loud, `x` normal, `o` soft, `.` rest.
+The pattern of a `NoteTrack` has one word per step: a scale degree (0 = root, 2 = third, 7 = octave,
+-3 below the root), a chord of degrees joined by `/`, `-` to hold the previous note, or `.` for a
+rest. `!` after a note or chord accents it. Degrees count from the root of the current chord, or
+from the key's tonic if `follows_chords` is off. `|` is ignored; it makes patterns easier to read.
+Patterns repeat until the loop is full.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ _LEVELS = {"X": 1.0, "x": 0.7, "o": 0.35}
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """One hit, note or chord; times in beats from the start of its pattern."""
+    """One hit, note or chord; times are in beats from the start of its pattern."""
 
     start_beats: float
     duration_beats: float
@@ -43,7 +44,7 @@ class DrumTrack:
     follows_chords = False
 
     def events(self) -> tuple[list[Event], float]:
-        """The hits of one pattern, and its length in beats."""
+        """The hits of the pattern, and the pattern's length in beats."""
         steps = [step for step in self.hits if step not in " |"]
         step_beats = 1 / self.steps_per_beat
         hits = [
@@ -66,7 +67,7 @@ class NoteTrack:
     follows_chords: bool = True
 
     def events(self) -> tuple[list[Event], float]:
-        """The notes of one pattern, and its length in beats."""
+        """The notes of the pattern, and the pattern's length in beats."""
         steps = [step for step in self.notes.split() if step != "|"]
         step_beats = 1 / self.steps_per_beat
         notes = []
@@ -82,13 +83,13 @@ class NoteTrack:
 
 @dataclasses.dataclass(frozen=True)
 class Arrangement:
-    """A loop: its defaults, its chords and its tracks.
+    """A loop: its defaults, chords and tracks.
 
     Args:
-        beats, tempo_bpm: as committed in `data`, exactly 5.12 s.
-        key: as committed; see `Key.parse`.
-        chords: (scale degree of the root, beats), repeated until the loop is full.
-        tracks: everyone who plays.
+        beats, tempo_bpm: defaults, with which the loop lasts exactly 5.12 s.
+        key: default key; see `Key.parse`.
+        chords: (scale degree of the root, length in beats), repeated until the loop is full.
+        tracks: the drum and note tracks, which play at the same time.
     """
 
     beats: int

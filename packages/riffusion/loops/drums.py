@@ -1,8 +1,8 @@
-"""Drums and cymbals: noise, pitch sweeps and inharmonic squares.
+"""Drums and cymbals: noise, pitch sweeps and inharmonic square waves.
 
-Every instrument, also the pitched ones, has one signature: frequency in Hz (drums pass over it),
-duration in seconds, a generator for its noise. It returns a signal (samples,) of peak about 1
-that starts with its attack and rings out as long as it likes.
+All instruments, also the pitched ones, have the same arguments: frequency in Hz (drums ignore it),
+duration in seconds, and a random generator for noise. They return a signal (samples,) with a peak
+of about 1 that starts with the attack and may ring longer than the duration.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from riffusion.loops.oscillators import Signal, noise_band, partials, strike, ti
 
 
 def kick(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Signal:
-    """Bass drum: a sine that falls from 190 to 48 Hz, and the click of the beater."""
+    """Bass drum: a sine that falls from 190 to 48 Hz, plus the click of the beater."""
     t = times_s(0.45)
     # phase = 2π ∫ (48 + 142·exp(-t/τ)) dt with τ = 35 ms
     phase = 2 * np.pi * (48 * t + 142 * 0.035 * (1 - np.exp(-t / 0.035)))
@@ -21,7 +21,7 @@ def kick(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Si
 
 
 def snare(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Signal:
-    """Snare drum: two modes of the head and the rattle of the wires."""
+    """Snare drum: two modes of the head, plus the rattle of the wires."""
     t = times_s(0.4)
     head = partials(182, t, [(1, 0.5, 0.06), (1.81, 0.35, 0.04)])
     wires = noise_band(t.size, 900, 11_000, rng) * (
@@ -36,12 +36,12 @@ def closed_hat(frequency_hz: float, duration_s: float, rng: np.random.Generator)
 
 
 def open_hat(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Signal:
-    """Open hi-hat, which rings for a beat or so."""
+    """Open hi-hat, which rings for about a beat."""
     return _cymbal(0.16, 0.9, rng)
 
 
 def ride(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Signal:
-    """Ride cymbal: the ping of the stick over a wash."""
+    """Ride cymbal: the ping of the stick, plus a noisy wash."""
     t = times_s(1.2)
     ping = partials(
         1, t, [(f, 0.09, 0.22) for f in (2310.0, 3170.0, 3980.0, 5240.0, 6410.0, 8120.0)]
@@ -52,28 +52,28 @@ def ride(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Si
 
 
 def shaker(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Signal:
-    """Shaker: beads that take 15 ms to hit the wall."""
+    """Shaker: noise with an attack of 15 ms, the time that the beads take to hit the wall."""
     t = times_s(0.2)
     swell = np.clip(t / 0.015, 0, 1) * np.exp(-np.clip(t - 0.015, 0, None) / 0.03)
     return noise_band(t.size, 3500, 10_000, rng) * 0.3 * swell
 
 
 def wood_block(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Signal:
-    """Wood block, dry and pitched at about 900 Hz."""
+    """Wood block: dry, with a pitch of about 900 Hz."""
     t = times_s(0.15)
     knock = 0.25 * strike(t, 800, 6000, 0.004, rng)
     return partials(905, t, [(1, 0.6, 0.022), (1.51, 0.35, 0.015), (2.6, 0.2, 0.008)]) + knock
 
 
 def brush(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Signal:
-    """A brush on a snare head: a sweep that starts softly."""
+    """Brush on a snare drum: noise that starts softly."""
     t = times_s(0.3)
     swell = np.clip(t / 0.02, 0, 1) * np.exp(-np.clip(t - 0.02, 0, None) / 0.07)
     return noise_band(t.size, 700, 7000, rng) * 0.3 * swell
 
 
 def clap(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Signal:
-    """Hand claps: three bursts within 22 ms, then the room."""
+    """Hand claps: three bursts within 22 ms, then the decay of the room."""
     t = times_s(0.35)
     bursts = [np.exp(-np.clip(t - at, 0, None) / 0.006) * (t >= at) for at in (0, 0.011, 0.022)]
     tail = 0.6 * np.exp(-np.clip(t - 0.022, 0, None) / 0.06) * (t >= 0.022)
@@ -82,7 +82,7 @@ def clap(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Si
 
 
 def _cymbal(decay_s: float, duration_s: float, rng: np.random.Generator) -> Signal:
-    """Noise above 5 kHz and the beating squares of a hammered plate."""
+    """Noise above 5 kHz plus inharmonic square waves, which sound like a struck plate."""
     t = times_s(duration_s)
     plate = sum(np.sign(np.sin(2 * np.pi * f * t)) for f in (3170.0, 4210.0, 5390.0, 6730.0))
     noise = noise_band(t.size, 5000, 14_000, rng)

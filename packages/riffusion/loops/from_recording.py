@@ -1,4 +1,4 @@
-"""Own audio → seamless seed image."""
+"""Recording → seamless seed image."""
 
 import logging
 
@@ -11,17 +11,18 @@ from riffusion.datatypes import CLIP_DURATION_S
 from riffusion.errors import InputError
 from riffusion.io.images import MAX_WIDTH
 from riffusion.loops.grid import MAX_BEATS, LoopGrid, checked_tempo, checked_whole
-from riffusion.loops.seed_images import circular_mel_amplitudes, image_with_params
+from riffusion.loops.seed_images import image_converter
 from riffusion.loops.tempo import estimate_tempo
 from riffusion.spectrogram.image import FloatArray
+from riffusion.spectrogram.image_converter import image_from_mel_amplitudes
 from riffusion.spectrogram.params import SpectrogramParams
 
 logger = logging.getLogger(__name__)
 
 _CROSSFADE_S = 0.03
 _CLICK_FADE_S = 0.002
-"""Dip at a seam that has nothing to be crossfaded with: long enough against the click, too short
-to blunt an attack."""
+"""Fade at both ends if the recording ends at the cut and nothing is left to crossfade: long enough
+to prevent a click, too short to soften an attack."""
 
 
 def seed_image_from_audio(
@@ -30,67 +31,83 @@ def seed_image_from_audio(
     *,
     beats: int | None = None,
     tempo_bpm: float | None = None,
-    num_columns: int | None = None,
+    num_frames: int | None = None,
     params: SpectrogramParams | None = None,
 ) -> Image.Image:
-    """Image of the first whole beats of a recording, cut so that it loops.
+    """Image of the first beats of a recording, cut as a seamless loop.
 
-    What follows the cut is crossfaded into the start for 30 ms, so the loop's end goes on as the
-    recording did. Where the recording ends with the cut, both ends dip for 2 ms instead.
+    The 30 ms after the cut are crossfaded into the loop's start, so that its end continues as the
+    recording does. If the recording ends at the cut, both ends fade for 2 ms instead.
 
     Args:
-        waveform: (channels, samples) in [-1, 1]; mixed or copied to `params.stereo`'s channels.
-        sample_rate: Hz; resampled to `params.sample_rate`.
-        beats: to cut out; default as many as fit into the audio and into 5.12 s, at least one.
-        tempo_bpm: of the audio; default estimated, see `estimate_tempo`.
-        num_columns: stretch or squeeze the image in time to this width, pitch unchanged (512 is
-            what the published checkpoint was trained on); default as wide as the beats last.
-        params: default `SpectrogramParams()`.
+        waveform: (channels, samples) in [-1, 1]; mixed or copied to one or two channels as
+            `params.stereo` says.
+        sample_rate: in Hz; the waveform is resampled to `params.sample_rate`.
+        beats: number of beats; by default as many as fit into the audio and into 5.12 s, at least
+            one.
+        tempo_bpm: tempo of the audio; by default estimated, see `estimate_tempo`.
+        num_frames: stretch the image in time to this width, with unchanged pitch (the published
+            checkpoint was trained on 512); by default the width is the duration of the beats.
+        params: by default `SpectrogramParams()`.
 
     Returns:
-        RGB, with parameters and maximum in its EXIF.
+        RGB image with the parameters and the maximum amplitude in its EXIF.
 
     Raises:
-        InputError: a value out of range, or audio that is shorter than the beats to cut.
+        InputError: a value is out of range, or the audio is shorter than the beats.
     """
     params = params or SpectrogramParams()
-    if num_columns is not None:
-        checked_whole("num_columns", num_columns, 1, MAX_WIDTH)
+    if num_frames is not None:
+        checked_whole("num_frames", num_frames, 1, MAX_WIDTH)
     if beats is not None:
         checked_whole("beats", beats, 1, MAX_BEATS)
     audio = resample(
         with_channels(waveform, 2 if params.stereo else 1), sample_rate, params.sample_rate
     )
     if not np.isfinite(audio).all():
-        raise InputError("the audio holds NaN or infinite samples; all must be finite")
+        raise InputError(
+            "the audio has NaN or infinite samples; all must be finite, replace the others"
+        )
     if tempo_bpm is None:
         tempo_bpm = estimate_tempo(audio, params.sample_rate)
-        logger.info("estimated a tempo of %.1f beats per minute", tempo_bpm)
+        logger.info("estimated tempo: %.1f beats per minute", tempo_bpm)
     checked_tempo(tempo_bpm)
+    beats = _beats_to_cut(audio.shape[1], beats, tempo_bpm, params)
+    grid = LoopGrid.fit(beats, tempo_bpm, params)
+    loop = cut_loop(audio, grid.num_samples, params.sample_rate)
+    amplitudes = image_converter(params).converter.spectrogram_from_waveform(loop, circular=True)
+    if num_frames is not None:
+        amplitudes = stretch(amplitudes, num_frames)
+    return image_from_mel_amplitudes(amplitudes, params)
+
+
+def _beats_to_cut(
+    num_samples: int, beats: int | None, tempo_bpm: float, params: SpectrogramParams
+) -> int:
+    """`beats`, or by default as many as fit into the audio and into a clip, at least one.
+
+    Raises:
+        InputError: the audio is shorter than the beats.
+    """
     beat_samples = params.sample_rate * 60 / tempo_bpm
-    # Half a column of tolerance: a loop of 8 beats is often some samples short of them.
-    available = int((audio.shape[1] + params.hop_length / 2) / beat_samples)
+    # Half a frame of tolerance: a loop of 8 beats is often a few samples too short.
+    available = int((num_samples + params.hop_length / 2) / beat_samples)
     if beats is None:
         in_a_clip = int((CLIP_DURATION_S * params.sample_rate + params.hop_length) / beat_samples)
         beats = max(1, min(available, in_a_clip))
     if available < beats:
         raise InputError(
             f"{beats} at tempo_bpm={tempo_bpm:.4g} need {beats * 60 / tempo_bpm:.2f} s, the audio "
-            f"lasts {audio.shape[1] / params.sample_rate:.2f} s; take fewer or longer audio",
+            f"lasts {num_samples / params.sample_rate:.2f} s; use fewer beats or longer audio",
             field="beats",
         )
-    grid = LoopGrid.fit(beats, tempo_bpm, params)
-    loop = cut_loop(audio, grid.num_samples, params.sample_rate)
-    amplitudes = circular_mel_amplitudes(loop, params)
-    if num_columns is not None:
-        amplitudes = fit_columns(amplitudes, num_columns)
-    return image_with_params(amplitudes, params)
+    return beats
 
 
 def cut_loop(audio: Waveform, num_samples: int, sample_rate: int) -> Waveform:
-    """The first `num_samples` of audio (channels, any), made seamless: (channels, num_samples).
+    """Cut a seamless loop from the start of audio: (channels, any) → (channels, num_samples).
 
-    Audio that is shorter is filled with silence.
+    Shorter audio is filled with silence.
     """
     missing = max(0, num_samples - audio.shape[1])
     loop = np.pad(audio[:, :num_samples], ((0, 0), (0, missing)))
@@ -107,16 +124,16 @@ def cut_loop(audio: Waveform, num_samples: int, sample_rate: int) -> Waveform:
     return loop
 
 
-def fit_columns(amplitudes: FloatArray, num_columns: int) -> FloatArray:
-    """Stretch (channels, frequency, time) to another number of columns, around the circle.
+def stretch(amplitudes: FloatArray, num_frames: int) -> FloatArray:
+    """Stretch the amplitudes of a loop (channels, frequency, time) to another number of frames.
 
-    Amplitudes hold no phase, so a slower image is a slower sound of the same pitch. Column j
-    takes the linear interpolation at time j · old / new.
+    Amplitudes contain no phases, so the pitch doesn't change. Frame j is the linear interpolation
+    at time j · old / new; after the last frame comes the first.
     """
     old = amplitudes.shape[-1]
-    position = np.arange(num_columns) * (old / num_columns)
+    position = np.arange(num_frames) * (old / num_frames)
     left = np.floor(position).astype(int)
     weight = (position - left).astype(np.float32)
     before, after = amplitudes[..., left % old], amplitudes[..., (left + 1) % old]
-    fitted: FloatArray = before + weight * (after - before)
-    return fitted
+    stretched: FloatArray = before + weight * (after - before)
+    return stretched

@@ -1,4 +1,4 @@
-"""Beats, tempo and spectrogram columns: the grid that a loop lies on."""
+"""A loop's length in beats, frames and samples, and its tempo."""
 
 import dataclasses
 import math
@@ -14,26 +14,26 @@ MAX_BEATS = 256
 
 @dataclasses.dataclass(frozen=True)
 class LoopGrid:
-    """How many beats fill how many columns.
+    """The length of a loop in beats and in whole spectrogram frames.
 
     Args:
-        beats: in the loop.
-        num_columns: spectrogram columns that the loop lasts.
-        hop_length: samples of a column.
-        sample_rate: Hz.
+        beats: number of beats.
+        num_frames: number of frames.
+        hop_length: samples per frame.
+        sample_rate: in Hz.
     """
 
     beats: int
-    num_columns: int
+    num_frames: int
     hop_length: int
     sample_rate: int
 
     @classmethod
     def fit(cls, beats: int, tempo_bpm: float, params: SpectrogramParams) -> Self:
-        """The grid of whole columns that is nearest to a tempo.
+        """The grid of whole frames that is nearest to a tempo.
 
         Raises:
-            InputError: beats or tempo out of range, or the loop longer than a request may be.
+            InputError: beats or tempo are out of range, or the loop is too long for a request.
         """
         checked_tempo(tempo_bpm)
         checked_whole("beats", beats, 1, MAX_BEATS)
@@ -44,13 +44,13 @@ class LoopGrid:
                 f"{MAX_DURATION_S:g} s are allowed; take fewer beats or a faster tempo",
                 field="beats",
             )
-        num_columns = max(1, round(duration_s * params.sample_rate / params.hop_length))
-        return cls(beats, num_columns, params.hop_length, params.sample_rate)
+        num_frames = max(1, round(duration_s * params.sample_rate / params.hop_length))
+        return cls(beats, num_frames, params.hop_length, params.sample_rate)
 
     @property
     def num_samples(self) -> int:
         """Length of the loop in samples."""
-        return self.num_columns * self.hop_length
+        return self.num_frames * self.hop_length
 
     @property
     def beat_s(self) -> float:
@@ -59,21 +59,21 @@ class LoopGrid:
 
     @property
     def tempo_bpm(self) -> float:
-        """The real tempo: rounding to whole columns moves the wanted one a little."""
+        """The actual tempo, which rounding to whole frames changes a little."""
         return 60 / self.beat_s
 
 
 def checked_tempo(tempo_bpm: float) -> float:
-    """`tempo_bpm` itself.
+    """Return `tempo_bpm` if it is a number in range.
 
     Raises:
-        InputError: it is no number, or out of range.
+        InputError: it isn't.
     """
     low, high = TEMPO_RANGE_BPM
     is_number = isinstance(tempo_bpm, (int, float)) and not isinstance(tempo_bpm, bool)
     if not is_number or not low <= tempo_bpm <= high:  # NaN fails the comparison
         raise InputError(
-            f"{_shown(tempo_bpm)} must be from {low:g} to {high:g} beats per minute; "
+            f"{short_repr(tempo_bpm)} must be from {low:g} to {high:g} beats per minute; "
             "93.75 makes 8 beats last 5.12 s",
             field="tempo_bpm",
         )
@@ -81,18 +81,20 @@ def checked_tempo(tempo_bpm: float) -> float:
 
 
 def checked_whole(name: str, value: int, low: int, high: int) -> int:
-    """`value` itself.
+    """Return `value` if it is an integer in [low, high].
 
     Raises:
-        InputError: it is no integer, or outside [low, high].
+        InputError: it isn't.
     """
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise InputError(f"{_shown(value)} must be a whole number from {low} to {high}", field=name)
+        raise InputError(
+            f"{short_repr(value)} must be a whole number from {low} to {high}", field=name
+        )
     return value
 
 
-def _shown(value: object) -> str:
-    """`value` as text of bounded length."""
+def short_repr(value: object) -> str:
+    """`repr(value)`, limited to about 60 characters."""
     if isinstance(value, int) and value.bit_length() > 128:
         return f"about 2^{math.floor(math.log2(abs(value)))}"
     text = repr(value)

@@ -1,13 +1,14 @@
-"""Keys and scale degrees: the pitches that an arrangement's numbers stand for."""
+"""Keys and scale degrees, which an arrangement's numbers stand for."""
 
 import dataclasses
 import re
 from typing import Self
 
 from riffusion.errors import InputError
+from riffusion.loops.grid import short_repr
 
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
-"""Semitones above the tonic of the seven degrees; minor is the natural one."""
+"""Semitones of the seven scale degrees above the tonic; minor is natural minor."""
 
 _NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _KEY_NAME = re.compile(r"([A-G])([#b♯♭]?)[ -]*(major|maj|minor|min|m|)", re.IGNORECASE)
@@ -27,15 +28,15 @@ class Key:
 
     @classmethod
     def parse(cls, name: str) -> Self:
-        """The key that a name stands for: `A minor`, `Am`, `F#`, `Bb major`.
+        """The key with a name such as `A minor`, `Am`, `F#`, `Bb major`.
 
         Raises:
-            InputError: it is no such name.
+            InputError: `name` isn't the name of a key.
         """
         match = _KEY_NAME.fullmatch(name.strip()) if isinstance(name, str) else None
         if match is None:
             raise InputError(
-                f"{_short(name)} is no key; write a note and a mode, such as 'F# minor'",
+                f"{short_repr(name)} is not a key; write a note and a mode, such as 'F# minor'",
                 field="key",
             )
         letter, accidental, mode = match.groups()
@@ -47,9 +48,9 @@ class Key:
         """Equal-tempered pitch of a scale degree.
 
         Args:
-            degree: 0 is the tonic, 7 the tonic an octave above, -1 the seventh below.
-            octave: scientific octave of a tonic C. Tonics above F# are taken below that C, so that
-                a loop stays in its register in every key.
+            degree: 0 is the tonic, 7 the tonic an octave higher, -1 the seventh below the tonic.
+            octave: scientific octave for the tonic C. Tonics above F# are below that C, so that a
+                loop stays in about the same register in every key.
 
         Returns:
             Frequency in Hz, with A4 at 440.
@@ -58,8 +59,3 @@ class Key:
         tonic = self.tonic - 12 if self.tonic > 6 else self.tonic
         semitones_from_c4 = tonic + SCALES[self.mode][step] + 12 * (octave - 4 + octaves)
         return float(440.0 * 2 ** ((semitones_from_c4 - 9) / 12))
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:60] + "…"

@@ -1,4 +1,4 @@
-"""Pitched instruments. One signature for all: see `drums`."""
+"""Pitched instruments. Arguments and result are described in `drums`."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from riffusion.loops.oscillators import (
 
 
 def synth_bass(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Signal:
-    """Analogue bass: a sawtooth whose filter closes within a tenth of a second, over a sine."""
+    """Analogue bass: a sawtooth whose filter closes within a tenth of a second, plus a sine."""
     t = times_s(duration_s + 0.25)
     cutoff_hz = 320 + 1600 * np.exp(-t / 0.09)
     tone = 0.7 * sawtooth(frequency_hz, t, cutoff_hz) + 0.6 * np.sin(2 * np.pi * frequency_hz * t)
@@ -23,7 +23,7 @@ def synth_bass(frequency_hz: float, duration_s: float, rng: np.random.Generator)
 
 
 def upright_bass(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Signal:
-    """Plucked double bass: a dark string and the finger leaving it."""
+    """Plucked double bass: a dark string, plus the noise of the finger that releases it."""
     t = times_s(min(duration_s + 0.4, 2.0))
     cutoff_hz = 200 + 900 * np.exp(-t / 0.12)
     finger = 0.06 * strike(t, 300, 2500, 0.008, rng)
@@ -32,7 +32,7 @@ def upright_bass(frequency_hz: float, duration_s: float, rng: np.random.Generato
 
 
 def pluck(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Signal:
-    """Steel string: bright at the pick, its harmonics dying the faster the higher they are."""
+    """Steel string: bright at the attack; higher harmonics decay faster."""
     decay_s = 0.9 * (220 / frequency_hz) ** 0.5
     t = times_s(min(ring_duration_s(decay_s), duration_s + 0.5))
     cutoff_hz = 800 + 4200 * np.exp(-t / 0.1)
@@ -43,9 +43,9 @@ def pluck(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> S
 
 
 def marimba(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Signal:
-    """Marimba bar, tuned to the double octave: modes 1 : 4 : 9.9, the upper ones very short.
+    """Marimba bar: modes tuned 1 : 4 : 9.9, of which the upper ones are very short.
 
-    Ratios and decays after N. H. Fletcher and T. D. Rossing, "The Physics of Musical
+    Ratios and decay times after N. H. Fletcher and T. D. Rossing, "The Physics of Musical
     Instruments", chapter 19.
     """
     decay_s = 0.34 * (262 / frequency_hz) ** 0.6
@@ -58,7 +58,7 @@ def marimba(frequency_hz: float, duration_s: float, rng: np.random.Generator) ->
 
 
 def vibraphone(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Signal:
-    """Vibraphone bar with the motor on: long modes 1 : 4 : 10 and a tremolo of 5.3 Hz."""
+    """Vibraphone bar with the motor on: long modes 1 : 4 : 10, with a tremolo of 5.3 Hz."""
     t = times_s(duration_s + 0.7)
     bar = partials(frequency_hz, t, [(1, 0.8, 1.6), (4, 0.2, 0.7), (10, 0.09, 0.25)])
     tremolo = 1 - 0.22 * (1 - np.cos(2 * np.pi * 5.3 * t)) / 2
@@ -67,7 +67,7 @@ def vibraphone(frequency_hz: float, duration_s: float, rng: np.random.Generator)
 
 
 def electric_piano(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Signal:
-    """Tine piano by frequency modulation: a 1:1 pair for the body, a faint 14:1 pair for the tine.
+    """Electric piano by frequency modulation: a 1:1 pair for the body, a 14:1 pair for the tine.
 
     After J. M. Chowning, "The synthesis of complex audio spectra by means of frequency
     modulation", JAES 21, 1973.
@@ -89,7 +89,7 @@ def synth_lead(frequency_hz: float, duration_s: float, rng: np.random.Generator)
 
 
 def pad(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Signal:
-    """Three slow, dark sawtooths around the pitch, with a random phase each."""
+    """Pad: three dark sawtooths around the pitch with random phases and a slow attack."""
     t = times_s(duration_s + 1.0)
     tone = np.zeros_like(t)
     for cents in (-7, 0, 6):

@@ -1,12 +1,12 @@
-"""Masks: where a seed image is repainted (white) and where it is kept (black).
+"""Masks: white parts of a seed image are repainted, black parts are kept.
 
-Grey stands in between: in each step of the diffusion that part of the old image shines through
-which the grey lacks to white. So 75 % grey holds on to a quarter of the seed, which is enough to
-keep its rhythm and too little to keep its sound.
+Grey blends: in each step of the diffusion, a mask value w from 0 (black) to 1 (white) mixes the
+repainted image with a share of 1 - w of the seed. 75 % grey thus keeps a quarter of the seed, which
+is enough to keep its rhythm and too little to keep its instruments.
 
-The numbers in the names are percent of white in the part that is held on to. Rows are
-frequencies, the highest on top: masks for the top hold on to hi-hats and snares while the
-melody below them is repainted.
+The numbers in the names are the percentage of white in the part that is kept. Rows are frequencies,
+with the highest at the top: masks for the top keep hi-hats and snares, and the melody below them is
+repainted.
 """
 
 from collections.abc import Callable
@@ -18,25 +18,25 @@ from PIL import Image
 HEIGHT = 512
 WIDTH = 512
 BEATS = 8
-"""Beats of the loop that `mask_beat_lines_80` is made for."""
+"""Number of beats of the loops that `mask_beat_lines_80` fits."""
 
-_LINE_COLUMNS = 20
-"""Width of a beat line, 200 ms: the 100 ms window spreads an onset over 10 columns."""
-_LINE_SHOULDER_COLUMNS = 8
+_LINE_FRAMES = 20
+"""Width of a beat line, 200 ms: the 100 ms window spreads an onset over 10 frames."""
+_LINE_SHOULDER_FRAMES = 8
 
 Shades = npt.NDArray[np.float64]
 
 
 def beat_lines(level: float) -> Shades:
-    """(height, width) in [0, 1]: a soft vertical band of `level` over each beat in the top half.
+    """(height, width) in [0, 1]: a soft vertical line of `level` at each beat, in the top half.
 
-    The bands wrap around the edge, so that the mask loops as its image does.
+    The lines wrap around the edges, so that the mask loops like its image.
     """
-    beat_columns = WIDTH / BEATS
-    columns = np.arange(WIDTH)
-    distance = np.abs((columns + beat_columns / 2) % beat_columns - beat_columns / 2)
-    inner = _LINE_COLUMNS / 2 - _LINE_SHOULDER_COLUMNS / 2
-    band = 1 - _smooth_step((distance - inner) / _LINE_SHOULDER_COLUMNS)
+    beat_frames = WIDTH / BEATS
+    frames = np.arange(WIDTH)
+    distance = np.abs((frames + beat_frames / 2) % beat_frames - beat_frames / 2)
+    inner = _LINE_FRAMES / 2 - _LINE_SHOULDER_FRAMES / 2
+    band = 1 - _smooth_step((distance - inner) / _LINE_SHOULDER_FRAMES)
     upper = 1 - _smooth_step((_depth() - 0.45) / 0.1)
     return 1 - (1 - level) * upper[:, np.newaxis] * band
 
@@ -45,9 +45,9 @@ def gradient(top_level: float, plateau: float, fade_end: float) -> Shades:
     """(height, width) in [0, 1]: `top_level` at the top, fading to white.
 
     Args:
-        top_level: shade of the plateau.
-        plateau: part of the height, from the top, that has it.
-        fade_end: part of the height, from the top, below which all is white.
+        top_level: value of the plateau at the top.
+        plateau: height of the plateau, as a share of the image's height.
+        fade_end: distance from the top below which the mask is white, as a share of the height.
     """
     fade = _smooth_step((_depth() - plateau) / (fade_end - plateau))
     return _rows(top_level + (1 - top_level) * fade)
@@ -84,16 +84,16 @@ MASKS: dict[str, tuple[str, Callable[[], Shades]]] = {
         lambda: top_band(0.95, 1 / 3),
     ),
 }
-"""By id: what the mask does, and its shades."""
+"""By id: description, and the function that returns the mask's values."""
 
 
 def mask_image(shades: Shades) -> Image.Image:
-    """Greyscale image of shades (height, width) in [0, 1]; 1 is white."""
+    """Greyscale image of values (height, width) in [0, 1]; 1 is white."""
     return Image.fromarray(np.rint(255 * shades).astype(np.uint8))
 
 
 def _depth() -> Shades:
-    """Distance of each row's centre from the top, as a part of the height."""
+    """Distance of each row's centre from the top, as a share of the height."""
     return (np.arange(HEIGHT) + 0.5) / HEIGHT
 
 
@@ -102,6 +102,6 @@ def _rows(shades: Shades) -> Shades:
 
 
 def _smooth_step(x: Shades) -> Shades:
-    """0 below 0, 1 above 1, half a cosine in between."""
+    """0 below 0, 1 above 1, and half a cosine between."""
     step: Shades = 0.5 - 0.5 * np.cos(np.pi * np.clip(x, 0, 1))
     return step

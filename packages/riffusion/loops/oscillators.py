@@ -1,26 +1,26 @@
-"""The few sources that all instruments are made of.
+"""The basic signals that all instruments are built from.
 
-A plucked or bowed string, a reed and an analogue oscillator share one recipe: harmonics of a
-fundamental whose strength falls with their number, and falls faster as the note dies away. With
+A plucked or bowed string, a reed and an analogue oscillator have the same spectrum in principle:
+harmonics whose amplitudes fall with their number, and fall faster as the note decays. With a
 brightness r < 1 the sum over all harmonics has a closed form, so a note costs two sines and one
-arctangent per sample however bright it is:
+arctangent per sample, no matter how bright it is:
 
     Σ_{k ≥ 1} (r^k / k) · sin(kθ) = arctan( r sin θ / (1 − r cos θ) )
 
-which is a sawtooth through a filter (J. A. Moorer, "The synthesis of complex audio spectra by means
-of discrete summation formulas", JAES 24, 1976). Letting r fall with time closes the filter.
+which is a filtered sawtooth (J. A. Moorer, "The synthesis of complex audio spectra by means of
+discrete summation formulas", JAES 24, 1976). If r falls with time, the filter closes.
 """
 
 import numpy as np
 import numpy.typing as npt
 
 SAMPLE_RATE = 44100
-"""Hz; the rate of every waveform in this package."""
+"""Sample rate in Hz of all signals in this package."""
 
 Signal = npt.NDArray[np.float64]
 
 _SILENCE = 1e-3
-"""A decaying sound ends at -60 dB."""
+"""Amplitude at which a decaying signal ends: -60 dB."""
 
 
 def times_s(duration_s: float) -> Signal:
@@ -29,7 +29,7 @@ def times_s(duration_s: float) -> Signal:
 
 
 def ring_duration_s(decay_s: float) -> float:
-    """Time until exp(-t / decay_s) is inaudible."""
+    """Time in seconds until exp(-t / decay_s) has fallen to -60 dB."""
     return decay_s * float(-np.log(_SILENCE))
 
 
@@ -37,10 +37,10 @@ def sawtooth(frequency_hz: float, t: Signal, cutoff_hz: Signal | float) -> Signa
     """Filtered sawtooth (samples,): harmonic k has the amplitude exp(-k·f / cutoff_hz) / k.
 
     Args:
-        frequency_hz: of the fundamental, below 5 kHz.
+        frequency_hz: frequency f of the fundamental, below 5 kHz.
         t: sample times in seconds.
-        cutoff_hz: where harmonics have lost a factor e; a constant or one value per sample. At
-            most 6 kHz keeps aliases below -55 dB.
+        cutoff_hz: frequency at which harmonics are weaker by a factor e, constant or one value per
+            sample. Aliases stay below -55 dB up to 6 kHz.
     """
     theta = 2 * np.pi * frequency_hz * t
     brightness = np.exp(-frequency_hz / cutoff_hz)
@@ -52,9 +52,9 @@ def partials(frequency_hz: float, t: Signal, modes: list[tuple[float, float, flo
     """Struck bar (samples,): a sum of decaying sines.
 
     Args:
-        frequency_hz: of the lowest mode.
+        frequency_hz: frequency of the lowest mode.
         t: sample times in seconds.
-        modes: (frequency ratio, amplitude, decay time in seconds). Modes over 18 kHz are left out.
+        modes: (frequency ratio, amplitude, decay time in seconds). Modes above 18 kHz are omitted.
     """
     total = np.zeros_like(t)
     for ratio, amplitude, decay_s in modes:
@@ -64,10 +64,10 @@ def partials(frequency_hz: float, t: Signal, modes: list[tuple[float, float, flo
 
 
 def noise_band(num_samples: int, low_hz: float, high_hz: float, rng: np.random.Generator) -> Signal:
-    """Noise (samples,) of standard deviation 1 between two frequencies, with soft edges.
+    """Band-limited noise (samples,) with a standard deviation of 1.
 
-    The edges are 4th-order Butterworth magnitudes applied in the frequency domain, so the noise
-    repeats without a seam after `num_samples`.
+    The band's edges are 4th-order Butterworth magnitudes in the frequency domain, so the noise can
+    be repeated without a seam.
     """
     spectrum = np.fft.rfft(rng.standard_normal(num_samples))
     frequency = np.fft.rfftfreq(num_samples, 1 / SAMPLE_RATE)
@@ -82,7 +82,10 @@ def noise_band(num_samples: int, low_hz: float, high_hz: float, rng: np.random.G
 def strike(
     t: Signal, low_hz: float, high_hz: float, decay_s: float, rng: np.random.Generator
 ) -> Signal:
-    """Noise (samples,) of a beater, a finger or a pick: a band of deviation 1 that decays."""
+    """Attack noise (samples,) of a beater, finger or pick: decaying band-limited noise.
+
+    Its standard deviation is 1 before the decay.
+    """
     burst = np.zeros_like(t)
     num_samples = min(t.size, round(ring_duration_s(decay_s) * SAMPLE_RATE))
     noise = noise_band(num_samples, low_hz, high_hz, rng)
@@ -91,7 +94,7 @@ def strike(
 
 
 def gate(t: Signal, attack_s: float, hold_s: float, release_s: float) -> Signal:
-    """Envelope (samples,): raised-cosine attack, 1 until `hold_s`, exponential release."""
+    """Envelope (samples,): raised-cosine attack, 1 until `hold_s`, then exponential release."""
     rise = 0.5 - 0.5 * np.cos(np.pi * np.clip(t / attack_s, 0, 1))
     fall = np.exp(-np.clip(t - hold_s, 0, None) / release_s)
     envelope: Signal = rise * fall

@@ -1,8 +1,8 @@
 """Arrangement → seamless waveform.
 
-Everything happens on a circle of as many samples as the loop has: a note that rings past the end
-goes on at the start, the room is a circular convolution, and the limiter that brings the loop to
-the loudness of all clips looks around its ends. So the loop has no first sample, and no seam.
+All processing is circular: a note that rings past the loop's end continues at its start, the room
+is a circular convolution, and the loudness normalisation treats the loop as endless. So the loop
+has no seam.
 """
 
 import numpy as np
@@ -11,44 +11,44 @@ from riffusion.audio.loudness import normalize_waveform
 from riffusion.audio.segments import Waveform
 from riffusion.errors import InputError
 from riffusion.loops.arrangements import ARRANGEMENTS, Arrangement, DrumTrack, NoteTrack
-from riffusion.loops.grid import LoopGrid, checked_whole
+from riffusion.loops.grid import LoopGrid, checked_whole, short_repr
 from riffusion.loops.harmony import Key
 from riffusion.loops.oscillators import SAMPLE_RATE, Signal, noise_band
 
 _ROOM_DECAY_S = 0.12
 _ROOM_GAIN = 0.2
-"""Wet against dry, in energy: about -14 dB."""
+"""Amplitude of the wet signal relative to the dry one: about -14 dB."""
 _VELOCITY_SPREAD_DB = 1.0
-"""Standard deviation of the notes' levels: no player hits twice the same."""
+"""Standard deviation of the notes' levels, as a human player varies them."""
 
 
 def find_arrangement(style: str) -> Arrangement:
-    """The arrangement of that name.
+    """The arrangement with the name `style`.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such arrangement.
     """
     arrangement = ARRANGEMENTS.get(style) if isinstance(style, str) else None
     if arrangement is None:
         raise InputError(
-            f"{repr(style)[:60]} is no style; use one of {', '.join(sorted(ARRANGEMENTS))}",
+            f"{short_repr(style)} is not a style; use one of {', '.join(sorted(ARRANGEMENTS))}",
             field="style",
         )
     return arrangement
 
 
 def render_loop(arrangement: Arrangement, grid: LoopGrid, key: Key, seed: int = 0) -> Waveform:
-    """Play an arrangement once around the circle.
+    """Render an arrangement as a seamless loop.
 
     Args:
-        arrangement: what is played; its patterns and chords repeat until `grid.beats` are full.
+        arrangement: the arrangement; its patterns and chords repeat until `grid.beats` are full.
         grid: length of the loop.
-        key: the notes' tonic and mode; drums don't care.
-        seed: of the noises and of the small differences in level from note to note.
+        key: tonic and mode of the notes; it doesn't affect drums.
+        seed: seed of the noise and of the random note levels.
 
     Returns:
-        (1, samples) float32 at 44.1 kHz, of the loudness and below the true peak of all clips.
-        Equal arguments give equal samples.
+        (1, samples) float32 at 44.1 kHz, normalised to the common loudness and true peak. Equal
+        arguments give equal samples.
 
     Raises:
         InputError: `seed` is negative or too large.
@@ -57,12 +57,12 @@ def render_loop(arrangement: Arrangement, grid: LoopGrid, key: Key, seed: int = 
     *track_rngs, room_rng = np.random.default_rng(seed).spawn(len(arrangement.tracks) + 1)
     mix = np.zeros(grid.num_samples)
     for track, rng in zip(arrangement.tracks, track_rngs, strict=True):
-        _play(track, arrangement, grid, key, mix, rng)
+        _add_track(track, arrangement, grid, key, mix, rng)
     wet = _add_room(mix, room_rng)[np.newaxis].astype(np.float32)
     return normalize_waveform(wet, SAMPLE_RATE, circular=True)
 
 
-def _play(
+def _add_track(
     track: DrumTrack | NoteTrack,
     arrangement: Arrangement,
     grid: LoopGrid,
@@ -70,7 +70,7 @@ def _play(
     mix: Signal,
     rng: np.random.Generator,
 ) -> None:
-    """Add one track to the mix (samples,)."""
+    """Add one track to the mix (samples,) in place."""
     events, period_beats = track.events()
     for repeat in range(int(np.ceil(grid.beats / period_beats))):
         for event in events:
@@ -89,12 +89,12 @@ def _play(
 
 
 def add_circularly(loop: Signal, note: Signal, start: int) -> None:
-    """Add a note to a loop in place; what rings past the end goes on at the start.
+    """Add a note to a loop in place; the part that rings past the end continues at the start.
 
     Args:
         loop: (samples,).
         note: (any number of samples,).
-        start: first sample of the note, in [0, samples).
+        start: position of the note's first sample, in [0, samples).
     """
     done = 0
     while done < note.size:
@@ -104,7 +104,7 @@ def add_circularly(loop: Signal, note: Signal, start: int) -> None:
 
 
 def _add_room(mix: Signal, rng: np.random.Generator) -> Signal:
-    """Add a small room: circular convolution (samples,) with decaying noise."""
+    """Add the sound of a small room: circular convolution (samples,) with decaying noise."""
     num_samples = min(mix.size, round(6 * _ROOM_DECAY_S * SAMPLE_RATE))
     t = np.arange(num_samples) / SAMPLE_RATE
     response = noise_band(num_samples, 250, 9000, rng) * np.exp(-t / _ROOM_DECAY_S)

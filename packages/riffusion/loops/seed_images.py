@@ -1,7 +1,7 @@
-"""Seed images: images of loops that img2img starts from.
+"""Seed images: images of loops, which img2img starts from.
 
-`python -m riffusion.loops.seed_images --output data` composes, renders and draws all that is
-committed in `data`: `seed_images/*.png`, `masks/*.png` and `manifest.json`.
+`python -m riffusion.loops.seed_images --output data` regenerates the files that are committed in
+`data`: `seed_images/*.png`, `masks/*.png` and `manifest.json`.
 """
 
 import argparse
@@ -12,8 +12,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from PIL import Image
 
 from riffusion.audio.segments import Waveform
@@ -22,8 +20,7 @@ from riffusion.loops.grid import LoopGrid
 from riffusion.loops.harmony import Key
 from riffusion.loops.masks import BEATS, MASKS, mask_image
 from riffusion.loops.rendering import find_arrangement, render_loop
-from riffusion.spectrogram.converter import FULL_SCALE, SpectrogramConverter
-from riffusion.spectrogram.image import FloatArray, image_from_spectrogram
+from riffusion.spectrogram.image_converter import SpectrogramImageConverter
 from riffusion.spectrogram.params import SpectrogramParams
 
 _LOOP_ORIGIN = "composed and rendered by riffusion.loops.arrangements, no samples used"
@@ -39,22 +36,22 @@ def make_seed_image(
     key: str | None = None,
     seed: int = 0,
 ) -> tuple[Image.Image, Waveform]:
-    """Play one of our arrangements, and draw it.
+    """Render one of the arrangements, and make its image.
 
     Args:
         style: `og_beat`, `agile`, `marim`, `motorway` or `vibes`.
-        tempo_bpm: default the arrangement's own.
-        beats: default the arrangement's own. The loop lasts beats · 60 / tempo_bpm seconds,
-            rounded to whole columns of 10 ms.
-        key: `C minor`, `F# major` …; default the arrangement's own.
-        seed: of the noises, and of the notes' small differences in level.
+        tempo_bpm: by default the arrangement's.
+        beats: by default the arrangement's. The loop lasts beats · 60 / tempo_bpm seconds, rounded
+            to whole frames of 10 ms.
+        key: `C minor`, `F# major` …; by default the arrangement's.
+        seed: seed of the noise and of the random note levels.
 
     Returns:
-        The image, 512 high and a column wide for every 10 ms, with parameters and maximum in its
-        EXIF, and the seamless waveform (1, samples) float32 at 44.1 kHz.
+        The image, 512 high and with one pixel column per 10 ms, with the parameters and the maximum
+        amplitude in its EXIF; and the seamless waveform (1, samples) float32 at 44.1 kHz.
 
     Raises:
-        InputError: an unknown style or key, or a number out of range.
+        InputError: the style or key is unknown, or a number is out of range.
     """
     arrangement = find_arrangement(style)
     params = SpectrogramParams()
@@ -70,58 +67,33 @@ def make_seed_image(
 
 
 def loop_image(waveform: Waveform, params: SpectrogramParams) -> Image.Image:
-    """Image of a seamless loop, whose right edge goes on at its left.
+    """Image of a seamless loop; its right edge continues at its left edge.
 
     Args:
-        waveform: (1 or 2, samples) at `params.sample_rate`; samples a multiple of the hop.
-        params: of the image.
+        waveform: (1 or 2, samples) at `params.sample_rate`; samples must be a multiple of the hop.
+        params: spectrogram parameters.
 
     Returns:
-        RGB, samples / hop wide, with parameters and maximum in its EXIF.
+        RGB image, samples / hop wide, with the parameters and the maximum amplitude in its EXIF.
+
+    Raises:
+        InputError: samples isn't a multiple of the hop.
     """
-    return image_with_params(circular_mel_amplitudes(waveform, params), params)
-
-
-def image_with_params(amplitudes: FloatArray, params: SpectrogramParams) -> Image.Image:
-    """Image of mel amplitudes (channels, frequency, time), with EXIF that any copy keeps."""
-    image = image_from_spectrogram(amplitudes, power=params.power_for_image)
-    exif = image.getexif()
-    exif.update(params.to_exif(max_value=float(amplitudes.max())))
-    image.info["exif"] = exif.tobytes()
-    return image
-
-
-def circular_mel_amplitudes(waveform: Waveform, params: SpectrogramParams) -> FloatArray:
-    """Mel amplitudes of a loop, as if it were played for ever.
-
-    Args:
-        waveform: (channels, samples) in [-1, 1]; samples a multiple of the hop.
-        params: of the spectrogram.
-
-    Returns:
-        (channels, frequency, samples / hop) float32, amplitudes of 16-bit samples.
-    """
-    hop = params.hop_length
-    num_columns = waveform.shape[-1] // hop
-    margin_columns = params.n_fft // (2 * hop) + 1  # half an FFT looks back and ahead
-    positions = np.arange(-margin_columns * hop, (num_columns + margin_columns) * hop)
-    extended = np.take(waveform, positions, axis=-1, mode="wrap") * FULL_SCALE
-    mel = _converter(params).mel_amplitudes_from_waveform(torch.from_numpy(extended))
-    amplitudes: FloatArray = mel[..., margin_columns : margin_columns + num_columns].numpy()
-    return amplitudes
+    return image_converter(params).spectrogram_image_from_waveform(waveform, circular=True)
 
 
 @functools.lru_cache(maxsize=4)
-def _converter(params: SpectrogramParams) -> SpectrogramConverter:
-    return SpectrogramConverter(params, device="cpu")
+def image_converter(params: SpectrogramParams) -> SpectrogramImageConverter:
+    """A converter on the CPU, cached per parameters."""
+    return SpectrogramImageConverter(params, device="cpu")
 
 
 def write_seed_images(data_dir: Path) -> None:
-    """Write all loops and masks as PNG, and the manifest.
+    """Write the images of all loops, all masks, and the manifest.
 
     Args:
-        data_dir: receives `seed_images/`, `masks/` and `manifest.json`; files of the same names
-            are replaced.
+        data_dir: folder for `seed_images/`, `masks/` and `manifest.json`; existing files are
+            replaced.
     """
     entries = []
     for image_id, arrangement in ARRANGEMENTS.items():
@@ -133,8 +105,8 @@ def write_seed_images(data_dir: Path) -> None:
             "origin": _LOOP_ORIGIN,
         }
         entries.append(_write(data_dir, "seed_image", image_id, image) | facts)
-    for image_id, (description, draw) in MASKS.items():
-        image = mask_image(draw())
+    for image_id, (description, mask_values) in MASKS.items():
+        image = mask_image(mask_values())
         facts = {
             "tempo_bpm": None,
             "beats": BEATS if "beat" in image_id else None,
@@ -155,7 +127,7 @@ def write_seed_images(data_dir: Path) -> None:
 
 
 def _write(data_dir: Path, kind: str, image_id: str, image: Image.Image) -> dict[str, Any]:
-    """Save an image; what the manifest says of its file."""
+    """Save an image as PNG, and return its manifest entry."""
     path = data_dir / f"{kind}s" / f"{image_id}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, exif=image.info.get("exif", b""), optimize=True)
@@ -170,7 +142,7 @@ def _write(data_dir: Path, kind: str, image_id: str, image: Image.Image) -> dict
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Command line of this module."""
+    """Run the command line of this module."""
     parser = argparse.ArgumentParser(description="Regenerate the seed images and masks.")
     parser.add_argument("--output", type=Path, required=True, help="the data directory")
     write_seed_images(parser.parse_args(arguments).output)

@@ -1,10 +1,10 @@
 """Onsets and tempo of a recording.
 
-Onset strength is spectral flux: how much louder each band becomes from one frame to the next, on a
-logarithmic scale, summed over bands. A beat shows in it twice. Onsets repeat after one, two, three
-and four beats, so the autocorrelation is high there; it is also high at multiples of the beat.
-And they fall on the beat, its halves and its quarters, so the Fourier transform is high at these
-rates; it is also high at fractions of the beat. Only the beat itself is good in both, which is why
+Onset strength is spectral flux: the increase in loudness from one frame to the next, on a
+logarithmic scale, summed over bands. It shows the beat in two ways. Onsets repeat after one, two,
+three and four beats, so the autocorrelation is high at these lags; it is also high at multiples of
+the beat. Onsets are on the beat, its halves and its quarters, so the Fourier transform is high at
+these rates; it is also high at fractions of the beat. Only the beat itself is high in both, so
 their sum is used, weighted by a preference for moderate tempi. (Preference after D. P. W. Ellis,
 "Beat tracking by dynamic programming", JNMR 36, 2007; sum after G. Peeters, "Template-based
 estimation of time-varying tempo", EURASIP JASP 2007.)
@@ -29,18 +29,19 @@ _MULTIPLES = (1, 2, 3, 4)
 _FRACTIONS = (1, 2, 4)
 _PULSE_WEIGHT = 0.7
 _CANDIDATES = 1200
-"""Tempi tried, 0.2 % apart from 30 to 300 beats per minute."""
+"""Number of tempi that are compared, 0.2 % apart, from 30 to 300 beats per minute."""
 _MIN_DURATION_S = 1.5
-_KNOWN_PART = 0.8
-_NO_ONSET = 1e-3
+_MAX_LAG = 0.8
+"""Longest lag used, as a share of the recording; at longer lags too few frames overlap."""
+_MIN_ONSET = 1e-3
 
 
 def onset_strength(waveform: Waveform, sample_rate: int) -> Signal:
-    """Onset strength (frames,), one value every 10 ms, 0 where nothing becomes louder.
+    """Onset strength (frames,), one value per 10 ms; 0 if no band becomes louder.
 
     Args:
         waveform: (channels, samples); mixed to mono.
-        sample_rate: Hz.
+        sample_rate: in Hz.
     """
     mono = torch.from_numpy(np.ascontiguousarray(waveform.mean(axis=0)))
     hop = max(1, round(_STEP_S * sample_rate))
@@ -57,30 +58,32 @@ def onset_strength(waveform: Waveform, sample_rate: int) -> Signal:
 
 
 def estimate_tempo(waveform: Waveform, sample_rate: int) -> float:
-    """Tempo of a recording in beats per minute.
+    """Estimate the tempo of a recording in beats per minute.
 
-    Accurate to about 1 % on five seconds of steady music. Music leaves open which of its pulses is
-    the beat: half or twice the tempo that a listener would tap is a legitimate answer too.
+    Accurate to about 1 % for five seconds of steady music. Which pulse of the music is the beat can
+    be ambiguous: the result may be half or twice the tempo that a listener would tap.
 
     Args:
         waveform: (channels, samples) in [-1, 1].
-        sample_rate: Hz.
+        sample_rate: in Hz.
 
     Raises:
-        InputError: shorter than 1.5 s, or without any onsets, so that there is no pulse to find.
+        InputError: the recording is shorter than 1.5 s or has no onsets.
     """
     duration_s = waveform.shape[-1] / sample_rate
     if duration_s < _MIN_DURATION_S:
         raise InputError(
-            f"audio of {duration_s:.2f} s is too short to find its tempo, at least "
+            f"audio of {duration_s:.2f} s is too short to estimate its tempo, at least "
             f"{_MIN_DURATION_S} s are needed; pass tempo_bpm"
         )
     strength = onset_strength(waveform, sample_rate)
     step_s = round(_STEP_S * sample_rate) / sample_rate
-    strength = np.minimum(strength, np.percentile(strength, 99))  # no single crash decides
+    strength = np.minimum(
+        strength, np.percentile(strength, 99)
+    )  # limits the effect of a single crash
     strength -= strength.mean()
-    if not np.any(np.abs(strength) > _NO_ONSET):
-        raise InputError("audio without onsets has no tempo to be found; pass tempo_bpm")
+    if not np.any(np.abs(strength) > _MIN_ONSET):
+        raise InputError("audio without onsets has no measurable tempo; pass tempo_bpm")
     correlation = _autocorrelation(strength)
     low_bpm, high_bpm = TEMPO_RANGE_BPM
     longest_s = min(60 / low_bpm, 0.6 * duration_s)
@@ -94,9 +97,9 @@ def estimate_tempo(waveform: Waveform, sample_rate: int) -> float:
 
 
 def _autocorrelation(strength: Signal) -> Signal:
-    """Mean product of onset strengths (frames,) a lag apart, 1 at lag 0."""
+    """Autocorrelation (frames,) of onset strengths: mean product per lag, scaled to 1 at lag 0."""
     padded = np.fft.rfft(strength, 2 * strength.size)
-    overlap = np.arange(strength.size, 0, -1)  # frames that a lag compares
+    overlap = np.arange(strength.size, 0, -1)  # number of frames that are compared at each lag
     products = np.fft.irfft(np.abs(padded) ** 2)[: strength.size] / overlap
     correlation: Signal = products / products[0]
     return correlation
@@ -105,16 +108,16 @@ def _autocorrelation(strength: Signal) -> Signal:
 def _repetition(correlation: Signal, periods: Signal) -> Signal:
     """Mean correlation after one to four beats, for each period in frames."""
     lags = np.outer(_MULTIPLES, periods)
-    known = lags < _KNOWN_PART * correlation.size  # at longer lags too few frames are compared
+    is_used = lags < _MAX_LAG * correlation.size
     values = np.interp(lags, np.arange(correlation.size), correlation)
-    mean: Signal = (values * known).sum(axis=0) / known.sum(axis=0)
+    mean: Signal = (values * is_used).sum(axis=0) / is_used.sum(axis=0)
     return mean
 
 
 def _pulse(strength: Signal, periods: Signal) -> Signal:
-    """Fourier amplitude at the beat, its half and its quarter, for each period in frames.
+    """Sum of Fourier amplitudes at the beat, its half and its quarter, for each period in frames.
 
-    A sine of the beat's period has 1 at the beat; the sum over three rates counts 2/3 each.
+    Amplitudes are scaled so that a sine with the beat's period has 1, then weighted by 2/3.
     """
     padded_size = 8 * strength.size
     spectrum = np.abs(np.fft.rfft(strength, padded_size))
@@ -125,9 +128,9 @@ def _pulse(strength: Signal, periods: Signal) -> Signal:
 
 
 def _refine(correlation: Signal, lag: float) -> float:
-    """Sharpen a lag in frames at its own multiples: the n-th peak tells n times more precisely."""
+    """Refine a lag in frames by the peaks at its multiples; the n-th peak is n times as precise."""
     multiple = 1
-    while multiple * lag < _KNOWN_PART * correlation.size:
+    while multiple * lag < _MAX_LAG * correlation.size:
         centre = round(multiple * lag)
         reach = max(2, round(0.04 * lag))
         window = correlation[max(1, centre - reach) : centre + reach + 1]
@@ -136,7 +139,7 @@ def _refine(correlation: Signal, lag: float) -> float:
             break
         left, middle, right = correlation[peak - 1 : peak + 2]
         bend = left - 2 * middle + right
-        if middle <= 0 or bend >= 0:  # no peak there: keep what is known
+        if middle <= 0 or bend >= 0:  # no peak there: keep the current estimate
             break
         lag = (peak + 0.5 * (left - right) / bend) / multiple
         multiple *= 2

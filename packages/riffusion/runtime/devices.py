@@ -1,4 +1,4 @@
-"""Which torch device the work runs on."""
+"""Choosing the torch device, and memory settings of the process."""
 
 import ctypes
 import logging
@@ -11,21 +11,21 @@ from riffusion.errors import InputError
 logger = logging.getLogger(__name__)
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Of `mallopt`, in glibc's malloc.h."""
+"""Parameters of `mallopt`, from glibc's malloc.h."""
 _LARGEST_KEPT_BLOCK = 2**30
-"""Bytes. More than a tensor of the VAE at the usual sizes takes."""
+"""In bytes; larger than the VAE's tensors at the usual image sizes."""
 
 
 def select_device(name: str | torch.device | None = None) -> torch.device:
-    """The device to use.
+    """Select the device to compute on.
 
     Args:
-        name: `cuda`, `cuda:1`, `mps`, `cpu` …, or None for the best one that is there. A CUDA or
-            MPS device that isn't there falls back to the CPU with a warning, since scripts
-            written for GPUs are run on laptops.
+        name: `cuda`, `cuda:1`, `mps`, `cpu` …; None or `auto` selects the best available device.
+            If a CUDA or MPS device isn't available, the CPU is used with a warning, because
+            scripts written for GPUs are also run on laptops.
 
     Raises:
-        InputError: `name` is no device name.
+        InputError: `name` isn't the name of a supported device.
     """
     if name is None or name == "auto":
         if torch.cuda.is_available():
@@ -35,7 +35,7 @@ def select_device(name: str | torch.device | None = None) -> torch.device:
         device = torch.device(name)
     except (RuntimeError, TypeError) as error:
         raise InputError(
-            f"{name!r} is no device; use cpu, cuda, cuda:N, mps or auto", "device"
+            f"{name!r} is not a device; use cpu, cuda, cuda:N, mps or auto", "device"
         ) from error
     count = {
         "cpu": 1,
@@ -45,16 +45,16 @@ def select_device(name: str | torch.device | None = None) -> torch.device:
     if device.type not in count:
         raise InputError(f"{name!r} is not supported; use cpu, cuda, cuda:N, mps or auto", "device")
     if (device.index or 0) >= count[device.type]:
-        logger.warning("device %s is not available here; using the CPU", device)
+        logger.warning("device %s is not available on this machine; using the CPU", device)
         return torch.device("cpu")
     return device
 
 
 def check_device(device: str, backup: str = "cpu") -> str:
-    """Name of `device`, or `backup` with a warning where this machine lacks it (upstream's API).
+    """Name of `device`, or `backup` with a warning if this machine lacks it (upstream's API).
 
     Raises:
-        InputError: `device` is no device name.
+        InputError: `device` isn't the name of a supported device.
     """
     name = device.lower()
     selected = select_device(name)
@@ -62,10 +62,11 @@ def check_device(device: str, backup: str = "cpu") -> str:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory of freed tensors for the next ones, on Linux with glibc.
+    """Make this process keep freed memory for later tensors; has an effect on Linux with glibc.
 
-    Blocks over 32 MiB otherwise go back to the system with every tensor and come again page by
-    page, which costs up to a third of the time of large convolutions on a CPU.
+    By default, glibc returns blocks above 32 MiB to the system when a tensor is freed, and the next
+    tensor's memory is mapped again page by page. That costs up to a third of the time of large
+    convolutions on a CPU.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -1,4 +1,4 @@
-"""Processes that work side by side: one torch thread each, ended with the one that started them."""
+"""Worker processes with one torch thread each, which end when their parent ends."""
 
 import multiprocessing
 import os
@@ -17,25 +17,25 @@ from riffusion.errors import RiffusionError
 def process_pool(
     num_processes: int, prepare: Callable[..., None], arguments: tuple[Any, ...]
 ) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes, which waits at the end for what they have begun.
+    """A pool of worker processes. At the end of the block, it waits for the running calls.
 
     Args:
-        num_processes: how many.
+        num_processes: number of processes.
         prepare: called once in each process.
-        arguments: what it is called with.
+        arguments: arguments of `prepare`.
 
     Raises:
-        RiffusionError: a process died, and a result of the pool was asked for.
+        RiffusionError: a process died, and the block then used the pool or a result.
     """
-    # Spawned, since threads of torch and of FluidSynth don't survive a fork.
+    # Processes are spawned, because the threads of torch and FluidSynth don't survive a fork.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(num_processes, context, _start, (prepare, arguments))
     try:
         yield pool
     except BrokenProcessPool as error:
         raise RiffusionError(
-            "a process died, perhaps for want of memory; run the same command again, with fewer "
-            "processes"
+            "a worker process died, perhaps because memory ran out; run the same command again "
+            "with fewer processes"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
@@ -43,7 +43,7 @@ def process_pool(
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """As in the processes of a pool, so that sums are rounded alike."""
+    """Compute with one torch thread, as a pool's processes do, so that sums round equally."""
     import torch
 
     before = torch.get_num_threads()
@@ -55,16 +55,16 @@ def one_torch_thread() -> Iterator[None]:
 
 
 def _start(prepare: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the process without a traceback
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
-    torch.set_num_threads(1)  # there are as many processes as are to be used
+    torch.set_num_threads(1)  # the number of processes already sets the parallelism
     prepare(*arguments)
 
 
 def _end_with_parent() -> None:
-    """A pool's processes would wait for work for ever, were their parent killed."""
+    """End this process when its parent does; it would wait for work forever if that is killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

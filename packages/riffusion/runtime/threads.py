@@ -1,9 +1,9 @@
-"""OpenMP teams, of which a process should keep one.
+"""Limiting a process to one OpenMP thread team.
 
-PyTorch computes on a CPU with a team of threads for each thread that calls it, as many as there are
-cores, and the team stays until its caller ends. Where they are more than the cores, GNU's runtime
-takes the machine for overloaded: threads that wait for the next piece of work go to sleep at once,
-also while all other teams rest, and waking them costs a UNet call half of its time again.
+On a CPU, each thread that calls PyTorch gets its own OpenMP team, with one thread per core, and the
+team exists until the calling thread ends. If all teams together have more threads than there are
+cores, GNU's OpenMP runtime assumes that the machine is overloaded. Waiting threads then sleep at
+once, even if all other teams are idle, and waking them makes a UNet call 1.5 times as long.
 """
 
 import ctypes
@@ -18,11 +18,11 @@ from threadpoolctl import ThreadpoolController
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """In this block, the thread that enters it computes alone; the others as before.
+    """Make the calling thread compute without a team in this block; other threads are unaffected.
 
-    For what is computed once in a while beside a thread that computes all the time.
+    Meant for occasional computations beside a thread that computes all the time.
     """
-    torch.get_num_threads()  # PyTorch chooses a thread's number when it is first called there
+    torch.get_num_threads()  # PyTorch sets a thread's team size at its first call in that thread
     limit_mkl = _mkl_set_num_threads_local()
     with _controller().limit(limits=1):
         before = limit_mkl(1)
@@ -39,10 +39,10 @@ def _controller() -> ThreadpoolController:
 
 @functools.cache
 def _mkl_set_num_threads_local() -> Callable[[int], int]:
-    """Of the MKL inside PyTorch, which has a number of its own for its teams, 0 for the process's.
+    """The function of PyTorch's MKL that sets the calling thread's team size.
 
-    It takes the calling thread's number and returns the one before. PyTorch for other processors
-    than x86 has no MKL.
+    It takes the new size and returns the previous one; 0 stands for the process's default. PyTorch
+    has MKL only on x86 processors; elsewhere the returned function does nothing.
     """
     libraries = Path(torch.__file__).parent / "lib"
     try:

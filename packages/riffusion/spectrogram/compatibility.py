@@ -1,9 +1,9 @@
-"""Whether images of two origins mean the same sounds, by their spectrogram parameters."""
+"""Check that a checkpoint and a data set use the same spectrogram parameters."""
 
 from riffusion.errors import InputError
 from riffusion.spectrogram.params import SpectrogramParams
 
-_HEARD_FIELDS = (
+_COMPARED_FIELDS = (
     "stereo",
     "sample_rate",
     "step_size_ms",
@@ -16,30 +16,30 @@ _HEARD_FIELDS = (
     "mel_scale_type",
     "power_for_image",
 )
-"""Parameters that decide how a sound looks; the others are about turning images back."""
+"""Parameters that decide which image audio becomes; the others affect only image → audio."""
 
 
-def check_same_meaning(
+def check_compatible_params(
     ours: SpectrogramParams,
     dataset: SpectrogramParams,
     whose: str = "the checkpoint",
     where: str = "the data set",
 ) -> None:
-    """Check that a checkpoint's images mean the same sounds as a data set's.
+    """Check that equal images of a checkpoint and of a data set stand for equal audio.
 
     Args:
-        ours: parameters of the checkpoint, or of what else sees images.
+        ours: parameters of the checkpoint (or of a classifier).
         dataset: parameters of the data set.
-        whose, where: names of the two, for the message.
+        whose, where: names of the two in the message.
 
     Raises:
-        InputError: they don't.
+        InputError: a parameter that decides the image differs.
     """
-    for name in _HEARD_FIELDS:
+    for name in _COMPARED_FIELDS:
         one, other = getattr(ours, name), getattr(dataset, name)
         if one != other:
             raise InputError(
-                f"{name}={one!r} of {whose} must equal {name}={other!r} of {where}, else their "
-                "images mean different sounds; name the data set that it was trained on, or "
-                f"build one with the spectrogram parameters of {whose}"
+                f"{name}={one!r} of {whose} must equal {name}={other!r} of {where}, because equal "
+                "images would stand for different audio; name the data set that it was trained "
+                f"on, or build one with the spectrogram parameters of {whose}"
             )

@@ -6,6 +6,7 @@ from torch.nn.functional import pad
 
 from riffusion.audio import (
     AudioSegment,
+    Waveform,
     normalize_waveform,
     resample,
     segment_from_waveform,
@@ -19,24 +20,23 @@ from riffusion.spectrogram.inversion.inverter import MelInverter
 from riffusion.spectrogram.params import SpectrogramParams
 
 FULL_SCALE = 32768.0
-"""Spectrograms of an AudioSegment count amplitudes in 16-bit sample steps, as upstream does, so
-that the maximum in an image's EXIF means the same in both."""
+"""Spectrograms for images are in units of 16-bit sample steps, as in upstream Riffusion, so that
+the maximum in an image's EXIF has the same meaning in both."""
 
 _FRAMES_PER_BLOCK = 2048
-"""Columns analysed at once, which bounds the memory of a long recording."""
+"""Frames analysed at once; limits the memory for a long recording."""
 
 
 class SpectrogramConverter:
     """Converts between audio and mel spectrograms with fixed parameters.
 
-    The forward transform is that of torchaudio's `Spectrogram` and `MelScale`, computed by
-    `mel_analysis`. Only amplitudes are kept, since phase is too chaotic for an image model to
-    learn; the way back therefore estimates both the linear spectrum and its phase
-    (`spectrogram_inversion`).
+    The forward transform equals torchaudio's `Spectrogram` and `MelScale`; `MelAnalysis` computes
+    it. It keeps only amplitudes, because phases are too irregular for an image model to learn. The
+    inverse (`MelInverter`) therefore estimates both the linear spectrum and its phases.
 
     Args:
-        params: how the spectrogram is made.
-        device: see `select_device`; MPS falls back to the CPU, as it lacks the complex FFTs.
+        params: spectrogram parameters.
+        device: see `select_device`; MPS falls back to the CPU, because it has no complex FFT.
     """
 
     def __init__(self, params: SpectrogramParams, device: str | torch.device | None = None) -> None:
@@ -50,32 +50,65 @@ class SpectrogramConverter:
         """Mel amplitudes of a segment.
 
         Args:
-            audio: any rate (resampled to `params.sample_rate`), any number of channels.
+            audio: any sample rate (resampled to `params.sample_rate`), any number of channels.
 
         Returns:
-            (channels, frequency, time) float32, amplitudes of 16-bit samples. One column for each
-            started step: 5.12 s give 512 columns.
+            As `spectrogram_from_waveform`.
 
         Raises:
             InputError: the segment is empty.
         """
         waveform = resample(waveform_from_segment(audio), audio.frame_rate, self.p.sample_rate)
+        return self.spectrogram_from_waveform(waveform)
+
+    def spectrogram_from_waveform(self, waveform: Waveform, circular: bool = False) -> FloatArray:
+        """Mel amplitudes of a waveform, in 16-bit units.
+
+        Args:
+            waveform: (channels, samples) in [-1, 1] at `params.sample_rate`.
+            circular: whether the waveform is a seamless loop. The spectrogram is then that of the
+                endless repetition, so that the image's right edge continues at its left edge.
+
+        Returns:
+            (channels, frequency, time) float32, amplitudes of 16-bit samples. One frame per
+            started hop: 5.12 s give 512 frames.
+
+        Raises:
+            InputError: there are no samples, or `circular` and `samples` isn't a multiple of the
+                hop.
+        """
+        num_frames = self.p.num_frames(waveform.shape[-1])
+        first = 0
+        if circular and waveform.shape[-1] > 0:
+            waveform, first = self._repeated_at_ends(waveform)
         mel = self.mel_amplitudes_from_waveform(torch.from_numpy(waveform * FULL_SCALE))
-        spectrogram: FloatArray = mel[..., : self.p.num_frames(waveform.shape[-1])].cpu().numpy()
+        spectrogram: FloatArray = mel[..., first : first + num_frames].cpu().numpy()
         return spectrogram
+
+    def _repeated_at_ends(self, loop: Waveform) -> tuple[Waveform, int]:
+        """A loop with enough of its repetitions around it, and the loop's first frame in these."""
+        hop, num_samples = self.p.hop_length, loop.shape[-1]
+        if num_samples % hop != 0:
+            raise InputError(
+                f"a loop of {num_samples} samples must be a multiple of hop_length={hop}; "
+                "cut or fill it to whole frames"
+            )
+        margin_frames = self.p.n_fft // (2 * hop) + 1  # half an FFT extends before and after
+        positions = np.arange(-margin_frames * hop, num_samples + margin_frames * hop)
+        return np.take(loop, positions, axis=-1, mode="wrap"), margin_frames
 
     def audio_from_spectrogram(
         self, spectrogram: FloatArray, apply_filters: bool = True
     ) -> AudioSegment:
-        """A segment that has these mel amplitudes. Lost: phase, and what the mel bands blur.
+        """A segment that has these mel amplitudes. Phases and detail inside mel bands are lost.
 
         Args:
             spectrogram: (channels, frequency, time) amplitudes of 16-bit samples.
-            apply_filters: bring the clip to a common loudness; else its level is kept, unless it
-                would clip.
+            apply_filters: normalise the clip to the common loudness. Otherwise its level is kept,
+                and reduced only if the clip would exceed full scale.
 
         Returns:
-            A 16-bit segment of `time` steps: 512 columns of 10 ms last exactly 5.12 s.
+            A 16-bit segment of `time` hops: 512 frames of 10 ms last exactly 5.12 s.
         """
         amplitudes = torch.from_numpy(np.ascontiguousarray(spectrogram)) / FULL_SCALE
         waveform = self.waveform_from_mel_amplitudes(amplitudes).cpu().numpy()
@@ -89,20 +122,20 @@ class SpectrogramConverter:
         """Mel amplitudes, equal to torchaudio's `Spectrogram` (centred, reflected) and `MelScale`.
 
         Args:
-            waveform: (…, samples), any real type.
+            waveform: (…, samples) of any real type.
 
         Returns:
             (…, frequency, 1 + samples // hop_length) float32 on the converter's device.
 
         Raises:
-            InputError: no samples at all.
+            InputError: there are no samples.
         """
         num_samples = waveform.shape[-1]
         if num_samples == 0:
-            raise InputError("the audio holds no samples; at least one is needed")
+            raise InputError("the audio has no samples; at least one is needed")
         half = self.p.n_fft // 2
         signal = waveform.to(self.device, torch.float32).reshape(-1, num_samples)
-        if num_samples <= half:  # too short to be reflected
+        if num_samples <= half:  # too short for padding by reflection
             signal = pad(signal, (0, half + 1 - num_samples))
         signal = pad(signal, (half, half), mode="reflect")
         margin = self._analysis.margin
@@ -117,15 +150,16 @@ class SpectrogramConverter:
         return torch.cat(blocks, dim=-1).reshape(*waveform.shape[:-1], -1, num_frames)
 
     def waveform_from_mel_amplitudes(self, amplitudes_mel: torch.Tensor) -> torch.Tensor:
-        """A waveform that has these mel amplitudes. The same amplitudes give the same waveform.
+        """A waveform that has these mel amplitudes. Equal amplitudes give equal waveforms.
 
         Args:
-            amplitudes_mel: (…, frequency, time), at least 0.
+            amplitudes_mel: (…, frequency, time), each at least 0.
 
         Returns:
             (…, time · hop_length) float32 on the converter's device.
 
         Raises:
-            InputError: the amplitudes are negative, infinite or NaN, or not `num_frequencies` high.
+            InputError: an amplitude is negative, infinite or NaN, or there aren't
+                `num_frequencies` mel bands.
         """
         return self._inverter.waveform_from_mel_amplitudes(amplitudes_mel.to(self.device))

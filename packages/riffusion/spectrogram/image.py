@@ -1,12 +1,12 @@
 """Mel amplitudes ⇄ pixels: a power curve, eight bits, low frequencies at the bottom.
 
-A pixel is dark where the sound is loud:
+Loud means dark:
 
     pixel = round(255 · (1 − (amplitude / max_value) ^ power))
 
-With `power` = 0.25 the 8 bits span 20·log10(255⁴) ≈ 192 dB, and a step of one grey level is
-0.14 dB at the top and 24 dB at the very bottom, which is roughly how the ear grades loudness.
-Mono fills all three planes; stereo puts left into G and right into B, and leaves R at 0.
+With `power` = 0.25 the 8 bits span 20·log10(255⁴) ≈ 192 dB. One grey level is 0.14 dB for the
+loudest and 24 dB for the quietest amplitudes, roughly as the ear perceives loudness.
+A mono image has equal R, G and B planes. A stereo image has left in G, right in B and 0 in R.
 """
 
 import numpy as np
@@ -16,18 +16,18 @@ from PIL import Image
 from riffusion.errors import InputError, MediaError
 
 DEFAULT_MAX_VALUE = 30e6
-"""Amplitude of black where an image doesn't record its own (upstream's value: about the loudest
-mel amplitude of a full-scale 16-bit clip with default parameters)."""
+"""Amplitude of black for images without a recorded maximum (upstream's value: about the loudest
+mel amplitude of a full-scale 16-bit clip with the default parameters)."""
 
 FloatArray = npt.NDArray[np.float32]
 
 
 def image_from_spectrogram(spectrogram: FloatArray, power: float = 0.25) -> Image.Image:
-    """Image of mel amplitudes. Lost: the absolute level (its maximum), and 8-bit rounding.
+    """Image of mel amplitudes. The absolute level is lost, and pixels are rounded to 8 bits.
 
     Args:
-        spectrogram: (1 or 2, frequency, time) amplitudes, at least 0. Silence becomes white.
-        power: exponent from amplitude to darkness.
+        spectrogram: (1 or 2, frequency, time) amplitudes, each at least 0. Silence becomes white.
+        power: exponent from relative amplitude to darkness.
 
     Returns:
         An RGB image, `time` wide and `frequency` high.
@@ -41,7 +41,10 @@ def image_from_spectrogram(spectrogram: FloatArray, power: float = 0.25) -> Imag
         )
     max_value = float(np.max(spectrogram))
     if not np.isfinite(max_value) or float(np.min(spectrogram)) < 0:
-        raise InputError("spectrogram must hold finite amplitudes of at least 0")
+        raise InputError(
+            f"spectrogram with values up to {max_value:g} must have only finite amplitudes of at "
+            "least 0; clamp or replace the values"
+        )
     relative = spectrogram / max_value if max_value > 0 else np.zeros_like(spectrogram)
     pixels = np.rint(255 - 255 * np.power(relative, power)).astype(np.uint8)[:, ::-1]
     planes = [np.zeros_like(pixels[0]), *pixels] if len(pixels) == 2 else [pixels[0]] * 3
@@ -54,13 +57,13 @@ def spectrogram_from_image(
     stereo: bool = False,
     max_value: float = DEFAULT_MAX_VALUE,
 ) -> FloatArray:
-    """Mel amplitudes of an image, the inverse of `image_from_spectrogram` up to 8-bit rounding.
+    """Mel amplitudes of an image: the inverse of `image_from_spectrogram` except for rounding.
 
     Args:
-        image: any mode; transparent parts count as white, which is silence.
+        image: any mode; transparent parts count as white, which means silence.
         power: exponent that the image was made with.
         stereo: read two channels from G and B instead of one from R.
-        max_value: amplitude of black.
+        max_value: amplitude of black pixels.
 
     Returns:
         (channels, frequency, time) float32.
@@ -72,13 +75,13 @@ def spectrogram_from_image(
 
 
 def rgb_image(image: Image.Image) -> Image.Image:
-    """`image` in mode RGB: palettes resolved, transparency over white, 16 bits scaled to 8.
+    """Convert an image to RGB: with palettes applied, transparency on white, 16 bits scaled to 8.
 
     Raises:
         MediaError: the image's data is damaged.
     """
     try:
-        if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip at 255
+        if image.mode.startswith("I"):  # 16-bit grey: Pillow's convert() would clip at 255
             grey = np.asarray(image).astype(np.float64) / 257
             return Image.fromarray(np.rint(grey.clip(0, 255)).astype(np.uint8)).convert("RGB")
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

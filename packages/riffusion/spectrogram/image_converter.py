@@ -1,4 +1,4 @@
-"""Audio ⇄ spectrogram image."""
+"""Audio ⇄ spectrogram images with their parameters in the EXIF."""
 
 import logging
 from collections.abc import Mapping
@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from PIL import Image
 
-from riffusion.audio import AudioSegment, convert
+from riffusion.audio import AudioSegment, Waveform, convert
 from riffusion.errors import MissingExifError
 from riffusion.spectrogram.converter import SpectrogramConverter
 from riffusion.spectrogram.image import (
     DEFAULT_MAX_VALUE,
+    FloatArray,
     image_from_spectrogram,
     rgb_image,
     spectrogram_from_image,
@@ -25,7 +26,7 @@ class SpectrogramImageConverter:
     """Converts between audio and spectrogram images with fixed parameters.
 
     Args:
-        params: how the image is made; its `stereo` decides the number of channels.
+        params: spectrogram parameters; `stereo` decides the number of channels.
         device: see `select_device`.
     """
 
@@ -38,23 +39,40 @@ class SpectrogramImageConverter:
         """Image of a segment, with the parameters and the maximum amplitude in its EXIF.
 
         Args:
-            segment: any rate and number of channels; mixed down or doubled to fit `params.stereo`.
+            segment: any sample rate and number of channels; mixed or copied to one or two channels
+                as `params.stereo` says.
 
         Returns:
-            RGB image, one column for each started step, `num_frequencies` high.
+            As `image_from_mel_amplitudes`, one pixel column per started hop.
 
         Raises:
             InputError: the segment is empty.
         """
-        spectrogram = self.converter.spectrogram_from_audio(self._with_channels(segment))
-        image = image_from_spectrogram(spectrogram, power=self.p.power_for_image)
-        image.getexif().update(self.p.to_exif(max_value=float(spectrogram.max())))
-        return image
+        amplitudes = self.converter.spectrogram_from_audio(self._with_channels(segment))
+        return image_from_mel_amplitudes(amplitudes, self.p)
+
+    def spectrogram_image_from_waveform(
+        self, waveform: Waveform, circular: bool = False
+    ) -> Image.Image:
+        """Image of a waveform, with the parameters and the maximum amplitude in its EXIF.
+
+        Args:
+            waveform: (1 or 2, samples) in [-1, 1] at `params.sample_rate`; 2 if `params.stereo`.
+            circular: see `SpectrogramConverter.spectrogram_from_waveform`.
+
+        Returns:
+            As `image_from_mel_amplitudes`, one pixel column per started hop.
+
+        Raises:
+            InputError: see `SpectrogramConverter.spectrogram_from_waveform`.
+        """
+        amplitudes = self.converter.spectrogram_from_waveform(waveform, circular)
+        return image_from_mel_amplitudes(amplitudes, self.p)
 
     def _with_channels(self, segment: AudioSegment) -> AudioSegment:
         if self.p.stereo:
             return segment if segment.channels == 2 else convert(segment, channels=2)
-        # pydub's own mix-down rounds to whole samples, as upstream's images were made.
+        # pydub mixes to integer samples, as upstream Riffusion does.
         return segment.set_channels(1)
 
     def audio_from_spectrogram_image(
@@ -63,15 +81,17 @@ class SpectrogramImageConverter:
         apply_filters: bool = True,
         max_value: float | None = None,
     ) -> AudioSegment:
-        """A segment that looks like the image. The same image gives the same audio.
+        """A segment whose spectrogram is the image. Equal images give equal audio.
 
         Args:
-            image: any mode and size; another height than `num_frequencies` is resized to it.
-            apply_filters: bring the clip to a common loudness, else to the recorded level.
-            max_value: amplitude of black; default the image's EXIF, else upstream's 30e6.
+            image: any mode and size; resized to a height of `num_frequencies`.
+            apply_filters: normalise the clip to the common loudness; otherwise keep the level that
+                `max_value` gives it.
+            max_value: amplitude of black; by default the one in the image's EXIF, or upstream's
+                30e6 if there is none.
 
         Returns:
-            A 16-bit segment of `image.width` steps.
+            A 16-bit segment of `image.width` hops.
 
         Raises:
             MediaError: the image's data is damaged.
@@ -82,7 +102,7 @@ class SpectrogramImageConverter:
         pixels = rgb_image(image)
         if pixels.height != self.p.num_frequencies:
             logger.warning(
-                "image is %d pixels high, resizing to num_frequencies=%d",
+                "the image is %d pixels high; resizing it to num_frequencies=%d",
                 pixels.height,
                 self.p.num_frequencies,
             )
@@ -93,13 +113,35 @@ class SpectrogramImageConverter:
         return self.converter.audio_from_spectrogram(spectrogram, apply_filters=apply_filters)
 
 
+def image_from_mel_amplitudes(amplitudes: FloatArray, params: SpectrogramParams) -> Image.Image:
+    """Image of mel amplitudes, with the parameters and the maximum amplitude in its EXIF.
+
+    The EXIF is also in `image.info["exif"]`, so copies and crops of the image keep it.
+
+    Args:
+        amplitudes: (1 or 2, frequency, time) amplitudes of 16-bit samples, each at least 0.
+        params: parameters that the amplitudes were computed with.
+
+    Returns:
+        An RGB image, `time` wide and `frequency` high.
+
+    Raises:
+        InputError: another shape, or values that are negative, infinite or NaN.
+    """
+    image = image_from_spectrogram(amplitudes, power=params.power_for_image)
+    exif = image.getexif()
+    exif.update(params.to_exif(max_value=float(amplitudes.max())))
+    image.info["exif"] = exif.tobytes()
+    return image
+
+
 def params_from_image(
     image: Image.Image, default: SpectrogramParams | None = None
 ) -> SpectrogramParams:
-    """Parameters in an image's EXIF, else `default` (upstream's defaults if None).
+    """Parameters from an image's EXIF; without any, `default` (None: upstream's defaults).
 
     Raises:
-        SpectrogramParamsError: the EXIF holds parameters that are not allowed.
+        SpectrogramParamsError: the EXIF has parameters that are out of range.
     """
     exif: Mapping[int, Any] = image.getexif()
     try:

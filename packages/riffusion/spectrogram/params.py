@@ -1,4 +1,4 @@
-"""The parameters that tie a waveform, its mel spectrogram and the image of it together."""
+"""Spectrogram parameters: how a waveform, its mel spectrogram and its image belong together."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from PIL import Image
 from riffusion.errors import MissingExifError, SpectrogramParamsError
 
 FILE_NAME = "spectrogram_params.json"
-"""Name of the parameters' file inside a checkpoint, beside `model_index.json`."""
+"""Name of the parameter file in a checkpoint's folder, beside `model_index.json`."""
 
 
 class ExifTags(Enum):
-    """EXIF tags of a spectrogram image; the numbers are upstream's up to `MAX_VALUE`."""
+    """EXIF tags of a spectrogram image; the numbers up to `MAX_VALUE` are upstream's."""
 
     SAMPLE_RATE = 11000
     STEREO = 11005
@@ -41,26 +41,26 @@ class ExifTags(Enum):
 class SpectrogramParams:
     """How audio becomes a spectrogram image, and back.
 
-    An image has one column every `step_size_ms` and one row per mel band. Field names and
-    defaults are upstream Riffusion's; the published checkpoint was trained with the defaults.
+    An image has one pixel column per frame and one row per mel band. Field names and defaults are
+    upstream Riffusion's; the published checkpoint was trained with the defaults.
 
     Args:
-        stereo: two channels in the image's G and B planes instead of one in all three.
-        sample_rate: of the waveform, in Hz.
-        step_size_ms: time from one column to the next.
+        stereo: two channels, in the image's G and B planes, instead of one in all three planes.
+        sample_rate: sample rate of the waveform in Hz.
+        step_size_ms: hop, the time from one frame to the next.
         window_duration_ms: length of the Hann window.
-        padded_duration_ms: length of the FFT, at least the window's: zeros fill the rest.
-        num_frequencies: mel bands, which are the image's rows.
+        padded_duration_ms: length of the FFT, at least that of the window; zeros fill the rest.
+        num_frequencies: number of mel bands, which is the image's height.
         min_frequency, max_frequency: range of the mel bands in Hz. Bands above half the sample
             rate stay silent.
         mel_scale_norm: None, or `slaney` for bands of equal area.
         mel_scale_type: `htk` or `slaney`.
-        max_mel_iters: iterations of upstream's inverse mel; kept for compatibility, unused.
+        max_mel_iters: iterations of upstream's inverse mel scale; unused, kept for compatibility.
         num_griffin_lim_iters: iterations of the phase reconstruction.
-        power_for_image: exponent from amplitude to brightness.
+        power_for_image: exponent from relative amplitude to darkness.
 
     Raises:
-        SpectrogramParamsError: a field is of the wrong type or out of range.
+        SpectrogramParamsError: a field has the wrong type or is out of range.
     """
 
     stereo: bool = False
@@ -77,9 +77,15 @@ class SpectrogramParams:
     num_griffin_lim_iters: int = 32
     power_for_image: float = 0.25
 
-    ExifTags = ExifTags  # upstream's place for it; no annotation, so not a field
+    ExifTags = ExifTags  # upstream has it here; without an annotation it isn't a field
 
     def __post_init__(self) -> None:
+        self._check_numbers()
+        self._check_frames()
+        self._check_mel_bands()
+
+    def _check_numbers(self) -> None:
+        """Check the type and range of each number, and convert it to its field's type."""
         if self.stereo not in (0, 1):
             raise SpectrogramParamsError(f"stereo={self.stereo!r} must be True or False")
         object.__setattr__(self, "stereo", bool(self.stereo))
@@ -93,30 +99,36 @@ class SpectrogramParams:
         power = _number("power_for_image", self.power_for_image)
         if not 0 < power <= 10:
             raise SpectrogramParamsError(
-                f"power_for_image={power} must be over 0 and at most 10; 0.25 is the usual one"
+                f"power_for_image={power} must be above 0 and at most 10; 0.25 is the usual value"
             )
+
+    def _check_frames(self) -> None:
+        """Check the lengths of hop, window and FFT."""
         if self.hop_length < 1:
             raise SpectrogramParamsError(
                 f"step_size_ms={self.step_size_ms} is shorter than one sample at "
-                f"sample_rate={self.sample_rate}; raise either"
+                f"sample_rate={self.sample_rate}; increase one of them"
             )
         if not self.step_size_ms < self.window_duration_ms <= self.padded_duration_ms:
             raise SpectrogramParamsError(
                 f"step_size_ms={self.step_size_ms}, window_duration_ms={self.window_duration_ms}, "
                 f"padded_duration_ms={self.padded_duration_ms} must be step < window <= padded; "
-                "10, 100, 400 are the usual ones"
+                "10, 100, 400 are the usual values"
             )
         if self.win_length < 4:
             raise SpectrogramParamsError(
-                f"window_duration_ms={self.window_duration_ms} holds {self.win_length} samples at "
-                f"sample_rate={self.sample_rate}; at least 4 are needed, raise either"
+                f"window_duration_ms={self.window_duration_ms} has only {self.win_length} samples "
+                f"at sample_rate={self.sample_rate}; at least 4 are needed, increase one of them"
             )
+
+    def _check_mel_bands(self) -> None:
+        """Check the filterbank's size, the range of its frequencies and the names of its scale."""
         if self.n_fft * self.num_frequencies > _MAX_FILTERBANK_CELLS:
             raise SpectrogramParamsError(
                 f"padded_duration_ms={self.padded_duration_ms} at sample_rate={self.sample_rate} "
                 f"and num_frequencies={self.num_frequencies} need a filterbank of "
                 f"{self.n_fft} × {self.num_frequencies}; at most {_MAX_FILTERBANK_CELLS} cells are "
-                "allowed, lower one of the three"
+                "allowed, reduce one of the three"
             )
         if self.min_frequency >= self.max_frequency:
             raise SpectrogramParamsError(
@@ -139,32 +151,32 @@ class SpectrogramParams:
 
     @property
     def n_fft(self) -> int:
-        """Samples of one FFT: the window and its zero padding."""
+        """Length of the FFT in samples: the window and its zero padding."""
         return int(self.padded_duration_ms / 1000.0 * self.sample_rate)
 
     @property
     def win_length(self) -> int:
-        """Samples of one window."""
+        """Length of the window in samples."""
         return int(self.window_duration_ms / 1000.0 * self.sample_rate)
 
     @property
     def hop_length(self) -> int:
-        """Samples from one column to the next."""
+        """Samples from one frame to the next."""
         return int(self.step_size_ms / 1000.0 * self.sample_rate)
 
     def num_samples(self, num_frames: int) -> int:
-        """Length in samples of the clip that `num_frames` columns stand for."""
+        """Length in samples of a clip of `num_frames` frames."""
         return num_frames * self.hop_length
 
     def num_frames(self, num_samples: int) -> int:
-        """Columns that a clip of `num_samples` fills; the last one may be filled in part."""
+        """Number of frames of a clip of `num_samples`: at least 1, and a started frame counts."""
         return max(1, math.ceil(num_samples / self.hop_length))
 
     def to_exif(self, max_value: float | None = None) -> dict[int, int | float | str]:
         """EXIF tags of these parameters; `from_exif` is the exact inverse.
 
         Args:
-            max_value: amplitude that the image's black stands for, if known.
+            max_value: amplitude of the image's black pixels; None leaves the tag out.
         """
         tags: dict[int, int | float | str] = {}
         for field in dataclasses.fields(self):
@@ -179,11 +191,11 @@ class SpectrogramParams:
 
     @classmethod
     def from_exif(cls, exif: Mapping[int, Any]) -> Self:
-        """Parameters from an image's EXIF; foreign tags are passed over, missing fields default.
+        """Parameters from an image's EXIF. Other tags are ignored; missing fields have defaults.
 
         Raises:
-            MissingExifError: there is no tag of ours at all.
-            SpectrogramParamsError: a tag of ours holds a value that is not allowed.
+            MissingExifError: the EXIF has no spectrogram parameters (no tag `SAMPLE_RATE`).
+            SpectrogramParamsError: a parameter has the wrong type or is out of range.
         """
         if ExifTags.SAMPLE_RATE.value not in exif:
             raise MissingExifError(
@@ -200,7 +212,7 @@ class SpectrogramParams:
 
     @staticmethod
     def max_value_from_exif(exif: Mapping[int, Any]) -> float | None:
-        """Amplitude that the image's black stands for; None without a usable record of it."""
+        """Amplitude of the image's black pixels; None if the EXIF has no usable value."""
         try:
             number = _number("MAX_VALUE", exif.get(ExifTags.MAX_VALUE.value))
         except SpectrogramParamsError:
@@ -208,16 +220,16 @@ class SpectrogramParams:
         return number if number > 0 else None
 
     def save(self, directory: Path) -> None:
-        """Write the parameters into a checkpoint's directory."""
+        """Write the parameters to `spectrogram_params.json` in a checkpoint's folder."""
         text = json.dumps(dataclasses.asdict(self), indent=2)
         (directory / FILE_NAME).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Read the parameters from a checkpoint's directory; without a file, the defaults.
+        """Read the parameters from a checkpoint's folder; without the file, the defaults.
 
         Raises:
-            SpectrogramParamsError: the file is not JSON, or names unknown or invalid fields.
+            SpectrogramParamsError: the file isn't JSON, or has unknown or invalid fields.
         """
         path = directory / FILE_NAME
         if not path.is_file():
@@ -229,7 +241,7 @@ class SpectrogramParams:
         known = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict) or not set(values) <= known:
             raise SpectrogramParamsError(
-                f"{path} may hold only the fields {', '.join(sorted(known))}"
+                f"{path} must be a JSON object with only the fields {', '.join(sorted(known))}"
             )
         try:
             return cls(**values)
@@ -238,7 +250,7 @@ class SpectrogramParams:
 
 
 def exif_from_image(pil_image: Image.Image) -> dict[str, Any]:
-    """Spectrogram parameters in an image's EXIF, by the tag's name. Other tags are ignored."""
+    """Spectrogram parameters in an image's EXIF, by tag name. Other tags are ignored."""
     exif = pil_image.getexif()
     return {tag.name: exif[tag.value] for tag in ExifTags if tag.value in exif}
 
@@ -255,11 +267,11 @@ _INTEGER_RANGES = {
     "num_griffin_lim_iters": (0, 1000),
 }
 _MAX_FILTERBANK_CELLS = 2**26
-"""256 MB of filterbank; the defaults have 9 million cells."""
+"""A filterbank of 256 MB; the defaults need 9 million cells."""
 
 
 def _number(name: str, value: Any) -> float:
-    """`value` as a float; EXIF rationals, NumPy scalars and integers included."""
+    """`value` as a float; it may be an EXIF rational, a NumPy scalar or an integer."""
     try:
         number = float(value)
     except (TypeError, ValueError, ZeroDivisionError) as error:

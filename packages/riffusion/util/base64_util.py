@@ -1,4 +1,4 @@
-"""Upstream's name for base64 of a buffer."""
+"""Upstream's name for `riffusion.io.data_urls.base64_from_buffer`."""
 
 from riffusion.io.data_urls import base64_from_buffer as encode
 

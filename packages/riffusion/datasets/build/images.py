@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from riffusion.audio import AudioSegment, Waveform, resample, with_channels
 from riffusion.audio.segments import Samples, samples_from_segment
@@ -21,9 +20,9 @@ from riffusion.datasets.build.slicing import (
     even_slices,
     level_db,
 )
-from riffusion.loops.from_recording import fit_columns
-from riffusion.loops.seed_images import image_with_params
-from riffusion.spectrogram.converter import FULL_SCALE, SpectrogramConverter
+from riffusion.loops.from_recording import stretch
+from riffusion.spectrogram.converter import SpectrogramConverter
+from riffusion.spectrogram.image_converter import image_from_mel_amplitudes
 
 _SAMPLES_PER_BLOCK = 2**18
 """Mixed at once; a block of stereo fits a processor's cache."""
@@ -95,12 +94,10 @@ class ImageMaker:
 
     def _draw(self, waveform: Waveform) -> bytes:
         """PNG of a slice (channels, samples), with parameters and maximum in its EXIF."""
-        columns = waveform.shape[1] // self.params.hop_length
-        mel = self._converter.mel_amplitudes_from_waveform(torch.from_numpy(waveform * FULL_SCALE))
-        amplitudes = mel[..., :columns].numpy()
-        if columns != self.options.image.width:
-            amplitudes = fit_columns(amplitudes, self.options.image.width)
-        image = image_with_params(amplitudes, self.params)
+        amplitudes = self._converter.spectrogram_from_waveform(waveform)
+        if amplitudes.shape[-1] != self.options.image.width:
+            amplitudes = stretch(amplitudes, self.options.image.width)
+        image = image_from_mel_amplitudes(amplitudes, self.params)
         planes = image if self.params.stereo else image.getchannel(0)
         stream = io.BytesIO()
         planes.save(stream, "PNG", exif=image.info["exif"], **_PNG_OPTIONS)

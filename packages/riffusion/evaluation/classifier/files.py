@@ -16,7 +16,7 @@ from riffusion.errors import CheckpointError, InputError, SpectrogramParamsError
 from riffusion.evaluation.classifier.network import Classifier, ClassifierFacts, SoundNetwork
 from riffusion.evaluation.reference_clips import ReferenceClips
 from riffusion.io.files import write_file
-from riffusion.spectrogram.compatibility import check_same_meaning
+from riffusion.spectrogram.compatibility import check_compatible_params
 
 FORMAT = 1
 FACTS_NAME = "classifier.json"
@@ -100,7 +100,7 @@ def check_fits(classifier: Classifier, clips: ReferenceClips) -> None:
             field="classifier",
         )
     try:
-        check_same_meaning(facts.params, clips.params, whose="the classifier")
+        check_compatible_params(facts.params, clips.params, whose="the classifier")
     except InputError as error:
         raise InputError(str(error), field="classifier") from error
 

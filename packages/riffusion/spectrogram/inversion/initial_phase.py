@@ -1,4 +1,4 @@
-"""First phases for a spectrogram of magnitudes, read off its peaks in one pass."""
+"""Initial phases for a magnitude spectrogram, estimated from its peaks in one pass."""
 
 from __future__ import annotations
 
@@ -7,53 +7,53 @@ import math
 import torch
 
 PEAK_RADIUS = 2
-"""A peak is the largest of this many bins to either side: half of a Hann window's main lobe."""
-GROWTH_OF_ONSET = 0.5
-"""Growth from a column to the next, in nepers, from which on a peak is a new sound."""
+"""A peak is the maximum of this many bins to each side: half of a Hann window's main lobe."""
+ONSET_GROWTH = 0.5
+"""Growth of a peak from one frame to the next, in nepers, above which it is an onset."""
 SILENCE = 1e-9
-"""Added to magnitudes before their logarithm, relative to a loudest one of about 1."""
+"""Added to magnitudes before the logarithm; the largest magnitude is about 1."""
 GOLDEN_RATIO = 0.6180339887498949
-"""Its multiples by the square numbers, modulo 1, are spread evenly (Weyl, 1916)."""
+"""Its products with the square numbers, modulo 1, are evenly distributed (Weyl, 1916)."""
 
 
 def phases_from_magnitudes(
     magnitudes: torch.Tensor, hop: int, window_length: int, n_fft: int
 ) -> torch.Tensor:
-    """Phases under which the magnitudes of neighbouring frames and bins fit together.
+    """Phases that make the magnitudes of neighbouring frames and bins consistent.
 
-    A partial of frequency f that is centred in a Hann window has one phase θ over its whole main
-    lobe, if time is counted from the window's centre; its main lobe peaks at f; and from one frame
-    to the next θ advances by f · hop cycles. So each frame is cut into regions around its peaks, as
-    a phase-locked vocoder does it (Laroche and Dolson, "Improved phase vocoder time-scale
-    modification of audio", 1999, section III), and a parabola through the log-magnitudes at the
-    peak p gives f.
+    A steady partial of frequency f, seen through a Hann window, has the same phase θ over its whole
+    main lobe if time is counted from the window's centre. The main lobe peaks at f, and θ advances
+    by f · hop cycles per frame. So each frame is divided into regions around its peaks, as in a
+    phase-locked vocoder (Laroche and Dolson, "Improved phase vocoder time-scale modification of
+    audio", 1999, section III). A parabola through the log-magnitudes at the peak p gives f.
 
-    Energy that is late in the window, by t, tilts the phase over the region's bins: by -t / n_fft
-    cycles a bin. What is late grows. A click t after the centre has the window's height there,
-    cos²(π t / W), as its magnitude, and W is the window's length. So it grows by the hop times
-    2 π / W · tan(π t / W) nepers a column, and
+    Energy at a time t after the window's centre tilts the phase over the region's bins by
+    -t / n_fft cycles per bin. The growth of the magnitude tells t: a click at time t has the
+    window's value there, cos²(π t / W), as its magnitude, where W is the window's length. So the
+    magnitude grows by hop · 2 π / W · tan(π t / W) nepers per frame, and
 
         t = W / π · atan(growth · W / (2 π hop))
 
-    which for slow growth is the relation of time and magnitude under a Gaussian window (Průša,
+    For slow growth this is the relation of time and magnitude under a Gaussian window (Průša,
     Balazs and Søndergaard, "A noniterative method for reconstruction of phase from STFT
-    magnitude", 2017, section II). The peak goes on from the phase that its own bin had one frame
-    before, in the region of a peak q:
+    magnitude", 2017, section II). A peak continues the phase that its bin had in the previous
+    frame, where the bin was in the region of a peak q:
 
         θ[n, p] = θ[n - 1, q] - t[n - 1, q] · (p - q) / n_fft + hop · (f[n, p] + f[n - 1, q]) / 2
 
-    A peak that has grown fast owes its phase to no earlier frame: it starts as part of a click at
-    time t, whose phase is -t · p / n_fft, so that an attack stays together over all frequencies.
+    A peak that grows fast is an onset and doesn't depend on the previous frame. It starts with the
+    phase of a click at time t, -t · p / n_fft, so that an attack is simultaneous at all
+    frequencies.
 
     Args:
-        magnitudes: `(clips, frames, bins)`, the loudest about 1.
+        magnitudes: `(clips, frames, bins)`, at most about 1.
         hop, window_length, n_fft: in samples.
 
     Returns:
         `(clips, frames, bins)` in radians.
     """
     _, num_frames, num_bins = magnitudes.shape
-    flat = magnitudes.reshape(-1)  # all frames of all clips in a row
+    flat = magnitudes.reshape(-1)  # all frames of all clips, one after the other
     peaks = _peaks(magnitudes)
     edges = _region_edges(peaks, num_bins, flat.shape[0])
     bins, frames = peaks % num_bins, peaks // num_bins % num_frames
@@ -74,12 +74,12 @@ def phases_from_magnitudes(
     growth = torch.where(is_first | is_last, 0, 0.5 * (later - earlier))
     delay = torch.atan(growth * (window_length / (2 * math.pi * hop))) * (window_length / math.pi)
 
-    # The region that a peak's bin was in one frame before; new sounds are their own parents.
+    # A peak's parent is the region of its bin one frame earlier; an onset is its own parent.
     parents = torch.searchsorted(edges, peaks - num_bins, right=True) - 1
-    is_new = is_first | (level - earlier > GROWTH_OF_ONSET)
-    parents = torch.where(is_new, torch.arange(peaks.shape[0], device=peaks.device), parents)
-    # Equal first phases would add up to a click at the start of the clip, and phases that rise
-    # evenly with frequency to one a little later; their squares spread it over the frame.
+    is_onset = is_first | (level - earlier > ONSET_GROWTH)
+    parents = torch.where(is_onset, torch.arange(peaks.shape[0], device=peaks.device), parents)
+    # In the first frame, equal phases would add up to a click at the clip's start, and phases that
+    # are linear in frequency to a click a little later. Quadratic phases spread it over the frame.
     spread_out = (bins.double().square() * GOLDEN_RATIO).remainder_(1)
     start = torch.where(is_first, spread_out.to(delay.dtype), -delay * bins / n_fft)
     advance = 0.5 * (cycles_per_hop + cycles_per_hop[parents])
@@ -99,7 +99,7 @@ def phases_from_magnitudes(
 
 
 def _peaks(magnitudes: torch.Tensor) -> torch.Tensor:
-    """Positions of the maxima along each frame, in the flattened tensor; at least one a frame."""
+    """Positions of the peaks in the flattened tensor, at least one per frame."""
     highest = torch.nn.functional.max_pool1d(magnitudes, 2 * PEAK_RADIUS + 1, 1, PEAK_RADIUS)
     is_peak = (magnitudes == highest) & (magnitudes > 0)
     is_peak[..., 0] |= ~is_peak.any(-1)  # a silent frame is one region
@@ -107,9 +107,9 @@ def _peaks(magnitudes: torch.Tensor) -> torch.Tensor:
 
 
 def _region_edges(peaks: torch.Tensor, num_bins: int, end: int) -> torch.Tensor:
-    """Where the regions around the peaks begin, and the `end` of the last.
+    """Start positions of the regions around the peaks, and the `end` of the last region.
 
-    Half-way between neighbours, or where a new frame begins.
+    Edges are half-way between two peaks of a frame, and at the start of each frame.
     """
     frame_starts = peaks - peaks % num_bins
     half_way = (peaks[1:] + peaks[:-1] + 1) // 2
@@ -120,11 +120,12 @@ def _region_edges(peaks: torch.Tensor, num_bins: int, end: int) -> torch.Tensor:
 def _sums_from_roots(
     start: torch.Tensor, advance: torch.Tensor, parents: torch.Tensor, longest_chain: int
 ) -> torch.Tensor:
-    """For each node: its root's `start` and the `advance` of all nodes from there on, modulo 1.
+    """For each node, its root's `start` plus the `advance` (modulo 1) of all nodes on the path.
 
-    A root is its own parent. Every round adds the sum so far of the ancestor at which a node's sum
-    ends, so that it reaches twice as far: log2(frames) rounds instead of a loop over frames
-    (Hillis and Steele, "Data parallel algorithms", 1986).
+    A root is its own parent. Pointer jumping: each round adds the partial sum of the ancestor at
+    which a node's own partial sum ends, so the sums cover twice as many ancestors. This takes
+    log2(frames) rounds instead of a loop over frames (Hillis and Steele, "Data parallel
+    algorithms", 1986).
     """
     is_root = parents == torch.arange(parents.shape[0], device=parents.device)
     sums = torch.where(is_root, 0, advance).remainder_(1)

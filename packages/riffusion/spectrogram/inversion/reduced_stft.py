@@ -1,4 +1,4 @@
-"""A short-time Fourier transform at the lowest rate that still holds the mel bands."""
+"""A short-time Fourier transform at the lowest sample rate that still contains the mel bands."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import torch
 from riffusion.spectrogram.params import SpectrogramParams
 
 BINS_PER_WINDOW_PERIOD = 2
-"""Length of the FFT in windows: 5 Hz bins for 100 ms. With 1 the levels of narrow bands are off."""
+"""Length of the FFT in windows: 5 Hz bins for 100 ms. With 1, levels of narrow bands are wrong."""
 NORM_FLOOR = 1e-4
 """Added to the squared window, whose ends are 0; matters only where frames barely overlap."""
 
 
 class ReducedStft:
-    """Columns of the spectrogram, computed from few samples, and back.
+    """The spectrogram's frames, computed at a reduced sample rate, and the inverse.
 
-    Mel bands that end at 10 kHz say nothing about what lies above, so the clip needs no 44100
-    samples per second while its phases are sought. At a rate reduced by r the same columns come
-    from a hop of r · 441 and a window of r · 4410 samples. Both must be whole numbers for every
-    column to stay where it is; 210 / 441 is the smallest r above 20 / 44.1 that does it with
-    lengths that factor into small primes, which an FFT likes: hop 210, window 2100.
+    Mel bands that end at 10 kHz contain nothing above it, so 44100 samples per second aren't needed
+    for the phase reconstruction. At a rate reduced by r, the same frames have a hop of r · 441 and
+    a window of r · 4410 samples. Both must be whole numbers, so that every frame keeps its time.
+    r = 210 / 441 is the smallest value above 20 / 44.1 for which they are, and for which their
+    prime factors are small, which makes FFTs fast: hop 210, window 2100.
 
-    To return to the full rate no resampler is needed: the same spectrum with zeros above, through
-    an inverse FFT that is 1 / r longer, gives the same frames with more samples.
+    Returning to the full rate needs no resampler: zeros are added above the spectrum, and an
+    inverse FFT that is longer by 1 / r gives the same frames with more samples.
 
-    Waveforms are `(clips, samples)`, spectra `(clips, frames, bins)`. Every sample of a clip counts
-    as often as any other: beyond its ends the clip is continued by reflection, as the spectrogram
-    does it, and overlap-add folds what lands there back.
+    Waveforms are `(clips, samples)`, spectra `(clips, frames, bins)`. As in the spectrogram, a clip
+    is padded by reflection at both ends. Overlap-add reflects the samples beyond the ends back, so
+    all samples of a clip count equally.
     """
 
     def __init__(self, params: SpectrogramParams, device: torch.device) -> None:
@@ -43,8 +43,8 @@ class ReducedStft:
         self._full_n_fft = self.n_fft * full_hop // self.hop
         self._window = torch.hann_window(self.window_length, device=device)
         self._full_window = torch.hann_window(full_window, device=device)
-        # Frames are cut around sample n · hop minus half a window, rounded down. Where the two
-        # rates round differently, a linear phase moves the frames to the same time.
+        # Frame n starts at sample n · hop minus half a window, rounded down. If the two rates round
+        # differently, a linear phase shifts the frames to the same time.
         window_periods = self.window_length // 2 / self.hop - full_window // 2 / full_hop
         cycles = torch.arange(self.num_bins, device=device) * (
             window_periods * self.hop / self.n_fft
@@ -52,27 +52,30 @@ class ReducedStft:
         self._shift = torch.polar(torch.ones_like(cycles), 2 * math.pi * cycles)
         self._is_shifted = window_periods != 0
 
-    def columns(self, frame_weights: torch.Tensor, chosen: slice = slice(None)) -> StftColumns:
-        """The transform of some of a clip's columns.
+    def frames(self, frame_weights: torch.Tensor, chosen: slice = slice(None)) -> StftFrames:
+        """The transform of some of the clips' frames.
 
         Args:
-            frame_weights: how much each frame counts in the inverse, `(clips, frames)`, positive.
-            chosen: which of the frames, by their first and their step; the stop is the last one.
+            frame_weights: weights of the frames in the inverse, `(clips, frames)`, positive.
+            chosen: the frames, as a slice with a start and a step that extends to the last frame.
         """
-        return StftColumns(self.n_fft, self._window, self.hop, frame_weights, chosen)
+        return StftFrames(self.n_fft, self._window, self.hop, frame_weights, chosen)
 
     def full_rate_waveform_from_spectrum(
         self, spectrum: torch.Tensor, frame_weights: torch.Tensor
     ) -> torch.Tensor:
-        """All columns of a spectrum, `(clips, frames, bins)`, as `(clips, frames * full_hop)`."""
+        """Invert all frames at the full rate: `(clips, frames, bins)` → `(clips, full samples)`.
+
+        `full samples` is frames * `full_hop`.
+        """
         if self._is_shifted:
             spectrum = spectrum * self._shift
-        columns = StftColumns(self._full_n_fft, self._full_window, self.full_hop, frame_weights)
-        return columns.waveform_from_spectrum(spectrum)
+        frames = StftFrames(self._full_n_fft, self._full_window, self.full_hop, frame_weights)
+        return frames.waveform_from_spectrum(spectrum)
 
 
-class StftColumns:
-    """Some columns of a clip's short-time Fourier transform, and the inverse from them alone."""
+class StftFrames:
+    """Some frames of the clips' short-time Fourier transform, and the inverse from these alone."""
 
     def __init__(
         self,
@@ -95,7 +98,7 @@ class StftColumns:
         self._padded_frames = window.new_zeros(*weights.shape[:2], n_fft)
 
     def spectrum_from_waveform(self, waveform: torch.Tensor) -> torch.Tensor:
-        """`(clips, frames * hop)` → `(clips, chosen, bins)` complex."""
+        """Transform chosen frames: `(clips, frames * hop)` → `(clips, chosen, bins)` complex."""
         length = self._window.shape[0]
         left = length // 2
         right = length - left - self._hop
@@ -106,9 +109,9 @@ class StftColumns:
         return spectrum
 
     def waveform_from_spectrum(self, spectrum: torch.Tensor) -> torch.Tensor:
-        """The waveform whose columns are the nearest to `spectrum`, `(clips, chosen, bins)`.
+        """The waveform whose frames are closest to `spectrum`, `(clips, chosen, bins)`.
 
-        Nearest in the sense of least squares, each column's error weighted as its frame:
+        The solution of the least-squares problem with the frames' weights is
         Σ weight · window · frame / Σ weight · window² (Griffin and Lim, "Signal estimation from
         modified short-time Fourier transform", 1984, equation 6, with weights).
         """
@@ -116,13 +119,13 @@ class StftColumns:
         return self._overlap_added(frames, self._weighted_window).div_(self._norm)
 
     def _overlap_added(self, frames: torch.Tensor, envelopes: torch.Tensor) -> torch.Tensor:
-        """The sum of frames times envelopes in their places, what is beyond the ends folded back.
+        """Overlap-add frames times envelopes, and reflect the samples beyond the ends back.
 
-        Both are `(clips, chosen, window_length)`.
+        Both are `(clips, chosen, window_length)`; the result is `(clips, samples)`.
         """
         clips, count, length = frames.shape
-        # A frame is a run of blocks of the chosen frames' distance; block b of frame n lands on
-        # block n + b, counted from where the first one begins.
+        # Frames are split into blocks as long as the distance of the chosen frames. Block b of
+        # frame n is added to block n + b of the sum, which starts at the first frame.
         distance = self._hop * self._step
         begin = self._hop * self._first
         num_blocks = math.ceil(length / distance)
@@ -140,7 +143,7 @@ class StftColumns:
 
 
 def _folded(padded: torch.Tensor, left: int, num_samples: int) -> torch.Tensor:
-    """The transpose of padding by reflection: what lies beyond an end is added back inside."""
+    """The transpose of padding by reflection: adds the samples beyond the ends back inside."""
     out = padded[:, left : left + num_samples].clone()
     out[:, 1 : left + 1] += padded[:, :left].flip(1)
     right = min(padded.shape[1] - left - num_samples, num_samples - 1)
@@ -151,7 +154,7 @@ def _folded(padded: torch.Tensor, left: int, num_samples: int) -> torch.Tensor:
 
 
 def _reduced_hop(params: SpectrogramParams) -> int:
-    """The smallest hop whose rate holds the mel bands, with whole and smooth lengths."""
+    """The smallest hop whose rate contains the mel bands, with integer and smooth lengths."""
     main_lobe_hz = 2 * params.sample_rate / params.win_length
     top_hz = min(params.max_frequency + main_lobe_hz, params.sample_rate / 2)
     lowest = math.ceil(2 * top_hz / params.sample_rate * params.hop_length)
@@ -165,11 +168,11 @@ def _reduced_hop(params: SpectrogramParams) -> int:
 
 
 def _reduced_n_fft(params: SpectrogramParams, hop: int, window_length: int) -> int:
-    """A length near `BINS_PER_WINDOW_PERIOD` windows, whole at both rates, smooth if possible.
+    """A length near `BINS_PER_WINDOW_PERIOD` windows: an integer at both rates, smooth if possible.
 
-    Not longer than the spectrogram's own, whose bins would else be too few to weigh all of ours.
+    It isn't longer than the spectrogram's own FFT; otherwise some bins would belong to no band.
     """
-    step = hop // math.gcd(hop, params.hop_length)  # n_fft / r is whole for multiples of this
+    step = hop // math.gcd(hop, params.hop_length)  # n_fft / r is an integer for multiples of this
     longest = params.n_fft * hop // params.hop_length
     wanted = min(BINS_PER_WINDOW_PERIOD * window_length, longest)
     lengths = range(step * math.ceil(window_length / step), longest + 1, step)
@@ -179,7 +182,7 @@ def _reduced_n_fft(params: SpectrogramParams, hop: int, window_length: int) -> i
 
 
 def _is_smooth(number: int) -> bool:
-    """Whether `number` has no prime factor over 7."""
+    """Whether `number` has no prime factor above 7."""
     for prime in (2, 3, 5, 7):
         while number % prime == 0:
             number //= prime

@@ -20,7 +20,7 @@ from riffusion.datasets.image_size import check_multiple, image_size, resized_pa
 from riffusion.datasets.latents import LatentExamples
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
-from riffusion.spectrogram.compatibility import check_same_meaning
+from riffusion.spectrogram.compatibility import check_compatible_params
 from riffusion.spectrogram.params import FILE_NAME as PARAMS_NAME
 from riffusion.training.adapters.frozen_weights import keep_only_trained_weights
 from riffusion.training.adapters.lora import adapter_weights, add_lora, merged_weights
@@ -87,7 +87,7 @@ class FineTuneRecipe(Recipe):
         if (base.directory / PARAMS_NAME).is_file():
             params = resized_params(folder, self.config.data)
             where = f"{name}={str(folder.directory)!r}"
-            check_same_meaning(base.spectrogram_params, params, where=where)
+            check_compatible_params(base.spectrogram_params, params, where=where)
 
     def _check_sizes(self) -> None:
         factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
