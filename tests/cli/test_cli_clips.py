@@ -208,7 +208,7 @@ def test_limit_and_glob(tree: Path) -> None:
         "a.flac.wav",
         "a.wav",
     ]
-    with pytest.raises(InputError, match="no pattern"):
+    with pytest.raises(InputError, match="not a valid pattern"):
         list_batch(tree, tree / "out", "/absolute/*", -1)
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from PIL import Image
@@ -61,7 +62,7 @@ REFUSED = {
     "generate bells -o {}/a.mp3 --count 0": "--count: 0",
     "generate bells -o {}/a.mp3 --duration 61": "--duration: ",
     "generate bells -o {}/a.mp3 --duration 3 --seed-image og_beat": "--duration: 3",
-    "generate bells -o {}/a.mp3 --denoising 0.6": "--denoising: 0.6 goes with something to paint",
+    "generate bells -o {}/a.mp3 --denoising 0.6": "--denoising: 0.6 needs an image or audio",
     "generate bells -o {}/a.mp3 --seed-image polka": "--seed-image: 'polka' is unknown",
     "generate bells -o {}/a.mp3 --seed-image og_beat --mask-image x": "--mask-image: 'x' is unkn",
     "interpolate a b -o {}/a.mp3 --seed-image polka": "--seed-image: 'polka' is unknown",
@@ -123,7 +124,7 @@ REFUSED = {
     "audio-to-image --audio {}/good.wav --image {}/a.png --device toaster": "--device: 'toaster'",
     "audio-to-image --audio {}/pipe.wav --image {}/a.png": "is not a regular file",
     "image-to-audio --image {}/pipe.wav --audio {}/a.wav": "is not a regular file",
-    "image-to-audio --image {}/bad-exif.png --audio {}/a.wav": "its EXIF holds step_size_ms=0",
+    "image-to-audio --image {}/bad-exif.png --audio {}/a.wav": "its EXIF has step_size_ms=0",
     "image-to-audio --image {}/missing.png --audio {}/a.wav": "missing.png",
     "image-to-audio --image {}/text.mp3 --audio {}/a.wav": "is no image",
     "image-to-audio --image {}/broken.png --audio {}/a.wav": "broken.png",
@@ -132,12 +133,12 @@ REFUSED = {
     "sample-clips --audio {}/good.wav --output-dir {}/c": "--duration-ms: 5120 ms are longer",
     "sample-clips --audio {}/good.wav --output-dir {}/c --duration-ms 9 --num-clips 0": "clips: 0",
     "sample-clips-batch --audio-dir {}/nowhere --output-dir {}/c": "--audio-dir: ",
-    "sample-clips-batch --audio-dir {}/good.wav --output-dir {}/c": "is no folder",
+    "sample-clips-batch --audio-dir {}/good.wav --output-dir {}/c": "is not a folder",
     "sample-clips-batch --audio-dir {}/void --output-dir {}/c": "has no audio file",
     "sample-clips-batch --audio-dir {} --output-dir {}/c --num-threads 0": "--num-threads: 0",
     "sample-clips-batch --audio-dir {} --output-dir {}/c --duration-ms 0": "--duration-ms: 0",
     "sample-clips-batch --audio-dir {} --output-dir {}/c --num-clips-per-file 0": "per-file: 0",
-    "sample-clips-batch --audio-dir {} --output-dir {}/c --glob /x": "--glob: '/x' is no pattern",
+    "sample-clips-batch --audio-dir {} --output-dir {}/c --glob /x": "--glob: '/x' is not a",
     "predict -f {}/missing.json": "missing.json",
     "predict -f {}/bad.json": "is not JSON",
     "predict -f {}/list.json": "error: --file: ",
@@ -246,8 +247,8 @@ def test_check_output_dir_makes_folders_and_leaves_no_file(tmp_path: Path) -> No
 
 
 def test_scheduler_names_in_the_help_are_those_of_the_api() -> None:
-    assert tuple(options.SCHEDULERS.split(", ")) == SchedulerName.__args__
-    assert options.DEFAULT_SCHEDULER in SchedulerName.__args__
+    assert tuple(options.SCHEDULERS.split(", ")) == get_args(SchedulerName)
+    assert options.DEFAULT_SCHEDULER in get_args(SchedulerName)
 
 
 class _Terminal:
