@@ -76,7 +76,7 @@ app.command("seed-image")(seed_images.seed_image)
 app.command("serve")(serve.serve)
 app.command("predict")(predict.predict)
 dataset = typer.Typer(
-    help="Make data sets of captioned spectrogram images for training.",
+    help="Make data sets for training.",
     rich_markup_mode=None,
     invoke_without_command=True,
 )
@@ -109,7 +109,7 @@ def _global_options(
     del version
     if isinstance(context.obj, GlobalOptions):
         context.obj.debug = debug
-        _remember_command(context)
+        _store_command(context)
     if debug:
         logging.getLogger("riffusion").setLevel(logging.DEBUG)
     if context.invoked_subcommand is None:
@@ -118,12 +118,12 @@ def _global_options(
 
 @dataset.callback()
 def _dataset_options(context: typer.Context) -> None:
-    _remember_command(context)
+    _store_command(context)
     if context.invoked_subcommand is None:
         print(context.get_help())
 
 
-def _remember_command(context: typer.Context) -> None:
+def _store_command(context: typer.Context) -> None:
     """Store which command was called, so that errors can name its options."""
     name = context.invoked_subcommand
     group = context.command

@@ -12,8 +12,8 @@ from riffusion.errors import InputError, RiffusionError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 TEXT_SUFFIXES = (".txt", ".md", ".csv", ".json", ".lrc", ".nfo", ".cue", ".m3u", ".pdf")
-"""Files that are often found beside audio files: lyrics, lists, notes. They are ignored, as images
-and hidden files are, unless the pattern ends in their extension."""
+"""Extensions of files that are often found beside audio files: covers, images from an earlier run,
+lyrics, playlists. Such files are ignored unless the pattern ends in their extension."""
 
 
 class BatchError(RiffusionError):
@@ -48,6 +48,12 @@ class BatchItem:
     name: str
     stem: Path
 
+    def make_output_stem(self, output_dir: Path) -> Path:
+        """`stem` in the output folder; its subfolder is created."""
+        stem = output_dir / self.stem
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        return stem
+
 
 def list_batch(audio_dir: Path, output_dir: Path, glob: str, limit: int) -> list[BatchItem]:
     """List the audio files in a folder, sorted by name, and name their outputs.
@@ -64,6 +70,21 @@ def list_batch(audio_dir: Path, output_dir: Path, glob: str, limit: int) -> list
     Raises:
         InputError: the folder does not exist, the pattern is malformed, or no file matches.
     """
+    paths = _audio_files(audio_dir, output_dir, glob)
+    # A stem is unique if no other file has it as its stem or as its whole name.
+    uses = Counter(
+        name.casefold() for path in paths for name in {str(path.with_suffix("")), str(path)}
+    )
+    items = []
+    for path in paths:
+        unique = path.with_suffix("") if uses[str(path.with_suffix("")).casefold()] == 1 else path
+        relative = path.relative_to(audio_dir)
+        items.append(BatchItem(path, relative.as_posix(), unique.relative_to(audio_dir)))
+    return items[:limit] if limit > 0 else items
+
+
+def _audio_files(audio_dir: Path, output_dir: Path, glob: str) -> list[Path]:
+    """The files that match, without hidden files, outputs, and extensions that are no audio's."""
     if not audio_dir.is_dir():
         what = "is not a folder" if audio_dir.exists() else "does not exist"
         raise InputError(
@@ -93,16 +114,7 @@ def list_batch(audio_dir: Path, output_dir: Path, glob: str, limit: int) -> list
             "pattern",
             field="audio_dir",
         )
-    # A stem is unique if no other file has it as its stem or as its whole name.
-    uses = Counter(
-        name.casefold() for path in paths for name in {str(path.with_suffix("")), str(path)}
-    )
-    items = []
-    for path in paths:
-        unique = path.with_suffix("") if uses[str(path.with_suffix("")).casefold()] == 1 else path
-        relative = path.relative_to(audio_dir)
-        items.append(BatchItem(path, relative.as_posix(), unique.relative_to(audio_dir)))
-    return items[:limit] if limit > 0 else items
+    return paths
 
 
 def run_batch(

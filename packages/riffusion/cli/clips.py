@@ -56,10 +56,10 @@ def sample_clips_batch(
     limit: options.Limit = -1,
     seed: options.SamplingSeed = -1,
 ) -> None:
-    """Cut clips at random places out of all audio files in a folder.
+    """Cut clips out of all audio files in a folder.
 
-    The output folder gets the same subfolders as the input folder. Files that fail are listed at
-    the end.
+    The clips are cut at random places. The output folder gets the same subfolders as the input
+    folder. Files that fail are listed at the end.
     """
     _check_at_least_1(num_clips_per_file=num_clips_per_file, duration_ms=duration_ms)
     from riffusion.audio import convert, read_audio
@@ -75,8 +75,7 @@ def sample_clips_batch(
         starts = sample_starts_ms(segment, duration_ms, num_clips_per_file, rng)
         if mono:
             segment = convert(segment, channels=1)
-        stem = Path(output_dir) / item.stem
-        stem.parent.mkdir(parents=True, exist_ok=True)
+        stem = item.make_output_stem(Path(output_dir))
         for i, start_ms in enumerate(starts):
             name = f"{stem.name}_{i}_start_{start_ms}_ms_dur_{duration_ms}_ms.{extension}"
             write_segment(cut_clip(segment, start_ms, duration_ms), stem.with_name(name))

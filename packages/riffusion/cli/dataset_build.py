@@ -136,10 +136,10 @@ def build(
         int, typer.Option(help="Decides which recordings are used for validation.")
     ] = 0,
 ) -> None:
-    """Make a data set of captioned spectrogram images from a folder of audio files.
+    """Make a data set from a folder of audio files.
 
-    You can interrupt it: the same command resumes where it stopped. Recordings that can't be used
-    are listed at the end.
+    It has spectrogram images with captions. You can interrupt it: the same command resumes where it
+    stopped. Recordings that can't be used are listed at the end.
     """
     from riffusion.datasets.build.builder import build_dataset
     from riffusion.datasets.build.formats import image_format

@@ -40,10 +40,11 @@ def encode(
         ),
     ] = None,
 ) -> None:
-    """Make a data set of latents from a data set of images, to train elsewhere.
+    """Make a data set of latents from one of images.
 
-    It is much smaller than the images and keeps captions and labels. Diffusion models that use the
-    same VAE train from it as from the images; commands that need the images themselves refuse it.
+    It is much smaller, which helps to train elsewhere, and keeps captions and labels. Diffusion
+    models that use the same VAE train from it as from the images; commands that need the images
+    themselves refuse it.
     """
     import torch
     from diffusers import AutoencoderKL

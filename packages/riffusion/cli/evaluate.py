@@ -96,7 +96,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same scores.")] = 0,
     device: options.Device = None,
 ) -> None:
-    """Score a checkpoint against held-out clips of a data set.
+    """Score a checkpoint against held-out clips.
 
     Do its clips match their prompts, and are they as diverse and as new as real clips? What does
     the VAE lose, what does img2img keep, and are interpolations between two prompts smooth? The

@@ -63,7 +63,8 @@ def interpolate(
 ) -> None:
     """Make a piece that moves from one text to another.
 
-    One clip is made per step, starting from a loop (default: og_beat), and the clips are joined.
+    Each clip is a step further from the first text to the last. All clips start from the same loop
+    (default: og_beat), and they are joined with crossfades.
 
     Crossfades do not disturb the beat: each clip repeats its own beginning while the next one
     fades in, so the piece is as long as all clips together.

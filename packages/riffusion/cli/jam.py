@@ -73,11 +73,11 @@ def jam(
     init: InitOptions,
     model: CheckpointOptions,
 ) -> None:
-    """Make a long piece of changing music, as the web app does.
+    """Make a long piece of changing music.
 
-    Each clip starts from the same loop (default: og_beat) and moves a little towards the next seed
-    and the next prompt. The clips follow each other without a gap. The file is written as clips
-    are made, so Ctrl-C keeps everything so far.
+    As in the web app, each clip starts from the same loop (default: og_beat) and moves a little
+    towards the next seed and the next prompt; clips follow each other without a gap. The file is
+    written as clips are made, so Ctrl-C keeps everything so far.
     """
     shared = diffusion.prompt_fields()
     fields: dict[str, Any] = {

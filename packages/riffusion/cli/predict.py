@@ -43,10 +43,10 @@ def predict(
     output: options.AudioOutput = Path("out.mp3"),
     image: options.ImageOutput = None,
 ) -> None:
-    """Send a request file to an endpoint and write the audio of its response.
+    """Send a request file to an endpoint.
 
-    With --image, the image is written, too. The formats follow from the file extensions; formats
-    in the request are ignored.
+    The audio of the response is written to a file, and with --image the image, too. The formats
+    follow from the file extensions; formats in the request are ignored.
     """
     payload = _read_request(request)
     check_audio_output(output)

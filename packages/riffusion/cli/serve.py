@@ -82,10 +82,10 @@ def serve(
         ),
     ] = 30,
 ) -> None:
-    """Run the inference server and the gateway on this machine.
+    """Run the inference server and the gateway.
 
-    The inference server is the same Truss server that runs on a host; web apps call the gateway.
-    Ctrl-C stops both after they have finished the running requests.
+    Both run on this machine. The inference server is the same Truss server that runs on a host; web
+    apps call the gateway. Ctrl-C stops both after they have finished the running requests.
     """
     from riffusion.serving.gateway.client_limits import ClientLimits
     from riffusion.serving.local.serve import serve as run_servers

@@ -97,7 +97,7 @@ def image_to_audio(
 
 
 def print_exif(*, image: Annotated[str, typer.Option(help="Image file to read.")]) -> None:
-    """Print the spectrogram parameters that are stored in an image."""
+    """Print an image's spectrogram parameters."""
     from riffusion.io.images import read_image
 
     exif = read_image(Path(image)).getexif()
@@ -133,7 +133,7 @@ def audio_to_images_batch(
     glob: options.Glob = "**/*",
     limit: options.Limit = -1,
 ) -> None:
-    """Draw the spectrograms of all audio files in a folder.
+    """Draw the spectrograms of a folder's audio files.
 
     The output folder gets the same subfolders as the input folder. Files that fail are listed at
     the end.
@@ -153,8 +153,7 @@ def audio_to_images_batch(
 
     def draw(item: BatchItem) -> None:
         drawn = converter.spectrogram_image_from_audio(read_audio(item.path))
-        stem = Path(output_dir) / item.stem
-        stem.parent.mkdir(parents=True, exist_ok=True)
+        stem = item.make_output_stem(Path(output_dir))
         save_image(drawn, stem.with_name(stem.name + suffix))
 
     run_batch("images", items, draw, num_threads)

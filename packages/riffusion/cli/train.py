@@ -21,10 +21,10 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Train a VAE or a diffusion model, or resume a run that was interrupted.
+    """Train a VAE or a diffusion model.
 
-    The same command resumes from the last saved state. To train on several GPUs, use
-    `accelerate launch -m riffusion train CONFIG`.
+    If the run was interrupted, the same command resumes it from the last saved state. To train on
+    several GPUs, use `accelerate launch -m riffusion train CONFIG`.
     """
     import torch
 
