@@ -1,4 +1,4 @@
-"""What can't be done is refused in one line, with exit code 2, before any expensive work."""
+"""Impossible requests are refused in one line, with exit code 2, before any expensive work."""
 
 import os
 import signal
@@ -15,10 +15,7 @@ from riffusion.cli.outputs import check_output_dir
 from riffusion.datatypes import SchedulerName
 from riffusion.errors import InputError
 from riffusion.spectrogram.params import ExifTags, SpectrogramParams
-from tests.cli.conftest import Run, WriteSound
-
-MAX_HELP_CPU_S = 1.5
-"""CPU time of `riffusion --help` in seconds: 0.15 idle; importing torch takes over 2."""
+from tests.cli.conftest import Run, WriteRecording
 
 
 def _no_model(*_: object, **__: object) -> None:
@@ -26,9 +23,9 @@ def _no_model(*_: object, **__: object) -> None:
 
 
 @pytest.fixture
-def files(tmp_path: Path, write_sound: WriteSound) -> Path:
+def files(tmp_path: Path, write_recording: WriteRecording) -> Path:
     """A folder with good and bad inputs."""
-    write_sound("good.wav", duration_s=0.3)
+    write_recording("good.wav", duration_s=0.3)
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.mp3").write_text("this is a letter, not a song\n" * 50)
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
@@ -210,17 +207,22 @@ def test_ctrl_c_exits_130_with_one_line(tmp_path: Path) -> None:
     assert err == "error: interrupted\n"
 
 
-def test_help_and_version_do_not_import_torch() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (["--help"], "audio-to-images-batch"),
+        (["--version"], "riffusion "),
+    ],
+)
+def test_help_and_version_do_not_import_large_packages(arguments: list[str], printed: str) -> None:
     code = (
-        "import sys, time; from riffusion.cli import main; code = main(['--help']);"
-        "heavy = {'torch', 'numpy', 'pydantic', 'diffusers', 'rich'} & set(sys.modules);"
-        "assert not heavy, heavy; print(code, time.process_time())"
+        f"import sys; from riffusion.cli import main; code = main({arguments});"
+        "large = {'torch', 'numpy', 'pydantic', 'diffusers', 'rich', 'corpora'} & set(sys.modules);"
+        "assert not large, large; sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    exit_code, cpu_s = done.stdout.splitlines()[-1].split()
-    assert exit_code == "0"
-    assert float(cpu_s) < MAX_HELP_CPU_S
-    assert "audio-to-images-batch" in done.stdout
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert printed in done.stdout
 
 
 def test_without_a_command_the_help_is_shown(run: Run) -> None:
@@ -229,7 +231,7 @@ def test_without_a_command_the_help_is_shown(run: Run) -> None:
     assert "Commands:" in result.out
 
 
-def test_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+def test_a_reader_that_closes_the_pipe_gets_no_error_message(tmp_path: Path) -> None:
     code = "import sys; from riffusion.cli import main; sys.exit(main(['--help']))"
     reader, writer = os.pipe()
     os.close(reader)
@@ -252,7 +254,7 @@ def test_scheduler_names_in_the_help_are_those_of_the_api() -> None:
 
 
 class _Terminal:
-    """A stderr that is a terminal."""
+    """Stands in for a stderr that is a terminal."""
 
     def __init__(self) -> None:
         self.text = ""
