@@ -1,4 +1,4 @@
-"""Small sounds, and the command in this process."""
+"""Short recordings, and the `riffusion` command run in this process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ class Result:
 
 
 Run = Callable[..., Result]
-WriteSound = Callable[..., Path]
+WriteRecording = Callable[..., Path]
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command line in this process."""
+    """A function that runs a command line in this process."""
     monkeypatch.delenv("RIFFUSION_DEBUG", raising=False)
     monkeypatch.delenv("RIFFUSION_CHECKPOINT", raising=False)
 
@@ -38,8 +38,8 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def write_sound(tmp_path: Path) -> WriteSound:
-    """Writes a tone whose pitch rises, so that no two places in it sound alike."""
+def write_recording(tmp_path: Path) -> WriteRecording:
+    """A function that writes a tone whose pitch rises, so that no two places in it are alike."""
 
     def write(name: str, *, duration_s: float = 1.0, rate: int = 44100, channels: int = 1) -> Path:
         t = np.arange(round(duration_s * rate)) / rate

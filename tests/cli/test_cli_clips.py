@@ -16,7 +16,7 @@ from riffusion.cli.batch import list_batch
 from riffusion.errors import InputError
 from riffusion.io.images import read_image
 from riffusion.spectrogram.params import SpectrogramParams
-from tests.cli.conftest import Run, WriteSound
+from tests.cli.conftest import Run, WriteRecording
 
 
 def _files(directory: Path) -> dict[str, bytes]:
@@ -33,7 +33,7 @@ def _files(directory: Path) -> dict[str, bytes]:
     duration_ms=st.integers(1, 700),
     seed=st.integers(0, 99),
 )
-def test_clips_lie_inside_and_have_the_exact_length(
+def test_clips_are_inside_the_audio_and_have_the_exact_length(
     length: int, rate: int, duration_ms: int, seed: int
 ) -> None:
     counting = np.arange(length, dtype=np.int16)[None]
@@ -61,8 +61,10 @@ def test_a_clip_outside_is_refused() -> None:
         cut_clip(segment, 1, 1000)
 
 
-def test_sample_clips_names_formats_and_seed(tmp_path: Path, write_sound: WriteSound) -> None:
-    song = write_sound("song.wav", duration_s=2, channels=2)
+def test_sample_clips_names_formats_and_seed(
+    tmp_path: Path, write_recording: WriteRecording
+) -> None:
+    song = write_recording("song.wav", duration_s=2, channels=2)
     for name in ("a", "b"):
         sample_clips(
             audio=str(song),
@@ -86,8 +88,10 @@ def test_sample_clips_names_formats_and_seed(tmp_path: Path, write_sound: WriteS
         assert np.array_equal(samples_from_segment(clip), whole[:, start:stop])
 
 
-def test_clip_as_long_as_the_audio(tmp_path: Path, write_sound: WriteSound, run: Run) -> None:
-    song = write_sound("song.wav", duration_s=0.5)
+def test_clip_as_long_as_the_audio(
+    tmp_path: Path, write_recording: WriteRecording, run: Run
+) -> None:
+    song = write_recording("song.wav", duration_s=0.5)
     result = run(
         "sample-clips", "--audio", song, "--output-dir", tmp_path / "c", "--duration-ms", 500
     )
@@ -98,13 +102,13 @@ def test_clip_as_long_as_the_audio(tmp_path: Path, write_sound: WriteSound, run:
 
 
 @pytest.fixture
-def tree(tmp_path: Path, write_sound: WriteSound) -> Path:
-    """Five sounds and two that aren't, with names that would collide."""
-    write_sound("in/a.wav", duration_s=0.5, channels=2)
-    write_sound("in/a.flac", duration_s=0.4, rate=22050)
-    write_sound("in/a.flac.wav", duration_s=0.3)
-    write_sound("in/sub/a.wav", duration_s=0.2)
-    write_sound("in/sub/deep/b.mp3", duration_s=0.2, rate=48000)
+def tree(tmp_path: Path, write_recording: WriteRecording) -> Path:
+    """Five recordings, two broken ones and two files to ignore; some names would collide."""
+    write_recording("in/a.wav", duration_s=0.5, channels=2)
+    write_recording("in/a.flac", duration_s=0.4, rate=22050)
+    write_recording("in/a.flac.wav", duration_s=0.3)
+    write_recording("in/sub/a.wav", duration_s=0.2)
+    write_recording("in/sub/deep/b.mp3", duration_s=0.2, rate=48000)
     (tmp_path / "in/sub/broken.mp3").write_text("no sound at all")
     (tmp_path / "in/empty.wav").touch()
     (tmp_path / "in/facts.json").write_text("{}")
@@ -152,7 +156,7 @@ def test_outputs_inside_the_input_folder_are_not_inputs(tree: Path) -> None:
     assert list_batch(tree, tree / "out", "**/*", -1) == before
 
 
-def test_what_lies_beside_audio_is_passed_over_unless_asked_for(tree: Path) -> None:
+def test_other_files_are_ignored_unless_the_pattern_names_them(tree: Path) -> None:
     before = list_batch(tree, tree, "**/*", -1)
     for name in ("cover.JPG", "a.png", "sub/lyrics.lrc", "list.m3u", "notes.txt", "a.webp"):
         (tree / name).touch()
@@ -160,10 +164,10 @@ def test_what_lies_beside_audio_is_passed_over_unless_asked_for(tree: Path) -> N
     assert [item.name for item in list_batch(tree, tree, "**/*.png", -1)] == ["a.png"]
 
 
-def test_a_second_run_into_the_same_folder_passes_its_own_images_over(
-    tmp_path: Path, write_sound: WriteSound, run: Run
+def test_a_second_run_into_the_same_folder_ignores_its_own_images(
+    tmp_path: Path, write_recording: WriteRecording, run: Run
 ) -> None:
-    write_sound("in/a.wav", duration_s=0.2)
+    write_recording("in/a.wav", duration_s=0.2)
     folder = tmp_path / "in"
     for _ in range(2):
         result = run(
@@ -208,11 +212,11 @@ def test_limit_and_glob(tree: Path) -> None:
         "a.flac.wav",
         "a.wav",
     ]
-    with pytest.raises(InputError, match="no pattern"):
+    with pytest.raises(InputError, match="not a valid pattern"):
         list_batch(tree, tree / "out", "/absolute/*", -1)
 
 
-def test_sample_clips_batch_goes_on_and_is_deterministic(
+def test_sample_clips_batch_continues_after_failures_and_is_deterministic(
     tree: Path, tmp_path: Path, run: Run
 ) -> None:
     outputs = []
@@ -237,10 +241,12 @@ def test_sample_clips_batch_goes_on_and_is_deterministic(
         assert num_samples(clip) == round(0.1 * clip.frame_rate)
         assert name.endswith("_ms_dur_100_ms.wav")
     starts = {name.split("_start_")[1] for name in outputs[0]}
-    assert len(starts) > 2  # files have draws of their own
+    assert len(starts) > 2  # each file has its own random starts
 
 
-def test_audio_to_images_batch_resamples_and_goes_on(tree: Path, tmp_path: Path, run: Run) -> None:
+def test_audio_to_images_batch_resamples_and_continues_after_failures(
+    tree: Path, tmp_path: Path, run: Run
+) -> None:
     result = run(
         "audio-to-images-batch", "--audio-dir", tree, "--output-dir", tmp_path / "p",
         "--image-extension", "png", "--num-frequencies", 64, "--mono", "--sample-rate", 22050,

@@ -1,10 +1,11 @@
-"""What can't be done is refused in one line, with exit code 2, before any expensive work."""
+"""Impossible requests are refused in one line, with exit code 2, before any expensive work."""
 
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from PIL import Image
@@ -14,10 +15,7 @@ from riffusion.cli.outputs import check_output_dir
 from riffusion.datatypes import SchedulerName
 from riffusion.errors import InputError
 from riffusion.spectrogram.params import ExifTags, SpectrogramParams
-from tests.cli.conftest import Run, WriteSound
-
-MAX_HELP_CPU_S = 1.5
-"""CPU time of `riffusion --help` in seconds: 0.15 idle; importing torch takes over 2."""
+from tests.cli.conftest import Run, WriteRecording
 
 
 def _no_model(*_: object, **__: object) -> None:
@@ -25,9 +23,9 @@ def _no_model(*_: object, **__: object) -> None:
 
 
 @pytest.fixture
-def files(tmp_path: Path, write_sound: WriteSound) -> Path:
+def files(tmp_path: Path, write_recording: WriteRecording) -> Path:
     """A folder with good and bad inputs."""
-    write_sound("good.wav", duration_s=0.3)
+    write_recording("good.wav", duration_s=0.3)
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.mp3").write_text("this is a letter, not a song\n" * 50)
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
@@ -61,7 +59,7 @@ REFUSED = {
     "generate bells -o {}/a.mp3 --count 0": "--count: 0",
     "generate bells -o {}/a.mp3 --duration 61": "--duration: ",
     "generate bells -o {}/a.mp3 --duration 3 --seed-image og_beat": "--duration: 3",
-    "generate bells -o {}/a.mp3 --denoising 0.6": "--denoising: 0.6 goes with something to paint",
+    "generate bells -o {}/a.mp3 --denoising 0.6": "--denoising: 0.6 needs an image or audio",
     "generate bells -o {}/a.mp3 --seed-image polka": "--seed-image: 'polka' is unknown",
     "generate bells -o {}/a.mp3 --seed-image og_beat --mask-image x": "--mask-image: 'x' is unkn",
     "interpolate a b -o {}/a.mp3 --seed-image polka": "--seed-image: 'polka' is unknown",
@@ -123,7 +121,7 @@ REFUSED = {
     "audio-to-image --audio {}/good.wav --image {}/a.png --device toaster": "--device: 'toaster'",
     "audio-to-image --audio {}/pipe.wav --image {}/a.png": "is not a regular file",
     "image-to-audio --image {}/pipe.wav --audio {}/a.wav": "is not a regular file",
-    "image-to-audio --image {}/bad-exif.png --audio {}/a.wav": "its EXIF holds step_size_ms=0",
+    "image-to-audio --image {}/bad-exif.png --audio {}/a.wav": "its EXIF has step_size_ms=0",
     "image-to-audio --image {}/missing.png --audio {}/a.wav": "missing.png",
     "image-to-audio --image {}/text.mp3 --audio {}/a.wav": "is not an image",
     "image-to-audio --image {}/broken.png --audio {}/a.wav": "broken.png",
@@ -132,12 +130,12 @@ REFUSED = {
     "sample-clips --audio {}/good.wav --output-dir {}/c": "--duration-ms: 5120 ms are longer",
     "sample-clips --audio {}/good.wav --output-dir {}/c --duration-ms 9 --num-clips 0": "clips: 0",
     "sample-clips-batch --audio-dir {}/nowhere --output-dir {}/c": "--audio-dir: ",
-    "sample-clips-batch --audio-dir {}/good.wav --output-dir {}/c": "is no folder",
+    "sample-clips-batch --audio-dir {}/good.wav --output-dir {}/c": "is not a folder",
     "sample-clips-batch --audio-dir {}/void --output-dir {}/c": "has no audio file",
     "sample-clips-batch --audio-dir {} --output-dir {}/c --num-threads 0": "--num-threads: 0",
     "sample-clips-batch --audio-dir {} --output-dir {}/c --duration-ms 0": "--duration-ms: 0",
     "sample-clips-batch --audio-dir {} --output-dir {}/c --num-clips-per-file 0": "per-file: 0",
-    "sample-clips-batch --audio-dir {} --output-dir {}/c --glob /x": "--glob: '/x' is no pattern",
+    "sample-clips-batch --audio-dir {} --output-dir {}/c --glob /x": "--glob: '/x' is not a",
     "predict -f {}/missing.json": "missing.json",
     "predict -f {}/bad.json": "is not JSON",
     "predict -f {}/list.json": "error: --file: ",
@@ -209,17 +207,22 @@ def test_ctrl_c_exits_130_with_one_line(tmp_path: Path) -> None:
     assert err == "error: interrupted\n"
 
 
-def test_help_and_version_do_not_import_torch() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (["--help"], "audio-to-images-batch"),
+        (["--version"], "riffusion "),
+    ],
+)
+def test_help_and_version_do_not_import_large_packages(arguments: list[str], printed: str) -> None:
     code = (
-        "import sys, time; from riffusion.cli import main; code = main(['--help']);"
-        "heavy = {'torch', 'numpy', 'pydantic', 'diffusers', 'rich'} & set(sys.modules);"
-        "assert not heavy, heavy; print(code, time.process_time())"
+        f"import sys; from riffusion.cli import main; code = main({arguments});"
+        "large = {'torch', 'numpy', 'pydantic', 'diffusers', 'rich', 'corpora'} & set(sys.modules);"
+        "assert not large, large; sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    exit_code, cpu_s = done.stdout.splitlines()[-1].split()
-    assert exit_code == "0"
-    assert float(cpu_s) < MAX_HELP_CPU_S
-    assert "audio-to-images-batch" in done.stdout
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert printed in done.stdout
 
 
 def test_without_a_command_the_help_is_shown(run: Run) -> None:
@@ -228,7 +231,7 @@ def test_without_a_command_the_help_is_shown(run: Run) -> None:
     assert "Commands:" in result.out
 
 
-def test_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+def test_a_reader_that_closes_the_pipe_gets_no_error_message(tmp_path: Path) -> None:
     code = "import sys; from riffusion.cli import main; sys.exit(main(['--help']))"
     reader, writer = os.pipe()
     os.close(reader)
@@ -246,12 +249,12 @@ def test_check_output_dir_makes_folders_and_leaves_no_file(tmp_path: Path) -> No
 
 
 def test_scheduler_names_in_the_help_are_those_of_the_api() -> None:
-    assert tuple(options.SCHEDULERS.split(", ")) == SchedulerName.__args__
-    assert options.DEFAULT_SCHEDULER in SchedulerName.__args__
+    assert tuple(options.SCHEDULERS.split(", ")) == get_args(SchedulerName)
+    assert options.DEFAULT_SCHEDULER in get_args(SchedulerName)
 
 
 class _Terminal:
-    """A stderr that is a terminal."""
+    """Stands in for a stderr that is a terminal."""
 
     def __init__(self) -> None:
         self.text = ""

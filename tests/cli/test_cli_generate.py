@@ -1,4 +1,4 @@
-"""generate and interpolate with the embedded checkpoint, with few steps and short clips."""
+"""generate and interpolate with the embedded checkpoint, few steps and short clips."""
 
 import re
 from pathlib import Path
@@ -13,10 +13,10 @@ from riffusion.cli.interpolate import join_loops
 from riffusion.errors import InputError
 from riffusion.io.images import read_image
 from riffusion.spectrogram.params import SpectrogramParams
-from tests.cli.conftest import Run, WriteSound
+from tests.cli.conftest import Run, WriteRecording
 
 FADE_TOLERANCE = 2e-4
-"""Full scale: three roundings to 16 bits."""
+"""Relative to full scale: three roundings to 16 bits."""
 
 
 def test_generate_from_text(tmp_path: Path, run: Run) -> None:
@@ -43,9 +43,9 @@ def test_generate_from_text(tmp_path: Path, run: Run) -> None:
 
 
 def test_generate_from_audio_with_a_printed_seed(
-    tmp_path: Path, write_sound: WriteSound, run: Run
+    tmp_path: Path, write_recording: WriteRecording, run: Run
 ) -> None:
-    song = write_sound("song.mp3", duration_s=0.64)
+    song = write_recording("song.mp3", duration_s=0.64)
     arguments = (
         "generate", "a (slow:1.2) choir", "--init-audio", song, "--steps", 4,
         "--denoising", 0.25, "--negative-prompt", "drums", "--scheduler", "ddim", "--device", "cpu",
@@ -99,7 +99,7 @@ def test_crossfade_longer_than_a_clip_is_refused_before_one_is_made(
     assert "alpha" not in result.out
 
 
-def test_a_checkpoint_may_bring_its_own_seed_images(tmp_path: Path) -> None:
+def test_a_checkpoint_may_have_its_own_seed_images(tmp_path: Path) -> None:
     request = build_request(
         {"start": {"prompt": "x", "seed": 1}, "seed_image_id": "polka", "mode": "img2img"}
     )
@@ -115,7 +115,7 @@ def test_a_checkpoint_may_bring_its_own_seed_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("crossfade_s", [0.0, 0.1])
 def test_joined_loops_keep_their_beat(crossfade_s: float) -> None:
-    """One loop, three times: whatever the fade, the piece is the loop three times."""
+    """Three copies of one loop, joined with any crossfade, are that loop three times."""
     t = np.arange(4410) / 44100
     loop = segment_from_waveform(0.4 * np.sin(2 * np.pi * 440 * t)[None], 44100)
     joined = waveform_from_segment(join_loops([loop] * 3, crossfade_s))

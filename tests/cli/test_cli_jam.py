@@ -18,13 +18,14 @@ from tests.cli.conftest import Run
 CLIP_SAMPLES = 128 * 441
 CLIP_MS = 1280
 MAX_STEP_LU = 1.0
+"""Largest difference in loudness between neighbouring clips."""
 FOUR_CLIPS = ("--minutes", 4 * 1.28 / 60, "--alpha-step", 0.5, "--seed", 7)
 CHEAP = ("--steps", 2, "--device", "cpu")
 
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    """A short loop: the beginning of one of ours."""
+    """A short loop: the first 128 frames of the seed image og_beat."""
     path = tmp_path / "init.png"
     seed_image = Path(__file__).parents[2] / "data/seed_images/og_beat.png"
     Image.open(seed_image).crop((0, 0, 128, 512)).save(path)
@@ -65,7 +66,7 @@ def test_a_jam_has_no_gaps_and_the_same_bytes_each_time(
 def test_a_clip_of_a_jam_is_the_clip_of_its_prompts_and_seeds(
     tmp_path: Path, image: Path, run: Run
 ) -> None:
-    """A jam's third clip is at the second prompt and the next seed, and `generate` makes it too."""
+    """A jam's third clip has the second prompt and the next seed; `generate` makes the same one."""
     jam = run(
         "jam", "church bells", "jazz trio", "-o", tmp_path / "jam.wav", "--init-image", image,
         "--images", tmp_path / "p", *FOUR_CLIPS, *CHEAP, "--guidance", 3, "--denoising", 0.9,
@@ -100,9 +101,7 @@ def test_an_interrupted_jam_leaves_whole_clips(
     assert f"Wrote {output} ({num_clips * 1.28:.2f} seconds)" in out
 
 
-def test_a_jam_that_makes_nothing_leaves_what_was_there(
-    tmp_path: Path, image: Path, run: Run
-) -> None:
+def test_a_jam_that_is_refused_keeps_the_older_file(tmp_path: Path, image: Path, run: Run) -> None:
     output = tmp_path / "a.mp3"
     output.write_bytes(b"an older jam")
     result = run(

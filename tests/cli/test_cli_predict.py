@@ -1,4 +1,4 @@
-"""predict and serve: the requests they send, against an endpoint on loopback."""
+"""predict against an endpoint on loopback, and the options of the server commands."""
 
 import io
 import json
@@ -26,15 +26,15 @@ NUM_SAMPLES = 4410
 
 
 class StubEndpoint(HTTPServer):
-    """Answers with mp3 and JPEG, as upstream's server does, or as it is told to."""
+    """Answers with mp3 and JPEG, as upstream's server does, unless a test sets other answers."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.requests: list[dict[str, Any]] = []
         self.status = 200
-        sound = segment_from_waveform(np.zeros((1, NUM_SAMPLES), np.float32), 44100)
+        audio = segment_from_waveform(np.zeros((1, NUM_SAMPLES), np.float32), 44100)
         result = {
-            "audio": data_url(encode_audio(sound, "mp3"), "audio/mpeg"),
+            "audio": data_url(encode_audio(audio, "mp3"), "audio/mpeg"),
             "image": data_url(encode_image(Image.new("RGB", (10, 512)), "jpeg"), "image/jpeg"),
             "duration_s": 0.1,
         }
@@ -76,7 +76,7 @@ def request_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_answer_is_written_as_it_is(
+def test_a_response_in_the_right_format_is_written_unchanged(
     endpoint: StubEndpoint, request_file: Path, tmp_path: Path, run: Run
 ) -> None:
     out, image = tmp_path / "new/clip.mp3", tmp_path / "clip.jpg"
@@ -105,7 +105,7 @@ def test_other_formats_are_converted_and_stdin_is_read(
     assert read_image(image).format == "PNG"
 
 
-def test_events_are_followed(
+def test_progress_events_are_read_until_the_result(
     endpoint: StubEndpoint, request_file: Path, tmp_path: Path, run: Run
 ) -> None:
     steps = [{"event": "progress", "step": step, "steps": 2} for step in (1, 2)]
@@ -143,7 +143,7 @@ def test_errors_of_the_endpoint_are_one_line(
     assert not out.exists()
 
 
-def test_endpoint_that_is_no_address(request_file: Path, tmp_path: Path, run: Run) -> None:
+def test_an_endpoint_must_be_an_address(request_file: Path, tmp_path: Path, run: Run) -> None:
     out = tmp_path / "clip.mp3"
     result = run("predict", "-f", request_file, "--endpoint", "localhost", "-o", out)
     assert result.code == 2
@@ -208,14 +208,14 @@ def test_serve_by_default_limits_as_the_gateway_does(
         ("--timeout", "0"),
     ],
 )
-def test_serve_refuses_limits_that_are_none(option: str, value: str, run: Run) -> None:
+def test_serve_refuses_invalid_options(option: str, value: str, run: Run) -> None:
     result = run("serve", option, value, "--endpoint", "http://127.0.0.1:1")
     assert result.code == 2
     assert option in result.err
     assert len(result.err.splitlines()) == 1
 
 
-def test_serve_refuses_a_gateway_that_is_not_wanted(run: Run) -> None:
+def test_serve_refuses_no_gateway_with_an_endpoint(run: Run) -> None:
     result = run("serve", "--no-gateway", "--endpoint", "http://127.0.0.1:1")
     assert result.code == 2
     assert result.err.startswith("error: endpoint=http://127.0.0.1:1")

@@ -11,14 +11,17 @@ from riffusion.audio import num_samples, read_audio
 from riffusion.cli import audio_to_image, image_to_audio, print_exif
 from riffusion.io.images import read_image
 from riffusion.spectrogram.params import SpectrogramParams
-from tests.cli.conftest import Run, WriteSound
+from tests.cli.conftest import Run, WriteRecording
 
 
 @pytest.mark.parametrize("stereo", [False, True])
-def test_there_and_back(
-    stereo: bool, tmp_path: Path, write_sound: WriteSound, capsys: pytest.CaptureFixture[str]
+def test_audio_to_image_and_back(
+    stereo: bool,
+    tmp_path: Path,
+    write_recording: WriteRecording,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    song = write_sound("song.wav", duration_s=0.567, rate=48000, channels=2)
+    song = write_recording("song.wav", duration_s=0.567, rate=48000, channels=2)
     image_path = tmp_path / "new/song.png"
     audio_to_image(
         audio=str(song),
@@ -53,7 +56,7 @@ def test_there_and_back(
     assert "POWER_FOR_IMAGE      =            0.25\n" in out
 
 
-def test_images_of_others_get_the_usual_parameters_with_a_warning(
+def test_an_image_without_parameters_gets_the_usual_ones_with_a_warning(
     tmp_path: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "photo.jpg"
@@ -73,10 +76,10 @@ def test_images_of_others_get_the_usual_parameters_with_a_warning(
     assert num_samples(segment) == 20 * 441
 
 
-def test_options_give_way_to_exif_with_a_warning(
-    tmp_path: Path, write_sound: WriteSound, run: Run, caplog: pytest.LogCaptureFixture
+def test_exif_takes_precedence_over_options_with_a_warning(
+    tmp_path: Path, write_recording: WriteRecording, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    song, image_path = write_sound("a.wav", duration_s=0.3), tmp_path / "a.webp"
+    song, image_path = write_recording("a.wav", duration_s=0.3), tmp_path / "a.webp"
     assert run("audio-to-image", "--audio", song, "--image", image_path).code == 0
     with caplog.at_level(logging.WARNING, "riffusion"):
         result = run(
@@ -87,7 +90,7 @@ def test_options_give_way_to_exif_with_a_warning(
     assert read_audio(tmp_path / "b.wav").channels == 1
 
 
-def test_print_exif_passes_foreign_tags_over(tmp_path: Path, run: Run) -> None:
+def test_print_exif_ignores_other_tags(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "a.jpg"
     exif = Image.Exif()
     exif.update({0x010F: "camera", **SpectrogramParams().to_exif(max_value=12.5)})
@@ -98,8 +101,10 @@ def test_print_exif_passes_foreign_tags_over(tmp_path: Path, run: Run) -> None:
     assert "MAX_VALUE            =            12.5\n" in result.out
 
 
-def test_output_is_overwritten_whole(tmp_path: Path, write_sound: WriteSound, run: Run) -> None:
-    song, image_path = write_sound("a.wav", duration_s=0.3), tmp_path / "a.png"
+def test_output_is_overwritten_whole(
+    tmp_path: Path, write_recording: WriteRecording, run: Run
+) -> None:
+    song, image_path = write_recording("a.wav", duration_s=0.3), tmp_path / "a.png"
     image_path.write_bytes(b"old")
     assert run("audio-to-image", "--audio", song, "--image", image_path).code == 0
     assert read_image(image_path).size == (30, 512)
@@ -114,8 +119,8 @@ def test_seed_image_of_a_style(tmp_path: Path, run: Run) -> None:
     assert SpectrogramParams.from_exif(image.getexif()) == SpectrogramParams()
 
 
-def test_seed_image_of_own_audio(tmp_path: Path, write_sound: WriteSound, run: Run) -> None:
-    song = write_sound("song.wav", duration_s=1.5)
+def test_seed_image_from_audio(tmp_path: Path, write_recording: WriteRecording, run: Run) -> None:
+    song = write_recording("song.wav", duration_s=1.5)
     result = run(
         "seed-image", "--audio", song, "--tempo", 120, "--beats", 2, "--width", 96,
         "-o", tmp_path / "a.png",

@@ -1,14 +1,28 @@
-"""The `riffusion` command.
+"""The `riffusion` command: one module per command, or per group of similar commands.
 
-    app             the commands together, and errors in one line
-    generate        text to audio                    interpolate    from one text to another
-    spectrograms    audio ⇄ images                 clips          short clips of long audio
-    seed_images     loops to start from              serve          the local servers
-    predict         a request file to an endpoint    option_names   options in place of fields
+    app                 all commands in one application; errors become lines and exit codes
+    generate            audio from text
+    interpolate         a piece that moves from one text to another
+    jam                 a long piece of changing music
+    spectrograms        audio ⇄ spectrogram images, for one file or a folder
+    clips               short clips cut out of recordings
+    seed_images         loops that clips can start from
+    dataset_build, dataset_synthesize, dataset_encode     data sets for training
+    train, evaluate     training and scoring of checkpoints
+    serve, server       the local servers; upstream's command for them
+    predict             a request file sent to an endpoint
 
-Upstream's functions are here under upstream's names, as plain functions with keyword arguments;
-they raise the exceptions of `riffusion.errors`, which only `main` turns into exit codes. Importing
-this package is quick: torch and its kin are imported by the commands that need them.
+    options             options that several commands share
+    option_groups       dataclasses of options, and the decorator that expands them
+    option_names        option names in place of field names in errors
+    clip_requests       options → request
+    clip_maker          a loaded checkpoint that makes clips
+    batch               the same work for every file in a folder
+    outputs, progress   output files; progress bars
+
+Upstream's functions are available here under upstream's names, as plain functions with keyword
+arguments. They raise the exceptions of `riffusion.errors`; only `main` turns these into exit codes.
+Importing this package is fast: each command imports torch and other large packages when it runs.
 """
 
 from riffusion.cli.app import main

@@ -1,9 +1,11 @@
-"""The commands together, and the one place that turns exceptions into a line and an exit code.
+"""All commands in one application, and the one place that turns exceptions into exit codes.
 
-0    done
-1    a defect of Riffusion's own; --debug shows where
-2    what was asked for cannot be done; the line says what to change
-130  interrupted (Ctrl-C)
+An exception becomes one line on stderr and one of these exit codes:
+
+    0    done
+    1    a defect in Riffusion; --debug shows the traceback
+    2    the request can't be fulfilled; the line says what to change
+    130  interrupted (Ctrl-C)
 """
 
 import io
@@ -33,7 +35,7 @@ from riffusion.cli import (
     spectrograms,
     train,
 )
-from riffusion.cli.batch import BatchDefectError, BatchError, is_defect_of_ours
+from riffusion.cli.batch import BatchDefectError, BatchError, is_own_defect
 from riffusion.cli.option_names import message_by_option
 from riffusion.errors import InputError, RiffusionError, ServerError
 
@@ -48,7 +50,7 @@ _DEBUG_HINT = "run `riffusion --debug …` for the traceback"
 
 @dataclass
 class GlobalOptions:
-    """What stands before the command's name, and which command it is."""
+    """The options before the command's name, and the command itself."""
 
     debug: bool = False
     command: "Command | None" = None
@@ -56,9 +58,9 @@ class GlobalOptions:
 
 app = typer.Typer(
     name="riffusion",
-    help="Text and images of sound in, music out.",
+    help="Make music from text and from spectrogram images.",
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # brackets in help are brackets
+    rich_markup_mode=None,  # so that [word] in a help text is shown as it is
     invoke_without_command=True,
 )
 app.command("generate")(generate.generate)
@@ -74,7 +76,7 @@ app.command("seed-image")(seed_images.seed_image)
 app.command("serve")(serve.serve)
 app.command("predict")(predict.predict)
 dataset = typer.Typer(
-    help="Make data sets of captioned spectrogram images.",
+    help="Make data sets for training.",
     rich_markup_mode=None,
     invoke_without_command=True,
 )
@@ -96,16 +98,18 @@ def _print_version(value: bool) -> None:
 def _global_options(
     context: typer.Context,
     debug: Annotated[
-        bool, typer.Option("--debug", envvar="RIFFUSION_DEBUG", help="Show tracebacks and logs.")
+        bool,
+        typer.Option("--debug", envvar="RIFFUSION_DEBUG", help="Show tracebacks and log messages."),
     ] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     del version
     if isinstance(context.obj, GlobalOptions):
         context.obj.debug = debug
-        _remember_command(context)
+        _store_command(context)
     if debug:
         logging.getLogger("riffusion").setLevel(logging.DEBUG)
     if context.invoked_subcommand is None:
@@ -114,13 +118,13 @@ def _global_options(
 
 @dataset.callback()
 def _dataset_options(context: typer.Context) -> None:
-    _remember_command(context)
+    _store_command(context)
     if context.invoked_subcommand is None:
         print(context.get_help())
 
 
-def _remember_command(context: typer.Context) -> None:
-    """Note which command was called, so that errors can name its options."""
+def _store_command(context: typer.Context) -> None:
+    """Store which command was called, so that errors can name its options."""
     name = context.invoked_subcommand
     group = context.command
     if name and isinstance(context.obj, GlobalOptions) and isinstance(group, typer.core.TyperGroup):
@@ -128,17 +132,17 @@ def _remember_command(context: typer.Context) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the `riffusion` command; the exit code.
+    """Run the `riffusion` command and return its exit code.
 
     Args:
-        arguments: default `sys.argv`.
+        arguments: the command line without the program's name; default: from `sys.argv`.
     """
     return run(app, arguments)
 
 
 def run(application: typer.Typer, arguments: Sequence[str] | None, name: str = "riffusion") -> int:
-    """Run a Typer application with errors in one line each; the exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # news in a pipe, too; × in any encoding
+    """Run a Typer application, print its errors in one line each, and return its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # for pipes, and for encodings without ×
         sys.stdout.reconfigure(line_buffering=True, errors="replace")
     handler = logging.StreamHandler()
     handler.setFormatter(_LineFormatter())
@@ -149,7 +153,7 @@ def run(application: typer.Typer, arguments: Sequence[str] | None, name: str = "
         status = command.main(arguments, prog_name=name, standalone_mode=False, obj=options)
     except (KeyboardInterrupt, typer.Abort):
         status = EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader has seen enough, as in `riffusion … | head`
+    except BrokenPipeError:  # the reader has closed the pipe, as in `riffusion … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DEFECT
     except Exception as error:
@@ -158,7 +162,7 @@ def run(application: typer.Typer, arguments: Sequence[str] | None, name: str = "
         command = options.command or command
         if isinstance(error, BatchError):
             _list_failures(error, command, options.debug)
-        line, status = _explained(error, command)
+        line, status = _line_and_status(error, command)
         print(f"error: {line}", file=sys.stderr)
         return status
     if status == EXIT_INTERRUPTED:
@@ -166,10 +170,10 @@ def run(application: typer.Typer, arguments: Sequence[str] | None, name: str = "
     return int(status or 0)
 
 
-def _explained(error: Exception, command: "Command") -> tuple[str, int]:
-    """The line for an exception of a command, and the exit code."""
+def _line_and_status(error: Exception, command: "Command") -> tuple[str, int]:
+    """The line to print for an exception of a command, and the exit code."""
     if isinstance(error, ServerError):
-        return str(error), EXIT_REFUSED  # ends with the server's log, which has lines of its own
+        return str(error), EXIT_REFUSED  # several lines: it ends with the server's log
     if isinstance(error, InputError):
         return _one_line(message_by_option(error, command)), EXIT_REFUSED
     if isinstance(error, BatchDefectError):
@@ -193,7 +197,7 @@ def _list_failures(error: BatchError, command: "Command", debug: bool) -> None:
         what = str(failure)
         if isinstance(failure, InputError):
             what = message_by_option(failure, command)
-        elif is_defect_of_ours(failure):
+        elif is_own_defect(failure):
             what = f"unexpected {type(failure).__name__}: {failure}"
             if debug:
                 traceback.print_exception(failure)
@@ -205,9 +209,9 @@ def _one_line(text: str) -> str:
 
 
 class _LineFormatter(logging.Formatter):
-    """`warning: …`; news without a prefix."""
+    """Log lines such as `warning: …`; messages of level INFO have no prefix."""
 
     def format(self, record: logging.LogRecord) -> str:
         message = super().format(record)
-        is_news = record.levelno == logging.INFO
-        return message if is_news else f"{record.levelname.lower()}: {message}"
+        has_prefix = record.levelno != logging.INFO
+        return f"{record.levelname.lower()}: {message}" if has_prefix else message

@@ -1,4 +1,4 @@
-"""The same work for every file of a folder: mirrored names, threads, and failures at the end."""
+"""The same work for every audio file in a folder, in threads, with failures reported at the end."""
 
 import os
 from collections import Counter
@@ -12,16 +12,16 @@ from riffusion.errors import InputError, RiffusionError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 TEXT_SUFFIXES = (".txt", ".md", ".csv", ".json", ".lrc", ".nfo", ".cue", ".m3u", ".pdf")
-"""What lies beside audio files, such as covers, lyrics and the images of an earlier run. It is
-passed over as hidden files are, unless the pattern ends in it."""
+"""Extensions of files that are often found beside audio files: covers, images from an earlier run,
+lyrics, playlists. Such files are ignored unless the pattern ends in their extension."""
 
 
 class BatchError(RiffusionError):
     """Some files of a batch failed; the others are done.
 
     Args:
-        failures: why, by the files' names.
-        num_files: of the batch.
+        failures: the exception of each failed file, by file name.
+        num_files: number of files in the batch, failed or not.
     """
 
     def __init__(self, failures: Mapping[str, Exception], num_files: int) -> None:
@@ -30,42 +30,63 @@ class BatchError(RiffusionError):
 
 
 class BatchDefectError(BatchError):
-    """Some failed because of a defect of Riffusion's own."""
+    """Some files of a batch failed, at least one because of a defect in Riffusion."""
 
 
 @dataclass(frozen=True)
 class BatchItem:
-    """A file to work on.
+    """One input file of a batch.
 
     Args:
         path: the file.
-        name: path below the input folder, `/` between the parts.
-        stem: where its outputs go, below the output folder and without extension. No two items of
-            a batch have the same one, whatever the case of letters.
+        name: its path relative to the input folder, with `/` as separator.
+        stem: path of its outputs relative to the output folder, without extension; unique within
+            the batch, also on file systems that ignore case.
     """
 
     path: Path
     name: str
     stem: Path
 
+    def make_output_stem(self, output_dir: Path) -> Path:
+        """`stem` in the output folder; its subfolder is created."""
+        stem = output_dir / self.stem
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        return stem
+
 
 def list_batch(audio_dir: Path, output_dir: Path, glob: str, limit: int) -> list[BatchItem]:
-    """The files of a folder, in order of their names, with names for their outputs.
+    """List the audio files in a folder, sorted by name, and name their outputs.
 
-    Outputs mirror the tree of the inputs. `a.mp3` gives `a`; where there is an `a.wav` beside it,
-    they give `a.mp3` and `a.wav`.
+    Outputs have the same subfolders as the inputs. The stem for `a.mp3` is `a`; if there is also
+    an `a.wav` in the same folder, their stems are `a.mp3` and `a.wav`.
 
     Args:
-        audio_dir: where to look.
-        output_dir: where outputs go; what lies there already is not an input.
-        glob: which files.
-        limit: how many at most; 0 and below for all.
+        audio_dir: the input folder.
+        output_dir: the output folder; if it is inside the input folder, its files are not inputs.
+        glob: pattern that the files match, relative to `audio_dir`.
+        limit: maximum number of files; 0 and below for all.
 
     Raises:
-        InputError: no such folder, a malformed pattern, or no file at all.
+        InputError: the folder does not exist, the pattern is malformed, or no file matches.
     """
+    paths = _audio_files(audio_dir, output_dir, glob)
+    # A stem is unique if no other file has it as its stem or as its whole name.
+    uses = Counter(
+        name.casefold() for path in paths for name in {str(path.with_suffix("")), str(path)}
+    )
+    items = []
+    for path in paths:
+        unique = path.with_suffix("") if uses[str(path.with_suffix("")).casefold()] == 1 else path
+        relative = path.relative_to(audio_dir)
+        items.append(BatchItem(path, relative.as_posix(), unique.relative_to(audio_dir)))
+    return items[:limit] if limit > 0 else items
+
+
+def _audio_files(audio_dir: Path, output_dir: Path, glob: str) -> list[Path]:
+    """The files that match, without hidden files, outputs, and extensions that are no audio's."""
     if not audio_dir.is_dir():
-        what = "is no folder" if audio_dir.exists() else "does not exist"
+        what = "is not a folder" if audio_dir.exists() else "does not exist"
         raise InputError(
             f"{str(audio_dir)!r} {what}; name a folder with audio files", field="audio_dir"
         )
@@ -73,36 +94,27 @@ def list_batch(audio_dir: Path, output_dir: Path, glob: str, limit: int) -> list
         found = sorted(path for path in audio_dir.glob(glob) if path.is_file())
     except (ValueError, NotImplementedError) as error:
         raise InputError(
-            f"{glob!r} is no pattern ({error}); write one like '**/*.mp3'", field="glob"
+            f"{glob!r} is not a valid pattern ({error}); write one like '**/*.mp3'", field="glob"
         ) from None
     outputs = output_dir.resolve()
     is_apart = outputs != audio_dir.resolve()
-    passed_over = tuple(
+    ignored_suffixes = tuple(
         suffix for suffix in IMAGE_SUFFIXES + TEXT_SUFFIXES if not glob.lower().endswith(suffix)
     )
     paths = [
         path
         for path in found
         if not any(part.startswith(".") for part in path.relative_to(audio_dir).parts)
-        and path.suffix.lower() not in passed_over
+        and path.suffix.lower() not in ignored_suffixes
         and not (is_apart and path.resolve().is_relative_to(outputs))
     ]
     if not paths:
         raise InputError(
-            f"{str(audio_dir)!r} has no audio file that matches {glob!r}; name another folder, or "
-            "write another pattern",
+            f"{str(audio_dir)!r} has no audio file that matches {glob!r}; choose another folder or "
+            "pattern",
             field="audio_dir",
         )
-    # Each file competes with its own stem and its own name against everybody else's.
-    taken = Counter(
-        name.casefold() for path in paths for name in {str(path.with_suffix("")), str(path)}
-    )
-    items = []
-    for path in paths:
-        unique = path.with_suffix("") if taken[str(path.with_suffix("")).casefold()] == 1 else path
-        relative = path.relative_to(audio_dir)
-        items.append(BatchItem(path, relative.as_posix(), unique.relative_to(audio_dir)))
-    return items[:limit] if limit > 0 else items
+    return paths
 
 
 def run_batch(
@@ -111,17 +123,17 @@ def run_batch(
     work: Callable[[BatchItem], None],
     num_threads: int | None = None,
 ) -> None:
-    """Do the work for every item, going on after failures.
+    """Call `work` for every item; an exception fails its item only.
 
     Args:
-        label: of the progress bar.
-        items: what to work on.
-        work: called from several threads; its exceptions are failures of the item.
-        num_threads: items worked on at once; default one a CPU.
+        label: text beside the progress bar.
+        items: the files.
+        work: called from several threads.
+        num_threads: number of parallel calls; default: one per CPU core.
 
     Raises:
-        BatchError: some failed.
-        BatchDefectError: so, and some with another exception than `RiffusionError` and `OSError`.
+        BatchError: some items failed.
+        BatchDefectError: some items failed, at least one because of a defect in Riffusion.
         InputError: `num_threads` is below 1.
     """
     if num_threads is not None and num_threads < 1:
@@ -139,12 +151,25 @@ def run_batch(
                 move(done, len(items))
     finally:
         pool.shutdown(cancel_futures=True)
+    raise_failures({item.name: failures[item] for item in items if item in failures}, len(items))
+
+
+def raise_failures(failures: Mapping[str, Exception], num_files: int) -> None:
+    """Raise the error for the failed files of a batch, if there are any.
+
+    Args:
+        failures: the exception of each failed file, by file name.
+        num_files: number of files in the batch, failed or not.
+
+    Raises:
+        BatchError: some files failed.
+        BatchDefectError: some files failed, at least one because of a defect in Riffusion.
+    """
     if failures:
-        by_name = {item.name: failures[item] for item in items if item in failures}
-        is_defect = any(is_defect_of_ours(failure) for failure in failures.values())
-        raise (BatchDefectError if is_defect else BatchError)(by_name, len(items))
+        is_defect = any(is_own_defect(failure) for failure in failures.values())
+        raise (BatchDefectError if is_defect else BatchError)(failures, num_files)
 
 
-def is_defect_of_ours(error: Exception) -> bool:
-    """Whether an exception was not raised on purpose, nor by the operating system."""
+def is_own_defect(error: Exception) -> bool:
+    """Whether an exception means a defect in Riffusion: it is no `RiffusionError` or `OSError`."""
     return not isinstance(error, (RiffusionError, OSError))

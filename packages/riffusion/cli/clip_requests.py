@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from riffusion.cli import options
 from riffusion.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ class InitOptions:
         mask_image: id of a mask, or an image file.
     """
 
-    seed_image: str | None = None
-    init_image: Path | None = None
-    init_audio: Path | None = None
-    mask_image: str | None = None
+    seed_image: options.SeedImage = None
+    init_image: options.InitImage = None
+    init_audio: options.InitAudio = None
+    mask_image: options.MaskImage = None
 
     def fields(self) -> dict[str, Any]:
         """The request's fields for it. Files are read and decoded, so that bad ones show up early.

@@ -15,15 +15,15 @@ from riffusion.errors import InputError
 
 def sample_clips(
     *,
-    audio: Annotated[str, typer.Option(help="The recording.")],
+    audio: Annotated[str, typer.Option(help="Audio file to cut clips from.")],
     output_dir: options.OutputDir,
-    num_clips: Annotated[int, typer.Option(help="How many clips.")] = 1,
+    num_clips: Annotated[int, typer.Option(help="Number of clips.")] = 1,
     duration_ms: options.DurationMs = 5120,
     mono: options.Mono = False,
     extension: options.ClipExtension = "wav",
     seed: options.SamplingSeed = -1,
 ) -> None:
-    """Cut clips out of a recording, at random."""
+    """Cut clips at random places out of an audio file."""
     _check_at_least_1(num_clips=num_clips, duration_ms=duration_ms)
     from riffusion.audio import convert, read_audio
     from riffusion.audio.sampling import cut_clip, sample_starts_ms
@@ -47,7 +47,7 @@ def sample_clips_batch(
     *,
     audio_dir: options.AudioDir,
     output_dir: options.OutputDir,
-    num_clips_per_file: Annotated[int, typer.Option(help="How many clips of each file.")] = 1,
+    num_clips_per_file: Annotated[int, typer.Option(help="Number of clips per file.")] = 1,
     duration_ms: options.DurationMs = 5120,
     mono: options.Mono = False,
     extension: options.ClipExtension = "mp3",
@@ -56,9 +56,10 @@ def sample_clips_batch(
     limit: options.Limit = -1,
     seed: options.SamplingSeed = -1,
 ) -> None:
-    """Cut clips out of a folder's recordings.
+    """Cut clips out of all audio files in a folder.
 
-    Clips mirror the folder's tree. Files that fail are listed at the end.
+    The clips are cut at random places. The output folder gets the same subfolders as the input
+    folder. Files that fail are listed at the end.
     """
     _check_at_least_1(num_clips_per_file=num_clips_per_file, duration_ms=duration_ms)
     from riffusion.audio import convert, read_audio
@@ -74,8 +75,7 @@ def sample_clips_batch(
         starts = sample_starts_ms(segment, duration_ms, num_clips_per_file, rng)
         if mono:
             segment = convert(segment, channels=1)
-        stem = Path(output_dir) / item.stem
-        stem.parent.mkdir(parents=True, exist_ok=True)
+        stem = item.make_output_stem(Path(output_dir))
         for i, start_ms in enumerate(starts):
             name = f"{stem.name}_{i}_start_{start_ms}_ms_dur_{duration_ms}_ms.{extension}"
             write_segment(cut_clip(segment, start_ms, duration_ms), stem.with_name(name))
@@ -85,7 +85,7 @@ def sample_clips_batch(
 
 
 def _rng(seed: int, name: str = "") -> random.Random:
-    """Each file has draws of its own, so that the order of the threads does not matter."""
+    """A generator per file, so that the order in which threads finish does not matter."""
     return random.Random(f"{seed}/{name}") if seed >= 0 else random.Random()
 
 
@@ -96,10 +96,10 @@ def _check_at_least_1(**options: int) -> None:
 
 
 def _checked_extension(extension: str) -> str:
-    """`extension` without a dot in front.
+    """`extension` without a leading dot.
 
     Raises:
-        InputError: it is no audio format's.
+        InputError: no audio format has this extension.
     """
     from riffusion.audio import format_from_path
 
@@ -107,7 +107,7 @@ def _checked_extension(extension: str) -> str:
     name = Path(f"clip.{bare}")
     try:
         if name.suffix != f".{bare}":
-            raise InputError("it is more than an extension")
+            raise InputError("this is more than an extension")
         format_from_path(name)
     except InputError:
         raise InputError(

@@ -1,4 +1,4 @@
-"""`riffusion dataset build`: a folder of audio becomes a data set."""
+"""`riffusion dataset build`: a data set from a folder of audio files."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -7,19 +7,20 @@ from typing import Annotated
 import typer
 
 from riffusion.cli import options
-from riffusion.cli.batch import BatchDefectError, BatchError, is_defect_of_ours, list_batch
+from riffusion.cli.batch import list_batch, raise_failures
+from riffusion.cli.option_groups import SpectrogramOverrides, expand_option_groups
 from riffusion.cli.progress import progress_bar
 
 
 class Preset(StrEnum):
-    """Sizes of images."""
+    """Image sizes and sample rates."""
 
     RIFFUSION = "riffusion"
     AUDIO_DIFFUSION = "audio-diffusion"
 
 
 class CaptionFrom(StrEnum):
-    """Where captions come from."""
+    """Sources of captions."""
 
     AUTO = "auto"
     METADATA = "metadata"
@@ -27,83 +28,118 @@ class CaptionFrom(StrEnum):
     NAMES = "names"
 
 
+@expand_option_groups
 def build(
     audio_dir: Annotated[
-        Path, typer.Argument(metavar="AUDIO_DIR", help="Folder with recordings, in any format.")
+        Path,
+        typer.Argument(metavar="AUDIO_DIR", help="Folder with recordings, in any audio format."),
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Data-set folder to make, or to go on with."),
+        typer.Option("--output", "-o", help="Data-set folder to create, or to continue."),
     ],
+    *,
     preset: Annotated[
-        Preset, typer.Option(help="512×512 at 44.1 kHz, or 256×256 at 22.05 kHz.")
+        Preset,
+        typer.Option(help="riffusion: 512×512 at 44.1 kHz; audio-diffusion: 256×256 at 22.05 kHz."),
     ] = Preset.RIFFUSION,
     duration_s: Annotated[
         float | None,
-        typer.Option(help="Length of a slice; default what --width says.", show_default=False),
+        typer.Option(
+            help="Length of each slice in seconds; default: that of an image of --width columns.",
+            show_default=False,
+        ),
     ] = None,
     beats: Annotated[
         int | None,
         typer.Option(
-            help="Cut on beats, so many a slice; stretched to --width.", show_default=False
+            help="Cut on beats, this number per slice; slices are stretched to --width.",
+            show_default=False,
         ),
     ] = None,
     width: Annotated[
-        int | None, typer.Option(help="Columns; default the preset's.", show_default=False)
+        int | None,
+        typer.Option(
+            help="Width of the images (number of frames); default: the preset's.",
+            show_default=False,
+        ),
     ] = None,
     height: Annotated[
-        int | None, typer.Option(help="Mel bands; default the preset's.", show_default=False)
+        int | None,
+        typer.Option(
+            help="Height of the images (number of mel bands); default: the preset's.",
+            show_default=False,
+        ),
     ] = None,
     sample_rate: Annotated[
-        int | None, typer.Option(help="Hz; default the preset's.", show_default=False)
+        int | None,
+        typer.Option(help="Sample rate in Hz; default: the preset's.", show_default=False),
     ] = None,
     step_size_ms: Annotated[
         int | None,
-        typer.Option("--step-size-ms", "--hop-ms", help="Time of one column.", show_default=False),
+        typer.Option(
+            "--step-size-ms",
+            "--hop-ms",
+            help="Milliseconds per frame (column of the image).",
+            show_default=False,
+        ),
     ] = None,
-    window_duration_ms: options.WindowDurationMsOrNone = None,
-    padded_duration_ms: options.PaddedDurationMsOrNone = None,
-    min_frequency: options.MinFrequencyOrNone = None,
-    max_frequency: options.MaxFrequencyOrNone = None,
-    power_for_image: options.PowerForImageOrNone = None,
+    overrides: SpectrogramOverrides,
     stereo: options.Stereo = False,
     captions: Annotated[
         Path | None,
         typer.Option(
-            help=".jsonl or .csv with file_name and text; default metadata.jsonl and metadata.csv "
-            "of the folder.",
+            help="Captions as a .jsonl or .csv file with file_name and text; default: "
+            "metadata.jsonl and metadata.csv in the folder.",
             show_default=False,
         ),
     ] = None,
     caption_from: Annotated[
-        CaptionFrom, typer.Option(help="auto takes the first of the others that there is.")
+        CaptionFrom,
+        typer.Option(
+            help="Source of captions: a metadata file, the files' tags, or file and folder names; "
+            "auto uses the first of these that a recording has."
+        ),
     ] = CaptionFrom.AUTO,
     overlap: Annotated[
-        float, typer.Option(help="Share of a slice that the next one repeats, 0 to 0.95.")
+        float, typer.Option(help="Overlap of neighbouring slices as a fraction, 0 to 0.95.")
     ] = 0.0,
     keep_rest: Annotated[
-        bool, typer.Option("--keep-rest", help="Keep what is left at the end, with silence.")
+        bool,
+        typer.Option(
+            "--keep-rest",
+            help="Keep the shorter slice at the end of a recording, filled up with silence.",
+        ),
     ] = False,
     silence_db: Annotated[
-        float, typer.Option(help="Leave out slices below this level (RMS, full scale is 0).")
+        float,
+        typer.Option(help="Leave out slices quieter than this: RMS level in dB of full scale."),
     ] = -60.0,
     max_clipping: Annotated[
-        float, typer.Option(help="Leave out slices with a larger share of clipped samples.")
+        float, typer.Option(help="Leave out slices with a larger fraction of clipped samples.")
     ] = 0.01,
     validation_share: Annotated[
-        float, typer.Option(help="Share of recordings for validation, 0 to 0.9.")
+        float, typer.Option(help="Fraction of the recordings for validation, 0 to 0.9.")
     ] = 0.1,
     processes: Annotated[
         int | None,
-        typer.Option(help="Recordings worked on at once; default one a CPU.", show_default=False),
+        typer.Option(
+            help="Number of recordings to process in parallel; default: one per CPU core.",
+            show_default=False,
+        ),
     ] = None,
-    limit: Annotated[int, typer.Option(help="Only so many recordings, in order; -1 for all.")] = -1,
-    seed: Annotated[int, typer.Option(help="Another seed, other recordings for validation.")] = 0,
+    limit: Annotated[
+        int,
+        typer.Option(help="Maximum number of recordings, in order of their names; -1 for all."),
+    ] = -1,
+    seed: Annotated[
+        int, typer.Option(help="Decides which recordings are used for validation.")
+    ] = 0,
 ) -> None:
-    """Make a data set of captioned spectrogram images out of a folder of audio.
+    """Make a data set from a folder of audio files.
 
-    Interrupt it when you like: the same command goes on where it stopped. Recordings that can't be
-    used are listed at the end.
+    It has spectrogram images with captions. You can interrupt it: the same command resumes where it
+    stopped. Recordings that can't be used are listed at the end.
     """
     from riffusion.datasets.build.builder import build_dataset
     from riffusion.datasets.build.formats import image_format
@@ -119,12 +155,8 @@ def build(
         num_frequencies=height,
         sample_rate=sample_rate,
         step_size_ms=step_size_ms,
-        window_duration_ms=window_duration_ms,
-        padded_duration_ms=padded_duration_ms,
-        min_frequency=min_frequency,
-        max_frequency=max_frequency,
-        power_for_image=power_for_image,
         stereo=stereo,
+        **overrides.by_name(),
     )
     build_options = BuildOptions(
         SliceOptions(image, beats, overlap, keep_rest, silence_db, max_clipping),
@@ -150,6 +182,4 @@ def build(
     if report.left_out:
         reasons = (f"{count} {reason}" for reason, count in sorted(report.left_out.items()))
         print(f"Left out: {', '.join(reasons)}")
-    if report.failures:
-        is_defect = any(is_defect_of_ours(failure) for failure in report.failures.values())
-        raise (BatchDefectError if is_defect else BatchError)(report.failures, len(files))
+    raise_failures(report.failures, len(files))

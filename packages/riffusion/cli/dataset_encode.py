@@ -1,4 +1,4 @@
-"""`riffusion dataset encode`: a data set of images becomes one of latents."""
+"""`riffusion dataset encode`: a data set of latents from a data set of images."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,33 +9,42 @@ from riffusion.cli.progress import progress_bar
 
 
 def encode(
-    dataset: Annotated[Path, typer.Argument(help="The data set, a folder.")],
-    vae: Annotated[Path, typer.Option(help="Checkpoint folder whose VAE encodes.")],
+    dataset: Annotated[Path, typer.Argument(help="Data-set folder with images.")],
+    vae: Annotated[Path, typer.Option(help="Checkpoint folder whose VAE encodes the images.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Data-set folder to make, or to go on with.")
+        Path, typer.Option("--output", "-o", help="Data-set folder to create, or to continue.")
     ],
     clips_per_label: Annotated[
         int | None,
         typer.Option(
-            min=1, help="At most so many of each label in each split.", show_default=False
+            min=1,
+            help="Maximum number of clips per label in each split; default: all.",
+            show_default=False,
         ),
     ] = None,
     levels_per_unit: Annotated[
         int,
-        typer.Option(min=1, max=64, help="Fineness: 8 errs by 3.6 % of the latents' deviation."),
+        typer.Option(
+            min=1,
+            max=64,
+            help="Precision of the stored latents; at 8, the error is 3.6 % of their standard "
+            "deviation.",
+        ),
     ] = 8,
     cache: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of encoded latents to use or to keep, such as RUN/cache of a training.",
+            help="Folder with encoded latents to reuse and to add to, such as RUN/cache of a "
+            "training run.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Make a data set of latents, a small part of its images' size, to train elsewhere.
+    """Make a data set of latents from one of images.
 
-    Captions and labels stay. Diffusion models of the same VAE train from it as from the images;
-    what needs images refuses it.
+    It is much smaller, which helps to train elsewhere, and keeps captions and labels. Diffusion
+    models that use the same VAE train from it as from the images; commands that need the images
+    themselves refuse it.
     """
     import torch
     from diffusers import AutoencoderKL
@@ -59,4 +68,6 @@ def encode(
     counts = ", ".join(f"{count} latents for {name}" for name, count in report.num_rows.items())
     print(f"Wrote {output} ({counts}, {report.num_bytes / 1e6:.1f} MB)")
     if report.cut_share:
-        print(f"Cut off: {report.cut_share:.2%} of the values; --levels-per-unit lower keeps them")
+        print(
+            f"Clipped: {report.cut_share:.2%} of the values; a lower --levels-per-unit avoids this"
+        )

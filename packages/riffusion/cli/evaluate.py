@@ -1,4 +1,4 @@
-"""`riffusion evaluate`: scores for a checkpoint, against held-out clips of a data set."""
+"""`riffusion evaluate`: score a checkpoint against held-out clips of a data set."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -20,70 +20,87 @@ ALL_PARTS = "adherence,frechet,diversity,memorization,vae,img2img,interpolation"
 
 def evaluate(
     checkpoint: Annotated[
-        str, typer.Argument(help="Folder, .safetensors or .ckpt file, or hub id.")
+        str,
+        typer.Argument(
+            help="Checkpoint: a folder, a .safetensors or .ckpt file, or a Hugging Face id."
+        ),
     ],
     *,
     dataset: Annotated[
-        Path, typer.Option(help="Data-set folder with labels, such as `dataset synthesize` makes.")
+        Path,
+        typer.Option(help="Data-set folder with labels, such as one of `dataset synthesize`."),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the report; made if it is not there.")
+        Path,
+        typer.Option("--output", "-o", help="Folder for the report; created if it does not exist."),
     ] = Path("evaluation"),
-    parts: Annotated[str, typer.Option(help="Which parts, with commas.")] = ALL_PARTS,
+    parts: Annotated[str, typer.Option(help="Parts to evaluate, separated by commas.")] = ALL_PARTS,
     labels: Annotated[
-        str | None, typer.Option(help="Only these labels, with commas.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Labels to evaluate, separated by commas; default: all.", show_default=False
+        ),
     ] = None,
-    clips_per_label: Annotated[int, typer.Option(help="Clips drawn for each label.")] = 12,
+    clips_per_label: Annotated[
+        int, typer.Option(help="Number of clips to generate per label.")
+    ] = 12,
     max_reference_clips: Annotated[
         int | None,
         typer.Option(
-            help="Clips read of each split, all labels alike; default all.", show_default=False
+            help="Maximum number of clips read per split, the same number for each label; "
+            "default: all.",
+            show_default=False,
         ),
     ] = None,
     classifier_steps: Annotated[
         int | None,
         typer.Option(
-            help="Training steps of the classifier; default by the number of clips.",
+            help="Training steps of the classifier; default: chosen by the number of clips.",
             show_default=False,
         ),
     ] = None,
     vae_clips_per_label: Annotated[
-        int, typer.Option(help="Held-out clips of each label that go through the VAE.")
+        int, typer.Option(help="Number of held-out clips per label for the VAE's score.")
     ] = 4,
     img2img_seeds: Annotated[
-        int, typer.Option(help="Held-out clips to paint over, besides the seed images.")
+        int,
+        typer.Option(
+            help="Number of held-out clips to start img2img from, in addition to the seed images."
+        ),
     ] = 8,
-    interpolate_from: Annotated[str, typer.Option(help="Prompt that paths begin with.")] = "piano",
+    interpolate_from: Annotated[
+        str, typer.Option(help="Prompt at the start of the interpolations.")
+    ] = "piano",
     interpolate_to: Annotated[
-        str, typer.Option(help="Prompt that paths end with.")
+        str, typer.Option(help="Prompt at the end of the interpolations.")
     ] = "church bells",
     classifier: Annotated[
         Path | None,
         typer.Option(
-            help="Judge by the classifier in this folder (of another report) instead of training "
-            "one.",
+            help="Use the classifier in this folder, which is part of another report, instead of "
+            "training one.",
             show_default=False,
         ),
     ] = None,
     clap: Annotated[
         Path | None,
         typer.Option(
-            help="Measure the Fréchet distance with the CLAP model in this folder, too.",
+            help="Also measure the Fréchet distance with the CLAP model in this folder.",
             show_default=False,
         ),
     ] = None,
     steps: options.Steps = options.DEFAULT_STEPS,
     scheduler: options.Scheduler = options.DEFAULT_SCHEDULER,
     guidance: options.Guidance = 7.0,
-    batch_size: Annotated[int, typer.Option(help="Clips that are drawn together.")] = 8,
-    seed: Annotated[int, typer.Option(help="Same seed, same scores.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Number of clips to generate together.")] = 8,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same scores.")] = 0,
     device: options.Device = None,
 ) -> None:
-    """Score a checkpoint against held-out clips of a data set.
+    """Score a checkpoint against held-out clips.
 
-    Does it draw what is asked for, as diverse and as new as real clips? What does its VAE lose,
-    what does img2img keep, and is the way between two prompts smooth? The answer is a page with
-    plots and contact sheets, report.html, with all numbers in report.json.
+    Do its clips match their prompts, and are they as diverse and as new as real clips? What does
+    the VAE lose, what does img2img keep, and are interpolations between two prompts smooth? The
+    report is a page with plots and contact sheets, report.html; report.json has all numbers.
     """
     from riffusion.evaluation.evaluate import evaluate as run_evaluation
     from riffusion.evaluation.report.files import PAGE_NAME, TABLE_NAME, write_report
@@ -122,11 +139,11 @@ def evaluate(
     print(f"Wrote {output / PAGE_NAME} ({report.timings_s['all']:.0f} s)")
     if report.failures:
         raise RiffusionError(
-            f"{len(report.failures)} of the parts failed, the report holds the others: "
+            f"{len(report.failures)} of the parts failed, the report has the others: "
             + "; ".join(f"{name}: {reason}" for name, reason in report.failures.items())
         )
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """Names between commas."""
+    """The names in a comma-separated list."""
     return tuple(name.strip() for name in text.split(",") if name.strip())

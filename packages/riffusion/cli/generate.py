@@ -11,8 +11,11 @@ from riffusion.cli.clip_requests import (
     build_request,
     check_ids,
     draw_seed,
-    scheduler_field,
-    strength_field,
+)
+from riffusion.cli.option_groups import (
+    CheckpointOptions,
+    DiffusionOptions,
+    expand_option_groups,
 )
 from riffusion.cli.outputs import (
     check_audio_output,
@@ -26,10 +29,14 @@ from riffusion.errors import InputError
 MAX_COUNT = 10_000
 
 
+@expand_option_groups
 def generate(
     prompt: Annotated[
         str,
-        typer.Argument(help="What to draw. (word:1.5) and [word] weigh parts.", show_default=False),
+        typer.Argument(
+            help="What the music sounds like. (word:1.5) strengthens a word, [word] weakens it.",
+            show_default=False,
+        ),
     ],
     *,
     output: options.AudioOutput,
@@ -37,47 +44,49 @@ def generate(
     seed: Annotated[
         int | None,
         typer.Option(
-            help="Same seed, same clip; drawn and printed by default.", show_default=False
+            help="The same seed makes the same clip; default: a random seed, which is printed.",
+            show_default=False,
         ),
     ] = None,
     count: Annotated[
-        int, typer.Option(help="Clips, with seeds from --seed on; -o a.mp3 writes a-<seed>.mp3.")
+        int,
+        typer.Option(
+            help="Number of clips, with seeds that count up from --seed; `-o a.mp3` then writes "
+            "a-<seed>.mp3."
+        ),
     ] = 1,
     duration: Annotated[
         float | None,
-        typer.Option(help="Seconds, up to 60; default 5.12. Text alone only.", show_default=False),
+        typer.Option(
+            help="Length in seconds, up to 60; default: 5.12. Not with a starting image or audio, "
+            "which sets the length.",
+            show_default=False,
+        ),
     ] = None,
-    steps: options.Steps = options.DEFAULT_STEPS,
-    scheduler: options.Scheduler = options.DEFAULT_SCHEDULER,
-    guidance: options.Guidance = 7.0,
-    negative_prompt: options.NegativePrompt = None,
-    denoising: options.Denoising = None,
-    seed_image: options.SeedImage = None,
-    init_image: options.InitImage = None,
-    init_audio: options.InitAudio = None,
-    mask_image: options.MaskImage = None,
-    checkpoint: options.Checkpoint = None,
-    device: options.Device = None,
+    diffusion: DiffusionOptions,
+    init: InitOptions,
+    model: CheckpointOptions,
 ) -> None:
     """Make audio from text.
 
-    Without an image or sound to paint over, the clip is made from noise alone. 20 steps of
-    dpmsolver++ are the default here; requests to a server default to 50 steps.
+    The clip is made from noise alone, or from an image or audio to start from. The default here is
+    20 steps of dpmsolver++; requests to a server have a default of 50 steps.
     """
     if not 1 <= count <= MAX_COUNT:
         raise InputError(f"{count} must be from 1 to {MAX_COUNT}", field="count")
     first_seed = draw_seed() if seed is None else seed
     seeds = range(first_seed, first_seed + count)
-    fields = InitOptions(seed_image, init_image, init_audio, mask_image).fields()
+    fields = init.fields()
     if duration is not None and fields["mode"] != "txt2img":
         raise InputError(
-            f"{duration} goes with text alone; what is painted over decides the length",
+            f"{duration} does not go with a starting image or audio, which sets the length; "
+            "leave it out",
             field="duration",
         )
-    if denoising is not None and fields["mode"] == "txt2img":
+    if diffusion.denoising is not None and fields["mode"] == "txt2img":
         raise InputError(
-            f"{denoising} goes with something to paint over; add --seed-image, --init-image or "
-            "--init-audio",
+            f"{diffusion.denoising} needs an image or audio to start from; add --seed-image, "
+            "--init-image or --init-audio",
             field="denoising",
         )
     requests = [
@@ -86,23 +95,20 @@ def generate(
                 "start": {
                     "prompt": prompt,
                     "seed": clip_seed,
-                    "negative_prompt": negative_prompt,
-                    "guidance": guidance,
-                    **strength_field(denoising),
+                    **diffusion.prompt_fields(),
                 },
-                "num_inference_steps": steps,
-                "scheduler": scheduler_field(scheduler),
                 "duration_s": duration,
+                **diffusion.request_fields(),
                 **fields,
             }
         )
-        for clip_seed in (seeds[0], seeds[-1])  # what lies between is valid if these are
+        for clip_seed in (seeds[0], seeds[-1])  # the seeds between are valid if these two are
     ]
     check_audio_output(output)
     if image is not None:
         check_image_output(image)
-    check_ids(requests[0], checkpoint)
-    maker = ClipMaker(checkpoint, device)
+    check_ids(requests[0], model.checkpoint)
+    maker = ClipMaker(model.checkpoint, model.device)
     for index, clip_seed in enumerate(seeds):
         start = requests[0].start.model_copy(update={"seed": clip_seed})
         print(f"seed        {clip_seed}")

@@ -1,4 +1,4 @@
-"""`riffusion interpolate`: from one text to another."""
+"""`riffusion interpolate`: a piece that moves from one text to another."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -13,8 +13,12 @@ from riffusion.cli.clip_requests import (
     build_request,
     check_ids,
     draw_seed,
-    scheduler_field,
-    strength_field,
+)
+from riffusion.cli.option_groups import (
+    CheckpointOptions,
+    DiffusionOptions,
+    expand_option_groups,
+    with_default_loop,
 )
 from riffusion.cli.outputs import (
     check_audio_output,
@@ -30,44 +34,40 @@ if TYPE_CHECKING:
 MAX_STEPS_BETWEEN = 1000
 
 
+@expand_option_groups
 def interpolate(
-    start: Annotated[str, typer.Argument(help="Text to begin with.", show_default=False)],
-    end: Annotated[str, typer.Argument(help="Text to end with.", show_default=False)],
+    start: Annotated[str, typer.Argument(help="Text of the first clip.", show_default=False)],
+    end: Annotated[str, typer.Argument(help="Text of the last clip.", show_default=False)],
     *,
     output: options.AudioOutput,
     steps_between: Annotated[
-        int, typer.Option(help="Clips from the first text to the second, both included.")
+        int, typer.Option(help="Number of clips, the first and the last one included.")
     ] = 5,
     images_dir: Annotated[
-        Path | None, typer.Option(help="Keep the images in this folder.", show_default=False)
+        Path | None, typer.Option(help="Also write the images to this folder.", show_default=False)
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Seed of the first clip; drawn by default.", show_default=False),
+        typer.Option(help="Seed of the first clip; default: a random one.", show_default=False),
     ] = None,
     end_seed: Annotated[
         int | None,
-        typer.Option(help="Seed of the last clip; default that of the first.", show_default=False),
+        typer.Option(
+            help="Seed of the last clip; default: the seed of the first.", show_default=False
+        ),
     ] = None,
-    crossfade: Annotated[float, typer.Option(help="Seconds of fading from clip to clip.")] = 0.1,
-    steps: options.Steps = options.DEFAULT_STEPS,
-    scheduler: options.Scheduler = options.DEFAULT_SCHEDULER,
-    guidance: options.Guidance = 7.0,
-    negative_prompt: options.NegativePrompt = None,
-    denoising: options.Denoising = None,
-    seed_image: options.SeedImage = None,
-    init_image: options.InitImage = None,
-    init_audio: options.InitAudio = None,
-    mask_image: options.MaskImage = None,
-    checkpoint: options.Checkpoint = None,
-    device: options.Device = None,
+    crossfade: Annotated[float, typer.Option(help="Crossfade between clips in seconds.")] = 0.1,
+    diffusion: DiffusionOptions,
+    init: InitOptions,
+    model: CheckpointOptions,
 ) -> None:
-    """Make a piece that goes from one text to another.
+    """Make a piece that moves from one text to another.
 
-    A clip is made for each step, and the clips are joined.
+    Each clip is a step further from the first text to the last. All clips start from the same loop
+    (default: og_beat), and they are joined with crossfades.
 
-    Fading from clip to clip does not change the beat: each clip goes on with its own beginning
-    while the next one fades in, so the piece lasts as long as its clips together.
+    Crossfades do not disturb the beat: each clip repeats its own beginning while the next one
+    fades in, so the piece is as long as all clips together.
     """
     if not 2 <= steps_between <= MAX_STEPS_BETWEEN:
         raise InputError(
@@ -75,29 +75,22 @@ def interpolate(
         )
     if not 0 <= crossfade <= 1:
         raise InputError(f"{crossfade} must be from 0 to 1 second", field="crossfade")
-    if seed_image is None and init_image is None and init_audio is None:
-        seed_image = "og_beat"
     first_seed = draw_seed() if seed is None else seed
     last_seed = first_seed if end_seed is None else end_seed
-    shared = {
-        "negative_prompt": negative_prompt,
-        "guidance": guidance,
-        **strength_field(denoising),
-    }
+    shared = diffusion.prompt_fields()
     request = build_request(
         {
             "start": {"prompt": start, "seed": first_seed, **shared},
             "end": {"prompt": end, "seed": last_seed, **shared},
-            "num_inference_steps": steps,
-            "scheduler": scheduler_field(scheduler),
-            **InitOptions(seed_image, init_image, init_audio, mask_image).fields(),
+            **diffusion.request_fields(),
+            **with_default_loop(init).fields(),
         }
     )
     check_audio_output(output)
     if images_dir is not None:
         check_output_dir(images_dir)
-    check_ids(request, checkpoint)
-    maker = ClipMaker(checkpoint, device)
+    check_ids(request, model.checkpoint)
+    maker = ClipMaker(model.checkpoint, model.device)
     clip_s = maker.init_duration_s(request)
     if clip_s is not None and crossfade > clip_s:
         raise InputError(
@@ -122,10 +115,12 @@ def interpolate(
 
 
 def join_loops(segments: list["AudioSegment"], crossfade_s: float) -> "AudioSegment":
-    """Join clips of one beat, each faded into the next, to the sum of their lengths.
+    """Join clips that have the same beat, with a crossfade from each to the next.
+
+    The result is as long as all clips together.
 
     Raises:
-        InputError: the clips' rates or channels differ, or a clip is shorter than the fade.
+        InputError: sample rates or channels differ, or a clip is shorter than the crossfade.
     """
     from riffusion.audio import stitch, take_over
 

@@ -1,4 +1,4 @@
-"""`riffusion jam`: the web app's endless music, into a file."""
+"""`riffusion jam`: the endless music of the web app, written to a file."""
 
 import signal
 import threading
@@ -17,8 +17,12 @@ from riffusion.cli.clip_requests import (
     build_request,
     check_ids,
     draw_seed,
-    scheduler_field,
-    strength_field,
+)
+from riffusion.cli.option_groups import (
+    CheckpointOptions,
+    PresetDiffusionOptions,
+    expand_option_groups,
+    with_default_loop,
 )
 from riffusion.cli.outputs import check_audio_output, check_output_dir, save_image
 from riffusion.cli.progress import is_bar_shown, progress_bar
@@ -31,61 +35,56 @@ if TYPE_CHECKING:
     from riffusion.generation.walk import Stop
 
 
+@expand_option_groups
 def jam(
     prompt: Annotated[
         list[str],
         typer.Argument(
-            help="What to draw. Several are reached evenly over the minutes: of four in eight "
-            "minutes, the second after two, the third after four.",
+            help="What the music sounds like. Several prompts are spaced evenly over the length: "
+            "four in eight minutes are reached after 0, 2, 4 and 6 minutes.",
             show_default=False,
         ),
     ],
     *,
     output: options.AudioOutput,
-    minutes: Annotated[float, typer.Option(help="Length, rounded up to whole clips.")] = 3.0,
+    minutes: Annotated[
+        float, typer.Option(help="Length in minutes, rounded up to whole clips.")
+    ] = 3.0,
     alpha_step: Annotated[
-        float, typer.Option(help="Way from clip to clip: 1 is a new seed each time.")
+        float,
+        typer.Option(
+            help="How far each clip moves towards the next seed, over 0 and up to 1; 1 changes "
+            "the seed with every clip."
+        ),
     ] = 0.25,
     seed: Annotated[
         int | None,
         typer.Option(
-            help="Of the first clip; drawn and printed by default. Same seed, same bytes.",
+            help="Seed of the first clip; default: a random seed, which is printed. The same seed "
+            "makes the same jam.",
             show_default=False,
         ),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Keep the images in this folder.", show_default=False)
+        Path | None, typer.Option(help="Also write the images to this folder.", show_default=False)
     ] = None,
     preset: options.Preset = "balanced",
-    steps: options.StepsOrNone = None,
-    scheduler: options.SchedulerOrNone = None,
-    guidance: options.Guidance = 5.0,
-    negative_prompt: options.NegativePrompt = None,
-    denoising: options.Denoising = None,
-    seed_image: options.SeedImage = None,
-    init_image: options.InitImage = None,
-    init_audio: options.InitAudio = None,
-    mask_image: options.MaskImage = None,
-    checkpoint: options.Checkpoint = None,
-    device: options.Device = None,
+    diffusion: PresetDiffusionOptions,
+    init: InitOptions,
+    model: CheckpointOptions,
 ) -> None:
-    """Make music that goes on and on, as the web app does.
+    """Make a long piece of changing music.
 
-    Clip after clip moves from seed to seed and from prompt to prompt, over one loop (default
-    og_beat), and each takes over from the one before without a gap. The file grows as clips are
-    made: Ctrl-C ends it with the clips so far.
+    As in the web app, each clip starts from the same loop (default: og_beat) and moves a little
+    towards the next seed and the next prompt; clips follow each other without a gap. The file is
+    written as clips are made, so Ctrl-C keeps everything so far.
     """
-    if seed_image is None and init_image is None and init_audio is None:
-        seed_image = "og_beat"
-    shared = {"negative_prompt": negative_prompt, "guidance": guidance, **strength_field(denoising)}
+    shared = diffusion.prompt_fields()
     fields: dict[str, Any] = {
         "preset": preset,
-        **InitOptions(seed_image, init_image, init_audio, mask_image).fields(),
+        **with_default_loop(init).fields(),
+        **diffusion.request_fields(),
     }
-    if steps is not None:
-        fields["num_inference_steps"] = steps
-    if scheduler is not None:
-        fields["scheduler"] = scheduler_field(scheduler)
     first_seed = draw_seed() if seed is None else seed
     requests = [
         build_request({"start": {"prompt": text, "seed": first_seed, **shared}, **fields})
@@ -97,12 +96,12 @@ def jam(
     check_audio_output(output)
     if images is not None:
         check_output_dir(images)
-    check_ids(requests[0], checkpoint)
-    _Session(piece, requests, ClipMaker(checkpoint, device), output, images).run()
+    check_ids(requests[0], model.checkpoint)
+    _Session(piece, requests, ClipMaker(model.checkpoint, model.device), output, images).run()
 
 
 class _Session:
-    """Plays a jam into a file, and tells how far it is."""
+    """Writes a jam to a file and prints its progress."""
 
     def __init__(
         self,
@@ -115,7 +114,7 @@ class _Session:
         self._generator = maker.generator
         self._output = output
         self._images = images
-        for request in reversed(requests):  # each prompt's weights are looked at
+        for request in reversed(requests):  # checks the weights in every prompt
             self._resolved = self._generator.resolve(request)
         self._clip_s = maker.init_duration_s(requests[0]) or 0.0
         self._num_clips = jam.num_clips(self._clip_s)
@@ -125,11 +124,11 @@ class _Session:
         print(f"jam         {self._num_clips} clips of {self._clip_s:g} s")
 
     def run(self) -> None:
-        """Play all of it, or until somebody stops it.
+        """Write the whole jam, or the part until a signal stops it.
 
         Raises:
-            KeyboardInterrupt: somebody did; the file is complete.
-            InputError: the file can't be written; what is in it can be played.
+            KeyboardInterrupt: a signal stopped it; the file ends with a whole clip.
+            InputError: the file can't be written; the part in it can be played.
         """
         started = time.perf_counter()
         with _stopped_by_signals() as is_stopped:
@@ -140,13 +139,13 @@ class _Session:
                 raise KeyboardInterrupt from None
             finally:
                 if self._num_made:
-                    heard_s = self._num_made * self._clip_s
+                    written_s = self._num_made * self._clip_s
                     seconds = time.perf_counter() - started
                     print(
-                        f"jam         {heard_s:.2f} s in {seconds:.2f} s: "
-                        f"{heard_s / seconds:.2f}× real time"
+                        f"jam         {written_s:.2f} s in {seconds:.2f} s: "
+                        f"{written_s / seconds:.2f}× real time"
                     )
-                    print(f"Wrote {self._output} ({heard_s:.2f} seconds)")
+                    print(f"Wrote {self._output} ({written_s:.2f} seconds)")
 
     def _play(self, move: Callable[[int, int], None], is_stopped: Callable[[], bool]) -> None:
         from riffusion.audio import AudioWriter
@@ -164,7 +163,7 @@ class _Session:
         with ExitStack() as files:
             started = time.perf_counter()
             for part in play(self._stops, self._resolved, make):
-                if writer is None:  # what was there before stays until there is something new
+                if writer is None:  # an older file is kept until the first clip is made
                     writer = files.enter_context(AudioWriter(self._output, part.segment))
                 writer.write(part.segment)
                 if self._images is not None:
@@ -178,18 +177,19 @@ class _Session:
 
     def _print_line(self, part: "JamPart", seconds: float) -> None:
         start, end = part.stop.start, part.stop.end
-        to_go_s = seconds / self._num_made * (self._num_clips - self._num_made)
+        remaining_s = seconds / self._num_made * (self._num_clips - self._num_made)
         print(
             f"clip        {self._num_made} of {self._num_clips}: {start.prompt} {start.seed} → "
-            f"{end.prompt} {end.seed}, {part.stop.alpha:.3g}; {_clock(to_go_s)} to go"
+            f"{end.prompt} {end.seed}, {part.stop.alpha:.3g}; {_clock(remaining_s)} to go"
         )
 
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[Callable[[], bool]]:
-    """Inside, the first SIGINT or SIGTERM only makes what this yields say so; the next one kills.
+    """Yield a function that tells whether SIGINT or SIGTERM has arrived.
 
-    Nothing is interrupted in the middle of a write. On the main thread only.
+    The first signal only sets that flag, so no write is interrupted; the next one raises
+    `KeyboardInterrupt`. Outside the main thread, signals are not handled.
     """
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -211,7 +211,7 @@ def _stopped_by_signals() -> Iterator[Callable[[], bool]]:
 
 
 def _clock(seconds: float) -> str:
-    """`1:05:09`, or `5:09`."""
+    """A duration as `1:05:09`, or as `5:09` below an hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

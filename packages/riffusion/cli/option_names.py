@@ -1,4 +1,4 @@
-"""Which option, or argument, the value comes from that an error is about."""
+"""Find the option or argument that an error is about."""
 
 import re
 from typing import TYPE_CHECKING
@@ -16,15 +16,15 @@ _SYNONYMS = {
     "tempo_bpm": "tempo",
     "num_frames": "width",
 }
-"""Names of parameters of commands for fields that are called otherwise."""
+"""Parameter names of commands for fields that have a different name."""
 
 
 def message_by_option(error: InputError, command: "Command") -> str:
-    """The error's message with the command's option in place of the field.
+    """The error's message, with the command's option name in place of the field's.
 
     Args:
-        error: it names a field (`start.seed`), or spectrogram parameters (`step_size_ms=0`).
-        command: the one that was run.
+        error: names a field (`start.seed`) or spectrogram parameters (`step_size_ms=0`).
+        command: the command that raised it.
     """
     options = {
         parameter.name: max(parameter.opts, key=len)
@@ -41,7 +41,11 @@ def message_by_option(error: InputError, command: "Command") -> str:
 
 
 def _option(field: str, options: dict[str, str]) -> str | None:
-    """`end.seed` is --end-seed where there is one, else --seed; `end.prompt` may be the end."""
+    """The option for a request's field.
+
+    For `end.seed` that is --end-seed if the command has it, else --seed, else an option or
+    argument called `end`.
+    """
     parts = field.split(".")
     for name in ("_".join(parts), parts[-1], parts[0]):
         option = options.get(name) or options.get(_SYNONYMS.get(name, name))

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands share, one annotated type per option."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,87 +8,107 @@ import typer
 SCHEDULERS = "pndm, ddim, dpmsolver++, unipc, euler, euler_a, lms, lcm"
 DEFAULT_SCHEDULER = "dpmsolver++"
 DEFAULT_STEPS = 20
-"""DPM-Solver++ draws in 20 steps what the checkpoint's own scheduler draws in 50."""
+"""DPM-Solver++ needs 20 steps for the quality that the checkpoint's own scheduler has at 50."""
+DEFAULT_LOOP = "og_beat"
+"""Seed image of `interpolate` and `jam`, and style of `seed-image`, where none is given."""
 
 Device = Annotated[
     str | None,
-    typer.Option(help="cpu, cuda, cuda:1, mps; default the best there is.", show_default=False),
+    typer.Option(help="cpu, cuda, cuda:1 or mps; default: the best available.", show_default=False),
 ]
 Checkpoint = Annotated[
     str | None,
     typer.Option(
-        help="Folder, .safetensors or .ckpt file, or hub id; default RIFFUSION_CHECKPOINT, else "
-        "the embedded one.",
+        help="Checkpoint: a folder, a .safetensors or .ckpt file, or a Hugging Face id. Default: "
+        "the environment variable RIFFUSION_CHECKPOINT, else the embedded checkpoint.",
         show_default=False,
     ),
 ]
 Steps = Annotated[
-    int, typer.Option(help=f"Denoising steps, 1 to 150; {DEFAULT_STEPS} suit {DEFAULT_SCHEDULER}.")
+    int,
+    typer.Option(
+        help=f"Denoising steps, 1 to 150; {DEFAULT_STEPS} are enough for {DEFAULT_SCHEDULER}."
+    ),
 ]
 Scheduler = Annotated[
     str,
-    typer.Option(help=f"Sampler: {SCHEDULERS}; or `checkpoint` for the checkpoint's own."),
+    typer.Option(help=f"Sampler: {SCHEDULERS}, or `checkpoint` for the checkpoint's own."),
 ]
 Preset = Annotated[
     str,
-    typer.Option(help="Steps and sampler in one word: fast, balanced or reference."),
+    typer.Option(help="Sets steps and sampler together: fast, balanced or reference."),
 ]
 StepsOrNone = Annotated[
     int | None,
-    typer.Option(help="Denoising steps, 1 to 150; default the preset's.", show_default=False),
+    typer.Option(help="Denoising steps, 1 to 150; default: the preset's.", show_default=False),
 ]
 SchedulerOrNone = Annotated[
     str | None,
     typer.Option(
-        help=f"Sampler: {SCHEDULERS}; or `checkpoint` for the checkpoint's own; default the "
+        help=f"Sampler: {SCHEDULERS}, or `checkpoint` for the checkpoint's own; default: the "
         "preset's.",
         show_default=False,
     ),
 ]
 Guidance = Annotated[float, typer.Option(help="How closely to follow the prompt, 0 to 30.")]
 NegativePrompt = Annotated[
-    str | None, typer.Option(help="Text to stay away from.", show_default=False)
+    str | None, typer.Option(help="Text that describes what to avoid.", show_default=False)
 ]
 Denoising = Annotated[
     float | None,
     typer.Option(
-        help="How much of what is painted over is repainted, 0 to 1; default 0.75.",
+        help="How much of the starting image or audio to change, from 0 (nothing) to 1 "
+        "(everything); default: 0.75.",
         show_default=False,
     ),
 ]
 
 AudioOutput = Annotated[
-    Path, typer.Option("--output", "-o", help="Audio to write: .mp3, .wav, .flac, .ogg or .m4a.")
+    Path,
+    typer.Option("--output", "-o", help="Audio file to write: .mp3, .wav, .flac, .ogg or .m4a."),
 ]
 ImageOutput = Annotated[
     Path | None,
-    typer.Option(help="Write the image too: .png, .jpg or .webp.", show_default=False),
+    typer.Option(help="Also write the spectrogram image: .png, .jpg or .webp.", show_default=False),
 ]
 SeedImage = Annotated[
     str | None,
-    typer.Option(help="Paint over a loop (ids: seed-image --list), or over an image file."),
+    typer.Option(
+        help="Start from a loop, by its id (`riffusion seed-image --list` shows all), or from an "
+        "image file."
+    ),
 ]
-InitImage = Annotated[Path | None, typer.Option(help="Paint over an image.", show_default=False)]
+InitImage = Annotated[
+    Path | None, typer.Option(help="Start from this image file.", show_default=False)
+]
 InitAudio = Annotated[
     Path | None,
-    typer.Option(help="Paint over the sound of a file, up to 60 s.", show_default=False),
+    typer.Option(help="Start from this audio file, up to 60 s.", show_default=False),
 ]
 MaskImage = Annotated[
-    str | None, typer.Option(help="Id or image file: white is repainted, black is kept.")
+    str | None,
+    typer.Option(
+        help="Mask, by its id or an image file: white areas change, black areas are kept."
+    ),
 ]
 
-StepSizeMs = Annotated[int, typer.Option(help="Time of one column of the image.")]
-NumFrequencies = Annotated[int, typer.Option(help="Rows of the image: mel bands.")]
+StepSizeMs = Annotated[int, typer.Option(help="Milliseconds per frame (column of the image).")]
+NumFrequencies = Annotated[int, typer.Option(help="Number of mel bands (rows of the image).")]
 MinFrequency = Annotated[int, typer.Option(help="Lowest frequency in Hz.")]
 MaxFrequency = Annotated[int, typer.Option(help="Highest frequency in Hz.")]
-WindowDurationMs = Annotated[int, typer.Option(help="Length of the Hann window.")]
-PaddedDurationMs = Annotated[int, typer.Option(help="Length of the FFT, at least the window's.")]
-PowerForImage = Annotated[float, typer.Option(help="Exponent from amplitude to brightness.")]
+WindowDurationMs = Annotated[int, typer.Option(help="Length of the Hann window in ms.")]
+PaddedDurationMs = Annotated[
+    int, typer.Option(help="Length of the FFT in ms, at least that of the window.")
+]
+PowerForImage = Annotated[
+    float, typer.Option(help="Exponent that turns amplitude into brightness.")
+]
 WindowDurationMsOrNone = Annotated[
-    int | None, typer.Option(help="Length of the Hann window.", show_default=False)
+    int | None, typer.Option(help="Length of the Hann window in ms.", show_default=False)
 ]
 PaddedDurationMsOrNone = Annotated[
-    int | None, typer.Option(help="Length of the FFT.", show_default=False)
+    int | None,
+    typer.Option(help="Length of the FFT in ms, at least that of the window.", show_default=False),
 ]
 MinFrequencyOrNone = Annotated[
     int | None, typer.Option(help="Lowest frequency in Hz.", show_default=False)
@@ -97,20 +117,39 @@ MaxFrequencyOrNone = Annotated[
     int | None, typer.Option(help="Highest frequency in Hz.", show_default=False)
 ]
 PowerForImageOrNone = Annotated[
-    float | None, typer.Option(help="Exponent of the brightness.", show_default=False)
+    float | None,
+    typer.Option(help="Exponent that turns amplitude into brightness.", show_default=False),
 ]
-Stereo = Annotated[bool, typer.Option("--stereo", help="Two channels, in G and B.")]
-SampleRate = Annotated[int, typer.Option(help="Rate in Hz that the audio is resampled to.")]
+Stereo = Annotated[
+    bool,
+    typer.Option(
+        "--stereo", help="Keep two channels: left in the image's green, right in its blue."
+    ),
+]
+SampleRate = Annotated[int, typer.Option(help="Sample rate in Hz; the audio is resampled to it.")]
 
-DurationMs = Annotated[int, typer.Option(help="Length of each clip.")]
+DurationMs = Annotated[int, typer.Option(help="Length of each clip in ms.")]
 Mono = Annotated[bool, typer.Option("--mono", help="Mix down to one channel.")]
-ClipExtension = Annotated[str, typer.Option(help="Format of the clips: mp3, wav, flac, ogg, m4a.")]
-SamplingSeed = Annotated[int, typer.Option(help="Same seed, same clips; -1 for others each time.")]
+ClipExtension = Annotated[
+    str, typer.Option(help="Format of the clips: mp3, wav, flac, ogg or m4a.")
+]
+SamplingSeed = Annotated[
+    int,
+    typer.Option(help="The same seed cuts the same clips; -1 cuts different ones in every run."),
+]
 
 AudioDir = Annotated[str, typer.Option(help="Folder with audio files.")]
-OutputDir = Annotated[str, typer.Option(help="Folder to write to; made if it is not there.")]
+OutputDir = Annotated[str, typer.Option(help="Folder to write to; created if it does not exist.")]
 NumThreads = Annotated[
-    int | None, typer.Option(help="Files worked on at once; default one a CPU.", show_default=False)
+    int | None,
+    typer.Option(
+        help="Number of files to process in parallel; default: one per CPU core.",
+        show_default=False,
+    ),
 ]
-Glob = Annotated[str, typer.Option(help="Which files of the folder; ** goes into subfolders.")]
-Limit = Annotated[int, typer.Option(help="Only so many files, in order; -1 for all.")]
+Glob = Annotated[
+    str, typer.Option(help="Pattern of the file names to read; ** includes subfolders.")
+]
+Limit = Annotated[
+    int, typer.Option(help="Maximum number of files, in order of their names; -1 for all.")
+]

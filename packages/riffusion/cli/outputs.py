@@ -1,4 +1,4 @@
-"""Output files: checked before the work, written whole or not at all after it."""
+"""Output files: checked before the work begins, and written whole or not at all."""
 
 import tempfile
 from collections.abc import Callable
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def check_audio_output(path: Path) -> None:
-    """Check that audio can be written to `path`, and make its folder.
+    """Check that audio can be written to `path`, and create its folder.
 
     Raises:
-        InputError: an unknown extension, a folder, or nothing can be written there.
+        InputError: the extension is unknown, `path` is a folder, or its folder is not writable.
     """
     from riffusion.audio import format_from_path
 
@@ -24,10 +24,10 @@ def check_audio_output(path: Path) -> None:
 
 
 def check_image_output(path: Path) -> None:
-    """Check that an image can be written to `path`, and make its folder.
+    """Check that an image can be written to `path`, and create its folder.
 
     Raises:
-        InputError: an unknown extension, a folder, or nothing can be written there.
+        InputError: the extension is unknown, `path` is a folder, or its folder is not writable.
     """
     from riffusion.io.images import image_format_from_path
 
@@ -35,10 +35,10 @@ def check_image_output(path: Path) -> None:
 
 
 def check_output_dir(directory: Path) -> None:
-    """Make a folder, and check that files can be written to it.
+    """Create a folder if it does not exist, and check that files can be written to it.
 
     Raises:
-        InputError: that isn't so.
+        InputError: the folder cannot be created or is not writable.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -47,15 +47,15 @@ def check_output_dir(directory: Path) -> None:
     except OSError as error:
         raise InputError(
             f"path={str(directory)!r} cannot be written to ({error.strerror}); "
-            "choose another one, or change its permissions"
+            "choose another folder, or change its permissions"
         ) from error
 
 
 def write_segment(segment: "AudioSegment", path: Path) -> None:
-    """Write audio in the format of the path's extension.
+    """Write audio in the format that the path's extension names.
 
     Raises:
-        InputError: an unknown extension, or the file can't be written.
+        InputError: the extension is unknown, or the file can't be written.
     """
     from riffusion.audio import write_audio
 
@@ -63,10 +63,10 @@ def write_segment(segment: "AudioSegment", path: Path) -> None:
 
 
 def save_image(image: "Image.Image", path: Path) -> None:
-    """Write an image in the format of the path's extension, its EXIF included.
+    """Write an image, with its EXIF, in the format that the path's extension names.
 
     Raises:
-        InputError: an unknown extension, or the file can't be written.
+        InputError: the extension is unknown, or the file can't be written.
     """
     from riffusion.io.images import write_image
 
@@ -74,12 +74,12 @@ def save_image(image: "Image.Image", path: Path) -> None:
 
 
 def path_with_seed(path: Path, seed: int) -> Path:
-    """`out.mp3` as `out-42.mp3`."""
+    """`path` with the seed in its name: `out.mp3` becomes `out-42.mp3`."""
     return path.with_name(f"{path.stem}-{seed}{path.suffix}")
 
 
 def _check_output(path: Path, check_extension: Callable[[Path], object]) -> None:
     if path.is_dir():
-        raise InputError(f"path={str(path)!r} is a folder; name a file in it")
+        raise InputError(f"path={str(path)!r} is a folder; name a file")
     check_extension(path)
     check_output_dir(path.parent)

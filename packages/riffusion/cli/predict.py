@@ -1,4 +1,4 @@
-"""`riffusion predict`: a request file to a local or hosted endpoint."""
+"""`riffusion predict`: send a request file to a local or hosted endpoint."""
 
 import json
 import sys
@@ -28,14 +28,15 @@ Media = TypeVar("Media")
 def predict(
     *,
     request: Annotated[
-        str, typer.Option("--file", "-f", help="Request as JSON; - reads it from stdin.")
+        str, typer.Option("--file", "-f", help="File with the request as JSON; - reads stdin.")
     ],
     endpoint: Annotated[
         str | None,
         typer.Option(
             envvar="RIFFUSION_ENDPOINT",
-            help="Address; default the server of `riffusion serve`. The API key is taken from "
-            "RIFFUSION_API_KEY or BASETEN_API_KEY.",
+            help="Address of the endpoint; default: the server that `riffusion serve` starts on "
+            "this machine. The API key is read from the environment variable RIFFUSION_API_KEY "
+            "or BASETEN_API_KEY.",
             show_default=False,
         ),
     ] = None,
@@ -44,8 +45,8 @@ def predict(
 ) -> None:
     """Send a request file to an endpoint.
 
-    The audio of its answer is written, and the image if asked for. The files' extensions
-    decide the formats, whatever the request asks for.
+    The audio of the response is written to a file, and with --image the image, too. The formats
+    follow from the file extensions; formats in the request are ignored.
     """
     payload = _read_request(request)
     check_audio_output(output)
@@ -53,7 +54,7 @@ def predict(
         check_image_output(image)
     from riffusion.serving.client import DEFAULT_URL, Endpoint
 
-    result = _answer(Endpoint(endpoint or DEFAULT_URL), _with_formats(payload, output, image))
+    result = _fetch_result(Endpoint(endpoint or DEFAULT_URL), _with_formats(payload, output, image))
     _write_audio(_field(result, "audio"), output)
     duration_s = result.get("duration_s")
     length = f" ({duration_s:.2f} seconds)" if isinstance(duration_s, (int, float)) else ""
@@ -82,7 +83,7 @@ def _read_request(name: str) -> dict[str, Any]:
 
 
 def _with_formats(payload: dict[str, Any], output: Path, image: Path | None) -> dict[str, Any]:
-    """The request with the formats of the files, where the API has them."""
+    """The request with the files' formats; flac where the API lacks the audio format."""
     from riffusion.audio import format_from_path
     from riffusion.datatypes import AudioFormat
     from riffusion.io.images import image_format_from_path
@@ -95,21 +96,21 @@ def _with_formats(payload: dict[str, Any], output: Path, image: Path | None) -> 
     return {**payload, **formats}
 
 
-def _answer(endpoint: "Endpoint", payload: dict[str, Any]) -> dict[str, Any]:
-    """The result, followed on a progress bar. An endpoint that doesn't stream answers at once."""
+def _fetch_result(endpoint: "Endpoint", payload: dict[str, Any]) -> dict[str, Any]:
+    """Send the request and return the result, with a progress bar if the endpoint streams."""
     with progress_bar("clip") as move:
         for event in endpoint.stream(payload):
             if event.get("event") == "progress":
                 move(int(event.get("step", 0)), int(event.get("steps", 1)))
             else:
                 return event
-    raise EndpointError(f"{endpoint} gave no result")
+    raise EndpointError(f"{endpoint} sent no result")
 
 
 def _field(result: dict[str, Any], name: str) -> str:
     value = result.get(name)
     if not isinstance(value, str):
-        raise EndpointError(f"the endpoint's answer has no {name}; is it a Riffusion endpoint?")
+        raise EndpointError(f"the endpoint's response has no {name}; is it a Riffusion endpoint?")
     return value
 
 
@@ -135,7 +136,7 @@ def _write(
     decode: Callable[[bytes], Media],
     write: Callable[[Media, Path], None],
 ) -> None:
-    """Write the bytes of a data URL, as they are if they are in the file's format."""
+    """Write the media of a data URL: unchanged if it is in the file's format, else converted."""
     from riffusion.io.data_urls import bytes_from_data_url
 
     try:

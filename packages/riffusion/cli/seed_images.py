@@ -1,14 +1,13 @@
-"""`riffusion seed-image`: loops to start from."""
+"""`riffusion seed-image`: draw loops that clips can start from."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from riffusion.cli.options import DEFAULT_LOOP
 from riffusion.cli.outputs import check_image_output, save_image
 from riffusion.errors import InputError
-
-DEFAULT_STYLE = "og_beat"
 
 
 def seed_image(
@@ -16,47 +15,60 @@ def seed_image(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Image to write: .png, .jpg or .webp.", show_default=False
+            "--output", "-o", help="Image file to write: .png, .jpg or .webp.", show_default=False
         ),
     ] = None,
     style: Annotated[
         str | None,
-        typer.Option(help=f"Loop to play, see --list; default {DEFAULT_STYLE}."),
+        typer.Option(help=f"Style of the loop, one of --list; default: {DEFAULT_LOOP}."),
     ] = None,
     audio: Annotated[
-        Path | None, typer.Option(help="Own audio, in place of a style.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Cut the loop out of this audio file instead of playing a style.",
+            show_default=False,
+        ),
     ] = None,
     tempo: Annotated[
         float | None,
-        typer.Option(help="Beats per minute; default the style's, or estimated from the audio."),
+        typer.Option(
+            help="Beats per minute; default: the style's, or estimated from the audio file."
+        ),
     ] = None,
     beats: Annotated[
         int | None,
-        typer.Option(help="Length in beats; default the style's, or what fits into 5.12 s."),
+        typer.Option(help="Length in beats; default: the style's, or as many as fit into 5.12 s."),
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="Such as 'A minor' or 'F# major'; styles only.")
+        str | None,
+        typer.Option(help="Key, such as 'A minor' or 'F# major'; not with --audio."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Another seed, another player; styles only.")
+        int | None,
+        typer.Option(help="Another seed varies how the style is played; not with --audio."),
     ] = None,
     width: Annotated[
         int | None,
-        typer.Option(help="Stretch to so many columns; audio only.", show_default=False),
+        typer.Option(
+            help="Width of the image (number of frames), to which the loop is stretched; only "
+            "with --audio.",
+            show_default=False,
+        ),
     ] = None,
     list_all: Annotated[
-        bool, typer.Option("--list", help="List styles, seed images and masks.")
+        bool, typer.Option("--list", help="List all styles, seed images and masks.")
     ] = False,
 ) -> None:
-    """Draw a seamless loop to start from.
+    """Draw a seamless loop that clips can start from.
 
-    One of ours, or cut out of own audio; for `generate --seed-image` and for requests.
+    The loop is played in one of the built-in styles, or cut out of your own audio. Use the image
+    with `riffusion generate --seed-image`, or in a request.
     """
     if list_all:
         _print_list()
         return
     if output is None:
-        raise InputError("is missing; name an image to write, as in -o seed.png", "output")
+        raise InputError("is missing; name the image file to write, as in -o seed.png", "output")
     if audio is None:
         _reject("width", width, "a style")
     else:
@@ -67,7 +79,7 @@ def seed_image(
         from riffusion.loops.seed_images import make_seed_image
 
         image, _ = make_seed_image(
-            DEFAULT_STYLE if style is None else style,
+            DEFAULT_LOOP if style is None else style,
             tempo_bpm=tempo,
             beats=beats,
             key=key,
@@ -91,7 +103,7 @@ def seed_image(
 
 def _reject(name: str, value: object, other: str) -> None:
     if value is not None:
-        raise InputError(f"{value} does not go with {other}; leave it out", field=name)
+        raise InputError(f"{value} cannot be combined with {other}; leave it out", field=name)
 
 
 def _print_list() -> None:

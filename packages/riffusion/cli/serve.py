@@ -1,4 +1,4 @@
-"""`riffusion serve`: the local servers."""
+"""`riffusion serve`: the inference server and the gateway, on this machine."""
 
 import logging
 from pathlib import Path
@@ -16,53 +16,76 @@ def serve(
         int, typer.Option(help="Port of the gateway for web apps.", min=1, max=65535)
     ] = 3013,
     host: Annotated[
-        str, typer.Option(help="Address to be reached at: the gateway's, if there is one.")
+        str,
+        typer.Option(
+            help="Address to listen on: the gateway's, or with --no-gateway the server's."
+        ),
     ] = "127.0.0.1",
     checkpoint: options.Checkpoint = None,
-    no_gateway: Annotated[bool, typer.Option("--no-gateway", help="Truss server only.")] = False,
+    no_gateway: Annotated[
+        bool, typer.Option("--no-gateway", help="Run only the Truss server.")
+    ] = False,
     endpoint: Annotated[
         str | None,
         typer.Option(
-            help="Run only the gateway, in front of this endpoint; API key from the environment.",
+            help="Run only the gateway, in front of the endpoint at this address. The API key is "
+            "read from the environment variable RIFFUSION_API_KEY or BASETEN_API_KEY.",
             show_default=False,
         ),
     ] = None,
     allowed_origin: Annotated[
         list[str] | None,
         typer.Option(
-            help="Web pages from there may use the gateway, too, such as its own under a "
-            "domain name; * for all."
+            help="Also accept requests from web pages of this origin, such as "
+            "https://music.example; * for all; may be repeated."
         ),
     ] = None,
     app_dir: Annotated[
         Path | None,
-        typer.Option(help="Built web app for the gateway to serve.", show_default=False),
+        typer.Option(
+            help="Folder with the built web app, which the gateway serves.", show_default=False
+        ),
     ] = None,
     requests_per_minute: Annotated[
-        int, typer.Option(help="From one client address; 0 for any number.", min=0)
+        int,
+        typer.Option(
+            help="Maximum number of requests per minute from one client address; 0 for no limit.",
+            min=0,
+        ),
     ] = 120,
     requests_at_once: Annotated[
         int,
-        typer.Option(help="Of one client address; a web app needs 4. 0 for any number.", min=0),
+        typer.Option(
+            help="Maximum number of simultaneous requests from one client address; 0 for no limit. "
+            "The web app needs 4.",
+            min=0,
+        ),
     ] = 6,
     trusted_proxy: Annotated[
         list[str] | None,
         typer.Option(
-            help="Address or network of a proxy whose X-Forwarded-For names the client.",
+            help="Address or network of a reverse proxy whose X-Forwarded-For header is trusted; "
+            "may be repeated.",
             show_default=False,
         ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(help="Seconds until a request's answer, or a stream's event.", min=1)
+        float,
+        typer.Option(
+            help="Timeout in seconds for a response, or for the next event of a stream.", min=1
+        ),
     ] = 600,
     retry_for: Annotated[
-        float, typer.Option(help="Seconds to wait for an endpoint that is away or busy.", min=0)
+        float,
+        typer.Option(
+            help="For how many seconds to retry an endpoint that is unreachable or busy.", min=0
+        ),
     ] = 30,
 ) -> None:
     """Run the inference server and the gateway.
 
-    It is the real Truss server; the gateway is what web apps call. Ctrl-C ends both; requests in
-    flight are finished first.
+    Both run on this machine. The inference server is the same Truss server that runs on a host; web
+    apps call the gateway. Ctrl-C stops both after they have finished the running requests.
     """
     from riffusion.serving.gateway.client_limits import ClientLimits
     from riffusion.serving.local.serve import serve as run_servers

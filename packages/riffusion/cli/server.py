@@ -1,12 +1,11 @@
-"""For upstream's users: `python -m riffusion.server --checkpoint … --host … --port 3013`.
+"""Upstream's server command: `python -m riffusion.server --checkpoint … --host … --port 3013`.
 
-Starts what `riffusion serve` starts, with the gateway on upstream's port and the Truss server
-behind it on a free one.
+It starts the same servers as `riffusion serve`: the gateway on upstream's port, and the Truss
+server on any free port.
 """
 
 import logging
 import socket
-import sys
 from typing import Annotated
 
 import typer
@@ -19,32 +18,32 @@ DEFAULT_PORT = 3013
 def run_app(
     *,
     checkpoint: Annotated[
-        str | None, typer.Option(help="Folder, file or hub id.", show_default=False)
+        str | None,
+        typer.Option(help="Checkpoint: a folder, a file or a Hugging Face id.", show_default=False),
     ] = None,
     no_traced_unet: Annotated[
-        bool, typer.Option("--no-traced-unet", help="Accepted; there is no traced UNet.")
+        bool, typer.Option("--no-traced-unet", help="Accepted and ignored: no traced UNet is used.")
     ] = False,
     device: Annotated[
-        str | None, typer.Option(help="Accepted if it is what is taken anyway: the best there is.")
+        str | None,
+        typer.Option(help="Accepted only if it is the best available, which is always used."),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(help="Port of POST /run_inference/.", min=1, max=65535)
-    ] = DEFAULT_PORT,
-    debug: Annotated[bool, typer.Option("--debug", help="More in the log.")] = False,
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = DEFAULT_PORT,
+    debug: Annotated[bool, typer.Option("--debug", help="Log more.")] = False,
     ssl_certificate: Annotated[str | None, typer.Option(help="Not supported.")] = None,
     ssl_key: Annotated[str | None, typer.Option(help="Not supported.")] = None,
 ) -> None:
     """Serve a checkpoint to web apps.
 
     Raises:
-        InputError: an option of upstream's that is not supported; the message names what is.
-        ServerError: a server could not be started, or died.
+        InputError: an option is not supported; the message says what to do instead.
+        ServerError: a server could not be started, or ended on its own.
     """
     del no_traced_unet
     if ssl_certificate is not None or ssl_key is not None:
         raise InputError(
-            "TLS is not supported; put a reverse proxy that has the certificate in front of "
+            "TLS is not supported here; run a reverse proxy with the certificate in front of "
             f"port {port}",
             field="ssl_certificate" if ssl_certificate is not None else "ssl_key",
         )
@@ -67,8 +66,8 @@ def _check_device(device: str) -> None:
 
     if select_device(device).type != select_device().type:
         raise InputError(
-            f"{device!r} is not the best device here, which the server takes; to keep it off the "
-            "GPU, set CUDA_VISIBLE_DEVICES to nothing",
+            f"{device!r} is not the best device available, and the server always uses that one; "
+            "to run without a GPU, set the environment variable CUDA_VISIBLE_DEVICES to ''",
             field="device",
         )
 
@@ -81,7 +80,7 @@ def _free_port() -> int:
 
 
 def main() -> int:
-    """Run this module's command; the exit code."""
+    """Run `python -m riffusion.server` and return its exit code."""
     from riffusion.cli.app import run
 
     application = typer.Typer(
@@ -89,7 +88,3 @@ def main() -> int:
     )
     application.command(help="Serve a checkpoint to web apps.")(run_app)
     return run(application, None, name="python -m riffusion.server")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

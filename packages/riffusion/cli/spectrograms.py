@@ -9,6 +9,11 @@ import typer
 
 from riffusion.cli import options
 from riffusion.cli.batch import BatchItem, list_batch, run_batch
+from riffusion.cli.option_groups import (
+    SpectrogramOptions,
+    SpectrogramOverrides,
+    expand_option_groups,
+)
 from riffusion.cli.outputs import (
     check_audio_output,
     check_image_output,
@@ -22,36 +27,22 @@ from riffusion.spectrogram.params import ExifTags, SpectrogramParams
 logger = logging.getLogger(__name__)
 
 
+@expand_option_groups
 def audio_to_image(
     *,
     audio: Annotated[str, typer.Option(help="Audio file to read.")],
-    image: Annotated[str, typer.Option(help="Image to write: .png, .jpg or .webp.")],
-    step_size_ms: options.StepSizeMs = 10,
-    num_frequencies: options.NumFrequencies = 512,
-    min_frequency: options.MinFrequency = 0,
-    max_frequency: options.MaxFrequency = 10000,
-    window_duration_ms: options.WindowDurationMs = 100,
-    padded_duration_ms: options.PaddedDurationMs = 400,
-    power_for_image: options.PowerForImage = 0.25,
+    image: Annotated[str, typer.Option(help="Image file to write: .png, .jpg or .webp.")],
+    spectrogram: SpectrogramOptions,
     stereo: options.Stereo = False,
     sample_rate: options.SampleRate = 44100,
     device: options.Device = None,
 ) -> None:
     """Draw the spectrogram of an audio file.
 
-    The image's EXIF says how it sounds, so that image-to-audio can turn it back.
+    The spectrogram parameters are stored in the image's EXIF, so that image-to-audio can turn it
+    back into audio.
     """
-    params = SpectrogramParams(
-        sample_rate=sample_rate,
-        stereo=stereo,
-        step_size_ms=step_size_ms,
-        window_duration_ms=window_duration_ms,
-        padded_duration_ms=padded_duration_ms,
-        num_frequencies=num_frequencies,
-        min_frequency=min_frequency,
-        max_frequency=max_frequency,
-        power_for_image=power_for_image,
-    )
+    params = spectrogram.params(stereo=stereo, sample_rate=sample_rate)
     from riffusion.audio import read_audio
     from riffusion.spectrogram.image_converter import SpectrogramImageConverter
 
@@ -62,53 +53,50 @@ def audio_to_image(
     print(f"Wrote {image} ({drawn.width}×{drawn.height} pixels)")
 
 
+@expand_option_groups
 def image_to_audio(
     *,
-    image: Annotated[str, typer.Option(help="Image to read.")],
-    audio: Annotated[str, typer.Option(help="Audio to write: .mp3, .wav, .flac, .ogg, .m4a.")],
+    image: Annotated[str, typer.Option(help="Image file to read.")],
+    audio: Annotated[
+        str, typer.Option(help="Audio file to write: .mp3, .wav, .flac, .ogg or .m4a.")
+    ],
     device: options.Device = None,
     stereo: Annotated[
-        bool | None, typer.Option("--stereo/--mono", help="Channels.", show_default=False)
+        bool | None,
+        typer.Option("--stereo/--mono", help="Two channels or one.", show_default=False),
     ] = None,
     sample_rate: Annotated[
-        int | None, typer.Option(help="Rate of the audio in Hz.", show_default=False)
+        int | None, typer.Option(help="Sample rate of the audio in Hz.", show_default=False)
     ] = None,
     step_size_ms: Annotated[
-        int | None, typer.Option(help="Time of one column.", show_default=False)
+        int | None,
+        typer.Option(help="Milliseconds per frame (column of the image).", show_default=False),
     ] = None,
-    window_duration_ms: options.WindowDurationMsOrNone = None,
-    padded_duration_ms: options.PaddedDurationMsOrNone = None,
-    min_frequency: options.MinFrequencyOrNone = None,
-    max_frequency: options.MaxFrequencyOrNone = None,
-    power_for_image: options.PowerForImageOrNone = None,
+    overrides: SpectrogramOverrides,
 ) -> None:
-    """Hear a spectrogram drawn.
+    """Turn a spectrogram image into audio.
 
-    Its EXIF says how it sounds. The options from --stereo on are for images without; what they
-    don't say is taken from the usual parameters.
+    The spectrogram parameters are read from the image's EXIF. For images without them, the options
+    from --stereo on set the parameters; those that are not given keep their usual values.
     """
     choices = {
         "stereo": stereo,
         "sample_rate": sample_rate,
         "step_size_ms": step_size_ms,
-        "window_duration_ms": window_duration_ms,
-        "padded_duration_ms": padded_duration_ms,
-        "min_frequency": min_frequency,
-        "max_frequency": max_frequency,
-        "power_for_image": power_for_image,
+        **overrides.by_name(),
     }
     from riffusion.io.images import read_image
     from riffusion.spectrogram.image_converter import SpectrogramImageConverter
 
     check_audio_output(Path(audio))
     drawn = read_image(Path(image))
-    params = _params_of(image, drawn.getexif(), choices)
+    params = _image_params(image, drawn.getexif(), choices)
     segment = SpectrogramImageConverter(params, device).audio_from_spectrogram_image(drawn)
     write_segment(segment, Path(audio))
     print(f"Wrote {audio} ({segment.duration_seconds:.2f} seconds)")
 
 
-def print_exif(*, image: Annotated[str, typer.Option(help="Image to read.")]) -> None:
+def print_exif(*, image: Annotated[str, typer.Option(help="Image file to read.")]) -> None:
     """Print an image's spectrogram parameters."""
     from riffusion.io.images import read_image
 
@@ -117,26 +105,27 @@ def print_exif(*, image: Annotated[str, typer.Option(help="Image to read.")]) ->
     if not tags:
         raise MissingExifError(
             f"path={image!r} has no spectrogram parameters in its EXIF; "
-            "only images of audio-to-image and generate carry them"
+            "only the images that Riffusion writes have them"
         )
     for name, value in tags.items():
         print(f"{name:<20} = {value!s:>15}")
 
 
+@expand_option_groups
 def audio_to_images_batch(
     *,
     audio_dir: options.AudioDir,
     output_dir: options.OutputDir,
-    image_extension: Annotated[str, typer.Option(help="jpg, png or webp.")] = "jpg",
-    step_size_ms: options.StepSizeMs = 10,
-    num_frequencies: options.NumFrequencies = 512,
-    min_frequency: options.MinFrequency = 0,
-    max_frequency: options.MaxFrequency = 10000,
-    window_duration_ms: options.WindowDurationMs = 100,
-    padded_duration_ms: options.PaddedDurationMs = 400,
-    power_for_image: options.PowerForImage = 0.25,
+    image_extension: Annotated[
+        str, typer.Option(help="Format of the images: jpg, png or webp.")
+    ] = "jpg",
+    spectrogram: SpectrogramOptions,
     mono: Annotated[
-        bool, typer.Option("--mono/--stereo", help="One channel, or two in G and B.")
+        bool,
+        typer.Option(
+            "--mono/--stereo",
+            help="One channel, or two: left in the image's green, right in its blue.",
+        ),
     ] = False,
     sample_rate: options.SampleRate = 44100,
     device: options.Device = None,
@@ -144,21 +133,12 @@ def audio_to_images_batch(
     glob: options.Glob = "**/*",
     limit: options.Limit = -1,
 ) -> None:
-    """Draw the spectrograms of a folder's audio.
+    """Draw the spectrograms of a folder's audio files.
 
-    Images mirror the folder's tree. Files that fail are listed at the end.
+    The output folder gets the same subfolders as the input folder. Files that fail are listed at
+    the end.
     """
-    params = SpectrogramParams(
-        sample_rate=sample_rate,
-        stereo=not mono,
-        step_size_ms=step_size_ms,
-        window_duration_ms=window_duration_ms,
-        padded_duration_ms=padded_duration_ms,
-        num_frequencies=num_frequencies,
-        min_frequency=min_frequency,
-        max_frequency=max_frequency,
-        power_for_image=power_for_image,
-    )
+    params = spectrogram.params(stereo=not mono, sample_rate=sample_rate)
     from riffusion.audio import read_audio
     from riffusion.spectrogram.image_converter import SpectrogramImageConverter
 
@@ -173,35 +153,34 @@ def audio_to_images_batch(
 
     def draw(item: BatchItem) -> None:
         drawn = converter.spectrogram_image_from_audio(read_audio(item.path))
-        stem = Path(output_dir) / item.stem
-        stem.parent.mkdir(parents=True, exist_ok=True)
+        stem = item.make_output_stem(Path(output_dir))
         save_image(drawn, stem.with_name(stem.name + suffix))
 
     run_batch("images", items, draw, num_threads)
     print(f"Wrote {len(items)} images to {output_dir}")
 
 
-def _params_of(
+def _image_params(
     image: str, exif: Mapping[int, Any], choices: Mapping[str, Any]
 ) -> SpectrogramParams:
-    """Parameters of an image: its EXIF's, else those that were chosen, over the usual ones."""
+    """An image's parameters: those in its EXIF, else `choices` with the usual values for None."""
     chosen = {name: value for name, value in choices.items() if value is not None}
     try:
         params = SpectrogramParams.from_exif(exif)
     except MissingExifError:
-        taken = "".join(f"{name}={value}, " for name, value in chosen.items())
+        given = "".join(f"{name}={value}, " for name, value in chosen.items())
         logger.warning(
-            "path=%r has no spectrogram parameters in its EXIF; taking %s",
+            "path=%r has no spectrogram parameters in its EXIF; using %s",
             image,
-            f"{taken}and the usual ones for the rest" if chosen else "the usual ones",
+            f"{given}and the usual values for the rest" if chosen else "the usual values",
         )
         return SpectrogramParams(**chosen)
     except SpectrogramParamsError as error:
-        raise InputError(f"path={image!r}: its EXIF holds {error}") from error
+        raise InputError(f"path={image!r}: its EXIF has {error}") from error
     for name, value in chosen.items():
         if getattr(params, name) != value:
             logger.warning(
-                "path=%r says %s=%s in its EXIF; %s is passed over",
+                "path=%r has %s=%s in its EXIF; %s is ignored",
                 image,
                 name,
                 getattr(params, name),

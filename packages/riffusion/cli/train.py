@@ -1,7 +1,6 @@
-"""`riffusion train`."""
+"""`riffusion train`: train a VAE or a diffusion model."""
 
 import logging
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -11,17 +10,21 @@ from riffusion.cli.progress import progress_bar
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="The configuration, a YAML file.")],
+    config: Annotated[Path, typer.Argument(help="Configuration, a YAML file.")],
     *,
     override: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change a value: --set run.steps=500. May be repeated."),
+        typer.Option(
+            "--set",
+            help="Change a value of the configuration, as in `--set run.steps=500`; may be "
+            "repeated.",
+        ),
     ] = None,
 ) -> None:
-    """Train a VAE or a diffusion model, or go on with a run that was ended.
+    """Train a VAE or a diffusion model.
 
-    The same command goes on where the last saved state is. Several processes or GPUs:
-    `accelerate launch -m riffusion train CONFIG`.
+    If the run was interrupted, the same command resumes it from the last saved state. To train on
+    several GPUs, use `accelerate launch -m riffusion train CONFIG`.
     """
     import torch
 
@@ -32,16 +35,12 @@ def train(
 
     options = load_config(config, override or [])
     accelerator = new_accelerator(options)
-    speaks = accelerator.is_main_process  # for all processes
+    is_main = accelerator.is_main_process  # the one process that prints
     keep_freed_memory()
-    logging.getLogger("riffusion.training").setLevel(logging.INFO)  # losses, as they come
-    torch.manual_seed(options.run.seed)  # the networks' first weights
+    logging.getLogger("riffusion.training").setLevel(logging.INFO)  # to print the losses
+    torch.manual_seed(options.run.seed)  # for the networks' initial weights
     recipe = recipe_for(options)
-    with progress_bar("training") if speaks else nullcontext(_silent) as move:
+    with progress_bar("training", is_enabled=is_main) as move:
         result = Trainer(options, recipe, accelerator, move).train()
-    if speaks:
+    if is_main:
         print(f"Wrote {result}")
-
-
-def _silent(done: int, total: int) -> None:
-    """Tells nobody."""
