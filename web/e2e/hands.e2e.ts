@@ -53,7 +53,7 @@ it("lets a drawn note be heard at its pitch", async () => {
   const jam = await Jam.open(browser, proxy.url);
   await jam.page.keyboard.press("s");
   await jam.page.getByRole("tab", { name: "Draw" }).click();
-  const sheet = jam.page.getByRole("img", { name: /Sheet to paint on/ }).first();
+  const sheet = jam.page.getByRole("img", { name: /PaintCanvas to paint on/ }).first();
   const box = (await sheet.boundingBox())!;
   const y = box.y + box.height * (1 - melShare(440));
   await jam.page.mouse.move(box.x + 0.1 * box.width, y);
@@ -107,7 +107,7 @@ it("paints nothing over nothing, and repaints what plays now", async () => {
   const [, next] = await jam.untilStarted(2);
   await jam.untilTime(next!.start + 1);
   expect(await under.getAttribute("src")).not.toBe(first);
-  const box = (await page.locator(".mask-sheet").boundingBox())!;
+  const box = (await page.locator(".mask-canvas").boundingBox())!;
   await page.mouse.click(box.x + box.width / 2, box.y + box.height / 2);
   await page.getByRole("button", { name: "Repaint it" }).click();
   await page.getByText("Repainted: it plays next").waitFor();

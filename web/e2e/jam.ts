@@ -84,8 +84,8 @@ export class Jam {
   }
 
   /** The samples of a sound that was started. */
-  async sound(index: number): Promise<Float32Array> {
-    return floats(await this.page.evaluate((index) => window.probe.sound(index), index), 32767);
+  async audio(index: number): Promise<Float32Array> {
+    return floats(await this.page.evaluate((index) => window.probe.audio(index), index), 32767);
   }
 
   /** What passed a tap from `from` to `to`. */
@@ -99,7 +99,7 @@ export class Jam {
       ([place, from]) => window.probe.tapped(place, from),
       [place, from] as const,
     );
-    if (from < time) throw new Error(`the tape of "${place}" begins at ${time} s, after ${from} s`);
+    if (from < time) throw new Error(`the loopRecording of "${place}" begins at ${time} s, after ${from} s`);
     const first = Math.round((from - time) * sampleRate);
     const samples = floats(halved, 16384).subarray(first, first + Math.round((to - from) * sampleRate));
     return { time: time + first / sampleRate, sampleRate, samples };

@@ -106,7 +106,7 @@ it("is silent in a pause, and goes on where it was", async () => {
   expect(levelDb(before.samples)).toBeLessThan(SILENCE_DB);
 });
 
-it("shows what is so when the browser stops the sound, and starts it again as soon as it may", async () => {
+it("shows what is so when the browser stops the audio, and starts it again as soon as it may", async () => {
   const jam = await Jam.open(browser, `${inject("gateway")}/?prompt=organ&seed=1&${QUICK}`);
   await jam.play();
   await jam.untilStarted(1);
@@ -152,7 +152,7 @@ async function heardAsOrdered(
   const sum = new Float32Array(length);
   const fade = JOIN_S * SAMPLE_RATE;
   for (const { index, start, stop } of started) {
-    const clip = await jam.sound(index);
+    const clip = await jam.audio(index);
     const begin = Math.round((start - from) * SAMPLE_RATE);
     const end = stop === null ? length : (stop - from) * SAMPLE_RATE;
     for (let i = begin; i < Math.min(end, length); i++) {

@@ -53,7 +53,7 @@ export interface Probe {
   readonly drawn: readonly Drawn[];
   readonly living: Living;
   /** The first channel of a sound that was started, 16 bits in base64. */
-  sound(index: number): string;
+  audio(index: number): string;
   /** Whether a tap is, or will be, at a place. */
   isTapped(place: "mix" | "heard"): boolean;
   /** The time up to which a tap has reported. */
@@ -153,9 +153,9 @@ export function installProbe({ speed, patience }: { speed: number; patience: num
       const tap = new AudioWorkletNode(ctx, "tap");
       connect.call(tap, ctx.destination);
       tap.port.onmessage = ({ data }: MessageEvent<{ frame: number; samples: Float32Array }>) => {
-        const tape = tapes[place]!;
-        tape.push(data);
-        if (tape.length * 4096 > TAPE_S * ctx.sampleRate) tape.shift();
+        const loopRecording = tapes[place]!;
+        loopRecording.push(data);
+        if (loopRecording.length * 4096 > TAPE_S * ctx.sampleRate) loopRecording.shift();
       };
       return tap;
     });
@@ -227,7 +227,7 @@ export function installProbe({ speed, patience }: { speed: number; patience: num
     },
     get drawn() { return drawn; },
     get living() { return counts; },
-    sound: (index) => base64(sources[index]!.source.buffer!.getChannelData(0), 32767),
+    audio: (index) => base64(sources[index]!.source.buffer!.getChannelData(0), 32767),
     isTapped: (place) => taps.has(place),
     tappedUntil: (place) => {
       const last = tapes[place]!.at(-1);

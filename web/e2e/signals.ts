@@ -1,4 +1,4 @@
-/** Measures of sound, and sounds with known answers. */
+/** Measures of audio, and sounds with known answers. */
 
 import type { Hertz, Seconds } from "../src/units";
 

@@ -4,7 +4,7 @@ import "./ui/style.css";
 import { Client } from "./api/client";
 import { fetchLibrary } from "./api/library";
 import { Session } from "./jam/session";
-import { jamFromQuery, withKnownPictures } from "./link/link";
+import { jamFromQuery, withKnownImages } from "./link/link";
 import { Scope } from "./scope";
 import { SAMPLE_PROMPTS } from "./settings/sample_prompts";
 import { ACCENT_LOUDNESS, colourOf, cssColour } from "./timeline/colour";
@@ -13,17 +13,17 @@ import { Page } from "./ui/page";
 /** Seeds by chance stay short, for links. */
 const SEEDS = 10_000;
 
-function drawPrompt(): string {
+function randomPrompt(): string {
   return SAMPLE_PROMPTS[Math.floor(Math.random() * SAMPLE_PROMPTS.length)] ?? "church bells";
 }
 
-function drawSeed(): number {
+function randomSeed(): number {
   return Math.floor(Math.random() * SEEDS);
 }
 
 const scope = new Scope();
 const baseUrl = new URL("./", location.href).href;
-const { settings, walk, problems } = jamFromQuery(location.search, drawPrompt, drawSeed);
+const { settings, walk, problems } = jamFromQuery(location.search, randomPrompt, randomSeed);
 const client = new Client(`${baseUrl}run_inference/`);
 const session = scope.own(new Session(client, walk, settings));
 
@@ -31,7 +31,7 @@ document.documentElement.style.setProperty("--accent", cssColour(colourOf(ACCENT
 const page = new Page(scope, session, client, baseUrl);
 sayProblems(problems);
 void fetchLibrary(baseUrl).then((library) => {
-  const known = withKnownPictures(session.conductor.settings, library);
+  const known = withKnownImages(session.conductor.settings, library);
   if (known.problems.length > 0) session.conductor.adjust(known.settings);
   sayProblems(known.problems);
   page.setLibrary(library);

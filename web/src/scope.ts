@@ -6,7 +6,7 @@ export type Disposer = () => void;
  * Owns resources and gives all of them back at once, the last one first.
  *
  * A scope may own further scopes. Adding to a scope that is closed disposes at once, so whatever
- * finishes late (a download, a decoded picture) cannot leak.
+ * finishes late (a download, a decoded image) cannot leak.
  */
 export class Scope {
   private disposers = new Set<Disposer>();

@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { Client, SILENCE_TIMEOUT } from "../src/api/client";
 import { LineSplitter } from "../src/api/lines";
-import { clipRequest, hearRequest, isInferenceOutput } from "../src/api/messages";
+import { clipInput, imageToAudioInput, isInferenceOutput } from "../src/api/messages";
 import { retryDelay } from "../src/api/retry";
 import { DEFAULT_SETTINGS } from "../src/settings/settings";
 
 const CLIP = { image: "data:image/png;base64,YQ==", audio: "data:audio/flac;base64,YQ==", duration_s: 5.12 };
 const STOP = { start: { prompt: "bells", seed: 1 }, end: { prompt: "jazz", seed: 2 }, alpha: 0.25 };
-const REQUEST = clipRequest(STOP, DEFAULT_SETTINGS, 20);
+const REQUEST = clipInput(STOP, DEFAULT_SETTINGS, 20);
 
 function clientTo(
   answer: (request: Request, signal: AbortSignal) => Response | Promise<Response>,
@@ -72,12 +72,12 @@ describe("requests", () => {
 
   it("send pictures in place of ids, never both", () => {
     const own = { kind: "own", dataUrl: "data:image/png;base64,YQ==", name: "drawing" } as const;
-    const settings = { ...DEFAULT_SETTINGS, seedPicture: own, mask: { kind: "id", id: "m" } as const, scheduler: null, negativePrompt: "drums" };
-    const request = clipRequest(STOP, settings, 8);
+    const settings = { ...DEFAULT_SETTINGS, seedImage: own, mask: { kind: "id", id: "m" } as const, scheduler: null, negativePrompt: "drums" };
+    const request = clipInput(STOP, settings, 8);
     expect(request).toMatchObject({ init_image: own.dataUrl, mask_image_id: "m" });
     expect(request.start.negative_prompt).toBe("drums");
     for (const field of ["seed_image_id", "mask_image", "scheduler"]) expect(request).not.toHaveProperty(field);
-    expect(hearRequest({ kind: "audio", dataUrl: "data:audio/wav;base64,YQ==" })).toMatchObject({ mode: "image_to_audio", init_audio: "data:audio/wav;base64,YQ==" });
+    expect(imageToAudioInput({ kind: "audio", dataUrl: "data:audio/wav;base64,YQ==" })).toMatchObject({ mode: "image_to_audio", init_audio: "data:audio/wav;base64,YQ==" });
   });
 });
 

@@ -1,30 +1,30 @@
 import { describe, expect, it } from "vitest";
 import { type Clip, fileName, nearestPrompt, walkBefore } from "../src/jam/clip";
-import { outlookOf } from "../src/jam/outlook";
-import { Pace } from "../src/jam/pace";
-import { Score } from "../src/jam/score";
+import { nowAndNext } from "../src/jam/upcoming_prompts";
+import { ServerSpeed } from "../src/jam/server_speed";
+import { PlaybackTimeline } from "../src/jam/playback_timeline";
 import { type JamFacts, statusOf } from "../src/jam/status";
 import { startWalk, step } from "../src/walk/walk";
 
 const CLIP = 5.12;
 
-describe("the pace", () => {
-  const settled = (total: number, drawing: number | null, numSteps: number): Pace => {
-    const pace = new Pace();
-    for (let i = 0; i < 12; i++) pace.note({ total, drawing, numSteps });
-    return pace;
+describe("the serverSpeed", () => {
+  const settled = (total: number, drawing: number | null, numSteps: number): ServerSpeed => {
+    const serverSpeed = new ServerSpeed();
+    for (let i = 0; i < 12; i++) serverSpeed.note({ total, drawing, numSteps });
+    return serverSpeed;
   };
 
   it("asks for what is wanted before it knows better", () => {
-    expect(new Pace().speed(50, CLIP)).toEqual({
-      perClip: null, numSteps: 50, isReduced: false, isBehind: false, wanderShare: 1, clipsAhead: 2,
+    expect(new ServerSpeed().speed(50, CLIP)).toEqual({
+      secondsPerClip: null, numSteps: 50, isReduced: false, isBehind: false, wanderStepScale: 1, clipsAhead: 2,
     });
   });
 
   it("leaves a fast server alone", () => {
     const speed = settled(1, 0.8, 20).speed(20, CLIP);
-    expect(speed).toMatchObject({ numSteps: 20, isReduced: false, isBehind: false, wanderShare: 1, clipsAhead: 2 });
-    expect(speed.perClip).toBeCloseTo(1, 9);
+    expect(speed).toMatchObject({ numSteps: 20, isReduced: false, isBehind: false, wanderStepScale: 1, clipsAhead: 2 });
+    expect(speed.secondsPerClip).toBeCloseTo(1, 9);
   });
 
   it("takes fewer steps where that is enough to keep up", () => {
@@ -34,18 +34,18 @@ describe("the pace", () => {
 
   it("says that it is behind where even the fewest steps are too many", () => {
     const speed = settled(20, 15, 50).speed(50, CLIP); // 0.3 s a step and 5 s for the rest
-    expect(speed).toMatchObject({ numSteps: 8, isReduced: true, isBehind: true, wanderShare: 0.5 });
+    expect(speed).toMatchObject({ numSteps: 8, isReduced: true, isBehind: true, wanderStepScale: 0.5 });
     expect(speed.clipsAhead).toBe(5);
   });
 
   it("takes one late clip for no habit", () => {
-    const pace = new Pace();
-    pace.note({ total: 20, drawing: 15, numSteps: 20 });
-    expect(pace.speed(20, CLIP)).toMatchObject({ isBehind: true, wanderShare: 1 });
-    pace.note({ total: 20, drawing: 15, numSteps: 20 });
-    expect(pace.speed(20, CLIP).wanderShare).toBe(0.5);
-    pace.note({ total: 2, drawing: 1, numSteps: 20 });
-    expect(pace.speed(20, CLIP).wanderShare).toBe(1);
+    const serverSpeed = new ServerSpeed();
+    serverSpeed.note({ total: 20, drawing: 15, numSteps: 20 });
+    expect(serverSpeed.speed(20, CLIP)).toMatchObject({ isBehind: true, wanderStepScale: 1 });
+    serverSpeed.note({ total: 20, drawing: 15, numSteps: 20 });
+    expect(serverSpeed.speed(20, CLIP).wanderStepScale).toBe(0.5);
+    serverSpeed.note({ total: 2, drawing: 1, numSteps: 20 });
+    expect(serverSpeed.speed(20, CLIP).wanderStepScale).toBe(1);
   });
 
   it("never takes more steps than wanted, also where they are few", () => {
@@ -59,30 +59,30 @@ describe("the pace", () => {
   });
 
   it("recovers when the server does", () => {
-    const pace = settled(20, 15, 50);
-    for (let i = 0; i < 20; i++) pace.note({ total: 1, drawing: 0.8, numSteps: 8 });
-    expect(pace.speed(40, CLIP)).toMatchObject({ isBehind: false, numSteps: 40 });
+    const serverSpeed = settled(20, 15, 50);
+    for (let i = 0; i < 20; i++) serverSpeed.note({ total: 1, drawing: 0.8, numSteps: 8 });
+    expect(serverSpeed.speed(40, CLIP)).toMatchObject({ isBehind: false, numSteps: 40 });
   });
 });
 
 describe("the score", () => {
-  const clip = (id: number, duration = 4): { id: number; sound: { duration: number } } => ({ id, sound: { duration } });
+  const clip = (id: number, duration = 4): { id: number; audio: { duration: number } } => ({ id, audio: { duration } });
 
   it("knows what sounds, and the how manieth time", () => {
-    const score = new Score();
-    score.add(clip(1), 10);
-    score.add(clip(2), 18);
-    expect(score.at(9)).toBeUndefined();
-    expect(score.at(17.9)?.clip.id).toBe(1);
-    expect(score.at(18)?.clip.id).toBe(2);
-    expect([score.roundsAt(9), score.roundsAt(13), score.roundsAt(14.5), score.roundsAt(18.5)]).toEqual([0, 1, 2, 1]);
+    const playback = new PlaybackTimeline();
+    playback.add(clip(1), 10);
+    playback.add(clip(2), 18);
+    expect(playback.at(9)).toBeUndefined();
+    expect(playback.at(17.9)?.clip.id).toBe(1);
+    expect(playback.at(18)?.clip.id).toBe(2);
+    expect([playback.roundsAt(9), playback.roundsAt(13), playback.roundsAt(14.5), playback.roundsAt(18.5)]).toEqual([0, 1, 2, 1]);
   });
 
   it("lays out past, present and future without gap or overlap", () => {
-    const score = new Score<ReturnType<typeof clip>>();
-    score.add(clip(1), 10);
-    score.add(clip(2, 3), 18);
-    const rounds = score.rounds(0, 100, 19, [clip(3, 5), clip(4)]);
+    const playback = new PlaybackTimeline<ReturnType<typeof clip>>();
+    playback.add(clip(1), 10);
+    playback.add(clip(2, 3), 18);
+    const rounds = playback.rounds(0, 100, 19, [clip(3, 5), clip(4)]);
     expect(rounds.map(({ clip, start, repeat }) => [clip.id, start, repeat])).toEqual([
       [1, 10, 0], [1, 14, 1], [2, 18, 0], [3, 21, 0], [4, 26, 0],
     ]);
@@ -90,17 +90,17 @@ describe("the score", () => {
   });
 
   it("shows a late clip's repetitions as they come", () => {
-    const score = new Score<ReturnType<typeof clip>>();
-    score.add(clip(1), 0);
-    expect(score.rounds(0, 100, 9, []).map(({ start }) => start)).toEqual([0, 4, 8]);
+    const playback = new PlaybackTimeline<ReturnType<typeof clip>>();
+    playback.add(clip(1), 0);
+    expect(playback.rounds(0, 100, 9, []).map(({ start }) => start)).toEqual([0, 4, 8]);
   });
 
   it("leaves out what is not to be seen, and forgets the past", () => {
-    const score = new Score<ReturnType<typeof clip>>();
-    for (let i = 0; i < 100; i++) score.add(clip(i), 4 * i);
-    expect(score.rounds(390, 394, 398, []).map(({ clip }) => clip.id)).toEqual([97, 98]);
-    expect(score.at(4)).toBeUndefined();
-    expect(score.rounds(-1000, 1000, 398, []).length).toBeLessThan(20);
+    const playback = new PlaybackTimeline<ReturnType<typeof clip>>();
+    for (let i = 0; i < 100; i++) playback.add(clip(i), 4 * i);
+    expect(playback.rounds(390, 394, 398, []).map(({ clip }) => clip.id)).toEqual([97, 98]);
+    expect(playback.at(4)).toBeUndefined();
+    expect(playback.rounds(-1000, 1000, 398, []).length).toBeLessThan(20);
   });
 });
 
@@ -144,27 +144,27 @@ describe("the outlook", () => {
   const between = { start: { prompt: "bells", seed: 0 }, end: { prompt: "jazz", seed: 1 }, alpha: 0.5 };
 
   it("is the walk's before the music", () => {
-    expect(outlookOf(null, [], walk)).toEqual({ now: "bells", next: "piano", progress: 0 });
+    expect(nowAndNext(null, [], walk)).toEqual({ now: "bells", next: "piano", progress: 0 });
   });
 
   it("is the way that is heard", () => {
-    expect(outlookOf(between, [], walk)).toEqual({ now: "bells", next: "jazz", progress: 0.5 });
+    expect(nowAndNext(between, [], walk)).toEqual({ now: "bells", next: "jazz", progress: 0.5 });
   });
 
   it("finds the next prompt in clips that are ready", () => {
     const heard = { ...between, end: { prompt: "bells", seed: 1 } };
-    expect(outlookOf(heard, [between], startWalk("bells", 5)).next).toBe("jazz");
-    expect(outlookOf(heard, [], startWalk("bells", 5)).next).toBeNull();
+    expect(nowAndNext(heard, [between], startWalk("bells", 5)).next).toBe("jazz");
+    expect(nowAndNext(heard, [], startWalk("bells", 5)).next).toBeNull();
   });
 });
 
 describe("the status", () => {
   const facts: JamFacts = {
-    phase: "playing", hasSound: true, numReady: 2, rounds: 1, clipDuration: CLIP, wantedSteps: 20,
-    speed: { perClip: 1, numSteps: 20, isReduced: false, isBehind: false, wanderShare: 1, clipsAhead: 2 },
+    phase: "playing", hasPlayed: true, numReady: 2, rounds: 1, clipDuration: CLIP, wantedSteps: 20,
+    speed: { secondsPerClip: 1, numSteps: 20, isReduced: false, isBehind: false, wanderStepScale: 1, clipsAhead: 2 },
     stepShare: 1, trouble: null, isHeld: false,
   };
-  const behind = { perClip: 9.04, numSteps: 8, isReduced: true, isBehind: true, wanderShare: 0.5, clipsAhead: 3 };
+  const behind = { secondsPerClip: 9.04, numSteps: 8, isReduced: true, isBehind: true, wanderStepScale: 0.5, clipsAhead: 3 };
 
   it("is calm where all is well", () => {
     expect(statusOf(facts)).toEqual({ tone: "calm", text: "2 clips ahead" });
@@ -173,7 +173,7 @@ describe("the status", () => {
 
   it("asks for a touch where the browser lets no sound out, whatever else is wrong", () => {
     const trouble = { failure: { kind: "away", message: "gone" }, numFailures: 1 } as const;
-    const { tone, text } = statusOf({ ...facts, phase: "cut off", trouble });
+    const { tone, text } = statusOf({ ...facts, phase: "blocked", trouble });
     expect([tone, text]).toEqual(["warning", expect.stringContaining("Press play")]);
   });
 
@@ -197,6 +197,6 @@ describe("the status", () => {
     expect(refused.text).toContain("start.prompt: too long. Change it");
     expect(refused.text).toContain("The last clip plays on");
     const away = { ...failure, kind: "away" } as const;
-    expect(statusOf({ ...facts, hasSound: false, trouble: { failure: away, numFailures: 2 } }).text).not.toContain("plays on");
+    expect(statusOf({ ...facts, hasPlayed: false, trouble: { failure: away, numFailures: 2 } }).text).not.toContain("plays on");
   });
 });

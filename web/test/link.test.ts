@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { excerpt } from "../src/excerpt";
-import { jamFromQuery, queryFromJam, withKnownPictures } from "../src/link/link";
+import { shortened } from "../src/shorten";
+import { jamFromQuery, queryFromJam, withKnownImages } from "../src/link/link";
 import { DEFAULT_SETTINGS, type Settings } from "../src/settings/settings";
 import { startWalk, step } from "../src/walk/walk";
 
@@ -15,7 +15,7 @@ describe("links of the public web app", () => {
     expect(problems).toEqual([]);
     expect(settings).toMatchObject({
       denoising: 0.85, guidance: 9, numInferenceSteps: 50, alphaStep: 0.1,
-      seedPicture: { kind: "id", id: "agile" }, mask: { kind: "id", id: "mask_top_third_75" },
+      seedImage: { kind: "id", id: "agile" }, mask: { kind: "id", id: "mask_top_third_75" },
     });
     expect(walk.current).toEqual({ prompt: "church bells", seed: 8730 });
     expect(walk.target).toEqual({ prompt: "church bells", seed: 8731 });
@@ -39,7 +39,7 @@ describe("links of ours", () => {
   const settings: Settings = {
     negativePrompt: "drums & noise=bad?#ü",
     denoising: 0.55, guidance: 3.5, numInferenceSteps: 33, scheduler: null, alphaStep: 0.07,
-    seedPicture: { kind: "id", id: "vibes" }, mask: { kind: "id", id: "mask_gradient_dark" },
+    seedImage: { kind: "id", id: "vibes" }, mask: { kind: "id", id: "mask_gradient_dark" },
   };
 
   it("restore settings, queue and the very place of the walk", () => {
@@ -89,19 +89,19 @@ describe("damaged links", () => {
   it("with pictures that the server doesn't have take the usual ones", () => {
     const library = { seedImages: [{ id: "og_beat", url: "" }, { id: "vibes", url: "" }], masks: [{ id: "top", url: "" }] };
     const { settings } = read("?seedImageId=nope&maskImageId=gone&guidance=3");
-    expect(withKnownPictures(settings, library)).toEqual({
+    expect(withKnownImages(settings, library)).toEqual({
       settings: { ...DEFAULT_SETTINGS, guidance: 3 },
       problems: ["seedImageId=nope is none of og_beat, vibes", "maskImageId=gone is none of top"],
     });
     const known = read("?seedImageId=vibes&maskImageId=top").settings;
-    expect(withKnownPictures(known, library)).toEqual({ settings: known, problems: [] });
-    expect(withKnownPictures(settings, { seedImages: [], masks: [] })).toEqual({ settings, problems: [] });
+    expect(withKnownImages(known, library)).toEqual({ settings: known, problems: [] });
+    expect(withKnownImages(settings, { seedImages: [], masks: [] })).toEqual({ settings, problems: [] });
   });
 });
 
 describe("excerpts", () => {
   it("are whole texts where they fit, and never half an emoji", () => {
-    expect(excerpt("x".repeat(40))).toBe("x".repeat(40));
-    expect(excerpt("🔔".repeat(41))).toBe(`${"🔔".repeat(40)}…`);
+    expect(shortened("x".repeat(40))).toBe("x".repeat(40));
+    expect(shortened("🔔".repeat(41))).toBe(`${"🔔".repeat(40)}…`);
   });
 });

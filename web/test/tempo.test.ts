@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { cutToBeats, whyNoLoop } from "../src/drop/cut";
-import { findPulse } from "../src/drop/tempo";
+import { cutToBeats, whyNoLoop } from "../src/seed/cut_to_beats";
+import { findTempo } from "../src/seed/tempo";
 
 const RATE = 8000;
 /** Of a tempo: less than a twentieth of a beat over a clip. */
@@ -21,7 +21,7 @@ function clicks(tempo: number, seconds: number, first = 0): Float32Array {
 
 describe("the tempo", () => {
   it.each([75, 93.75, 120, 140.625])("of clicks at %d a minute is found", (tempo) => {
-    const pulse = findPulse(clicks(tempo, 8, 0.2), RATE);
+    const pulse = findTempo(clicks(tempo, 8, 0.2), RATE);
     expect(Math.abs(pulse!.tempo / tempo - 1)).toBeLessThan(TOLERANCE);
     const beat = 60 / tempo;
     const offset = (pulse!.firstBeat - 0.2 + 10 * beat) % beat;
@@ -29,8 +29,8 @@ describe("the tempo", () => {
   });
 
   it("of silence and of too little is none", () => {
-    expect(findPulse(new Float32Array(5 * RATE), RATE)).toBeNull();
-    expect(findPulse(clicks(120, 1), RATE)).toBeNull();
+    expect(findTempo(new Float32Array(5 * RATE), RATE)).toBeNull();
+    expect(findTempo(clicks(120, 1), RATE)).toBeNull();
   });
 });
 

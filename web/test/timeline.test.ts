@@ -1,15 +1,15 @@
 import { describe, expect, it } from "vitest";
 import { dabs, strokePoints } from "../src/draw/brush";
 import { Scope } from "../src/scope";
-import { dicePrompt } from "../src/settings/sample_prompts";
+import { randomSamplePrompt } from "../src/settings/sample_prompts";
 import { colourOf, colourTable, rgbFromOklch } from "../src/timeline/colour";
-import { DETAILS, FrameRate } from "../src/timeline/frame_rate";
-import { clockText, farApart, timeMarks, xOf, zOf } from "../src/timeline/geometry";
+import { DETAILS, AdaptiveDetail } from "../src/timeline/adaptive_detail";
+import { clockText, spacedApart, timeMarks, xOf, zOf } from "../src/timeline/geometry";
 import { frequencyAt, heightOf, melFromHertz, noteName } from "../src/timeline/pitch";
 
 it("labels of an axis are left out where they would overlap", () => {
-  expect(farApart([100, 95, 87, 60, 61, 47], 13)).toEqual([true, false, true, true, false, true]);
-  expect(farApart([], 13)).toEqual([]);
+  expect(spacedApart([100, 95, 87, 60, 61, 47], 13)).toEqual([true, false, true, true, false, true]);
+  expect(spacedApart([], 13)).toEqual([]);
 });
 
 describe("pitch", () => {
@@ -71,29 +71,29 @@ describe("the timeline's space", () => {
 });
 
 describe("the detail", () => {
-  const run = (rate: FrameRate, duration: number, count: number): boolean =>
+  const run = (rate: AdaptiveDetail, duration: number, count: number): boolean =>
     Array.from({ length: count }, () => rate.note(duration)).some(Boolean);
 
   it("stays where frames are quick, however many pauses there are", () => {
-    const rate = new FrameRate();
+    const rate = new AdaptiveDetail();
     expect(run(rate, 16.7, 300)).toBe(false);
     expect(run(rate, 60_000, 300)).toBe(false);
     expect(rate.detail).toBe(DETAILS[0]);
   });
 
   it("is lowered as far as it takes", () => {
-    const rate = new FrameRate();
+    const rate = new AdaptiveDetail();
     expect(run(rate, 50, 46)).toBe(true);
     expect(rate.detail).toBe(DETAILS[1]);
     run(rate, 110, 100);
     expect(rate.detail).toBe(DETAILS.at(-1));
-    const hopeless = new FrameRate();
+    const hopeless = new AdaptiveDetail();
     run(hopeless, 900, 4);
     expect(hopeless.detail).toBe(DETAILS.at(-1));
   });
 
   it("is lowered to fewer frames only where a processor must draw by itself", () => {
-    const [aided, unaided] = [new FrameRate(), new FrameRate()];
+    const [aided, unaided] = [new AdaptiveDetail(), new AdaptiveDetail()];
     run(aided, 90, 400);
     run(unaided, 110, 400);
     expect(aided.detail).toBe(DETAILS.at(-2));
@@ -167,7 +167,7 @@ it("the dice never roll the same prompt twice in a row", () => {
   const random = (): number => (state = (state * 16_807) % 2_147_483_647) / 2_147_483_647;
   let last = "";
   for (let i = 0; i < 500; i++) {
-    const prompt = dicePrompt(random, last);
+    const prompt = randomSamplePrompt(random, last);
     expect(prompt).not.toBe(last);
     expect(prompt).toMatch(/^[a-z ]+$/);
     last = prompt;

@@ -1,30 +1,30 @@
 /** Seed images and masks that the gateway has, and whether its endpoint costs money. */
 
-/** A picture of the server's: its id, and where a browser gets it. */
-export interface LibraryPicture {
+/** A image of the server's: its id, and where a browser gets it. */
+export interface LibraryImage {
   readonly id: string;
   readonly url: string;
 }
 
 export interface Library {
-  readonly seedImages: readonly LibraryPicture[];
-  readonly masks: readonly LibraryPicture[];
+  readonly seedImages: readonly LibraryImage[];
+  readonly masks: readonly LibraryImage[];
 }
 
 /** The ids that every server knows, for one that doesn't list its own. */
 const KNOWN_SEED_IMAGES = ["og_beat", "agile", "marim", "motorway", "vibes"];
 
-/** The gateway's pictures. A gateway that doesn't answer leaves the ids that all have. */
+/** The gateway's images. A gateway that doesn't answer leaves the ids that all have. */
 export async function fetchLibrary(baseUrl: string): Promise<Library> {
   const [seedImages, masks] = await Promise.all([
     fetchIds(`${baseUrl}seed_images`, "seed_images"),
     fetchIds(`${baseUrl}masks`, "masks"),
   ]);
-  const pictures = (folder: string, ids: readonly string[]): LibraryPicture[] =>
+  const images = (folder: string, ids: readonly string[]): LibraryImage[] =>
     ids.map((id) => ({ id, url: `${baseUrl}${folder}/${encodeURIComponent(id)}.png` }));
   return {
-    seedImages: pictures("seed_images", seedImages ?? KNOWN_SEED_IMAGES),
-    masks: pictures("masks", masks ?? []),
+    seedImages: images("seed_images", seedImages ?? KNOWN_SEED_IMAGES),
+    masks: images("masks", masks ?? []),
   };
 }
 

@@ -1,6 +1,6 @@
 /** What goes to the server and what comes back; field names are the server's. */
 
-import type { PictureSource, SchedulerName, Settings } from "../settings/settings";
+import type { ImageSource, SchedulerName, Settings } from "../settings/settings";
 import type { Seconds, Share } from "../units";
 import type { Stop } from "../walk/walk";
 
@@ -43,11 +43,11 @@ export interface InferenceOutput {
  * The request for a stop of the walk.
  *
  * Lossless formats: FLAC has no padding at its ends, so that clips join without a gap, and a PNG is the
- * exact picture that the sound was made from.
+ * exact image that the sound was made from.
  *
  * @param numSteps in place of the settings', when the server is slow
  */
-export function clipRequest(stop: Stop, settings: Settings, numSteps: number): InferenceInput {
+export function clipInput(stop: Stop, settings: Settings, numSteps: number): InferenceInput {
   const prompt = (end: Stop["start"]): PromptInput => ({
     prompt: end.prompt,
     seed: end.seed,
@@ -60,8 +60,8 @@ export function clipRequest(stop: Stop, settings: Settings, numSteps: number): I
     end: prompt(stop.end),
     alpha: stop.alpha,
     num_inference_steps: numSteps,
-    ...pictureFields(settings.seedPicture, "seed_image_id", "init_image"),
-    ...(settings.mask ? pictureFields(settings.mask, "mask_image_id", "mask_image") : {}),
+    ...imageFields(settings.seedImage, "seed_image_id", "init_image"),
+    ...(settings.mask ? imageFields(settings.mask, "mask_image_id", "mask_image") : {}),
     ...(settings.scheduler ? { scheduler: settings.scheduler } : {}),
     guidance_interval: GUIDANCE_INTERVAL,
     audio_format: "flac",
@@ -69,15 +69,15 @@ export function clipRequest(stop: Stop, settings: Settings, numSteps: number): I
   };
 }
 
-/** The request that makes a picture, or a recording, heard as it is. */
-export function hearRequest(
-  source: PictureSource | { readonly kind: "audio"; readonly dataUrl: string },
+/** The request that makes a image, or a recording, heard as it is. */
+export function imageToAudioInput(
+  source: ImageSource | { readonly kind: "audio"; readonly dataUrl: string },
   audioFormat: "flac" | "mp3" = "flac",
 ): InferenceInput {
   const fields =
     source.kind === "audio"
       ? { init_audio: source.dataUrl }
-      : pictureFields(source, "seed_image_id", "init_image");
+      : imageFields(source, "seed_image_id", "init_image");
   return {
     start: { prompt: "", seed: 0, denoising: 0, guidance: 0 },
     mode: "image_to_audio",
@@ -98,10 +98,10 @@ export function isInferenceOutput(answer: unknown): answer is InferenceOutput {
   );
 }
 
-function pictureFields(
-  source: PictureSource,
+function imageFields(
+  source: ImageSource,
   idField: "seed_image_id" | "mask_image_id",
-  pictureField: "init_image" | "mask_image",
+  imageField: "init_image" | "mask_image",
 ): Partial<InferenceInput> {
-  return source.kind === "id" ? { [idField]: source.id } : { [pictureField]: source.dataUrl };
+  return source.kind === "id" ? { [idField]: source.id } : { [imageField]: source.dataUrl };
 }

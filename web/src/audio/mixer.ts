@@ -11,7 +11,7 @@
 
 import { Scope } from "../scope";
 import type { Hertz, Seconds } from "../units";
-import { Power } from "./power";
+import { ClockControl } from "./clock_control";
 
 /** Of clips as they come, so that nothing is resampled in the page. */
 const SAMPLE_RATE: Hertz = 44_100;
@@ -29,19 +29,19 @@ export class Mixer {
   readonly jam: GainNode;
   private readonly limiter: DynamicsCompressorNode;
   private readonly scope = new Scope();
-  private readonly power: Power;
+  private readonly clockControl: ClockControl;
   private isJamHeard = false;
   private isPreviewHeard = false;
   private turns = 0;
 
-  /** @param onChange called when `isCutOff` may have changed */
+  /** @param onChange called when `isBlocked` may have changed */
   constructor(onChange: () => void) {
     playDespiteMuteSwitch();
     this.context = new AudioContext({ sampleRate: SAMPLE_RATE, latencyHint: "playback" });
     this.scope.add(() => void this.context.close());
-    this.power = new Power(this.scope, this.context, onChange);
+    this.clockControl = new ClockControl(this.scope, this.context, onChange);
     this.scope.listen(document, "visibilitychange", () => {
-      if (!document.hidden) this.power.retry();
+      if (!document.hidden) this.clockControl.retry();
     });
     this.jam = new GainNode(this.context, { gain: 0 });
     this.limiter = new DynamicsCompressorNode(this.context, {
@@ -70,8 +70,8 @@ export class Mixer {
   }
 
   /** Whether nothing is heard, as the browser doesn't let the clock run. */
-  get isCutOff(): boolean {
-    return this.power.isCutOff;
+  get isBlocked(): boolean {
+    return this.clockControl.isBlocked;
   }
 
   /** Some browsers allow sound that comes later only if it is started once within a click or a key. */
@@ -80,13 +80,13 @@ export class Mixer {
   }
 
   /** Fades the jam in, or out. */
-  async hearJam(isHeard: boolean): Promise<void> {
+  async setJamAudible(isHeard: boolean): Promise<void> {
     this.isJamHeard = isHeard;
     await this.settle(PAUSE_FADE);
   }
 
   /** Lets the jam step back behind a preview, or come forward again. */
-  async hearPreview(isHeard: boolean): Promise<void> {
+  async setPreviewAudible(isHeard: boolean): Promise<void> {
     this.isPreviewHeard = isHeard;
     await this.settle(DUCK_FADE);
   }
@@ -105,13 +105,13 @@ export class Mixer {
   private async settle(fade: Seconds): Promise<void> {
     const turn = ++this.turns;
     const isHeard = this.isJamHeard || this.isPreviewHeard;
-    if (isHeard) await this.power.start();
+    if (isHeard) await this.clockControl.start();
     if (turn !== this.turns) return;
     const end = this.now + fade;
     this.ramp(this.isJamHeard ? (this.isPreviewHeard ? DUCKED : 1) : 0, end);
     if (isHeard) return;
     await this.untilHeard(end);
-    if (turn === this.turns) await this.power.rest();
+    if (turn === this.turns) await this.clockControl.rest();
   }
 
   private ramp(value: number, end: Seconds): void {

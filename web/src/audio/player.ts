@@ -33,15 +33,15 @@ export class Player {
   }
 
   /**
-   * Plays a sound once, from `start` on.
+   * Plays a audio once, from `start` on.
    *
    * @param onEnd called when it has ended or was stopped
    */
-  playOnce(sound: AudioBuffer, start: Seconds, onEnd: () => void): void {
-    const source = new AudioBufferSourceNode(this.output.context, { buffer: sound });
+  playOnce(audio: AudioBuffer, start: Seconds, onEnd: () => void): void {
+    const source = new AudioBufferSourceNode(this.output.context, { buffer: audio });
     const { gain, at } = this.begin(source, start);
     source.addEventListener("ended", onEnd, { once: true });
-    gain.gain.setValueCurveAtTime(FADE_OUT, Math.max(at + JOIN_FADE, at + sound.duration - JOIN_FADE), JOIN_FADE);
+    gain.gain.setValueCurveAtTime(FADE_OUT, Math.max(at + JOIN_FADE, at + audio.duration - JOIN_FADE), JOIN_FADE);
   }
 
   /** Fades out at `time`. */

@@ -6,7 +6,7 @@
 import { Scope } from "../scope";
 import type { Seconds } from "../units";
 import type { Mixer } from "./mixer";
-import { type Samples, Tape } from "./tape";
+import { type Samples, LoopRecording } from "./loop_recording";
 
 /** WAV files count their bytes in 32 bits, and memory is finite. */
 export const LONGEST_RECORDING: Seconds = 3600;
@@ -21,7 +21,7 @@ export interface Recording {
 
 export class Recorder {
   private readonly scope = new Scope();
-  private readonly tape: Tape;
+  private readonly loopRecording: LoopRecording;
   private readonly chunks: Blob[] = [];
   private readonly recorder: MediaRecorder | null;
   private since: Seconds;
@@ -29,29 +29,29 @@ export class Recorder {
   /** Begins at once, in the round of `loop` that began at `roundStart`. */
   constructor(mixer: Mixer, loop: Samples, roundStart: Seconds) {
     this.since = mixer.heardNow;
-    this.tape = new Tape(mixer.context.sampleRate);
-    this.tape.begin(loop, Math.max(0, this.since - roundStart));
+    this.loopRecording = new LoopRecording(mixer.context.sampleRate);
+    this.loopRecording.begin(loop, Math.max(0, this.since - roundStart));
     this.recorder = this.startRecorder(mixer);
   }
 
   /** Notes that `next` takes over at `time`. */
   takeOver(next: Samples, time: Seconds): void {
     if (time < this.since) return;
-    this.tape.advance(time - this.since, next);
+    this.loopRecording.advance(time - this.since, next);
     this.since = time;
   }
 
   /** How long it is, at `now` on the audio clock. */
   durationAt(now: Seconds): Seconds {
-    return this.tape.duration + Math.max(0, now - this.since);
+    return this.loopRecording.duration + Math.max(0, now - this.since);
   }
 
   /** Ends the recording at `now` on the audio clock. */
   async finish(now: Seconds): Promise<Recording> {
-    if (now > this.since) this.tape.advance(now - this.since, null);
+    if (now > this.since) this.loopRecording.advance(now - this.since, null);
     const heard = await this.stopRecorder();
     this.scope.dispose();
-    return { exact: this.tape.wav(), heard, duration: this.tape.duration };
+    return { exact: this.loopRecording.wav(), heard, duration: this.loopRecording.duration };
   }
 
   private startRecorder(mixer: Mixer): MediaRecorder | null {

@@ -8,7 +8,7 @@
 import type { Seconds } from "../units";
 
 /** A loop that sounds, or is about to. */
-export interface Sounding {
+export interface PlayingLoop {
   readonly start: Seconds;
   readonly duration: Seconds;
 }
@@ -24,19 +24,19 @@ export const HORIZON: Seconds = 2.5;
 const TOLERANCE = 1e-6;
 
 /** The first end of a round at or after `earliest`; a loop is heard at least once. */
-export function boundaryAfter(loop: Sounding, earliest: Seconds): Seconds {
+export function boundaryAfter(loop: PlayingLoop, earliest: Seconds): Seconds {
   const rounds = Math.ceil((earliest - loop.start) / loop.duration - TOLERANCE);
   return loop.start + Math.max(1, rounds) * loop.duration;
 }
 
 /** When a clip that is ready takes over, or null if that needs no decision yet. */
-export function takeOverTime(loop: Sounding, now: Seconds): Seconds | null {
+export function takeOverTime(loop: PlayingLoop, now: Seconds): Seconds | null {
   const boundary = boundaryAfter(loop, now + LEAD);
   return boundary - now <= HORIZON ? boundary : null;
 }
 
 /** How many rounds have begun at `now`; 0 before the first. */
-export function roundsBegun(loop: Sounding, now: Seconds): number {
+export function roundsBegun(loop: PlayingLoop, now: Seconds): number {
   return Math.max(0, Math.floor((now - loop.start) / loop.duration + TOLERANCE) + 1);
 }
 

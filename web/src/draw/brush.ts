@@ -1,4 +1,4 @@
-/** Brushes for sound: a place on the sheet is a moment and a pitch, and ink is loudness. */
+/** Brushes for audio: a place on the sheet is a moment and a pitch, and ink is loudness. */
 
 import { frequencyAt, heightOf } from "../timeline/pitch";
 import type { Share } from "../units";

@@ -5,26 +5,26 @@ import type { Seconds } from "../units";
 import type { Stop, Walk } from "../walk/walk";
 
 /** Something to be heard; in the app an `AudioBuffer`. */
-export interface Sound {
+export interface ClipAudio {
   readonly duration: Seconds;
 }
 
-export interface Clip<S extends Sound> {
+export interface Clip<S extends ClipAudio> {
   readonly id: number;
   readonly stop: Stop;
   /** The walk after it. */
   readonly walk: Walk;
   readonly settings: Settings;
   readonly numSteps: number;
-  readonly sound: S;
+  readonly audio: S;
   /** Its spectrogram as the server drew it, parameters in its EXIF. */
-  readonly picture: Blob;
+  readonly image: Blob;
   /** Whether a part of it was repainted by hand, which no link can restore. */
   readonly isRepainted: boolean;
 }
 
 /** The walk just before a clip: it leads to the same clip again. */
-export function walkBefore<S extends Sound>(clip: Clip<S>): Walk {
+export function walkBefore<S extends ClipAudio>(clip: Clip<S>): Walk {
   const { start, end, alpha } = clip.stop;
   return { ...clip.walk, current: start, target: end, alpha };
 }

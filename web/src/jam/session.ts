@@ -11,9 +11,9 @@ import type { Seconds } from "../units";
 import type { Walk } from "../walk/walk";
 import type { Clip } from "./clip";
 import { Conductor } from "./conductor";
-import type { Slot } from "./score";
+import type { Slot } from "./playback_timeline";
 import { type JamFacts, type Phase, type Status, statusOf } from "./status";
-import { ServerStudio } from "./studio";
+import { ServerClipSource } from "./clip_source";
 
 export type HeardClip = Clip<AudioBuffer>;
 
@@ -22,7 +22,7 @@ const USUAL_DURATION: Seconds = 5.12;
 
 export class Session {
   readonly conductor: Conductor<AudioBuffer>;
-  readonly studio: ServerStudio;
+  readonly clipSource: ServerClipSource;
   private readonly scope = new Scope();
   private readonly listeners = new Set<() => void>();
   private mixer: Mixer | null = null;
@@ -35,20 +35,20 @@ export class Session {
   private lastHeard: string | undefined;
 
   constructor(client: Client, walk: Walk, settings: Settings) {
-    this.studio = new ServerStudio(client, () => this.open().context);
+    this.clipSource = new ServerClipSource(client, () => this.open().context);
     const session = this;
-    const deck = {
+    const player = {
       get now() {
         return session.mixer?.now ?? 0;
       },
-      play: (sound: AudioBuffer, start: Seconds) => this.play(sound, start),
+      play: (audio: AudioBuffer, start: Seconds) => this.play(audio, start),
     };
-    const onTakeOver = (clip: HeardClip, start: Seconds): void => this.recorder?.takeOver(clip.sound, start);
-    this.conductor = new Conductor(this.studio, deck, walk, settings, () => this.notify(), onTakeOver);
+    const onTakeOver = (clip: HeardClip, start: Seconds): void => this.recorder?.takeOver(clip.audio, start);
+    this.conductor = new Conductor(this.clipSource, player, walk, settings, () => this.notify(), onTakeOver);
   }
 
   get phase(): Phase {
-    return this.current === "playing" && this.mixer?.isCutOff ? "cut off" : this.current;
+    return this.current === "playing" && this.mixer?.isBlocked ? "blocked" : this.current;
   }
 
   /** What the ear hears now, on the audio clock. */
@@ -63,11 +63,11 @@ export class Session {
 
   /** The clip that is heard. */
   get heard(): Slot<HeardClip> | undefined {
-    return this.conductor.score.at(this.heardNow);
+    return this.conductor.playback.at(this.heardNow);
   }
 
   get clipDuration(): Seconds {
-    return this.conductor.score.last?.clip.sound.duration ?? USUAL_DURATION;
+    return this.conductor.playback.last?.clip.audio.duration ?? USUAL_DURATION;
   }
 
   get recordingDuration(): Seconds | null {
@@ -78,9 +78,9 @@ export class Session {
     const { conductor } = this;
     const facts: JamFacts = {
       phase: this.phase,
-      hasSound: this.start !== null,
+      hasPlayed: this.start !== null,
       numReady: conductor.ready.length,
-      rounds: conductor.score.roundsAt(this.heardNow),
+      rounds: conductor.playback.roundsAt(this.heardNow),
       clipDuration: this.clipDuration,
       wantedSteps: conductor.settings.numInferenceSteps,
       speed: conductor.speed,
@@ -101,7 +101,7 @@ export class Session {
     if (this.phase === "playing") {
       this.current = "paused";
       this.notify();
-      await this.open().hearJam(false);
+      await this.open().setJamAudible(false);
       return;
     }
     const isFirst = this.current === "idle";
@@ -112,7 +112,7 @@ export class Session {
       this.conductor.start();
       this.scope.every(TICK, () => this.tick());
     }
-    await mixer.hearJam(true);
+    await mixer.setJamAudible(true);
   }
 
   /** Whether to ask for no more clips until somebody listens. */
@@ -127,17 +127,17 @@ export class Session {
     this.open().unlock();
   }
 
-  /** Plays a sound over the jam. */
-  preview(sound: AudioBuffer, onEnd: () => void): void {
+  /** Plays a audio over the jam. */
+  preview(audio: AudioBuffer, onEnd: () => void): void {
     this.open();
-    this.previewer?.play(sound, onEnd);
+    this.previewer?.play(audio, onEnd);
   }
 
   stopPreview(): void {
     this.previewer?.stop();
   }
 
-  /** Decodes a file that a person has; null if it holds no sound that the browser knows. */
+  /** Decodes a file that a person has; null if it holds no audio that the browser knows. */
   async decode(file: Blob): Promise<AudioBuffer | null> {
     try {
       return await this.open().context.decodeAudioData(await file.arrayBuffer());
@@ -147,11 +147,11 @@ export class Session {
   }
 
   /** Lets a part of the clip that is heard be made anew, and plays the result next. */
-  async repaint(clip: HeardClip, picture: string, mask: string, signal: AbortSignal): Promise<Failure | null> {
-    const outcome = await this.studio.repaint(clip.stop, clip.settings, picture, mask, signal);
+  async repaint(clip: HeardClip, image: string, mask: string, signal: AbortSignal): Promise<Failure | null> {
+    const outcome = await this.clipSource.repaint(clip.stop, clip.settings, image, mask, signal);
     if ("failure" in outcome) return outcome.failure;
-    const { sound, picture: repainted } = outcome.made;
-    this.conductor.insert({ ...clip, sound, picture: repainted, isRepainted: true });
+    const { audio, image: repainted } = outcome.made;
+    this.conductor.insert({ ...clip, audio, image: repainted, isRepainted: true });
     return null;
   }
 
@@ -159,9 +159,9 @@ export class Session {
   startRecording(): boolean {
     const { heard, mixer } = this;
     if (!heard || !mixer || this.recorder) return false;
-    this.recorder = new Recorder(mixer, heard.clip.sound, heard.start);
-    const { last } = this.conductor.score;
-    if (last && last.start > mixer.heardNow) this.recorder.takeOver(last.clip.sound, last.start);
+    this.recorder = new Recorder(mixer, heard.clip.audio, heard.start);
+    const { last } = this.conductor.playback;
+    if (last && last.start > mixer.heardNow) this.recorder.takeOver(last.clip.audio, last.start);
     this.notify();
     return true;
   }
@@ -191,9 +191,9 @@ export class Session {
     return this.mixer;
   }
 
-  private play(sound: AudioBuffer, start: Seconds): Seconds {
+  private play(audio: AudioBuffer, start: Seconds): Seconds {
     this.open();
-    const exact = this.player?.play(sound, start) ?? start;
+    const exact = this.player?.play(audio, start) ?? start;
     this.start ??= exact;
     return exact;
   }
@@ -201,7 +201,7 @@ export class Session {
   /** Time passes: another clip or another round may be heard. */
   private tick(): void {
     const { heard, recordingDuration } = this;
-    const key = `${heard?.clip.id}+${this.conductor.score.roundsAt(this.heardNow)}`;
+    const key = `${heard?.clip.id}+${this.conductor.playback.roundsAt(this.heardNow)}`;
     if (key !== this.lastHeard || recordingDuration !== null) this.notify();
     this.lastHeard = key;
     if (recordingDuration !== null && recordingDuration > LONGEST_RECORDING) this.recordingIsFull?.();

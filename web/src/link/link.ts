@@ -6,13 +6,13 @@
  *     endPrompt, endSeed, alpha: the very place on the way that is heard
  *
  * Defaults are left out. What cannot be read is passed over and reported, so that an old or damaged
- * link still plays. A person's own pictures and sounds don't fit into a link.
+ * link still plays. A person's own images and sounds don't fit into a link.
  */
 
-import type { Library, LibraryPicture } from "../api/library";
-import { excerpt } from "../excerpt";
+import type { Library, LibraryImage } from "../api/library";
+import { shortened } from "../shorten";
 import {
-  DEFAULT_SETTINGS, MAX_PROMPT_CHARACTERS, RANGES, SCHEDULERS, type PictureSource, type Range,
+  DEFAULT_SETTINGS, MAX_PROMPT_CHARACTERS, RANGES, SCHEDULERS, type ImageSource, type Range,
   type Settings, clamped, isScheduler,
 } from "../settings/settings";
 import { SEED_LIMIT, type Walk, startWalk } from "../walk/walk";
@@ -33,10 +33,10 @@ const NO_MASK = ["", "none"];
  * The jam of a link's query.
  *
  * @param query with or without the question mark
- * @param drawPrompt called where the link has no prompt
- * @param drawSeed called where the link has no seed
+ * @param randomPrompt called where the link has no prompt
+ * @param randomSeed called where the link has no seed
  */
-export function jamFromQuery(query: string, drawPrompt: () => string, drawSeed: () => number): LinkedJam {
+export function jamFromQuery(query: string, randomPrompt: () => string, randomSeed: () => number): LinkedJam {
   const reader = new Reader(new URLSearchParams(query));
   const settings: Settings = {
     negativePrompt: reader.prompt("negativePrompt") ?? DEFAULT_SETTINGS.negativePrompt,
@@ -46,25 +46,25 @@ export function jamFromQuery(query: string, drawPrompt: () => string, drawSeed: 
       reader.number("numInferenceSteps", RANGES.numInferenceSteps) ?? DEFAULT_SETTINGS.numInferenceSteps,
     ),
     scheduler: reader.scheduler(),
-    seedPicture: reader.picture("seedImageId") ?? DEFAULT_SETTINGS.seedPicture,
-    mask: reader.picture("maskImageId"),
+    seedImage: reader.image("seedImageId") ?? DEFAULT_SETTINGS.seedImage,
+    mask: reader.image("maskImageId"),
     alphaStep: reader.number("alphaVelocity", RANGES.alphaStep) ?? DEFAULT_SETTINGS.alphaStep,
   };
-  return { settings, walk: reader.walk(drawPrompt, drawSeed), problems: reader.problems };
+  return { settings, walk: reader.walk(randomPrompt, randomSeed), problems: reader.problems };
 }
 
-/** The settings without pictures that the server doesn't have, and a word about each of them. */
-export function withKnownPictures(settings: Settings, library: Library): { settings: Settings; problems: readonly string[] } {
+/** The settings without images that the server doesn't have, and a word about each of them. */
+export function withKnownImages(settings: Settings, library: Library): { settings: Settings; problems: readonly string[] } {
   const problems: string[] = [];
-  const known = <P extends PictureSource | null>(picture: P, name: string, all: readonly LibraryPicture[], otherwise: P): P => {
+  const known = <P extends ImageSource | null>(image: P, name: string, all: readonly LibraryImage[], otherwise: P): P => {
     const ids = all.map(({ id }) => id);
-    if (picture?.kind !== "id" || ids.length === 0 || ids.includes(picture.id)) return picture; // none: it doesn't say
-    problems.push(`${name}=${excerpt(picture.id)} is none of ${ids.join(", ")}`);
+    if (image?.kind !== "id" || ids.length === 0 || ids.includes(image.id)) return image; // none: it doesn't say
+    problems.push(`${name}=${shortened(image.id)} is none of ${ids.join(", ")}`);
     return otherwise;
   };
-  const seedPicture = known(settings.seedPicture, "seedImageId", library.seedImages, DEFAULT_SETTINGS.seedPicture);
+  const seedImage = known(settings.seedImage, "seedImageId", library.seedImages, DEFAULT_SETTINGS.seedImage);
   const mask = known(settings.mask, "maskImageId", library.masks, DEFAULT_SETTINGS.mask);
-  return { settings: problems.length > 0 ? { ...settings, seedPicture, mask } : settings, problems };
+  return { settings: problems.length > 0 ? { ...settings, seedImage, mask } : settings, problems };
 }
 
 /** The query of a link that restores `settings` and `walk`; begins with a question mark. */
@@ -77,7 +77,7 @@ export function queryFromJam(settings: Settings, walk: Walk): string {
   if (walk.target.seed !== plain.target.seed) query.set("endSeed", String(walk.target.seed));
   if (walk.alpha > 0) query.set("alpha", String(Number(walk.alpha.toFixed(ALPHA_DIGITS))));
   for (const prompt of walk.queue) query.append("next", prompt);
-  const { seedPicture, mask } = settings;
+  const { seedImage, mask } = settings;
   const values: [string, string | number, string | number][] = [
     ["negativePrompt", settings.negativePrompt, DEFAULT_SETTINGS.negativePrompt],
     ["denoising", settings.denoising, DEFAULT_SETTINGS.denoising],
@@ -89,7 +89,7 @@ export function queryFromJam(settings: Settings, walk: Walk): string {
   for (const [name, value, byDefault] of values) {
     if (value !== byDefault) query.set(name, String(value));
   }
-  if (seedPicture.kind === "id") query.set("seedImageId", seedPicture.id);
+  if (seedImage.kind === "id") query.set("seedImageId", seedImage.id);
   if (mask?.kind === "id") query.set("maskImageId", mask.id);
   return `?${query}`;
 }
@@ -112,11 +112,11 @@ class Reader {
     if (!text) return null;
     const value = Number(text);
     if (!Number.isFinite(value)) {
-      this.problems.push(`${name}=${excerpt(text)} is no number`);
+      this.problems.push(`${name}=${shortened(text)} is no number`);
       return null;
     }
     const inside = clamped(value, range);
-    if (inside !== value) this.problems.push(`${name}=${excerpt(text)} became ${inside}`);
+    if (inside !== value) this.problems.push(`${name}=${shortened(text)} became ${inside}`);
     return inside;
   }
 
@@ -125,11 +125,11 @@ class Reader {
     if (!text) return null;
     const value = Number(text);
     if (Number.isSafeInteger(value) && value >= 0 && value < SEED_LIMIT) return value;
-    this.problems.push(`${name}=${excerpt(text)} is no whole number from 0 to ${SEED_LIMIT - 1}`);
+    this.problems.push(`${name}=${shortened(text)} is no whole number from 0 to ${SEED_LIMIT - 1}`);
     return null;
   }
 
-  picture(name: string): PictureSource | null {
+  image(name: string): ImageSource | null {
     const id = this.query.get(name)?.trim() ?? "";
     return NO_MASK.includes(id) ? null : { kind: "id", id: id.slice(0, 100) };
   }
@@ -139,13 +139,13 @@ class Reader {
     if (!name) return DEFAULT_SETTINGS.scheduler;
     if (name === "default") return null;
     if (isScheduler(name)) return name;
-    this.problems.push(`scheduler=${excerpt(name)} is none of ${SCHEDULERS.join(", ")}`);
+    this.problems.push(`scheduler=${shortened(name)} is none of ${SCHEDULERS.join(", ")}`);
     return DEFAULT_SETTINGS.scheduler;
   }
 
-  walk(drawPrompt: () => string, drawSeed: () => number): Walk {
-    const prompt = this.prompt("prompt") ?? drawPrompt();
-    const seed = this.seed("seed") ?? drawSeed();
+  walk(randomPrompt: () => string, randomSeed: () => number): Walk {
+    const prompt = this.prompt("prompt") ?? randomPrompt();
+    const seed = this.seed("seed") ?? randomSeed();
     const queue = this.query.getAll("next").map((text) => text.trim().slice(0, MAX_PROMPT_CHARACTERS));
     const plain = startWalk(prompt, seed, queue.filter(Boolean));
     const target = {

@@ -30,7 +30,7 @@ export const SAMPLE_PROMPTS: readonly string[] = [
  *
  * @param random draws from [0, 1)
  */
-export function dicePrompt(random: () => number, last = ""): string {
+export function randomSamplePrompt(random: () => number, last = ""): string {
   for (;;) {
     const mood = random() < MOOD_SHARE ? `${pick(MOODS, random)} ` : "";
     const prompt = `${mood}${pick(SOUNDS, random)}`;

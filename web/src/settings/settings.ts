@@ -21,22 +21,22 @@ export const RANGES = {
   alphaStep: { min: 0.01, max: 1, step: 0.01 },
 } as const satisfies Record<string, Range>;
 
-/** What the jam is painted over. A person's own pictures come by data URL, the server's by id. */
-export type PictureSource =
+/** What the jam is painted over. A person's own images come by data URL, the server's by id. */
+export type ImageSource =
   | { readonly kind: "id"; readonly id: string }
   | { readonly kind: "own"; readonly dataUrl: string; readonly name: string };
 
 export interface Settings {
   readonly negativePrompt: string;
-  /** How much of the seed picture is repainted: more is freer, less keeps the beat. */
+  /** How much of the seed image is repainted: more is freer, less keeps the beat. */
   readonly denoising: Share;
   /** How literally prompts are taken. */
   readonly guidance: number;
   readonly numInferenceSteps: number;
   /** null leaves it to the checkpoint. */
   readonly scheduler: SchedulerName | null;
-  readonly seedPicture: PictureSource;
-  readonly mask: PictureSource | null;
+  readonly seedImage: ImageSource;
+  readonly mask: ImageSource | null;
   /** How far a clip is from the one before, in (0, 1]. */
   readonly alphaStep: Share;
 }
@@ -47,7 +47,7 @@ export const DEFAULT_SETTINGS: Settings = {
   guidance: 7,
   numInferenceSteps: 12,
   scheduler: "dpmsolver++",
-  seedPicture: { kind: "id", id: "og_beat" },
+  seedImage: { kind: "id", id: "og_beat" },
   mask: null,
   alphaStep: 0.25,
 };

@@ -3,7 +3,7 @@
 import * as THREE from "three";
 import type { Scope } from "../scope";
 import type { Seconds } from "../units";
-import { DEPTH, FUTURE, PAST, clockText, farApart, timeMarks, xOf, zOf } from "./geometry";
+import { DEPTH, FUTURE, PAST, clockText, spacedApart, timeMarks, xOf, zOf } from "./geometry";
 import { PITCH_MARKS, heightOf } from "./pitch";
 
 const TIME_MARK_EVERY: Seconds = 5;
@@ -76,7 +76,7 @@ export class Axes {
       const [left, top] = this.put(label, this.point.set(this.edgeX(z, isUpright, camera), 0, z), camera, size, HALF_LABEL_PX);
       return isUpright ? left : top;
     });
-    farApart(places, isUpright ? 2 * HALF_LABEL_PX : LABEL_HEIGHT_PX).forEach((isFar, i) => {
+    spacedApart(places, isUpright ? 2 * HALF_LABEL_PX : LABEL_HEIGHT_PX).forEach((isFar, i) => {
       if (!isFar && this.pitchLabels[i]) this.pitchLabels[i].hidden = true;
     });
   }

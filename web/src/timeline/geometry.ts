@@ -38,7 +38,7 @@ export function timeMarks(from: Seconds, to: Seconds, origin: Seconds, every: Se
 }
 
 /** Which places in a row are far enough from the last one that is kept; the first one is. */
-export function farApart(places: readonly number[], least: number): boolean[] {
+export function spacedApart(places: readonly number[], least: number): boolean[] {
   let last = NaN;
   return places.map((place) => {
     if (Math.abs(place - last) < least) return false;

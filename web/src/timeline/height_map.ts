@@ -1,10 +1,10 @@
-/** Clips as landscapes: a grid whose heights and colours are read from the spectrogram's picture. */
+/** Clips as landscapes: a grid whose heights and colours are read from the spectrogram's image. */
 
 import * as THREE from "three";
 import { Scope } from "../scope";
 import type { Seconds } from "../units";
 import { colourTable } from "./colour";
-import type { Detail } from "./frame_rate";
+import type { Detail } from "./adaptive_detail";
 import { DEPTH, FUTURE, PAST, UNITS_PER_SECOND } from "./geometry";
 
 /** Heights and slopes are read without anisotropic filtering: five such reads a pixel are too many for a processor. */
@@ -13,11 +13,11 @@ const LOUDNESS = /* glsl */ `
   float loudness(vec4 pixel) { return 1.0 - 0.5 * (pixel.g + pixel.b); }
   // Row 0 is the highest pitch.
   vec2 turned(vec2 at) { return vec2(at.x, 1.0 - at.y); }
-  float nearby(vec2 at) { return loudness(textureLod(picture, turned(at), 1.0)); }
+  float nearby(vec2 at) { return loudness(textureLod(image, turned(at), 1.0)); }
 `;
 
 const VERTEX = /* glsl */ `
-  uniform sampler2D picture;
+  uniform sampler2D image;
   uniform float start, duration, height;
   varying vec2 place;
   varying float time;
@@ -35,7 +35,7 @@ const VERTEX = /* glsl */ `
 `;
 
 const FRAGMENT = /* glsl */ `
-  uniform sampler2D picture, colours;
+  uniform sampler2D image, colours;
   uniform vec3 night, accent;
   uniform float height, playhead;
   varying vec2 place;
@@ -44,7 +44,7 @@ const FRAGMENT = /* glsl */ `
   ${LOUDNESS}
 
   void main() {
-    float loud = loudness(texture2D(picture, turned(place)));
+    float loud = loudness(texture2D(image, turned(place)));
     vec2 cell = vec2(1.0 / 200.0, 1.0 / 140.0);
     float alongTime = nearby(place + vec2(cell.x, 0.0)) - nearby(place - vec2(cell.x, 0.0));
     float alongPitch = nearby(place + vec2(0.0, cell.y)) - nearby(place - vec2(0.0, cell.y));
@@ -61,10 +61,10 @@ const FRAGMENT = /* glsl */ `
 `;
 
 /** What all height maps share. */
-export interface Look {
+export interface SharedLook {
   readonly night: THREE.Color;
   readonly accent: THREE.Color;
-  /** Height of the loudest sound now: 0 is a flat picture. */
+  /** Height of the loudest sound now: 0 is a flat image. */
   readonly height: { value: number };
   /** The time of what is heard, seen from the moment in the middle. */
   readonly playhead: { value: Seconds };
@@ -78,7 +78,7 @@ export class HeightMaps {
 
   constructor(
     scope: Scope,
-    private readonly look: Look,
+    private readonly look: SharedLook,
     detail: Detail,
   ) {
     this.scope = scope.child();
@@ -96,8 +96,8 @@ export class HeightMaps {
     this.grid = gridOf(detail);
   }
 
-  make(scope: Scope, picture: THREE.Texture, duration: Seconds): HeightMap {
-    return new HeightMap(scope, this.grid, this.look, this.colours, picture, duration);
+  make(scope: Scope, image: THREE.Texture, duration: Seconds): HeightMap {
+    return new HeightMap(scope, this.grid, this.look, this.colours, image, duration);
   }
 }
 
@@ -108,9 +108,9 @@ export class HeightMap {
   constructor(
     scope: Scope,
     grid: THREE.BufferGeometry,
-    look: Look,
+    look: SharedLook,
     colours: THREE.Texture,
-    picture: THREE.Texture,
+    image: THREE.Texture,
     duration: Seconds,
   ) {
     const material = scope.own(
@@ -119,7 +119,7 @@ export class HeightMap {
         fragmentShader: FRAGMENT,
         side: THREE.DoubleSide,
         uniforms: {
-          picture: { value: picture },
+          image: { value: image },
           colours: { value: colours },
           night: { value: look.night },
           accent: { value: look.accent },

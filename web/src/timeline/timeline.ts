@@ -1,23 +1,23 @@
 /** The page's background: what has been, is and will be heard, around a playhead. One render loop. */
 
 import * as THREE from "three";
-import type { Round } from "../jam/score";
+import type { Round } from "../jam/playback_timeline";
 import { Scope } from "../scope";
 import type { Seconds, Share } from "../units";
 import { Axes } from "./axes";
 import { ACCENT_LOUDNESS, colourOf } from "./colour";
-import { FrameRate } from "./frame_rate";
+import { AdaptiveDetail } from "./adaptive_detail";
 import { FUTURE, PAST } from "./geometry";
 import { type HeightMap, HeightMaps } from "./height_map";
-import { Pictures } from "./pictures";
+import { ClipTextures } from "./clip_textures";
 import { Playhead } from "./playhead";
-import { Sketch } from "./sketch";
+import { PendingClip } from "./pending_clip";
 import { View } from "./view";
 
-interface PicturedClip {
+interface ClipWithImage {
   readonly id: number;
-  readonly picture: Blob;
-  readonly sound: { readonly duration: Seconds };
+  readonly image: Blob;
+  readonly audio: { readonly duration: Seconds };
 }
 
 /** What is to be seen, as of a frame. */
@@ -29,9 +29,9 @@ export interface Scene {
   /** The round that is heard; null in silence. */
   readonly playing: { readonly start: Seconds; readonly duration: Seconds } | null;
   /** Rounds within a span of time. */
-  rounds(from: Seconds, to: Seconds): readonly Round<PicturedClip>[];
+  rounds(from: Seconds, to: Seconds): readonly Round<ClipWithImage>[];
   /** The clip in the making. */
-  readonly sketch: { readonly start: Seconds; readonly duration: Seconds; readonly progress: Share } | null;
+  readonly pending: { readonly start: Seconds; readonly duration: Seconds; readonly progress: Share } | null;
 }
 
 const NIGHT = "#0f0e14";
@@ -42,19 +42,19 @@ const LONGEST_FRAME: Seconds = 0.5;
 export class Timeline {
   readonly view: View;
   /** A calm page: it turns leaf by leaf instead of flowing, and the camera doesn't travel. */
-  isCalm = false;
+  isMotionReduced = false;
   /** How far from the playhead is looked at. */
   offset: Seconds = 0;
   private readonly scope: Scope;
   private readonly renderer: THREE.WebGLRenderer;
   private readonly scene = new THREE.Scene();
   private readonly maps = new Map<string, { map: HeightMap; scope: Scope }>();
-  private readonly pictures: Pictures;
+  private readonly textures: ClipTextures;
   private readonly heightMaps: HeightMaps;
   private readonly axes: Axes;
   private readonly playhead: Playhead;
-  private readonly sketch: Sketch;
-  private readonly frameRate = new FrameRate();
+  private readonly pending: PendingClip;
+  private readonly adaptiveDetail = new AdaptiveDetail();
   private readonly playheadTime = { value: 0 };
   private lastFrame = 0;
   private lastNow: Seconds = NaN;
@@ -72,13 +72,13 @@ export class Timeline {
     const accent = rawColour(colourOf(ACCENT_LOUDNESS));
     this.scene.background = night;
     this.view = new View(this.scope, canvas, () => this.invalidate());
-    this.pictures = new Pictures(this.scope, () => this.invalidate());
+    this.textures = new ClipTextures(this.scope, () => this.invalidate());
     const look = { night, accent, height: this.view.height, playhead: this.playheadTime };
-    this.heightMaps = new HeightMaps(this.scope, look, this.frameRate.detail);
+    this.heightMaps = new HeightMaps(this.scope, look, this.adaptiveDetail.detail);
     this.axes = new Axes(this.scope, labels, new THREE.Color().setStyle(LINES, THREE.LinearSRGBColorSpace));
     this.playhead = new Playhead(this.scope, rawColour(colourOf(0.9)));
-    this.sketch = new Sketch(this.scope, night, accent);
-    this.scene.add(this.axes.group, this.playhead.group, this.sketch.mesh);
+    this.pending = new PendingClip(this.scope, night, accent);
+    this.scene.add(this.axes.group, this.playhead.group, this.pending.mesh);
     const observer = new ResizeObserver(() => this.resize(canvas));
     observer.observe(canvas);
     this.scope.add(() => observer.disconnect());
@@ -105,19 +105,19 @@ export class Timeline {
 
   private frame(time: number): void {
     const duration = time - this.lastFrame;
-    if (duration < this.frameRate.detail.interval) return;
+    if (duration < this.adaptiveDetail.detail.interval) return;
     this.lastFrame = time;
     const isTravelling = this.view.advance(Math.min(LONGEST_FRAME, duration / 1000));
     const scene = this.read();
     if (scene.now === this.lastNow && !isTravelling && !this.isStale) return;
-    if (scene.now !== this.lastNow && this.frameRate.note(duration)) this.applyDetail();
+    if (scene.now !== this.lastNow && this.adaptiveDetail.note(duration)) this.applyDetail();
     this.lastNow = scene.now;
     this.isStale = false;
     this.draw(scene);
   }
 
   private draw(scene: Scene): void {
-    const middle = this.offset + (this.isCalm && scene.playing ? leafMiddle(scene) : scene.now);
+    const middle = this.offset + (this.isMotionReduced && scene.playing ? pageMiddle(scene) : scene.now);
     this.playheadTime.value = scene.now - middle;
     const rounds = scene.rounds(middle - PAST, middle + FUTURE);
     const kept = new Set(rounds.map(({ key }) => key));
@@ -127,9 +127,9 @@ export class Timeline {
       this.maps.delete(key);
     }
     for (const round of rounds) this.mapOf(round).moveTo(round.start - middle);
-    this.pictures.keepOnly(new Set(rounds.map(({ clip }) => clip.id)));
-    if (scene.sketch) this.sketch.show(scene.sketch.start - middle, scene.sketch.duration, scene.sketch.progress);
-    else this.sketch.hide();
+    this.textures.keepOnly(new Set(rounds.map(({ clip }) => clip.id)));
+    if (scene.pending) this.pending.show(scene.pending.start - middle, scene.pending.duration, scene.pending.progress);
+    else this.pending.hide();
     this.playhead.place(scene.now - middle, this.view.height.value);
     this.playhead.group.visible = scene.playing !== null;
     this.view.camera.updateMatrixWorld();
@@ -137,18 +137,18 @@ export class Timeline {
     this.renderer.render(this.scene, this.view.camera);
   }
 
-  private mapOf(round: Round<PicturedClip>): HeightMap {
+  private mapOf(round: Round<ClipWithImage>): HeightMap {
     const known = this.maps.get(round.key);
     if (known) return known.map;
     const scope = this.scope.child();
-    const map = this.heightMaps.make(scope, this.pictures.of(round.clip), round.clip.sound.duration);
+    const map = this.heightMaps.make(scope, this.textures.of(round.clip), round.clip.audio.duration);
     this.scene.add(map.mesh);
     this.maps.set(round.key, { map, scope });
     return map;
   }
 
   private applyDetail(): void {
-    const { detail } = this.frameRate;
+    const { detail } = this.adaptiveDetail;
     this.renderer.setPixelRatio(Math.min(devicePixelRatio, detail.pixelRatio));
     this.heightMaps.setDetail(detail);
     for (const { scope } of this.maps.values()) scope.dispose();
@@ -158,7 +158,7 @@ export class Timeline {
   private resize(canvas: HTMLCanvasElement): void {
     const { clientWidth: width, clientHeight: height } = canvas;
     if (width === 0 || height === 0) return;
-    this.renderer.setPixelRatio(Math.min(devicePixelRatio, this.frameRate.detail.pixelRatio));
+    this.renderer.setPixelRatio(Math.min(devicePixelRatio, this.adaptiveDetail.detail.pixelRatio));
     this.renderer.setSize(width, height, false);
     this.view.resize(width, height);
     this.invalidate();
@@ -166,7 +166,7 @@ export class Timeline {
 }
 
 /** The middle of the leaf that shows the round that is heard. */
-function leafMiddle({ playing, now }: Scene): Seconds {
+function pageMiddle({ playing, now }: Scene): Seconds {
   return playing ? playing.start + playing.duration / 2 : now;
 }
 

@@ -9,7 +9,7 @@ const FIELD_OF_VIEW_DEGREES = 36;
 /** Of a change of view: the share of the way left after a second. */
 const LEFT_AFTER_SECOND = 0.002;
 const SETTLED = 1e-3;
-/** Room around the flat picture, for axes and controls. */
+/** Room around the flat image, for axes and controls. */
 const FLAT_MARGIN = 1.9;
 
 const NOTICEABLE = 0.05;

@@ -1,8 +1,8 @@
 /** Take it with you: link, files of the clip that is heard, and a recording of the jam. */
 
-import { hearRequest } from "../api/messages";
+import { imageToAudioInput } from "../api/messages";
 import type { Client } from "../api/client";
-import { blobFromUrl, dataUrlFromBlob } from "../audio/media";
+import { blobFromUrl, dataUrlFromBlob } from "../data_url";
 import type { Recording } from "../audio/recorder";
 import { wavBlob } from "../audio/wav";
 import { fileName, walkBefore } from "../jam/clip";
@@ -11,7 +11,7 @@ import { queryFromJam } from "../link/link";
 import type { Scope } from "../scope";
 import { clockText } from "../timeline/geometry";
 import { h, saveFile, setText } from "./dom";
-import type { Panel } from "./drawer";
+import type { Panel } from "./sidebar";
 
 /** Recordings that wait to be saved: an hour has 600 MB. */
 const MOST_RECORDINGS = 3;
@@ -35,7 +35,7 @@ export class ClipPanel implements Panel {
     const kinds: [string, (clip: HeardClip, button: HTMLButtonElement) => void][] = [
       ["MP3", (clip, button) => void this.saveMp3(clip, button)],
       ["WAV", (clip) => this.saveWav(clip)],
-      ["Picture", (clip) => this.savePicture(clip)],
+      ["Picture", (clip) => this.saveImage(clip)],
     ];
     this.files = kinds.map(([text, save]) => {
       const button = h("button", { type: "button" }, text);
@@ -80,8 +80,8 @@ export class ClipPanel implements Panel {
     const settings = clip?.settings ?? conductor.settings;
     const walk = clip ? { ...walkBefore(clip), queue: conductor.promptsAfter(clip) } : conductor.walk;
     const url = new URL(queryFromJam(settings, walk), location.href.split("?")[0]).href;
-    const isOwn = settings.seedPicture.kind === "own" || settings.mask?.kind === "own" || clip?.isRepainted;
-    const warning = isOwn ? " Pictures and sounds of your own don't fit into a link." : "";
+    const isOwn = settings.seedImage.kind === "own" || settings.mask?.kind === "own" || clip?.isRepainted;
+    const warning = isOwn ? " ClipTextures and sounds of your own don't fit into a link." : "";
     try {
       if (matchMedia("(pointer: coarse)").matches && "share" in navigator) {
         if (warning) this.say(warning.trim());
@@ -124,20 +124,20 @@ export class ClipPanel implements Panel {
   private async saveMp3(clip: HeardClip, button: HTMLButtonElement): Promise<void> {
     button.setAttribute("aria-busy", "true");
     this.update();
-    const source = { kind: "own", dataUrl: await dataUrlFromBlob(clip.picture), name: "" } as const;
-    const answer = await this.client.ask(hearRequest(source, "mp3"));
+    const source = { kind: "own", dataUrl: await dataUrlFromBlob(clip.image), name: "" } as const;
+    const answer = await this.client.ask(imageToAudioInput(source, "mp3"));
     button.removeAttribute("aria-busy");
     this.update();
     if (answer.ok) saveFile(await blobFromUrl(answer.output.audio), `${fileName(clip.stop)}.mp3`);
     else this.say(`No MP3: ${answer.failure.message}`);
   }
 
-  private saveWav({ sound, stop }: HeardClip): void {
-    const channels = Array.from({ length: sound.numberOfChannels }, (_, i) => sound.getChannelData(i));
-    saveFile(wavBlob(channels, sound.sampleRate), `${fileName(stop)}.wav`);
+  private saveWav({ audio, stop }: HeardClip): void {
+    const channels = Array.from({ length: audio.numberOfChannels }, (_, i) => audio.getChannelData(i));
+    saveFile(wavBlob(channels, audio.sampleRate), `${fileName(stop)}.wav`);
   }
 
-  private savePicture({ picture, stop }: HeardClip): void {
-    saveFile(picture, `${fileName(stop)}.png`);
+  private saveImage({ image, stop }: HeardClip): void {
+    saveFile(image, `${fileName(stop)}.png`);
   }
 }

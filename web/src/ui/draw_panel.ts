@@ -1,18 +1,18 @@
 /** Paint a sound and hear it, or paint over the clip that plays and let that part be made anew. */
 
-import { dataUrlFromBlob } from "../audio/media";
+import { dataUrlFromBlob } from "../data_url";
 import type { BrushKind } from "../draw/brush";
-import { type Brush, Sheet } from "../draw/sheet";
-import { excerpt } from "../excerpt";
+import { type Brush, PaintCanvas } from "../draw/paint_canvas";
+import { shortened } from "../shorten";
 import { nearestPrompt } from "../jam/clip";
 import type { HeardClip, Session } from "../jam/session";
 import type { Scope } from "../scope";
-import type { PictureSource } from "../settings/settings";
+import type { ImageSource } from "../settings/settings";
 import { noteName, frequencyAt } from "../timeline/pitch";
 import { h } from "./dom";
-import type { Panel } from "./drawer";
+import type { Panel } from "./sidebar";
 import { sliderField } from "./fields";
-import { hearButton } from "./hear_button";
+import { previewButton } from "./preview_button";
 
 const BRUSHES: readonly { readonly kind: BrushKind; readonly text: string }[] = [
   { kind: "tone", text: "Tone" },
@@ -22,14 +22,14 @@ const BRUSHES: readonly { readonly kind: BrushKind; readonly text: string }[] = 
 ];
 /** A mask has one brush, which paints whatever it is called. */
 const MASK_BRUSHES: readonly BrushKind[] = ["tone", "eraser"];
-const EMPTY_SHEET = "The sheet is empty. Paint something first.";
+const NOTHING_PAINTED = "The sheet is empty. Paint something first.";
 
 export class DrawPanel implements Panel {
   readonly name = "Draw";
   readonly element: HTMLElement;
   private readonly brush: Brush = { kind: "tone", size: 0.3, ink: 0.85 };
-  private readonly drawing: Sheet;
-  private readonly mask: Sheet;
+  private readonly drawing: PaintCanvas;
+  private readonly mask: PaintCanvas;
   private readonly under = h("img", { class: "under ink", alt: "" });
   private readonly paper: HTMLElement;
   private readonly brushes = h("div", { class: "segments", role: "group", "aria-label": "Brush" });
@@ -42,29 +42,29 @@ export class DrawPanel implements Panel {
   private clip: HeardClip | null = null;
 
   /**
-   * @param useAsSeed makes a picture the jam's seed
+   * @param useAsSeed makes a image the jam's seed
    * @param say shows a notice
    */
   constructor(
     scope: Scope,
     private readonly session: Session,
-    private readonly useAsSeed: (source: PictureSource & { kind: "own" }) => void,
+    private readonly useAsSeed: (source: ImageSource & { kind: "own" }) => void,
     private readonly say: (message: string) => void,
   ) {
-    this.drawing = new Sheet(scope, this.brush, false, () => this.showUndo());
-    this.mask = new Sheet(scope, this.brush, true, () => this.showUndo());
-    this.drawing.canvas.className = "sheet ink";
-    this.mask.canvas.className = "sheet mask-sheet";
+    this.drawing = new PaintCanvas(scope, this.brush, false, () => this.showUndo());
+    this.mask = new PaintCanvas(scope, this.brush, true, () => this.showUndo());
+    this.drawing.canvas.className = "paint-canvas ink";
+    this.mask.canvas.className = "paint-canvas mask-canvas";
     for (const { canvas } of [this.drawing, this.mask]) {
-      canvas.setAttribute("aria-label", "Sheet to paint on: left to right is time, bottom to top is pitch");
+      canvas.setAttribute("aria-label", "PaintCanvas to paint on: left to right is time, bottom to top is pitch");
       canvas.setAttribute("role", "img");
     }
     this.paper = h("div", { class: "paper" }, this.under, this.drawing.canvas, this.mask.canvas);
-    const source = (): PictureSource & { kind: "own" } => ({ kind: "own", dataUrl: this.drawing.dataUrl(), name: "drawing" });
-    const hear = hearButton(session, "Hear the drawing", "Hear it", async (signal) =>
+    const source = (): ImageSource & { kind: "own" } => ({ kind: "own", dataUrl: this.drawing.dataUrl(), name: "drawing" });
+    const hear = previewButton(session, "Hear the drawing", "Hear it", async (signal) =>
       this.drawing.isEmpty
-        ? { failure: { kind: "refused", message: EMPTY_SHEET } }
-        : session.studio.hear(source(), signal),
+        ? { failure: { kind: "refused", message: NOTHING_PAINTED } }
+        : session.clipSource.imageToAudio(source(), signal),
     say);
     hear.classList.add("primary");
     const use = h("button", { type: "button" }, "Use as seed");
@@ -79,12 +79,12 @@ export class DrawPanel implements Panel {
       if (index >= 0) this.setMasking(index === 1, mode);
     });
     scope.listen(use, "click", () => {
-      if (this.drawing.isEmpty) return this.say(EMPTY_SHEET);
+      if (this.drawing.isEmpty) return this.say(NOTHING_PAINTED);
       this.useAsSeed(source());
       this.say("The jam is painted over your drawing now");
     });
-    scope.listen(clear, "click", () => this.sheet.clear());
-    scope.listen(this.undo, "click", () => this.sheet.undo());
+    scope.listen(clear, "click", () => this.paintCanvas.clear());
+    scope.listen(this.undo, "click", () => this.paintCanvas.undo());
     scope.listen(this.repaintButton, "click", () => void this.repaint());
     scope.listen(this.paper, "pointermove", (event) => this.showNote(event));
     for (const { kind, text } of BRUSHES) {
@@ -117,11 +117,11 @@ export class DrawPanel implements Panel {
     if (!this.isMasking || !this.mask.isEmpty || !clip || clip.id === this.clip?.id) return;
     if (this.under.src) URL.revokeObjectURL(this.under.src);
     this.clip = clip;
-    this.under.src = URL.createObjectURL(clip.picture);
+    this.under.src = URL.createObjectURL(clip.image);
     this.showHint();
   }
 
-  private get sheet(): Sheet {
+  private get paintCanvas(): PaintCanvas {
     return this.isMasking ? this.mask : this.drawing;
   }
 
@@ -154,23 +154,23 @@ export class DrawPanel implements Panel {
 
   private showHint(): void {
     this.note.textContent = this.isMasking && this.clip
-      ? `Paint what should be made anew of “${excerpt(nearestPrompt(this.clip.stop))}”.`
+      ? `Paint what should be made anew of “${shortened(nearestPrompt(this.clip.stop))}”.`
       : "Left to right is time, bottom to top is pitch. Bright is loud.";
   }
 
   private async repaint(): Promise<void> {
     if (this.clip === null) return;
-    if (this.mask.isEmpty) return this.say(EMPTY_SHEET);
+    if (this.mask.isEmpty) return this.say(NOTHING_PAINTED);
     this.repaintButton.disabled = true;
-    const picture = await dataUrlFromBlob(this.clip.picture);
-    const failure = await this.session.repaint(this.clip, picture, this.mask.dataUrl(), new AbortController().signal);
+    const image = await dataUrlFromBlob(this.clip.image);
+    const failure = await this.session.repaint(this.clip, image, this.mask.dataUrl(), new AbortController().signal);
     this.repaintButton.disabled = false;
     this.say(failure ? failure.message : "Repainted: it plays next");
     if (!failure) this.mask.clear();
   }
 
   private showUndo(): void {
-    this.undo.disabled = !this.sheet.canUndo;
+    this.undo.disabled = !this.paintCanvas.canUndo;
   }
 
   /** Which moment and which note the brush is at. */

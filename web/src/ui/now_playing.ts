@@ -1,6 +1,6 @@
 /** The prompt that is heard, in large type, and the one that comes next. */
 
-import { outlookOf } from "../jam/outlook";
+import { nowAndNext } from "../jam/upcoming_prompts";
 import type { Session } from "../jam/session";
 import { h, setText } from "./dom";
 
@@ -17,7 +17,7 @@ export class NowPlaying {
   update(): void {
     const { conductor, heard } = this.session;
     const ready = conductor.ready.map(({ stop }) => stop);
-    const { now, next, progress } = outlookOf(heard?.clip.stop ?? null, ready, conductor.walk);
+    const { now, next, progress } = nowAndNext(heard?.clip.stop ?? null, ready, conductor.walk);
     setText(this.now, now);
     setText(this.next, next === null ? "" : `Up next: ${next}`);
     this.progress.value = progress;

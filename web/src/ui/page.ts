@@ -10,8 +10,8 @@ import { ClipPanel } from "./clip_panel";
 import { helpDialog, stillListening } from "./dialogs";
 import { h, setText } from "./dom";
 import { DrawPanel } from "./draw_panel";
-import { Drawer } from "./drawer";
-import { Foretaste } from "./foretaste";
+import { Sidebar } from "./sidebar";
+import { SeedPreview } from "../timeline/seed_preview";
 import { icon, setIcon } from "./icons";
 import { type Shortcut, listenForShortcuts } from "./keyboard";
 import { Notices } from "./notices";
@@ -29,13 +29,13 @@ export class Page {
   private readonly status = h("p", { class: "status", "aria-live": "off" });
   private readonly flatButton = h("button", { class: "quiet", type: "button" });
   private readonly followButton = h("button", { class: "quiet", type: "button", "aria-label": "Back to now", title: "Back to now (0)", hidden: true }, icon("follow"));
-  private readonly preferences = { isCalm: matchMedia("(prefers-reduced-motion: reduce)").matches };
+  private readonly preferences = { isMotionReduced: matchMedia("(prefers-reduced-motion: reduce)").matches };
   private readonly timeline: Timeline | null;
   private readonly nowPlaying: NowPlaying;
   private readonly promptBar: PromptBar;
-  private readonly drawer: Drawer;
+  private readonly sidebar: Sidebar;
   private readonly seedPanel: SeedPanel;
-  private readonly foretaste = new Foretaste(() => this.timeline?.invalidate());
+  private readonly seedPreview = new SeedPreview(() => this.timeline?.invalidate());
   private isUpdateDue = false;
 
   constructor(
@@ -52,7 +52,7 @@ export class Page {
     const draw = new DrawPanel(scope, session, (source) => this.seedPanel.setOwn(source), say);
     const sound = new SoundPanel(scope, session, this.preferences, () => this.applyPreferences());
     const opener = h("button", { class: "quiet", type: "button", "aria-label": "Settings", "aria-expanded": "false", title: "Settings (S)" }, icon("panel"));
-    this.drawer = new Drawer(scope, [new QueuePanel(scope, session), sound, this.seedPanel, draw, clipPanel], opener);
+    this.sidebar = new Sidebar(scope, [new QueuePanel(scope, session), sound, this.seedPanel, draw, clipPanel], opener);
     const shortcuts = this.shortcuts(clipPanel);
     const help = helpDialog(scope, shortcuts);
     const helpButton = h("button", { class: "quiet", type: "button", "aria-label": "Keys", title: "Keys (?)" }, icon("help"));
@@ -70,7 +70,7 @@ export class Page {
         h("nav", { "aria-label": "View" }, this.followButton, this.flatButton, helpButton, opener),
       ),
       main,
-      this.drawer.element,
+      this.sidebar.element,
       this.notices.element,
       help,
     );
@@ -92,7 +92,7 @@ export class Page {
 
   setLibrary(library: Library): void {
     this.seedPanel.setLibrary(library);
-    this.foretaste.setLibrary(library);
+    this.seedPreview.setLibrary(library);
     this.update();
   }
 
@@ -112,18 +112,18 @@ export class Page {
 
   private scene(): Scene {
     const { session } = this;
-    const { score, ready, drawing } = session.conductor;
+    const { playback, ready, drawing } = session.conductor;
     const { heardNow: now, clipDuration: duration } = session;
-    if (score.last === undefined) return this.foretaste.scene(now, duration, drawing);
-    const heard = score.at(now);
-    const rounds = score.roundsAt(now);
-    const next = ready.reduce((time, clip) => time + clip.sound.duration, score.nextStart(now));
+    if (playback.last === undefined) return this.seedPreview.scene(now, duration, drawing);
+    const heard = playback.at(now);
+    const rounds = playback.roundsAt(now);
+    const next = ready.reduce((time, clip) => time + clip.audio.duration, playback.nextStart(now));
     return {
       now,
       origin: session.origin,
-      playing: heard ? { start: heard.start + Math.max(0, rounds - 1) * heard.clip.sound.duration, duration: heard.clip.sound.duration } : null,
-      rounds: (from, to) => score.rounds(from, to, now, ready),
-      sketch: drawing && { start: next, duration, progress: drawing.step / Math.max(1, drawing.steps) },
+      playing: heard ? { start: heard.start + Math.max(0, rounds - 1) * heard.clip.audio.duration, duration: heard.clip.audio.duration } : null,
+      rounds: (from, to) => playback.rounds(from, to, now, ready),
+      pending: drawing && { start: next, duration, progress: drawing.step / Math.max(1, drawing.steps) },
     };
   }
 
@@ -143,19 +143,19 @@ export class Page {
     this.status.dataset["tone"] = tone;
     this.nowPlaying.update();
     this.promptBar.update();
-    this.drawer.update();
+    this.sidebar.update();
     const isFlat = this.timeline?.view.isFlat ?? false;
     setIcon(this.flatButton, isFlat ? "round" : "flat");
     this.flatButton.title = isFlat ? "Landscape (F)" : "Flat (F)";
     this.flatButton.setAttribute("aria-label", isFlat ? "Show as a landscape" : "Show flat");
-    this.foretaste.show(this.session.conductor.settings.seedPicture);
+    this.seedPreview.show(this.session.conductor.settings.seedImage);
     this.followButton.hidden = this.timeline === null || (this.timeline.offset === 0 && !this.timeline.view.isMoved);
     this.timeline?.invalidate();
   }
 
   private toggleFlat(): void {
     if (this.timeline === null) return;
-    this.timeline.view.setFlat(!this.timeline.view.isFlat, this.preferences.isCalm);
+    this.timeline.view.setFlat(!this.timeline.view.isFlat, this.preferences.isMotionReduced);
     this.update();
   }
 
@@ -168,13 +168,13 @@ export class Page {
 
   /** As the page was opened. */
   private lookAtNow(): void {
-    this.timeline?.view.reset(this.preferences.isCalm);
+    this.timeline?.view.reset(this.preferences.isMotionReduced);
     this.look(0);
   }
 
   private applyPreferences(): void {
-    document.body.classList.toggle("calm", this.preferences.isCalm);
-    if (this.timeline) this.timeline.isCalm = this.preferences.isCalm;
+    document.body.classList.toggle("calm", this.preferences.isMotionReduced);
+    if (this.timeline) this.timeline.isMotionReduced = this.preferences.isMotionReduced;
     this.update();
   }
 
@@ -184,7 +184,7 @@ export class Page {
       { key: " ", label: "space", does: "play and pause", act: () => void this.session.toggle() },
       { key: "/", label: "/", does: "type a prompt", act: () => this.promptBar.input.focus() },
       { key: "d", label: "D", does: "roll a prompt", act: () => this.promptBar.roll() },
-      { key: "s", label: "S", does: "settings", act: () => this.drawer.toggle() },
+      { key: "s", label: "S", does: "settings", act: () => this.sidebar.toggle() },
       { key: "f", label: "F", does: "flat or landscape", act: () => this.toggleFlat() },
       { key: "arrowleft", label: "←", does: "look back", act: () => this.look(offset() - LOOK_BY) },
       { key: "arrowright", label: "→", does: "look ahead", act: () => this.look(offset() + LOOK_BY) },

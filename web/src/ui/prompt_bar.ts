@@ -1,10 +1,10 @@
 /** Play and pause, and the line where prompts are typed. */
 
-import { excerpt } from "../excerpt";
+import { shortened } from "../shorten";
 import type { Session } from "../jam/session";
 import type { Scope } from "../scope";
 import { MAX_PROMPT_CHARACTERS } from "../settings/settings";
-import { SAMPLE_PROMPTS, dicePrompt } from "../settings/sample_prompts";
+import { SAMPLE_PROMPTS, randomSamplePrompt } from "../settings/sample_prompts";
 import { h } from "./dom";
 import { icon, setIcon } from "./icons";
 
@@ -50,7 +50,7 @@ export class PromptBar {
 
   /** Puts a prompt by dice into the line. */
   roll(): void {
-    this.input.value = dicePrompt(Math.random, this.input.value);
+    this.input.value = randomSamplePrompt(Math.random, this.input.value);
     this.input.focus({ preventScroll: true });
   }
 
@@ -75,6 +75,6 @@ export class PromptBar {
       return;
     }
     conductor.queue([...conductor.walk.queue, prompt]);
-    this.say(`“${excerpt(prompt)}” is queued`);
+    this.say(`“${shortened(prompt)}” is queued`);
   }
 }

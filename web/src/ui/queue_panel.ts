@@ -1,20 +1,20 @@
 /** The prompts to come: edit, reorder, jump, remove; and samples to add. */
 
-import type { Itinerary } from "../jam/itinerary";
+import type { UpcomingPrompts } from "../jam/upcoming_prompts";
 import type { Session } from "../jam/session";
 import type { Scope } from "../scope";
 import { MAX_PROMPT_CHARACTERS } from "../settings/settings";
 import { SAMPLE_PROMPTS } from "../settings/sample_prompts";
 import { h } from "./dom";
 import { type IconName, icon } from "./icons";
-import type { Panel } from "./drawer";
+import type { Panel } from "./sidebar";
 
 export class QueuePanel implements Panel {
   readonly name = "Queue";
   readonly element: HTMLElement;
   private readonly list = h("ol", { class: "queue" });
   private readonly empty: HTMLElement;
-  private shownItinerary = "";
+  private shownKey = "";
 
   constructor(
     scope: Scope,
@@ -39,27 +39,27 @@ export class QueuePanel implements Panel {
   }
 
   update(): void {
-    const { settled, open } = this.itinerary;
+    const { settled, open } = this.upcoming;
     const key = JSON.stringify([settled, open]);
-    if (key === this.shownItinerary || this.list.querySelector("input:focus")) return; // an item is being edited
-    this.shownItinerary = key;
+    if (key === this.shownKey || this.list.querySelector("input:focus")) return; // an item is being edited
+    this.shownKey = key;
     const focused = this.list.contains(document.activeElement) ? document.activeElement?.getAttribute("data-key") : null;
     this.list.replaceChildren(...settled.map(arriving), ...open.map((prompt, index) => this.item(prompt, index)));
     this.empty.hidden = settled.length + open.length > 0;
     if (focused) this.list.querySelector<HTMLElement>(`[data-key="${focused}"]`)?.focus();
   }
 
-  private get itinerary(): Itinerary {
-    return this.session.conductor.itineraryAfter(this.session.heard?.clip);
+  private get upcoming(): UpcomingPrompts {
+    return this.session.conductor.upcomingAfter(this.session.heard?.clip);
   }
 
   /** What can still be changed. */
   private get queue(): readonly string[] {
-    return this.itinerary.open;
+    return this.upcoming.open;
   }
 
   private change(queue: readonly string[]): void {
-    this.session.conductor.reroute(queue);
+    this.session.conductor.replaceUpcoming(queue);
     this.update();
   }
 

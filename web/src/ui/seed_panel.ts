@@ -1,22 +1,22 @@
 /** What the jam is painted over: the server's seed images, a person's own, and masks. */
 
-import type { Library, LibraryPicture } from "../api/library";
+import type { Library, LibraryImage } from "../api/library";
 import type { Session } from "../jam/session";
-import { seedFromFile } from "../drop/seed_from_file";
+import { seedFromFile } from "../seed/seed_from_file";
 import type { Scope } from "../scope";
-import type { PictureSource } from "../settings/settings";
+import type { ImageSource } from "../settings/settings";
 import { h } from "./dom";
-import type { Panel } from "./drawer";
-import { hearButton } from "./hear_button";
+import type { Panel } from "./sidebar";
+import { previewButton } from "./preview_button";
 
 export class SeedPanel implements Panel {
   readonly name = "Seed";
   readonly element: HTMLElement;
-  private readonly seeds = h("div", { class: "pictures", role: "radiogroup", "aria-label": "Seed image" });
-  private readonly masks = h("div", { class: "pictures small", role: "radiogroup", "aria-label": "Mask" });
+  private readonly seeds = h("div", { class: "images", role: "radiogroup", "aria-label": "Seed image" });
+  private readonly masks = h("div", { class: "images small", role: "radiogroup", "aria-label": "Mask" });
   private readonly about = h("p", { class: "hint", "aria-live": "polite" });
   private library: Library = { seedImages: [], masks: [] };
-  private own: (PictureSource & { kind: "own" }) | null = null;
+  private own: (ImageSource & { kind: "own" }) | null = null;
   private loading: AbortController | null = null;
 
   /** @param say shows a notice */
@@ -45,7 +45,7 @@ export class SeedPanel implements Panel {
     );
   }
 
-  /** Shows the server's pictures. */
+  /** Shows the server's images. */
   setLibrary(library: Library): void {
     this.library = library;
     this.rebuild();
@@ -67,24 +67,24 @@ export class SeedPanel implements Panel {
     this.setOwn(outcome.source);
     this.about.textContent = `${file.name}: ${outcome.about}`;
     this.say(`The jam is painted over ${file.name} now`);
-    this.session.preview(outcome.sound, () => undefined);
+    this.session.preview(outcome.audio, () => undefined);
   }
 
-  /** Makes a person's own picture the seed. */
-  setOwn(source: PictureSource & { kind: "own" }): void {
+  /** Makes a person's own image the seed. */
+  setOwn(source: ImageSource & { kind: "own" }): void {
     this.own = source;
-    this.choose("seedPicture", source);
+    this.choose("seedImage", source);
     this.rebuild();
   }
 
   update(): void {
-    const { seedPicture, mask } = this.session.conductor.settings;
-    mark(this.seeds, nameOf(seedPicture));
+    const { seedImage, mask } = this.session.conductor.settings;
+    mark(this.seeds, nameOf(seedImage));
     mark(this.masks, nameOf(mask));
   }
 
   private rebuild(): void {
-    const seeds = this.library.seedImages.map((picture) => this.seedOption(idSource(picture), picture.url));
+    const seeds = this.library.seedImages.map((image) => this.seedOption(idSource(image), image.url));
     if (this.own) seeds.push(this.seedOption(this.own, this.own.dataUrl));
     this.seeds.replaceChildren(...seeds);
     const none = this.option("mask", null, "none", null);
@@ -92,28 +92,28 @@ export class SeedPanel implements Panel {
     this.update();
   }
 
-  private seedOption(source: PictureSource, url: string): HTMLElement {
+  private seedOption(source: ImageSource, url: string): HTMLElement {
     const name = source.kind === "id" ? label(source.id) : source.name;
-    const hear = hearButton(this.session, `Hear ${name}`, null, (signal) => this.session.studio.hear(source, signal), this.say);
-    return h("div", { class: "picture" }, this.option("seedPicture", source, name, url), hear);
+    const hear = previewButton(this.session, `Hear ${name}`, null, (signal) => this.session.clipSource.imageToAudio(source, signal), this.say);
+    return h("div", { class: "image" }, this.option("seedImage", source, name, url), hear);
   }
 
-  private option(key: "seedPicture" | "mask", source: PictureSource | null, name: string, url: string | null): HTMLElement {
+  private option(key: "seedImage" | "mask", source: ImageSource | null, name: string, url: string | null): HTMLElement {
     const input = h("input", { type: "radio", name: key, value: nameOf(source), class: "visually-hidden" });
     input.addEventListener("change", () => this.choose(key, source));
-    const image = url === null ? h("span", { class: "no-picture" }) : h("img", { src: url, alt: "", loading: "lazy", width: 96, height: 96 });
-    if (key === "seedPicture") image.classList.add("ink");
+    const image = url === null ? h("span", { class: "no-image" }) : h("img", { src: url, alt: "", loading: "lazy", width: 96, height: 96 });
+    if (key === "seedImage") image.classList.add("ink");
     return h("label", { class: "option" }, input, image, h("span", { class: "option-name" }, name));
   }
 
-  private choose(key: "seedPicture" | "mask", source: PictureSource | null): void {
+  private choose(key: "seedImage" | "mask", source: ImageSource | null): void {
     const { conductor } = this.session;
     conductor.adjust({ ...conductor.settings, [key]: source });
     this.update();
   }
 }
 
-function idSource({ id }: LibraryPicture): PictureSource {
+function idSource({ id }: LibraryImage): ImageSource {
   return { kind: "id", id };
 }
 
@@ -122,7 +122,7 @@ function label(id: string): string {
   return id.replace(/^mask_/, "").replaceAll("_", " ");
 }
 
-function nameOf(source: PictureSource | null): string {
+function nameOf(source: ImageSource | null): string {
   if (source === null) return "";
   return source.kind === "id" ? source.id : `own ${source.name}`;
 }

@@ -4,14 +4,14 @@ import type { Session } from "../jam/session";
 import type { Scope } from "../scope";
 import { MAX_PROMPT_CHARACTERS, RANGES, SCHEDULERS, type Settings, isScheduler } from "../settings/settings";
 import { h } from "./dom";
-import type { Panel } from "./drawer";
+import type { Panel } from "./sidebar";
 import { selectField, sliderField, switchField, textField } from "./fields";
 
 const BY_CHECKPOINT = "";
 
 /** What is shown here and isn't the jam's. */
 export interface Preferences {
-  isCalm: boolean;
+  isMotionReduced: boolean;
 }
 
 export class SoundPanel implements Panel {
@@ -40,11 +40,11 @@ export class SoundPanel implements Panel {
     const options = [{ value: BY_CHECKPOINT, text: "the checkpoint's own" }, ...SCHEDULERS.map((name) => ({ value: name, text: name }))];
     const scheduler = selectField(scope, "Scheduler", options, (name) => this.change({ scheduler: isScheduler(name) ? name : null }));
     this.fields.push((settings) => scheduler.show(settings.scheduler ?? BY_CHECKPOINT));
-    const calm = switchField(scope, "Reduced motion", (isCalm) => {
-      preferences.isCalm = isCalm;
+    const calm = switchField(scope, "Reduced motion", (isMotionReduced) => {
+      preferences.isMotionReduced = isMotionReduced;
       onPreferences();
     });
-    this.showCalm = () => calm.show(preferences.isCalm);
+    this.showCalm = () => calm.show(preferences.isMotionReduced);
     this.element = h(
       "div",
       { class: "panel" },

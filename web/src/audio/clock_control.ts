@@ -1,6 +1,6 @@
 /**
  * Keeps an audio clock running or at rest, as is wanted, and knows where the browser has its way: it stops
- * clocks for a phone call or another app's sound, and starts none before the page was touched.
+ * clocks for a phone call or another app's audio, and starts none before the page was touched.
  */
 
 import type { Scope } from "../scope";
@@ -16,12 +16,12 @@ export interface AudioClock extends EventTarget {
 /** A start that takes longer is held up by the browser, which doesn't say so. */
 const PATIENCE: Seconds = 1;
 
-export class Power {
+export class ClockControl {
   private isWanted = false;
   private attempt = 0;
   private isTrying = false;
 
-  /** @param onChange called when `isCutOff` may have changed */
+  /** @param onChange called when `isBlocked` may have changed */
   constructor(
     private readonly scope: Scope,
     private readonly clock: AudioClock,
@@ -31,7 +31,7 @@ export class Power {
   }
 
   /** Whether the clock stands still though it should run. */
-  get isCutOff(): boolean {
+  get isBlocked(): boolean {
     return this.isWanted && !this.isTrying && !this.isRunning;
   }
 
@@ -49,7 +49,7 @@ export class Power {
 
   /** Tries again to start a clock that was cut off. */
   retry(): void {
-    if (this.isCutOff) void this.tryToStart();
+    if (this.isBlocked) void this.tryToStart();
   }
 
   private get isRunning(): boolean {

@@ -36,7 +36,7 @@ const FRAMES_TO_JUDGE = 45;
 const FEWEST_FRAMES = 4;
 const WHILE: Milliseconds = 1500;
 
-export class FrameRate {
+export class AdaptiveDetail {
   private level = 0;
   private frames: Milliseconds[] = [];
 

@@ -1,13 +1,13 @@
 /**
- * A sheet to paint on, as large as a clip's picture. It holds what the server takes: ink on white, or,
+ * A sheet to paint on, as large as a clip's image. It holds what the server takes: ink on white, or,
  * as a mask, white on black.
  */
 
 import { Scope } from "../scope";
 import { type BrushKind, type Dab, dabs, strokePoints } from "./brush";
 
-/** Columns and rows of a clip's picture. */
-export const SHEET_SIZE = 512;
+/** Columns and rows of a clip's image. */
+export const CANVAS_SIZE = 512;
 const MAX_UNDOS = 12;
 const SPACING = 0.006;
 
@@ -19,10 +19,10 @@ export interface Brush {
   ink: number;
 }
 
-export class Sheet {
+export class PaintCanvas {
   readonly canvas: HTMLCanvasElement;
   private readonly pen: CanvasRenderingContext2D;
-  private undos: { readonly picture: ImageData; readonly isEmpty: boolean }[] = [];
+  private undos: { readonly image: ImageData; readonly isEmpty: boolean }[] = [];
   private isUntouched = true;
   private from: [number, number] | null = null;
 
@@ -38,7 +38,7 @@ export class Sheet {
     private readonly onStroke: () => void,
   ) {
     this.canvas = document.createElement("canvas");
-    this.canvas.width = this.canvas.height = SHEET_SIZE;
+    this.canvas.width = this.canvas.height = CANVAS_SIZE;
     const pen = this.canvas.getContext("2d", { willReadFrequently: true });
     if (pen === null) throw new Error("this browser has no 2D canvas");
     this.pen = pen;
@@ -58,7 +58,7 @@ export class Sheet {
   undo(): void {
     const before = this.undos.pop();
     if (before) {
-      this.pen.putImageData(before.picture, 0, 0);
+      this.pen.putImageData(before.image, 0, 0);
       this.isUntouched = before.isEmpty;
     }
     this.onStroke();
@@ -81,7 +81,7 @@ export class Sheet {
   private fill(): void {
     this.pen.globalCompositeOperation = "source-over";
     this.pen.fillStyle = this.isMask ? "black" : "white";
-    this.pen.fillRect(0, 0, SHEET_SIZE, SHEET_SIZE);
+    this.pen.fillRect(0, 0, CANVAS_SIZE, CANVAS_SIZE);
     this.isUntouched = true;
   }
 
@@ -136,8 +136,8 @@ export class Sheet {
     };
     pen.save();
     pen.globalCompositeOperation = isDarkening ? "darken" : "lighten";
-    pen.translate(dab.x * SHEET_SIZE, (1 - dab.y) * SHEET_SIZE);
-    pen.scale(dab.radiusX * SHEET_SIZE, dab.radiusY * SHEET_SIZE);
+    pen.translate(dab.x * CANVAS_SIZE, (1 - dab.y) * CANVAS_SIZE);
+    pen.scale(dab.radiusX * CANVAS_SIZE, dab.radiusY * CANVAS_SIZE);
     const ink = pen.createRadialGradient(0, 0, 0, 0, 0, 1);
     ink.addColorStop(0, grey(dab.ink));
     ink.addColorStop(this.isMask ? 0.8 : 0.4, grey(dab.ink));
@@ -150,7 +150,7 @@ export class Sheet {
   }
 
   private remember(): void {
-    const picture = this.pen.getImageData(0, 0, SHEET_SIZE, SHEET_SIZE);
-    this.undos = [...this.undos, { picture, isEmpty: this.isUntouched }].slice(-MAX_UNDOS);
+    const image = this.pen.getImageData(0, 0, CANVAS_SIZE, CANVAS_SIZE);
+    this.undos = [...this.undos, { image, isEmpty: this.isUntouched }].slice(-MAX_UNDOS);
   }
 }

@@ -1,7 +1,7 @@
 /** Cuts a recording to whole beats, so that it loops. */
 
 import type { Bpm, Hertz, Seconds } from "../units";
-import { findPulse } from "./tempo";
+import { findTempo } from "./tempo";
 
 /** A loop cut out of a recording. */
 export interface Cut {
@@ -20,7 +20,7 @@ const SEAM: Seconds = 0.03;
 const SHORTEST: Seconds = 1;
 /** Amplitudes below are silence: -60 dBFS. */
 const SILENCE = 1e-3;
-/** Loops are as long as whole columns of the server's picture: any more would become a further column. */
+/** Loops are as long as whole columns of the server's image: any more would become a further column. */
 const COLUMN: Seconds = 0.01;
 /** Whole bars are better than more beats. */
 const BAR = 4;
@@ -31,7 +31,7 @@ const BAR = 4;
  * @param samples mono, in [-1, 1]
  */
 export function cutToBeats(samples: Float32Array, sampleRate: Hertz): Cut {
-  const pulse = findPulse(samples, sampleRate);
+  const pulse = findTempo(samples, sampleRate);
   const duration = samples.length / sampleRate;
   if (pulse === null) {
     return { samples: loopFrom(samples, 0, Math.min(duration, LONGEST), sampleRate), tempo: null, beats: null };

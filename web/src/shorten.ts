@@ -3,7 +3,7 @@
 const LONGEST = 40;
 
 /** `text`, or its first characters and a sign that there are more. */
-export function excerpt(text: string): string {
+export function shortened(text: string): string {
   const characters = [...text]; // an emoji is one, and stays whole
   return characters.length <= LONGEST ? text : `${characters.slice(0, LONGEST).join("")}…`;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { JOIN_FADE, curve, gainIn, gainOut } from "../src/audio/fade";
-import { type Samples, Tape } from "../src/audio/tape";
+import { type Samples, LoopRecording } from "../src/audio/loop_recording";
 import { pcm16, wavBlob } from "../src/audio/wav";
 
 const RATE = 1000;
@@ -63,20 +63,20 @@ describe("a tape", () => {
   const constant = Array.from({ length: 80 }, () => -0.5);
 
   it("begins within a round and goes round the loop", async () => {
-    const tape = new Tape(RATE, 1);
-    tape.begin(loopOf(ramp), 0.09);
-    tape.advance(0.12, null);
-    const { channels } = await framesOf(tape.wav());
-    expect(tape.duration).toBeCloseTo(0.12, 9);
+    const loopRecording = new LoopRecording(RATE, 1);
+    loopRecording.begin(loopOf(ramp), 0.09);
+    loopRecording.advance(0.12, null);
+    const { channels } = await framesOf(loopRecording.wav());
+    expect(loopRecording.duration).toBeCloseTo(0.12, 9);
     const expected = Array.from({ length: 120 }, (_, i) => Math.round(ramp[(90 + i) % 100]! * 32767));
     expect(channels[0]!.slice(FADE_FRAMES, -FADE_FRAMES)).toEqual(expected.slice(FADE_FRAMES, -FADE_FRAMES));
   });
 
   it("begins and ends with a fade", async () => {
-    const tape = new Tape(RATE, 1);
-    tape.begin(loopOf(constant), 0.03);
-    tape.advance(0.05, null);
-    const [samples] = (await framesOf(tape.wav())).channels;
+    const loopRecording = new LoopRecording(RATE, 1);
+    loopRecording.begin(loopOf(constant), 0.03);
+    loopRecording.advance(0.05, null);
+    const [samples] = (await framesOf(loopRecording.wav())).channels;
     const levels = samples!.map((sample) => sample / (-0.5 * 32767));
     for (let i = 0; i < FADE_FRAMES; i++) {
       expect(levels[i]).toBeCloseTo(gainIn(i / FADE_FRAMES), 3);
@@ -92,24 +92,24 @@ describe("a tape", () => {
         for (const part of parts) if (part instanceof Int16Array) sizes.push(part.length);
       }
     });
-    const tape = new Tape(RATE, 1);
-    tape.begin(loopOf(ramp), 0);
-    tape.advance(75, loopOf(constant));
-    tape.advance(0.5, null);
+    const loopRecording = new LoopRecording(RATE, 1);
+    loopRecording.begin(loopOf(ramp), 0);
+    loopRecording.advance(75, loopOf(constant));
+    loopRecording.advance(0.5, null);
     vi.unstubAllGlobals();
     expect(sizes).toEqual([30_000, 30_000, 15_000, 500]);
-    const [samples] = (await framesOf(tape.wav())).channels;
+    const [samples] = (await framesOf(loopRecording.wav())).channels;
     const expected = Array.from({ length: 75_000 }, (_, i) => Math.round(ramp[i % 100]! * 32767));
     expect(samples!.slice(FADE_FRAMES, 75_000)).toEqual(expected.slice(FADE_FRAMES));
     expect(samples![75_000 + FADE_FRAMES]).toBe(Math.round(-0.5 * 32767));
   });
 
   it("joins loops without a gap, and fades for as long as the player", async () => {
-    const tape = new Tape(RATE, 2);
-    tape.begin(loopOf(ramp), 0);
-    tape.advance(0.1, loopOf(constant));
-    tape.advance(0.16, null);
-    const [left, right] = (await framesOf(tape.wav())).channels;
+    const loopRecording = new LoopRecording(RATE, 2);
+    loopRecording.begin(loopOf(ramp), 0);
+    loopRecording.advance(0.1, loopOf(constant));
+    loopRecording.advance(0.16, null);
+    const [left, right] = (await framesOf(loopRecording.wav())).channels;
     expect(left).toHaveLength(260);
     expect(right).toEqual(left); // mono in both
     for (let i = 0; i < FADE_FRAMES; i++) {
@@ -121,9 +121,9 @@ describe("a tape", () => {
   });
 
   it("adds up to the time that passed, whatever the parts", () => {
-    const tape = new Tape(RATE);
-    tape.begin(loopOf(ramp), 0);
-    for (let i = 0; i < 40; i++) tape.advance(0.513, loopOf(constant));
-    expect(tape.duration).toBeCloseTo(40 * 0.513, 9);
+    const loopRecording = new LoopRecording(RATE);
+    loopRecording.begin(loopOf(ramp), 0);
+    for (let i = 0; i < 40; i++) loopRecording.advance(0.513, loopOf(constant));
+    expect(loopRecording.duration).toBeCloseTo(40 * 0.513, 9);
   });
 });

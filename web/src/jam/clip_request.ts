@@ -4,8 +4,8 @@ import { retryDelay } from "../api/retry";
 import { Scope } from "../scope";
 import type { Settings } from "../settings/settings";
 import type { Stop } from "../walk/walk";
-import type { Sound } from "./clip";
-import type { Drawing, Made, Studio, Trouble } from "./parts";
+import type { ClipAudio } from "./clip";
+import type { ClipInProgress, MadeClip, ClipSource, Trouble } from "./types";
 
 /** What a clip is to be. */
 export interface Wanted {
@@ -14,9 +14,9 @@ export interface Wanted {
   readonly numSteps: number;
 }
 
-export class Order<S extends Sound> {
+export class ClipRequest<S extends ClipAudio> {
   /** null where none is in the making: before it is asked for, and while a failure is waited out. */
-  drawing: Drawing | null = null;
+  drawing: ClipInProgress | null = null;
   trouble: Trouble | null = null;
   private readonly scope = new Scope();
   private readonly abort = new AbortController();
@@ -28,7 +28,7 @@ export class Order<S extends Sound> {
    * @param random draws from [0, 1)
    */
   constructor(
-    private readonly studio: Studio<S>,
+    private readonly clipSource: ClipSource<S>,
     private readonly want: () => Wanted,
     private readonly onChange: () => void,
     private readonly random: () => number,
@@ -37,12 +37,12 @@ export class Order<S extends Sound> {
   }
 
   /** The clip, with what it was wanted to be; null if the order was cancelled. */
-  async arrival(): Promise<{ readonly wanted: Wanted; readonly made: Made<S> } | null> {
+  async arrival(): Promise<{ readonly wanted: Wanted; readonly made: MadeClip<S> } | null> {
     for (;;) {
       const wanted = this.want();
       this.asked = wanted;
       this.show(wanted, 0, wanted.numSteps);
-      const answer = await this.studio.make(wanted.stop, wanted.settings, wanted.numSteps, this.abort.signal, (step, steps) =>
+      const answer = await this.clipSource.make(wanted.stop, wanted.settings, wanted.numSteps, this.abort.signal, (step, steps) =>
         this.show(wanted, step, steps),
       );
       if (this.scope.isClosed) return null;

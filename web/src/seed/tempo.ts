@@ -23,7 +23,7 @@ const BEATS = [1, 2, 3, 4];
 const KNOWN_SHARE = 0.8;
 const SILENCE = 1e-4;
 
-export interface Pulse {
+export interface TempoEstimate {
   readonly tempo: Bpm;
   /** When the first beat is heard. */
   readonly firstBeat: Seconds;
@@ -35,7 +35,7 @@ export interface Pulse {
  *
  * @param samples mono, in [-1, 1]
  */
-export function findPulse(samples: Float32Array, sampleRate: Hertz): Pulse | null {
+export function findTempo(samples: Float32Array, sampleRate: Hertz): TempoEstimate | null {
   const strength = onsetStrength(samples, sampleRate);
   const mean = strength.reduce((sum, value) => sum + value, 0) / Math.max(1, strength.length);
   if (mean < SILENCE || strength.length * FRAME < 1.5) return null;

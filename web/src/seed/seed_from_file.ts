@@ -1,43 +1,43 @@
-/** A person's file as a seed picture: a recording is cut to whole beats, a picture is taken as it is. */
+/** A person's file as a seed image: a recording is cut to whole beats, a image is taken as it is. */
 
-import { dataUrlFromBlob } from "../audio/media";
+import { dataUrlFromBlob } from "../data_url";
 import { wavBlob } from "../audio/wav";
 import type { Session } from "../jam/session";
-import type { PictureSource } from "../settings/settings";
+import type { ImageSource } from "../settings/settings";
 import type { Seconds } from "../units";
-import { cutToBeats, whyNoLoop } from "./cut";
+import { cutToBeats, whyNoLoop } from "./cut_to_beats";
 
 export type SeedOutcome =
-  | { readonly source: PictureSource & { kind: "own" }; readonly sound: AudioBuffer; readonly about: string }
+  | { readonly source: ImageSource & { kind: "own" }; readonly audio: AudioBuffer; readonly about: string }
   | { readonly problem: string };
 
 const MAX_FILE_BYTES = 64 * 2 ** 20;
 /** Of a recording, where the loop is looked for. */
 const LOOKED_THROUGH: Seconds = 60;
 
-/** The seed picture of a file, and how it sounds. The server draws pictures of recordings. */
+/** The seed image of a file, and how it sounds. The server draws images of recordings. */
 export async function seedFromFile(session: Session, file: File, signal: AbortSignal): Promise<SeedOutcome> {
   if (file.size > MAX_FILE_BYTES) {
     return { problem: `${file.name} has ${Math.round(file.size / 2 ** 20)} MB; choose a file of at most 64 MB.` };
   }
-  const isPicture = file.type.startsWith("image/");
-  const recording = isPicture ? null : await session.decode(file);
-  if (!isPicture && recording === null) {
-    return { problem: `${file.name} holds no sound that this browser can read. Try WAV, MP3, FLAC or M4A.` };
+  const isImage = file.type.startsWith("image/");
+  const recording = isImage ? null : await session.decode(file);
+  if (!isImage && recording === null) {
+    return { problem: `${file.name} holds no audio that this browser can read. Try WAV, MP3, FLAC or M4A.` };
   }
   const samples = recording ? mono(recording) : null;
   const unfit = recording && samples && whyNoLoop(samples, recording.sampleRate);
   if (unfit) return { problem: `${file.name} ${unfit}` };
   const cut = recording && samples ? cutToBeats(samples, recording.sampleRate) : null;
   const dataUrl = await dataUrlFromBlob(cut && recording ? wavBlob([cut.samples], recording.sampleRate) : file);
-  const outcome = await session.studio.hear(
+  const outcome = await session.clipSource.imageToAudio(
     cut ? { kind: "audio", dataUrl } : { kind: "own", dataUrl, name: file.name },
     signal,
   );
   if ("failure" in outcome) return { problem: outcome.failure.message };
-  const { sound, picture } = outcome.made;
-  const source = { kind: "own", dataUrl: await dataUrlFromBlob(picture), name: file.name } as const;
-  return { source, sound, about: cut ? aboutCut(cut.beats, cut.tempo, sound.duration) : file.name };
+  const { audio, image } = outcome.made;
+  const source = { kind: "own", dataUrl: await dataUrlFromBlob(image), name: file.name } as const;
+  return { source, audio, about: cut ? aboutCut(cut.beats, cut.tempo, audio.duration) : file.name };
 }
 
 function aboutCut(beats: number | null, tempo: number | null, duration: number): string {
@@ -45,12 +45,12 @@ function aboutCut(beats: number | null, tempo: number | null, duration: number):
   return `${beats} ${beats === 1 ? "beat" : "beats"} at ${tempo.toFixed(1)} BPM, ${duration.toFixed(2)} s`;
 }
 
-/** The beginning of a sound, its channels mixed. */
-function mono(sound: AudioBuffer): Float32Array {
-  const mixed = new Float32Array(Math.min(sound.length, LOOKED_THROUGH * sound.sampleRate));
-  for (let channel = 0; channel < sound.numberOfChannels; channel++) {
-    const samples = sound.getChannelData(channel);
-    for (let i = 0; i < mixed.length; i++) mixed[i] = (mixed[i] ?? 0) + (samples[i] ?? 0) / sound.numberOfChannels;
+/** The beginning of a audio, its channels mixed. */
+function mono(audio: AudioBuffer): Float32Array {
+  const mixed = new Float32Array(Math.min(audio.length, LOOKED_THROUGH * audio.sampleRate));
+  for (let channel = 0; channel < audio.numberOfChannels; channel++) {
+    const samples = audio.getChannelData(channel);
+    for (let i = 0; i < mixed.length; i++) mixed[i] = (mixed[i] ?? 0) + (samples[i] ?? 0) / audio.numberOfChannels;
   }
   return mixed;
 }

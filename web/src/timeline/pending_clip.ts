@@ -31,7 +31,7 @@ const FRAGMENT = /* glsl */ `
   }
 `;
 
-export class Sketch {
+export class PendingClip {
   readonly mesh: THREE.Mesh;
   private readonly progress = { value: 0 };
 

@@ -6,7 +6,7 @@ import type { Seconds } from "../units";
 /** What the score needs to know of a clip. */
 export interface Playable {
   readonly id: number;
-  readonly sound: { readonly duration: Seconds };
+  readonly audio: { readonly duration: Seconds };
 }
 
 /** A clip from its start until the next one takes over, or for ever. */
@@ -29,7 +29,7 @@ export interface Round<C extends Playable> {
 /** The past that is remembered. */
 const MEMORY: Seconds = 60;
 
-export class Score<C extends Playable> {
+export class PlaybackTimeline<C extends Playable> {
   private slots: Slot<C>[] = [];
 
   /** `clip` takes over at `start`, which is after every start before it. */
@@ -69,7 +69,7 @@ export class Score<C extends Playable> {
     const rounds: Round<C>[] = [];
     for (const { clip, start, end } of this.slots) {
       const until = Math.min(end, next);
-      const { duration } = clip.sound;
+      const { duration } = clip.audio;
       for (let repeat = Math.max(0, Math.floor((from - start) / duration)); ; repeat++) {
         const begin = start + repeat * duration;
         if (begin > until - duration / 2 || begin >= to) break;
@@ -80,12 +80,12 @@ export class Score<C extends Playable> {
     for (const clip of ready) {
       if (start >= to) break;
       rounds.push({ key: `${clip.id}@ready`, clip, start, repeat: 0 });
-      start += clip.sound.duration;
+      start += clip.audio.duration;
     }
     return rounds;
   }
 }
 
 function loopOf<C extends Playable>(slot: Slot<C>): { start: Seconds; duration: Seconds } {
-  return { start: slot.start, duration: slot.clip.sound.duration };
+  return { start: slot.start, duration: slot.clip.audio.duration };
 }

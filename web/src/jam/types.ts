@@ -4,39 +4,39 @@ import type { Failure } from "../api/client";
 import type { Settings } from "../settings/settings";
 import type { Seconds } from "../units";
 import type { Stop } from "../walk/walk";
-import type { Sound } from "./clip";
-import type { Timing } from "./pace";
+import type { ClipAudio } from "./clip";
+import type { Timing } from "./server_speed";
 
 /** A clip as it was made. */
-export interface Made<S extends Sound> {
-  readonly sound: S;
-  readonly picture: Blob;
+export interface MadeClip<S extends ClipAudio> {
+  readonly audio: S;
+  readonly image: Blob;
   readonly timing: Timing;
 }
 
 /** What a request became. */
-export type Outcome<S extends Sound> = { readonly made: Made<S> } | { readonly failure: Failure };
+export type ClipResult<S extends ClipAudio> = { readonly made: MadeClip<S> } | { readonly failure: Failure };
 
 /** Makes clips. */
-export interface Studio<S extends Sound> {
+export interface ClipSource<S extends ClipAudio> {
   make(
     stop: Stop,
     settings: Settings,
     numSteps: number,
     signal: AbortSignal,
     onProgress: (step: number, steps: number) => void,
-  ): Promise<Outcome<S>>;
+  ): Promise<ClipResult<S>>;
 }
 
 /** Plays clips. */
-export interface Deck<S extends Sound> {
+export interface ClipPlayer<S extends ClipAudio> {
   readonly now: Seconds;
   /** Starts a loop, and returns exactly when. */
-  play(sound: S, start: Seconds): Seconds;
+  play(audio: S, start: Seconds): Seconds;
 }
 
 /** A clip in the making. */
-export interface Drawing {
+export interface ClipInProgress {
   readonly stop: Stop;
   readonly step: number;
   readonly steps: number;

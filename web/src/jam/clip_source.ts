@@ -1,20 +1,20 @@
 /** Clips from the server, decoded. */
 
 import type { Client, Failure } from "../api/client";
-import { type InferenceInput, type InferenceOutput, clipRequest, hearRequest } from "../api/messages";
-import { blobFromUrl } from "../audio/media";
-import type { PictureSource, Settings } from "../settings/settings";
+import { type InferenceInput, type InferenceOutput, clipInput, imageToAudioInput } from "../api/messages";
+import { blobFromUrl } from "../data_url";
+import type { ImageSource, Settings } from "../settings/settings";
 import type { Seconds } from "../units";
 import type { Stop } from "../walk/walk";
-import type { Timing } from "./pace";
-import type { Outcome, Studio } from "./parts";
+import type { Timing } from "./server_speed";
+import type { ClipResult, ClipSource } from "./types";
 
 const UNDECODABLE: Failure = {
   kind: "away",
   message: "The server's clip cannot be played. Is it damaged on the way, or its format unknown to this browser?",
 };
 
-export class ServerStudio implements Studio<AudioBuffer> {
+export class ServerClipSource implements ClipSource<AudioBuffer> {
   /** @param context called when there is something to decode */
   constructor(
     private readonly client: Client,
@@ -27,27 +27,27 @@ export class ServerStudio implements Studio<AudioBuffer> {
     numSteps: number,
     signal: AbortSignal,
     onProgress: (step: number, steps: number) => void,
-  ): Promise<Outcome<AudioBuffer>> {
-    return this.run(clipRequest(stop, settings, numSteps), signal, onProgress);
+  ): Promise<ClipResult<AudioBuffer>> {
+    return this.run(clipInput(stop, settings, numSteps), signal, onProgress);
   }
 
-  /** A clip painted over another one's picture, where `mask` is white. */
-  repaint(stop: Stop, settings: Settings, picture: string, mask: string, signal: AbortSignal): Promise<Outcome<AudioBuffer>> {
-    const own = (dataUrl: string): PictureSource => ({ kind: "own", dataUrl, name: "" });
-    const used = { ...settings, seedPicture: own(picture), mask: own(mask) };
-    return this.run(clipRequest(stop, used, settings.numInferenceSteps), signal);
+  /** A clip painted over another one's image, where `mask` is white. */
+  repaint(stop: Stop, settings: Settings, image: string, mask: string, signal: AbortSignal): Promise<ClipResult<AudioBuffer>> {
+    const own = (dataUrl: string): ImageSource => ({ kind: "own", dataUrl, name: "" });
+    const used = { ...settings, seedImage: own(image), mask: own(mask) };
+    return this.run(clipInput(stop, used, settings.numInferenceSteps), signal);
   }
 
   /** A picture or a recording, heard as it is; the answer's picture is what the server makes of it. */
-  hear(source: Parameters<typeof hearRequest>[0], signal: AbortSignal): Promise<Outcome<AudioBuffer>> {
-    return this.run(hearRequest(source), signal);
+  imageToAudio(source: Parameters<typeof imageToAudioInput>[0], signal: AbortSignal): Promise<ClipResult<AudioBuffer>> {
+    return this.run(imageToAudioInput(source), signal);
   }
 
   private async run(
     request: InferenceInput,
     signal: AbortSignal,
     onProgress?: (step: number, steps: number) => void,
-  ): Promise<Outcome<AudioBuffer>> {
+  ): Promise<ClipResult<AudioBuffer>> {
     const stopwatch = new Stopwatch(request.num_inference_steps ?? 1);
     const answer = await this.client.ask(request, {
       signal,
@@ -62,11 +62,11 @@ export class ServerStudio implements Studio<AudioBuffer> {
     return decoded ? { made: { ...decoded, timing } } : { failure: UNDECODABLE };
   }
 
-  private async decode(output: InferenceOutput): Promise<{ sound: AudioBuffer; picture: Blob } | null> {
+  private async decode(output: InferenceOutput): Promise<{ audio: AudioBuffer; image: Blob } | null> {
     try {
-      const audio = await (await blobFromUrl(output.audio)).arrayBuffer();
-      const sound = await this.context().decodeAudioData(audio);
-      return sound.length > 0 ? { sound, picture: await blobFromUrl(output.image) } : null;
+      const encoded = await (await blobFromUrl(output.audio)).arrayBuffer();
+      const audio = await this.context().decodeAudioData(encoded);
+      return audio.length > 0 ? { audio, image: await blobFromUrl(output.image) } : null;
     } catch {
       return null; // decoders fail with whatever they like
     }

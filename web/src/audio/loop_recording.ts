@@ -19,7 +19,7 @@ export interface Samples {
 /** A loop that plays for an hour, since no clip comes, would fill the memory of a phone. */
 const LONGEST_PIECE: Seconds = 30;
 
-export class Tape {
+export class LoopRecording {
   private loop: Samples | null = null;
   private position = 0;
   /** What a loop that has just begun takes over from: null is silence. */

@@ -1,6 +1,6 @@
 /** A button that lets a picture be heard over the jam, and stops it again. */
 
-import type { Outcome } from "../jam/parts";
+import type { ClipResult } from "../jam/types";
 import type { Session } from "../jam/session";
 import { h } from "./dom";
 import { icon, setIcon } from "./icons";
@@ -11,11 +11,11 @@ import { icon, setIcon } from "./icons";
  * @param make asks the server for the sound
  * @param say shows a notice
  */
-export function hearButton(
+export function previewButton(
   session: Session,
   label: string,
   text: string | null,
-  make: (signal: AbortSignal) => Promise<Outcome<AudioBuffer>>,
+  make: (signal: AbortSignal) => Promise<ClipResult<AudioBuffer>>,
   say: (message: string) => void,
 ): HTMLButtonElement {
   const button = h("button", { type: "button", class: text ? "" : "quiet", "aria-label": label, title: label }, icon("hear"), text);
@@ -45,7 +45,7 @@ export function hearButton(
         end();
         return;
       }
-      session.preview(outcome.made.sound, () => running === own && end());
+      session.preview(outcome.made.audio, () => running === own && end());
     })();
   });
   return button;

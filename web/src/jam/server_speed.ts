@@ -15,14 +15,14 @@ export interface Timing {
 
 export interface Speed {
   /** For a clip with as many steps as are asked for now; null before the first clip. */
-  readonly perClip: Seconds | null;
+  readonly secondsPerClip: Seconds | null;
   readonly numSteps: number;
   /** Whether these are fewer than wanted, since the server is slow. */
   readonly isReduced: boolean;
   /** Whether clips take longer to make than to hear, even so. */
   readonly isBehind: boolean;
   /** Of the step from clip to clip, as long as no other prompt is to come. */
-  readonly wanderShare: Share;
+  readonly wanderStepScale: Share;
   readonly clipsAhead: number;
 }
 
@@ -38,12 +38,12 @@ const DRAWING_SHARE = 0.7;
  * A clip that is heard several times is known by heart, and what changes after it stands out. How much
  * changes is proportional to the step, so half a step keeps it gentle.
  */
-const BEHIND_WANDER_SHARE: Share = 0.5;
+const BEHIND_WANDER_STEP_SCALE: Share = 0.5;
 const MEMORY = 6;
 const FEWEST_AHEAD = 2;
 const MOST_AHEAD = 6;
 
-export class Pace {
+export class ServerSpeed {
   private perStep: Seconds | null = null;
   private rest: Seconds = 0;
   private recent: Seconds[] = [];
@@ -64,21 +64,21 @@ export class Pace {
   speed(wantedSteps: number, clipDuration: Seconds): Speed {
     if (this.perStep === null) {
       return {
-        perClip: null, numSteps: wantedSteps, isReduced: false, isBehind: false, wanderShare: 1, clipsAhead: FEWEST_AHEAD,
+        secondsPerClip: null, numSteps: wantedSteps, isReduced: false, isBehind: false, wanderStepScale: 1, clipsAhead: FEWEST_AHEAD,
       };
     }
     const affordable = Math.floor((BUDGET * clipDuration - this.rest) / Math.max(this.perStep, 1e-6));
     const numSteps = Math.min(wantedSteps, Math.max(FEWEST_STEPS, affordable));
-    const perClip = this.rest + this.perStep * numSteps;
-    const isBehind = perClip > clipDuration;
-    const slowest = Math.max(...this.recent, perClip);
+    const secondsPerClip = this.rest + this.perStep * numSteps;
+    const isBehind = secondsPerClip > clipDuration;
+    const slowest = Math.max(...this.recent, secondsPerClip);
     const clipsAhead = Math.ceil(slowest / clipDuration) + 1;
     return {
-      perClip,
+      secondsPerClip,
       numSteps,
       isReduced: numSteps < wantedSteps,
       isBehind,
-      wanderShare: isBehind && this.wereSlow(clipDuration) ? BEHIND_WANDER_SHARE : 1,
+      wanderStepScale: isBehind && this.wereSlow(clipDuration) ? BEHIND_WANDER_STEP_SCALE : 1,
       clipsAhead: Math.min(MOST_AHEAD, Math.max(FEWEST_AHEAD, clipsAhead)),
     };
   }

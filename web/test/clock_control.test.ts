@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { type AudioClock, Power } from "../src/audio/power";
+import { type AudioClock, ClockControl } from "../src/audio/clock_control";
 import { Scope } from "../src/scope";
 
 /** A clock in a browser that may have other plans. */
@@ -25,11 +25,11 @@ class FakeClock extends EventTarget implements AudioClock {
   }
 }
 
-function powered(): { clock: FakeClock; power: Power; seen: boolean[] } {
+function powered(): { clock: FakeClock; clockControl: ClockControl; seen: boolean[] } {
   const clock = new FakeClock();
   const seen: boolean[] = [];
-  const power: Power = new Power(new Scope(), clock, () => seen.push(power.isCutOff));
-  return { clock, power, seen };
+  const clockControl: ClockControl = new ClockControl(new Scope(), clock, () => seen.push(clockControl.isBlocked));
+  return { clock, clockControl, seen };
 }
 
 const pass = (seconds: number): Promise<unknown> => vi.advanceTimersByTimeAsync(1000 * seconds);
@@ -38,19 +38,19 @@ beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 it("a clock runs from start to rest", async () => {
-  const { clock, power } = powered();
-  await power.start();
-  expect([clock.state, power.isCutOff]).toEqual(["running", false]);
-  await power.rest();
-  expect([clock.state, power.isCutOff]).toEqual(["suspended", false]);
+  const { clock, clockControl } = powered();
+  await clockControl.start();
+  expect([clock.state, clockControl.isBlocked]).toEqual(["running", false]);
+  await clockControl.rest();
+  expect([clock.state, clockControl.isBlocked]).toEqual(["suspended", false]);
 });
 
 it("a clock that may not start is known after a while, and no longer when it may", async () => {
-  const { clock, power, seen } = powered();
+  const { clock, clockControl, seen } = powered();
   clock.browser = "waits";
-  void power.start();
+  void clockControl.start();
   await pass(0.9);
-  expect(power.isCutOff).toBe(false);
+  expect(clockControl.isBlocked).toBe(false);
   await pass(0.2);
   expect(seen.at(-1)).toBe(true);
   clock.become("running");
@@ -58,32 +58,32 @@ it("a clock that may not start is known after a while, and no longer when it may
 });
 
 it("a clock that was stopped is started again at once", async () => {
-  const { clock, power } = powered();
-  await power.start();
+  const { clock, clockControl } = powered();
+  await clockControl.start();
   clock.become("suspended");
   await pass(0);
-  expect([clock.state, power.isCutOff]).toEqual(["running", false]);
+  expect([clock.state, clockControl.isBlocked]).toEqual(["running", false]);
 });
 
 it("a call is waited out", async () => {
-  const { clock, power, seen } = powered();
-  await power.start();
+  const { clock, clockControl, seen } = powered();
+  await clockControl.start();
   clock.browser = "refuses";
   clock.become("interrupted");
   await pass(0);
   expect(seen.at(-1)).toBe(true);
   clock.browser = "allows";
-  power.retry();
+  clockControl.retry();
   await pass(0);
   expect([clock.state, seen.at(-1)]).toEqual(["running", false]);
 });
 
 it("a clock at rest stays there, whoever starts it", async () => {
-  const { clock, power } = powered();
+  const { clock, clockControl } = powered();
   clock.become("running");
   await pass(0);
   expect(clock.state).toBe("suspended");
-  power.retry();
+  clockControl.retry();
   await pass(2);
-  expect([clock.state, power.isCutOff]).toEqual(["suspended", false]);
+  expect([clock.state, clockControl.isBlocked]).toEqual(["suspended", false]);
 });
