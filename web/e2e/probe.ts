@@ -76,10 +76,10 @@ declare global {
  */
 export function installProbe({ speed, patience }: { speed: number; patience: number }): void {
   const LONG_WAIT_MS = 20_000;
-  const TAPE_S = 240;
+  const MAX_TAPPED_S = 240;
   const MOST_SOUNDS = 40;
   const sources: { source: AudioBufferSourceNode; start: number; orderedAt: number; stop: number | null }[] = [];
-  const tapes: Record<string, { frame: number; samples: Float32Array }[]> = { mix: [], heard: [] };
+  const tapped: Record<string, { frame: number; samples: Float32Array }[]> = { mix: [], heard: [] };
   const drawn: Drawn[] = [];
   const counts = { textures: 0, buffers: 0, sources: 0 };
   const taps = new Map<string, Promise<AudioWorkletNode>>();
@@ -153,9 +153,9 @@ export function installProbe({ speed, patience }: { speed: number; patience: num
       const tap = new AudioWorkletNode(ctx, "tap");
       connect.call(tap, ctx.destination);
       tap.port.onmessage = ({ data }: MessageEvent<{ frame: number; samples: Float32Array }>) => {
-        const loopRecording = tapes[place]!;
-        loopRecording.push(data);
-        if (loopRecording.length * 4096 > TAPE_S * ctx.sampleRate) loopRecording.shift();
+        const chunks = tapped[place]!;
+        chunks.push(data);
+        if (chunks.length * 4096 > MAX_TAPPED_S * ctx.sampleRate) chunks.shift();
       };
       return tap;
     });
@@ -230,12 +230,12 @@ export function installProbe({ speed, patience }: { speed: number; patience: num
     audio: (index) => base64(sources[index]!.source.buffer!.getChannelData(0), 32767),
     isTapped: (place) => taps.has(place),
     tappedUntil: (place) => {
-      const last = tapes[place]!.at(-1);
+      const last = tapped[place]!.at(-1);
       return last ? (last.frame + 4096) / (context?.sampleRate ?? 44_100) : 0;
     },
     tapped: (place, from) => {
       const sampleRate = context?.sampleRate ?? 44_100;
-      const chunks = tapes[place]!.filter(({ frame }) => frame + 4096 > from * sampleRate);
+      const chunks = tapped[place]!.filter(({ frame }) => frame + 4096 > from * sampleRate);
       const all = new Float32Array(chunks.length * 4096);
       chunks.forEach(({ samples }, i) => all.set(samples, i * 4096));
       return { time: (chunks[0]?.frame ?? 0) / sampleRate, sampleRate, halved: base64(all, 16384) };

@@ -1,9 +1,9 @@
-/** The beginning of a text, where there is no room for all of it. */
+/** Shortens long texts for messages. */
 
-const LONGEST = 40;
+const MAX_CHARACTERS = 40;
 
-/** `text`, or its first characters and a sign that there are more. */
+/** `text`, or its first 40 characters followed by `…` if it is longer. */
 export function shortened(text: string): string {
-  const characters = [...text]; // an emoji is one, and stays whole
-  return characters.length <= LONGEST ? text : `${characters.slice(0, LONGEST).join("")}…`;
+  const characters = [...text]; // by code point, so that an emoji is never cut in half
+  return characters.length <= MAX_CHARACTERS ? text : `${characters.slice(0, MAX_CHARACTERS).join("")}…`;
 }

@@ -2,10 +2,10 @@ import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { type AudioClock, ClockControl } from "../src/audio/clock_control";
 import { Scope } from "../src/scope";
 
-/** A clock in a browser that may have other plans. */
+/** An audio context in a browser that may refuse to start it. */
 class FakeClock extends EventTarget implements AudioClock {
   state = "suspended";
-  /** What becomes of the wish to start. */
+  /** How the browser reacts to `resume`. */
   browser: "allows" | "waits" | "refuses" = "allows";
 
   async resume(): Promise<void> {
@@ -25,7 +25,7 @@ class FakeClock extends EventTarget implements AudioClock {
   }
 }
 
-function powered(): { clock: FakeClock; clockControl: ClockControl; seen: boolean[] } {
+function control(): { clock: FakeClock; clockControl: ClockControl; seen: boolean[] } {
   const clock = new FakeClock();
   const seen: boolean[] = [];
   const clockControl: ClockControl = new ClockControl(new Scope(), clock, () => seen.push(clockControl.isBlocked));
@@ -37,16 +37,16 @@ const pass = (seconds: number): Promise<unknown> => vi.advanceTimersByTimeAsync(
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-it("a clock runs from start to rest", async () => {
-  const { clock, clockControl } = powered();
+it("a clock runs until it is stopped", async () => {
+  const { clock, clockControl } = control();
   await clockControl.start();
   expect([clock.state, clockControl.isBlocked]).toEqual(["running", false]);
-  await clockControl.rest();
+  await clockControl.stop();
   expect([clock.state, clockControl.isBlocked]).toEqual(["suspended", false]);
 });
 
-it("a clock that may not start is known after a while, and no longer when it may", async () => {
-  const { clock, clockControl, seen } = powered();
+it("a clock that does not start is reported as blocked after a while, until it starts", async () => {
+  const { clock, clockControl, seen } = control();
   clock.browser = "waits";
   void clockControl.start();
   await pass(0.9);
@@ -57,16 +57,16 @@ it("a clock that may not start is known after a while, and no longer when it may
   expect(seen.at(-1)).toBe(false);
 });
 
-it("a clock that was stopped is started again at once", async () => {
-  const { clock, clockControl } = powered();
+it("a clock that the browser stopped is started again immediately", async () => {
+  const { clock, clockControl } = control();
   await clockControl.start();
   clock.become("suspended");
   await pass(0);
   expect([clock.state, clockControl.isBlocked]).toEqual(["running", false]);
 });
 
-it("a call is waited out", async () => {
-  const { clock, clockControl, seen } = powered();
+it("a blocked clock can be retried, for example after a phone call", async () => {
+  const { clock, clockControl, seen } = control();
   await clockControl.start();
   clock.browser = "refuses";
   clock.become("interrupted");
@@ -78,8 +78,8 @@ it("a call is waited out", async () => {
   expect([clock.state, seen.at(-1)]).toEqual(["running", false]);
 });
 
-it("a clock at rest stays there, whoever starts it", async () => {
-  const { clock, clockControl } = powered();
+it("a stopped clock stays stopped, even if the browser starts it", async () => {
+  const { clock, clockControl } = control();
   clock.become("running");
   await pass(0);
   expect(clock.state).toBe("suspended");

@@ -6,13 +6,13 @@ import { DEFAULT_SETTINGS } from "../src/settings/settings";
 import { type Stop, startWalk } from "../src/walk/walk";
 
 const CLIP = 5.12;
-/** Of sums of clip lengths. */
+/** Digits to which sums of clip durations are exact. */
 const TIME_DIGITS = 6;
 
 type ClipAudio = { duration: number };
 type ClipResult = Awaited<ReturnType<ClipSource<ClipAudio>["make"]>>;
 
-/** A server that takes `seconds` a clip, and answers as `plan` says; then with clips. */
+/** A server that takes `seconds` per clip. It first fails as `plan` says, then returns clips. */
 class FakeClipSource implements ClipSource<ClipAudio> {
   readonly asked: { stop: Stop; numSteps: number; at: number }[] = [];
   plan: ("fail" | "refuse" | "hang" | "busy")[] = [];
@@ -27,7 +27,7 @@ class FakeClipSource implements ClipSource<ClipAudio> {
     if (play === "fail") return { failure: failure("away") };
     if (play === "busy") return { failure: { ...failure("busy"), retryAfter: 20 } };
     if (play === "refuse") return { failure: failure("refused") };
-    const timing = { total: this.seconds, drawing: 0.8 * this.seconds, numSteps };
+    const timing = { total: this.seconds, diffusion: 0.8 * this.seconds, numSteps };
     return { made: { audio: { duration: this.duration }, image: new Blob(), timing } };
   }
 }
@@ -63,7 +63,7 @@ const pass = (seconds: number): Promise<unknown> => vi.advanceTimersByTimeAsync(
 beforeEach(() => void vi.useFakeTimers({ now: 0 }));
 afterEach(() => void vi.useRealTimers());
 
-/** Starts are whole rounds of the clip apart. */
+/** All starts must be whole rounds of the clip apart. */
 function expectOnTheBeat(starts: readonly number[]): void {
   starts.slice(1).forEach((start, i) => {
     const rounds = (start - starts[i]!) / CLIP;
@@ -84,7 +84,7 @@ describe("a fast server", () => {
     conductor.dispose();
   });
 
-  it("is not asked for more than is needed", async () => {
+  it("gets no more requests than needed", async () => {
     const clipSource = new FakeClipSource(0.2);
     const { conductor, player } = jam(clipSource);
     await pass(60);
@@ -100,7 +100,7 @@ describe("a fast server", () => {
     conductor.dispose();
   });
 
-  it("hears of a queued prompt soon: what wandered ahead is made again", async () => {
+  it("starts the transition to a queued prompt soon: ready clips are replaced", async () => {
     const clipSource = new FakeClipSource(0.5);
     const { conductor, sounded } = jam(clipSource);
     await pass(21);
@@ -113,7 +113,7 @@ describe("a fast server", () => {
     conductor.dispose();
   });
 
-  it("plays a jump with the next clip", async () => {
+  it("plays a prompt as the next clip after a jump", async () => {
     const { conductor, sounded } = jam(new FakeClipSource(0.5));
     await pass(19);
     const before = sounded.length;
@@ -136,7 +136,7 @@ describe("a fast server", () => {
   });
 });
 
-/** Each stop is where the walk's rules lead from the one before: no step is left out or repeated. */
+/** Each stop must follow from the one before by the rules of the walk: no step is skipped or repeated. */
 function expectContinuous(stops: readonly Stop[], alphaSteps: readonly number[] = [0.25]): void {
   const way = stops.slice(1).map((stop, i) => {
     const before = stops[i]!;
@@ -148,7 +148,7 @@ function expectContinuous(stops: readonly Stop[], alphaSteps: readonly number[] 
 }
 
 describe("a slow server", () => {
-  it("lets clips repeat on the beat, is asked for fewer steps, and is called slow", async () => {
+  it("makes clips repeat on the beat, gets requests for fewer steps, and is reported as slow", async () => {
     const clipSource = new FakeClipSource(12);
     const { conductor, player, sounded } = jam(clipSource);
     await pass(120);
@@ -172,7 +172,7 @@ describe("a slow server", () => {
     conductor.dispose();
   });
 
-  it("goes on with a question that is still wanted when a prompt is queued", async () => {
+  it("keeps a request that is still valid when a prompt is queued", async () => {
     const clipSource = new FakeClipSource(12);
     const { conductor } = jam(clipSource);
     await pass(30); // in the middle of a stretch
@@ -188,7 +188,7 @@ describe("a slow server", () => {
 });
 
 describe("a broken server", () => {
-  it("never stops the music, and nothing of the walk is lost", async () => {
+  it("never stops the music, and no step of the walk is skipped", async () => {
     const clipSource = new FakeClipSource(1);
     const { conductor, player, sounded } = jam(clipSource);
     await pass(20);
@@ -202,7 +202,7 @@ describe("a broken server", () => {
     conductor.dispose();
   });
 
-  it("is asked less and less often", async () => {
+  it("is retried with growing delays", async () => {
     const clipSource = new FakeClipSource(0);
     clipSource.plan = Array.from({ length: 100 }, () => "fail" as const);
     const { conductor } = jam(clipSource);
@@ -214,7 +214,7 @@ describe("a broken server", () => {
     conductor.dispose();
   });
 
-  it("is left alone as long as it asks", async () => {
+  it("is not retried before Retry-After", async () => {
     const clipSource = new FakeClipSource(0);
     clipSource.plan = ["busy"];
     const { conductor } = jam(clipSource);
@@ -225,7 +225,7 @@ describe("a broken server", () => {
     conductor.dispose();
   });
 
-  it("that refuses is not asked again until something is changed", async () => {
+  it("that refuses a request gets no retry until something changes", async () => {
     const clipSource = new FakeClipSource(0.1);
     const { conductor } = jam(clipSource);
     await pass(8);
@@ -243,7 +243,7 @@ describe("a broken server", () => {
     conductor.dispose();
   });
 
-  it("that hangs is given up for a jump", async () => {
+  it("that hangs: its request is cancelled by a jump", async () => {
     const clipSource = new FakeClipSource(0.2);
     const { conductor, sounded } = jam(clipSource);
     await pass(8);
@@ -257,7 +257,7 @@ describe("a broken server", () => {
   });
 });
 
-describe("what is up next", () => {
+describe("the upcoming prompts", () => {
   /** A jam on its way from bells to piano, with an organ in the queue. */
   async function underWay(): Promise<ReturnType<typeof jam> & { clipSource: FakeClipSource }> {
     const clipSource = new FakeClipSource(0.5);
@@ -271,7 +271,7 @@ describe("what is up next", () => {
   const next = ({ conductor }: { conductor: Conductor<ClipAudio> }): readonly string[] =>
     Object.values(conductor.upcomingAfter(conductor.playback.last?.clip)).flat() as string[];
 
-  it("is known from the queue to the ear", async () => {
+  it("contain a prompt from the queue until it is audible", async () => {
     const { conductor } = jam(new FakeClipSource(0.5));
     await pass(2);
     conductor.queue(["piano", "organ"]);
@@ -284,7 +284,7 @@ describe("what is up next", () => {
     conductor.dispose();
   });
 
-  it("can be another prompt although clips are on their way to it", async () => {
+  it("can be changed even if ready clips lead to them", async () => {
     const { conductor, sounded } = await underWay();
     const before = sounded.length;
     conductor.replaceUpcoming(["choir", "organ"]);
@@ -295,7 +295,7 @@ describe("what is up next", () => {
     conductor.dispose();
   });
 
-  it("can be nothing", async () => {
+  it("can all be removed", async () => {
     const { conductor, sounded } = await underWay();
     const before = sounded.length;
     conductor.replaceUpcoming([]);
@@ -304,7 +304,7 @@ describe("what is up next", () => {
     conductor.dispose();
   });
 
-  it("leaves clips as they are when only what comes later is changed", async () => {
+  it("keep ready clips if only later prompts change", async () => {
     const { conductor, clipSource } = await underWay();
     const ready = [...conductor.ready];
     const numAsked = clipSource.asked.length;
@@ -315,7 +315,7 @@ describe("what is up next", () => {
     conductor.dispose();
   });
 
-  it("is what was jumped to, then what was open", async () => {
+  it("after a jump are the new prompt and then the editable ones", async () => {
     const { conductor, sounded } = await underWay();
     const before = sounded.length;
     conductor.jump("choir");
@@ -327,7 +327,7 @@ describe("what is up next", () => {
   });
 });
 
-it("loses no prompt on the way from the queue to the ear", async () => {
+it("every queued prompt is listed until it is audible", async () => {
   const { conductor } = jam(new FakeClipSource(0.5));
   await pass(2);
   conductor.queue(["jazz trio", "organ"]);
@@ -341,7 +341,7 @@ it("loses no prompt on the way from the queue to the ear", async () => {
   conductor.dispose();
 });
 
-it("holds no more clips than it needs in an hour", async () => {
+it("keeps a bounded number of clips in an hour", async () => {
   const { conductor } = jam(new FakeClipSource(0.5));
   let most = 0;
   for (let minute = 0; minute < 60; minute++) {

@@ -1,6 +1,6 @@
-/** Seed images and masks that the gateway has, and whether its endpoint costs money. */
+/** The seed images and masks of the gateway, and whether its endpoint may cost money. */
 
-/** A image of the server's: its id, and where a browser gets it. */
+/** An image on the server: its id and its URL. */
 export interface LibraryImage {
   readonly id: string;
   readonly url: string;
@@ -11,10 +11,10 @@ export interface Library {
   readonly masks: readonly LibraryImage[];
 }
 
-/** The ids that every server knows, for one that doesn't list its own. */
+/** Seed images that every server has, used if the server does not list its own. */
 const KNOWN_SEED_IMAGES = ["og_beat", "agile", "marim", "motorway", "vibes"];
 
-/** The gateway's images. A gateway that doesn't answer leaves the ids that all have. */
+/** Fetches the lists of seed images and masks. If the gateway does not answer, the seed images are those that every server has. */
 export async function fetchLibrary(baseUrl: string): Promise<Library> {
   const [seedImages, masks] = await Promise.all([
     fetchIds(`${baseUrl}seed_images`, "seed_images"),
@@ -28,7 +28,7 @@ export async function fetchLibrary(baseUrl: string): Promise<Library> {
   };
 }
 
-/** Whether clips come from elsewhere than this machine, and so may cost money. */
+/** Whether clips are made on another machine, where they may cost money. */
 export async function isEndpointRemote(baseUrl: string): Promise<boolean> {
   const health = await fetchJson(`${baseUrl}health`);
   const endpoint = (health as Record<string, unknown> | null)?.["endpoint"];

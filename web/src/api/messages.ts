@@ -1,4 +1,4 @@
-/** What goes to the server and what comes back; field names are the server's. */
+/** Requests and responses of the server. The field names are the server's. */
 
 import type { ImageSource, SchedulerName, Settings } from "../settings/settings";
 import type { Seconds, Share } from "../units";
@@ -29,10 +29,10 @@ export interface InferenceInput {
   image_format: "png";
 }
 
-/** As in the server's preset `fast`: the last steps do without guidance, at half the cost. */
+/** As in the server's preset `fast`: the last quarter of the steps runs without guidance, at half the cost. */
 const GUIDANCE_INTERVAL = [0, 0.75] as const;
 
-/** A clip as it comes: data URLs. */
+/** A clip in a response. Image and audio are data URLs. */
 export interface InferenceOutput {
   readonly image: string;
   readonly audio: string;
@@ -40,12 +40,12 @@ export interface InferenceOutput {
 }
 
 /**
- * The request for a stop of the walk.
+ * The request for the clip at one stop of the walk.
  *
- * Lossless formats: FLAC has no padding at its ends, so that clips join without a gap, and a PNG is the
- * exact image that the sound was made from.
+ * The formats are lossless: FLAC adds no padding at its ends, so clips join without a gap, and the PNG is the
+ * exact image that the audio was made from.
  *
- * @param numSteps in place of the settings', when the server is slow
+ * @param numSteps replaces the number in `settings`, which may be too high for a slow server
  */
 export function clipInput(stop: Stop, settings: Settings, numSteps: number): InferenceInput {
   const prompt = (end: Stop["start"]): PromptInput => ({
@@ -69,7 +69,7 @@ export function clipInput(stop: Stop, settings: Settings, numSteps: number): Inf
   };
 }
 
-/** The request that makes a image, or a recording, heard as it is. */
+/** The request that converts an image or a recording to audio without diffusion. */
 export function imageToAudioInput(
   source: ImageSource | { readonly kind: "audio"; readonly dataUrl: string },
   audioFormat: "flac" | "mp3" = "flac",
@@ -87,7 +87,7 @@ export function imageToAudioInput(
   };
 }
 
-/** Whether a server's answer is a clip: it may come from anywhere. */
+/** Whether a parsed response is a valid clip. Any server may have sent it, so every field is checked. */
 export function isInferenceOutput(answer: unknown): answer is InferenceOutput {
   if (typeof answer !== "object" || answer === null) return false;
   const { image, audio, duration_s: duration } = answer as Record<string, unknown>;

@@ -1,4 +1,4 @@
-/** Plays one audio over the jam, which steps back meanwhile. */
+/** Plays one audio buffer over the jam, which is quieter meanwhile. */
 
 import type { Seconds } from "../units";
 import type { Mixer } from "./mixer";
@@ -15,9 +15,9 @@ export class Preview {
   }
 
   /**
-   * Plays `audio` once, in place of the preview before it.
+   * Plays `audio` once. A preview that still plays is stopped.
    *
-   * @param onEnd called once, when it has ended or was stopped
+   * @param onEnd called once, when the preview has ended or was stopped
    */
   play(audio: AudioBuffer, onEnd: () => void): void {
     this.end();

@@ -1,4 +1,4 @@
-/** An order for a clip: asked for again after failures, until it has come or is cancelled. */
+/** A request for one clip. It is retried after failures until it succeeds or is cancelled. */
 
 import { retryDelay } from "../api/retry";
 import { Scope } from "../scope";
@@ -7,76 +7,76 @@ import type { Stop } from "../walk/walk";
 import type { ClipAudio } from "./clip";
 import type { ClipInProgress, MadeClip, ClipSource, Trouble } from "./types";
 
-/** What a clip is to be. */
-export interface Wanted {
+/** Specification of a clip. */
+export interface ClipSpec {
   readonly stop: Stop;
   readonly settings: Settings;
   readonly numSteps: number;
 }
 
 export class ClipRequest<S extends ClipAudio> {
-  /** null where none is in the making: before it is asked for, and while a failure is waited out. */
-  drawing: ClipInProgress | null = null;
+  /** null before the request is sent and while it waits for a retry. */
+  inProgress: ClipInProgress | null = null;
   trouble: Trouble | null = null;
   private readonly scope = new Scope();
   private readonly abort = new AbortController();
-  private asked: Wanted | null = null;
+  private sentSpec: ClipSpec | null = null;
 
   /**
-   * @param want called whenever it is asked for: what is wanted may be another by then
-   * @param onChange called after every change of what can be read here
-   * @param random draws from [0, 1)
+   * @param currentSpec called before every attempt, as the specification may have changed since the last one
+   * @param onChange called after every change of the public fields
+   * @param random returns a number in [0, 1)
    */
   constructor(
     private readonly clipSource: ClipSource<S>,
-    private readonly want: () => Wanted,
+    private readonly currentSpec: () => ClipSpec,
     private readonly onChange: () => void,
     private readonly random: () => number,
   ) {
     this.scope.add(() => this.abort.abort());
   }
 
-  /** The clip, with what it was wanted to be; null if the order was cancelled. */
-  async arrival(): Promise<{ readonly wanted: Wanted; readonly made: MadeClip<S> } | null> {
+  /** Sends the request. Returns the clip and its specification, or null if the request was cancelled. */
+  async send(): Promise<{ readonly spec: ClipSpec; readonly made: MadeClip<S> } | null> {
     for (;;) {
-      const wanted = this.want();
-      this.asked = wanted;
-      this.show(wanted, 0, wanted.numSteps);
-      const answer = await this.clipSource.make(wanted.stop, wanted.settings, wanted.numSteps, this.abort.signal, (step, steps) =>
-        this.show(wanted, step, steps),
+      const spec = this.currentSpec();
+      this.sentSpec = spec;
+      this.showProgress(spec, 0, spec.numSteps);
+      const result = await this.clipSource.make(spec.stop, spec.settings, spec.numSteps, this.abort.signal, (step, steps) =>
+        this.showProgress(spec, step, steps),
       );
       if (this.scope.isClosed) return null;
-      if ("made" in answer) return { wanted, made: answer.made };
-      this.trouble = { failure: answer.failure, numFailures: (this.trouble?.numFailures ?? 0) + 1 };
-      this.drawing = null;
+      if ("made" in result) return { spec, made: result.made };
+      this.trouble = { failure: result.failure, numFailures: (this.trouble?.numFailures ?? 0) + 1 };
+      this.inProgress = null;
       this.onChange();
       await this.untilRetry(this.trouble);
       if (this.scope.isClosed) return null;
     }
   }
 
-  /** Whether it will bring this clip, and nothing has gone wrong so far. */
-  brings(stop: Stop, settings: Settings): boolean {
-    return this.trouble === null && this.asked?.settings === settings && sameStop(this.asked.stop, stop);
+  /** Whether this request is for this clip and has not failed so far. */
+  isFor(stop: Stop, settings: Settings): boolean {
+    return this.trouble === null && this.sentSpec?.settings === settings && sameStop(this.sentSpec.stop, stop);
   }
 
   cancel(): void {
     this.scope.dispose();
   }
 
-  private show({ stop }: Wanted, step: number, steps: number): void {
+  private showProgress({ stop }: ClipSpec, step: number, steps: number): void {
     if (this.scope.isClosed) return;
-    this.drawing = { stop, step, steps };
+    this.inProgress = { stop, step, steps };
     this.onChange();
   }
 
-  /** A refusal is waited out until something is changed, which cancels the order. */
+  /** Waits before the next attempt. A refused request waits until the user changes something, which cancels it. */
   private untilRetry({ failure, numFailures }: Trouble): Promise<void> {
     return new Promise((resolve) => {
-      const wait = this.scope.child();
-      wait.add(resolve);
+      const delay = this.scope.child();
+      delay.add(resolve);
       if (failure.kind === "refused") return;
-      wait.after(retryDelay(numFailures, this.random, failure.retryAfter), () => wait.dispose());
+      delay.after(retryDelay(numFailures, this.random, failure.retryAfter), () => delay.dispose());
     });
   }
 }

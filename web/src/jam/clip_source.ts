@@ -1,4 +1,4 @@
-/** Clips from the server, decoded. */
+/** Requests clips from the server and decodes them. */
 
 import type { Client, Failure } from "../api/client";
 import { type InferenceInput, type InferenceOutput, clipInput, imageToAudioInput } from "../api/messages";
@@ -11,11 +11,11 @@ import type { ClipResult, ClipSource } from "./types";
 
 const UNDECODABLE: Failure = {
   kind: "away",
-  message: "The server's clip cannot be played. Is it damaged on the way, or its format unknown to this browser?",
+  message: "This browser cannot play the clip from the server. The file may be damaged or in an unsupported format.",
 };
 
 export class ServerClipSource implements ClipSource<AudioBuffer> {
-  /** @param context called when there is something to decode */
+  /** @param context returns the audio context; called only when there is audio to decode */
   constructor(
     private readonly client: Client,
     private readonly context: () => BaseAudioContext,
@@ -31,14 +31,14 @@ export class ServerClipSource implements ClipSource<AudioBuffer> {
     return this.run(clipInput(stop, settings, numSteps), signal, onProgress);
   }
 
-  /** A clip painted over another one's image, where `mask` is white. */
+  /** Repaints the image of a clip where `mask` is white. */
   repaint(stop: Stop, settings: Settings, image: string, mask: string, signal: AbortSignal): Promise<ClipResult<AudioBuffer>> {
     const own = (dataUrl: string): ImageSource => ({ kind: "own", dataUrl, name: "" });
     const used = { ...settings, seedImage: own(image), mask: own(mask) };
     return this.run(clipInput(stop, used, settings.numInferenceSteps), signal);
   }
 
-  /** A picture or a recording, heard as it is; the answer's picture is what the server makes of it. */
+  /** Converts an image or a recording to audio without diffusion. The result also has the image that the server made from it. */
   imageToAudio(source: Parameters<typeof imageToAudioInput>[0], signal: AbortSignal): Promise<ClipResult<AudioBuffer>> {
     return this.run(imageToAudioInput(source), signal);
   }
@@ -52,7 +52,7 @@ export class ServerClipSource implements ClipSource<AudioBuffer> {
     const answer = await this.client.ask(request, {
       signal,
       onProgress: (step, steps) => {
-        stopwatch.note(step, steps);
+        stopwatch.addStep(step, steps);
         onProgress?.(step, steps);
       },
     });
@@ -68,27 +68,27 @@ export class ServerClipSource implements ClipSource<AudioBuffer> {
       const audio = await this.context().decodeAudioData(encoded);
       return audio.length > 0 ? { audio, image: await blobFromUrl(output.image) } : null;
     } catch {
-      return null; // decoders fail with whatever they like
+      return null; // decoders throw errors of many types
     }
   }
 }
 
-/** Measures a clip: all of it, and its steps apart from the rest. */
+/** Measures the total time of a clip and the time of its diffusion steps. */
 class Stopwatch {
   private readonly begin = performance.now();
   private firstStep: { time: number; step: number } | null = null;
-  private drawing: Seconds | null = null;
+  private diffusion: Seconds | null = null;
 
   constructor(private readonly numSteps: number) {}
 
-  note(step: number, steps: number): void {
+  addStep(step: number, steps: number): void {
     const time = performance.now();
     this.firstStep ??= { time, step };
     const done = step - this.firstStep.step;
-    if (done > 0) this.drawing = ((time - this.firstStep.time) / 1000 / done) * steps;
+    if (done > 0) this.diffusion = ((time - this.firstStep.time) / 1000 / done) * steps;
   }
 
   finish(): Timing {
-    return { total: (performance.now() - this.begin) / 1000, drawing: this.drawing, numSteps: this.numSteps };
+    return { total: (performance.now() - this.begin) / 1000, diffusion: this.diffusion, numSteps: this.numSteps };
   }
 }

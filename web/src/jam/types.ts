@@ -1,4 +1,4 @@
-/** What a jam is made with, and how it stands. */
+/** Interfaces between the parts of a jam. */
 
 import type { Failure } from "../api/client";
 import type { Settings } from "../settings/settings";
@@ -7,17 +7,17 @@ import type { Stop } from "../walk/walk";
 import type { ClipAudio } from "./clip";
 import type { Timing } from "./server_speed";
 
-/** A clip as it was made. */
+/** A clip from the server, decoded, with the time that it took. */
 export interface MadeClip<S extends ClipAudio> {
   readonly audio: S;
   readonly image: Blob;
   readonly timing: Timing;
 }
 
-/** What a request became. */
+/** Result of a request. */
 export type ClipResult<S extends ClipAudio> = { readonly made: MadeClip<S> } | { readonly failure: Failure };
 
-/** Makes clips. */
+/** Makes clips; in the app, the server. */
 export interface ClipSource<S extends ClipAudio> {
   make(
     stop: Stop,
@@ -28,22 +28,24 @@ export interface ClipSource<S extends ClipAudio> {
   ): Promise<ClipResult<S>>;
 }
 
-/** Plays clips. */
+/** Plays clips on an audio clock. */
 export interface ClipPlayer<S extends ClipAudio> {
+  /** Current time on the audio clock. */
   readonly now: Seconds;
-  /** Starts a loop, and returns exactly when. */
+  /** Schedules a loop and returns its exact start time. */
   play(audio: S, start: Seconds): Seconds;
 }
 
-/** A clip in the making. */
+/** Progress of the clip that is being made. */
 export interface ClipInProgress {
   readonly stop: Stop;
   readonly step: number;
   readonly steps: number;
 }
 
-/** Why no clip comes at the moment. */
+/** The failure that a request is waiting to retry. */
 export interface Trouble {
   readonly failure: Failure;
+  /** Number of failures in a row. */
   readonly numFailures: number;
 }

@@ -1,4 +1,4 @@
-/** Clips as landscapes: a grid whose heights and colours are read from the spectrogram's image. */
+/** Draws clips as landscapes: a grid whose heights and colours come from the spectrogram image. */
 
 import * as THREE from "three";
 import { Scope } from "../scope";
@@ -7,9 +7,9 @@ import { colourTable } from "./colour";
 import type { Detail } from "./adaptive_detail";
 import { DEPTH, FUTURE, PAST, UNITS_PER_SECOND } from "./geometry";
 
-/** Heights and slopes are read without anisotropic filtering: five such reads a pixel are too many for a processor. */
+/** Heights and slopes are sampled without anisotropic filtering, as five such samples per pixel are too slow in software rendering. */
 const LOUDNESS = /* glsl */ `
-  // Dark is loud. Mono is in all planes, stereo in green and blue.
+  // Dark is loud. Mono is in all channels, stereo in green and blue.
   float loudness(vec4 pixel) { return 1.0 - 0.5 * (pixel.g + pixel.b); }
   // Row 0 is the highest pitch.
   vec2 turned(vec2 at) { return vec2(at.x, 1.0 - at.y); }
@@ -28,7 +28,7 @@ const VERTEX = /* glsl */ `
     place = position.xy;
     time = start + place.x * duration;
     float rise = pow(max(0.0, nearby(place) - 0.2) / 0.8, 1.7);
-    rise *= step(1e-4, place.x) * step(1e-4, 1.0 - place.x); // a groove, not a crack, between clips
+    rise *= step(1e-4, place.x) * step(1e-4, 1.0 - place.x); // height 0 at both ends, so that clips join without a gap
     vec3 at = vec3(time * ${UNITS_PER_SECOND.toFixed(2)}, height * rise, (0.5 - place.y) * ${DEPTH.toFixed(2)});
     gl_Position = projectionMatrix * viewMatrix * vec4(at, 1.0);
   }
@@ -60,17 +60,17 @@ const FRAGMENT = /* glsl */ `
   }
 `;
 
-/** What all height maps share. */
+/** Uniforms that all height maps share. */
 export interface SharedLook {
   readonly night: THREE.Color;
   readonly accent: THREE.Color;
-  /** Height of the loudest sound now: 0 is a flat image. */
+  /** Current height of the loudest point; 0 gives a flat image. */
   readonly height: { value: number };
-  /** The time of what is heard, seen from the moment in the middle. */
+  /** The audible time, relative to the middle of the view. */
   readonly playhead: { value: Seconds };
 }
 
-/** Makes height maps of clips, which share a grid and a table of colours. */
+/** Makes the height maps of clips. They share a grid and a colour table. */
 export class HeightMaps {
   private readonly scope: Scope;
   private readonly colours: THREE.DataTexture;
@@ -90,7 +90,7 @@ export class HeightMaps {
     this.scope.add(() => this.grid.dispose());
   }
 
-  /** Height maps made from now on have another grid. */
+  /** Sets the detail of height maps that are made later. */
   setDetail(detail: Detail): void {
     this.grid.dispose();
     this.grid = gridOf(detail);
@@ -131,17 +131,17 @@ export class HeightMap {
       }),
     );
     this.mesh = new THREE.Mesh(grid, material);
-    this.mesh.frustumCulled = false; // the shader places it
+    this.mesh.frustumCulled = false; // the vertex shader moves it
     scope.add(() => this.mesh.removeFromParent());
   }
 
-  /** @param time of its start, seen from the moment in the middle */
+  /** @param time start time, relative to the middle of the view */
   moveTo(time: Seconds): void {
     this.start.value = time;
   }
 }
 
-/** A grid of places from (0, 0), first moment and lowest pitch, to (1, 1). */
+/** A grid from (0, 0), the first frame and the lowest pitch, to (1, 1). */
 function gridOf({ columns, rows }: Detail): THREE.BufferGeometry {
   const grid = new THREE.PlaneGeometry(1, 1, columns, rows);
   return grid.translate(0.5, 0.5, 0);

@@ -1,4 +1,4 @@
-/** What the timeline shows before the first clip: the seed loop that the music will be painted over. */
+/** What the timeline shows before the first clip: the seed loop that the music will be based on. */
 
 import type { Library } from "../api/library";
 import { blobFromUrl } from "../data_url";
@@ -21,14 +21,14 @@ export class SeedPreview {
   private loop: Loop | null = null;
   private url: string | null = null;
 
-  /** @param onArrival called when there is something else to be seen */
+  /** @param onArrival called when another image is ready to be drawn */
   constructor(private readonly onArrival: () => void) {}
 
   setLibrary(library: Library): void {
     this.library = library;
   }
 
-  /** Shows another seed loop, as soon as its image has come. */
+  /** Shows another seed loop as soon as its image has been loaded. */
   show(source: ImageSource): void {
     const url =
       source.kind === "own" ? source.dataUrl : (this.library.seedImages.find(({ id }) => id === source.id)?.url ?? null);
@@ -37,7 +37,7 @@ export class SeedPreview {
     void this.load(url);
   }
 
-  /** The timeline's scene, as long as there is no clip. */
+  /** The scene of the timeline before the first clip. */
   scene(now: Seconds, duration: Seconds, drawing: ClipInProgress | null): Scene {
     const { loop } = this;
     const rounds: Round<Loop>[] = loop

@@ -1,4 +1,4 @@
-/** The page's background: what has been, is and will be heard, around a playhead. One render loop. */
+/** Renders past, present and future clips around a playhead, as the background of the page. It has the only render loop. */
 
 import * as THREE from "three";
 import type { Round } from "../jam/playback_timeline";
@@ -20,30 +20,30 @@ interface ClipWithImage {
   readonly audio: { readonly duration: Seconds };
 }
 
-/** What is to be seen, as of a frame. */
+/** What is drawn in one frame. */
 export interface Scene {
-  /** What the ear hears now, on the audio clock. */
+  /** The time on the audio clock that is audible now. */
   readonly now: Seconds;
-  /** When the jam began. */
+  /** Start time of the jam. */
   readonly origin: Seconds;
-  /** The round that is heard; null in silence. */
+  /** The audible round; null in silence. */
   readonly playing: { readonly start: Seconds; readonly duration: Seconds } | null;
-  /** Rounds within a span of time. */
+  /** Rounds between two times. */
   rounds(from: Seconds, to: Seconds): readonly Round<ClipWithImage>[];
-  /** The clip in the making. */
+  /** The clip that is being made. */
   readonly pending: { readonly start: Seconds; readonly duration: Seconds; readonly progress: Share } | null;
 }
 
 const NIGHT = "#0f0e14";
 const LINES = "#4a4658";
-/** The camera travels no further in a frame than in so long, after a pause. */
-const LONGEST_FRAME: Seconds = 0.5;
+/** After a pause, the camera moves no further than in this time. */
+const MAX_CAMERA_STEP: Seconds = 0.5;
 
 export class Timeline {
   readonly view: View;
-  /** A calm page: it turns leaf by leaf instead of flowing, and the camera doesn't travel. */
+  /** Reduced motion: the view moves once per round instead of continuously, and the camera jumps. */
   isMotionReduced = false;
-  /** How far from the playhead is looked at. */
+  /** Time between the playhead and the middle of the view. */
   offset: Seconds = 0;
   private readonly scope: Scope;
   private readonly renderer: THREE.WebGLRenderer;
@@ -62,12 +62,12 @@ export class Timeline {
 
   /**
    * @param read called for every frame
-   * @throws Error where the browser has no WebGL
+   * @throws Error if the browser has no WebGL
    */
   constructor(parent: Scope, canvas: HTMLCanvasElement, labels: HTMLElement, private readonly read: () => Scene) {
     this.scope = parent.child();
     this.renderer = this.scope.own(new THREE.WebGLRenderer({ canvas, antialias: true }));
-    this.renderer.outputColorSpace = THREE.LinearSRGBColorSpace; // the colour map is sRGB already
+    this.renderer.outputColorSpace = THREE.LinearSRGBColorSpace; // the colour map is already sRGB
     const night = new THREE.Color().setStyle(NIGHT, THREE.LinearSRGBColorSpace);
     const accent = rawColour(colourOf(ACCENT_LOUDNESS));
     this.scene.background = night;
@@ -87,13 +87,13 @@ export class Timeline {
     this.scope.add(() => this.renderer.setAnimationLoop(null));
   }
 
-  /** How many textures and geometries the GPU holds. */
+  /** Number of textures and geometries on the GPU. */
   get memory(): { readonly textures: number; readonly geometries: number } {
     const { textures, geometries } = this.renderer.info.memory;
     return { textures, geometries };
   }
 
-  /** Something is to be drawn anew, though the music may stand still. */
+  /** Draws again in the next frame, even while the music is paused. */
   invalidate(): void {
     this.isStale = true;
   }
@@ -107,17 +107,17 @@ export class Timeline {
     const duration = time - this.lastFrame;
     if (duration < this.adaptiveDetail.detail.interval) return;
     this.lastFrame = time;
-    const isTravelling = this.view.advance(Math.min(LONGEST_FRAME, duration / 1000));
+    const isCameraMoving = this.view.advance(Math.min(MAX_CAMERA_STEP, duration / 1000));
     const scene = this.read();
-    if (scene.now === this.lastNow && !isTravelling && !this.isStale) return;
-    if (scene.now !== this.lastNow && this.adaptiveDetail.note(duration)) this.applyDetail();
+    if (scene.now === this.lastNow && !isCameraMoving && !this.isStale) return;
+    if (scene.now !== this.lastNow && this.adaptiveDetail.add(duration)) this.applyDetail();
     this.lastNow = scene.now;
     this.isStale = false;
     this.draw(scene);
   }
 
   private draw(scene: Scene): void {
-    const middle = this.offset + (this.isMotionReduced && scene.playing ? pageMiddle(scene) : scene.now);
+    const middle = this.offset + (this.isMotionReduced && scene.playing ? roundMiddle(scene) : scene.now);
     this.playheadTime.value = scene.now - middle;
     const rounds = scene.rounds(middle - PAST, middle + FUTURE);
     const kept = new Set(rounds.map(({ key }) => key));
@@ -165,12 +165,12 @@ export class Timeline {
   }
 }
 
-/** The middle of the leaf that shows the round that is heard. */
-function pageMiddle({ playing, now }: Scene): Seconds {
+/** The middle of the audible round. */
+function roundMiddle({ playing, now }: Scene): Seconds {
   return playing ? playing.start + playing.duration / 2 : now;
 }
 
-/** A colour as it is, without three.js taking it for sRGB. */
+/** A colour that three.js must not convert from sRGB. */
 function rawColour([red, green, blue]: readonly [number, number, number]): THREE.Color {
   return new THREE.Color(red / 255, green / 255, blue / 255);
 }

@@ -1,4 +1,4 @@
-/** Paint a sound and hear it, or paint over the clip that plays and let that part be made anew. */
+/** Painting: draw a spectrogram and listen to it, or mark a part of the current clip to regenerate it. */
 
 import { dataUrlFromBlob } from "../data_url";
 import type { BrushKind } from "../draw/brush";
@@ -20,9 +20,9 @@ const BRUSHES: readonly { readonly kind: BrushKind; readonly text: string }[] = 
   { kind: "spray", text: "Spray" },
   { kind: "eraser", text: "Erase" },
 ];
-/** A mask has one brush, which paints whatever it is called. */
+/** Brushes for a mask. The tone brush is round there and is called "Paint". */
 const MASK_BRUSHES: readonly BrushKind[] = ["tone", "eraser"];
-const NOTHING_PAINTED = "The sheet is empty. Paint something first.";
+const NOTHING_PAINTED = "Nothing is painted yet. Paint something first.";
 
 export class DrawPanel implements Panel {
   readonly name = "Draw";
@@ -34,7 +34,7 @@ export class DrawPanel implements Panel {
   private readonly paper: HTMLElement;
   private readonly brushes = h("div", { class: "segments", role: "group", "aria-label": "Brush" });
   private readonly undo = h("button", { type: "button" }, "Undo");
-  private readonly repaintButton = h("button", { type: "button", class: "primary" }, "Repaint it");
+  private readonly repaintButton = h("button", { type: "button", class: "primary" }, "Repaint");
   private readonly note = h("p", { class: "hint pitch-note", "aria-hidden": "true" });
   private readonly modes: [HTMLElement, HTMLElement];
   private readonly loudness: HTMLElement;
@@ -56,24 +56,24 @@ export class DrawPanel implements Panel {
     this.drawing.canvas.className = "paint-canvas ink";
     this.mask.canvas.className = "paint-canvas mask-canvas";
     for (const { canvas } of [this.drawing, this.mask]) {
-      canvas.setAttribute("aria-label", "PaintCanvas to paint on: left to right is time, bottom to top is pitch");
+      canvas.setAttribute("aria-label", "Drawing area: left to right is time, bottom to top is pitch");
       canvas.setAttribute("role", "img");
     }
     this.paper = h("div", { class: "paper" }, this.under, this.drawing.canvas, this.mask.canvas);
     const source = (): ImageSource & { kind: "own" } => ({ kind: "own", dataUrl: this.drawing.dataUrl(), name: "drawing" });
-    const hear = previewButton(session, "Hear the drawing", "Hear it", async (signal) =>
+    const listen = previewButton(session, "Listen to the drawing", "Listen", async (signal) =>
       this.drawing.isEmpty
         ? { failure: { kind: "refused", message: NOTHING_PAINTED } }
         : session.clipSource.imageToAudio(source(), signal),
     say);
-    hear.classList.add("primary");
+    listen.classList.add("primary");
     const use = h("button", { type: "button" }, "Use as seed");
     const clear = h("button", { type: "button" }, "Clear");
     this.modes = [
-      h("div", { class: "row" }, hear, use),
+      h("div", { class: "row" }, listen, use),
       h("div", { class: "row" }, this.repaintButton),
     ];
-    const mode = h("div", { class: "segments", role: "group", "aria-label": "What to paint" }, h("button", { type: "button" }, "A sound"), h("button", { type: "button" }, "Over what plays"));
+    const mode = h("div", { class: "segments", role: "group", "aria-label": "What to paint" }, h("button", { type: "button" }, "New loop"), h("button", { type: "button" }, "Current clip"));
     scope.listen(mode, "click", (event) => {
       const index = [...mode.children].indexOf(event.target as Element);
       if (index >= 0) this.setMasking(index === 1, mode);
@@ -81,7 +81,7 @@ export class DrawPanel implements Panel {
     scope.listen(use, "click", () => {
       if (this.drawing.isEmpty) return this.say(NOTHING_PAINTED);
       this.useAsSeed(source());
-      this.say("The jam is painted over your drawing now");
+      this.say("New clips use your drawing as the seed loop");
     });
     scope.listen(clear, "click", () => this.paintCanvas.clear());
     scope.listen(this.undo, "click", () => this.paintCanvas.undo());
@@ -111,7 +111,7 @@ export class DrawPanel implements Panel {
     this.showUndo();
   }
 
-  /** Under an empty mask is what plays; once it is painted on, it stays with its clip. */
+  /** Shows the current clip under an empty mask. A mask that is painted on stays with its clip. */
   update(): void {
     const clip = this.session.heard?.clip;
     if (!this.isMasking || !this.mask.isEmpty || !clip || clip.id === this.clip?.id) return;
@@ -134,7 +134,7 @@ export class DrawPanel implements Panel {
 
   private setMasking(isMasking: boolean, mode: HTMLElement): void {
     const heard = this.session.heard?.clip ?? null;
-    if (isMasking && heard === null) this.say("Play first: then there is a clip to paint over.");
+    if (isMasking && heard === null) this.say("Press play first: you can repaint a clip once it plays.");
     this.isMasking = isMasking && heard !== null;
     [...mode.children].forEach((button, i) => button.setAttribute("aria-pressed", String((i === 1) === this.isMasking)));
     this.modes[0].hidden = this.isMasking;
@@ -154,7 +154,7 @@ export class DrawPanel implements Panel {
 
   private showHint(): void {
     this.note.textContent = this.isMasking && this.clip
-      ? `Paint what should be made anew of “${shortened(nearestPrompt(this.clip.stop))}”.`
+      ? `Paint over the part of “${shortened(nearestPrompt(this.clip.stop))}” that should change.`
       : "Left to right is time, bottom to top is pitch. Bright is loud.";
   }
 
@@ -165,7 +165,7 @@ export class DrawPanel implements Panel {
     const image = await dataUrlFromBlob(this.clip.image);
     const failure = await this.session.repaint(this.clip, image, this.mask.dataUrl(), new AbortController().signal);
     this.repaintButton.disabled = false;
-    this.say(failure ? failure.message : "Repainted: it plays next");
+    this.say(failure ? failure.message : "The repainted clip plays next");
     if (!failure) this.mask.clear();
   }
 
@@ -173,7 +173,7 @@ export class DrawPanel implements Panel {
     this.undo.disabled = !this.paintCanvas.canUndo;
   }
 
-  /** Which moment and which note the brush is at. */
+  /** Shows the time and the pitch at the pointer. */
   private showNote(event: PointerEvent): void {
     if (this.isMasking) return;
     const { left, top, width, height } = this.drawing.canvas.getBoundingClientRect();

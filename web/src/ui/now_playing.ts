@@ -1,4 +1,4 @@
-/** The prompt that is heard, in large type, and the one that comes next. */
+/** Shows the current prompt in large type and the next prompt below it. */
 
 import { nowAndNext } from "../jam/upcoming_prompts";
 import type { Session } from "../jam/session";
@@ -8,7 +8,7 @@ export class NowPlaying {
   readonly element: HTMLElement;
   private readonly now = h("h1", { class: "now" });
   private readonly next = h("p", { class: "next" });
-  private readonly progress = h("progress", { max: 1, "aria-label": "On the way to the next prompt" });
+  private readonly progress = h("progress", { max: 1, "aria-label": "Transition to the next prompt" });
 
   constructor(private readonly session: Session) {
     this.element = h("section", { class: "now-playing", "aria-label": "Now playing" }, this.now, this.progress, this.next);

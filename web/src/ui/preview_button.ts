@@ -1,4 +1,4 @@
-/** A button that lets a picture be heard over the jam, and stops it again. */
+/** A button that plays a preview over the jam, and stops it when clicked again. */
 
 import type { ClipResult } from "../jam/types";
 import type { Session } from "../jam/session";
@@ -6,9 +6,9 @@ import { h } from "./dom";
 import { icon, setIcon } from "./icons";
 
 /**
- * @param label for screen readers
- * @param text beside the icon
- * @param make asks the server for the sound
+ * @param label label for screen readers
+ * @param text text beside the icon
+ * @param make requests the audio from the server
  * @param say shows a notice
  */
 export function previewButton(
@@ -18,12 +18,12 @@ export function previewButton(
   make: (signal: AbortSignal) => Promise<ClipResult<AudioBuffer>>,
   say: (message: string) => void,
 ): HTMLButtonElement {
-  const button = h("button", { type: "button", class: text ? "" : "quiet", "aria-label": label, title: label }, icon("hear"), text);
+  const button = h("button", { type: "button", class: text ? "" : "quiet", "aria-label": label, title: label }, icon("listen"), text);
   let running: AbortController | null = null;
   const end = (): void => {
     running = null;
     button.removeAttribute("aria-busy");
-    setIcon(button, "hear");
+    setIcon(button, "listen");
   };
   button.addEventListener("click", () => {
     if (running) {

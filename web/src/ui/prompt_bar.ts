@@ -1,4 +1,4 @@
-/** Play and pause, and the line where prompts are typed. */
+/** The play button and the input for the next prompt. */
 
 import { shortened } from "../shorten";
 import type { Session } from "../jam/session";
@@ -27,9 +27,9 @@ export class PromptBar {
       enterkeyhint: "done",
       maxlength: MAX_PROMPT_CHARACTERS,
       placeholder: "What’s next?",
-      "aria-label": "Prompt to come next",
+      "aria-label": "Next prompt",
     });
-    const dice = h("button", { class: "quiet", type: "button", "aria-label": "Roll a prompt", title: "Roll a prompt (D)" }, icon("dice"));
+    const dice = h("button", { class: "quiet", type: "button", "aria-label": "Random prompt", title: "Random prompt (D)" }, icon("dice"));
     const form = h("form", { class: "prompt-form" }, this.input, dice, h("button", { class: "add", type: "submit" }, "Add"));
     this.samples = h(
       "div",
@@ -48,7 +48,7 @@ export class PromptBar {
     });
   }
 
-  /** Puts a prompt by dice into the line. */
+  /** Puts a random prompt into the input. */
   roll(): void {
     this.input.value = randomSamplePrompt(Math.random, this.input.value);
     this.input.focus({ preventScroll: true });
@@ -63,7 +63,7 @@ export class PromptBar {
     this.samples.hidden = this.session.phase !== "idle";
   }
 
-  /** Queues a prompt; before the music begins, the first one is what it begins with. */
+  /** Queues a prompt. Before the first playback, starts the music with it. */
   private add(text: string): void {
     const prompt = text.trim();
     if (prompt === "") return;
@@ -75,6 +75,6 @@ export class PromptBar {
       return;
     }
     conductor.queue([...conductor.walk.queue, prompt]);
-    this.say(`“${shortened(prompt)}” is queued`);
+    this.say(`Added “${shortened(prompt)}” to the queue`);
   }
 }

@@ -1,4 +1,4 @@
-/** The prompts to come: edit, reorder, jump, remove; and samples to add. */
+/** The upcoming prompts: edit, reorder, play now, remove; and samples to add. */
 
 import type { UpcomingPrompts } from "../jam/upcoming_prompts";
 import type { Session } from "../jam/session";
@@ -20,7 +20,7 @@ export class QueuePanel implements Panel {
     scope: Scope,
     private readonly session: Session,
   ) {
-    this.empty = h("p", { class: "hint" }, "Nothing is queued. The music wanders through variations of its prompt.");
+    this.empty = h("p", { class: "hint" }, "The queue is empty. The music continues with variations of the current prompt.");
     const samples = h(
       "div",
       { class: "chips", role: "group", "aria-label": "Sample prompts" },
@@ -29,23 +29,23 @@ export class QueuePanel implements Panel {
     const weights = h(
       "p",
       { class: "hint" },
-      "Weigh words: ", h("code", {}, "(brass:1.5) and [drums]"), " asks for more brass and fewer drums.",
+      "Weights: ", h("code", {}, "(brass:1.5) and [drums]"), " means more brass and less drums.",
     );
     scope.listen(this.list, "focusout", () => this.update());
-    this.element = h("div", { class: "panel" }, h("h2", {}, "Up next"), this.list, this.empty, h("h2", {}, "Add a sample"), samples, weights);
+    this.element = h("div", { class: "panel" }, h("h2", {}, "Up next"), this.list, this.empty, h("h2", {}, "Add a sample prompt"), samples, weights);
     scope.listen(samples, "click", (event) => {
       if (event.target instanceof HTMLButtonElement) this.change([...this.queue, event.target.textContent ?? ""]);
     });
   }
 
   update(): void {
-    const { settled, open } = this.upcoming;
-    const key = JSON.stringify([settled, open]);
+    const { arriving, editable } = this.upcoming;
+    const key = JSON.stringify([arriving, editable]);
     if (key === this.shownKey || this.list.querySelector("input:focus")) return; // an item is being edited
     this.shownKey = key;
     const focused = this.list.contains(document.activeElement) ? document.activeElement?.getAttribute("data-key") : null;
-    this.list.replaceChildren(...settled.map(arriving), ...open.map((prompt, index) => this.item(prompt, index)));
-    this.empty.hidden = settled.length + open.length > 0;
+    this.list.replaceChildren(...arriving.map(arrivingItem), ...editable.map((prompt, index) => this.item(prompt, index)));
+    this.empty.hidden = arriving.length + editable.length > 0;
     if (focused) this.list.querySelector<HTMLElement>(`[data-key="${focused}"]`)?.focus();
   }
 
@@ -53,9 +53,9 @@ export class QueuePanel implements Panel {
     return this.session.conductor.upcomingAfter(this.session.heard?.clip);
   }
 
-  /** What can still be changed. */
+  /** The prompts that can still be changed. */
   private get queue(): readonly string[] {
-    return this.upcoming.open;
+    return this.upcoming.editable;
   }
 
   private change(queue: readonly string[]): void {
@@ -69,7 +69,7 @@ export class QueuePanel implements Panel {
     });
     input.addEventListener("change", () => {
       const text = input.value.trim();
-      const at = this.queue.indexOf(prompt); // the queue may have moved on meanwhile
+      const at = this.queue.indexOf(prompt); // the queue may have changed since this item was shown
       if (at < 0) this.change(text ? [text, ...this.queue] : this.queue);
       else this.change(text ? this.queue.with(at, text) : this.queue.toSpliced(at, 1));
     });
@@ -99,7 +99,7 @@ export class QueuePanel implements Panel {
   }
 }
 
-/** A prompt that the next clip arrives at. */
-function arriving(prompt: string): HTMLElement {
+/** An item for a prompt that the scheduled clip arrives at. */
+function arrivingItem(prompt: string): HTMLElement {
   return h("li", { class: "arriving" }, h("span", {}, prompt), h("span", { class: "hint" }, "arriving"));
 }

@@ -1,4 +1,4 @@
-/** What the jam is painted over: the server's seed images, a person's own, and masks. */
+/** Choice of the seed image, from the server or the user's own, and of the mask. */
 
 import type { Library, LibraryImage } from "../api/library";
 import type { Session } from "../jam/session";
@@ -28,35 +28,35 @@ export class SeedPanel implements Panel {
     const file = h("input", { type: "file", accept: "audio/*,image/*", id: "seed-file", class: "visually-hidden" });
     scope.listen(file, "change", () => {
       const chosen = file.files?.[0];
-      if (chosen) void this.take(chosen);
+      if (chosen) void this.useFile(chosen);
       file.value = "";
     });
     this.element = h(
       "div",
       { class: "panel" },
       h("h2", {}, "Seed loop"),
-      h("p", { class: "hint" }, "The music is painted over this loop and keeps its beat."),
+      h("p", { class: "hint" }, "Every clip is made from this loop and keeps its beat."),
       this.seeds,
-      h("div", { class: "row" }, file, h("label", { for: "seed-file", class: "button" }, "Use a sound of yours")),
+      h("div", { class: "row" }, file, h("label", { for: "seed-file", class: "button" }, "Use your own audio or image")),
       this.about,
       h("h2", {}, "Mask"),
-      h("p", { class: "hint" }, "White is painted anew, black stays as in the loop."),
+      h("p", { class: "hint" }, "White parts are new in every clip. Black parts stay as in the seed loop."),
       this.masks,
     );
   }
 
-  /** Shows the server's images. */
+  /** Shows the images of the server. */
   setLibrary(library: Library): void {
     this.library = library;
     this.rebuild();
   }
 
   /** Makes a file the seed. */
-  async take(file: File): Promise<void> {
+  async useFile(file: File): Promise<void> {
     this.loading?.abort();
     const loading = new AbortController();
     this.loading = loading;
-    this.about.textContent = `Listening to ${file.name} …`;
+    this.about.textContent = `Reading ${file.name} …`;
     const outcome = await seedFromFile(this.session, file, loading.signal);
     if (loading.signal.aborted) return;
     if ("problem" in outcome) {
@@ -65,12 +65,12 @@ export class SeedPanel implements Panel {
       return;
     }
     this.setOwn(outcome.source);
-    this.about.textContent = `${file.name}: ${outcome.about}`;
-    this.say(`The jam is painted over ${file.name} now`);
+    this.about.textContent = `${file.name}: ${outcome.description}`;
+    this.say(`New clips use ${file.name} as the seed loop`);
     this.session.preview(outcome.audio, () => undefined);
   }
 
-  /** Makes a person's own image the seed. */
+  /** Makes the user's own image the seed. */
   setOwn(source: ImageSource & { kind: "own" }): void {
     this.own = source;
     this.choose("seedImage", source);
@@ -94,8 +94,8 @@ export class SeedPanel implements Panel {
 
   private seedOption(source: ImageSource, url: string): HTMLElement {
     const name = source.kind === "id" ? label(source.id) : source.name;
-    const hear = previewButton(this.session, `Hear ${name}`, null, (signal) => this.session.clipSource.imageToAudio(source, signal), this.say);
-    return h("div", { class: "image" }, this.option("seedImage", source, name, url), hear);
+    const listen = previewButton(this.session, `Listen to ${name}`, null, (signal) => this.session.clipSource.imageToAudio(source, signal), this.say);
+    return h("div", { class: "image" }, this.option("seedImage", source, name, url), listen);
   }
 
   private option(key: "seedImage" | "mask", source: ImageSource | null, name: string, url: string | null): HTMLElement {
@@ -117,7 +117,7 @@ function idSource({ id }: LibraryImage): ImageSource {
   return { kind: "id", id };
 }
 
-/** Ids in words: `mask_top_third_75` is "top third 75". */
+/** An id as readable text: `mask_top_third_75` becomes "top third 75". */
 function label(id: string): string {
   return id.replace(/^mask_/, "").replaceAll("_", " ");
 }

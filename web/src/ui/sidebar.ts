@@ -1,4 +1,4 @@
-/** The sidebar with all settings: beside the timeline, or over its lower part on a phone. */
+/** The sidebar with tabs for all settings. It is beside the timeline, or on a phone over its lower part. */
 
 import type { Scope } from "../scope";
 import { h, isTyping } from "./dom";
@@ -7,7 +7,7 @@ import { icon } from "./icons";
 export interface Panel {
   readonly name: string;
   readonly element: HTMLElement;
-  /** Shows the jam as it is now; called only while the panel is to be seen. */
+  /** Shows the current state of the jam; called only while the panel is visible. */
   update?(): void;
   /** Called when the panel has become visible or hidden. */
   shown?(isShown: boolean): void;
