@@ -6,7 +6,7 @@ import { recordSeedClips } from "./recorded_clips";
 
 /** Factor for all clocks of the page, including the audio clock: a clip of 5.12 s takes 85 ms. */
 const SPEED = 60;
-/** Number of clips before the first and before the second measurement. The second one is after 21 minutes of music or more. */
+/** Number of clips before the two measurements. The second one is after at least 21 minutes of music. */
 const NUM_EARLY = 50;
 const NUM_LATE = 250;
 /** The probe keeps the last 40 buffers, each with a gain and two listeners; a leak would add at least one per clip. */

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { type Clip, fileName, nearestPrompt, walkBefore } from "../src/jam/clip";
-import { nowAndNext } from "../src/jam/upcoming_prompts";
-import { ServerSpeed } from "../src/jam/server_speed";
 import { PlaybackTimeline } from "../src/jam/playback_timeline";
+import { ServerSpeed } from "../src/jam/server_speed";
 import { type JamFacts, statusOf } from "../src/jam/status";
+import { nowAndNext } from "../src/jam/upcoming_prompts";
 import { startWalk, step } from "../src/walk/walk";
 
 const CLIP = 5.12;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { shortened } from "../src/shorten";
 import { jamFromQuery, queryFromJam, withKnownImages } from "../src/link/link";
 import { DEFAULT_SETTINGS, type Settings } from "../src/settings/settings";
+import { shortened } from "../src/shorten";
 import { startWalk, step } from "../src/walk/walk";
 
 const read = (query: string): ReturnType<typeof jamFromQuery> => jamFromQuery(query, () => "drawn", () => 7);

@@ -2,8 +2,8 @@ import { describe, expect, it } from "vitest";
 import { dabs, strokePoints } from "../src/draw/brush";
 import { Scope } from "../src/scope";
 import { randomSamplePrompt } from "../src/settings/sample_prompts";
-import { colourOf, colourTable, rgbFromOklch } from "../src/timeline/colour";
 import { DETAILS, AdaptiveDetail } from "../src/timeline/adaptive_detail";
+import { colourOf, colourTable, rgbFromOklch } from "../src/timeline/colour";
 import { clockText, spacedApart, timeMarks, xOf, zOf } from "../src/timeline/geometry";
 import { frequencyAt, heightOf, melFromHertz, noteName } from "../src/timeline/pitch";
 

@@ -14,7 +14,7 @@ export interface Library {
 /** Seed images that every server has, used if the server does not list its own. */
 const KNOWN_SEED_IMAGES = ["og_beat", "agile", "marim", "motorway", "vibes"];
 
-/** Fetches the lists of seed images and masks. If the gateway does not answer, the seed images are those that every server has. */
+/** Fetches the lists of seed images and masks. If the gateway does not answer, it lists those that every server has. */
 export async function fetchLibrary(baseUrl: string): Promise<Library> {
   const [seedImages, masks] = await Promise.all([
     fetchIds(`${baseUrl}seed_images`, "seed_images"),

@@ -16,7 +16,7 @@ export interface Samples {
   getChannelData(channel: number): Float32Array;
 }
 
-/** Longest piece that is rendered at once. If no new clip arrives, one loop may play for an hour, which would fill the memory of a phone. */
+/** Longest piece that is rendered at once: one loop may play for an hour, which would fill the memory of a phone. */
 const MAX_PIECE: Seconds = 30;
 
 export class LoopRecording {

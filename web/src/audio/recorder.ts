@@ -5,8 +5,8 @@
 
 import { Scope } from "../scope";
 import type { Seconds } from "../units";
-import type { Mixer } from "./mixer";
 import { type Samples, LoopRecording } from "./loop_recording";
+import type { Mixer } from "./mixer";
 
 /** The WAV header has 32-bit sizes, and memory is limited. */
 export const MAX_RECORDING: Seconds = 3600;

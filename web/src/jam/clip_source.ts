@@ -38,7 +38,7 @@ export class ServerClipSource implements ClipSource<AudioBuffer> {
     return this.run(clipInput(stop, used, settings.numInferenceSteps), signal);
   }
 
-  /** Converts an image or a recording to audio without diffusion. The result also has the image that the server made from it. */
+  /** Converts an image or a recording to audio without diffusion. The result also has the server's image of it. */
   imageToAudio(source: Parameters<typeof imageToAudioInput>[0], signal: AbortSignal): Promise<ClipResult<AudioBuffer>> {
     return this.run(imageToAudioInput(source), signal);
   }

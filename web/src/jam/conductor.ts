@@ -14,11 +14,11 @@ import type { Settings } from "../settings/settings";
 import type { Seconds, Share } from "../units";
 import { type Walk, isWandering, jump, redirect, step, withQueue } from "../walk/walk";
 import { type Clip, type ClipAudio, walkBefore } from "./clip";
-import { type UpcomingPrompts, type Position, upcomingAfter, promptsAfter } from "./upcoming_prompts";
 import { ClipRequest, type ClipSpec } from "./clip_request";
+import { PlaybackTimeline } from "./playback_timeline";
 import { ServerSpeed, type Speed } from "./server_speed";
 import type { ClipPlayer, ClipInProgress, MadeClip, ClipSource, Trouble } from "./types";
-import { PlaybackTimeline } from "./playback_timeline";
+import { type UpcomingPrompts, type Position, upcomingAfter, promptsAfter } from "./upcoming_prompts";
 
 const TICK: Seconds = 0.2;
 const FIRST_START: Seconds = 0.15;

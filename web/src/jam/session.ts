@@ -10,10 +10,10 @@ import type { Settings } from "../settings/settings";
 import type { Seconds } from "../units";
 import type { Walk } from "../walk/walk";
 import type { Clip } from "./clip";
+import { ServerClipSource } from "./clip_source";
 import { Conductor } from "./conductor";
 import type { Slot } from "./playback_timeline";
 import { type JamFacts, type Phase, type Status, statusOf } from "./status";
-import { ServerClipSource } from "./clip_source";
 
 export type HeardClip = Clip<AudioBuffer>;
 

@@ -1,7 +1,7 @@
 /** Makes a seed image from the user's file: a recording is cut to whole beats, an image is used unchanged. */
 
-import { dataUrlFromBlob } from "../data_url";
 import { wavBlob } from "../audio/wav";
+import { dataUrlFromBlob } from "../data_url";
 import type { Session } from "../jam/session";
 import type { ImageSource } from "../settings/settings";
 import type { Seconds } from "../units";

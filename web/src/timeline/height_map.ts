@@ -3,11 +3,11 @@
 import * as THREE from "three";
 import { Scope } from "../scope";
 import type { Seconds } from "../units";
-import { colourTable } from "./colour";
 import type { Detail } from "./adaptive_detail";
+import { colourTable } from "./colour";
 import { DEPTH, FUTURE, PAST, UNITS_PER_SECOND } from "./geometry";
 
-/** Heights and slopes are sampled without anisotropic filtering, as five such samples per pixel are too slow in software rendering. */
+/** Heights and slopes are sampled without anisotropic filtering, which is too slow in software rendering. */
 const LOUDNESS = /* glsl */ `
   // Dark is loud. Mono is in all channels, stereo in green and blue.
   float loudness(vec4 pixel) { return 1.0 - 0.5 * (pixel.g + pixel.b); }

@@ -2,8 +2,8 @@
 
 import type { Library } from "../api/library";
 import { blobFromUrl } from "../data_url";
-import type { ClipInProgress } from "../jam/types";
 import type { Round } from "../jam/playback_timeline";
+import type { ClipInProgress } from "../jam/types";
 import type { ImageSource } from "../settings/settings";
 import type { Scene } from "../timeline/timeline";
 import type { Seconds } from "../units";

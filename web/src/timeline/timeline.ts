@@ -4,14 +4,14 @@ import * as THREE from "three";
 import type { Round } from "../jam/playback_timeline";
 import { Scope } from "../scope";
 import type { Seconds, Share } from "../units";
-import { Axes } from "./axes";
-import { ACCENT_LOUDNESS, colourOf } from "./colour";
 import { AdaptiveDetail } from "./adaptive_detail";
+import { Axes } from "./axes";
+import { ClipTextures } from "./clip_textures";
+import { ACCENT_LOUDNESS, colourOf } from "./colour";
 import { FUTURE, PAST } from "./geometry";
 import { type HeightMap, HeightMaps } from "./height_map";
-import { ClipTextures } from "./clip_textures";
-import { Playhead } from "./playhead";
 import { PendingClip } from "./pending_clip";
+import { Playhead } from "./playhead";
 import { View } from "./view";
 
 interface ClipWithImage {

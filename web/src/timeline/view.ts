@@ -1,4 +1,7 @@
-/** The camera: a landscape view that can be turned, or a flat view from above. Time runs to the right on wide pages and upwards on tall ones. */
+/**
+ * The camera: a landscape view that can be turned, or a flat view from above. Time runs to the right on wide pages
+ * and upwards on tall ones.
+ */
 
 import * as THREE from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";

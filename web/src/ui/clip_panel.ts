@@ -1,10 +1,10 @@
 /** Sharing and saving: a link, files of the current clip, and a recording of the jam. */
 
-import { imageToAudioInput } from "../api/messages";
 import type { Client } from "../api/client";
-import { blobFromUrl, dataUrlFromBlob } from "../data_url";
+import { imageToAudioInput } from "../api/messages";
 import type { Recording } from "../audio/recorder";
 import { wavBlob } from "../audio/wav";
+import { blobFromUrl, dataUrlFromBlob } from "../data_url";
 import { fileName, walkBefore } from "../jam/clip";
 import type { HeardClip, Session } from "../jam/session";
 import { queryFromJam } from "../link/link";

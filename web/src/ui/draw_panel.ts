@@ -3,16 +3,16 @@
 import { dataUrlFromBlob } from "../data_url";
 import type { BrushKind } from "../draw/brush";
 import { type Brush, PaintCanvas } from "../draw/paint_canvas";
-import { shortened } from "../shorten";
 import { nearestPrompt } from "../jam/clip";
 import type { HeardClip, Session } from "../jam/session";
 import type { Scope } from "../scope";
 import type { ImageSource } from "../settings/settings";
+import { shortened } from "../shorten";
 import { noteName, frequencyAt } from "../timeline/pitch";
 import { h } from "./dom";
-import type { Panel } from "./sidebar";
 import { sliderField } from "./fields";
 import { previewButton } from "./preview_button";
+import type { Panel } from "./sidebar";
 
 const BRUSHES: readonly { readonly kind: BrushKind; readonly text: string }[] = [
   { kind: "tone", text: "Tone" },

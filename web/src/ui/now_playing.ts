@@ -1,7 +1,7 @@
 /** Shows the current prompt in large type and the next prompt below it. */
 
-import { nowAndNext } from "../jam/upcoming_prompts";
 import type { Session } from "../jam/session";
+import { nowAndNext } from "../jam/upcoming_prompts";
 import { h, setText } from "./dom";
 
 export class NowPlaying {

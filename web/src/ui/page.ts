@@ -1,17 +1,16 @@
 /** Builds the page and updates it when the jam changes. */
 
-import { type Library, isEndpointRemote } from "../api/library";
 import type { Client } from "../api/client";
+import { type Library, isEndpointRemote } from "../api/library";
 import type { Session } from "../jam/session";
 import type { Scope } from "../scope";
-import type { Seconds } from "../units";
+import { SeedPreview } from "../timeline/seed_preview";
 import { type Scene, Timeline } from "../timeline/timeline";
+import type { Seconds } from "../units";
 import { ClipPanel } from "./clip_panel";
 import { helpDialog, stillListening } from "./dialogs";
 import { h, setText } from "./dom";
 import { DrawPanel } from "./draw_panel";
-import { Sidebar } from "./sidebar";
-import { SeedPreview } from "../timeline/seed_preview";
 import { icon, setIcon } from "./icons";
 import { type Shortcut, listenForShortcuts } from "./keyboard";
 import { Notices } from "./notices";
@@ -19,6 +18,7 @@ import { NowPlaying } from "./now_playing";
 import { PromptBar } from "./prompt_bar";
 import { QueuePanel } from "./queue_panel";
 import { SeedPanel } from "./seed_panel";
+import { Sidebar } from "./sidebar";
 import { SoundPanel } from "./sound_panel";
 
 /** How far one arrow key moves the view along the timeline, and the largest distance from now. */

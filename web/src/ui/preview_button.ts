@@ -1,7 +1,7 @@
 /** A button that plays a preview over the jam, and stops it when clicked again. */
 
-import type { ClipResult } from "../jam/types";
 import type { Session } from "../jam/session";
+import type { ClipResult } from "../jam/types";
 import { h } from "./dom";
 import { icon, setIcon } from "./icons";
 

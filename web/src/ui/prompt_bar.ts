@@ -1,10 +1,10 @@
 /** The play button and the input for the next prompt. */
 
-import { shortened } from "../shorten";
 import type { Session } from "../jam/session";
 import type { Scope } from "../scope";
-import { MAX_PROMPT_CHARACTERS } from "../settings/settings";
 import { SAMPLE_PROMPTS, randomSamplePrompt } from "../settings/sample_prompts";
+import { MAX_PROMPT_CHARACTERS } from "../settings/settings";
+import { shortened } from "../shorten";
 import { h } from "./dom";
 import { icon, setIcon } from "./icons";
 

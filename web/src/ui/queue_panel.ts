@@ -1,10 +1,10 @@
 /** The upcoming prompts: edit, reorder, play now, remove; and samples to add. */
 
-import type { UpcomingPrompts } from "../jam/upcoming_prompts";
 import type { Session } from "../jam/session";
+import type { UpcomingPrompts } from "../jam/upcoming_prompts";
 import type { Scope } from "../scope";
-import { MAX_PROMPT_CHARACTERS } from "../settings/settings";
 import { SAMPLE_PROMPTS } from "../settings/sample_prompts";
+import { MAX_PROMPT_CHARACTERS } from "../settings/settings";
 import { h } from "./dom";
 import { type IconName, icon } from "./icons";
 import type { Panel } from "./sidebar";

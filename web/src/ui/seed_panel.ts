@@ -2,12 +2,12 @@
 
 import type { Library, LibraryImage } from "../api/library";
 import type { Session } from "../jam/session";
-import { seedFromFile } from "../seed/seed_from_file";
 import type { Scope } from "../scope";
+import { seedFromFile } from "../seed/seed_from_file";
 import type { ImageSource } from "../settings/settings";
 import { h } from "./dom";
-import type { Panel } from "./sidebar";
 import { previewButton } from "./preview_button";
+import type { Panel } from "./sidebar";
 
 export class SeedPanel implements Panel {
   readonly name = "Seed";

@@ -4,8 +4,8 @@ import type { Session } from "../jam/session";
 import type { Scope } from "../scope";
 import { MAX_PROMPT_CHARACTERS, RANGES, SCHEDULERS, type Settings, isScheduler } from "../settings/settings";
 import { h } from "./dom";
-import type { Panel } from "./sidebar";
 import { selectField, sliderField, switchField, textField } from "./fields";
+import type { Panel } from "./sidebar";
 
 const BY_CHECKPOINT = "";
 
