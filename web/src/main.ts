@@ -38,5 +38,5 @@ void fetchLibrary(baseUrl).then((library) => {
 });
 
 function showProblems(problems: readonly string[]): void {
-  if (problems.length > 0) page.say(`Parts of this link could not be read: ${problems.join("; ")}.`);
+  if (problems.length > 0) page.showNotice(`Parts of this link could not be read: ${problems.join("; ")}.`);
 }

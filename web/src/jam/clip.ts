@@ -4,6 +4,9 @@ import type { Settings } from "../settings/settings";
 import type { Seconds } from "../units";
 import type { Stop, Walk } from "../walk/walk";
 
+/** Duration of the clips of the published checkpoint. */
+export const USUAL_DURATION: Seconds = 5.12;
+
 /** Playable audio; in the app an `AudioBuffer`. */
 export interface ClipAudio {
   readonly duration: Seconds;

@@ -13,7 +13,7 @@ import { Scope } from "../scope";
 import type { Settings } from "../settings/settings";
 import type { Seconds, Share } from "../units";
 import { type Walk, isWandering, jump, redirect, step, withQueue } from "../walk/walk";
-import { type Clip, type ClipAudio, walkBefore } from "./clip";
+import { type Clip, type ClipAudio, USUAL_DURATION, walkBefore } from "./clip";
 import { ClipRequest, type ClipSpec } from "./clip_request";
 import { PlaybackTimeline } from "./playback_timeline";
 import { ServerSpeed, type Speed } from "./server_speed";
@@ -22,8 +22,6 @@ import { type UpcomingPrompts, type Position, upcomingAfter, promptsAfter } from
 
 const TICK: Seconds = 0.2;
 const FIRST_START: Seconds = 0.15;
-/** Assumed clip duration before the first clip: that of the published checkpoint. */
-const DEFAULT_DURATION: Seconds = 5.12;
 
 export class Conductor<S extends ClipAudio> {
   readonly playback = new PlaybackTimeline<Clip<S>>();
@@ -69,8 +67,12 @@ export class Conductor<S extends ClipAudio> {
   }
 
   get speed(): Speed {
-    const duration = this.playback.last?.clip.audio.duration ?? DEFAULT_DURATION;
-    return this.serverSpeed.speed(this.currentSettings.numInferenceSteps, duration);
+    return this.serverSpeed.speed(this.currentSettings.numInferenceSteps, this.clipDuration);
+  }
+
+  /** Duration of the last scheduled clip, or the usual duration before the first one. */
+  get clipDuration(): Seconds {
+    return this.playback.last?.clip.audio.duration ?? USUAL_DURATION;
   }
 
   /** The alpha step to the clip after next. It is reduced for a slow server, but not on the way to another prompt. */

@@ -18,7 +18,6 @@ import { type JamFacts, type Phase, type Status, statusOf } from "./status";
 export type HeardClip = Clip<AudioBuffer>;
 
 const TICK: Seconds = 0.25;
-const DEFAULT_DURATION: Seconds = 5.12;
 
 export class Session {
   readonly conductor: Conductor<AudioBuffer>;
@@ -67,7 +66,7 @@ export class Session {
   }
 
   get clipDuration(): Seconds {
-    return this.conductor.playback.last?.clip.audio.duration ?? DEFAULT_DURATION;
+    return this.conductor.clipDuration;
   }
 
   get recordingDuration(): Seconds | null {

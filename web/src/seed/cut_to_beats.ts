@@ -1,5 +1,6 @@
 /** Cuts a recording to a whole number of beats, so that it can be looped. */
 
+import { USUAL_DURATION } from "../jam/clip";
 import type { Bpm, Hertz, Seconds } from "../units";
 import { findTempo } from "./tempo";
 
@@ -11,8 +12,8 @@ export interface BeatLoop {
   readonly beats: number | null;
 }
 
-/** Length of the clips of the published checkpoint. */
-const MAX_DURATION: Seconds = 5.12;
+/** A seed loop is at most as long as a clip. */
+const MAX_DURATION = USUAL_DURATION;
 /** Half a frame of a spectrogram: a file with a loop of 8 beats is often a few samples too short. */
 const TOLERANCE: Seconds = 0.005;
 /** Length of the crossfade from the end of the loop to its start. */

@@ -24,12 +24,12 @@ export class ClipPanel implements Panel {
   private readonly recordButton = h("button", { type: "button", class: "record" });
   private readonly recordings = h("ul", { class: "recordings" });
 
-  /** @param say shows a notice */
+  /** @param showNotice shows a short message */
   constructor(
     scope: Scope,
     private readonly session: Session,
     private readonly client: Client,
-    private readonly say: (message: string) => void,
+    private readonly showNotice: (message: string) => void,
   ) {
     const share = h("button", { type: "button", class: "primary" }, "Share this moment");
     const kinds: [string, (clip: HeardClip, button: HTMLButtonElement) => void][] = [
@@ -84,23 +84,23 @@ export class ClipPanel implements Panel {
     const warning = isOwn ? " Your own audio and images are not part of a link." : "";
     try {
       if (matchMedia("(pointer: coarse)").matches && "share" in navigator) {
-        if (warning) this.say(warning.trim());
+        if (warning) this.showNotice(warning.trim());
         await navigator.share({ title: "Riffusion", url });
         return;
       }
       await navigator.clipboard.writeText(url);
-      this.say(`Link copied.${warning}`);
+      this.showNotice(`Link copied.${warning}`);
     } catch (error) {
       if (error instanceof DOMException && error.name === "AbortError") return; // the user closed the share dialog
       history.replaceState(null, "", url);
-      this.say(`Copy the link from the address bar.${warning}`);
+      this.showNotice(`Copy the link from the address bar.${warning}`);
     }
   }
 
   /** Starts or ends a recording. */
   async record(): Promise<void> {
     if (this.session.recordingDuration === null) {
-      if (!this.session.startRecording()) this.say("Press play first: you can record once the music plays.");
+      if (!this.session.startRecording()) this.showNotice("Press play first: you can record once the music plays.");
       return;
     }
     const recording = await this.session.stopRecording();
@@ -118,7 +118,7 @@ export class ClipPanel implements Panel {
     const compressed = heard && save(format.toUpperCase(), heard, format);
     this.recordings.prepend(h("li", {}, h("span", {}, clockText(duration)), save("WAV", exact, "wav"), compressed));
     while (this.recordings.children.length > MAX_RECORDINGS) this.recordings.lastElementChild?.remove();
-    this.say(`Recorded ${clockText(duration)}. Save it in the Save tab.`);
+    this.showNotice(`Recorded ${clockText(duration)}. Save it in the Save tab.`);
   }
 
   private async saveMp3(clip: HeardClip, button: HTMLButtonElement): Promise<void> {
@@ -129,7 +129,7 @@ export class ClipPanel implements Panel {
     button.removeAttribute("aria-busy");
     this.update();
     if (answer.ok) saveFile(await blobFromUrl(answer.output.audio), `${fileName(clip.stop)}.mp3`);
-    else this.say(`The MP3 could not be made: ${answer.failure.message}`);
+    else this.showNotice(`The MP3 could not be made: ${answer.failure.message}`);
   }
 
   private saveWav({ audio, stop }: HeardClip): void {

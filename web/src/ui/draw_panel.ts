@@ -43,13 +43,13 @@ export class DrawPanel implements Panel {
 
   /**
    * @param useAsSeed makes a image the jam's seed
-   * @param say shows a notice
+   * @param showNotice shows a short message
    */
   constructor(
     scope: Scope,
     private readonly session: Session,
     private readonly useAsSeed: (source: ImageSource & { kind: "own" }) => void,
-    private readonly say: (message: string) => void,
+    private readonly showNotice: (message: string) => void,
   ) {
     this.drawing = new PaintCanvas(scope, this.brush, false, () => this.showUndo());
     this.mask = new PaintCanvas(scope, this.brush, true, () => this.showUndo());
@@ -65,7 +65,7 @@ export class DrawPanel implements Panel {
       this.drawing.isEmpty
         ? { failure: { kind: "refused", message: NOTHING_PAINTED } }
         : session.clipSource.imageToAudio(source(), signal),
-    say);
+    showNotice);
     listen.classList.add("primary");
     const use = h("button", { type: "button" }, "Use as seed");
     const clear = h("button", { type: "button" }, "Clear");
@@ -79,9 +79,9 @@ export class DrawPanel implements Panel {
       if (index >= 0) this.setMasking(index === 1, mode);
     });
     scope.listen(use, "click", () => {
-      if (this.drawing.isEmpty) return this.say(NOTHING_PAINTED);
+      if (this.drawing.isEmpty) return this.showNotice(NOTHING_PAINTED);
       this.useAsSeed(source());
-      this.say("New clips use your drawing as the seed loop");
+      this.showNotice("New clips use your drawing as the seed loop");
     });
     scope.listen(clear, "click", () => this.paintCanvas.clear());
     scope.listen(this.undo, "click", () => this.paintCanvas.undo());
@@ -134,7 +134,7 @@ export class DrawPanel implements Panel {
 
   private setMasking(isMasking: boolean, mode: HTMLElement): void {
     const heard = this.session.heard?.clip ?? null;
-    if (isMasking && heard === null) this.say("Press play first: you can repaint a clip once it plays.");
+    if (isMasking && heard === null) this.showNotice("Press play first: you can repaint a clip once it plays.");
     this.isMasking = isMasking && heard !== null;
     [...mode.children].forEach((button, i) => button.setAttribute("aria-pressed", String((i === 1) === this.isMasking)));
     this.modes[0].hidden = this.isMasking;
@@ -160,12 +160,12 @@ export class DrawPanel implements Panel {
 
   private async repaint(): Promise<void> {
     if (this.clip === null) return;
-    if (this.mask.isEmpty) return this.say(NOTHING_PAINTED);
+    if (this.mask.isEmpty) return this.showNotice(NOTHING_PAINTED);
     this.repaintButton.disabled = true;
     const image = await dataUrlFromBlob(this.clip.image);
     const failure = await this.session.repaint(this.clip, image, this.mask.dataUrl(), new AbortController().signal);
     this.repaintButton.disabled = false;
-    this.say(failure ? failure.message : "The repainted clip plays next");
+    this.showNotice(failure ? failure.message : "The repainted clip plays next");
     if (!failure) this.mask.clear();
   }
 

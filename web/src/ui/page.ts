@@ -45,12 +45,12 @@ export class Page {
     client: Client,
     baseUrl: string,
   ) {
-    const say = (message: string): void => this.notices.show(message);
+    const showNotice = (message: string): void => this.notices.show(message);
     this.nowPlaying = new NowPlaying(session);
-    this.promptBar = new PromptBar(scope, session, say);
-    this.seedPanel = new SeedPanel(scope, session, say);
-    const clipPanel = new ClipPanel(scope, session, client, say);
-    const draw = new DrawPanel(scope, session, (source) => this.seedPanel.setOwn(source), say);
+    this.promptBar = new PromptBar(scope, session, showNotice);
+    this.seedPanel = new SeedPanel(scope, session, showNotice);
+    const clipPanel = new ClipPanel(scope, session, client, showNotice);
+    const draw = new DrawPanel(scope, session, (source) => this.seedPanel.setOwn(source), showNotice);
     const sound = new SoundPanel(scope, session, this.preferences, () => this.applyPreferences());
     const opener = h("button", { class: "quiet", type: "button", "aria-label": "Settings", "aria-expanded": "false", title: "Settings (S)" }, icon("panel"));
     this.sidebar = new Sidebar(scope, [new QueuePanel(scope, session), sound, this.seedPanel, draw, clipPanel], opener);
@@ -98,7 +98,7 @@ export class Page {
   }
 
   /** Shows a message for a while. */
-  say(message: string): void {
+  showNotice(message: string): void {
     this.notices.show(message);
   }
 

@@ -9,14 +9,14 @@ import { icon, setIcon } from "./icons";
  * @param label label for screen readers
  * @param text text beside the icon
  * @param make requests the audio from the server
- * @param say shows a notice
+ * @param showNotice shows a short message
  */
 export function previewButton(
   session: Session,
   label: string,
   text: string | null,
   make: (signal: AbortSignal) => Promise<ClipResult<AudioBuffer>>,
-  say: (message: string) => void,
+  showNotice: (message: string) => void,
 ): HTMLButtonElement {
   const button = h("button", { type: "button", class: text ? "" : "quiet", "aria-label": label, title: label }, icon("listen"), text);
   let running: AbortController | null = null;
@@ -41,7 +41,7 @@ export function previewButton(
       const outcome = await make(own.signal);
       if (own.signal.aborted) return;
       if ("failure" in outcome) {
-        say(outcome.failure.message);
+        showNotice(outcome.failure.message);
         end();
         return;
       }

@@ -2,11 +2,12 @@
 
 import type { Session } from "../jam/session";
 import type { Scope } from "../scope";
-import { SAMPLE_PROMPTS, randomSamplePrompt } from "../settings/sample_prompts";
+import { randomSamplePrompt } from "../settings/sample_prompts";
 import { MAX_PROMPT_CHARACTERS } from "../settings/settings";
 import { shortened } from "../shorten";
 import { h } from "./dom";
 import { icon, setIcon } from "./icons";
+import { sampleChips } from "./sample_chips";
 
 export class PromptBar {
   readonly element: HTMLElement;
@@ -14,11 +15,11 @@ export class PromptBar {
   private readonly playButton = h("button", { class: "play", type: "button" });
   private readonly samples: HTMLElement;
 
-  /** @param say shows a notice */
+  /** @param showNotice shows a short message */
   constructor(
     scope: Scope,
     private readonly session: Session,
-    private readonly say: (message: string) => void,
+    private readonly showNotice: (message: string) => void,
   ) {
     this.input = h("input", {
       type: "text",
@@ -31,11 +32,7 @@ export class PromptBar {
     });
     const dice = h("button", { class: "quiet", type: "button", "aria-label": "Random prompt", title: "Random prompt (D)" }, icon("dice"));
     const form = h("form", { class: "prompt-form" }, this.input, dice, h("button", { class: "add", type: "submit" }, "Add"));
-    this.samples = h(
-      "div",
-      { class: "samples", role: "group", "aria-label": "Sample prompts" },
-      ...SAMPLE_PROMPTS.map((prompt) => h("button", { type: "button", class: "chip" }, prompt)),
-    );
+    this.samples = sampleChips(scope, "samples", (prompt) => this.add(prompt));
     this.element = h("div", { class: "prompt-bar" }, this.samples, h("div", { class: "prompt-row" }, this.playButton, form));
     scope.listen(this.playButton, "click", () => void session.toggle());
     scope.listen(form, "submit", (event) => {
@@ -43,9 +40,6 @@ export class PromptBar {
       this.add(this.input.value);
     });
     scope.listen(dice, "click", () => this.roll());
-    scope.listen(this.samples, "click", (event) => {
-      if (event.target instanceof HTMLButtonElement) this.add(event.target.textContent ?? "");
-    });
   }
 
   /** Puts a random prompt into the input. */
@@ -75,6 +69,6 @@ export class PromptBar {
       return;
     }
     conductor.queue([...conductor.walk.queue, prompt]);
-    this.say(`Added “${shortened(prompt)}” to the queue`);
+    this.showNotice(`Added “${shortened(prompt)}” to the queue`);
   }
 }

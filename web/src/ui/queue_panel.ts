@@ -3,10 +3,10 @@
 import type { Session } from "../jam/session";
 import type { UpcomingPrompts } from "../jam/upcoming_prompts";
 import type { Scope } from "../scope";
-import { SAMPLE_PROMPTS } from "../settings/sample_prompts";
 import { MAX_PROMPT_CHARACTERS } from "../settings/settings";
 import { h } from "./dom";
 import { type IconName, icon } from "./icons";
+import { sampleChips } from "./sample_chips";
 import type { Panel } from "./sidebar";
 
 export class QueuePanel implements Panel {
@@ -21,11 +21,7 @@ export class QueuePanel implements Panel {
     private readonly session: Session,
   ) {
     this.empty = h("p", { class: "hint" }, "The queue is empty. The music continues with variations of the current prompt.");
-    const samples = h(
-      "div",
-      { class: "chips", role: "group", "aria-label": "Sample prompts" },
-      ...SAMPLE_PROMPTS.map((prompt) => h("button", { type: "button", class: "chip" }, prompt)),
-    );
+    const samples = sampleChips(scope, "chips", (prompt) => this.change([...this.queue, prompt]));
     const weights = h(
       "p",
       { class: "hint" },
@@ -33,9 +29,6 @@ export class QueuePanel implements Panel {
     );
     scope.listen(this.list, "focusout", () => this.update());
     this.element = h("div", { class: "panel" }, h("h2", {}, "Up next"), this.list, this.empty, h("h2", {}, "Add a sample prompt"), samples, weights);
-    scope.listen(samples, "click", (event) => {
-      if (event.target instanceof HTMLButtonElement) this.change([...this.queue, event.target.textContent ?? ""]);
-    });
   }
 
   update(): void {

@@ -19,11 +19,11 @@ export class SeedPanel implements Panel {
   private own: (ImageSource & { kind: "own" }) | null = null;
   private loading: AbortController | null = null;
 
-  /** @param say shows a notice */
+  /** @param showNotice shows a short message */
   constructor(
     scope: Scope,
     private readonly session: Session,
-    private readonly say: (message: string) => void,
+    private readonly showNotice: (message: string) => void,
   ) {
     const file = h("input", { type: "file", accept: "audio/*,image/*", id: "seed-file", class: "visually-hidden" });
     scope.listen(file, "change", () => {
@@ -61,12 +61,12 @@ export class SeedPanel implements Panel {
     if (loading.signal.aborted) return;
     if ("problem" in outcome) {
       this.about.textContent = "";
-      this.say(outcome.problem);
+      this.showNotice(outcome.problem);
       return;
     }
     this.setOwn(outcome.source);
     this.about.textContent = `${file.name}: ${outcome.description}`;
-    this.say(`New clips use ${file.name} as the seed loop`);
+    this.showNotice(`New clips use ${file.name} as the seed loop`);
     this.session.preview(outcome.audio, () => undefined);
   }
 
@@ -94,7 +94,7 @@ export class SeedPanel implements Panel {
 
   private seedOption(source: ImageSource, url: string): HTMLElement {
     const name = source.kind === "id" ? label(source.id) : source.name;
-    const listen = previewButton(this.session, `Listen to ${name}`, null, (signal) => this.session.clipSource.imageToAudio(source, signal), this.say);
+    const listen = previewButton(this.session, `Listen to ${name}`, null, (signal) => this.session.clipSource.imageToAudio(source, signal), this.showNotice);
     return h("div", { class: "image" }, this.option("seedImage", source, name, url), listen);
   }
 
