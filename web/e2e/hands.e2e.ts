@@ -125,8 +125,7 @@ it("previews a loop once while the jam is paused, and stays paused", async () =>
   await jam.page.getByRole("button", { name: "Play", exact: true }).waitFor();
   await jam.page.keyboard.press("s");
   await jam.page.getByRole("tab", { name: "Seed" }).click();
-  await jam.page.waitForTimeout(400);
-  const paused = await jam.now();
+  const paused = await jam.untilSuspended();
   await jam.page.getByRole("button", { name: "Listen to vibes" }).click();
   const previewed = async (): Promise<Started | undefined> => (await jam.started()).find(({ isLoop }) => !isLoop);
   await expect.poll(previewed, { timeout: 30_000 }).toBeDefined();
@@ -137,8 +136,7 @@ it("previews a loop once while the jam is paused, and stays paused", async () =>
   const loud = await jam.tapped("mix", preview.start + 1, end - 1);
   expect(levelDb(loud.samples)).toBeGreaterThan(-40);
   await jam.page.locator("button[aria-busy]").waitFor({ state: "detached" });
-  await jam.page.waitForTimeout(600);
-  const still = await jam.now();
+  const still = await jam.untilSuspended();
   expect(still).toBeGreaterThan(end);
   expect(await jam.status()).toBe("Paused");
   await jam.page.waitForTimeout(400);

@@ -83,6 +83,12 @@ export class Jam {
     await this.page.waitForFunction((time) => window.probe.now > time, time, { timeout: 100_000 });
   }
 
+  /** Waits until the audio clock stands still, after the fade of a pause or the end of a preview. */
+  async untilSuspended(): Promise<Seconds> {
+    await this.page.waitForFunction(() => window.probe.context?.state === "suspended", null, { timeout: 100_000 });
+    return this.now();
+  }
+
   /** The samples of a started audio buffer. */
   async audio(index: number): Promise<Float32Array> {
     return floats(await this.page.evaluate((index) => window.probe.audio(index), index), 32767);

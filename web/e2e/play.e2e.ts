@@ -95,9 +95,8 @@ it("is silent while paused, and resumes at the same position", async () => {
   await jam.untilTime(clip!.start + 1.5);
   await jam.page.keyboard.press("Space");
   await jam.page.getByRole("button", { name: "Play", exact: true }).waitFor();
+  const paused = await jam.untilSuspended();
   await jam.page.waitForTimeout(400);
-  const paused = await jam.now();
-  await jam.page.waitForTimeout(700);
   expect(await jam.now()).toBe(paused);
   expect(await jam.status()).toBe("Paused");
   await jam.page.keyboard.press("Space");
