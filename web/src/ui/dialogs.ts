@@ -24,7 +24,7 @@ const CHECK_EVERY: Seconds = 5;
  * @param isPlaying whether the jam is playing, so that the question makes sense
  * @param onHold called with true when the dialog opens and with false when it closes
  */
-export function stillListening(scope: Scope, isPlaying: () => boolean, onHold: (isHeld: boolean) => void): HTMLDialogElement {
+export function stillListening(scope: Scope, isPlaying: () => boolean, onHold: (isOnHold: boolean) => void): HTMLDialogElement {
   const yes = h("button", { type: "button", class: "primary" }, "I'm listening");
   const dialog = h(
     "dialog",

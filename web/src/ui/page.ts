@@ -218,6 +218,6 @@ export class Page {
   private async watchForInactivity(baseUrl: string): Promise<void> {
     if (!(await isEndpointRemote(baseUrl))) return;
     const isPlaying = (): boolean => this.session.phase === "playing";
-    document.body.append(stillListening(this.scope, isPlaying, (isHeld) => this.session.hold(isHeld)));
+    document.body.append(stillListening(this.scope, isPlaying, (isOnHold) => this.session.hold(isOnHold)));
   }
 }
