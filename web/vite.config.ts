@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** Where `riffusion serve` answers, for `npm run dev`. */
+/** Address of `riffusion serve`, for `npm run dev`. */
 const GATEWAY = process.env["RIFFUSION_GATEWAY"] ?? "http://127.0.0.1:3013";
 
 export default defineConfig({

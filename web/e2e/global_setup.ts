@@ -1,4 +1,4 @@
-/** The real thing for all tests: `riffusion serve` with the embedded checkpoint and the built app. */
+/** Starts one server for all tests: `riffusion serve` with the embedded checkpoint and the built app. */
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -6,11 +6,14 @@ import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { TestProject } from "vitest/node";
+import { recordShortClips } from "./recorded_clips";
 
 declare module "vitest" {
   export interface ProvidedContext {
-    /** Address of the gateway, without a slash at its end. */
+    /** Address of the gateway, without a trailing slash. */
     gateway: string;
+    /** Results of the gateway that a proxy can send again; see recorded_clips.ts. */
+    shortClips: readonly string[];
   }
 }
 
@@ -27,6 +30,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const gateway = `http://127.0.0.1:${gatewayPort}`;
   try {
     await untilReady(`${gateway}/health`, server);
+    project.provide("shortClips", await recordShortClips(gateway));
   } catch (error) {
     await stop(server.process);
     throw error;
@@ -40,7 +44,7 @@ interface Server {
   readonly log: string[];
 }
 
-/** The environment's RIFFUSION, else the one that `make setup` installs. */
+/** Runs the command in RIFFUSION, or the one that `make setup` installs. */
 function startServer(args: readonly string[]): Server {
   const command = process.env["RIFFUSION"] ?? join(ROOT, ".venv/bin/riffusion");
   const child = spawn(command, args, { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"], detached: true });
@@ -62,7 +66,7 @@ async function untilReady(url: string, { process: child, log }: Server): Promise
   }
 }
 
-/** Ends the server and all that it started: it leads a process group of its own. */
+/** Stops the server and its child processes, which form a process group. */
 async function stop({ pid, exitCode, signalCode }: ChildProcess): Promise<void> {
   if (pid === undefined || exitCode !== null || signalCode !== null) return;
   process.kill(pid, "SIGTERM");

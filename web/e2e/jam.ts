@@ -1,4 +1,4 @@
-/** A jam in a real browser, opened for a test and closed after it. */
+/** A jam in a real browser, opened for one test and closed after it. */
 
 import { type Browser, type BrowserContextOptions, type Page, chromium } from "playwright-core";
 import { onTestFinished } from "vitest";
@@ -12,7 +12,7 @@ const FLAGS = [
 ];
 
 export interface JamOptions {
-  /** Of the browser: viewport, touch and so on. */
+  /** Browser options: viewport, touch and so on. */
   readonly device?: BrowserContextOptions;
   /** See `installProbe`. */
   readonly speed?: number;
@@ -24,7 +24,7 @@ export async function launchBrowser(): Promise<Browser> {
 }
 
 export class Jam {
-  /** What the page complained about. */
+  /** Errors and warnings of the page. */
   readonly complaints: string[] = [];
 
   private constructor(readonly page: Page) {
@@ -48,7 +48,7 @@ export class Jam {
     await this.page.getByRole("button", { name: "Play", exact: true }).click();
   }
 
-  /** The line that says what the jam is doing. */
+  /** The status line of the page. */
   status(): Promise<string> {
     return this.page.locator(".status").innerText();
   }
@@ -62,7 +62,7 @@ export class Jam {
     return this.page.evaluate(() => window.probe.now);
   }
 
-  /** Sounds that were started, in their order. */
+  /** Audio buffers that were started, in order. */
   started(): Promise<readonly Started[]> {
     return this.page.evaluate(() => window.probe.started);
   }
@@ -78,28 +78,34 @@ export class Jam {
     return this.status();
   }
 
-  /** Waits until the audio clock has come to `time`. */
+  /** Waits until the audio clock has reached `time`. */
   async untilTime(time: Seconds): Promise<void> {
     await this.page.waitForFunction((time) => window.probe.now > time, time, { timeout: 100_000 });
   }
 
-  /** The samples of a sound that was started. */
-  async sound(index: number): Promise<Float32Array> {
-    return floats(await this.page.evaluate((index) => window.probe.sound(index), index), 32767);
+  /** Waits until the audio clock stands still, after the fade of a pause or the end of a preview. */
+  async untilSuspended(): Promise<Seconds> {
+    await this.page.waitForFunction(() => window.probe.context?.state === "suspended", null, { timeout: 100_000 });
+    return this.now();
   }
 
-  /** What passed a tap from `from` to `to`. */
+  /** The samples of a started audio buffer. */
+  async audio(index: number): Promise<Float32Array> {
+    return floats(await this.page.evaluate((index) => window.probe.audio(index), index), 32767);
+  }
+
+  /** The samples at a tap from `from` to `to`. */
   async tapped(place: "mix" | "heard", from: Seconds, to: Seconds): Promise<Tapped> {
     const isThere = ([place, to]: readonly ["mix" | "heard", number]): boolean => window.probe.tappedUntil(place) >= to;
     if (!(await this.page.evaluate((place) => window.probe.isTapped(place), place))) {
-      throw new Error(`nothing taps "${place}": no sound goes there, or the clocks of the page are accelerated`);
+      throw new Error(`no tap at "${place}": no audio goes there, or the clocks of the page are accelerated`);
     }
     await this.page.waitForFunction(isThere, [place, to] as const, { timeout: 100_000 });
     const { time, sampleRate, halved } = await this.page.evaluate(
       ([place, from]) => window.probe.tapped(place, from),
       [place, from] as const,
     );
-    if (from < time) throw new Error(`the tape of "${place}" begins at ${time} s, after ${from} s`);
+    if (from < time) throw new Error(`the loopRecording of "${place}" begins at ${time} s, after ${from} s`);
     const first = Math.round((from - time) * sampleRate);
     const samples = floats(halved, 16384).subarray(first, first + Math.round((to - from) * sampleRate));
     return { time: time + first / sampleRate, sampleRate, samples };

@@ -1,6 +1,6 @@
 /**
- * Instruments inside the page, put there before its own code: they tap the audio graph and the
- * drawing, and know nothing of the app.
+ * Measurements inside the page, installed before the code of the app and independent of it: taps in the audio
+ * graph and in WebGL.
  *
  *     clips ──▶ … ──▶ compressor ──▶ … ──▶ destination
  *                 │                    │
@@ -9,35 +9,35 @@
 
 import type { Seconds } from "../src/units";
 
-/** Sound that passed a place of the graph, mono: `samples` begin at `time` on the audio clock. */
+/** Mono audio at a tap. `samples` begin at `time` on the audio clock. */
 export interface Tapped {
   readonly time: Seconds;
   readonly sampleRate: number;
   readonly samples: Float32Array;
 }
 
-/** A sound that was started. */
+/** An audio buffer that was started. */
 export interface Started {
   readonly index: number;
   readonly start: Seconds;
-  /** When it was ordered. */
+  /** Time at which the start was scheduled. */
   readonly orderedAt: Seconds;
-  /** null while it is to go on for ever. */
+  /** null while no stop is scheduled. */
   readonly stop: Seconds | null;
   readonly duration: Seconds;
   readonly numSamples: number;
   readonly isLoop: boolean;
 }
 
-/** A clip as it was drawn: times are seen from the middle of the picture. */
+/** A clip in one rendered frame. Times are relative to the middle of the view. */
 export interface Drawn {
   readonly start: Seconds;
   readonly playhead: Seconds;
-  /** What the ear heard when the frame began, on the audio clock. */
+  /** The audible time on the audio clock when the frame began. */
   readonly heardNow: Seconds;
 }
 
-/** What GPU and audio graph hold. */
+/** Number of living GPU and audio objects. */
 export interface Living {
   readonly textures: number;
   readonly buffers: number;
@@ -45,20 +45,20 @@ export interface Living {
 }
 
 export interface Probe {
-  /** The page's, once there is one. */
+  /** The audio context of the page; null before it is made. */
   readonly context: AudioContext | null;
   readonly now: Seconds;
   readonly outputLatency: Seconds;
   readonly started: readonly Started[];
   readonly drawn: readonly Drawn[];
   readonly living: Living;
-  /** The first channel of a sound that was started, 16 bits in base64. */
-  sound(index: number): string;
-  /** Whether a tap is, or will be, at a place. */
+  /** The first channel of a started audio buffer, 16 bits in base64. */
+  audio(index: number): string;
+  /** Whether there is a tap at a place. */
   isTapped(place: "mix" | "heard"): boolean;
-  /** The time up to which a tap has reported. */
+  /** The time up to which a tap has samples. */
   tappedUntil(place: "mix" | "heard"): Seconds;
-  /** What passed a tap from a time on, 16 bits in base64; louder samples than 1 as they are, halved. */
+  /** The samples at a tap from a time on, 16 bits in base64. They are halved, so that samples above 1 are not clipped. */
   tapped(place: "mix" | "heard", from: Seconds): { time: Seconds; sampleRate: number; halved: string };
 }
 
@@ -69,17 +69,17 @@ declare global {
 }
 
 /**
- * To run in the page first of all.
+ * Installs the probe. It must run before all other scripts of the page.
  *
- * @param speed of all clocks that the page sees, the audio clock included; 60 makes an hour a minute
- * @param patience longer waits than 20 s are shortened by this factor
+ * @param speed factor for all clocks of the page, including the audio clock; with 60, an hour takes a minute
+ * @param patience factor by which waits longer than 20 s are shortened
  */
 export function installProbe({ speed, patience }: { speed: number; patience: number }): void {
   const LONG_WAIT_MS = 20_000;
-  const TAPE_S = 240;
+  const MAX_TAPPED_S = 240;
   const MOST_SOUNDS = 40;
   const sources: { source: AudioBufferSourceNode; start: number; orderedAt: number; stop: number | null }[] = [];
-  const tapes: Record<string, { frame: number; samples: Float32Array }[]> = { mix: [], heard: [] };
+  const tapped: Record<string, { frame: number; samples: Float32Array }[]> = { mix: [], heard: [] };
   const drawn: Drawn[] = [];
   const counts = { textures: 0, buffers: 0, sources: 0 };
   const taps = new Map<string, Promise<AudioWorkletNode>>();
@@ -111,7 +111,7 @@ export function installProbe({ speed, patience }: { speed: number; patience: num
     param.linearRampToValueAtTime = function (value, time) { return linearRampToValueAtTime.call(this, value, time / speed); };
   }
 
-  // Sounds.
+  // Audio buffers.
   const { start } = AudioBufferSourceNode.prototype;
   const { stop } = AudioScheduledSourceNode.prototype;
   AudioBufferSourceNode.prototype.start = function (when = 0) {
@@ -153,9 +153,9 @@ export function installProbe({ speed, patience }: { speed: number; patience: num
       const tap = new AudioWorkletNode(ctx, "tap");
       connect.call(tap, ctx.destination);
       tap.port.onmessage = ({ data }: MessageEvent<{ frame: number; samples: Float32Array }>) => {
-        const tape = tapes[place]!;
-        tape.push(data);
-        if (tape.length * 4096 > TAPE_S * ctx.sampleRate) tape.shift();
+        const chunks = tapped[place]!;
+        chunks.push(data);
+        if (chunks.length * 4096 > MAX_TAPPED_S * ctx.sampleRate) chunks.shift();
       };
       return tap;
     });
@@ -170,7 +170,7 @@ export function installProbe({ speed, patience }: { speed: number; patience: num
     return connect.apply(this, target);
   } as typeof AudioNode.prototype.connect;
 
-  // Drawing.
+  // WebGL.
   const gl = WebGL2RenderingContext.prototype;
   const names = new WeakMap<WebGLUniformLocation, { program: WebGLProgram; name: string }>();
   const uniforms = new WeakMap<WebGLProgram, Record<string, number>>();
@@ -227,15 +227,15 @@ export function installProbe({ speed, patience }: { speed: number; patience: num
     },
     get drawn() { return drawn; },
     get living() { return counts; },
-    sound: (index) => base64(sources[index]!.source.buffer!.getChannelData(0), 32767),
+    audio: (index) => base64(sources[index]!.source.buffer!.getChannelData(0), 32767),
     isTapped: (place) => taps.has(place),
     tappedUntil: (place) => {
-      const last = tapes[place]!.at(-1);
+      const last = tapped[place]!.at(-1);
       return last ? (last.frame + 4096) / (context?.sampleRate ?? 44_100) : 0;
     },
     tapped: (place, from) => {
       const sampleRate = context?.sampleRate ?? 44_100;
-      const chunks = tapes[place]!.filter(({ frame }) => frame + 4096 > from * sampleRate);
+      const chunks = tapped[place]!.filter(({ frame }) => frame + 4096 > from * sampleRate);
       const all = new Float32Array(chunks.length * 4096);
       chunks.forEach(({ samples }, i) => all.set(samples, i * 4096));
       return { time: (chunks[0]?.frame ?? 0) / sampleRate, sampleRate, halved: base64(all, 16384) };

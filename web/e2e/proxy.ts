@@ -1,35 +1,37 @@
 /**
- * Stands between the page and the gateway: notes what is asked, and fails on demand.
+ * A proxy between the page and the gateway. It records requests, can fail, and can send recorded clips.
  *
  *     page ──▶ Proxy ──▶ gateway ──▶ Truss server
  *
- * Only `/run_inference/` ever fails; as long as no fault is set, everything is passed on as it is.
+ * Only requests to `/run_inference/` can fail. Everything else is forwarded unchanged.
  */
 
 import { type IncomingMessage, type Server, type ServerResponse, createServer, request as send } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { onTestFinished } from "vitest";
 import type { InferenceInput } from "../src/api/messages";
+import type { Milliseconds } from "../src/units";
 
 /**
  * error: status 500
  * refusal: status 400, with a reason
- * hang: no answer ever
- * nonsense: status 200, and no JSON
- * broken clip: a clip whose sound is none
- * break off: the answer ends in its middle
+ * hang: never a response
+ * nonsense: status 200, but not JSON
+ * broken clip: a clip whose audio cannot be decoded
+ * break off: the response ends in the middle
  */
 export type Fault = "error" | "refusal" | "hang" | "nonsense" | "broken clip" | "break off";
 
-/** A request for a clip that left the page, and what came back. */
+/** A request for a clip and its response. */
 export interface Exchange {
   readonly input: InferenceInput;
   readonly fault: Fault | null;
-  /** The answer's body, once it is complete. */
+  /** Body of the response, once it is complete. */
   answer: Buffer | null;
 }
 
 const PATH = "/run_inference/";
+const NDJSON = { "content-type": "application/x-ndjson" };
 const BROKEN_CLIP = {
   image: "data:image/png;base64,bm90aGluZw==",
   audio: "data:audio/flac;base64,bm90aGluZw==",
@@ -38,29 +40,34 @@ const BROKEN_CLIP = {
 
 export class Proxy {
   fault: Fault | null = null;
-  /** Answers in place of the gateway's, one after the other and again from the first. */
-  replays: readonly Buffer[] = [];
+  /** Number of requests for clips that succeed before `fault` takes effect. */
+  faultAfter = 0;
+  /** Results that answer requests for clips of the walk, in turn; other requests go to the gateway. */
+  recordedClips: readonly string[] = [];
+  /** Time between two progress lines before a recorded clip. */
+  progressInterval: Milliseconds = 0;
   readonly exchanges: Exchange[] = [];
   private readonly sockets = new Set<Socket>();
   private server: Server | null = null;
   private port = 0;
   private numReplayed = 0;
 
-  /** @param gateway its address */
+  /** @param gateway address of the gateway */
   constructor(private readonly gateway: string) {}
 
   get url(): string {
     return `http://127.0.0.1:${this.port}`;
   }
 
-  /** A proxy for one test, gone after it. */
-  static async open(gateway: string): Promise<Proxy> {
+  /** A proxy for one test, closed after it. */
+  static async open(gateway: string, recordedClips: readonly string[] = []): Promise<Proxy> {
     const proxy = await new Proxy(gateway).start();
+    proxy.recordedClips = recordedClips;
     onTestFinished(() => proxy.goAway());
     return proxy;
   }
 
-  /** Listens, at the same address as before if it had one. */
+  /** Starts to listen, at the same address as before if it was closed. */
   async start(): Promise<this> {
     const server = createServer((request, response) => void this.answer(request, response));
     server.on("connection", (socket) => {
@@ -73,7 +80,7 @@ export class Proxy {
     return this;
   }
 
-  /** Breaks all connections off and listens no more. */
+  /** Closes all connections and stops listening. */
   async goAway(): Promise<void> {
     const { server } = this;
     if (server === null) return;
@@ -89,15 +96,30 @@ export class Proxy {
       this.pass(request, response, body, () => undefined);
       return;
     }
-    const exchange: Exchange = { input: JSON.parse(String(body)) as InferenceInput, fault: this.fault, answer: null };
+    const input = JSON.parse(String(body)) as InferenceInput;
+    const fault = this.exchanges.length >= this.faultAfter ? this.fault : null;
+    const exchange: Exchange = { input, fault, answer: null };
     this.exchanges.push(exchange);
-    const replay = this.replays[this.numReplayed++ % Math.max(1, this.replays.length)];
-    if (this.fault) this.fail(this.fault, request, response, body);
-    else if (replay) response.writeHead(200, { "content-type": "application/x-ndjson" }).end(replay);
+    const isClipOfWalk = input.mode === undefined && input.mask_image === undefined;
+    const recorded = isClipOfWalk ? this.recordedClips[this.numReplayed++ % Math.max(1, this.recordedClips.length)] : undefined;
+    if (fault) this.fail(fault, response, recorded ?? "");
+    else if (recorded) exchange.answer = await this.replay(recorded, input.num_inference_steps ?? 1, response);
     else this.pass(request, response, body, (answer) => (exchange.answer = answer));
   }
 
-  private fail(fault: Fault, request: IncomingMessage, response: ServerResponse, body: Buffer): void {
+  /** Sends progress lines and a recorded result, and returns what was sent. */
+  private async replay(result: string, numSteps: number, response: ServerResponse): Promise<Buffer> {
+    response.writeHead(200, NDJSON);
+    const progress = Array.from({ length: numSteps }, (_, i) => `${JSON.stringify({ event: "progress", step: i + 1, steps: numSteps })}\n`);
+    for (const line of progress) {
+      response.write(line);
+      if (this.progressInterval > 0) await new Promise((done) => setTimeout(done, this.progressInterval));
+    }
+    response.end(`${result}\n`);
+    return Buffer.from(progress.join("") + result);
+  }
+
+  private fail(fault: Fault, response: ServerResponse, recorded: string): void {
     switch (fault) {
       case "error":
         response.writeHead(500, { "content-type": "text/plain" }).end("out of order");
@@ -114,18 +136,16 @@ export class Proxy {
         response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(BROKEN_CLIP));
         break;
       case "break off":
-        this.pass(request, response, body, () => undefined, true);
+        response.writeHead(200, NDJSON).write(recorded.slice(0, recorded.length / 2), () => response.destroy());
         break;
     }
   }
 
-  /** @param breaksOff whether the connection ends with the first piece of the answer */
   private pass(
     { method, url, headers }: IncomingMessage,
     response: ServerResponse,
     body: Buffer,
     onAnswer: (answer: Buffer) => void,
-    breaksOff = false,
   ): void {
     const upstream = send(`${this.gateway}${url}`, { method, headers }, (answer) => {
       response.writeHead(answer.statusCode ?? 502, answer.headers);
@@ -133,7 +153,6 @@ export class Proxy {
       answer.on("data", (chunk: Buffer) => {
         chunks.push(chunk);
         response.write(chunk);
-        if (breaksOff) response.destroy();
       });
       answer.on("end", () => {
         onAnswer(Buffer.concat(chunks));

@@ -1,8 +1,8 @@
-/** Measures of sound, and sounds with known answers. */
+/** Measurements of audio, and test signals with known properties. */
 
 import type { Hertz, Seconds } from "../src/units";
 
-/** The power of a signal's mean square, in decibels; 0 is a full-scale square wave. */
+/** The mean power of a signal in decibels; 0 dB is a full-scale square wave. */
 export function levelDb(samples: Float32Array): number {
   const sum = samples.reduce((total, sample) => total + sample ** 2, 0);
   return 10 * Math.log10(sum / Math.max(1, samples.length) + 1e-12);
@@ -40,7 +40,7 @@ function mean(values: readonly number[]): number {
 
 type Biquad = readonly [b0: number, b1: number, b2: number, a1: number, a2: number];
 
-/** BS.1770's high shelf, its analogue prototype transformed to any rate. */
+/** The high shelf of BS.1770: its analogue prototype, transformed to the sample rate. */
 function shelf(sampleRate: Hertz): Biquad {
   const k = Math.tan((Math.PI * 1681.974450955533) / sampleRate);
   const q = 0.7071752369554196;
@@ -53,7 +53,7 @@ function shelf(sampleRate: Hertz): Biquad {
   ];
 }
 
-/** BS.1770's high-pass, likewise. */
+/** The high-pass filter of BS.1770, transformed in the same way. */
 function highPass(sampleRate: Hertz): Biquad {
   const k = Math.tan((Math.PI * 38.13547087602444) / sampleRate);
   const q = 0.5003270373238773;
@@ -70,7 +70,7 @@ function biquad(samples: Float32Array, [b0, b1, b2, a1, a2]: Biquad): Float32Arr
   });
 }
 
-/** The strongest frequency between two others, by Goertzel's algorithm at every `step`. */
+/** The strongest frequency from `from` to `to`, found with Goertzel's algorithm at every `step`. */
 export function strongestFrequency(samples: Float32Array, sampleRate: Hertz, from: Hertz, to: Hertz, step: Hertz): Hertz {
   let [best, bestPower] = [0, -1];
   for (let frequency = from; frequency <= to; frequency += step) {
@@ -83,12 +83,18 @@ export function strongestFrequency(samples: Float32Array, sampleRate: Hertz, fro
   return best;
 }
 
-/** Clicks of noise that fade within 60 ms, one a beat. */
+/** A steady sine tone with an amplitude of 0.3. */
+export function tone(frequency: Hertz, duration: Seconds, sampleRate: Hertz): Float32Array {
+  const turn = (2 * Math.PI * frequency) / sampleRate;
+  return Float32Array.from({ length: Math.round(duration * sampleRate) }, (_, i) => 0.3 * Math.sin(turn * i));
+}
+
+/** Clicks of noise that fade within 60 ms, one per beat. */
 export function clickTrack(tempo: number, duration: Seconds, sampleRate: Hertz): Float32Array {
   const samples = new Float32Array(Math.round(duration * sampleRate));
   let noise = 1;
   return samples.map((_, i) => {
-    noise = (noise * 16807) % 2147483647; // Park and Miller's generator: the same noise every time
+    noise = (noise * 16807) % 2147483647; // Park-Miller generator: the same noise in every run
     const sinceBeat = (i / sampleRate) % (60 / tempo);
     return 0.8 * Math.exp(-sinceBeat / 0.012) * ((2 * noise) / 2147483647 - 1);
   });

@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** One server for all tests, and one test at a time: they measure time. */
+/** One server for all tests. Tests run one after the other, as they measure time. */
 export default defineConfig({
   test: {
     include: ["e2e/**/*.e2e.ts"],

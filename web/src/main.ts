@@ -1,42 +1,42 @@
-/** The page of the jam: reads the link, and puts everything together. */
+/** Entry point of the jam page: reads the settings from the link and builds the page. */
 
 import "./ui/style.css";
 import { Client } from "./api/client";
 import { fetchLibrary } from "./api/library";
 import { Session } from "./jam/session";
-import { jamFromQuery, withKnownPictures } from "./link/link";
+import { jamFromQuery, withKnownImages } from "./link/link";
 import { Scope } from "./scope";
 import { SAMPLE_PROMPTS } from "./settings/sample_prompts";
 import { ACCENT_LOUDNESS, colourOf, cssColour } from "./timeline/colour";
 import { Page } from "./ui/page";
 
-/** Seeds by chance stay short, for links. */
-const SEEDS = 10_000;
+/** Random seeds are below this number, so that links stay short. */
+const RANDOM_SEED_LIMIT = 10_000;
 
-function drawPrompt(): string {
+function randomPrompt(): string {
   return SAMPLE_PROMPTS[Math.floor(Math.random() * SAMPLE_PROMPTS.length)] ?? "church bells";
 }
 
-function drawSeed(): number {
-  return Math.floor(Math.random() * SEEDS);
+function randomSeed(): number {
+  return Math.floor(Math.random() * RANDOM_SEED_LIMIT);
 }
 
 const scope = new Scope();
 const baseUrl = new URL("./", location.href).href;
-const { settings, walk, problems } = jamFromQuery(location.search, drawPrompt, drawSeed);
+const { settings, walk, problems } = jamFromQuery(location.search, randomPrompt, randomSeed);
 const client = new Client(`${baseUrl}run_inference/`);
 const session = scope.own(new Session(client, walk, settings));
 
 document.documentElement.style.setProperty("--accent", cssColour(colourOf(ACCENT_LOUDNESS)));
 const page = new Page(scope, session, client, baseUrl);
-sayProblems(problems);
+showProblems(problems);
 void fetchLibrary(baseUrl).then((library) => {
-  const known = withKnownPictures(session.conductor.settings, library);
+  const known = withKnownImages(session.conductor.settings, library);
   if (known.problems.length > 0) session.conductor.adjust(known.settings);
-  sayProblems(known.problems);
+  showProblems(known.problems);
   page.setLibrary(library);
 });
 
-function sayProblems(problems: readonly string[]): void {
-  if (problems.length > 0) page.say(`This link was not understood entirely: ${problems.join("; ")}.`);
+function showProblems(problems: readonly string[]): void {
+  if (problems.length > 0) page.showNotice(`Parts of this link could not be read: ${problems.join("; ")}.`);
 }

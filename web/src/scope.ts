@@ -1,12 +1,12 @@
-/** A tree of things to dispose of: listeners, timers, textures, audio nodes. */
+/** Ownership of resources that must be released: listeners, timers, textures, audio nodes. */
 
 export type Disposer = () => void;
 
 /**
- * Owns resources and gives all of them back at once, the last one first.
+ * Owns resources and releases all of them when it is disposed, the most recently added first.
  *
- * A scope may own further scopes. Adding to a scope that is closed disposes at once, so whatever
- * finishes late (a download, a decoded picture) cannot leak.
+ * Scopes can be nested. A resource that is added to a closed scope is disposed immediately, so a resource
+ * that arrives late (a download, a decoded image) cannot leak.
  */
 export class Scope {
   private disposers = new Set<Disposer>();
@@ -16,7 +16,7 @@ export class Scope {
     return this.closed;
   }
 
-  /** Calls `disposer` when the scope closes. The result calls it earlier, and only once. */
+  /** Calls `disposer` when the scope closes. The returned function calls it earlier; it is called only once. */
   add(disposer: Disposer): Disposer {
     if (this.closed) {
       disposer();
@@ -29,13 +29,13 @@ export class Scope {
     return once;
   }
 
-  /** Owns something with a `dispose` method, and returns it. */
+  /** Takes ownership of an object with a `dispose` method and returns the object. */
   own<T extends { dispose(): void }>(thing: T): T {
     this.add(() => thing.dispose());
     return thing;
   }
 
-  /** A scope that closes with this one, at the latest. */
+  /** A nested scope. It closes when this scope closes, if it was not closed before. */
   child(): Scope {
     const scope = new Scope();
     const forget = this.add(() => scope.dispose());
@@ -43,7 +43,7 @@ export class Scope {
     return scope;
   }
 
-  /** Listens until the scope closes. */
+  /** Adds an event listener that is removed when the scope closes. */
   listen<K extends keyof HTMLElementEventMap>(
     target: EventTarget,
     type: K,
@@ -72,7 +72,7 @@ export class Scope {
     this.add(() => clearInterval(timer));
   }
 
-  /** Calls `callback` once after `seconds`, unless the scope closes or the result is called. */
+  /** Calls `callback` once after `seconds`, unless the scope closes or the returned function is called first. */
   after(seconds: number, callback: () => void): Disposer {
     let cancel: Disposer = () => undefined;
     const timer = setTimeout(() => {
@@ -83,7 +83,7 @@ export class Scope {
     return cancel;
   }
 
-  /** Gives back everything; later calls do nothing. */
+  /** Releases all resources. Later calls do nothing. */
   dispose(): void {
     if (this.closed) return;
     this.closed = true;

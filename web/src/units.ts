@@ -1,12 +1,12 @@
-/** Units in types: TypeScript doesn't tell them apart, readers do. */
+/** Type aliases that name units. They are for readers: TypeScript treats all of them as `number`. */
 
 /** A time or a duration in seconds. */
 export type Seconds = number;
-/** A duration in milliseconds, where the platform counts so. */
+/** A duration in milliseconds, where a browser API uses milliseconds. */
 export type Milliseconds = number;
-/** A frequency. */
+/** A frequency in hertz. */
 export type Hertz = number;
 /** Beats per minute. */
 export type Bpm = number;
-/** A share from 0 to 1. */
+/** A fraction from 0 to 1. */
 export type Share = number;

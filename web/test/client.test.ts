@@ -1,20 +1,20 @@
 import { describe, expect, it } from "vitest";
 import { Client, SILENCE_TIMEOUT } from "../src/api/client";
 import { LineSplitter } from "../src/api/lines";
-import { clipRequest, hearRequest, isInferenceOutput } from "../src/api/messages";
+import { clipInput, imageToAudioInput, isInferenceOutput } from "../src/api/messages";
 import { retryDelay } from "../src/api/retry";
 import { DEFAULT_SETTINGS } from "../src/settings/settings";
 
 const CLIP = { image: "data:image/png;base64,YQ==", audio: "data:audio/flac;base64,YQ==", duration_s: 5.12 };
 const STOP = { start: { prompt: "bells", seed: 1 }, end: { prompt: "jazz", seed: 2 }, alpha: 0.25 };
-const REQUEST = clipRequest(STOP, DEFAULT_SETTINGS, 20);
+const REQUEST = clipInput(STOP, DEFAULT_SETTINGS, 20);
 
 function clientTo(
   answer: (request: Request, signal: AbortSignal) => Response | Promise<Response>,
   timeout = 5,
 ): Client {
   const fetcher = async (url: RequestInfo | URL, options: RequestInit = {}): Promise<Response> => {
-    const { signal, ...rest } = options; // a Request of Node's may lose its signal to the garbage collector
+    const { signal, ...rest } = options; // in Node, a Request's signal may be garbage-collected
     return answer(new Request(url, rest), signal ?? new AbortController().signal);
   };
   return new Client("http://server/run_inference/", timeout, fetcher);
@@ -51,7 +51,7 @@ function slowStream(chunks: readonly string[], pause: number): Response {
   return new Response(body, { headers: { "content-type": "application/x-ndjson" } });
 }
 
-/** A server that says nothing. */
+/** A server that never responds. */
 function hang(_: Request, signal: AbortSignal): Promise<Response> {
   return new Promise((_, reject) => {
     const leave = (): void => reject(signal.reason);
@@ -61,7 +61,7 @@ function hang(_: Request, signal: AbortSignal): Promise<Response> {
 }
 
 describe("requests", () => {
-  it("have the server's fields", () => {
+  it("have the fields of the HTTP interface", () => {
     expect(REQUEST).toEqual({
       start: { prompt: "bells", seed: 1, denoising: 0.75, guidance: 7 },
       end: { prompt: "jazz", seed: 2, denoising: 0.75, guidance: 7 },
@@ -70,19 +70,19 @@ describe("requests", () => {
     });
   });
 
-  it("send pictures in place of ids, never both", () => {
+  it("send an image or an id, never both", () => {
     const own = { kind: "own", dataUrl: "data:image/png;base64,YQ==", name: "drawing" } as const;
-    const settings = { ...DEFAULT_SETTINGS, seedPicture: own, mask: { kind: "id", id: "m" } as const, scheduler: null, negativePrompt: "drums" };
-    const request = clipRequest(STOP, settings, 8);
+    const settings = { ...DEFAULT_SETTINGS, seedImage: own, mask: { kind: "id", id: "m" } as const, scheduler: null, negativePrompt: "drums" };
+    const request = clipInput(STOP, settings, 8);
     expect(request).toMatchObject({ init_image: own.dataUrl, mask_image_id: "m" });
     expect(request.start.negative_prompt).toBe("drums");
     for (const field of ["seed_image_id", "mask_image", "scheduler"]) expect(request).not.toHaveProperty(field);
-    expect(hearRequest({ kind: "audio", dataUrl: "data:audio/wav;base64,YQ==" })).toMatchObject({ mode: "image_to_audio", init_audio: "data:audio/wav;base64,YQ==" });
+    expect(imageToAudioInput({ kind: "audio", dataUrl: "data:audio/wav;base64,YQ==" })).toMatchObject({ mode: "image_to_audio", init_audio: "data:audio/wav;base64,YQ==" });
   });
 });
 
 describe("the client", () => {
-  it("asks for a stream by JSON, and reports its progress", async () => {
+  it("requests a stream with JSON and reports its progress", async () => {
     let asked: unknown;
     const client = clientTo(async (request) => {
       asked = [request.method, request.headers.get("content-type"), await request.json()];
@@ -95,7 +95,7 @@ describe("the client", () => {
     expect(asked).toEqual(["POST", "application/json", { ...REQUEST, stream: true }]);
   });
 
-  it("takes plain JSON from a server that doesn't stream", async () => {
+  it("accepts plain JSON from a server that does not stream", async () => {
     expect(await clientTo(() => json(CLIP)).ask(REQUEST)).toEqual({ ok: true, output: CLIP });
   });
 
@@ -104,14 +104,14 @@ describe("the client", () => {
     ["a busy server", () => json({ error: "busy" }, 503, { "retry-after": "7" }), "busy", "busy"],
     ["a broken server", () => json({ error: "oops" }, 500), "away", "oops"],
     ["a proxy's page", () => new Response("<html>", { status: 502 }), "away", "502"],
-    ["another page", () => new Response("<html>", { status: 200 }), "away", "no JSON"],
-    ["something else", () => json({ hello: "world" }), "away", "no clip"],
-    ["a clip without sound", () => json({ ...CLIP, audio: "" }), "away", "no clip"],
+    ["another page", () => new Response("<html>", { status: 200 }), "away", "not JSON"],
+    ["other JSON", () => json({ hello: "world" }), "away", "not a clip"],
+    ["a clip without audio", () => json({ ...CLIP, audio: "" }), "away", "not a clip"],
     ["an error in a stream", () => stream('{"event":"error","error":"the clip failed"}\n'), "away", "the clip failed"],
-    ["a stream that breaks off", () => stream('{"event":"progress","step":1,"steps":2}\n{"event":"res'), "away", "broke off"],
-    ["an empty stream", () => stream(""), "away", "no clip"],
-    ["no server", () => Promise.reject(new TypeError("failed to fetch")), "away", "out of reach"],
-  ] as const)("makes %s a failure", async (_, respond, kind, words) => {
+    ["a stream that breaks off", () => stream('{"event":"progress","step":1,"steps":2}\n{"event":"res'), "away", "incomplete"],
+    ["an empty stream", () => stream(""), "away", "not a clip"],
+    ["no server", () => Promise.reject(new TypeError("failed to fetch")), "away", "cannot be reached"],
+  ] as const)("returns a failure for %s", async (_, respond, kind, words) => {
     const answer = await clientTo(respond).ask(REQUEST);
     expect(answer.ok).toBe(false);
     if (answer.ok) return;
@@ -120,12 +120,12 @@ describe("the client", () => {
     expect(answer.failure.retryAfter).toBe(kind === "busy" ? 7 : undefined);
   });
 
-  it("gives up on a server that falls silent", async () => {
+  it("times out when the server sends nothing", async () => {
     const answer = await clientTo(hang, 0.05).ask(REQUEST);
-    expect(answer).toMatchObject({ ok: false, failure: { kind: "away", message: "The server said nothing for 0.05 s." } });
+    expect(answer).toMatchObject({ ok: false, failure: { kind: "away", message: "The server has not responded for 0.05 s." } });
   });
 
-  it("waits as long as progress is told, and reports each step once", async () => {
+  it("waits while progress arrives, and reports each step once", async () => {
     const line = (step: number): string => `${JSON.stringify({ event: "progress", step, steps: 2 })}\n`;
     const told = [line(0), line(0), line(0), line(1), line(1), line(2), line(2), JSON.stringify({ event: "result", ...CLIP })];
     const progress: number[][] = [];
@@ -134,12 +134,12 @@ describe("the client", () => {
     expect(progress).toEqual([[1, 2], [2, 2]]);
   });
 
-  it("has more patience than the gateway has with an endpoint that is away, and less than people have", () => {
+  it("has a longer timeout than the gateway has for an unreachable endpoint, but at most a minute", () => {
     expect(SILENCE_TIMEOUT).toBeGreaterThan(30);
     expect(SILENCE_TIMEOUT).toBeLessThanOrEqual(60);
   });
 
-  it("stops when it is told to", async () => {
+  it("can be cancelled", async () => {
     const abort = new AbortController();
     const asking = clientTo(hang).ask(REQUEST, { signal: abort.signal });
     abort.abort();
@@ -148,7 +148,7 @@ describe("the client", () => {
 });
 
 describe("lines", () => {
-  it("are whole, wherever chunks break", () => {
+  it("are complete wherever chunks end", () => {
     const text = '{"a":"ä"}\n\n{"b":"音"}\r\nrest';
     const bytes = new TextEncoder().encode(text);
     for (let size = 1; size <= bytes.length; size++) {
@@ -162,19 +162,19 @@ describe("lines", () => {
 });
 
 describe("retries", () => {
-  it("come later and later, up to half a minute", () => {
+  it("have growing delays up to half a minute", () => {
     const latest = [1, 2, 3, 4, 5, 6, 20].map((failures) => retryDelay(failures, () => 1));
     expect(latest).toEqual([1, 2, 4, 8, 16, 30, 30]);
     expect(retryDelay(3, () => 0)).toBe(2);
   });
 
-  it("keep to what the server asks for, within reason", () => {
+  it("respect Retry-After up to a limit", () => {
     expect(retryDelay(1, () => 0, 40)).toBe(40.5);
     expect(retryDelay(1, () => 0, 1e9)).toBe(120.5);
   });
 });
 
 it.each([null, 1, "x", [], {}, { ...CLIP, duration_s: "5" }, { ...CLIP, duration_s: 0 }, { ...CLIP, image: "http://x" }])(
-  "%j is no clip",
+  "%j is not a clip",
   (answer) => expect(isInferenceOutput(answer)).toBe(false),
 );

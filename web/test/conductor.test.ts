@@ -1,25 +1,25 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Failure } from "../src/api/client";
 import { Conductor } from "../src/jam/conductor";
-import type { Deck, Studio } from "../src/jam/parts";
+import type { ClipPlayer, ClipSource } from "../src/jam/types";
 import { DEFAULT_SETTINGS } from "../src/settings/settings";
 import { type Stop, startWalk } from "../src/walk/walk";
 
 const CLIP = 5.12;
-/** Of sums of clip lengths. */
+/** Digits to which sums of clip durations are exact. */
 const TIME_DIGITS = 6;
 
-type Sound = { duration: number };
-type Outcome = Awaited<ReturnType<Studio<Sound>["make"]>>;
+type ClipAudio = { duration: number };
+type ClipResult = Awaited<ReturnType<ClipSource<ClipAudio>["make"]>>;
 
-/** A server that takes `seconds` a clip, and answers as `plan` says; then with clips. */
-class FakeStudio implements Studio<Sound> {
+/** A server that takes `seconds` per clip. It first fails as `plan` says, then returns clips. */
+class FakeClipSource implements ClipSource<ClipAudio> {
   readonly asked: { stop: Stop; numSteps: number; at: number }[] = [];
   plan: ("fail" | "refuse" | "hang" | "busy")[] = [];
 
   constructor(public seconds: number, private readonly duration = CLIP) {}
 
-  async make(stop: Stop, _: unknown, numSteps: number, signal: AbortSignal): Promise<Outcome> {
+  async make(stop: Stop, _: unknown, numSteps: number, signal: AbortSignal): Promise<ClipResult> {
     this.asked.push({ stop, numSteps, at: Date.now() / 1000 });
     const play = this.plan.shift();
     if (play === "hang") await new Promise((done) => signal.addEventListener("abort", done));
@@ -27,8 +27,8 @@ class FakeStudio implements Studio<Sound> {
     if (play === "fail") return { failure: failure("away") };
     if (play === "busy") return { failure: { ...failure("busy"), retryAfter: 20 } };
     if (play === "refuse") return { failure: failure("refused") };
-    const timing = { total: this.seconds, drawing: 0.8 * this.seconds, numSteps };
-    return { made: { sound: { duration: this.duration }, picture: new Blob(), timing } };
+    const timing = { total: this.seconds, diffusion: 0.8 * this.seconds, numSteps };
+    return { made: { audio: { duration: this.duration }, image: new Blob(), timing } };
   }
 }
 
@@ -36,26 +36,26 @@ function failure(kind: Failure["kind"]): Failure {
   return { kind, message: kind };
 }
 
-class FakeDeck implements Deck<Sound> {
+class FakePlayer implements ClipPlayer<ClipAudio> {
   readonly starts: number[] = [];
   get now(): number {
     return Date.now() / 1000;
   }
-  play(_: Sound, start: number): number {
+  play(_: ClipAudio, start: number): number {
     expect(start).toBeGreaterThanOrEqual(this.now);
     this.starts.push(start);
     return start;
   }
 }
 
-function jam(studio: FakeStudio, prompt = "bells"): { conductor: Conductor<Sound>; deck: FakeDeck; sounded: Stop[] } {
-  const deck = new FakeDeck();
+function jam(clipSource: FakeClipSource, prompt = "bells"): { conductor: Conductor<ClipAudio>; player: FakePlayer; sounded: Stop[] } {
+  const player = new FakePlayer();
   const sounded: Stop[] = [];
-  const conductor = new Conductor<Sound>(
-    studio, deck, startWalk(prompt, 0), DEFAULT_SETTINGS, () => undefined, ({ stop }) => sounded.push(stop), () => 0.5,
+  const conductor = new Conductor<ClipAudio>(
+    clipSource, player, startWalk(prompt, 0), DEFAULT_SETTINGS, () => undefined, ({ stop }) => sounded.push(stop), () => 0.5,
   );
   conductor.start();
-  return { conductor, deck, sounded };
+  return { conductor, player, sounded };
 }
 
 const pass = (seconds: number): Promise<unknown> => vi.advanceTimersByTimeAsync(1000 * seconds);
@@ -63,7 +63,7 @@ const pass = (seconds: number): Promise<unknown> => vi.advanceTimersByTimeAsync(
 beforeEach(() => void vi.useFakeTimers({ now: 0 }));
 afterEach(() => void vi.useRealTimers());
 
-/** Starts are whole rounds of the clip apart. */
+/** All starts must be whole rounds of the clip apart. */
 function expectOnTheBeat(starts: readonly number[]): void {
   starts.slice(1).forEach((start, i) => {
     const rounds = (start - starts[i]!) / CLIP;
@@ -74,35 +74,35 @@ function expectOnTheBeat(starts: readonly number[]): void {
 
 describe("a fast server", () => {
   it("plays each clip once, without gap or overlap, in the order of the walk", async () => {
-    const { deck, sounded, conductor } = jam(new FakeStudio(1));
+    const { player, sounded, conductor } = jam(new FakeClipSource(1));
     await pass(110);
-    expect(deck.starts.length).toBeGreaterThanOrEqual(21);
-    deck.starts.slice(1).forEach((start, i) => expect(start - deck.starts[i]!).toBeCloseTo(CLIP, TIME_DIGITS));
+    expect(player.starts.length).toBeGreaterThanOrEqual(21);
+    player.starts.slice(1).forEach((start, i) => expect(start - player.starts[i]!).toBeCloseTo(CLIP, TIME_DIGITS));
     expect(sounded.slice(0, 6).map(({ start, alpha }) => [start.seed, alpha])).toEqual([
       [0, 0], [0, 0.25], [0, 0.5], [0, 0.75], [1, 0], [1, 0.25],
     ]);
     conductor.dispose();
   });
 
-  it("is not asked for more than is needed", async () => {
-    const studio = new FakeStudio(0.2);
-    const { conductor, deck } = jam(studio);
+  it("gets no more requests than needed", async () => {
+    const clipSource = new FakeClipSource(0.2);
+    const { conductor, player } = jam(clipSource);
     await pass(60);
-    expect(studio.asked.length).toBeLessThanOrEqual(deck.starts.length + 3);
+    expect(clipSource.asked.length).toBeLessThanOrEqual(player.starts.length + 3);
     conductor.hold(true);
     await pass(15);
-    const asked = studio.asked.length;
+    const asked = clipSource.asked.length;
     await pass(60);
-    expect(studio.asked.length).toBe(asked);
+    expect(clipSource.asked.length).toBe(asked);
     conductor.hold(false);
     await pass(30);
-    expect(studio.asked.length).toBeGreaterThan(asked);
+    expect(clipSource.asked.length).toBeGreaterThan(asked);
     conductor.dispose();
   });
 
-  it("hears of a queued prompt soon: what wandered ahead is made again", async () => {
-    const studio = new FakeStudio(0.5);
-    const { conductor, sounded } = jam(studio);
+  it("starts the transition to a queued prompt soon: ready clips are replaced", async () => {
+    const clipSource = new FakeClipSource(0.5);
+    const { conductor, sounded } = jam(clipSource);
     await pass(21);
     const heard = sounded.length;
     conductor.queue(["piano"]);
@@ -113,8 +113,8 @@ describe("a fast server", () => {
     conductor.dispose();
   });
 
-  it("plays a jump with the next clip", async () => {
-    const { conductor, sounded } = jam(new FakeStudio(0.5));
+  it("plays a prompt as the next clip after a jump", async () => {
+    const { conductor, sounded } = jam(new FakeClipSource(0.5));
     await pass(19);
     const before = sounded.length;
     conductor.jump("piano");
@@ -124,9 +124,9 @@ describe("a fast server", () => {
   });
 
   it("plays an inserted clip next", async () => {
-    const { conductor, sounded } = jam(new FakeStudio(0.5));
+    const { conductor, sounded } = jam(new FakeClipSource(0.5));
     await pass(19);
-    const last = conductor.score.last!.clip;
+    const last = conductor.playback.last!.clip;
     const stop = { ...last.stop, alpha: 0.123 };
     conductor.insert({ ...last, stop });
     const before = sounded.length;
@@ -136,7 +136,7 @@ describe("a fast server", () => {
   });
 });
 
-/** Each stop is where the walk's rules lead from the one before: no step is left out or repeated. */
+/** Each stop must follow from the one before by the rules of the walk: no step is skipped or repeated. */
 function expectContinuous(stops: readonly Stop[], alphaSteps: readonly number[] = [0.25]): void {
   const way = stops.slice(1).map((stop, i) => {
     const before = stops[i]!;
@@ -148,19 +148,19 @@ function expectContinuous(stops: readonly Stop[], alphaSteps: readonly number[] 
 }
 
 describe("a slow server", () => {
-  it("lets clips repeat on the beat, is asked for fewer steps, and is called slow", async () => {
-    const studio = new FakeStudio(12);
-    const { conductor, deck, sounded } = jam(studio);
+  it("makes clips repeat on the beat, gets requests for fewer steps, and is reported as slow", async () => {
+    const clipSource = new FakeClipSource(12);
+    const { conductor, player, sounded } = jam(clipSource);
     await pass(120);
-    expectOnTheBeat(deck.starts);
+    expectOnTheBeat(player.starts);
     expectContinuous(sounded, [0.25, 0.125]); // before and after it is known to be slow
     expect(conductor.speed).toMatchObject({ isBehind: true, isReduced: true });
-    expect(studio.asked.at(-1)!.numSteps).toBeLessThan(DEFAULT_SETTINGS.numInferenceSteps);
+    expect(clipSource.asked.at(-1)!.numSteps).toBeLessThan(DEFAULT_SETTINGS.numInferenceSteps);
     conductor.dispose();
   });
 
   it("changes half as much from clip to clip, but not on the way to another prompt", async () => {
-    const { conductor, sounded } = jam(new FakeStudio(12));
+    const { conductor, sounded } = jam(new FakeClipSource(12));
     await pass(100);
     const wandered = sounded.slice(-2).map(({ alpha }) => alpha);
     expect((wandered[1]! - wandered[0]! + 1) % 1).toBeCloseTo(0.125, 9);
@@ -172,82 +172,82 @@ describe("a slow server", () => {
     conductor.dispose();
   });
 
-  it("goes on with a question that is still wanted when a prompt is queued", async () => {
-    const studio = new FakeStudio(12);
-    const { conductor } = jam(studio);
+  it("keeps a request that is still valid when a prompt is queued", async () => {
+    const clipSource = new FakeClipSource(12);
+    const { conductor } = jam(clipSource);
     await pass(30); // in the middle of a stretch
-    const asked = studio.asked.length;
+    const asked = clipSource.asked.length;
     conductor.queue(["piano"]);
     await pass(1);
-    expect(studio.asked.length).toBe(asked);
+    expect(clipSource.asked.length).toBe(asked);
     expect(conductor.walk.queue).toEqual(["piano"]);
     await pass(120);
-    expect(studio.asked.some(({ stop }) => stop.end.prompt === "piano")).toBe(true);
+    expect(clipSource.asked.some(({ stop }) => stop.end.prompt === "piano")).toBe(true);
     conductor.dispose();
   });
 });
 
 describe("a broken server", () => {
-  it("never stops the music, and nothing of the walk is lost", async () => {
-    const studio = new FakeStudio(1);
-    const { conductor, deck, sounded } = jam(studio);
+  it("never stops the music, and no step of the walk is skipped", async () => {
+    const clipSource = new FakeClipSource(1);
+    const { conductor, player, sounded } = jam(clipSource);
     await pass(20);
-    studio.plan = Array.from({ length: 6 }, () => "fail" as const);
+    clipSource.plan = Array.from({ length: 6 }, () => "fail" as const);
     await pass(20);
     expect(conductor.trouble).not.toBeNull();
     await pass(180);
     expect(conductor.trouble).toBeNull();
-    expectOnTheBeat(deck.starts);
+    expectOnTheBeat(player.starts);
     expectContinuous(sounded);
     conductor.dispose();
   });
 
-  it("is asked less and less often", async () => {
-    const studio = new FakeStudio(0);
-    studio.plan = Array.from({ length: 100 }, () => "fail" as const);
-    const { conductor } = jam(studio);
+  it("is retried with growing delays", async () => {
+    const clipSource = new FakeClipSource(0);
+    clipSource.plan = Array.from({ length: 100 }, () => "fail" as const);
+    const { conductor } = jam(clipSource);
     await pass(120);
-    const gaps = studio.asked.slice(1).map(({ at }, i) => at - studio.asked[i]!.at);
+    const gaps = clipSource.asked.slice(1).map(({ at }, i) => at - clipSource.asked[i]!.at);
     expect(gaps[0]).toBeLessThan(1.5);
     expect(Math.max(...gaps)).toBeLessThanOrEqual(30);
-    expect(studio.asked.length).toBeLessThan(20);
+    expect(clipSource.asked.length).toBeLessThan(20);
     conductor.dispose();
   });
 
-  it("is left alone as long as it asks", async () => {
-    const studio = new FakeStudio(0);
-    studio.plan = ["busy"];
-    const { conductor } = jam(studio);
+  it("is not retried before Retry-After", async () => {
+    const clipSource = new FakeClipSource(0);
+    clipSource.plan = ["busy"];
+    const { conductor } = jam(clipSource);
     await pass(19);
-    expect(studio.asked.length).toBe(1);
+    expect(clipSource.asked.length).toBe(1);
     await pass(3);
-    expect(studio.asked.length).toBeGreaterThan(1);
+    expect(clipSource.asked.length).toBeGreaterThan(1);
     conductor.dispose();
   });
 
-  it("that refuses is not asked again until something is changed", async () => {
-    const studio = new FakeStudio(0.1);
-    const { conductor } = jam(studio);
+  it("that refuses a request gets no retry until something changes", async () => {
+    const clipSource = new FakeClipSource(0.1);
+    const { conductor } = jam(clipSource);
     await pass(8);
-    studio.plan = Array.from({ length: 3 }, () => "refuse" as const);
+    clipSource.plan = Array.from({ length: 3 }, () => "refuse" as const);
     await pass(20);
-    const asked = studio.asked.length;
+    const asked = clipSource.asked.length;
     expect(conductor.trouble?.failure.kind).toBe("refused");
     await pass(100);
-    expect(studio.asked.length).toBe(asked);
-    studio.plan = [];
+    expect(clipSource.asked.length).toBe(asked);
+    clipSource.plan = [];
     conductor.adjust({ ...conductor.settings, guidance: 6 });
     await pass(10);
-    expect(studio.asked.length).toBeGreaterThan(asked);
+    expect(clipSource.asked.length).toBeGreaterThan(asked);
     expect(conductor.trouble).toBeNull();
     conductor.dispose();
   });
 
-  it("that hangs is given up for a jump", async () => {
-    const studio = new FakeStudio(0.2);
-    const { conductor, sounded } = jam(studio);
+  it("that hangs: its request is cancelled by a jump", async () => {
+    const clipSource = new FakeClipSource(0.2);
+    const { conductor, sounded } = jam(clipSource);
     await pass(8);
-    studio.plan = ["hang"];
+    clipSource.plan = ["hang"];
     await pass(20);
     const before = sounded.length;
     conductor.jump("piano");
@@ -257,22 +257,22 @@ describe("a broken server", () => {
   });
 });
 
-describe("what is up next", () => {
+describe("the upcoming prompts", () => {
   /** A jam on its way from bells to piano, with an organ in the queue. */
-  async function underWay(): Promise<ReturnType<typeof jam> & { studio: FakeStudio }> {
-    const studio = new FakeStudio(0.5);
-    const { conductor, ...rest } = jam(studio);
+  async function underWay(): Promise<ReturnType<typeof jam> & { clipSource: FakeClipSource }> {
+    const clipSource = new FakeClipSource(0.5);
+    const { conductor, ...rest } = jam(clipSource);
     await pass(2);
     conductor.queue(["piano", "organ"]);
     await pass(8);
     expect(conductor.walk.queue).toEqual(["organ"]);
-    return { studio, conductor, ...rest };
+    return { clipSource, conductor, ...rest };
   }
-  const next = ({ conductor }: { conductor: Conductor<Sound> }): readonly string[] =>
-    Object.values(conductor.itineraryAfter(conductor.score.last?.clip)).flat() as string[];
+  const next = ({ conductor }: { conductor: Conductor<ClipAudio> }): readonly string[] =>
+    Object.values(conductor.upcomingAfter(conductor.playback.last?.clip)).flat() as string[];
 
-  it("is known from the queue to the ear", async () => {
-    const { conductor } = jam(new FakeStudio(0.5));
+  it("contain a prompt from the queue until it is audible", async () => {
+    const { conductor } = jam(new FakeClipSource(0.5));
     await pass(2);
     conductor.queue(["piano", "organ"]);
     const plans = new Set<string>();
@@ -284,10 +284,10 @@ describe("what is up next", () => {
     conductor.dispose();
   });
 
-  it("can be another prompt although clips are on their way to it", async () => {
+  it("can be changed even if ready clips lead to them", async () => {
     const { conductor, sounded } = await underWay();
     const before = sounded.length;
-    conductor.reroute(["choir", "organ"]);
+    conductor.replaceUpcoming(["choir", "organ"]);
     expect(next({ conductor })).toEqual(["choir", "organ"]);
     await pass(80);
     const prompts = sounded.slice(before).flatMap(({ start, end }) => [start.prompt, end.prompt]);
@@ -295,27 +295,27 @@ describe("what is up next", () => {
     conductor.dispose();
   });
 
-  it("can be nothing", async () => {
+  it("can all be removed", async () => {
     const { conductor, sounded } = await underWay();
     const before = sounded.length;
-    conductor.reroute([]);
+    conductor.replaceUpcoming([]);
     await pass(60);
     expect(new Set(sounded.slice(before).flatMap(({ start, end }) => [start.prompt, end.prompt]))).toEqual(new Set(["bells"]));
     conductor.dispose();
   });
 
-  it("leaves clips as they are when only what comes later is changed", async () => {
-    const { conductor, studio } = await underWay();
+  it("keep ready clips if only later prompts change", async () => {
+    const { conductor, clipSource } = await underWay();
     const ready = [...conductor.ready];
-    const numAsked = studio.asked.length;
-    conductor.reroute(["piano", "choir"]);
+    const numAsked = clipSource.asked.length;
+    conductor.replaceUpcoming(["piano", "choir"]);
     expect(conductor.ready).toEqual(ready);
-    expect(studio.asked.length).toBe(numAsked);
+    expect(clipSource.asked.length).toBe(numAsked);
     expect(conductor.walk.queue).toEqual(["choir"]);
     conductor.dispose();
   });
 
-  it("is what was jumped to, then what was open", async () => {
+  it("after a jump are the new prompt and then the editable ones", async () => {
     const { conductor, sounded } = await underWay();
     const before = sounded.length;
     conductor.jump("choir");
@@ -327,26 +327,26 @@ describe("what is up next", () => {
   });
 });
 
-it("loses no prompt on the way from the queue to the ear", async () => {
-  const { conductor } = jam(new FakeStudio(0.5));
+it("every queued prompt is listed until it is audible", async () => {
+  const { conductor } = jam(new FakeClipSource(0.5));
   await pass(2);
   conductor.queue(["jazz trio", "organ"]);
   const plans = new Set<string>();
   for (let second = 0; second < 90; second++) {
     await pass(1);
-    const clip = conductor.score.last!.clip;
+    const clip = conductor.playback.last!.clip;
     plans.add([clip.stop.end.prompt, ...conductor.promptsAfter(clip)].join(", "));
   }
   expect([...plans]).toEqual(["bells, jazz trio, organ", "jazz trio, organ", "organ"]);
   conductor.dispose();
 });
 
-it("holds no more clips than it needs in an hour", async () => {
-  const { conductor } = jam(new FakeStudio(0.5));
+it("keeps a bounded number of clips in an hour", async () => {
+  const { conductor } = jam(new FakeClipSource(0.5));
   let most = 0;
   for (let minute = 0; minute < 60; minute++) {
     await pass(60);
-    most = Math.max(most, conductor.ready.length + conductor.score.rounds(-1e9, 1e9, Date.now() / 1000, []).length);
+    most = Math.max(most, conductor.ready.length + conductor.playback.rounds(-1e9, 1e9, Date.now() / 1000, []).length);
   }
   expect(most).toBeLessThan(25);
   conductor.dispose();

@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { excerpt } from "../src/excerpt";
-import { jamFromQuery, queryFromJam, withKnownPictures } from "../src/link/link";
+import { jamFromQuery, queryFromJam, withKnownImages } from "../src/link/link";
 import { DEFAULT_SETTINGS, type Settings } from "../src/settings/settings";
+import { shortened } from "../src/shorten";
 import { startWalk, step } from "../src/walk/walk";
 
 const read = (query: string): ReturnType<typeof jamFromQuery> => jamFromQuery(query, () => "drawn", () => 7);
 
 describe("links of the public web app", () => {
-  it("are understood", () => {
+  it("are read", () => {
     const query =
       "?prompt=church+bells&seed=8730&denoising=0.85&seedImageId=agile&maskImageId=mask_top_third_75" +
       "&guidance=9&numInferenceSteps=50&alphaVelocity=0.1";
@@ -15,34 +15,34 @@ describe("links of the public web app", () => {
     expect(problems).toEqual([]);
     expect(settings).toMatchObject({
       denoising: 0.85, guidance: 9, numInferenceSteps: 50, alphaStep: 0.1,
-      seedPicture: { kind: "id", id: "agile" }, mask: { kind: "id", id: "mask_top_third_75" },
+      seedImage: { kind: "id", id: "agile" }, mask: { kind: "id", id: "mask_top_third_75" },
     });
     expect(walk.current).toEqual({ prompt: "church bells", seed: 8730 });
     expect(walk.target).toEqual({ prompt: "church bells", seed: 8731 });
   });
 
-  it("without anything leave everything at its default", () => {
+  it("use the defaults for all missing parameters", () => {
     expect(read("")).toEqual({ settings: DEFAULT_SETTINGS, walk: startWalk("drawn", 7), problems: [] });
   });
 
-  it("without a prompt keep their seed, and all else", () => {
+  it("without a prompt keep the seed and the queue", () => {
     const { walk } = read("?seed=5&next=piano");
     expect(walk).toEqual(startWalk("drawn", 5, ["piano"]));
   });
 
-  it("without a seed get one", () => {
+  it("without a seed get a random one", () => {
     expect(read("?prompt=x").walk.current.seed).toBe(7);
   });
 });
 
-describe("links of ours", () => {
+describe("links of this app", () => {
   const settings: Settings = {
     negativePrompt: "drums & noise=bad?#ü",
     denoising: 0.55, guidance: 3.5, numInferenceSteps: 33, scheduler: null, alphaStep: 0.07,
-    seedPicture: { kind: "id", id: "vibes" }, mask: { kind: "id", id: "mask_gradient_dark" },
+    seedImage: { kind: "id", id: "vibes" }, mask: { kind: "id", id: "mask_gradient_dark" },
   };
 
-  it("restore settings, queue and the very place of the walk", () => {
+  it("restore settings, queue and the position of the walk", () => {
     let walk = startWalk("ब bells + “brass” & 100 %", 2 ** 53 - 2, ["piano", "piano", "a&b=c"]);
     for (let i = 0; i < 40; i++) {
       const restored = read(queryFromJam(settings, walk));
@@ -68,40 +68,40 @@ describe("damaged links", () => {
     ["numInferenceSteps=1e9", "numInferenceSteps", 150],
     ["alphaVelocity=0", "alphaStep", 0.01],
     ["scheduler=rm -rf", "scheduler", DEFAULT_SETTINGS.scheduler],
-  ] as const)("%s still plays, and says so", (query, name, value) => {
+  ] as const)("%s is replaced and reported", (query, name, value) => {
     const { settings, problems } = read(`?prompt=x&${query}`);
     expect(settings[name]).toBe(value);
     expect(problems).toHaveLength(1);
   });
 
-  it.each(["-1", "1.5", "1e400", "9007199254740993", "seven"])("seed=%s becomes another one", (seed) => {
+  it.each(["-1", "1.5", "1e400", "9007199254740993", "seven"])("seed=%s is replaced by a random seed", (seed) => {
     const { walk, problems } = read(`?prompt=x&seed=${seed}`);
     expect(walk.current.seed).toBe(7);
     expect(problems).toHaveLength(1);
   });
 
-  it("cut prompts that no server takes", () => {
+  it("shorten prompts that are too long for the server", () => {
     const { walk, problems } = read(`?prompt=${"x".repeat(5000)}&seed=1`);
     expect(walk.current.prompt).toHaveLength(4000);
     expect(problems).toHaveLength(1);
   });
 
-  it("with pictures that the server doesn't have take the usual ones", () => {
+  it("use the default images instead of unknown ones", () => {
     const library = { seedImages: [{ id: "og_beat", url: "" }, { id: "vibes", url: "" }], masks: [{ id: "top", url: "" }] };
     const { settings } = read("?seedImageId=nope&maskImageId=gone&guidance=3");
-    expect(withKnownPictures(settings, library)).toEqual({
+    expect(withKnownImages(settings, library)).toEqual({
       settings: { ...DEFAULT_SETTINGS, guidance: 3 },
-      problems: ["seedImageId=nope is none of og_beat, vibes", "maskImageId=gone is none of top"],
+      problems: ["seedImageId=nope is not one of og_beat, vibes", "maskImageId=gone is not one of top"],
     });
     const known = read("?seedImageId=vibes&maskImageId=top").settings;
-    expect(withKnownPictures(known, library)).toEqual({ settings: known, problems: [] });
-    expect(withKnownPictures(settings, { seedImages: [], masks: [] })).toEqual({ settings, problems: [] });
+    expect(withKnownImages(known, library)).toEqual({ settings: known, problems: [] });
+    expect(withKnownImages(settings, { seedImages: [], masks: [] })).toEqual({ settings, problems: [] });
   });
 });
 
-describe("excerpts", () => {
-  it("are whole texts where they fit, and never half an emoji", () => {
-    expect(excerpt("x".repeat(40))).toBe("x".repeat(40));
-    expect(excerpt("🔔".repeat(41))).toBe(`${"🔔".repeat(40)}…`);
+describe("shortened texts", () => {
+  it("are complete if they fit, and never end inside an emoji", () => {
+    expect(shortened("x".repeat(40))).toBe("x".repeat(40));
+    expect(shortened("🔔".repeat(41))).toBe(`${"🔔".repeat(40)}…`);
   });
 });

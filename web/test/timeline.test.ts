@@ -1,29 +1,29 @@
 import { describe, expect, it } from "vitest";
 import { dabs, strokePoints } from "../src/draw/brush";
 import { Scope } from "../src/scope";
-import { dicePrompt } from "../src/settings/sample_prompts";
+import { randomSamplePrompt } from "../src/settings/sample_prompts";
+import { DETAILS, AdaptiveDetail } from "../src/timeline/adaptive_detail";
 import { colourOf, colourTable, rgbFromOklch } from "../src/timeline/colour";
-import { DETAILS, FrameRate } from "../src/timeline/frame_rate";
-import { clockText, farApart, timeMarks, xOf, zOf } from "../src/timeline/geometry";
+import { clockText, spacedApart, timeMarks, xOf, zOf } from "../src/timeline/geometry";
 import { frequencyAt, heightOf, melFromHertz, noteName } from "../src/timeline/pitch";
 
-it("labels of an axis are left out where they would overlap", () => {
-  expect(farApart([100, 95, 87, 60, 61, 47], 13)).toEqual([true, false, true, true, false, true]);
-  expect(farApart([], 13)).toEqual([]);
+it("axis labels that would overlap are left out", () => {
+  expect(spacedApart([100, 95, 87, 60, 61, 47], 13)).toEqual([true, false, true, true, false, true]);
+  expect(spacedApart([], 13)).toEqual([]);
 });
 
 describe("pitch", () => {
-  it("is on the mel scale of HTK", () => {
-    expect(melFromHertz(1000)).toBeCloseTo(999.99, 1); // by its definition, 1000 Hz are 1000 mel
+  it("is on the HTK mel scale", () => {
+    expect(melFromHertz(1000)).toBeCloseTo(999.99, 1); // 1000 Hz is 1000 mel by definition
     expect(melFromHertz(700)).toBeCloseTo(2595 * Math.log10(2), 9);
   });
 
-  it("fills the picture from 0 to 10 kHz, there and back", () => {
+  it("fills the image from 0 to 10 kHz, and the inverse is exact", () => {
     expect([heightOf(0), heightOf(10_000)]).toEqual([0, 1]);
     for (const frequency of [0, 55, 440, 1234.5, 9999]) expect(frequencyAt(heightOf(frequency))).toBeCloseTo(frequency, 6);
   });
 
-  it("has names", () => {
+  it("has note names", () => {
     expect([440, 261.63, 27.5, 466.16, 7902].map(noteName)).toEqual(["A4", "C4", "A0", "A♯4", "B8"]);
   });
 });
@@ -35,7 +35,7 @@ describe("colour", () => {
     expect(rgbFromOklch([0.627955, 0.257683, 29.2339])).toEqual([255, 0, 0]); // sRGB's red
   });
 
-  it("gets brighter with loudness, step by step", () => {
+  it("gets brighter with loudness", () => {
     const luminances = Array.from({ length: 101 }, (_, i) => {
       const [red, green, blue] = colourOf(i / 100);
       return 0.2126 * red ** 2.2 + 0.7152 * green ** 2.2 + 0.0722 * blue ** 2.2;
@@ -52,70 +52,70 @@ describe("colour", () => {
   });
 });
 
-describe("the timeline's space", () => {
-  it("has the future to the right and high pitches behind", () => {
+describe("the coordinates of the timeline", () => {
+  it("have the future on the right and high pitches at the back", () => {
     expect(xOf(12, 10)).toBeGreaterThan(xOf(10, 10));
     expect(xOf(10, 10)).toBe(0);
     expect(zOf(0)).toBe(-zOf(1));
     expect(zOf(1)).toBeLessThan(0);
   });
 
-  it("marks times since the jam began, and none before it", () => {
+  it("have time marks from the start of the jam, and none before it", () => {
     expect(timeMarks(-100, 11, 0.5, 5)).toEqual([0.5, 5.5, 10.5]);
     expect(timeMarks(20, 31, 0.5, 5)).toEqual([20.5, 25.5, 30.5]);
   });
 
-  it("writes times as clocks do", () => {
+  it("format times as minutes and seconds", () => {
     expect([0, 59.4, 59.6, 125, 3600, -3].map(clockText)).toEqual(["0:00", "0:59", "1:00", "2:05", "60:00", "0:00"]);
   });
 });
 
 describe("the detail", () => {
-  const run = (rate: FrameRate, duration: number, count: number): boolean =>
-    Array.from({ length: count }, () => rate.note(duration)).some(Boolean);
+  const run = (rate: AdaptiveDetail, duration: number, count: number): boolean =>
+    Array.from({ length: count }, () => rate.add(duration)).some(Boolean);
 
-  it("stays where frames are quick, however many pauses there are", () => {
-    const rate = new FrameRate();
+  it("stays high if frames are fast, even after pauses", () => {
+    const rate = new AdaptiveDetail();
     expect(run(rate, 16.7, 300)).toBe(false);
     expect(run(rate, 60_000, 300)).toBe(false);
     expect(rate.detail).toBe(DETAILS[0]);
   });
 
-  it("is lowered as far as it takes", () => {
-    const rate = new FrameRate();
+  it("is lowered as far as needed", () => {
+    const rate = new AdaptiveDetail();
     expect(run(rate, 50, 46)).toBe(true);
     expect(rate.detail).toBe(DETAILS[1]);
     run(rate, 110, 100);
     expect(rate.detail).toBe(DETAILS.at(-1));
-    const hopeless = new FrameRate();
-    run(hopeless, 900, 4);
-    expect(hopeless.detail).toBe(DETAILS.at(-1));
+    const verySlow = new AdaptiveDetail();
+    run(verySlow, 900, 4);
+    expect(verySlow.detail).toBe(DETAILS.at(-1));
   });
 
-  it("is lowered to fewer frames only where a processor must draw by itself", () => {
-    const [aided, unaided] = [new FrameRate(), new FrameRate()];
-    run(aided, 90, 400);
-    run(unaided, 110, 400);
-    expect(aided.detail).toBe(DETAILS.at(-2));
-    expect(1000 / unaided.detail.interval).toBeLessThan(15);
+  it("includes a lower frame rate only for software rendering", () => {
+    const [withGpu, software] = [new AdaptiveDetail(), new AdaptiveDetail()];
+    run(withGpu, 90, 400);
+    run(software, 110, 400);
+    expect(withGpu.detail).toBe(DETAILS.at(-2));
+    expect(1000 / software.detail.interval).toBeLessThan(15);
     expect(DETAILS.slice(0, -1).map(({ interval }) => interval)).toEqual([0, 0, 0, 0]);
   });
 });
 
 describe("brushes", () => {
-  it("paint a tone with overtones at whole multiples, fainter and fainter", () => {
+  it("paint a tone with overtones at integer multiples, each quieter than the last", () => {
     const tone = dabs("tone", 0.5, heightOf(220), 0.3, 1, Math.random);
     tone.forEach((dab, i) => expect(frequencyAt(dab.y)).toBeCloseTo(220 * (i + 1), 6));
     tone.slice(1).forEach((dab, i) => expect(dab.ink).toBeLessThan(tone[i]!.ink));
-    expect(tone[1]!.ink ** 4).toBeCloseTo(0.25, 9); // amplitude is ink to the fourth: -12 dB an octave
+    expect(tone[1]!.ink ** 4).toBeCloseTo(0.25, 9); // amplitude is ink to the fourth: -12 dB per octave
   });
 
-  it("leave out overtones above the picture", () => {
+  it("leave out overtones above the image", () => {
     const tone = dabs("tone", 0.5, heightOf(4000), 0.3, 1, Math.random);
     expect(tone.map(({ y }) => Math.round(frequencyAt(y)))).toEqual([4000, 8000]);
   });
 
-  it("go along a stroke without holes", () => {
+  it("cover a stroke without gaps", () => {
     const points = [[0, 0] as [number, number], ...strokePoints([0, 0], [0.3, 0.4], 0.01)];
     expect(points.at(-1)).toEqual([0.3, 0.4]);
     points.slice(1).forEach(([x, y], i) => {
@@ -126,7 +126,7 @@ describe("brushes", () => {
 });
 
 describe("a scope", () => {
-  it("gives everything back once, the last first, children included", () => {
+  it("disposes everything once, in reverse order, including children", () => {
     const order: string[] = [];
     const scope = new Scope();
     scope.add(() => order.push("first"));
@@ -140,7 +140,7 @@ describe("a scope", () => {
     expect(order).toEqual(["early", "last", "child", "first"]);
   });
 
-  it("that is closed gives back at once what comes late", () => {
+  it("that is closed disposes late additions immediately", () => {
     const scope = new Scope();
     scope.dispose();
     let isFree = false;
@@ -148,7 +148,7 @@ describe("a scope", () => {
     expect(isFree).toBe(true);
   });
 
-  it("ends listening, and forgets children that closed before", () => {
+  it("removes listeners and forgets children that closed before", () => {
     const scope = new Scope();
     const target = new EventTarget();
     let heard = 0;
@@ -162,12 +162,12 @@ describe("a scope", () => {
   });
 });
 
-it("the dice never roll the same prompt twice in a row", () => {
+it("a random prompt never repeats the last one", () => {
   let state = 1;
   const random = (): number => (state = (state * 16_807) % 2_147_483_647) / 2_147_483_647;
   let last = "";
   for (let i = 0; i < 500; i++) {
-    const prompt = dicePrompt(random, last);
+    const prompt = randomSamplePrompt(random, last);
     expect(prompt).not.toBe(last);
     expect(prompt).toMatch(/^[a-z ]+$/);
     last = prompt;

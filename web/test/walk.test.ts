@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import cases from "../../tests/generation/walk_cases.json";
 import { type End, jump, startWalk, step, withQueue } from "../src/walk/walk";
 
-/** Of sums of steps, against the decimals of the cases. */
+/** Digits to which sums of steps equal the decimals of the cases. */
 const ALPHA_DIGITS = 9;
 
 type NamedEnd = [string, number];
@@ -27,7 +27,7 @@ interface Case {
 
 const end = ([prompt, seed]: NamedEnd): End => ({ prompt, seed });
 
-describe("the walk's shared cases", () => {
+describe("the cases shared with Python", () => {
   it.each(cases as unknown as Case[])("$name", (walked) => {
     const [prompt, seed] = walked.start;
     let walk = startWalk(prompt, seed, walked.queue ?? [], walked.seed_limit);
@@ -47,7 +47,7 @@ describe("the walk's shared cases", () => {
     }
   });
 
-  it("gets as far as its steps add up to, at any step", () => {
+  it("advances by the sum of its steps, for any step size", () => {
     for (const alphaStep of [0.001, 0.07, 1 / 3, 0.5, 0.61803, 0.999, 1]) {
       let walk = startWalk("bells", 0);
       let error = 0;

@@ -1,4 +1,4 @@
-/** Asks the server for clips. Nothing here throws: what goes wrong comes back as a `Failure`. */
+/** Requests clips from the server. Nothing here throws: errors are returned as a `Failure`. */
 
 import { Scope } from "../scope";
 import type { Seconds } from "../units";
@@ -6,16 +6,16 @@ import { LineSplitter } from "./lines";
 import { type InferenceInput, type InferenceOutput, isInferenceOutput } from "./messages";
 
 /**
- * Why there is no clip.
+ * Why a request returned no clip.
  *
- * refused: the server won't ever take this request; asking again is no use
- * busy: it asks to be left alone for a while
- * away: no answer, or a broken one, that may be better next time
- * cancelled: by us
+ * refused: the request is invalid; sending it again cannot help
+ * busy: the server has too much work; try again later
+ * away: no response, or a broken one; a retry may succeed
+ * cancelled: the page aborted the request
  */
 export interface Failure {
   readonly kind: "refused" | "busy" | "away" | "cancelled";
-  /** For people: what is wrong, and what to do. */
+  /** For the user: what is wrong and what to do. */
   readonly message: string;
   readonly retryAfter?: Seconds;
 }
@@ -24,22 +24,22 @@ export type Answer = { readonly ok: true; readonly output: InferenceOutput } | {
 
 export interface AskOptions {
   signal?: AbortSignal;
-  /** Told how many of how many steps are done. */
+  /** Called with the number of completed steps and the total number of steps. */
   onProgress?: (step: number, steps: number) => void;
 }
 
 /**
- * With no sign of life for so long, an answer isn't waited for any more. A stream tells its progress every
- * 5 s, queued or not; before it begins, the gateway may wait half a minute for an endpoint that is away.
+ * A request fails when no data arrives for this long. A stream reports progress every 5 s, even while the
+ * request is queued. Before the stream begins, the gateway may wait up to 30 s for an unreachable endpoint.
  */
 export const SILENCE_TIMEOUT: Seconds = 45;
-/** Statuses that asking again doesn't change; 404 and the like come from hosts that are being set up, too. */
+/** Statuses that a retry cannot change. 404 is not one of them: hosts that are still starting also send it. */
 const REFUSALS = [400, 413, 415, 422];
 
 export class Client {
   /**
-   * @param url of `/run_inference/`
-   * @param silenceTimeout between two signs of life of the server
+   * @param url address of `/run_inference/`
+   * @param silenceTimeout longest time without data from the server
    */
   constructor(
     private readonly url: string,
@@ -47,7 +47,7 @@ export class Client {
     private readonly fetcher: typeof fetch = (...request) => fetch(...request),
   ) {}
 
-  /** Asks for one clip, once. */
+  /** Requests one clip, without retries. */
   async ask(request: InferenceInput, options: AskOptions = {}): Promise<Answer> {
     const scope = new Scope();
     try {
@@ -62,37 +62,37 @@ export class Client {
   private async exchange(request: InferenceInput, options: AskOptions, scope: Scope): Promise<Answer> {
     const abort = new AbortController();
     let stopTimer = (): void => undefined;
-    const signOfLife = (): void => {
+    const restartTimeout = (): void => {
       stopTimer();
       stopTimer = scope.after(this.silenceTimeout, () => abort.abort(new SilenceError()));
     };
     const cancel = (): void => abort.abort(options.signal?.reason);
     if (options.signal?.aborted) cancel();
     else if (options.signal) scope.listen(options.signal, "abort", cancel);
-    signOfLife();
+    restartTimeout();
     const response = await this.fetcher(this.url, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ ...request, stream: true }),
       signal: abort.signal,
     });
-    signOfLife();
+    restartTimeout();
     if (!response.ok) return { ok: false, failure: await failureFromResponse(response) };
     const answer = response.headers.get("content-type")?.startsWith("application/x-ndjson")
-      ? await lastEvent(response, signOfLife, options.onProgress)
+      ? await lastEvent(response, restartTimeout, options.onProgress)
       : await response.json();
     if (isInferenceOutput(answer)) return { ok: true, output: answer };
-    const message = errorText(answer) ?? "The server answered with something that is no clip. Check its address and version.";
+    const message = errorText(answer) ?? "The server's response is not a clip. Check the server's address and version.";
     return { ok: false, failure: { kind: "away", message } };
   }
 }
 
 class SilenceError extends Error {}
 
-/** The last event of a stream of JSON lines; progress is reported on the way, what is told again isn't. */
+/** Reads a stream of JSON lines and returns the last event. Each new step is reported once; repeated reports are ignored. */
 async function lastEvent(
   response: Response,
-  signOfLife: () => void,
+  restartTimeout: () => void,
   onProgress?: (step: number, steps: number) => void,
 ): Promise<unknown> {
   const splitter = new LineSplitter();
@@ -111,7 +111,7 @@ async function lastEvent(
   for (;;) {
     const { done, value } = (await reader?.read()) ?? { done: true, value: undefined };
     if (done || value === undefined) break;
-    signOfLife();
+    restartTimeout();
     read(splitter.push(value));
   }
   read(splitter.end());
@@ -120,13 +120,13 @@ async function lastEvent(
 
 async function failureFromResponse(response: Response): Promise<Failure> {
   const text = await response.text();
-  let said: string | null = null;
+  let serverMessage: string | null = null;
   try {
-    said = errorText(JSON.parse(text));
+    serverMessage = errorText(JSON.parse(text));
   } catch {
-    said = null; // a proxy's page, say
+    serverMessage = null; // for example, the HTML page of a proxy
   }
-  const message = said ?? `The server answered with status ${response.status}.`;
+  const message = serverMessage ?? `The server answered with status ${response.status}.`;
   if (REFUSALS.includes(response.status)) return { kind: "refused", message };
   const seconds = Number(response.headers.get("retry-after") ?? "");
   const isBusy = response.status === 503 || response.status === 429;
@@ -139,13 +139,13 @@ async function failureFromResponse(response: Response): Promise<Failure> {
 
 function failureFrom(error: unknown, signal: AbortSignal | undefined, timeout: Seconds): Failure {
   if (error instanceof SilenceError) {
-    return { kind: "away", message: `The server said nothing for ${timeout} s.` };
+    return { kind: "away", message: `The server has not responded for ${timeout} s.` };
   }
-  if (signal?.aborted) return { kind: "cancelled", message: "No longer wanted." };
+  if (signal?.aborted) return { kind: "cancelled", message: "The request was cancelled." };
   if (error instanceof SyntaxError) {
-    return { kind: "away", message: "The server's answer broke off or is no JSON." };
+    return { kind: "away", message: "The server's response is incomplete or is not JSON." };
   }
-  return { kind: "away", message: "The server is out of reach. Is `riffusion serve` running?" };
+  return { kind: "away", message: "The server cannot be reached. Is `riffusion serve` running?" };
 }
 
 function errorText(answer: unknown): string | null {

@@ -1,34 +1,34 @@
-/** Seed images and masks that the gateway has, and whether its endpoint costs money. */
+/** The seed images and masks of the gateway, and whether its endpoint may cost money. */
 
-/** A picture of the server's: its id, and where a browser gets it. */
-export interface LibraryPicture {
+/** An image on the server: its id and its URL. */
+export interface LibraryImage {
   readonly id: string;
   readonly url: string;
 }
 
 export interface Library {
-  readonly seedImages: readonly LibraryPicture[];
-  readonly masks: readonly LibraryPicture[];
+  readonly seedImages: readonly LibraryImage[];
+  readonly masks: readonly LibraryImage[];
 }
 
-/** The ids that every server knows, for one that doesn't list its own. */
+/** Seed images that every server has, used if the server does not list its own. */
 const KNOWN_SEED_IMAGES = ["og_beat", "agile", "marim", "motorway", "vibes"];
 
-/** The gateway's pictures. A gateway that doesn't answer leaves the ids that all have. */
+/** Fetches the lists of seed images and masks. If the gateway does not answer, it lists those that every server has. */
 export async function fetchLibrary(baseUrl: string): Promise<Library> {
   const [seedImages, masks] = await Promise.all([
     fetchIds(`${baseUrl}seed_images`, "seed_images"),
     fetchIds(`${baseUrl}masks`, "masks"),
   ]);
-  const pictures = (folder: string, ids: readonly string[]): LibraryPicture[] =>
+  const images = (folder: string, ids: readonly string[]): LibraryImage[] =>
     ids.map((id) => ({ id, url: `${baseUrl}${folder}/${encodeURIComponent(id)}.png` }));
   return {
-    seedImages: pictures("seed_images", seedImages ?? KNOWN_SEED_IMAGES),
-    masks: pictures("masks", masks ?? []),
+    seedImages: images("seed_images", seedImages ?? KNOWN_SEED_IMAGES),
+    masks: images("masks", masks ?? []),
   };
 }
 
-/** Whether clips come from elsewhere than this machine, and so may cost money. */
+/** Whether clips are made on another machine, where they may cost money. */
 export async function isEndpointRemote(baseUrl: string): Promise<boolean> {
   const health = await fetchJson(`${baseUrl}health`);
   const endpoint = (health as Record<string, unknown> | null)?.["endpoint"];

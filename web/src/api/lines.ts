@@ -1,14 +1,14 @@
-/** Lines of text out of chunks that break anywhere, also within a character. */
+/** Splits a byte stream into lines of text. Chunks may end anywhere, even inside a UTF-8 character. */
 export class LineSplitter {
   private readonly decoder = new TextDecoder();
   private rest = "";
 
-  /** The lines that `chunk` completes, without blank ones. */
+  /** Adds a chunk and returns the lines that it completes, without blank lines. */
   push(chunk: Uint8Array): string[] {
     return this.split(this.decoder.decode(chunk, { stream: true }));
   }
 
-  /** What is left at the end of the stream, if it is a line. */
+  /** Returns the last line at the end of the stream, unless it is blank. */
   end(): string[] {
     return this.split(`${this.decoder.decode()}\n`);
   }

@@ -1,6 +1,6 @@
-/** What goes to the server and what comes back; field names are the server's. */
+/** Requests and responses of the server. The field names are the server's. */
 
-import type { PictureSource, SchedulerName, Settings } from "../settings/settings";
+import type { ImageSource, SchedulerName, Settings } from "../settings/settings";
 import type { Seconds, Share } from "../units";
 import type { Stop } from "../walk/walk";
 
@@ -29,10 +29,10 @@ export interface InferenceInput {
   image_format: "png";
 }
 
-/** As in the server's preset `fast`: the last steps do without guidance, at half the cost. */
+/** As in the server's preset `fast`: the last quarter of the steps runs without guidance, at half the cost. */
 const GUIDANCE_INTERVAL = [0, 0.75] as const;
 
-/** A clip as it comes: data URLs. */
+/** A clip in a response. Image and audio are data URLs. */
 export interface InferenceOutput {
   readonly image: string;
   readonly audio: string;
@@ -40,14 +40,14 @@ export interface InferenceOutput {
 }
 
 /**
- * The request for a stop of the walk.
+ * The request for the clip at one stop of the walk.
  *
- * Lossless formats: FLAC has no padding at its ends, so that clips join without a gap, and a PNG is the
- * exact picture that the sound was made from.
+ * The formats are lossless: FLAC adds no padding at its ends, so clips join without a gap, and the PNG is the
+ * exact image that the audio was made from.
  *
- * @param numSteps in place of the settings', when the server is slow
+ * @param numSteps replaces the number in `settings`, which may be too high for a slow server
  */
-export function clipRequest(stop: Stop, settings: Settings, numSteps: number): InferenceInput {
+export function clipInput(stop: Stop, settings: Settings, numSteps: number): InferenceInput {
   const prompt = (end: Stop["start"]): PromptInput => ({
     prompt: end.prompt,
     seed: end.seed,
@@ -60,8 +60,8 @@ export function clipRequest(stop: Stop, settings: Settings, numSteps: number): I
     end: prompt(stop.end),
     alpha: stop.alpha,
     num_inference_steps: numSteps,
-    ...pictureFields(settings.seedPicture, "seed_image_id", "init_image"),
-    ...(settings.mask ? pictureFields(settings.mask, "mask_image_id", "mask_image") : {}),
+    ...imageFields(settings.seedImage, "seed_image_id", "init_image"),
+    ...(settings.mask ? imageFields(settings.mask, "mask_image_id", "mask_image") : {}),
     ...(settings.scheduler ? { scheduler: settings.scheduler } : {}),
     guidance_interval: GUIDANCE_INTERVAL,
     audio_format: "flac",
@@ -69,15 +69,15 @@ export function clipRequest(stop: Stop, settings: Settings, numSteps: number): I
   };
 }
 
-/** The request that makes a picture, or a recording, heard as it is. */
-export function hearRequest(
-  source: PictureSource | { readonly kind: "audio"; readonly dataUrl: string },
+/** The request that converts an image or a recording to audio without diffusion. */
+export function imageToAudioInput(
+  source: ImageSource | { readonly kind: "audio"; readonly dataUrl: string },
   audioFormat: "flac" | "mp3" = "flac",
 ): InferenceInput {
   const fields =
     source.kind === "audio"
       ? { init_audio: source.dataUrl }
-      : pictureFields(source, "seed_image_id", "init_image");
+      : imageFields(source, "seed_image_id", "init_image");
   return {
     start: { prompt: "", seed: 0, denoising: 0, guidance: 0 },
     mode: "image_to_audio",
@@ -87,7 +87,7 @@ export function hearRequest(
   };
 }
 
-/** Whether a server's answer is a clip: it may come from anywhere. */
+/** Whether a parsed response is a valid clip. Any server may have sent it, so every field is checked. */
 export function isInferenceOutput(answer: unknown): answer is InferenceOutput {
   if (typeof answer !== "object" || answer === null) return false;
   const { image, audio, duration_s: duration } = answer as Record<string, unknown>;
@@ -98,10 +98,10 @@ export function isInferenceOutput(answer: unknown): answer is InferenceOutput {
   );
 }
 
-function pictureFields(
-  source: PictureSource,
+function imageFields(
+  source: ImageSource,
   idField: "seed_image_id" | "mask_image_id",
-  pictureField: "init_image" | "mask_image",
+  imageField: "init_image" | "mask_image",
 ): Partial<InferenceInput> {
-  return source.kind === "id" ? { [idField]: source.id } : { [pictureField]: source.dataUrl };
+  return source.kind === "id" ? { [idField]: source.id } : { [imageField]: source.dataUrl };
 }

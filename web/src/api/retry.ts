@@ -1,22 +1,23 @@
-/** When to ask again after failures. */
+/** Delays between retries. */
 
 import type { Seconds } from "../units";
 
-const FIRST: Seconds = 1;
-const LONGEST: Seconds = 30;
-/** A server may ask for more patience than that, but the music waits. */
-const LONGEST_ASKED_FOR: Seconds = 120;
+const FIRST_DELAY: Seconds = 1;
+const MAX_DELAY: Seconds = 30;
+/** The longest `Retry-After` that is respected: the music must not wait longer. */
+const MAX_RETRY_AFTER: Seconds = 120;
 
 /**
- * Time to wait after so many failures in a row: 1, 2, 4 … 30 s, each between half and all of it by
- * chance, so that many browsers don't come back at once. What the server asks for goes first.
+ * Time to wait after `numFailures` failures in a row: 1, 2, 4 … 30 s, times a random factor from 0.5 to 1,
+ * so that many browsers do not retry at the same moment. If the server sent `Retry-After`, that time plus up
+ * to 1 s is used instead.
  *
  * @param numFailures at least 1
- * @param random draws from [0, 1)
- * @param retryAfter what the server asked for
+ * @param random returns a number in [0, 1)
+ * @param retryAfter time that the server asked for
  */
 export function retryDelay(numFailures: number, random: () => number, retryAfter?: Seconds): Seconds {
   const jitter = 0.5 + 0.5 * random();
-  if (retryAfter !== undefined) return Math.min(LONGEST_ASKED_FOR, retryAfter) + jitter * FIRST;
-  return Math.min(LONGEST, FIRST * 2 ** (numFailures - 1)) * jitter;
+  if (retryAfter !== undefined) return Math.min(MAX_RETRY_AFTER, retryAfter) + jitter * FIRST_DELAY;
+  return Math.min(MAX_DELAY, FIRST_DELAY * 2 ** (numFailures - 1)) * jitter;
 }

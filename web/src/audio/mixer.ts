@@ -1,47 +1,47 @@
 /**
- * The page's one AudioContext and what all sound goes through:
+ * The page's only AudioContext and its output graph:
  *
  *     jam ──▶ gain ──┐
  *                    ├──▶ limiter ──▶ loudspeaker
  *     preview ───────┘          └────▶ recording
  *
- * Its clock runs while the jam or a preview is to be heard. During a preview in a pause, the jam goes on
- * unheard.
+ * The context runs while the jam or a preview is audible and is suspended otherwise. If a preview is played
+ * while the jam is paused, the jam runs on with gain 0.
  */
 
 import { Scope } from "../scope";
 import type { Hertz, Seconds } from "../units";
-import { Power } from "./power";
+import { ClockControl } from "./clock_control";
 
-/** Of clips as they come, so that nothing is resampled in the page. */
+/** Sample rate of the clips, so that the browser does not resample them. */
 const SAMPLE_RATE: Hertz = 44_100;
 const PAUSE_FADE: Seconds = 0.06;
 const DUCK_FADE: Seconds = 0.15;
-/** The jam's gain below a preview: -20 dB. */
-const DUCKED = 0.1;
-/** Of the wait for the end of a fade; headphones without a wire are 0.3 s late. */
-const LONGEST_WAIT: Seconds = 1;
-const LOOK: Seconds = 0.01;
+/** Gain of the jam while a preview plays: -20 dB. */
+const DUCKED_GAIN = 0.1;
+/** Longest wait for the end of a fade. Wireless headphones have 0.3 s of latency. */
+const MAX_FADE_WAIT: Seconds = 1;
+const POLL_INTERVAL: Seconds = 0.01;
 
 export class Mixer {
   readonly context: AudioContext;
-  /** Where the jam's clips go. */
+  /** Input for the clips of the jam. */
   readonly jam: GainNode;
   private readonly limiter: DynamicsCompressorNode;
   private readonly scope = new Scope();
-  private readonly power: Power;
-  private isJamHeard = false;
-  private isPreviewHeard = false;
-  private turns = 0;
+  private readonly clockControl: ClockControl;
+  private isJamAudible = false;
+  private isPreviewAudible = false;
+  private numChanges = 0;
 
-  /** @param onChange called when `isCutOff` may have changed */
+  /** @param onChange called when `isBlocked` may have changed */
   constructor(onChange: () => void) {
-    playDespiteMuteSwitch();
+    ignoreMuteSwitch();
     this.context = new AudioContext({ sampleRate: SAMPLE_RATE, latencyHint: "playback" });
     this.scope.add(() => void this.context.close());
-    this.power = new Power(this.scope, this.context, onChange);
+    this.clockControl = new ClockControl(this.scope, this.context, onChange);
     this.scope.listen(document, "visibilitychange", () => {
-      if (!document.hidden) this.power.retry();
+      if (!document.hidden) this.clockControl.retry();
     });
     this.jam = new GainNode(this.context, { gain: 0 });
     this.limiter = new DynamicsCompressorNode(this.context, {
@@ -54,44 +54,44 @@ export class Mixer {
     this.jam.connect(this.limiter).connect(this.context.destination);
   }
 
-  /** Where a preview goes. */
+  /** Input for a preview. */
   get preview(): AudioNode {
     return this.limiter;
   }
 
-  /** The audio clock, which stands still in a pause. */
+  /** Time on the audio clock, which stops while the context is suspended. */
   get now(): Seconds {
     return this.context.currentTime;
   }
 
-  /** What the ear hears now, on the audio clock: sound takes a while to the loudspeaker. */
+  /** The time on the audio clock that is audible now: `now` minus the output latency. */
   get heardNow(): Seconds {
     return this.context.currentTime - (this.context.outputLatency || this.context.baseLatency || 0);
   }
 
-  /** Whether nothing is heard, as the browser doesn't let the clock run. */
-  get isCutOff(): boolean {
-    return this.power.isCutOff;
+  /** Whether the browser keeps the context from running although something should be audible. */
+  get isBlocked(): boolean {
+    return this.clockControl.isBlocked;
   }
 
-  /** Some browsers allow sound that comes later only if it is started once within a click or a key. */
+  /** Resumes the context. Some browsers allow later playback only if this is called once from a click or key event. */
   unlock(): void {
-    this.context.resume().catch(() => undefined); // there may be a phone call
+    this.context.resume().catch(() => undefined); // fails during a phone call, for example
   }
 
-  /** Fades the jam in, or out. */
-  async hearJam(isHeard: boolean): Promise<void> {
-    this.isJamHeard = isHeard;
-    await this.settle(PAUSE_FADE);
+  /** Fades the jam in or out. */
+  async setJamAudible(isAudible: boolean): Promise<void> {
+    this.isJamAudible = isAudible;
+    await this.applyLevels(PAUSE_FADE);
   }
 
-  /** Lets the jam step back behind a preview, or come forward again. */
-  async hearPreview(isHeard: boolean): Promise<void> {
-    this.isPreviewHeard = isHeard;
-    await this.settle(DUCK_FADE);
+  /** Lowers the jam while a preview plays, or restores its level. */
+  async setPreviewAudible(isAudible: boolean): Promise<void> {
+    this.isPreviewAudible = isAudible;
+    await this.applyLevels(DUCK_FADE);
   }
 
-  /** A stream of all that is heard. */
+  /** A media stream of the whole output. */
   stream(): MediaStreamAudioDestinationNode {
     const destination = this.context.createMediaStreamDestination();
     this.limiter.connect(destination);
@@ -102,16 +102,16 @@ export class Mixer {
     this.scope.dispose();
   }
 
-  private async settle(fade: Seconds): Promise<void> {
-    const turn = ++this.turns;
-    const isHeard = this.isJamHeard || this.isPreviewHeard;
-    if (isHeard) await this.power.start();
-    if (turn !== this.turns) return;
+  private async applyLevels(fade: Seconds): Promise<void> {
+    const change = ++this.numChanges;
+    const isAudible = this.isJamAudible || this.isPreviewAudible;
+    if (isAudible) await this.clockControl.start();
+    if (change !== this.numChanges) return;
     const end = this.now + fade;
-    this.ramp(this.isJamHeard ? (this.isPreviewHeard ? DUCKED : 1) : 0, end);
-    if (isHeard) return;
-    await this.untilHeard(end);
-    if (turn === this.turns) await this.power.rest();
+    this.ramp(this.isJamAudible ? (this.isPreviewAudible ? DUCKED_GAIN : 1) : 0, end);
+    if (isAudible) return;
+    await this.untilAudible(end);
+    if (change === this.numChanges) await this.clockControl.stop();
   }
 
   private ramp(value: number, end: Seconds): void {
@@ -121,16 +121,16 @@ export class Mixer {
     gain.linearRampToValueAtTime(value, end);
   }
 
-  /** A clock that is stopped earlier cuts off what is on its way to the loudspeaker. */
-  private async untilHeard(time: Seconds): Promise<void> {
-    for (let waited = 0; waited < LONGEST_WAIT && this.context.state === "running" && this.heardNow < time; waited += LOOK) {
-      await new Promise((done) => setTimeout(done, 1000 * LOOK));
+  /** Waits until `time` is audible. Suspending the context earlier would cut off audio in the output buffer. */
+  private async untilAudible(time: Seconds): Promise<void> {
+    for (let waited = 0; waited < MAX_FADE_WAIT && this.context.state === "running" && this.heardNow < time; waited += POLL_INTERVAL) {
+      await new Promise((done) => setTimeout(done, 1000 * POLL_INTERVAL));
     }
   }
 }
 
-/** On an iPhone, Web Audio follows the ring switch unless a page says that it plays music. */
-function playDespiteMuteSwitch(): void {
+/** On an iPhone, the mute switch silences Web Audio unless the page declares that it plays media. */
+function ignoreMuteSwitch(): void {
   const session = (navigator as Navigator & { audioSession?: { type: string } }).audioSession;
   if (session) session.type = "playback";
 }

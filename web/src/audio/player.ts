@@ -1,4 +1,4 @@
-/** Plays sounds, and lets each take over from the one before, on an exact sample. */
+/** Plays audio buffers. Each one replaces the one before at an exact sample, with a crossfade. */
 
 import { Scope } from "../scope";
 import type { Seconds } from "../units";
@@ -24,8 +24,8 @@ export class Player {
   }
 
   /**
-   * Starts a loop at `start`; what sounds until then fades out over its own next round, so both have
-   * the same beat. Returns the exact start, which lies on a sample.
+   * Starts a loop at `start`. The previous loop fades out while it continues into its next round, so the beat
+   * stays the same. Returns the exact start, rounded to a sample.
    */
   play(loop: AudioBuffer, start: Seconds): Seconds {
     const source = new AudioBufferSourceNode(this.output.context, { buffer: loop, loop: true });
@@ -33,18 +33,18 @@ export class Player {
   }
 
   /**
-   * Plays a sound once, from `start` on.
+   * Plays a buffer once, beginning at `start`.
    *
-   * @param onEnd called when it has ended or was stopped
+   * @param onEnd called when playback has ended or was stopped
    */
-  playOnce(sound: AudioBuffer, start: Seconds, onEnd: () => void): void {
-    const source = new AudioBufferSourceNode(this.output.context, { buffer: sound });
+  playOnce(audio: AudioBuffer, start: Seconds, onEnd: () => void): void {
+    const source = new AudioBufferSourceNode(this.output.context, { buffer: audio });
     const { gain, at } = this.begin(source, start);
     source.addEventListener("ended", onEnd, { once: true });
-    gain.gain.setValueCurveAtTime(FADE_OUT, Math.max(at + JOIN_FADE, at + sound.duration - JOIN_FADE), JOIN_FADE);
+    gain.gain.setValueCurveAtTime(FADE_OUT, Math.max(at + JOIN_FADE, at + audio.duration - JOIN_FADE), JOIN_FADE);
   }
 
-  /** Fades out at `time`. */
+  /** Fades out the current buffer at `time`. */
   stop(time: Seconds = this.now): void {
     if (this.voice === null) return;
     const { source, gain } = this.voice;

@@ -1,4 +1,4 @@
-/** Plays one sound over the jam, which steps back meanwhile. */
+/** Plays one audio buffer over the jam, which is quieter meanwhile. */
 
 import type { Seconds } from "../units";
 import type { Mixer } from "./mixer";
@@ -15,15 +15,15 @@ export class Preview {
   }
 
   /**
-   * Plays `sound` once, in place of the preview before it.
+   * Plays `audio` once. A preview that still plays is stopped.
    *
-   * @param onEnd called once, when it has ended or was stopped
+   * @param onEnd called once, when the preview has ended or was stopped
    */
-  play(sound: AudioBuffer, onEnd: () => void): void {
+  play(audio: AudioBuffer, onEnd: () => void): void {
     this.end();
     this.onEnd = onEnd;
-    void this.mixer.hearPreview(true);
-    this.player.playOnce(sound, this.mixer.now + LEAD, () => {
+    void this.mixer.setPreviewAudible(true);
+    this.player.playOnce(audio, this.mixer.now + LEAD, () => {
       if (this.onEnd === onEnd) this.stop();
     });
   }
@@ -31,7 +31,7 @@ export class Preview {
   stop(): void {
     if (this.onEnd === null) return;
     this.player.stop();
-    void this.mixer.hearPreview(false);
+    void this.mixer.setPreviewAudible(false);
     this.end();
   }
 

@@ -1,57 +1,58 @@
 /**
- * Records the jam twice: all that is heard, compressed by the browser; and the clips alone, exactly,
- * as WAV.
+ * Records the jam in two ways: the whole output, compressed by the browser; and the clips alone, sample for
+ * sample, as WAV.
  */
 
 import { Scope } from "../scope";
 import type { Seconds } from "../units";
+import { type Samples, LoopRecording } from "./loop_recording";
 import type { Mixer } from "./mixer";
-import { type Samples, Tape } from "./tape";
 
-/** WAV files count their bytes in 32 bits, and memory is finite. */
-export const LONGEST_RECORDING: Seconds = 3600;
+/** The WAV header has 32-bit sizes, and memory is limited. */
+export const MAX_RECORDING: Seconds = 3600;
 const TYPES = ["audio/webm;codecs=opus", "audio/mp4", "audio/ogg;codecs=opus"];
 
 export interface Recording {
+  /** The clips as WAV, without the limiter. */
   readonly exact: Blob;
-  /** null where the browser cannot record. */
+  /** The whole output, compressed; null where the browser cannot record. */
   readonly heard: Blob | null;
   readonly duration: Seconds;
 }
 
 export class Recorder {
   private readonly scope = new Scope();
-  private readonly tape: Tape;
+  private readonly loopRecording: LoopRecording;
   private readonly chunks: Blob[] = [];
   private readonly recorder: MediaRecorder | null;
   private since: Seconds;
 
-  /** Begins at once, in the round of `loop` that began at `roundStart`. */
+  /** Starts recording immediately. `loop` is playing; its current round began at `roundStart`. */
   constructor(mixer: Mixer, loop: Samples, roundStart: Seconds) {
     this.since = mixer.heardNow;
-    this.tape = new Tape(mixer.context.sampleRate);
-    this.tape.begin(loop, Math.max(0, this.since - roundStart));
+    this.loopRecording = new LoopRecording(mixer.context.sampleRate);
+    this.loopRecording.begin(loop, Math.max(0, this.since - roundStart));
     this.recorder = this.startRecorder(mixer);
   }
 
-  /** Notes that `next` takes over at `time`. */
+  /** Registers that `next` replaces the current loop at `time`. */
   takeOver(next: Samples, time: Seconds): void {
     if (time < this.since) return;
-    this.tape.advance(time - this.since, next);
+    this.loopRecording.advance(time - this.since, next);
     this.since = time;
   }
 
-  /** How long it is, at `now` on the audio clock. */
+  /** Length of the recording at `now` on the audio clock. */
   durationAt(now: Seconds): Seconds {
-    return this.tape.duration + Math.max(0, now - this.since);
+    return this.loopRecording.duration + Math.max(0, now - this.since);
   }
 
   /** Ends the recording at `now` on the audio clock. */
   async finish(now: Seconds): Promise<Recording> {
-    if (now > this.since) this.tape.advance(now - this.since, null);
+    if (now > this.since) this.loopRecording.advance(now - this.since, null);
     const heard = await this.stopRecorder();
     this.scope.dispose();
-    return { exact: this.tape.wav(), heard, duration: this.tape.duration };
+    return { exact: this.loopRecording.wav(), heard, duration: this.loopRecording.duration };
   }
 
   private startRecorder(mixer: Mixer): MediaRecorder | null {

@@ -1,16 +1,16 @@
 /**
- * WAV files of 16-bit PCM: a header of 44 bytes, then samples, channels interleaved, little-endian.
+ * WAV files with 16-bit PCM: a 44-byte header, then little-endian samples with interleaved channels.
  */
 
 import type { Hertz } from "../units";
 
-/** Samples by channel, all of one length. */
+/** One array of samples per channel, all of the same length. */
 export type Channels = readonly Float32Array[];
 
 const HEADER_BYTES = 44;
 const BYTES_PER_SAMPLE = 2;
 
-/** A file's header. */
+/** The header of a WAV file. */
 export function wavHeader(numFrames: number, numChannels: number, sampleRate: Hertz): ArrayBuffer {
   const header = new ArrayBuffer(HEADER_BYTES);
   const view = new DataView(header);
@@ -21,7 +21,7 @@ export function wavHeader(numFrames: number, numChannels: number, sampleRate: He
   text(0, "RIFF");
   view.setUint32(4, HEADER_BYTES - 8 + numFrames * frameBytes, true);
   text(8, "WAVEfmt ");
-  view.setUint32(16, 16, true); // bytes of the format
+  view.setUint32(16, 16, true); // size of the format chunk
   view.setUint16(20, 1, true); // PCM
   view.setUint16(22, numChannels, true);
   view.setUint32(24, sampleRate, true);
@@ -33,7 +33,7 @@ export function wavHeader(numFrames: number, numChannels: number, sampleRate: He
   return header;
 }
 
-/** Samples in [-1, 1], rounded to 16 bits; louder ones are clipped. */
+/** Rounds samples in [-1, 1] to 16 bits. Samples outside this range are clipped. */
 export function pcm16(channels: Channels): Int16Array<ArrayBuffer> {
   const numFrames = channels[0]?.length ?? 0;
   const pcm = new Int16Array(numFrames * channels.length);
@@ -46,7 +46,7 @@ export function pcm16(channels: Channels): Int16Array<ArrayBuffer> {
   return pcm;
 }
 
-/** A whole file. */
+/** A complete WAV file. */
 export function wavBlob(channels: Channels, sampleRate: Hertz): Blob {
   const numFrames = channels[0]?.length ?? 0;
   return new Blob([wavHeader(numFrames, channels.length, sampleRate), pcm16(channels)], {

@@ -1,31 +1,31 @@
-/** Brushes for sound: a place on the sheet is a moment and a pitch, and ink is loudness. */
+/** Brushes for painting spectrograms: the position on the canvas is time and pitch, and ink is loudness. */
 
 import { frequencyAt, heightOf } from "../timeline/pitch";
 import type { Share } from "../units";
 
 export type BrushKind = "tone" | "hit" | "spray" | "eraser";
 
-/** A spot of ink, in shares of the sheet: x from the left, y from the bottom. */
+/** A soft spot of ink, in fractions of the canvas: x from the left, y from the bottom. */
 export interface Dab {
   readonly x: Share;
   readonly y: Share;
   readonly radiusX: Share;
   readonly radiusY: Share;
-  /** 0 is none, 1 is as loud as can be. */
+  /** From 0, silent, to 1, the loudest. */
   readonly ink: Share;
 }
 
 const NUM_OVERTONES = 8;
-/** Ink of an overtone: ink is the fourth root of amplitude, so this is a fall of 12 dB an octave. */
+/** Exponent of the fall in ink. Ink is the fourth root of amplitude, so 0.5 means 12 dB per octave. */
 const OVERTONE_FALL = 0.5;
 const HIT_HEIGHT = 0.16;
 const SPRAY_DABS = 6;
 
 /**
- * The dabs of a brush that touches the sheet.
+ * The dabs of a brush at one position of the canvas.
  *
- * @param size from 0, fine, to 1
- * @param random draws from [0, 1)
+ * @param size from 0, fine, to 1, broad
+ * @param random returns a number in [0, 1)
  */
 export function dabs(kind: BrushKind, x: Share, y: Share, size: Share, ink: Share, random: () => number): Dab[] {
   switch (kind) {
@@ -46,7 +46,7 @@ export function dabs(kind: BrushKind, x: Share, y: Share, size: Share, ink: Shar
   }
 }
 
-/** A tone and its overtones at whole multiples of its frequency, each fainter than the one below. */
+/** A tone and its overtones at integer multiples of its frequency, each quieter than the one below. */
 function toneDabs(x: Share, y: Share, size: Share, ink: Share): Dab[] {
   const frequency = frequencyAt(y);
   const radiusY = 0.004 + 0.012 * size;
@@ -61,7 +61,7 @@ function toneDabs(x: Share, y: Share, size: Share, ink: Share): Dab[] {
     .filter((dab) => dab.y <= 1);
 }
 
-/** Points of a stroke from one place to another, no further apart than `spacing`, the last included. */
+/** Points of a stroke between two positions, at most `spacing` apart, without the first and with the last position. */
 export function strokePoints(
   from: readonly [number, number],
   to: readonly [number, number],

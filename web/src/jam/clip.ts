@@ -1,42 +1,45 @@
-/** A clip that has been made. */
+/** A clip that the server has made. */
 
 import type { Settings } from "../settings/settings";
 import type { Seconds } from "../units";
 import type { Stop, Walk } from "../walk/walk";
 
-/** Something to be heard; in the app an `AudioBuffer`. */
-export interface Sound {
+/** Duration of the clips of the published checkpoint. */
+export const USUAL_DURATION: Seconds = 5.12;
+
+/** Playable audio; in the app an `AudioBuffer`. */
+export interface ClipAudio {
   readonly duration: Seconds;
 }
 
-export interface Clip<S extends Sound> {
+export interface Clip<S extends ClipAudio> {
   readonly id: number;
   readonly stop: Stop;
-  /** The walk after it. */
+  /** The walk after this clip. */
   readonly walk: Walk;
   readonly settings: Settings;
   readonly numSteps: number;
-  readonly sound: S;
-  /** Its spectrogram as the server drew it, parameters in its EXIF. */
-  readonly picture: Blob;
-  /** Whether a part of it was repainted by hand, which no link can restore. */
+  readonly audio: S;
+  /** Its spectrogram image from the server, with the parameters in its EXIF data. */
+  readonly image: Blob;
+  /** Whether the user repainted a part of it. A link cannot restore such a clip. */
   readonly isRepainted: boolean;
 }
 
-/** The walk just before a clip: it leads to the same clip again. */
-export function walkBefore<S extends Sound>(clip: Clip<S>): Walk {
+/** The walk just before a clip. Its next step gives the same clip again. */
+export function walkBefore<S extends ClipAudio>(clip: Clip<S>): Walk {
   const { start, end, alpha } = clip.stop;
   return { ...clip.walk, current: start, target: end, alpha };
 }
 
-/** What a clip is about, in a few words: the end that it is nearer to. */
+/** The prompt that a clip is nearer to. */
 export function nearestPrompt(stop: Stop): string {
   return stop.alpha < 0.5 ? stop.start.prompt : stop.end.prompt;
 }
 
 const MAX_NAME_CHARACTERS = 80;
 
-/** A file name without extension, after prompts and seeds: `church-bells-7_jazz-trio-8_0.25`. */
+/** A file name without extension, made from prompts and seeds: `church-bells-7_jazz-trio-8_0.25`. */
 export function fileName(stop: Stop): string {
   const { start, end, alpha } = stop;
   if (alpha === 0) return `${slug(start.prompt)}-${start.seed}`;

@@ -1,11 +1,11 @@
 /**
- * Keeps the music going: asks the walk for the next stop, the server for its clip, and the deck to play
- * it at the end of a round.
+ * Keeps the music playing: takes the next stop from the walk, requests its clip from the server, and schedules
+ * the clip in the player at the end of a round.
  *
- *     walk ──stop──▶ studio ──clip──▶ ready, a few clips ahead ──▶ deck, on the audio clock
+ *     walk ──stop──▶ clip source ──clip──▶ ready, a few clips ahead ──▶ player, on the audio clock
  *
- * The walk moves on only when a clip has come, so nothing is left out when something fails. What sounds
- * is a loop and needs nobody; whatever happens here, it goes on.
+ * The walk advances only when a clip has arrived, so a failure skips nothing. The clip that plays is a loop in
+ * the audio thread, so it continues whatever happens here.
  */
 
 import { takeOverTime } from "../audio/schedule";
@@ -13,223 +13,225 @@ import { Scope } from "../scope";
 import type { Settings } from "../settings/settings";
 import type { Seconds, Share } from "../units";
 import { type Walk, isWandering, jump, redirect, step, withQueue } from "../walk/walk";
-import { type Clip, type Sound, walkBefore } from "./clip";
-import { type Itinerary, type Position, itineraryAfter, promptsAfter } from "./itinerary";
-import { Order, type Wanted } from "./order";
-import { Pace, type Speed } from "./pace";
-import type { Deck, Drawing, Made, Studio, Trouble } from "./parts";
-import { Score } from "./score";
+import { type Clip, type ClipAudio, USUAL_DURATION, walkBefore } from "./clip";
+import { ClipRequest, type ClipSpec } from "./clip_request";
+import { PlaybackTimeline } from "./playback_timeline";
+import { ServerSpeed, type Speed } from "./server_speed";
+import type { ClipPlayer, ClipInProgress, MadeClip, ClipSource, Trouble } from "./types";
+import { type UpcomingPrompts, type Position, upcomingAfter, promptsAfter } from "./upcoming_prompts";
 
 const TICK: Seconds = 0.2;
 const FIRST_START: Seconds = 0.15;
-/** Until a clip has come, they are thought to be as long as the published checkpoint's. */
-const USUAL_DURATION: Seconds = 5.12;
 
-export class Conductor<S extends Sound> {
-  readonly score = new Score<Clip<S>>();
+export class Conductor<S extends ClipAudio> {
+  readonly playback = new PlaybackTimeline<Clip<S>>();
   ready: Clip<S>[] = [];
-  private readonly pace = new Pace();
+  private readonly serverSpeed = new ServerSpeed();
   private readonly scope = new Scope();
-  private order: Order<S> | null = null;
-  private isHeld = false;
+  private request: ClipRequest<S> | null = null;
+  private isOnHold = false;
   private isStarted = false;
   private lastId = 0;
 
   /**
-   * @param onChange called after every change of what can be read here
-   * @param onTakeOver told each clip and when it begins, ahead of time
-   * @param random draws from [0, 1)
+   * @param onChange called after every change of the public state
+   * @param onTakeOver called with each clip and its start time when the clip is scheduled
+   * @param random returns a number in [0, 1)
    */
   constructor(
-    private readonly studio: Studio<S>,
-    private readonly deck: Deck<S>,
-    private walked: Walk,
-    private used: Settings,
+    private readonly clipSource: ClipSource<S>,
+    private readonly player: ClipPlayer<S>,
+    private currentWalk: Walk,
+    private currentSettings: Settings,
     private readonly onChange: () => void = () => undefined,
     private readonly onTakeOver: (clip: Clip<S>, start: Seconds) => void = () => undefined,
     private readonly random: () => number = Math.random,
   ) {}
 
-  /** Before the clip that is asked for next. */
+  /** The walk before the next clip to request. */
   get walk(): Walk {
-    return this.walked;
+    return this.currentWalk;
   }
 
   get settings(): Settings {
-    return this.used;
+    return this.currentSettings;
   }
 
-  /** The clip in the making. */
-  get drawing(): Drawing | null {
-    return this.order?.drawing ?? null;
+  /** The clip that is being made. */
+  get inProgress(): ClipInProgress | null {
+    return this.request?.inProgress ?? null;
   }
 
   get trouble(): Trouble | null {
-    return this.order?.trouble ?? null;
+    return this.request?.trouble ?? null;
   }
 
   get speed(): Speed {
-    const duration = this.score.last?.clip.sound.duration ?? USUAL_DURATION;
-    return this.pace.speed(this.used.numInferenceSteps, duration);
+    return this.serverSpeed.speed(this.currentSettings.numInferenceSteps, this.clipDuration);
   }
 
-  /** From the next clip to the one after it. Nobody waits any longer for a prompt where the server is slow. */
+  /** Duration of the last scheduled clip, or the usual duration before the first one. */
+  get clipDuration(): Seconds {
+    return this.playback.last?.clip.audio.duration ?? USUAL_DURATION;
+  }
+
+  /** The alpha step to the clip after next. It is reduced for a slow server, but not on the way to another prompt. */
   get alphaStep(): Share {
-    return this.used.alphaStep * (isWandering(this.walked) ? this.speed.wanderShare : 1);
+    return this.currentSettings.alphaStep * (isWandering(this.currentWalk) ? this.speed.wanderStepScale : 1);
   }
 
-  /** What comes after a clip that is heard. */
-  itineraryAfter(heard: Clip<S> | undefined): Itinerary {
-    return itineraryAfter(heard, this.position);
+  /** The prompts after the audible clip. */
+  upcomingAfter(heard: Clip<S> | undefined): UpcomingPrompts {
+    return upcomingAfter(heard, this.position);
   }
 
-  /** Prompts that the jam goes to after a clip and the end it is on its way to, the next one first. */
+  /** The prompts after a clip and its target end, the next one first. */
   promptsAfter(clip: Clip<S>): readonly string[] {
     return promptsAfter(clip, this.position);
   }
 
-  /** Begins to ask and to play. */
+  /** Starts requesting and playing clips. */
   start(): void {
     if (this.isStarted) return;
     this.isStarted = true;
     this.scope.every(TICK, () => this.tick());
-    this.askIfNeeded();
+    this.requestIfNeeded();
   }
 
-  /** Whether to ask for no more clips for the time being. */
-  hold(isHeld: boolean): void {
-    this.isHeld = isHeld;
-    this.askIfNeeded();
+  /** Stops requesting clips while `isOnHold` is true. */
+  hold(isOnHold: boolean): void {
+    this.isOnHold = isOnHold;
+    this.requestIfNeeded();
   }
 
-  /** Other prompts to come. */
+  /** Replaces the queued prompts. */
   queue(prompts: readonly string[]): void {
-    this.walked = withQueue(this.walked, prompts);
-    this.freshen();
+    this.currentWalk = withQueue(this.currentWalk, prompts);
+    this.replaceReadyClips();
   }
 
-  /** Other settings, for the clips to come. */
+  /** Replaces the settings, for the clips that follow. */
   adjust(settings: Settings): void {
-    this.used = settings;
-    this.freshen();
+    this.currentSettings = settings;
+    this.replaceReadyClips();
   }
 
-  /** Other prompts in place of those that are open, also of one that clips are on their way to. */
-  reroute(prompts: readonly string[]): void {
-    const { open } = this.itineraryAfter(undefined);
-    const numTaken = open.length - this.walked.queue.length;
-    if (open.slice(0, numTaken).every((prompt, i) => prompt === prompts[i])) {
+  /** Replaces all editable prompts, including one that ready clips already lead to. */
+  replaceUpcoming(prompts: readonly string[]): void {
+    const { editable } = this.upcomingAfter(undefined);
+    const numTaken = editable.length - this.currentWalk.queue.length;
+    if (editable.slice(0, numTaken).every((prompt, i) => prompt === prompts[i])) {
       this.queue(prompts.slice(numTaken));
       return;
     }
     const kept = this.ready.findIndex(({ stop, isRepainted }) => !isRepainted && stop.start.prompt !== stop.end.prompt);
-    const turning = this.ready[kept];
-    if (turning) {
-      this.walked = walkBefore(turning);
+    const changing = this.ready[kept];
+    if (changing) {
+      this.currentWalk = walkBefore(changing);
       this.ready = this.ready.slice(0, kept);
     }
-    this.walked = redirect(this.walked, prompts);
-    this.askAnew();
+    this.currentWalk = redirect(this.currentWalk, prompts);
+    this.requestAgain();
   }
 
   /**
-   * Lets the very next clip be of `prompt`.
+   * Makes `prompt` the very next clip, without a transition.
    *
-   * @param then prompts after it
+   * @param then prompts to play after it
    */
-  jump(prompt: string, then: readonly string[] = this.itineraryAfter(undefined).open): void {
-    this.walked = jump(withQueue(this.score.last?.clip.walk ?? this.walked, then), prompt);
+  jump(prompt: string, then: readonly string[] = this.upcomingAfter(undefined).editable): void {
+    this.currentWalk = jump(withQueue(this.playback.last?.clip.walk ?? this.currentWalk, then), prompt);
     this.ready = [];
-    this.askAnew();
+    this.requestAgain();
   }
 
-  /** Lets a clip that was made elsewhere play next. */
+  /** Plays a clip next that was not requested by the conductor. */
   insert(clip: Omit<Clip<S>, "id">): void {
     this.ready = [{ ...clip, id: ++this.lastId }, ...this.ready];
     this.tick();
   }
 
   dispose(): void {
-    this.order?.cancel();
+    this.request?.cancel();
     this.scope.dispose();
   }
 
   private get position(): Position<S> {
-    return { last: this.score.last?.clip, ready: this.ready, walk: this.walked };
+    return { last: this.playback.last?.clip, ready: this.ready, walk: this.currentWalk };
   }
 
-  /** A take-over, if it is time for one. */
+  /** Schedules the next take-over if it is due. */
   private tick(): void {
-    const { now } = this.deck;
-    const { last } = this.score;
+    const { now } = this.player;
+    const { last } = this.playback;
     const [clip, ...ready] = this.ready;
     if (clip === undefined) return;
     const start = last
-      ? last.start > now ? null : takeOverTime({ start: last.start, duration: last.clip.sound.duration }, now)
+      ? last.start > now ? null : takeOverTime({ start: last.start, duration: last.clip.audio.duration }, now)
       : now + FIRST_START;
     if (start === null) return;
     this.ready = ready;
-    const exact = this.deck.play(clip.sound, start);
-    this.score.add(clip, exact);
+    const exact = this.player.play(clip.audio, start);
+    this.playback.add(clip, exact);
     this.onTakeOver(clip, exact);
     this.onChange();
-    this.askIfNeeded();
+    this.requestIfNeeded();
   }
 
   /**
-   * After a change of course: clips that are ready are made again where the server is fast enough for
-   * that, so the change is heard soon. The first stays, and so do those that go to a queued prompt.
+   * Discards ready clips after a change, so that the change is heard soon, if the server is fast enough to make
+   * them again in time. The first ready clip is kept, and so are clips that lead to another prompt.
    */
-  private freshen(): void {
-    const { perClip } = this.speed;
-    const isFast = perClip !== null && 2 * perClip < (this.score.last?.clip.sound.duration ?? 0);
+  private replaceReadyClips(): void {
+    const { secondsPerClip } = this.speed;
+    const isFast = secondsPerClip !== null && 2 * secondsPerClip < (this.playback.last?.clip.audio.duration ?? 0);
     let kept = this.ready.length;
-    if (isFast && staysWithPrompt(this.walked)) {
+    if (isFast && staysWithPrompt(this.currentWalk)) {
       while (kept > 1 && staysWithPrompt(walkBefore(this.ready[kept - 1]!))) kept--;
     }
     const last = this.ready[kept - 1];
-    if (last && kept < this.ready.length) this.walked = withQueue(last.walk, this.walked.queue);
+    if (last && kept < this.ready.length) this.currentWalk = withQueue(last.walk, this.currentWalk.queue);
     this.ready = this.ready.slice(0, kept);
-    this.askAnew();
+    this.requestAgain();
   }
 
-  /** Gives up what is being asked for, unless it is wanted as it is. */
-  private askAnew(): void {
-    if (!this.order?.brings(step(this.walked, this.alphaStep).stop, this.used)) {
-      this.order?.cancel();
-      this.order = null;
+  /** Cancels the current request, unless it is still for the next clip, and requests what is needed. */
+  private requestAgain(): void {
+    if (!this.request?.isFor(step(this.currentWalk, this.alphaStep).stop, this.currentSettings)) {
+      this.request?.cancel();
+      this.request = null;
     }
     this.onChange();
-    this.askIfNeeded();
+    this.requestIfNeeded();
   }
 
-  private askIfNeeded(): void {
-    const isIdle = this.order === null && !this.scope.isClosed;
-    if (!this.isStarted || this.isHeld || !isIdle || this.ready.length >= this.speed.clipsAhead) return;
-    const want = (): Wanted => ({
-      stop: step(this.walked, this.alphaStep).stop, settings: this.used, numSteps: this.speed.numSteps,
+  private requestIfNeeded(): void {
+    const isIdle = this.request === null && !this.scope.isClosed;
+    if (!this.isStarted || this.isOnHold || !isIdle || this.ready.length >= this.speed.clipsAhead) return;
+    const currentSpec = (): ClipSpec => ({
+      stop: step(this.currentWalk, this.alphaStep).stop, settings: this.currentSettings, numSteps: this.speed.numSteps,
     });
-    const order = new Order(this.studio, want, this.onChange, this.random);
-    this.order = order;
-    void order.arrival().then((arrival) => {
-      if (arrival === null || this.order !== order) return; // something else is asked for by now
-      this.order = null;
-      this.take(arrival.wanted, arrival.made);
-      this.askIfNeeded();
+    const request = new ClipRequest(this.clipSource, currentSpec, this.onChange, this.random);
+    this.request = request;
+    void request.send().then((result) => {
+      if (result === null || this.request !== request) return; // replaced by another request
+      this.request = null;
+      this.addClip(result.spec, result.made);
+      this.requestIfNeeded();
     });
   }
 
-  /** A clip has come. */
-  private take(wanted: Wanted, { sound, picture, timing }: Made<S>): void {
-    this.pace.note(timing);
-    this.walked = step(this.walked, this.alphaStep).walk; // its queue may be another by now
-    this.ready = [...this.ready, { ...wanted, id: ++this.lastId, walk: this.walked, sound, picture, isRepainted: false }];
+  /** Adds a clip that has arrived. */
+  private addClip(spec: ClipSpec, { audio, image, timing }: MadeClip<S>): void {
+    this.serverSpeed.add(timing);
+    this.currentWalk = step(this.currentWalk, this.alphaStep).walk; // its queue may have changed since the request
+    this.ready = [...this.ready, { ...spec, id: ++this.lastId, walk: this.currentWalk, audio, image, isRepainted: false }];
     this.tick();
     this.onChange();
   }
 }
 
-/** Whether a walk is between two seeds of one prompt. */
+/** Whether a walk is between two seeds of the same prompt. */
 function staysWithPrompt({ current, target }: Walk): boolean {
   return current.prompt === target.prompt;
 }

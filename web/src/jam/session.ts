@@ -1,28 +1,27 @@
-/** A person's jam: the conductor, the loudspeaker, previews and recordings behind one door. */
+/** The jam of one page: connects the conductor with audio output, previews and recordings. */
 
 import type { Client, Failure } from "../api/client";
 import { Mixer } from "../audio/mixer";
 import { Player } from "../audio/player";
 import { Preview } from "../audio/preview";
-import { LONGEST_RECORDING, Recorder, type Recording } from "../audio/recorder";
+import { MAX_RECORDING, Recorder, type Recording } from "../audio/recorder";
 import { Scope } from "../scope";
 import type { Settings } from "../settings/settings";
 import type { Seconds } from "../units";
 import type { Walk } from "../walk/walk";
 import type { Clip } from "./clip";
+import { ServerClipSource } from "./clip_source";
 import { Conductor } from "./conductor";
-import type { Slot } from "./score";
+import type { Slot } from "./playback_timeline";
 import { type JamFacts, type Phase, type Status, statusOf } from "./status";
-import { ServerStudio } from "./studio";
 
 export type HeardClip = Clip<AudioBuffer>;
 
 const TICK: Seconds = 0.25;
-const USUAL_DURATION: Seconds = 5.12;
 
 export class Session {
   readonly conductor: Conductor<AudioBuffer>;
-  readonly studio: ServerStudio;
+  readonly clipSource: ServerClipSource;
   private readonly scope = new Scope();
   private readonly listeners = new Set<() => void>();
   private mixer: Mixer | null = null;
@@ -30,44 +29,44 @@ export class Session {
   private previewer: Preview | null = null;
   private recorder: Recorder | null = null;
   private current: Phase = "idle";
-  private isHeld = false;
+  private isOnHold = false;
   private start: Seconds | null = null;
   private lastHeard: string | undefined;
 
   constructor(client: Client, walk: Walk, settings: Settings) {
-    this.studio = new ServerStudio(client, () => this.open().context);
+    this.clipSource = new ServerClipSource(client, () => this.open().context);
     const session = this;
-    const deck = {
+    const player = {
       get now() {
         return session.mixer?.now ?? 0;
       },
-      play: (sound: AudioBuffer, start: Seconds) => this.play(sound, start),
+      play: (audio: AudioBuffer, start: Seconds) => this.play(audio, start),
     };
-    const onTakeOver = (clip: HeardClip, start: Seconds): void => this.recorder?.takeOver(clip.sound, start);
-    this.conductor = new Conductor(this.studio, deck, walk, settings, () => this.notify(), onTakeOver);
+    const onTakeOver = (clip: HeardClip, start: Seconds): void => this.recorder?.takeOver(clip.audio, start);
+    this.conductor = new Conductor(this.clipSource, player, walk, settings, () => this.notify(), onTakeOver);
   }
 
   get phase(): Phase {
-    return this.current === "playing" && this.mixer?.isCutOff ? "cut off" : this.current;
+    return this.current === "playing" && this.mixer?.isBlocked ? "blocked" : this.current;
   }
 
-  /** What the ear hears now, on the audio clock. */
+  /** The time on the audio clock that is audible now. */
   get heardNow(): Seconds {
     return this.mixer?.heardNow ?? 0;
   }
 
-  /** When the first clip began. */
+  /** Start time of the first clip. */
   get origin(): Seconds {
     return this.start ?? 0;
   }
 
-  /** The clip that is heard. */
+  /** The slot of the audible clip. */
   get heard(): Slot<HeardClip> | undefined {
-    return this.conductor.score.at(this.heardNow);
+    return this.conductor.playback.at(this.heardNow);
   }
 
   get clipDuration(): Seconds {
-    return this.conductor.score.last?.clip.sound.duration ?? USUAL_DURATION;
+    return this.conductor.clipDuration;
   }
 
   get recordingDuration(): Seconds | null {
@@ -78,30 +77,30 @@ export class Session {
     const { conductor } = this;
     const facts: JamFacts = {
       phase: this.phase,
-      hasSound: this.start !== null,
+      hasPlayed: this.start !== null,
       numReady: conductor.ready.length,
-      rounds: conductor.score.roundsAt(this.heardNow),
+      rounds: conductor.playback.roundsAt(this.heardNow),
       clipDuration: this.clipDuration,
       wantedSteps: conductor.settings.numInferenceSteps,
       speed: conductor.speed,
-      stepShare: conductor.alphaStep / conductor.settings.alphaStep,
+      stepScale: conductor.alphaStep / conductor.settings.alphaStep,
       trouble: conductor.trouble,
-      isHeld: this.isHeld,
+      isOnHold: this.isOnHold,
     };
     return statusOf(facts);
   }
 
-  /** Calls `listener` whenever something that can be read here may have changed. */
+  /** Calls `listener` whenever the public state may have changed. */
   onChange(listener: () => void): void {
     this.listeners.add(listener);
   }
 
-  /** Plays or pauses. To be called from a click or a key, as browsers want it. */
+  /** Plays or pauses. Call it from a click or key event, as browsers require that to start audio. */
   async toggle(): Promise<void> {
     if (this.phase === "playing") {
       this.current = "paused";
       this.notify();
-      await this.open().hearJam(false);
+      await this.open().setJamAudible(false);
       return;
     }
     const isFirst = this.current === "idle";
@@ -112,32 +111,32 @@ export class Session {
       this.conductor.start();
       this.scope.every(TICK, () => this.tick());
     }
-    await mixer.hearJam(true);
+    await mixer.setJamAudible(true);
   }
 
-  /** Whether to ask for no more clips until somebody listens. */
-  hold(isHeld: boolean): void {
-    this.isHeld = isHeld;
-    this.conductor.hold(isHeld);
+  /** Stops requesting clips while `isOnHold` is true. */
+  hold(isOnHold: boolean): void {
+    this.isOnHold = isOnHold;
+    this.conductor.hold(isOnHold);
     this.notify();
   }
 
-  /** To be called from a click that leads to a preview, as browsers want it. */
+  /** Allows a later preview. Call it from a click event, as browsers require that to start audio. */
   allowPreview(): void {
     this.open().unlock();
   }
 
-  /** Plays a sound over the jam. */
-  preview(sound: AudioBuffer, onEnd: () => void): void {
+  /** Plays audio over the jam. */
+  preview(audio: AudioBuffer, onEnd: () => void): void {
     this.open();
-    this.previewer?.play(sound, onEnd);
+    this.previewer?.play(audio, onEnd);
   }
 
   stopPreview(): void {
     this.previewer?.stop();
   }
 
-  /** Decodes a file that a person has; null if it holds no sound that the browser knows. */
+  /** Decodes the user's file; null if it contains no audio that the browser can read. */
   async decode(file: Blob): Promise<AudioBuffer | null> {
     try {
       return await this.open().context.decodeAudioData(await file.arrayBuffer());
@@ -146,27 +145,27 @@ export class Session {
     }
   }
 
-  /** Lets a part of the clip that is heard be made anew, and plays the result next. */
-  async repaint(clip: HeardClip, picture: string, mask: string, signal: AbortSignal): Promise<Failure | null> {
-    const outcome = await this.studio.repaint(clip.stop, clip.settings, picture, mask, signal);
-    if ("failure" in outcome) return outcome.failure;
-    const { sound, picture: repainted } = outcome.made;
-    this.conductor.insert({ ...clip, sound, picture: repainted, isRepainted: true });
+  /** Regenerates the masked part of a clip and plays the result next. Returns the failure, if any. */
+  async repaint(clip: HeardClip, image: string, mask: string, signal: AbortSignal): Promise<Failure | null> {
+    const result = await this.clipSource.repaint(clip.stop, clip.settings, image, mask, signal);
+    if ("failure" in result) return result.failure;
+    const { audio, image: repainted } = result.made;
+    this.conductor.insert({ ...clip, audio, image: repainted, isRepainted: true });
     return null;
   }
 
-  /** Begins to record; false where there is nothing to be heard yet. */
+  /** Starts a recording. Returns false if nothing is playing yet or a recording is running. */
   startRecording(): boolean {
     const { heard, mixer } = this;
     if (!heard || !mixer || this.recorder) return false;
-    this.recorder = new Recorder(mixer, heard.clip.sound, heard.start);
-    const { last } = this.conductor.score;
-    if (last && last.start > mixer.heardNow) this.recorder.takeOver(last.clip.sound, last.start);
+    this.recorder = new Recorder(mixer, heard.clip.audio, heard.start);
+    const { last } = this.conductor.playback;
+    if (last && last.start > mixer.heardNow) this.recorder.takeOver(last.clip.audio, last.start);
     this.notify();
     return true;
   }
 
-  /** Ends the recording; null if there was none. */
+  /** Ends the recording and returns it; null if there was none. */
   async stopRecording(): Promise<Recording | null> {
     const { recorder } = this;
     this.recorder = null;
@@ -191,23 +190,23 @@ export class Session {
     return this.mixer;
   }
 
-  private play(sound: AudioBuffer, start: Seconds): Seconds {
+  private play(audio: AudioBuffer, start: Seconds): Seconds {
     this.open();
-    const exact = this.player?.play(sound, start) ?? start;
+    const exact = this.player?.play(audio, start) ?? start;
     this.start ??= exact;
     return exact;
   }
 
-  /** Time passes: another clip or another round may be heard. */
+  /** Notifies listeners when another clip or round becomes audible. */
   private tick(): void {
     const { heard, recordingDuration } = this;
-    const key = `${heard?.clip.id}+${this.conductor.score.roundsAt(this.heardNow)}`;
+    const key = `${heard?.clip.id}+${this.conductor.playback.roundsAt(this.heardNow)}`;
     if (key !== this.lastHeard || recordingDuration !== null) this.notify();
     this.lastHeard = key;
-    if (recordingDuration !== null && recordingDuration > LONGEST_RECORDING) this.recordingIsFull?.();
+    if (recordingDuration !== null && recordingDuration > MAX_RECORDING) this.recordingIsFull?.();
   }
 
-  /** Called when a recording is as long as it may be. */
+  /** Called when a recording has reached its maximum length. */
   recordingIsFull: (() => void) | null = null;
 
   private notify(): void {

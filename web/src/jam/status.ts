@@ -1,27 +1,27 @@
-/** What the jam is doing, in a line for people. Nothing is said that isn't so. */
+/** One line of text for the user that says what the jam is doing. */
 
 import type { Seconds, Share } from "../units";
-import type { Speed } from "./pace";
-import type { Trouble } from "./parts";
+import type { Speed } from "./server_speed";
+import type { Trouble } from "./types";
 
-/** cut off: it should play, but the browser lets no sound out */
-export type Phase = "idle" | "playing" | "paused" | "cut off";
+/** blocked: the jam should play, but the browser blocks audio */
+export type Phase = "idle" | "playing" | "paused" | "blocked";
 
 export interface JamFacts {
   readonly phase: Phase;
-  /** Whether a clip has been heard. */
-  readonly hasSound: boolean;
+  /** Whether a clip has been played. */
+  readonly hasPlayed: boolean;
   readonly numReady: number;
-  /** Rounds of the clip that is heard; more than 1 means that the next one is late. */
+  /** Rounds of the audible clip so far; more than 1 means that the next clip is late. */
   readonly rounds: number;
   readonly clipDuration: Seconds;
   readonly wantedSteps: number;
   readonly speed: Speed;
-  /** Of the wanted step, how much the jam goes from clip to clip. */
-  readonly stepShare: Share;
+  /** Factor by which the alpha step is reduced; 1 if it is as set. */
+  readonly stepScale: Share;
   readonly trouble: Trouble | null;
-  /** Whether the jam waits to hear that somebody listens. */
-  readonly isHeld: boolean;
+  /** Whether the jam waits for the answer to "Still listening?". */
+  readonly isOnHold: boolean;
 }
 
 export interface Status {
@@ -31,40 +31,40 @@ export interface Status {
 
 /** The jam's status. */
 export function statusOf(facts: JamFacts): Status {
-  const { phase, trouble, speed, hasSound, rounds } = facts;
-  if (phase === "idle") return { tone: "calm", text: "Ready when you are" };
-  if (phase === "cut off") return { tone: "warning", text: "The browser has stopped the sound. Press play to go on." };
-  if (trouble) return { tone: "warning", text: troubleText(trouble, hasSound) };
+  const { phase, trouble, speed, hasPlayed, rounds } = facts;
+  if (phase === "idle") return { tone: "calm", text: "Press play to start" };
+  if (phase === "blocked") return { tone: "warning", text: "The browser has stopped the audio. Press play to continue." };
+  if (trouble) return { tone: "warning", text: troubleText(trouble, hasPlayed) };
   if (phase === "paused") return { tone: "calm", text: "Paused" };
-  if (!hasSound) return { tone: "busy", text: "Drawing the first clip …" };
-  if (facts.isHeld) return { tone: "calm", text: "Looping until you say that you are listening" };
+  if (!hasPlayed) return { tone: "busy", text: "Making the first clip …" };
+  if (facts.isOnHold) return { tone: "calm", text: "Repeating this clip until you confirm that you are listening" };
   if (speed.isBehind) return { tone: "warning", text: behindText(facts) };
   if (rounds > 1 && facts.numReady === 0) {
-    return { tone: "busy", text: `The next clip is late; this one plays ${times(rounds)}` };
+    return { tone: "busy", text: `The next clip is late, so this one plays ${times(rounds)}` };
   }
   if (speed.isReduced) {
-    return { tone: "calm", text: `${speed.numSteps} of ${facts.wantedSteps} steps a clip, to keep up` };
+    return { tone: "calm", text: `Using ${speed.numSteps} instead of ${facts.wantedSteps} steps per clip to keep up` };
   }
-  return { tone: "calm", text: facts.numReady === 0 ? "Playing" : `${clips(facts.numReady)} ahead` };
+  return { tone: "calm", text: facts.numReady === 0 ? "Playing" : `${clips(facts.numReady)} ready` };
 }
 
-function behindText({ speed, clipDuration, wantedSteps, stepShare }: JamFacts): string {
-  const perClip = speed.perClip ?? 0;
-  const rounds = Math.ceil(perClip / clipDuration);
-  const steps = speed.isReduced ? `, even with ${speed.numSteps} of ${wantedSteps} steps` : "";
-  const change = stepShare < 1 ? `, and changes ${Math.round(100 * stepShare)} % as much as set` : "";
-  return `Falling behind: a clip of ${clipDuration.toFixed(1)} s takes ${perClip.toFixed(1)} s to make${steps}. Each plays ${times(rounds)}${change}.`;
+function behindText({ speed, clipDuration, wantedSteps, stepScale }: JamFacts): string {
+  const secondsPerClip = speed.secondsPerClip ?? 0;
+  const rounds = Math.ceil(secondsPerClip / clipDuration);
+  const steps = speed.isReduced ? `, even with only ${speed.numSteps} instead of ${wantedSteps} steps` : "";
+  const change = stepScale < 1 ? `, and the step between clips is ${Math.round(100 * stepScale)} % of your setting` : "";
+  return `The server is too slow: it needs ${secondsPerClip.toFixed(1)} s for a clip of ${clipDuration.toFixed(1)} s${steps}. Each clip plays ${times(rounds)}${change}.`;
 }
 
-function troubleText({ failure }: Trouble, hasSound: boolean): string {
-  const meanwhile = hasSound ? " The last clip plays on." : "";
+function troubleText({ failure }: Trouble, hasPlayed: boolean): string {
+  const meanwhile = hasPlayed ? " The last clip keeps playing." : "";
   const message = sentence(failure.message);
-  if (failure.kind === "refused") return `${message} Change it, and the jam goes on.${meanwhile}`;
-  if (failure.kind === "busy") return `The server is busy; asking again soon.${meanwhile}`;
+  if (failure.kind === "refused") return `${message} Change this setting to continue.${meanwhile}`;
+  if (failure.kind === "busy") return `The server is busy. Trying again soon.${meanwhile}`;
   return `${message} Trying again.${meanwhile}`;
 }
 
-/** A server's message, ended as sentences are. */
+/** Adds a full stop to a server's message if it has no end mark. */
 function sentence(message: string): string {
   return /[.!?…]$/.test(message) ? message : `${message}.`;
 }

@@ -1,18 +1,18 @@
 /**
- * A jam as a link: the public web app's parameters, and ours.
+ * Converts a jam to and from a link. The first line has the parameters of the public Riffusion web app.
  *
  *     prompt, seed, denoising, seedImageId, maskImageId, guidance, numInferenceSteps, alphaVelocity
  *     negativePrompt, scheduler, next (once for each queued prompt)
- *     endPrompt, endSeed, alpha: the very place on the way that is heard
+ *     endPrompt, endSeed, alpha: the position of the audible clip between two ends
  *
- * Defaults are left out. What cannot be read is passed over and reported, so that an old or damaged
- * link still plays. A person's own pictures and sounds don't fit into a link.
+ * Default values are left out. Values that cannot be read are ignored and reported, so that an old or damaged
+ * link still plays. The user's own images and sounds don't fit into a link.
  */
 
-import type { Library, LibraryPicture } from "../api/library";
-import { excerpt } from "../excerpt";
+import type { Library, LibraryImage } from "../api/library";
+import { shortened } from "../shorten";
 import {
-  DEFAULT_SETTINGS, MAX_PROMPT_CHARACTERS, RANGES, SCHEDULERS, type PictureSource, type Range,
+  DEFAULT_SETTINGS, MAX_PROMPT_CHARACTERS, RANGES, SCHEDULERS, type ImageSource, type Range,
   type Settings, clamped, isScheduler,
 } from "../settings/settings";
 import { SEED_LIMIT, type Walk, startWalk } from "../walk/walk";
@@ -20,23 +20,23 @@ import { SEED_LIMIT, type Walk, startWalk } from "../walk/walk";
 export interface LinkedJam {
   readonly settings: Settings;
   readonly walk: Walk;
-  /** What was passed over, in words for the person who opened the link. */
+  /** Messages for the user about parameters that were ignored or changed. */
   readonly problems: readonly string[];
 }
 
-/** Sums of steps have more, none of which can be heard. */
+/** Digits of alpha in a link. Further digits are rounding errors of sums. */
 const ALPHA_DIGITS = 9;
-/** Of the public app, which writes a mask's absence and the default seed image so. */
-const NO_MASK = ["", "none"];
+/** Values that mean no image: the public app writes them for no mask and for the default seed image. */
+const NO_IMAGE = ["", "none"];
 
 /**
- * The jam of a link's query.
+ * Reads a jam from the query of a link.
  *
- * @param query with or without the question mark
- * @param drawPrompt called where the link has no prompt
- * @param drawSeed called where the link has no seed
+ * @param query with or without the leading question mark
+ * @param randomPrompt called if the link has no prompt
+ * @param randomSeed called if the link has no seed
  */
-export function jamFromQuery(query: string, drawPrompt: () => string, drawSeed: () => number): LinkedJam {
+export function jamFromQuery(query: string, randomPrompt: () => string, randomSeed: () => number): LinkedJam {
   const reader = new Reader(new URLSearchParams(query));
   const settings: Settings = {
     negativePrompt: reader.prompt("negativePrompt") ?? DEFAULT_SETTINGS.negativePrompt,
@@ -46,28 +46,28 @@ export function jamFromQuery(query: string, drawPrompt: () => string, drawSeed: 
       reader.number("numInferenceSteps", RANGES.numInferenceSteps) ?? DEFAULT_SETTINGS.numInferenceSteps,
     ),
     scheduler: reader.scheduler(),
-    seedPicture: reader.picture("seedImageId") ?? DEFAULT_SETTINGS.seedPicture,
-    mask: reader.picture("maskImageId"),
+    seedImage: reader.image("seedImageId") ?? DEFAULT_SETTINGS.seedImage,
+    mask: reader.image("maskImageId"),
     alphaStep: reader.number("alphaVelocity", RANGES.alphaStep) ?? DEFAULT_SETTINGS.alphaStep,
   };
-  return { settings, walk: reader.walk(drawPrompt, drawSeed), problems: reader.problems };
+  return { settings, walk: reader.walk(randomPrompt, randomSeed), problems: reader.problems };
 }
 
-/** The settings without pictures that the server doesn't have, and a word about each of them. */
-export function withKnownPictures(settings: Settings, library: Library): { settings: Settings; problems: readonly string[] } {
+/** Replaces images that the server does not have by the defaults, with a message about each of them. */
+export function withKnownImages(settings: Settings, library: Library): { settings: Settings; problems: readonly string[] } {
   const problems: string[] = [];
-  const known = <P extends PictureSource | null>(picture: P, name: string, all: readonly LibraryPicture[], otherwise: P): P => {
+  const known = <P extends ImageSource | null>(image: P, name: string, all: readonly LibraryImage[], otherwise: P): P => {
     const ids = all.map(({ id }) => id);
-    if (picture?.kind !== "id" || ids.length === 0 || ids.includes(picture.id)) return picture; // none: it doesn't say
-    problems.push(`${name}=${excerpt(picture.id)} is none of ${ids.join(", ")}`);
+    if (image?.kind !== "id" || ids.length === 0 || ids.includes(image.id)) return image; // no ids: the server does not list its images
+    problems.push(`${name}=${shortened(image.id)} is not one of ${ids.join(", ")}`);
     return otherwise;
   };
-  const seedPicture = known(settings.seedPicture, "seedImageId", library.seedImages, DEFAULT_SETTINGS.seedPicture);
+  const seedImage = known(settings.seedImage, "seedImageId", library.seedImages, DEFAULT_SETTINGS.seedImage);
   const mask = known(settings.mask, "maskImageId", library.masks, DEFAULT_SETTINGS.mask);
-  return { settings: problems.length > 0 ? { ...settings, seedPicture, mask } : settings, problems };
+  return { settings: problems.length > 0 ? { ...settings, seedImage, mask } : settings, problems };
 }
 
-/** The query of a link that restores `settings` and `walk`; begins with a question mark. */
+/** The query of a link that restores `settings` and `walk`, with a leading question mark. */
 export function queryFromJam(settings: Settings, walk: Walk): string {
   const query = new URLSearchParams();
   query.set("prompt", walk.current.prompt);
@@ -77,7 +77,7 @@ export function queryFromJam(settings: Settings, walk: Walk): string {
   if (walk.target.seed !== plain.target.seed) query.set("endSeed", String(walk.target.seed));
   if (walk.alpha > 0) query.set("alpha", String(Number(walk.alpha.toFixed(ALPHA_DIGITS))));
   for (const prompt of walk.queue) query.append("next", prompt);
-  const { seedPicture, mask } = settings;
+  const { seedImage, mask } = settings;
   const values: [string, string | number, string | number][] = [
     ["negativePrompt", settings.negativePrompt, DEFAULT_SETTINGS.negativePrompt],
     ["denoising", settings.denoising, DEFAULT_SETTINGS.denoising],
@@ -89,7 +89,7 @@ export function queryFromJam(settings: Settings, walk: Walk): string {
   for (const [name, value, byDefault] of values) {
     if (value !== byDefault) query.set(name, String(value));
   }
-  if (seedPicture.kind === "id") query.set("seedImageId", seedPicture.id);
+  if (seedImage.kind === "id") query.set("seedImageId", seedImage.id);
   if (mask?.kind === "id") query.set("maskImageId", mask.id);
   return `?${query}`;
 }
@@ -103,7 +103,7 @@ class Reader {
     const text = this.query.get(name)?.trim();
     if (!text) return null;
     if (text.length <= MAX_PROMPT_CHARACTERS) return text;
-    this.problems.push(`${name} was cut to ${MAX_PROMPT_CHARACTERS} characters`);
+    this.problems.push(`${name} was shortened to ${MAX_PROMPT_CHARACTERS} characters`);
     return text.slice(0, MAX_PROMPT_CHARACTERS);
   }
 
@@ -112,11 +112,11 @@ class Reader {
     if (!text) return null;
     const value = Number(text);
     if (!Number.isFinite(value)) {
-      this.problems.push(`${name}=${excerpt(text)} is no number`);
+      this.problems.push(`${name}=${shortened(text)} is not a number`);
       return null;
     }
     const inside = clamped(value, range);
-    if (inside !== value) this.problems.push(`${name}=${excerpt(text)} became ${inside}`);
+    if (inside !== value) this.problems.push(`${name}=${shortened(text)} was changed to ${inside}`);
     return inside;
   }
 
@@ -125,13 +125,13 @@ class Reader {
     if (!text) return null;
     const value = Number(text);
     if (Number.isSafeInteger(value) && value >= 0 && value < SEED_LIMIT) return value;
-    this.problems.push(`${name}=${excerpt(text)} is no whole number from 0 to ${SEED_LIMIT - 1}`);
+    this.problems.push(`${name}=${shortened(text)} is not a whole number from 0 to ${SEED_LIMIT - 1}`);
     return null;
   }
 
-  picture(name: string): PictureSource | null {
+  image(name: string): ImageSource | null {
     const id = this.query.get(name)?.trim() ?? "";
-    return NO_MASK.includes(id) ? null : { kind: "id", id: id.slice(0, 100) };
+    return NO_IMAGE.includes(id) ? null : { kind: "id", id: id.slice(0, 100) };
   }
 
   scheduler(): Settings["scheduler"] {
@@ -139,13 +139,13 @@ class Reader {
     if (!name) return DEFAULT_SETTINGS.scheduler;
     if (name === "default") return null;
     if (isScheduler(name)) return name;
-    this.problems.push(`scheduler=${excerpt(name)} is none of ${SCHEDULERS.join(", ")}`);
+    this.problems.push(`scheduler=${shortened(name)} is not one of ${SCHEDULERS.join(", ")}`);
     return DEFAULT_SETTINGS.scheduler;
   }
 
-  walk(drawPrompt: () => string, drawSeed: () => number): Walk {
-    const prompt = this.prompt("prompt") ?? drawPrompt();
-    const seed = this.seed("seed") ?? drawSeed();
+  walk(randomPrompt: () => string, randomSeed: () => number): Walk {
+    const prompt = this.prompt("prompt") ?? randomPrompt();
+    const seed = this.seed("seed") ?? randomSeed();
     const queue = this.query.getAll("next").map((text) => text.trim().slice(0, MAX_PROMPT_CHARACTERS));
     const plain = startWalk(prompt, seed, queue.filter(Boolean));
     const target = {

@@ -1,4 +1,4 @@
-/** Prompts to begin with: sounds, moods and styles that the embedded checkpoint was taught. */
+/** Sample prompts: instruments, styles and moods that the embedded checkpoint was trained on. */
 
 const SOUNDS = [
   "accordion", "acoustic guitar", "ambient pad", "baroque ensemble", "bossa nova", "brass", "choir",
@@ -8,8 +8,8 @@ const SOUNDS = [
   "synthwave", "techno beat", "trumpet", "vibraphone", "violin",
 ] as const;
 const MOODS = ["bright", "calm", "dark", "dreamy", "energetic", "fast", "happy", "sad", "slow"] as const;
-/** Of the dice's prompts, so many have a mood. */
-const MOOD_SHARE = 0.6;
+/** Probability that a random prompt has a mood. */
+const MOOD_PROBABILITY = 0.6;
 
 export const SAMPLE_PROMPTS: readonly string[] = [
   "church bells",
@@ -26,13 +26,13 @@ export const SAMPLE_PROMPTS: readonly string[] = [
 ];
 
 /**
- * A prompt by dice, other than `last`.
+ * A random prompt that differs from `last`.
  *
- * @param random draws from [0, 1)
+ * @param random returns a number in [0, 1)
  */
-export function dicePrompt(random: () => number, last = ""): string {
+export function randomSamplePrompt(random: () => number, last = ""): string {
   for (;;) {
-    const mood = random() < MOOD_SHARE ? `${pick(MOODS, random)} ` : "";
+    const mood = random() < MOOD_PROBABILITY ? `${pick(MOODS, random)} ` : "";
     const prompt = `${mood}${pick(SOUNDS, random)}`;
     if (prompt !== last) return prompt;
   }

@@ -1,4 +1,4 @@
-/** What a person can set about the jam, with ranges and defaults. */
+/** The settings of a jam, with their ranges and defaults. */
 
 import type { Share } from "../units";
 
@@ -7,7 +7,7 @@ export const SCHEDULERS = [
 ] as const;
 export type SchedulerName = (typeof SCHEDULERS)[number];
 
-/** A range of a number: both ends are allowed; `step` is a slider's. */
+/** A closed range of numbers; `step` is the step of its slider. */
 export interface Range {
   readonly min: number;
   readonly max: number;
@@ -21,23 +21,23 @@ export const RANGES = {
   alphaStep: { min: 0.01, max: 1, step: 0.01 },
 } as const satisfies Record<string, Range>;
 
-/** What the jam is painted over. A person's own pictures come by data URL, the server's by id. */
-export type PictureSource =
+/** A seed image or mask: an image on the server by its id, or the user's own image as a data URL. */
+export type ImageSource =
   | { readonly kind: "id"; readonly id: string }
   | { readonly kind: "own"; readonly dataUrl: string; readonly name: string };
 
 export interface Settings {
   readonly negativePrompt: string;
-  /** How much of the seed picture is repainted: more is freer, less keeps the beat. */
+  /** Denoising strength: higher values follow the prompt more freely, lower values keep the beat of the seed image. */
   readonly denoising: Share;
-  /** How literally prompts are taken. */
+  /** Guidance scale: how closely clips follow the prompt. */
   readonly guidance: number;
   readonly numInferenceSteps: number;
-  /** null leaves it to the checkpoint. */
+  /** null uses the scheduler of the checkpoint. */
   readonly scheduler: SchedulerName | null;
-  readonly seedPicture: PictureSource;
-  readonly mask: PictureSource | null;
-  /** How far a clip is from the one before, in (0, 1]. */
+  readonly seedImage: ImageSource;
+  readonly mask: ImageSource | null;
+  /** Step of alpha from one clip to the next, in (0, 1]. */
   readonly alphaStep: Share;
 }
 
@@ -47,14 +47,14 @@ export const DEFAULT_SETTINGS: Settings = {
   guidance: 7,
   numInferenceSteps: 12,
   scheduler: "dpmsolver++",
-  seedPicture: { kind: "id", id: "og_beat" },
+  seedImage: { kind: "id", id: "og_beat" },
   mask: null,
   alphaStep: 0.25,
 };
 
 export const MAX_PROMPT_CHARACTERS = 4000;
 
-/** `value` moved into the range. */
+/** The value in the range that is nearest to `value`. */
 export function clamped(value: number, range: Range): number {
   return Math.min(range.max, Math.max(range.min, value));
 }

@@ -1,20 +1,20 @@
-/** Lines of equal pitch and equal time on the ground. Labels are the page's own text. */
+/** Grid lines of equal pitch and equal time on the ground. The labels are HTML text over the canvas. */
 
 import * as THREE from "three";
 import type { Scope } from "../scope";
 import type { Seconds } from "../units";
-import { DEPTH, FUTURE, PAST, clockText, farApart, timeMarks, xOf, zOf } from "./geometry";
+import { DEPTH, FUTURE, PAST, clockText, spacedApart, timeMarks, xOf, zOf } from "./geometry";
 import { PITCH_MARKS, heightOf } from "./pitch";
 
 const TIME_MARK_EVERY: Seconds = 5;
 const MAX_TIME_MARKS = 16;
-/** Below the clips. */
+/** Height of the grid lines: slightly below the clips. */
 const GROUND = -0.02;
 const MARGIN = 0.35;
-/** Where the labels of pitches stand, from -1 to 1 across the view. */
+/** Position of the pitch labels in normalized device coordinates, from -1 to 1 across the view. */
 const LEFT_EDGE = -0.94;
 const LOWER_EDGE = -0.38;
-/** Half the widest label of a pitch, and its height, in pixels. */
+/** Half the width of the widest pitch label, and the height of a label, in pixels. */
 const HALF_LABEL_PX = 20;
 const LABEL_HEIGHT_PX = 13;
 
@@ -50,9 +50,11 @@ export class Axes {
   }
 
   /**
+   * Moves the grid lines and labels.
+   *
    * @param middle the time at x = 0
-   * @param origin when the jam began
-   * @param isUpright whether time runs upwards, so that pitches are written along the lower edge
+   * @param origin start time of the jam
+   * @param isUpright whether time runs upwards, so that the pitch labels are along the lower edge
    */
   place(middle: Seconds, origin: Seconds, isUpright: boolean, camera: THREE.Camera): void {
     const times = timeMarks(middle - PAST, middle + FUTURE, origin, TIME_MARK_EVERY).slice(0, MAX_TIME_MARKS);
@@ -76,14 +78,14 @@ export class Axes {
       const [left, top] = this.put(label, this.point.set(this.edgeX(z, isUpright, camera), 0, z), camera, size, HALF_LABEL_PX);
       return isUpright ? left : top;
     });
-    farApart(places, isUpright ? 2 * HALF_LABEL_PX : LABEL_HEIGHT_PX).forEach((isFar, i) => {
+    spacedApart(places, isUpright ? 2 * HALF_LABEL_PX : LABEL_HEIGHT_PX).forEach((isFar, i) => {
       if (!isFar && this.pitchLabels[i]) this.pitchLabels[i].hidden = true;
     });
   }
 
   /**
-   * The x at which a line of equal pitch meets the edge of the view: its projection, a + x · b in
-   * homogeneous coordinates, is to have the edge's place s, so x = (s · a.w - a.s) / (b.s - s · b.w).
+   * The x at which a line of equal pitch meets the edge of the view. Its projection is a + x · b in homogeneous
+   * coordinates. At the edge, its coordinate along the axis is s, so x = (s · a.w - a.s) / (b.s - s · b.w).
    */
   private edgeX(z: number, isUpright: boolean, camera: THREE.Camera): number {
     const axis = isUpright ? "y" : "x";
@@ -95,7 +97,7 @@ export class Axes {
     return (edge * a.w - a[axis]) / (b[axis] - edge * b.w);
   }
 
-  /** @param room to be left at the left edge, in pixels */
+  /** @param room smallest distance from the left edge, in pixels */
   private put(
     label: HTMLElement,
     point: THREE.Vector3,

@@ -1,8 +1,8 @@
 /**
- * The colour of loudness: from the page's night through plum and coral to sand.
+ * The colour map for loudness: from the dark background through plum and coral to sand.
  *
- * Colours are mixed in OKLCH, where lightness is what the eye takes it for (B. Ottosson, "A perceptual
- * color space for image processing", 2020). It rises evenly, so loud is bright also without colour.
+ * Colours are interpolated in OKLCH, whose lightness is perceptually uniform (B. Ottosson, "A perceptual color
+ * space for image processing", 2020). Lightness increases monotonically, so the map is also readable in greyscale.
  */
 
 import type { Share } from "../units";
@@ -21,17 +21,17 @@ const STOPS: readonly Oklch[] = [
   [0.95, 0.05, 95],
 ];
 
-/** The page's accent, a colour of the map. */
+/** The loudness whose colour is the accent colour of the page. */
 export const ACCENT_LOUDNESS: Share = 0.62;
 
-/** The colour of a loudness from 0, silence, to 1. */
+/** The colour of a loudness from 0, silent, to 1, the loudest. */
 export function colourOf(loudness: Share): Rgb {
   const position = Math.min(1, Math.max(0, loudness)) * (STOPS.length - 1);
   const index = Math.min(STOPS.length - 2, Math.floor(position));
   const from = STOPS[index] ?? [0, 0, 0];
   const to = STOPS[index + 1] ?? from;
   const share = position - index;
-  const turn = ((to[2] - from[2] + 540) % 360) - 180; // the short way round
+  const turn = ((to[2] - from[2] + 540) % 360) - 180; // the shorter way around the colour circle
   return rgbFromOklch([
     from[0] + share * (to[0] - from[0]),
     from[1] + share * (to[1] - from[1]),
@@ -39,19 +39,19 @@ export function colourOf(loudness: Share): Rgb {
   ]);
 }
 
-/** The whole map as RGBA bytes, silence first: a texture one pixel high. */
+/** The colour map as RGBA bytes, silence first, for a texture that is one pixel high. */
 export function colourTable(size: number): Uint8Array<ArrayBuffer> {
   const table = new Uint8Array(4 * size);
   for (let i = 0; i < size; i++) table.set([...colourOf(i / (size - 1)), 255], 4 * i);
   return table;
 }
 
-/** As CSS has it. */
+/** The colour in CSS syntax. */
 export function cssColour([red, green, blue]: Rgb): string {
   return `rgb(${red} ${green} ${blue})`;
 }
 
-/** sRGB, each channel clipped into its range. */
+/** Converts OKLCH to sRGB. Each channel is clipped to its range. */
 export function rgbFromOklch([lightness, chroma, hue]: Oklch): Rgb {
   const a = chroma * Math.cos((hue * Math.PI) / 180);
   const b = chroma * Math.sin((hue * Math.PI) / 180);
@@ -65,7 +65,7 @@ export function rgbFromOklch([lightness, chroma, hue]: Oklch): Rgb {
   ];
 }
 
-/** A linear channel with sRGB's curve. */
+/** Converts a linear channel to an sRGB byte. */
 function byte(linear: number): number {
   const value = linear <= 0.0031308 ? 12.92 * linear : 1.055 * linear ** (1 / 2.4) - 0.055;
   return Math.round(255 * Math.min(1, Math.max(0, value)));

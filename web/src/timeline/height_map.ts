@@ -1,23 +1,23 @@
-/** Clips as landscapes: a grid whose heights and colours are read from the spectrogram's picture. */
+/** Draws clips as landscapes: a grid whose heights and colours come from the spectrogram image. */
 
 import * as THREE from "three";
 import { Scope } from "../scope";
 import type { Seconds } from "../units";
+import type { Detail } from "./adaptive_detail";
 import { colourTable } from "./colour";
-import type { Detail } from "./frame_rate";
 import { DEPTH, FUTURE, PAST, UNITS_PER_SECOND } from "./geometry";
 
-/** Heights and slopes are read without anisotropic filtering: five such reads a pixel are too many for a processor. */
+/** Heights and slopes are sampled without anisotropic filtering, which is too slow in software rendering. */
 const LOUDNESS = /* glsl */ `
-  // Dark is loud. Mono is in all planes, stereo in green and blue.
+  // Dark is loud. Mono is in all channels, stereo in green and blue.
   float loudness(vec4 pixel) { return 1.0 - 0.5 * (pixel.g + pixel.b); }
   // Row 0 is the highest pitch.
   vec2 turned(vec2 at) { return vec2(at.x, 1.0 - at.y); }
-  float nearby(vec2 at) { return loudness(textureLod(picture, turned(at), 1.0)); }
+  float nearby(vec2 at) { return loudness(textureLod(image, turned(at), 1.0)); }
 `;
 
 const VERTEX = /* glsl */ `
-  uniform sampler2D picture;
+  uniform sampler2D image;
   uniform float start, duration, height;
   varying vec2 place;
   varying float time;
@@ -28,14 +28,14 @@ const VERTEX = /* glsl */ `
     place = position.xy;
     time = start + place.x * duration;
     float rise = pow(max(0.0, nearby(place) - 0.2) / 0.8, 1.7);
-    rise *= step(1e-4, place.x) * step(1e-4, 1.0 - place.x); // a groove, not a crack, between clips
+    rise *= step(1e-4, place.x) * step(1e-4, 1.0 - place.x); // height 0 at both ends, so that clips join without a gap
     vec3 at = vec3(time * ${UNITS_PER_SECOND.toFixed(2)}, height * rise, (0.5 - place.y) * ${DEPTH.toFixed(2)});
     gl_Position = projectionMatrix * viewMatrix * vec4(at, 1.0);
   }
 `;
 
 const FRAGMENT = /* glsl */ `
-  uniform sampler2D picture, colours;
+  uniform sampler2D image, colours;
   uniform vec3 night, accent;
   uniform float height, playhead;
   varying vec2 place;
@@ -44,7 +44,7 @@ const FRAGMENT = /* glsl */ `
   ${LOUDNESS}
 
   void main() {
-    float loud = loudness(texture2D(picture, turned(place)));
+    float loud = loudness(texture2D(image, turned(place)));
     vec2 cell = vec2(1.0 / 200.0, 1.0 / 140.0);
     float alongTime = nearby(place + vec2(cell.x, 0.0)) - nearby(place - vec2(cell.x, 0.0));
     float alongPitch = nearby(place + vec2(0.0, cell.y)) - nearby(place - vec2(0.0, cell.y));
@@ -60,17 +60,17 @@ const FRAGMENT = /* glsl */ `
   }
 `;
 
-/** What all height maps share. */
-export interface Look {
+/** Uniforms that all height maps share. */
+export interface SharedLook {
   readonly night: THREE.Color;
   readonly accent: THREE.Color;
-  /** Height of the loudest sound now: 0 is a flat picture. */
+  /** Current height of the loudest point; 0 gives a flat image. */
   readonly height: { value: number };
-  /** The time of what is heard, seen from the moment in the middle. */
+  /** The audible time, relative to the middle of the view. */
   readonly playhead: { value: Seconds };
 }
 
-/** Makes height maps of clips, which share a grid and a table of colours. */
+/** Makes the height maps of clips. They share a grid and a colour table. */
 export class HeightMaps {
   private readonly scope: Scope;
   private readonly colours: THREE.DataTexture;
@@ -78,7 +78,7 @@ export class HeightMaps {
 
   constructor(
     scope: Scope,
-    private readonly look: Look,
+    private readonly look: SharedLook,
     detail: Detail,
   ) {
     this.scope = scope.child();
@@ -90,14 +90,14 @@ export class HeightMaps {
     this.scope.add(() => this.grid.dispose());
   }
 
-  /** Height maps made from now on have another grid. */
+  /** Sets the detail of height maps that are made later. */
   setDetail(detail: Detail): void {
     this.grid.dispose();
     this.grid = gridOf(detail);
   }
 
-  make(scope: Scope, picture: THREE.Texture, duration: Seconds): HeightMap {
-    return new HeightMap(scope, this.grid, this.look, this.colours, picture, duration);
+  make(scope: Scope, image: THREE.Texture, duration: Seconds): HeightMap {
+    return new HeightMap(scope, this.grid, this.look, this.colours, image, duration);
   }
 }
 
@@ -108,9 +108,9 @@ export class HeightMap {
   constructor(
     scope: Scope,
     grid: THREE.BufferGeometry,
-    look: Look,
+    look: SharedLook,
     colours: THREE.Texture,
-    picture: THREE.Texture,
+    image: THREE.Texture,
     duration: Seconds,
   ) {
     const material = scope.own(
@@ -119,7 +119,7 @@ export class HeightMap {
         fragmentShader: FRAGMENT,
         side: THREE.DoubleSide,
         uniforms: {
-          picture: { value: picture },
+          image: { value: image },
           colours: { value: colours },
           night: { value: look.night },
           accent: { value: look.accent },
@@ -131,17 +131,17 @@ export class HeightMap {
       }),
     );
     this.mesh = new THREE.Mesh(grid, material);
-    this.mesh.frustumCulled = false; // the shader places it
+    this.mesh.frustumCulled = false; // the vertex shader moves it
     scope.add(() => this.mesh.removeFromParent());
   }
 
-  /** @param time of its start, seen from the moment in the middle */
+  /** @param time start time, relative to the middle of the view */
   moveTo(time: Seconds): void {
     this.start.value = time;
   }
 }
 
-/** A grid of places from (0, 0), first moment and lowest pitch, to (1, 1). */
+/** A grid from (0, 0), the first frame and the lowest pitch, to (1, 1). */
 function gridOf({ columns, rows }: Detail): THREE.BufferGeometry {
   const grid = new THREE.PlaneGeometry(1, 1, columns, rows);
   return grid.translate(0.5, 0.5, 0);

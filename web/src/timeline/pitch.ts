@@ -1,8 +1,8 @@
-/** Where pitches lie on a spectrogram's height: the mel scale of HTK, as the server's pictures have it. */
+/** Positions of pitches in a spectrogram: the HTK mel scale, as in the server's images. */
 
 import type { Hertz, Share } from "../units";
 
-/** Of the published checkpoint's pictures. */
+/** Frequency range of the images of the published checkpoint. */
 export const LOWEST: Hertz = 0;
 export const HIGHEST: Hertz = 10_000;
 
@@ -15,17 +15,17 @@ export function hertzFromMel(mel: number): Hertz {
   return 700 * (10 ** (mel / 2595) - 1);
 }
 
-/** The share of the picture's height, from the bottom, at which a frequency lies. */
+/** The height of a frequency in the image, as a fraction from the bottom. */
 export function heightOf(frequency: Hertz): Share {
   return (melFromHertz(frequency) - melFromHertz(LOWEST)) / (melFromHertz(HIGHEST) - melFromHertz(LOWEST));
 }
 
-/** The frequency at a share of the picture's height: the inverse of `heightOf`. */
+/** The frequency at a height in the image: the inverse of `heightOf`. */
 export function frequencyAt(height: Share): Hertz {
   return hertzFromMel(melFromHertz(LOWEST) + height * (melFromHertz(HIGHEST) - melFromHertz(LOWEST)));
 }
 
-/** Frequencies for an axis, with their labels; the octaves of a, and round numbers above. */
+/** Frequencies with labels for the pitch axis: the octaves of A, and a round number above them. */
 export const PITCH_MARKS: readonly { readonly frequency: Hertz; readonly label: string }[] = [
   { frequency: 110, label: "A2" },
   { frequency: 220, label: "A3" },

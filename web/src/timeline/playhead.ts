@@ -1,4 +1,4 @@
-/** A translucent pane where the ear is. */
+/** A translucent pane at the audible time. */
 
 import * as THREE from "three";
 import type { Scope } from "../scope";
@@ -20,7 +20,7 @@ export class Playhead {
     this.group.add(new THREE.Mesh(pane, glass), new THREE.LineSegments(edge, line));
   }
 
-  /** @param time of the ear, seen from the moment in the middle */
+  /** @param time audible time, relative to the middle of the view */
   place(time: Seconds, height: number): void {
     this.group.position.x = xOf(time, 0);
     this.group.scale.y = 0.05 + 1.15 * Math.max(height, 0.1 * HEIGHT);

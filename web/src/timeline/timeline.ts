@@ -1,60 +1,60 @@
-/** The page's background: what has been, is and will be heard, around a playhead. One render loop. */
+/** Renders past, present and future clips around a playhead, as the background of the page. It has the only render loop. */
 
 import * as THREE from "three";
-import type { Round } from "../jam/score";
+import type { Round } from "../jam/playback_timeline";
 import { Scope } from "../scope";
 import type { Seconds, Share } from "../units";
+import { AdaptiveDetail } from "./adaptive_detail";
 import { Axes } from "./axes";
+import { ClipTextures } from "./clip_textures";
 import { ACCENT_LOUDNESS, colourOf } from "./colour";
-import { FrameRate } from "./frame_rate";
 import { FUTURE, PAST } from "./geometry";
 import { type HeightMap, HeightMaps } from "./height_map";
-import { Pictures } from "./pictures";
+import { PendingClip } from "./pending_clip";
 import { Playhead } from "./playhead";
-import { Sketch } from "./sketch";
 import { View } from "./view";
 
-interface PicturedClip {
+interface ClipWithImage {
   readonly id: number;
-  readonly picture: Blob;
-  readonly sound: { readonly duration: Seconds };
+  readonly image: Blob;
+  readonly audio: { readonly duration: Seconds };
 }
 
-/** What is to be seen, as of a frame. */
+/** What is drawn in one frame. */
 export interface Scene {
-  /** What the ear hears now, on the audio clock. */
+  /** The time on the audio clock that is audible now. */
   readonly now: Seconds;
-  /** When the jam began. */
+  /** Start time of the jam. */
   readonly origin: Seconds;
-  /** The round that is heard; null in silence. */
+  /** The audible round; null in silence. */
   readonly playing: { readonly start: Seconds; readonly duration: Seconds } | null;
-  /** Rounds within a span of time. */
-  rounds(from: Seconds, to: Seconds): readonly Round<PicturedClip>[];
-  /** The clip in the making. */
-  readonly sketch: { readonly start: Seconds; readonly duration: Seconds; readonly progress: Share } | null;
+  /** Rounds between two times. */
+  rounds(from: Seconds, to: Seconds): readonly Round<ClipWithImage>[];
+  /** The clip that is being made. */
+  readonly pending: { readonly start: Seconds; readonly duration: Seconds; readonly progress: Share } | null;
 }
 
 const NIGHT = "#0f0e14";
 const LINES = "#4a4658";
-/** The camera travels no further in a frame than in so long, after a pause. */
-const LONGEST_FRAME: Seconds = 0.5;
+/** After a pause, the camera moves no further than in this time. */
+const MAX_CAMERA_STEP: Seconds = 0.5;
 
 export class Timeline {
   readonly view: View;
-  /** A calm page: it turns leaf by leaf instead of flowing, and the camera doesn't travel. */
-  isCalm = false;
-  /** How far from the playhead is looked at. */
+  /** Reduced motion: the view moves once per round instead of continuously, and the camera jumps. */
+  isMotionReduced = false;
+  /** Time between the playhead and the middle of the view. */
   offset: Seconds = 0;
   private readonly scope: Scope;
   private readonly renderer: THREE.WebGLRenderer;
   private readonly scene = new THREE.Scene();
   private readonly maps = new Map<string, { map: HeightMap; scope: Scope }>();
-  private readonly pictures: Pictures;
+  private readonly textures: ClipTextures;
   private readonly heightMaps: HeightMaps;
   private readonly axes: Axes;
   private readonly playhead: Playhead;
-  private readonly sketch: Sketch;
-  private readonly frameRate = new FrameRate();
+  private readonly pending: PendingClip;
+  private readonly adaptiveDetail = new AdaptiveDetail();
   private readonly playheadTime = { value: 0 };
   private lastFrame = 0;
   private lastNow: Seconds = NaN;
@@ -62,23 +62,23 @@ export class Timeline {
 
   /**
    * @param read called for every frame
-   * @throws Error where the browser has no WebGL
+   * @throws Error if the browser has no WebGL
    */
   constructor(parent: Scope, canvas: HTMLCanvasElement, labels: HTMLElement, private readonly read: () => Scene) {
     this.scope = parent.child();
     this.renderer = this.scope.own(new THREE.WebGLRenderer({ canvas, antialias: true }));
-    this.renderer.outputColorSpace = THREE.LinearSRGBColorSpace; // the colour map is sRGB already
+    this.renderer.outputColorSpace = THREE.LinearSRGBColorSpace; // the colour map is already sRGB
     const night = new THREE.Color().setStyle(NIGHT, THREE.LinearSRGBColorSpace);
     const accent = rawColour(colourOf(ACCENT_LOUDNESS));
     this.scene.background = night;
     this.view = new View(this.scope, canvas, () => this.invalidate());
-    this.pictures = new Pictures(this.scope, () => this.invalidate());
+    this.textures = new ClipTextures(this.scope, () => this.invalidate());
     const look = { night, accent, height: this.view.height, playhead: this.playheadTime };
-    this.heightMaps = new HeightMaps(this.scope, look, this.frameRate.detail);
+    this.heightMaps = new HeightMaps(this.scope, look, this.adaptiveDetail.detail);
     this.axes = new Axes(this.scope, labels, new THREE.Color().setStyle(LINES, THREE.LinearSRGBColorSpace));
     this.playhead = new Playhead(this.scope, rawColour(colourOf(0.9)));
-    this.sketch = new Sketch(this.scope, night, accent);
-    this.scene.add(this.axes.group, this.playhead.group, this.sketch.mesh);
+    this.pending = new PendingClip(this.scope, night, accent);
+    this.scene.add(this.axes.group, this.playhead.group, this.pending.mesh);
     const observer = new ResizeObserver(() => this.resize(canvas));
     observer.observe(canvas);
     this.scope.add(() => observer.disconnect());
@@ -87,13 +87,13 @@ export class Timeline {
     this.scope.add(() => this.renderer.setAnimationLoop(null));
   }
 
-  /** How many textures and geometries the GPU holds. */
+  /** Number of textures and geometries on the GPU. */
   get memory(): { readonly textures: number; readonly geometries: number } {
     const { textures, geometries } = this.renderer.info.memory;
     return { textures, geometries };
   }
 
-  /** Something is to be drawn anew, though the music may stand still. */
+  /** Draws again in the next frame, even while the music is paused. */
   invalidate(): void {
     this.isStale = true;
   }
@@ -105,19 +105,19 @@ export class Timeline {
 
   private frame(time: number): void {
     const duration = time - this.lastFrame;
-    if (duration < this.frameRate.detail.interval) return;
+    if (duration < this.adaptiveDetail.detail.interval) return;
     this.lastFrame = time;
-    const isTravelling = this.view.advance(Math.min(LONGEST_FRAME, duration / 1000));
+    const isCameraMoving = this.view.advance(Math.min(MAX_CAMERA_STEP, duration / 1000));
     const scene = this.read();
-    if (scene.now === this.lastNow && !isTravelling && !this.isStale) return;
-    if (scene.now !== this.lastNow && this.frameRate.note(duration)) this.applyDetail();
+    if (scene.now === this.lastNow && !isCameraMoving && !this.isStale) return;
+    if (scene.now !== this.lastNow && this.adaptiveDetail.add(duration)) this.applyDetail();
     this.lastNow = scene.now;
     this.isStale = false;
     this.draw(scene);
   }
 
   private draw(scene: Scene): void {
-    const middle = this.offset + (this.isCalm && scene.playing ? leafMiddle(scene) : scene.now);
+    const middle = this.offset + (this.isMotionReduced && scene.playing ? roundMiddle(scene) : scene.now);
     this.playheadTime.value = scene.now - middle;
     const rounds = scene.rounds(middle - PAST, middle + FUTURE);
     const kept = new Set(rounds.map(({ key }) => key));
@@ -127,9 +127,9 @@ export class Timeline {
       this.maps.delete(key);
     }
     for (const round of rounds) this.mapOf(round).moveTo(round.start - middle);
-    this.pictures.keepOnly(new Set(rounds.map(({ clip }) => clip.id)));
-    if (scene.sketch) this.sketch.show(scene.sketch.start - middle, scene.sketch.duration, scene.sketch.progress);
-    else this.sketch.hide();
+    this.textures.keepOnly(new Set(rounds.map(({ clip }) => clip.id)));
+    if (scene.pending) this.pending.show(scene.pending.start - middle, scene.pending.duration, scene.pending.progress);
+    else this.pending.hide();
     this.playhead.place(scene.now - middle, this.view.height.value);
     this.playhead.group.visible = scene.playing !== null;
     this.view.camera.updateMatrixWorld();
@@ -137,18 +137,18 @@ export class Timeline {
     this.renderer.render(this.scene, this.view.camera);
   }
 
-  private mapOf(round: Round<PicturedClip>): HeightMap {
+  private mapOf(round: Round<ClipWithImage>): HeightMap {
     const known = this.maps.get(round.key);
     if (known) return known.map;
     const scope = this.scope.child();
-    const map = this.heightMaps.make(scope, this.pictures.of(round.clip), round.clip.sound.duration);
+    const map = this.heightMaps.make(scope, this.textures.of(round.clip), round.clip.audio.duration);
     this.scene.add(map.mesh);
     this.maps.set(round.key, { map, scope });
     return map;
   }
 
   private applyDetail(): void {
-    const { detail } = this.frameRate;
+    const { detail } = this.adaptiveDetail;
     this.renderer.setPixelRatio(Math.min(devicePixelRatio, detail.pixelRatio));
     this.heightMaps.setDetail(detail);
     for (const { scope } of this.maps.values()) scope.dispose();
@@ -158,19 +158,19 @@ export class Timeline {
   private resize(canvas: HTMLCanvasElement): void {
     const { clientWidth: width, clientHeight: height } = canvas;
     if (width === 0 || height === 0) return;
-    this.renderer.setPixelRatio(Math.min(devicePixelRatio, this.frameRate.detail.pixelRatio));
+    this.renderer.setPixelRatio(Math.min(devicePixelRatio, this.adaptiveDetail.detail.pixelRatio));
     this.renderer.setSize(width, height, false);
     this.view.resize(width, height);
     this.invalidate();
   }
 }
 
-/** The middle of the leaf that shows the round that is heard. */
-function leafMiddle({ playing, now }: Scene): Seconds {
+/** The middle of the audible round. */
+function roundMiddle({ playing, now }: Scene): Seconds {
   return playing ? playing.start + playing.duration / 2 : now;
 }
 
-/** A colour as it is, without three.js taking it for sRGB. */
+/** A colour that three.js must not convert from sRGB. */
 function rawColour([red, green, blue]: readonly [number, number, number]): THREE.Color {
   return new THREE.Color(red / 255, green / 255, blue / 255);
 }

@@ -1,4 +1,7 @@
-/** The camera: round about, or flat from above; wide pages have time to the right, tall ones upwards. */
+/**
+ * The camera: a landscape view that can be turned, or a flat view from above. Time runs to the right on wide pages
+ * and upwards on tall ones.
+ */
 
 import * as THREE from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
@@ -6,16 +9,17 @@ import type { Scope } from "../scope";
 import { DEPTH, HEIGHT } from "./geometry";
 
 const FIELD_OF_VIEW_DEGREES = 36;
-/** Of a change of view: the share of the way left after a second. */
-const LEFT_AFTER_SECOND = 0.002;
-const SETTLED = 1e-3;
-/** Room around the flat picture, for axes and controls. */
+/** Fraction of a camera movement that remains after one second. */
+const REMAINING_AFTER_SECOND = 0.002;
+/** Distance at which a camera movement has arrived. */
+const ARRIVED = 1e-3;
+/** Height of the flat view relative to the image, with room for axes and controls. */
 const FLAT_MARGIN = 1.9;
-
+/** Distance from the initial position from which the camera counts as moved. */
 const NOTICEABLE = 0.05;
 
-/** Where the camera is, what it looks at, and how high the loudest sound is. */
-interface Place {
+/** Camera position, its target, and the height of the loudest point. */
+interface CameraPose {
   readonly position: THREE.Vector3;
   readonly target: THREE.Vector3;
   readonly height: number;
@@ -27,10 +31,10 @@ export class View {
   private readonly controls: OrbitControls;
   private flat = false;
   private isTall = false;
-  /** Where the camera is on its way to; null when it has arrived. */
-  private goal: Place | null = null;
+  /** The pose that the camera moves to; null when it has arrived. */
+  private goal: CameraPose | null = null;
 
-  /** @param onChange called when the camera was moved by hand */
+  /** @param onChange called when the user has moved the camera */
   constructor(scope: Scope, element: HTMLElement, onChange: () => void) {
     this.controls = scope.own(new OrbitControls(this.camera, element));
     this.controls.enableDamping = true;
@@ -57,17 +61,17 @@ export class View {
     this.aim(isInstant);
   }
 
-  /** Whether it was turned or brought nearer by hand. */
+  /** Whether the user has turned or zoomed the view. */
   get isMoved(): boolean {
     return this.goal === null && this.camera.position.distanceTo(this.home().position) > NOTICEABLE;
   }
 
-  /** Goes back to where it is without a hand. */
+  /** Returns to the initial pose. */
   reset(isInstant: boolean): void {
     this.aim(isInstant);
   }
 
-  /** @param isInstant whether to be there at once */
+  /** Adapts the camera to the size of the canvas. */
   resize(width: number, height: number): void {
     this.camera.aspect = width / height;
     this.isTall = height > width;
@@ -75,18 +79,18 @@ export class View {
     this.camera.updateProjectionMatrix();
   }
 
-  /** Goes on by a frame; true while it moves. */
+  /** Moves the camera by one frame. Returns true while it moves towards its goal. */
   advance(seconds: number): boolean {
     if (this.goal === null) {
       if (!this.flat) this.controls.update();
       return false;
     }
-    const share = 1 - LEFT_AFTER_SECOND ** seconds;
+    const share = 1 - REMAINING_AFTER_SECOND ** seconds;
     const { position, target, height } = this.goal;
     this.camera.position.lerp(position, share);
     this.controls.target.lerp(target, share);
     this.height.value += share * (height - this.height.value);
-    if (this.camera.position.distanceTo(position) < SETTLED) this.arrive();
+    if (this.camera.position.distanceTo(position) < ARRIVED) this.arrive();
     else this.camera.lookAt(this.controls.target);
     return true;
   }
@@ -98,8 +102,8 @@ export class View {
     if (isInstant) this.arrive();
   }
 
-  private home(): Place {
-    return this.flat ? this.flatGoal() : this.roundGoal();
+  private home(): CameraPose {
+    return this.flat ? this.flatGoal() : this.landscapeGoal();
   }
 
   private arrive(): void {
@@ -111,15 +115,15 @@ export class View {
     this.goal = null;
   }
 
-  private roundGoal(): Place {
+  private landscapeGoal(): CameraPose {
     const [position, target] = this.isTall
       ? [new THREE.Vector3(-18, 17.5, 0), new THREE.Vector3(3.6, 0, 0)]
       : [new THREE.Vector3(0.6, 8.4, 13.2), new THREE.Vector3(2.9, 0, 1.7)];
     return { position, target, height: HEIGHT };
   }
 
-  /** Straight from above, but for a hair, which keeps "up" defined. */
-  private flatGoal(): Place {
+  /** From above, with a small tilt so that the "up" direction is defined. */
+  private flatGoal(): CameraPose {
     const across = this.isTall ? this.camera.aspect : 1;
     const distance = (DEPTH * FLAT_MARGIN) / (2 * across * Math.tan((FIELD_OF_VIEW_DEGREES * Math.PI) / 360));
     const away = this.isTall ? new THREE.Vector3(-0.01, distance, 0) : new THREE.Vector3(0, distance, 0.01);

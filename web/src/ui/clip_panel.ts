@@ -1,41 +1,41 @@
-/** Take it with you: link, files of the clip that is heard, and a recording of the jam. */
+/** Sharing and saving: a link, files of the current clip, and a recording of the jam. */
 
-import { hearRequest } from "../api/messages";
 import type { Client } from "../api/client";
-import { blobFromUrl, dataUrlFromBlob } from "../audio/media";
+import { imageToAudioInput } from "../api/messages";
 import type { Recording } from "../audio/recorder";
 import { wavBlob } from "../audio/wav";
+import { blobFromUrl, dataUrlFromBlob } from "../data_url";
 import { fileName, walkBefore } from "../jam/clip";
 import type { HeardClip, Session } from "../jam/session";
 import { queryFromJam } from "../link/link";
 import type { Scope } from "../scope";
 import { clockText } from "../timeline/geometry";
 import { h, saveFile, setText } from "./dom";
-import type { Panel } from "./drawer";
+import type { Panel } from "./sidebar";
 
-/** Recordings that wait to be saved: an hour has 600 MB. */
-const MOST_RECORDINGS = 3;
+/** Number of recordings that are kept until they are saved. One hour has 600 MB. */
+const MAX_RECORDINGS = 3;
 
 export class ClipPanel implements Panel {
-  readonly name = "Keep";
+  readonly name = "Save";
   readonly element: HTMLElement;
   private readonly about = h("p", { class: "hint" });
   private readonly files: HTMLButtonElement[];
   private readonly recordButton = h("button", { type: "button", class: "record" });
   private readonly recordings = h("ul", { class: "recordings" });
 
-  /** @param say shows a notice */
+  /** @param showNotice shows a short message */
   constructor(
     scope: Scope,
     private readonly session: Session,
     private readonly client: Client,
-    private readonly say: (message: string) => void,
+    private readonly showNotice: (message: string) => void,
   ) {
     const share = h("button", { type: "button", class: "primary" }, "Share this moment");
     const kinds: [string, (clip: HeardClip, button: HTMLButtonElement) => void][] = [
       ["MP3", (clip, button) => void this.saveMp3(clip, button)],
       ["WAV", (clip) => this.saveWav(clip)],
-      ["Picture", (clip) => this.savePicture(clip)],
+      ["Image", (clip) => this.saveImage(clip)],
     ];
     this.files = kinds.map(([text, save]) => {
       const button = h("button", { type: "button" }, text);
@@ -49,13 +49,13 @@ export class ClipPanel implements Panel {
       "div",
       { class: "panel" },
       h("h2", {}, "Link"),
-      h("p", { class: "hint" }, "Opens the jam where it is now: prompts, seeds, settings and queue."),
+      h("p", { class: "hint" }, "The link opens the jam at this moment, with its prompts, seeds, settings and queue."),
       h("div", { class: "row" }, share),
-      h("h2", {}, "This clip"),
+      h("h2", {}, "Current clip"),
       this.about,
-      h("div", { class: "row", role: "group", "aria-label": "Save the clip that is heard" }, ...this.files),
-      h("h2", {}, "The whole jam"),
-      h("p", { class: "hint" }, `Records from now on, for an hour at most. The newest ${MOST_RECORDINGS} recordings wait here until the page is closed: save what you like.`),
+      h("div", { class: "row", role: "group", "aria-label": "Save the current clip" }, ...this.files),
+      h("h2", {}, "Recording"),
+      h("p", { class: "hint" }, `Records from now on, up to one hour. The last ${MAX_RECORDINGS} recordings stay here until you close the page, so save those that you want to keep.`),
       h("div", { class: "row" }, this.recordButton),
       this.recordings,
     );
@@ -66,41 +66,41 @@ export class ClipPanel implements Panel {
 
   update(): void {
     const { heard, recordingDuration } = this.session;
-    setText(this.about, heard ? fileName(heard.clip.stop) : "Nothing has been heard yet.");
+    setText(this.about, heard ? fileName(heard.clip.stop) : "No clip has been played yet.");
     for (const button of this.files) button.disabled = !heard || button.hasAttribute("aria-busy");
     setText(this.recordButton, recordingDuration === null ? "Record" : `Stop · ${clockText(recordingDuration)}`);
     this.recordButton.setAttribute("aria-pressed", String(recordingDuration !== null));
     this.recordButton.disabled = !heard && recordingDuration === null;
   }
 
-  /** Copies, or hands over, a link to what is heard. */
+  /** Copies a link to the current clip, or opens the share dialog on touch devices. */
   async share(): Promise<void> {
     const { conductor, heard } = this.session;
     const clip = heard?.clip;
     const settings = clip?.settings ?? conductor.settings;
     const walk = clip ? { ...walkBefore(clip), queue: conductor.promptsAfter(clip) } : conductor.walk;
     const url = new URL(queryFromJam(settings, walk), location.href.split("?")[0]).href;
-    const isOwn = settings.seedPicture.kind === "own" || settings.mask?.kind === "own" || clip?.isRepainted;
-    const warning = isOwn ? " Pictures and sounds of your own don't fit into a link." : "";
+    const isOwn = settings.seedImage.kind === "own" || settings.mask?.kind === "own" || clip?.isRepainted;
+    const warning = isOwn ? " Your own audio and images are not part of a link." : "";
     try {
       if (matchMedia("(pointer: coarse)").matches && "share" in navigator) {
-        if (warning) this.say(warning.trim());
+        if (warning) this.showNotice(warning.trim());
         await navigator.share({ title: "Riffusion", url });
         return;
       }
       await navigator.clipboard.writeText(url);
-      this.say(`The link is in your clipboard.${warning}`);
+      this.showNotice(`Link copied.${warning}`);
     } catch (error) {
-      if (error instanceof DOMException && error.name === "AbortError") return; // the person thought better of it
+      if (error instanceof DOMException && error.name === "AbortError") return; // the user closed the share dialog
       history.replaceState(null, "", url);
-      this.say(`Copy the link from the address line.${warning}`);
+      this.showNotice(`Copy the link from the address bar.${warning}`);
     }
   }
 
-  /** Begins or ends a recording. */
+  /** Starts or ends a recording. */
   async record(): Promise<void> {
     if (this.session.recordingDuration === null) {
-      if (!this.session.startRecording()) this.say("Play first: then there is something to record.");
+      if (!this.session.startRecording()) this.showNotice("Press play first: you can record once the music plays.");
       return;
     }
     const recording = await this.session.stopRecording();
@@ -117,27 +117,27 @@ export class ClipPanel implements Panel {
     const format = heard?.type.includes("mp4") ? "m4a" : heard?.type.includes("ogg") ? "ogg" : "webm";
     const compressed = heard && save(format.toUpperCase(), heard, format);
     this.recordings.prepend(h("li", {}, h("span", {}, clockText(duration)), save("WAV", exact, "wav"), compressed));
-    while (this.recordings.children.length > MOST_RECORDINGS) this.recordings.lastElementChild?.remove();
-    this.say(`Recorded ${clockText(duration)}: save it under Keep`);
+    while (this.recordings.children.length > MAX_RECORDINGS) this.recordings.lastElementChild?.remove();
+    this.showNotice(`Recorded ${clockText(duration)}. Save it in the Save tab.`);
   }
 
   private async saveMp3(clip: HeardClip, button: HTMLButtonElement): Promise<void> {
     button.setAttribute("aria-busy", "true");
     this.update();
-    const source = { kind: "own", dataUrl: await dataUrlFromBlob(clip.picture), name: "" } as const;
-    const answer = await this.client.ask(hearRequest(source, "mp3"));
+    const source = { kind: "own", dataUrl: await dataUrlFromBlob(clip.image), name: "" } as const;
+    const answer = await this.client.ask(imageToAudioInput(source, "mp3"));
     button.removeAttribute("aria-busy");
     this.update();
     if (answer.ok) saveFile(await blobFromUrl(answer.output.audio), `${fileName(clip.stop)}.mp3`);
-    else this.say(`No MP3: ${answer.failure.message}`);
+    else this.showNotice(`The MP3 could not be made: ${answer.failure.message}`);
   }
 
-  private saveWav({ sound, stop }: HeardClip): void {
-    const channels = Array.from({ length: sound.numberOfChannels }, (_, i) => sound.getChannelData(i));
-    saveFile(wavBlob(channels, sound.sampleRate), `${fileName(stop)}.wav`);
+  private saveWav({ audio, stop }: HeardClip): void {
+    const channels = Array.from({ length: audio.numberOfChannels }, (_, i) => audio.getChannelData(i));
+    saveFile(wavBlob(channels, audio.sampleRate), `${fileName(stop)}.wav`);
   }
 
-  private savePicture({ picture, stop }: HeardClip): void {
-    saveFile(picture, `${fileName(stop)}.png`);
+  private saveImage({ image, stop }: HeardClip): void {
+    saveFile(image, `${fileName(stop)}.png`);
   }
 }

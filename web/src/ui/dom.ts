@@ -1,11 +1,11 @@
-/** Elements in one call. */
+/** Helpers for DOM elements. */
 
 type Child = Node | string | null;
 type Properties = Record<string, string | number | boolean | null>;
 
 /**
- * An element with attributes and children. `true` sets an attribute without a value; `false` and null
- * leave it out.
+ * Creates an element with attributes and children. `true` sets an attribute without a value; `false` and null
+ * omit the attribute.
  */
 export function h<K extends keyof HTMLElementTagNameMap>(
   tag: K,
@@ -21,19 +21,19 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** Puts `text` where it isn't already, so that screen readers don't read it again. */
+/** Sets the text only if it has changed, so that screen readers do not read it again. */
 export function setText(element: HTMLElement, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Lets a browser save a blob as a file. */
+/** Downloads a blob as a file. */
 export function saveFile(blob: Blob, name: string): void {
   const url = URL.createObjectURL(blob);
   h("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000); // the download has begun by then
+  setTimeout(() => URL.revokeObjectURL(url), 60_000); // the download has started by then
 }
 
-/** Whether somebody is typing there, so that keys mean letters. */
+/** Whether the target is a text input, so that keys must not trigger shortcuts. */
 export function isTyping(target: EventTarget | null): boolean {
   if (!(target instanceof HTMLElement)) return false;
   return target.matches("textarea, select, input:not([type=range]):not([type=checkbox]):not([type=radio])");

@@ -1,18 +1,18 @@
-/** Paint a sound and hear it, or paint over the clip that plays and let that part be made anew. */
+/** Painting: draw a spectrogram and listen to it, or mark a part of the current clip to regenerate it. */
 
-import { dataUrlFromBlob } from "../audio/media";
+import { dataUrlFromBlob } from "../data_url";
 import type { BrushKind } from "../draw/brush";
-import { type Brush, Sheet } from "../draw/sheet";
-import { excerpt } from "../excerpt";
+import { type Brush, PaintCanvas } from "../draw/paint_canvas";
 import { nearestPrompt } from "../jam/clip";
 import type { HeardClip, Session } from "../jam/session";
 import type { Scope } from "../scope";
-import type { PictureSource } from "../settings/settings";
+import type { ImageSource } from "../settings/settings";
+import { shortened } from "../shorten";
 import { noteName, frequencyAt } from "../timeline/pitch";
 import { h } from "./dom";
-import type { Panel } from "./drawer";
 import { sliderField } from "./fields";
-import { hearButton } from "./hear_button";
+import { previewButton } from "./preview_button";
+import type { Panel } from "./sidebar";
 
 const BRUSHES: readonly { readonly kind: BrushKind; readonly text: string }[] = [
   { kind: "tone", text: "Tone" },
@@ -20,21 +20,21 @@ const BRUSHES: readonly { readonly kind: BrushKind; readonly text: string }[] = 
   { kind: "spray", text: "Spray" },
   { kind: "eraser", text: "Erase" },
 ];
-/** A mask has one brush, which paints whatever it is called. */
+/** Brushes for a mask. The tone brush is round there and is called "Paint". */
 const MASK_BRUSHES: readonly BrushKind[] = ["tone", "eraser"];
-const EMPTY_SHEET = "The sheet is empty. Paint something first.";
+const NOTHING_PAINTED = "Nothing is painted yet. Paint something first.";
 
 export class DrawPanel implements Panel {
   readonly name = "Draw";
   readonly element: HTMLElement;
   private readonly brush: Brush = { kind: "tone", size: 0.3, ink: 0.85 };
-  private readonly drawing: Sheet;
-  private readonly mask: Sheet;
+  private readonly drawing: PaintCanvas;
+  private readonly mask: PaintCanvas;
   private readonly under = h("img", { class: "under ink", alt: "" });
   private readonly paper: HTMLElement;
   private readonly brushes = h("div", { class: "segments", role: "group", "aria-label": "Brush" });
   private readonly undo = h("button", { type: "button" }, "Undo");
-  private readonly repaintButton = h("button", { type: "button", class: "primary" }, "Repaint it");
+  private readonly repaintButton = h("button", { type: "button", class: "primary" }, "Repaint");
   private readonly note = h("p", { class: "hint pitch-note", "aria-hidden": "true" });
   private readonly modes: [HTMLElement, HTMLElement];
   private readonly loudness: HTMLElement;
@@ -42,49 +42,49 @@ export class DrawPanel implements Panel {
   private clip: HeardClip | null = null;
 
   /**
-   * @param useAsSeed makes a picture the jam's seed
-   * @param say shows a notice
+   * @param useAsSeed makes a image the jam's seed
+   * @param showNotice shows a short message
    */
   constructor(
     scope: Scope,
     private readonly session: Session,
-    private readonly useAsSeed: (source: PictureSource & { kind: "own" }) => void,
-    private readonly say: (message: string) => void,
+    private readonly useAsSeed: (source: ImageSource & { kind: "own" }) => void,
+    private readonly showNotice: (message: string) => void,
   ) {
-    this.drawing = new Sheet(scope, this.brush, false, () => this.showUndo());
-    this.mask = new Sheet(scope, this.brush, true, () => this.showUndo());
-    this.drawing.canvas.className = "sheet ink";
-    this.mask.canvas.className = "sheet mask-sheet";
+    this.drawing = new PaintCanvas(scope, this.brush, false, () => this.showUndo());
+    this.mask = new PaintCanvas(scope, this.brush, true, () => this.showUndo());
+    this.drawing.canvas.className = "paint-canvas ink";
+    this.mask.canvas.className = "paint-canvas mask-canvas";
     for (const { canvas } of [this.drawing, this.mask]) {
-      canvas.setAttribute("aria-label", "Sheet to paint on: left to right is time, bottom to top is pitch");
+      canvas.setAttribute("aria-label", "Drawing area: left to right is time, bottom to top is pitch");
       canvas.setAttribute("role", "img");
     }
     this.paper = h("div", { class: "paper" }, this.under, this.drawing.canvas, this.mask.canvas);
-    const source = (): PictureSource & { kind: "own" } => ({ kind: "own", dataUrl: this.drawing.dataUrl(), name: "drawing" });
-    const hear = hearButton(session, "Hear the drawing", "Hear it", async (signal) =>
+    const source = (): ImageSource & { kind: "own" } => ({ kind: "own", dataUrl: this.drawing.dataUrl(), name: "drawing" });
+    const listen = previewButton(session, "Listen to the drawing", "Listen", async (signal) =>
       this.drawing.isEmpty
-        ? { failure: { kind: "refused", message: EMPTY_SHEET } }
-        : session.studio.hear(source(), signal),
-    say);
-    hear.classList.add("primary");
+        ? { failure: { kind: "refused", message: NOTHING_PAINTED } }
+        : session.clipSource.imageToAudio(source(), signal),
+    showNotice);
+    listen.classList.add("primary");
     const use = h("button", { type: "button" }, "Use as seed");
     const clear = h("button", { type: "button" }, "Clear");
     this.modes = [
-      h("div", { class: "row" }, hear, use),
+      h("div", { class: "row" }, listen, use),
       h("div", { class: "row" }, this.repaintButton),
     ];
-    const mode = h("div", { class: "segments", role: "group", "aria-label": "What to paint" }, h("button", { type: "button" }, "A sound"), h("button", { type: "button" }, "Over what plays"));
+    const mode = h("div", { class: "segments", role: "group", "aria-label": "What to paint" }, h("button", { type: "button" }, "New loop"), h("button", { type: "button" }, "Current clip"));
     scope.listen(mode, "click", (event) => {
       const index = [...mode.children].indexOf(event.target as Element);
       if (index >= 0) this.setMasking(index === 1, mode);
     });
     scope.listen(use, "click", () => {
-      if (this.drawing.isEmpty) return this.say(EMPTY_SHEET);
+      if (this.drawing.isEmpty) return this.showNotice(NOTHING_PAINTED);
       this.useAsSeed(source());
-      this.say("The jam is painted over your drawing now");
+      this.showNotice("New clips use your drawing as the seed loop");
     });
-    scope.listen(clear, "click", () => this.sheet.clear());
-    scope.listen(this.undo, "click", () => this.sheet.undo());
+    scope.listen(clear, "click", () => this.paintCanvas.clear());
+    scope.listen(this.undo, "click", () => this.paintCanvas.undo());
     scope.listen(this.repaintButton, "click", () => void this.repaint());
     scope.listen(this.paper, "pointermove", (event) => this.showNote(event));
     for (const { kind, text } of BRUSHES) {
@@ -111,17 +111,17 @@ export class DrawPanel implements Panel {
     this.showUndo();
   }
 
-  /** Under an empty mask is what plays; once it is painted on, it stays with its clip. */
+  /** Shows the current clip under an empty mask. A mask that is painted on stays with its clip. */
   update(): void {
     const clip = this.session.heard?.clip;
     if (!this.isMasking || !this.mask.isEmpty || !clip || clip.id === this.clip?.id) return;
     if (this.under.src) URL.revokeObjectURL(this.under.src);
     this.clip = clip;
-    this.under.src = URL.createObjectURL(clip.picture);
+    this.under.src = URL.createObjectURL(clip.image);
     this.showHint();
   }
 
-  private get sheet(): Sheet {
+  private get paintCanvas(): PaintCanvas {
     return this.isMasking ? this.mask : this.drawing;
   }
 
@@ -134,7 +134,7 @@ export class DrawPanel implements Panel {
 
   private setMasking(isMasking: boolean, mode: HTMLElement): void {
     const heard = this.session.heard?.clip ?? null;
-    if (isMasking && heard === null) this.say("Play first: then there is a clip to paint over.");
+    if (isMasking && heard === null) this.showNotice("Press play first: you can repaint a clip once it plays.");
     this.isMasking = isMasking && heard !== null;
     [...mode.children].forEach((button, i) => button.setAttribute("aria-pressed", String((i === 1) === this.isMasking)));
     this.modes[0].hidden = this.isMasking;
@@ -154,26 +154,26 @@ export class DrawPanel implements Panel {
 
   private showHint(): void {
     this.note.textContent = this.isMasking && this.clip
-      ? `Paint what should be made anew of “${excerpt(nearestPrompt(this.clip.stop))}”.`
+      ? `Paint over the part of “${shortened(nearestPrompt(this.clip.stop))}” that should change.`
       : "Left to right is time, bottom to top is pitch. Bright is loud.";
   }
 
   private async repaint(): Promise<void> {
     if (this.clip === null) return;
-    if (this.mask.isEmpty) return this.say(EMPTY_SHEET);
+    if (this.mask.isEmpty) return this.showNotice(NOTHING_PAINTED);
     this.repaintButton.disabled = true;
-    const picture = await dataUrlFromBlob(this.clip.picture);
-    const failure = await this.session.repaint(this.clip, picture, this.mask.dataUrl(), new AbortController().signal);
+    const image = await dataUrlFromBlob(this.clip.image);
+    const failure = await this.session.repaint(this.clip, image, this.mask.dataUrl(), new AbortController().signal);
     this.repaintButton.disabled = false;
-    this.say(failure ? failure.message : "Repainted: it plays next");
+    this.showNotice(failure ? failure.message : "The repainted clip plays next");
     if (!failure) this.mask.clear();
   }
 
   private showUndo(): void {
-    this.undo.disabled = !this.sheet.canUndo;
+    this.undo.disabled = !this.paintCanvas.canUndo;
   }
 
-  /** Which moment and which note the brush is at. */
+  /** Shows the time and the pitch at the pointer. */
   private showNote(event: PointerEvent): void {
     if (this.isMasking) return;
     const { left, top, width, height } = this.drawing.canvas.getBoundingClientRect();

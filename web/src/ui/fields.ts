@@ -5,22 +5,22 @@ import type { Range } from "../settings/settings";
 import type { Seconds } from "../units";
 import { h, setText } from "./dom";
 
-/** An input that shows a value and reports a person's change of it. */
+/** An input that shows a value and reports when the user changes it. */
 export interface Field<T> {
   readonly element: HTMLElement;
   show(value: T): void;
 }
 
-/** A value counts once it has stayed for so long: arrow keys pass through many. */
-const SETTLE: Seconds = 0.25;
+/** A slider value is reported after it has not changed for this long, as arrow keys pass through many values. */
+const SETTLE_TIME: Seconds = 0.25;
 
 let lastId = 0;
 
 /**
  * A slider.
  *
- * @param text of a value, unit included
- * @param onChange called when the slider was let go, and stays
+ * @param text formats a value with its unit
+ * @param onChange called after the slider was released
  */
 export function sliderField(
   scope: Scope,
@@ -35,7 +35,7 @@ export function sliderField(
   const output = h("output", { for: id });
   let isMoving = false;
   let shown = NaN;
-  let forgetChange = (): void => undefined;
+  let cancelReport = (): void => undefined;
   const show = (value: number): void => {
     if (isMoving) return;
     shown = value;
@@ -47,16 +47,16 @@ export function sliderField(
     isMoving = true;
     setText(output, text(Number(input.value)));
   });
-  const letGo = (): void => {
-    forgetChange();
-    forgetChange = scope.after(SETTLE, () => {
+  const report = (): void => {
+    cancelReport();
+    cancelReport = scope.after(SETTLE_TIME, () => {
       isMoving = false;
       const value = Number(input.value);
       if (value !== shown) onChange(value);
     });
   };
-  scope.listen(input, "change", letGo);
-  scope.listen(input, "pointerup", letGo); // moved back to where it was, it isn't changed
+  scope.listen(input, "change", report);
+  scope.listen(input, "pointerup", report); // a slider that was moved back sends no change event
   const element = h(
     "div",
     { class: "field" },
@@ -67,7 +67,7 @@ export function sliderField(
   return { element, show };
 }
 
-/** A choice from a list. */
+/** A drop-down list. */
 export function selectField(
   scope: Scope,
   label: string,
@@ -80,12 +80,12 @@ export function selectField(
   return {
     element: h("div", { class: "field" }, h("div", { class: "field-head" }, h("label", { for: id }, label)), select),
     show: (value) => {
-      if (select.value !== value) select.value = value; // its list may be open
+      if (select.value !== value) select.value = value; // setting it while the list is open would close the list
     },
   };
 }
 
-/** A line of text, reported when it is left. */
+/** A text input whose value is reported when it loses the focus. */
 export function textField(
   scope: Scope,
   label: string,
@@ -110,7 +110,7 @@ export function textField(
   };
 }
 
-/** A switch. */
+/** An on/off switch. */
 export function switchField(scope: Scope, label: string, onChange: (isOn: boolean) => void): Field<boolean> {
   const input = h("input", { type: "checkbox", role: "switch" });
   scope.listen(input, "change", () => onChange(input.checked));

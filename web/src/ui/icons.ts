@@ -1,4 +1,4 @@
-/** Line drawings for buttons, 24 units wide. */
+/** Icons for buttons, as SVG paths that are 24 units wide. */
 
 const PATHS = {
   play: "M8 5.5v13l11-6.5z",
@@ -10,8 +10,8 @@ const PATHS = {
   down: "M12 5v14M6 13l6 6 6-6",
   jump: "M5 6v12l8-6zM17 6v12",
   flat: "M4 6h16v12H4zM4 12h16M10 6v12",
-  round: "M3 17l6-9 4 5 3-4 5 8z",
-  hear: "M4 10v4h4l5 4V6l-5 4zM16.5 9a4 4 0 010 6",
+  landscape: "M3 17l6-9 4 5 3-4 5 8z",
+  listen: "M4 10v4h4l5 4V6l-5 4zM16.5 9a4 4 0 010 6",
   stop: "M7 7h10v10H7z",
   help: "M9 9.5a3 3 0 116 0c0 2-3 2.2-3 4.5M12 17.5h.01",
   follow: "M12 4v16M5 12h4M15 12h4",
@@ -21,7 +21,7 @@ export type IconName = keyof typeof PATHS;
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** A picture without a meaning of its own: its button has the label. */
+/** An icon that is hidden from screen readers, as its button has a label. */
 export function icon(name: IconName): SVGSVGElement {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", "0 0 24 24");
@@ -33,7 +33,7 @@ export function icon(name: IconName): SVGSVGElement {
   return svg;
 }
 
-/** Shows another picture on a button. */
+/** Replaces the icon of a button. */
 export function setIcon(button: HTMLElement, name: IconName): void {
   const before = button.querySelector("svg");
   if (before?.classList.contains(`icon-${name}`)) return;

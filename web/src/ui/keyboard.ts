@@ -1,13 +1,14 @@
-/** Keys that do things wherever the focus is, unless somebody is typing. */
+/** Keyboard shortcuts that work everywhere on the page, except while the user is typing. */
 
 import type { Scope } from "../scope";
 import { isTyping } from "./dom";
 
 export interface Shortcut {
-  /** As `KeyboardEvent.key` has it, in lower case. */
+  /** Value of `KeyboardEvent.key`, in lower case. */
   readonly key: string;
-  /** As people know it. */
+  /** Name of the key in the help dialog. */
   readonly label: string;
+  /** What it does, in the help dialog. */
   readonly does: string;
   act(): void;
 }

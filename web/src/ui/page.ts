@@ -1,17 +1,16 @@
-/** Puts the page together and keeps it showing the jam. */
+/** Builds the page and updates it when the jam changes. */
 
-import { type Library, isEndpointRemote } from "../api/library";
 import type { Client } from "../api/client";
+import { type Library, isEndpointRemote } from "../api/library";
 import type { Session } from "../jam/session";
 import type { Scope } from "../scope";
-import type { Seconds } from "../units";
+import { SeedPreview } from "../timeline/seed_preview";
 import { type Scene, Timeline } from "../timeline/timeline";
+import type { Seconds } from "../units";
 import { ClipPanel } from "./clip_panel";
 import { helpDialog, stillListening } from "./dialogs";
 import { h, setText } from "./dom";
 import { DrawPanel } from "./draw_panel";
-import { Drawer } from "./drawer";
-import { Foretaste } from "./foretaste";
 import { icon, setIcon } from "./icons";
 import { type Shortcut, listenForShortcuts } from "./keyboard";
 import { Notices } from "./notices";
@@ -19,23 +18,25 @@ import { NowPlaying } from "./now_playing";
 import { PromptBar } from "./prompt_bar";
 import { QueuePanel } from "./queue_panel";
 import { SeedPanel } from "./seed_panel";
+import { Sidebar } from "./sidebar";
 import { SoundPanel } from "./sound_panel";
 
-const LOOK_BY: Seconds = 2.5;
-const LOOK_AT_MOST: Seconds = 30;
+/** How far one arrow key moves the view along the timeline, and the largest distance from now. */
+const SCROLL_STEP: Seconds = 2.5;
+const MAX_SCROLL: Seconds = 30;
 
 export class Page {
   private readonly notices = new Notices();
   private readonly status = h("p", { class: "status", "aria-live": "off" });
   private readonly flatButton = h("button", { class: "quiet", type: "button" });
   private readonly followButton = h("button", { class: "quiet", type: "button", "aria-label": "Back to now", title: "Back to now (0)", hidden: true }, icon("follow"));
-  private readonly preferences = { isCalm: matchMedia("(prefers-reduced-motion: reduce)").matches };
+  private readonly preferences = { isMotionReduced: matchMedia("(prefers-reduced-motion: reduce)").matches };
   private readonly timeline: Timeline | null;
   private readonly nowPlaying: NowPlaying;
   private readonly promptBar: PromptBar;
-  private readonly drawer: Drawer;
+  private readonly sidebar: Sidebar;
   private readonly seedPanel: SeedPanel;
-  private readonly foretaste = new Foretaste(() => this.timeline?.invalidate());
+  private readonly seedPreview = new SeedPreview(() => this.timeline?.invalidate());
   private isUpdateDue = false;
 
   constructor(
@@ -44,19 +45,19 @@ export class Page {
     client: Client,
     baseUrl: string,
   ) {
-    const say = (message: string): void => this.notices.show(message);
+    const showNotice = (message: string): void => this.notices.show(message);
     this.nowPlaying = new NowPlaying(session);
-    this.promptBar = new PromptBar(scope, session, say);
-    this.seedPanel = new SeedPanel(scope, session, say);
-    const clipPanel = new ClipPanel(scope, session, client, say);
-    const draw = new DrawPanel(scope, session, (source) => this.seedPanel.setOwn(source), say);
+    this.promptBar = new PromptBar(scope, session, showNotice);
+    this.seedPanel = new SeedPanel(scope, session, showNotice);
+    const clipPanel = new ClipPanel(scope, session, client, showNotice);
+    const draw = new DrawPanel(scope, session, (source) => this.seedPanel.setOwn(source), showNotice);
     const sound = new SoundPanel(scope, session, this.preferences, () => this.applyPreferences());
     const opener = h("button", { class: "quiet", type: "button", "aria-label": "Settings", "aria-expanded": "false", title: "Settings (S)" }, icon("panel"));
-    this.drawer = new Drawer(scope, [new QueuePanel(scope, session), sound, this.seedPanel, draw, clipPanel], opener);
+    this.sidebar = new Sidebar(scope, [new QueuePanel(scope, session), sound, this.seedPanel, draw, clipPanel], opener);
     const shortcuts = this.shortcuts(clipPanel);
     const help = helpDialog(scope, shortcuts);
-    const helpButton = h("button", { class: "quiet", type: "button", "aria-label": "Keys", title: "Keys (?)" }, icon("help"));
-    const canvas = h("canvas", { class: "timeline", role: "img", "aria-label": "Spectrograms of what was, is and will be heard, around a playhead" });
+    const helpButton = h("button", { class: "quiet", type: "button", "aria-label": "Keyboard shortcuts", title: "Keyboard shortcuts (?)" }, icon("help"));
+    const canvas = h("canvas", { class: "timeline", role: "img", "aria-label": "Timeline of spectrograms: past clips, the current clip and upcoming clips, with a playhead" });
     const labels = h("div", { class: "axis-labels", "aria-hidden": "true" });
     const main = h("main", {}, this.nowPlaying.element, this.promptBar.element);
     document.body.append(
@@ -70,7 +71,7 @@ export class Page {
         h("nav", { "aria-label": "View" }, this.followButton, this.flatButton, helpButton, opener),
       ),
       main,
-      this.drawer.element,
+      this.sidebar.element,
       this.notices.element,
       help,
     );
@@ -79,25 +80,25 @@ export class Page {
     observer.observe(main);
     scope.add(() => observer.disconnect());
     scope.listen(this.flatButton, "click", () => this.toggleFlat());
-    scope.listen(this.followButton, "click", () => this.lookAtNow());
-    for (const type of ["pointerup", "wheel"]) scope.listen(canvas, type, () => this.updateSoon()); // the view was turned
+    scope.listen(this.followButton, "click", () => this.backToNow());
+    for (const type of ["pointerup", "wheel"]) scope.listen(canvas, type, () => this.updateSoon()); // the user may have turned the view
     scope.listen(helpButton, "click", () => help.showModal());
-    listenForShortcuts(scope, [...shortcuts, { key: "?", label: "?", does: "these keys", act: () => help.showModal() }]);
+    listenForShortcuts(scope, [...shortcuts, { key: "?", label: "?", does: "show this list", act: () => help.showModal() }]);
     this.acceptDrops();
     this.applyPreferences();
     session.onChange(() => this.updateSoon());
     this.update();
-    void this.askIfPaid(baseUrl);
+    void this.watchForInactivity(baseUrl);
   }
 
   setLibrary(library: Library): void {
     this.seedPanel.setLibrary(library);
-    this.foretaste.setLibrary(library);
+    this.seedPreview.setLibrary(library);
     this.update();
   }
 
   /** Shows a message for a while. */
-  say(message: string): void {
+  showNotice(message: string): void {
     this.notices.show(message);
   }
 
@@ -105,25 +106,25 @@ export class Page {
     try {
       return this.scope.own(new Timeline(this.scope, canvas, labels, () => this.scene()));
     } catch {
-      this.notices.show("This browser draws no WebGL, so there is no timeline. The music plays all the same.");
+      this.notices.show("This browser does not support WebGL, so the timeline is not shown. The music plays without it.");
       return null;
     }
   }
 
   private scene(): Scene {
     const { session } = this;
-    const { score, ready, drawing } = session.conductor;
+    const { playback, ready, inProgress } = session.conductor;
     const { heardNow: now, clipDuration: duration } = session;
-    if (score.last === undefined) return this.foretaste.scene(now, duration, drawing);
-    const heard = score.at(now);
-    const rounds = score.roundsAt(now);
-    const next = ready.reduce((time, clip) => time + clip.sound.duration, score.nextStart(now));
+    if (playback.last === undefined) return this.seedPreview.scene(now, duration, inProgress);
+    const heard = playback.at(now);
+    const rounds = playback.roundsAt(now);
+    const next = ready.reduce((time, clip) => time + clip.audio.duration, playback.nextStart(now));
     return {
       now,
       origin: session.origin,
-      playing: heard ? { start: heard.start + Math.max(0, rounds - 1) * heard.clip.sound.duration, duration: heard.clip.sound.duration } : null,
-      rounds: (from, to) => score.rounds(from, to, now, ready),
-      sketch: drawing && { start: next, duration, progress: drawing.step / Math.max(1, drawing.steps) },
+      playing: heard ? { start: heard.start + Math.max(0, rounds - 1) * heard.clip.audio.duration, duration: heard.clip.audio.duration } : null,
+      rounds: (from, to) => playback.rounds(from, to, now, ready),
+      pending: inProgress && { start: next, duration, progress: inProgress.step / Math.max(1, inProgress.steps) },
     };
   }
 
@@ -138,66 +139,66 @@ export class Page {
 
   private update(): void {
     const { tone, text } = this.session.status;
-    this.status.setAttribute("aria-live", tone === "warning" ? "polite" : "off"); // not with every clip
+    this.status.setAttribute("aria-live", tone === "warning" ? "polite" : "off"); // a change with every clip would disturb
     setText(this.status, text);
     this.status.dataset["tone"] = tone;
     this.nowPlaying.update();
     this.promptBar.update();
-    this.drawer.update();
+    this.sidebar.update();
     const isFlat = this.timeline?.view.isFlat ?? false;
-    setIcon(this.flatButton, isFlat ? "round" : "flat");
-    this.flatButton.title = isFlat ? "Landscape (F)" : "Flat (F)";
-    this.flatButton.setAttribute("aria-label", isFlat ? "Show as a landscape" : "Show flat");
-    this.foretaste.show(this.session.conductor.settings.seedPicture);
+    setIcon(this.flatButton, isFlat ? "landscape" : "flat");
+    this.flatButton.title = isFlat ? "Landscape (F)" : "Flat view (F)";
+    this.flatButton.setAttribute("aria-label", isFlat ? "Show as landscape" : "Show flat view");
+    this.seedPreview.show(this.session.conductor.settings.seedImage);
     this.followButton.hidden = this.timeline === null || (this.timeline.offset === 0 && !this.timeline.view.isMoved);
     this.timeline?.invalidate();
   }
 
   private toggleFlat(): void {
     if (this.timeline === null) return;
-    this.timeline.view.setFlat(!this.timeline.view.isFlat, this.preferences.isCalm);
+    this.timeline.view.setFlat(!this.timeline.view.isFlat, this.preferences.isMotionReduced);
     this.update();
   }
 
-  /** Looks at another moment than now. */
-  private look(offset: Seconds): void {
+  /** Shows the time that is `offset` after now. */
+  private scrollTo(offset: Seconds): void {
     if (this.timeline === null) return;
-    this.timeline.offset = Math.max(-LOOK_AT_MOST, Math.min(LOOK_AT_MOST, offset));
+    this.timeline.offset = Math.max(-MAX_SCROLL, Math.min(MAX_SCROLL, offset));
     this.update();
   }
 
-  /** As the page was opened. */
-  private lookAtNow(): void {
-    this.timeline?.view.reset(this.preferences.isCalm);
-    this.look(0);
+  /** Returns to the initial view. */
+  private backToNow(): void {
+    this.timeline?.view.reset(this.preferences.isMotionReduced);
+    this.scrollTo(0);
   }
 
   private applyPreferences(): void {
-    document.body.classList.toggle("calm", this.preferences.isCalm);
-    if (this.timeline) this.timeline.isCalm = this.preferences.isCalm;
+    document.body.classList.toggle("calm", this.preferences.isMotionReduced);
+    if (this.timeline) this.timeline.isMotionReduced = this.preferences.isMotionReduced;
     this.update();
   }
 
   private shortcuts(clipPanel: ClipPanel): Shortcut[] {
     const offset = (): Seconds => this.timeline?.offset ?? 0;
     return [
-      { key: " ", label: "space", does: "play and pause", act: () => void this.session.toggle() },
+      { key: " ", label: "space", does: "play or pause", act: () => void this.session.toggle() },
       { key: "/", label: "/", does: "type a prompt", act: () => this.promptBar.input.focus() },
-      { key: "d", label: "D", does: "roll a prompt", act: () => this.promptBar.roll() },
-      { key: "s", label: "S", does: "settings", act: () => this.drawer.toggle() },
-      { key: "f", label: "F", does: "flat or landscape", act: () => this.toggleFlat() },
-      { key: "arrowleft", label: "←", does: "look back", act: () => this.look(offset() - LOOK_BY) },
-      { key: "arrowright", label: "→", does: "look ahead", act: () => this.look(offset() + LOOK_BY) },
-      { key: "0", label: "0", does: "look at now", act: () => this.lookAtNow() },
-      { key: "l", label: "L", does: "link to this moment", act: () => void clipPanel.share() },
-      { key: "r", label: "R", does: "record, and stop", act: () => void clipPanel.record() },
+      { key: "d", label: "D", does: "random prompt", act: () => this.promptBar.roll() },
+      { key: "s", label: "S", does: "open or close settings", act: () => this.sidebar.toggle() },
+      { key: "f", label: "F", does: "flat view or landscape", act: () => this.toggleFlat() },
+      { key: "arrowleft", label: "←", does: "show earlier", act: () => this.scrollTo(offset() - SCROLL_STEP) },
+      { key: "arrowright", label: "→", does: "show later", act: () => this.scrollTo(offset() + SCROLL_STEP) },
+      { key: "0", label: "0", does: "back to now", act: () => this.backToNow() },
+      { key: "l", label: "L", does: "copy a link to this moment", act: () => void clipPanel.share() },
+      { key: "r", label: "R", does: "start or stop recording", act: () => void clipPanel.record() },
     ];
   }
 
   private acceptDrops(): void {
     const hasFiles = ({ dataTransfer }: DragEvent): boolean => dataTransfer?.types.includes("Files") ?? false;
     this.scope.listen(document, "dragover", (event: DragEvent) => {
-      if (!hasFiles(event)) return; // text goes where it is dropped
+      if (!hasFiles(event)) return; // dropped text goes into the input under it
       event.preventDefault();
       document.body.classList.add("dropping");
     });
@@ -209,13 +210,14 @@ export class Page {
       event.preventDefault();
       document.body.classList.remove("dropping");
       const file = event.dataTransfer?.files[0];
-      if (file) void this.seedPanel.take(file);
+      if (file) void this.seedPanel.useFile(file);
     });
   }
 
-  private async askIfPaid(baseUrl: string): Promise<void> {
+  /** On an endpoint that may cost money, asks "Still listening?" when the user is inactive. */
+  private async watchForInactivity(baseUrl: string): Promise<void> {
     if (!(await isEndpointRemote(baseUrl))) return;
     const isPlaying = (): boolean => this.session.phase === "playing";
-    document.body.append(stillListening(this.scope, isPlaying, (isHeld) => this.session.hold(isHeld)));
+    document.body.append(stillListening(this.scope, isPlaying, (isOnHold) => this.session.hold(isOnHold)));
   }
 }

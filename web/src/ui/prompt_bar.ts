@@ -1,12 +1,13 @@
-/** Play and pause, and the line where prompts are typed. */
+/** The play button and the input for the next prompt. */
 
-import { excerpt } from "../excerpt";
 import type { Session } from "../jam/session";
 import type { Scope } from "../scope";
+import { randomSamplePrompt } from "../settings/sample_prompts";
 import { MAX_PROMPT_CHARACTERS } from "../settings/settings";
-import { SAMPLE_PROMPTS, dicePrompt } from "../settings/sample_prompts";
+import { shortened } from "../shorten";
 import { h } from "./dom";
 import { icon, setIcon } from "./icons";
+import { sampleChips } from "./sample_chips";
 
 export class PromptBar {
   readonly element: HTMLElement;
@@ -14,11 +15,11 @@ export class PromptBar {
   private readonly playButton = h("button", { class: "play", type: "button" });
   private readonly samples: HTMLElement;
 
-  /** @param say shows a notice */
+  /** @param showNotice shows a short message */
   constructor(
     scope: Scope,
     private readonly session: Session,
-    private readonly say: (message: string) => void,
+    private readonly showNotice: (message: string) => void,
   ) {
     this.input = h("input", {
       type: "text",
@@ -27,15 +28,11 @@ export class PromptBar {
       enterkeyhint: "done",
       maxlength: MAX_PROMPT_CHARACTERS,
       placeholder: "What’s next?",
-      "aria-label": "Prompt to come next",
+      "aria-label": "Next prompt",
     });
-    const dice = h("button", { class: "quiet", type: "button", "aria-label": "Roll a prompt", title: "Roll a prompt (D)" }, icon("dice"));
+    const dice = h("button", { class: "quiet", type: "button", "aria-label": "Random prompt", title: "Random prompt (D)" }, icon("dice"));
     const form = h("form", { class: "prompt-form" }, this.input, dice, h("button", { class: "add", type: "submit" }, "Add"));
-    this.samples = h(
-      "div",
-      { class: "samples", role: "group", "aria-label": "Sample prompts" },
-      ...SAMPLE_PROMPTS.map((prompt) => h("button", { type: "button", class: "chip" }, prompt)),
-    );
+    this.samples = sampleChips(scope, "samples", (prompt) => this.add(prompt));
     this.element = h("div", { class: "prompt-bar" }, this.samples, h("div", { class: "prompt-row" }, this.playButton, form));
     scope.listen(this.playButton, "click", () => void session.toggle());
     scope.listen(form, "submit", (event) => {
@@ -43,14 +40,11 @@ export class PromptBar {
       this.add(this.input.value);
     });
     scope.listen(dice, "click", () => this.roll());
-    scope.listen(this.samples, "click", (event) => {
-      if (event.target instanceof HTMLButtonElement) this.add(event.target.textContent ?? "");
-    });
   }
 
-  /** Puts a prompt by dice into the line. */
+  /** Puts a random prompt into the input. */
   roll(): void {
-    this.input.value = dicePrompt(Math.random, this.input.value);
+    this.input.value = randomSamplePrompt(Math.random, this.input.value);
     this.input.focus({ preventScroll: true });
   }
 
@@ -63,7 +57,7 @@ export class PromptBar {
     this.samples.hidden = this.session.phase !== "idle";
   }
 
-  /** Queues a prompt; before the music begins, the first one is what it begins with. */
+  /** Queues a prompt. Before the first playback, starts the music with it. */
   private add(text: string): void {
     const prompt = text.trim();
     if (prompt === "") return;
@@ -75,6 +69,6 @@ export class PromptBar {
       return;
     }
     conductor.queue([...conductor.walk.queue, prompt]);
-    this.say(`“${excerpt(prompt)}” is queued`);
+    this.showNotice(`Added “${shortened(prompt)}” to the queue`);
   }
 }

@@ -1,65 +1,58 @@
-/** The prompts to come: edit, reorder, jump, remove; and samples to add. */
+/** The upcoming prompts: edit, reorder, play now, remove; and samples to add. */
 
-import type { Itinerary } from "../jam/itinerary";
 import type { Session } from "../jam/session";
+import type { UpcomingPrompts } from "../jam/upcoming_prompts";
 import type { Scope } from "../scope";
 import { MAX_PROMPT_CHARACTERS } from "../settings/settings";
-import { SAMPLE_PROMPTS } from "../settings/sample_prompts";
 import { h } from "./dom";
 import { type IconName, icon } from "./icons";
-import type { Panel } from "./drawer";
+import { sampleChips } from "./sample_chips";
+import type { Panel } from "./sidebar";
 
 export class QueuePanel implements Panel {
   readonly name = "Queue";
   readonly element: HTMLElement;
   private readonly list = h("ol", { class: "queue" });
   private readonly empty: HTMLElement;
-  private shownItinerary = "";
+  private shownKey = "";
 
   constructor(
     scope: Scope,
     private readonly session: Session,
   ) {
-    this.empty = h("p", { class: "hint" }, "Nothing is queued. The music wanders through variations of its prompt.");
-    const samples = h(
-      "div",
-      { class: "chips", role: "group", "aria-label": "Sample prompts" },
-      ...SAMPLE_PROMPTS.map((prompt) => h("button", { type: "button", class: "chip" }, prompt)),
-    );
+    this.empty = h("p", { class: "hint" }, "The queue is empty. The music continues with variations of the current prompt.");
+    const samples = sampleChips(scope, "chips", (prompt) => this.change([...this.queue, prompt]));
     const weights = h(
       "p",
       { class: "hint" },
-      "Weigh words: ", h("code", {}, "(brass:1.5) and [drums]"), " asks for more brass and fewer drums.",
+      "Weights: ", h("code", {}, "(brass:1.5) and [drums]"), " means more brass and less drums.",
     );
     scope.listen(this.list, "focusout", () => this.update());
-    this.element = h("div", { class: "panel" }, h("h2", {}, "Up next"), this.list, this.empty, h("h2", {}, "Add a sample"), samples, weights);
-    scope.listen(samples, "click", (event) => {
-      if (event.target instanceof HTMLButtonElement) this.change([...this.queue, event.target.textContent ?? ""]);
-    });
+    this.element = h("div", { class: "panel" }, h("h2", {}, "Up next"), this.list, this.empty, h("h2", {}, "Add a sample prompt"), samples, weights);
   }
 
   update(): void {
-    const { settled, open } = this.itinerary;
-    const key = JSON.stringify([settled, open]);
-    if (key === this.shownItinerary || this.list.querySelector("input:focus")) return; // an item is being edited
-    this.shownItinerary = key;
+    const { arriving, editable } = this.upcoming;
+    const key = JSON.stringify([arriving, editable]);
+    if (key === this.shownKey || this.list.querySelector("input:focus")) return; // an item is being edited
+    this.shownKey = key;
     const focused = this.list.contains(document.activeElement) ? document.activeElement?.getAttribute("data-key") : null;
-    this.list.replaceChildren(...settled.map(arriving), ...open.map((prompt, index) => this.item(prompt, index)));
-    this.empty.hidden = settled.length + open.length > 0;
+    this.list.replaceChildren(...arriving.map(arrivingItem), ...editable.map((prompt, index) => this.item(prompt, index)));
+    this.empty.hidden = arriving.length + editable.length > 0;
     if (focused) this.list.querySelector<HTMLElement>(`[data-key="${focused}"]`)?.focus();
   }
 
-  private get itinerary(): Itinerary {
-    return this.session.conductor.itineraryAfter(this.session.heard?.clip);
+  private get upcoming(): UpcomingPrompts {
+    return this.session.conductor.upcomingAfter(this.session.heard?.clip);
   }
 
-  /** What can still be changed. */
+  /** The prompts that can still be changed. */
   private get queue(): readonly string[] {
-    return this.itinerary.open;
+    return this.upcoming.editable;
   }
 
   private change(queue: readonly string[]): void {
-    this.session.conductor.reroute(queue);
+    this.session.conductor.replaceUpcoming(queue);
     this.update();
   }
 
@@ -69,7 +62,7 @@ export class QueuePanel implements Panel {
     });
     input.addEventListener("change", () => {
       const text = input.value.trim();
-      const at = this.queue.indexOf(prompt); // the queue may have moved on meanwhile
+      const at = this.queue.indexOf(prompt); // the queue may have changed since this item was shown
       if (at < 0) this.change(text ? [text, ...this.queue] : this.queue);
       else this.change(text ? this.queue.with(at, text) : this.queue.toSpliced(at, 1));
     });
@@ -99,7 +92,7 @@ export class QueuePanel implements Panel {
   }
 }
 
-/** A prompt that the next clip arrives at. */
-function arriving(prompt: string): HTMLElement {
+/** An item for a prompt that the scheduled clip arrives at. */
+function arrivingItem(prompt: string): HTMLElement {
   return h("li", { class: "arriving" }, h("span", {}, prompt), h("span", { class: "hint" }, "arriving"));
 }

@@ -1,90 +1,90 @@
-/** What the jam is painted over: the server's seed images, a person's own, and masks. */
+/** Choice of the seed image, from the server or the user's own, and of the mask. */
 
-import type { Library, LibraryPicture } from "../api/library";
+import type { Library, LibraryImage } from "../api/library";
 import type { Session } from "../jam/session";
-import { seedFromFile } from "../drop/seed_from_file";
 import type { Scope } from "../scope";
-import type { PictureSource } from "../settings/settings";
+import { seedFromFile } from "../seed/seed_from_file";
+import type { ImageSource } from "../settings/settings";
 import { h } from "./dom";
-import type { Panel } from "./drawer";
-import { hearButton } from "./hear_button";
+import { previewButton } from "./preview_button";
+import type { Panel } from "./sidebar";
 
 export class SeedPanel implements Panel {
   readonly name = "Seed";
   readonly element: HTMLElement;
-  private readonly seeds = h("div", { class: "pictures", role: "radiogroup", "aria-label": "Seed image" });
-  private readonly masks = h("div", { class: "pictures small", role: "radiogroup", "aria-label": "Mask" });
+  private readonly seeds = h("div", { class: "images", role: "radiogroup", "aria-label": "Seed image" });
+  private readonly masks = h("div", { class: "images small", role: "radiogroup", "aria-label": "Mask" });
   private readonly about = h("p", { class: "hint", "aria-live": "polite" });
   private library: Library = { seedImages: [], masks: [] };
-  private own: (PictureSource & { kind: "own" }) | null = null;
+  private own: (ImageSource & { kind: "own" }) | null = null;
   private loading: AbortController | null = null;
 
-  /** @param say shows a notice */
+  /** @param showNotice shows a short message */
   constructor(
     scope: Scope,
     private readonly session: Session,
-    private readonly say: (message: string) => void,
+    private readonly showNotice: (message: string) => void,
   ) {
     const file = h("input", { type: "file", accept: "audio/*,image/*", id: "seed-file", class: "visually-hidden" });
     scope.listen(file, "change", () => {
       const chosen = file.files?.[0];
-      if (chosen) void this.take(chosen);
+      if (chosen) void this.useFile(chosen);
       file.value = "";
     });
     this.element = h(
       "div",
       { class: "panel" },
       h("h2", {}, "Seed loop"),
-      h("p", { class: "hint" }, "The music is painted over this loop and keeps its beat."),
+      h("p", { class: "hint" }, "Every clip is made from this loop and keeps its beat."),
       this.seeds,
-      h("div", { class: "row" }, file, h("label", { for: "seed-file", class: "button" }, "Use a sound of yours")),
+      h("div", { class: "row" }, file, h("label", { for: "seed-file", class: "button" }, "Use your own audio or image")),
       this.about,
       h("h2", {}, "Mask"),
-      h("p", { class: "hint" }, "White is painted anew, black stays as in the loop."),
+      h("p", { class: "hint" }, "White parts are new in every clip. Black parts stay as in the seed loop."),
       this.masks,
     );
   }
 
-  /** Shows the server's pictures. */
+  /** Shows the images of the server. */
   setLibrary(library: Library): void {
     this.library = library;
     this.rebuild();
   }
 
   /** Makes a file the seed. */
-  async take(file: File): Promise<void> {
+  async useFile(file: File): Promise<void> {
     this.loading?.abort();
     const loading = new AbortController();
     this.loading = loading;
-    this.about.textContent = `Listening to ${file.name} …`;
+    this.about.textContent = `Reading ${file.name} …`;
     const outcome = await seedFromFile(this.session, file, loading.signal);
     if (loading.signal.aborted) return;
     if ("problem" in outcome) {
       this.about.textContent = "";
-      this.say(outcome.problem);
+      this.showNotice(outcome.problem);
       return;
     }
     this.setOwn(outcome.source);
-    this.about.textContent = `${file.name}: ${outcome.about}`;
-    this.say(`The jam is painted over ${file.name} now`);
-    this.session.preview(outcome.sound, () => undefined);
+    this.about.textContent = `${file.name}: ${outcome.description}`;
+    this.showNotice(`New clips use ${file.name} as the seed loop`);
+    this.session.preview(outcome.audio, () => undefined);
   }
 
-  /** Makes a person's own picture the seed. */
-  setOwn(source: PictureSource & { kind: "own" }): void {
+  /** Makes the user's own image the seed. */
+  setOwn(source: ImageSource & { kind: "own" }): void {
     this.own = source;
-    this.choose("seedPicture", source);
+    this.choose("seedImage", source);
     this.rebuild();
   }
 
   update(): void {
-    const { seedPicture, mask } = this.session.conductor.settings;
-    mark(this.seeds, nameOf(seedPicture));
+    const { seedImage, mask } = this.session.conductor.settings;
+    mark(this.seeds, nameOf(seedImage));
     mark(this.masks, nameOf(mask));
   }
 
   private rebuild(): void {
-    const seeds = this.library.seedImages.map((picture) => this.seedOption(idSource(picture), picture.url));
+    const seeds = this.library.seedImages.map((image) => this.seedOption(idSource(image), image.url));
     if (this.own) seeds.push(this.seedOption(this.own, this.own.dataUrl));
     this.seeds.replaceChildren(...seeds);
     const none = this.option("mask", null, "none", null);
@@ -92,37 +92,37 @@ export class SeedPanel implements Panel {
     this.update();
   }
 
-  private seedOption(source: PictureSource, url: string): HTMLElement {
+  private seedOption(source: ImageSource, url: string): HTMLElement {
     const name = source.kind === "id" ? label(source.id) : source.name;
-    const hear = hearButton(this.session, `Hear ${name}`, null, (signal) => this.session.studio.hear(source, signal), this.say);
-    return h("div", { class: "picture" }, this.option("seedPicture", source, name, url), hear);
+    const listen = previewButton(this.session, `Listen to ${name}`, null, (signal) => this.session.clipSource.imageToAudio(source, signal), this.showNotice);
+    return h("div", { class: "image" }, this.option("seedImage", source, name, url), listen);
   }
 
-  private option(key: "seedPicture" | "mask", source: PictureSource | null, name: string, url: string | null): HTMLElement {
+  private option(key: "seedImage" | "mask", source: ImageSource | null, name: string, url: string | null): HTMLElement {
     const input = h("input", { type: "radio", name: key, value: nameOf(source), class: "visually-hidden" });
     input.addEventListener("change", () => this.choose(key, source));
-    const image = url === null ? h("span", { class: "no-picture" }) : h("img", { src: url, alt: "", loading: "lazy", width: 96, height: 96 });
-    if (key === "seedPicture") image.classList.add("ink");
+    const image = url === null ? h("span", { class: "no-image" }) : h("img", { src: url, alt: "", loading: "lazy", width: 96, height: 96 });
+    if (key === "seedImage") image.classList.add("ink");
     return h("label", { class: "option" }, input, image, h("span", { class: "option-name" }, name));
   }
 
-  private choose(key: "seedPicture" | "mask", source: PictureSource | null): void {
+  private choose(key: "seedImage" | "mask", source: ImageSource | null): void {
     const { conductor } = this.session;
     conductor.adjust({ ...conductor.settings, [key]: source });
     this.update();
   }
 }
 
-function idSource({ id }: LibraryPicture): PictureSource {
+function idSource({ id }: LibraryImage): ImageSource {
   return { kind: "id", id };
 }
 
-/** Ids in words: `mask_top_third_75` is "top third 75". */
+/** An id as readable text: `mask_top_third_75` becomes "top third 75". */
 function label(id: string): string {
   return id.replace(/^mask_/, "").replaceAll("_", " ");
 }
 
-function nameOf(source: PictureSource | null): string {
+function nameOf(source: ImageSource | null): string {
   if (source === null) return "";
   return source.kind === "id" ? source.id : `own ${source.name}`;
 }

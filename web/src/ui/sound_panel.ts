@@ -1,17 +1,17 @@
-/** How clips are made. */
+/** The settings for making clips. */
 
 import type { Session } from "../jam/session";
 import type { Scope } from "../scope";
 import { MAX_PROMPT_CHARACTERS, RANGES, SCHEDULERS, type Settings, isScheduler } from "../settings/settings";
 import { h } from "./dom";
-import type { Panel } from "./drawer";
 import { selectField, sliderField, switchField, textField } from "./fields";
+import type { Panel } from "./sidebar";
 
 const BY_CHECKPOINT = "";
 
-/** What is shown here and isn't the jam's. */
+/** Settings of the page, which are not part of the jam. */
 export interface Preferences {
-  isCalm: boolean;
+  isMotionReduced: boolean;
 }
 
 export class SoundPanel implements Panel {
@@ -33,25 +33,25 @@ export class SoundPanel implements Panel {
       this.fields.push((settings) => field.show(settings[key]));
       return field.element;
     };
-    const negative = textField(scope, "Leave out", "Sounds to stay away from.", MAX_PROMPT_CHARACTERS, (negativePrompt) =>
+    const negative = textField(scope, "Negative prompt", "Sounds to avoid.", MAX_PROMPT_CHARACTERS, (negativePrompt) =>
       this.change({ negativePrompt }),
     );
     this.fields.push((settings) => negative.show(settings.negativePrompt));
-    const options = [{ value: BY_CHECKPOINT, text: "the checkpoint's own" }, ...SCHEDULERS.map((name) => ({ value: name, text: name }))];
+    const options = [{ value: BY_CHECKPOINT, text: "checkpoint default" }, ...SCHEDULERS.map((name) => ({ value: name, text: name }))];
     const scheduler = selectField(scope, "Scheduler", options, (name) => this.change({ scheduler: isScheduler(name) ? name : null }));
     this.fields.push((settings) => scheduler.show(settings.scheduler ?? BY_CHECKPOINT));
-    const calm = switchField(scope, "Reduced motion", (isCalm) => {
-      preferences.isCalm = isCalm;
+    const calm = switchField(scope, "Reduced motion", (isMotionReduced) => {
+      preferences.isMotionReduced = isMotionReduced;
       onPreferences();
     });
-    this.showCalm = () => calm.show(preferences.isCalm);
+    this.showCalm = () => calm.show(preferences.isMotionReduced);
     this.element = h(
       "div",
       { class: "panel" },
-      slider("denoising", "Denoising", "How much is painted anew. Less keeps the seed's beat.", percent),
-      slider("guidance", "Guidance", "How literally prompts are taken.", (value) => value.toFixed(1)),
-      slider("alphaStep", "Step", "How far each clip is from the one before.", percent),
-      slider("numInferenceSteps", "Quality", "Steps a clip. More are finer and slower.", (value) => (value === 1 ? "1 step" : `${value} steps`)),
+      slider("denoising", "Denoising", "How much each clip differs from the seed loop. Lower values keep its beat.", percent),
+      slider("guidance", "Guidance", "How closely the music follows the prompt.", (value) => value.toFixed(1)),
+      slider("alphaStep", "Change per clip", "How far each clip moves towards the next prompt or variation.", percent),
+      slider("numInferenceSteps", "Quality", "Denoising steps per clip. More steps sound cleaner and take longer.", (value) => (value === 1 ? "1 step" : `${value} steps`)),
       negative.element,
       scheduler.element,
       calm.element,

@@ -1,27 +1,27 @@
 /**
- * The jam's way through prompts and seeds.
+ * The path of a jam through prompts and seeds.
  *
- * A walk goes from one end, a prompt and a seed, to the next. Each clip lies `alpha` of the way
- * between them, and the next clip one step further. Where a step reaches or passes the end, the walk
- * arrives: the end becomes the start of the next stretch, and what the step had left counts there.
- * The next end is the first queued prompt, or the same prompt if there is none; its seed is one more.
+ * A walk goes from one end, which is a prompt and a seed, to the next end. Each clip is at the fraction `alpha`
+ * between two ends, and the next clip is one step further. When a step reaches or passes the target end, the walk
+ * arrives: this end becomes the start of the next stretch, and the remainder of the step is carried over.
+ * The next target has the first queued prompt, or the same prompt if the queue is empty; its seed is one higher.
  *
  *     church bells, 7 ──0.25──0.5──0.75── church bells, 8 ──0.25── … ── jazz trio, 9
  *
- * States are values: a step returns a new one, so a walk can be taken back to any of them. The
- * command line's `riffusion jam` follows the same rules, in packages/riffusion/generation/walk.py; both are
- * tested by tests/generation/walk_cases.json.
+ * A walk is immutable: a step returns a new one, so the app can return to any earlier walk. The command line's
+ * `riffusion jam` follows the same rules, in packages/riffusion/generation/walk.py. Both are tested with
+ * tests/generation/walk_cases.json.
  */
 
 import type { Share } from "../units";
 
-/** A place that can be heard: the same prompt and seed are always the same clip. */
+/** One end of an interpolation: the same prompt and seed always give the same clip. */
 export interface End {
   readonly prompt: string;
   readonly seed: number;
 }
 
-/** What is asked of the server for one clip. */
+/** The position of one clip: what is requested from the server. */
 export interface Stop {
   readonly start: End;
   readonly end: End;
@@ -31,20 +31,20 @@ export interface Stop {
 export interface Walk {
   readonly current: End;
   readonly target: End;
-  /** Of the next clip, in [0, 1). */
+  /** Position of the next clip between `current` and `target`, in [0, 1). */
   readonly alpha: Share;
-  /** Prompts to come, the next one first. */
+  /** Queued prompts, the next one first. */
   readonly queue: readonly string[];
-  /** Seeds stay below it; the one after the last is 0. */
+  /** Seeds are below this number. After the highest seed follows 0. */
   readonly seedLimit: number;
 }
 
-/** Whole numbers are exact in JavaScript up to here, so the app's seeds stay below it. */
+/** Seeds are below this number, as JavaScript represents integers exactly only up to it. */
 export const SEED_LIMIT = 2 ** 53;
-/** Steps such as 0.1 don't add up to 1 exactly. */
+/** Tolerance for sums of steps: ten steps of 0.1 do not add up to exactly 1. */
 const TOLERANCE = 1e-9;
 
-/** A walk at its first clip. */
+/** A walk before its first clip. */
 export function startWalk(
   prompt: string,
   seed: number,
@@ -61,7 +61,7 @@ export function startWalk(
  * @param alphaStep in (0, 1]
  */
 export function step(walk: Walk, alphaStep: Share): { stop: Stop; walk: Walk } {
-  const here = turnToQueue(walk);
+  const here = applyQueue(walk);
   const stop = { start: here.current, end: here.target, alpha: here.alpha };
   const alpha = here.alpha + alphaStep;
   if (alpha < 1 - TOLERANCE) return { stop, walk: { ...here, alpha } };
@@ -69,31 +69,31 @@ export function step(walk: Walk, alphaStep: Share): { stop: Stop; walk: Walk } {
   return { stop, walk: arrive({ ...here, alpha: left > TOLERANCE ? left : 0 }) };
 }
 
-/** The same walk with other prompts to come. */
+/** The same walk with another queue. */
 export function withQueue(walk: Walk, queue: readonly string[]): Walk {
   return { ...walk, queue };
 }
 
-/** The same walk with other prompts to come, the one that it is on its way to among them. */
+/** The same walk with other prompts, including the prompt of its target if that differs from the current prompt. */
 export function redirect(walk: Walk, prompts: readonly string[]): Walk {
   if (walk.target.prompt === walk.current.prompt) return withQueue(walk, prompts);
   const [prompt = walk.current.prompt, ...queue] = prompts;
   return { ...walk, target: { ...walk.target, prompt }, queue };
 }
 
-/** Goes to `prompt` with the very next clip, without a way there. */
+/** Makes `prompt` the very next clip, without a transition. */
 export function jump(walk: Walk, prompt: string): Walk {
   const current = { prompt, seed: walk.target.seed };
   return { ...walk, current, target: nextEnd(current, prompt, walk.seedLimit), alpha: 0 };
 }
 
-/** Whether it goes from seed to seed of one prompt, and no other is to come. */
+/** Whether the walk goes from seed to seed of one prompt and the queue is empty. */
 export function isWandering({ current, target, queue }: Walk): boolean {
   return current.prompt === target.prompt && queue.length === 0;
 }
 
-/** A queued prompt takes effect at once where the way to the next seed has not begun. */
-function turnToQueue(walk: Walk): Walk {
+/** Makes the first queued prompt the target if the stretch to the next seed of the same prompt has not begun. */
+function applyQueue(walk: Walk): Walk {
   const [prompt, ...queue] = walk.queue;
   const isFree = walk.alpha === 0 && walk.target.prompt === walk.current.prompt;
   if (prompt === undefined || !isFree) return walk;

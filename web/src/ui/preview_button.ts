@@ -1,29 +1,29 @@
-/** A button that lets a picture be heard over the jam, and stops it again. */
+/** A button that plays a preview over the jam, and stops it when clicked again. */
 
-import type { Outcome } from "../jam/parts";
 import type { Session } from "../jam/session";
+import type { ClipResult } from "../jam/types";
 import { h } from "./dom";
 import { icon, setIcon } from "./icons";
 
 /**
- * @param label for screen readers
- * @param text beside the icon
- * @param make asks the server for the sound
- * @param say shows a notice
+ * @param label label for screen readers
+ * @param text text beside the icon
+ * @param make requests the audio from the server
+ * @param showNotice shows a short message
  */
-export function hearButton(
+export function previewButton(
   session: Session,
   label: string,
   text: string | null,
-  make: (signal: AbortSignal) => Promise<Outcome<AudioBuffer>>,
-  say: (message: string) => void,
+  make: (signal: AbortSignal) => Promise<ClipResult<AudioBuffer>>,
+  showNotice: (message: string) => void,
 ): HTMLButtonElement {
-  const button = h("button", { type: "button", class: text ? "" : "quiet", "aria-label": label, title: label }, icon("hear"), text);
+  const button = h("button", { type: "button", class: text ? "" : "quiet", "aria-label": label, title: label }, icon("listen"), text);
   let running: AbortController | null = null;
   const end = (): void => {
     running = null;
     button.removeAttribute("aria-busy");
-    setIcon(button, "hear");
+    setIcon(button, "listen");
   };
   button.addEventListener("click", () => {
     if (running) {
@@ -41,11 +41,11 @@ export function hearButton(
       const outcome = await make(own.signal);
       if (own.signal.aborted) return;
       if ("failure" in outcome) {
-        say(outcome.failure.message);
+        showNotice(outcome.failure.message);
         end();
         return;
       }
-      session.preview(outcome.made.sound, () => running === own && end());
+      session.preview(outcome.made.audio, () => running === own && end());
     })();
   });
   return button;

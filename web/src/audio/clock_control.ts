@@ -1,63 +1,63 @@
 /**
- * Keeps an audio clock running or at rest, as is wanted, and knows where the browser has its way: it stops
- * clocks for a phone call or another app's sound, and starts none before the page was touched.
+ * Starts and stops an AudioContext, and detects when the browser blocks it: browsers suspend contexts during
+ * a phone call or while another app plays audio, and do not start them before the user has touched the page.
  */
 
 import type { Scope } from "../scope";
 import type { Seconds } from "../units";
 
-/** What is needed of an `AudioContext`. */
+/** The part of `AudioContext` that is used here. */
 export interface AudioClock extends EventTarget {
   readonly state: string;
   resume(): Promise<void>;
   suspend(): Promise<void>;
 }
 
-/** A start that takes longer is held up by the browser, which doesn't say so. */
-const PATIENCE: Seconds = 1;
+/** A start that takes longer than this is blocked: browsers do not report that themselves. */
+const START_TIMEOUT: Seconds = 1;
 
-export class Power {
+export class ClockControl {
   private isWanted = false;
   private attempt = 0;
   private isTrying = false;
 
-  /** @param onChange called when `isCutOff` may have changed */
+  /** @param onChange called when `isBlocked` may have changed */
   constructor(
     private readonly scope: Scope,
     private readonly clock: AudioClock,
     private readonly onChange: () => void,
   ) {
-    scope.listen(clock, "statechange", () => this.settle());
+    scope.listen(clock, "statechange", () => this.onStateChange());
   }
 
-  /** Whether the clock stands still though it should run. */
-  get isCutOff(): boolean {
+  /** Whether the clock should run but does not. */
+  get isBlocked(): boolean {
     return this.isWanted && !this.isTrying && !this.isRunning;
   }
 
-  /** Starts the clock; done when it runs, which may be never. */
+  /** Starts the clock. The promise resolves when it runs, or never if the browser blocks it. */
   async start(): Promise<void> {
     this.isWanted = true;
     if (!this.isRunning) await this.tryToStart();
   }
 
   /** Stops the clock. */
-  async rest(): Promise<void> {
+  async stop(): Promise<void> {
     this.isWanted = false;
     await this.clock.suspend();
   }
 
-  /** Tries again to start a clock that was cut off. */
+  /** Tries again to start a blocked clock. */
   retry(): void {
-    if (this.isCutOff) void this.tryToStart();
+    if (this.isBlocked) void this.tryToStart();
   }
 
   private get isRunning(): boolean {
     return this.clock.state === "running";
   }
 
-  /** The browser has started or stopped the clock, by our wish or its own. */
-  private settle(): void {
+  /** The clock has started or stopped, either on request or by the browser. */
+  private onStateChange(): void {
     if (this.isRunning && !this.isWanted) void this.clock.suspend();
     this.retry();
     this.onChange();
@@ -71,11 +71,11 @@ export class Power {
       this.onChange();
     };
     this.isTrying = true;
-    const cancel = this.scope.after(PATIENCE, giveUp);
+    const cancel = this.scope.after(START_TIMEOUT, giveUp);
     try {
       await this.clock.resume();
     } catch {
-      // Not during a phone call, say. Its end is a change of state.
+      // For example, during a phone call. When the call ends, the state changes and `retry` runs.
     } finally {
       cancel();
       giveUp();

@@ -1,35 +1,35 @@
-/** What the timeline shows before the first clip: the seed loop that the music will be painted over. */
+/** What the timeline shows before the first clip: the seed loop that the music will be based on. */
 
 import type { Library } from "../api/library";
-import { blobFromUrl } from "../audio/media";
-import type { Drawing } from "../jam/parts";
-import type { Round } from "../jam/score";
-import type { PictureSource } from "../settings/settings";
+import { blobFromUrl } from "../data_url";
+import type { Round } from "../jam/playback_timeline";
+import type { ClipInProgress } from "../jam/types";
+import type { ImageSource } from "../settings/settings";
 import type { Scene } from "../timeline/timeline";
 import type { Seconds } from "../units";
 
 interface Loop {
   readonly id: number;
-  readonly picture: Blob;
-  readonly sound: { readonly duration: Seconds };
+  readonly image: Blob;
+  readonly audio: { readonly duration: Seconds };
 }
 
 const ROUNDS = 5;
 
-export class Foretaste {
+export class SeedPreview {
   private library: Library = { seedImages: [], masks: [] };
   private loop: Loop | null = null;
   private url: string | null = null;
 
-  /** @param onArrival called when there is something else to be seen */
+  /** @param onArrival called when another image is ready to be drawn */
   constructor(private readonly onArrival: () => void) {}
 
   setLibrary(library: Library): void {
     this.library = library;
   }
 
-  /** Shows another seed loop, as soon as its picture has come. */
-  show(source: PictureSource): void {
+  /** Shows another seed loop as soon as its image has been loaded. */
+  show(source: ImageSource): void {
     const url =
       source.kind === "own" ? source.dataUrl : (this.library.seedImages.find(({ id }) => id === source.id)?.url ?? null);
     if (url === null || url === this.url) return;
@@ -37,13 +37,13 @@ export class Foretaste {
     void this.load(url);
   }
 
-  /** The timeline's scene, as long as there is no clip. */
-  scene(now: Seconds, duration: Seconds, drawing: Drawing | null): Scene {
+  /** The scene of the timeline before the first clip. */
+  scene(now: Seconds, duration: Seconds, drawing: ClipInProgress | null): Scene {
     const { loop } = this;
     const rounds: Round<Loop>[] = loop
       ? Array.from({ length: ROUNDS }, (_, i) => ({
-          key: `foretaste ${loop.id}+${i}`,
-          clip: { ...loop, sound: { duration } },
+          key: `seedPreview ${loop.id}+${i}`,
+          clip: { ...loop, audio: { duration } },
           start: now + i * duration,
           repeat: i,
         }))
@@ -54,14 +54,14 @@ export class Foretaste {
       origin: now,
       playing: null,
       rounds: () => (progress === null ? rounds : rounds.slice(1)),
-      sketch: progress === null ? null : { start: now, duration, progress },
+      pending: progress === null ? null : { start: now, duration, progress },
     };
   }
 
   private async load(url: string): Promise<void> {
-    const picture = await blobFromUrl(url).catch(() => null);
-    if (picture === null || url !== this.url) return;
-    this.loop = { id: (this.loop?.id ?? 0) - 1, picture, sound: { duration: 0 } };
+    const image = await blobFromUrl(url).catch(() => null);
+    if (image === null || url !== this.url) return;
+    this.loop = { id: (this.loop?.id ?? 0) - 1, image, audio: { duration: 0 } };
     this.onArrival();
   }
 }

@@ -1,11 +1,11 @@
-/** Data URLs and what they hold. */
+/** Conversion between blobs and data URLs. */
 
-/** The bytes behind a URL, a data URL also, with their type. */
+/** Fetches a URL, which may be a data URL, as a blob with its media type. */
 export async function blobFromUrl(dataUrl: string): Promise<Blob> {
   return (await fetch(dataUrl)).blob();
 }
 
-/** The data URL of a blob. */
+/** Encodes a blob as a data URL. */
 export function dataUrlFromBlob(blob: Blob): Promise<string> {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();

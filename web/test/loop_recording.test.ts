@@ -1,11 +1,11 @@
 import { describe, expect, it, vi } from "vitest";
 import { JOIN_FADE, curve, gainIn, gainOut } from "../src/audio/fade";
-import { type Samples, Tape } from "../src/audio/tape";
+import { type Samples, LoopRecording } from "../src/audio/loop_recording";
 import { pcm16, wavBlob } from "../src/audio/wav";
 
 const RATE = 1000;
 const FADE_FRAMES = Math.round(JOIN_FADE * RATE);
-/** Of 16-bit rounding, in steps. */
+/** Tolerance for 16-bit rounding, in steps. */
 const ROUNDING = 1;
 
 function loopOf(...channels: number[][]): Samples {
@@ -17,7 +17,7 @@ function loopOf(...channels: number[][]): Samples {
   };
 }
 
-/** The frames of a file, channel by channel. */
+/** Reads the samples of a WAV file, one array per channel. */
 async function framesOf(file: Blob): Promise<{ rate: number; channels: number[][] }> {
   const view = new DataView(await file.arrayBuffer());
   const text = (offset: number): string => String.fromCharCode(...new Uint8Array(view.buffer, offset, 4));
@@ -33,19 +33,19 @@ async function framesOf(file: Blob): Promise<{ rate: number; channels: number[][
 }
 
 describe("WAV files", () => {
-  it("hold what was put in", async () => {
+  it("contain the samples", async () => {
     const { rate, channels } = await framesOf(wavBlob([Float32Array.of(0, 0.5, -1), Float32Array.of(1, -0.25, 0)], 44_100));
     expect(rate).toBe(44_100);
     expect(channels).toEqual([[0, 16384, -32767], [32767, -8192, 0]]);
   });
 
-  it("clip what is too loud", () => {
+  it("clip samples outside [-1, 1]", () => {
     expect([...pcm16([Float32Array.of(1.5, -1.5)])]).toEqual([32767, -32768]);
   });
 });
 
 describe("crossfades", () => {
-  it("keep the power", () => {
+  it("have constant power", () => {
     const powers = Array.from({ length: 101 }, (_, i) => gainIn(i / 100) ** 2 + gainOut(i / 100) ** 2);
     expect(Math.max(...powers) - Math.min(...powers)).toBeLessThan(1e-12);
     expect(powers[50]).toBeCloseTo(1, 12);
@@ -58,25 +58,25 @@ describe("crossfades", () => {
   });
 });
 
-describe("a tape", () => {
+describe("a recording of loops", () => {
   const ramp = Array.from({ length: 100 }, (_, i) => i / 200);
   const constant = Array.from({ length: 80 }, () => -0.5);
 
-  it("begins within a round and goes round the loop", async () => {
-    const tape = new Tape(RATE, 1);
-    tape.begin(loopOf(ramp), 0.09);
-    tape.advance(0.12, null);
-    const { channels } = await framesOf(tape.wav());
-    expect(tape.duration).toBeCloseTo(0.12, 9);
+  it("starts inside a round and continues at the start of the loop", async () => {
+    const loopRecording = new LoopRecording(RATE, 1);
+    loopRecording.begin(loopOf(ramp), 0.09);
+    loopRecording.advance(0.12, null);
+    const { channels } = await framesOf(loopRecording.wav());
+    expect(loopRecording.duration).toBeCloseTo(0.12, 9);
     const expected = Array.from({ length: 120 }, (_, i) => Math.round(ramp[(90 + i) % 100]! * 32767));
     expect(channels[0]!.slice(FADE_FRAMES, -FADE_FRAMES)).toEqual(expected.slice(FADE_FRAMES, -FADE_FRAMES));
   });
 
-  it("begins and ends with a fade", async () => {
-    const tape = new Tape(RATE, 1);
-    tape.begin(loopOf(constant), 0.03);
-    tape.advance(0.05, null);
-    const [samples] = (await framesOf(tape.wav())).channels;
+  it("starts and ends with a fade", async () => {
+    const loopRecording = new LoopRecording(RATE, 1);
+    loopRecording.begin(loopOf(constant), 0.03);
+    loopRecording.advance(0.05, null);
+    const [samples] = (await framesOf(loopRecording.wav())).channels;
     const levels = samples!.map((sample) => sample / (-0.5 * 32767));
     for (let i = 0; i < FADE_FRAMES; i++) {
       expect(levels[i]).toBeCloseTo(gainIn(i / FADE_FRAMES), 3);
@@ -84,7 +84,7 @@ describe("a tape", () => {
     }
   });
 
-  it("is written in pieces where a loop plays for long", async () => {
+  it("is written in pieces while a loop plays for a long time", async () => {
     const sizes: number[] = [];
     vi.stubGlobal("Blob", class extends Blob {
       constructor(parts: BlobPart[] = [], options?: BlobPropertyBag) {
@@ -92,24 +92,24 @@ describe("a tape", () => {
         for (const part of parts) if (part instanceof Int16Array) sizes.push(part.length);
       }
     });
-    const tape = new Tape(RATE, 1);
-    tape.begin(loopOf(ramp), 0);
-    tape.advance(75, loopOf(constant));
-    tape.advance(0.5, null);
+    const loopRecording = new LoopRecording(RATE, 1);
+    loopRecording.begin(loopOf(ramp), 0);
+    loopRecording.advance(75, loopOf(constant));
+    loopRecording.advance(0.5, null);
     vi.unstubAllGlobals();
     expect(sizes).toEqual([30_000, 30_000, 15_000, 500]);
-    const [samples] = (await framesOf(tape.wav())).channels;
+    const [samples] = (await framesOf(loopRecording.wav())).channels;
     const expected = Array.from({ length: 75_000 }, (_, i) => Math.round(ramp[i % 100]! * 32767));
     expect(samples!.slice(FADE_FRAMES, 75_000)).toEqual(expected.slice(FADE_FRAMES));
     expect(samples![75_000 + FADE_FRAMES]).toBe(Math.round(-0.5 * 32767));
   });
 
-  it("joins loops without a gap, and fades for as long as the player", async () => {
-    const tape = new Tape(RATE, 2);
-    tape.begin(loopOf(ramp), 0);
-    tape.advance(0.1, loopOf(constant));
-    tape.advance(0.16, null);
-    const [left, right] = (await framesOf(tape.wav())).channels;
+  it("joins loops without a gap and with the crossfade of the player", async () => {
+    const loopRecording = new LoopRecording(RATE, 2);
+    loopRecording.begin(loopOf(ramp), 0);
+    loopRecording.advance(0.1, loopOf(constant));
+    loopRecording.advance(0.16, null);
+    const [left, right] = (await framesOf(loopRecording.wav())).channels;
     expect(left).toHaveLength(260);
     expect(right).toEqual(left); // mono in both
     for (let i = 0; i < FADE_FRAMES; i++) {
@@ -120,10 +120,10 @@ describe("a tape", () => {
     expect(new Set(left!.slice(100 + FADE_FRAMES, -FADE_FRAMES))).toEqual(new Set([Math.round(-0.5 * 32767)]));
   });
 
-  it("adds up to the time that passed, whatever the parts", () => {
-    const tape = new Tape(RATE);
-    tape.begin(loopOf(ramp), 0);
-    for (let i = 0; i < 40; i++) tape.advance(0.513, loopOf(constant));
-    expect(tape.duration).toBeCloseTo(40 * 0.513, 9);
+  it("is as long as its sections together", () => {
+    const loopRecording = new LoopRecording(RATE);
+    loopRecording.begin(loopOf(ramp), 0);
+    for (let i = 0; i < 40; i++) loopRecording.advance(0.513, loopOf(constant));
+    expect(loopRecording.duration).toBeCloseTo(40 * 0.513, 9);
   });
 });

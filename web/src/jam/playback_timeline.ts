@@ -1,24 +1,24 @@
-/** Which clip sounds when: what has been, is and will be heard, on the audio clock. */
+/** Which clip plays when on the audio clock: past, present and scheduled clips. */
 
 import { boundaryAfter, roundsBegun, LEAD } from "../audio/schedule";
 import type { Seconds } from "../units";
 
-/** What the score needs to know of a clip. */
+/** The part of a clip that the timeline uses. */
 export interface Playable {
   readonly id: number;
-  readonly sound: { readonly duration: Seconds };
+  readonly audio: { readonly duration: Seconds };
 }
 
-/** A clip from its start until the next one takes over, or for ever. */
+/** The time in which one clip plays: from its start until the next clip takes over, or infinitely long. */
 export interface Slot<C extends Playable> {
   readonly clip: C;
   readonly start: Seconds;
   readonly end: Seconds;
 }
 
-/** One round of a clip. */
+/** One pass through a looped clip. */
 export interface Round<C extends Playable> {
-  /** The same for the same round at any time. */
+  /** Identifies the round; it stays the same in later calls. */
   readonly key: string;
   readonly clip: C;
   readonly start: Seconds;
@@ -26,50 +26,50 @@ export interface Round<C extends Playable> {
   readonly repeat: number;
 }
 
-/** The past that is remembered. */
-const MEMORY: Seconds = 60;
+/** How long past slots are kept. */
+const MAX_HISTORY: Seconds = 60;
 
-export class Score<C extends Playable> {
+export class PlaybackTimeline<C extends Playable> {
   private slots: Slot<C>[] = [];
 
-  /** `clip` takes over at `start`, which is after every start before it. */
+  /** Adds a clip that takes over at `start`, which must be later than all starts before. */
   add(clip: C, start: Seconds): void {
     const last = this.slots.at(-1);
     if (last) this.slots[this.slots.length - 1] = { ...last, end: start };
-    this.slots = [...this.slots.filter(({ end }) => end > start - MEMORY), { clip, start, end: Infinity }];
+    this.slots = [...this.slots.filter(({ end }) => end > start - MAX_HISTORY), { clip, start, end: Infinity }];
   }
 
-  /** The slot that nothing takes over from yet; it may begin in the future. */
+  /** The last scheduled slot. It has no end yet and may begin in the future. */
   get last(): Slot<C> | undefined {
     return this.slots.at(-1);
   }
 
-  /** What sounds at `time`. */
+  /** The slot that plays at `time`. */
   at(time: Seconds): Slot<C> | undefined {
     return this.slots.find(({ start, end }) => start <= time && time < end);
   }
 
-  /** How many rounds of what sounds at `time` have begun; 0 in silence. */
+  /** Number of rounds of the playing clip that have begun at `time`; 0 in silence. */
   roundsAt(time: Seconds): number {
     const slot = this.at(time);
     return slot ? roundsBegun(loopOf(slot), time) : 0;
   }
 
-  /** Where a clip that becomes ready at `now` would begin. */
+  /** Start time of a clip that becomes ready at `now`. */
   nextStart(now: Seconds): Seconds {
     return this.last ? boundaryAfter(loopOf(this.last), now + LEAD) : now;
   }
 
   /**
-   * All rounds that touch a span of time: those heard, those to come if `ready` take over one after the
-   * other, and no more of the last one than one round.
+   * All rounds between `from` and `to`: past rounds, the current one, and future rounds as if the clips in
+   * `ready` take over one after the other, each for one round.
    */
   rounds(from: Seconds, to: Seconds, now: Seconds, ready: readonly C[]): Round<C>[] {
     const next = this.nextStart(now);
     const rounds: Round<C>[] = [];
     for (const { clip, start, end } of this.slots) {
       const until = Math.min(end, next);
-      const { duration } = clip.sound;
+      const { duration } = clip.audio;
       for (let repeat = Math.max(0, Math.floor((from - start) / duration)); ; repeat++) {
         const begin = start + repeat * duration;
         if (begin > until - duration / 2 || begin >= to) break;
@@ -80,12 +80,12 @@ export class Score<C extends Playable> {
     for (const clip of ready) {
       if (start >= to) break;
       rounds.push({ key: `${clip.id}@ready`, clip, start, repeat: 0 });
-      start += clip.sound.duration;
+      start += clip.audio.duration;
     }
     return rounds;
   }
 }
 
 function loopOf<C extends Playable>(slot: Slot<C>): { start: Seconds; duration: Seconds } {
-  return { start: slot.start, duration: slot.clip.sound.duration };
+  return { start: slot.start, duration: slot.clip.audio.duration };
 }

@@ -1,4 +1,4 @@
-/** The drawer with all settings: beside the timeline, or over its lower part on a phone. */
+/** The sidebar with tabs for all settings. It is beside the timeline, or on a phone over its lower part. */
 
 import type { Scope } from "../scope";
 import { h, isTyping } from "./dom";
@@ -7,13 +7,13 @@ import { icon } from "./icons";
 export interface Panel {
   readonly name: string;
   readonly element: HTMLElement;
-  /** Shows the jam as it is now; called only while the panel is to be seen. */
+  /** Shows the current state of the jam; called only while the panel is visible. */
   update?(): void;
   /** Called when the panel has become visible or hidden. */
   shown?(isShown: boolean): void;
 }
 
-export class Drawer {
+export class Sidebar {
   readonly element: HTMLElement;
   private readonly tabs: HTMLButtonElement[];
   private selected = 0;
@@ -34,8 +34,8 @@ export class Drawer {
     });
     this.element = h(
       "aside",
-      { class: "drawer", id: "drawer", "aria-label": "Settings", hidden: true },
-      h("div", { class: "drawer-head" }, h("div", { class: "tabs", role: "tablist" }, ...this.tabs), close),
+      { class: "sidebar", id: "sidebar", "aria-label": "Settings", hidden: true },
+      h("div", { class: "sidebar-head" }, h("div", { class: "tabs", role: "tablist" }, ...this.tabs), close),
       ...panels.map(({ element }) => element),
     );
     this.tabs.forEach((tab, i) => {
@@ -47,7 +47,7 @@ export class Drawer {
       if (event.key === "Escape" && !isTyping(event.target)) this.toggle(false);
     });
     scope.listen(opener, "click", () => this.toggle());
-    opener.setAttribute("aria-controls", "drawer");
+    opener.setAttribute("aria-controls", "sidebar");
     this.select(0);
   }
 
@@ -58,7 +58,7 @@ export class Drawer {
   toggle(isOpen = !this.isOpen): void {
     if (isOpen === this.isOpen) return;
     this.element.hidden = !isOpen;
-    document.body.classList.toggle("drawer-open", isOpen);
+    document.body.classList.toggle("sidebar-open", isOpen);
     this.opener.setAttribute("aria-expanded", String(isOpen));
     this.panels[this.selected]?.shown?.(isOpen);
     if (isOpen) {

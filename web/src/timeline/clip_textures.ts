@@ -1,4 +1,4 @@
-/** Textures of clips' pictures: each is there once while any round of its clip is drawn. */
+/** Textures of clip images. Each is loaded once and kept while any round of its clip is drawn. */
 
 import * as THREE from "three";
 import { Scope } from "../scope";
@@ -8,28 +8,28 @@ interface Entry {
   readonly texture: THREE.Texture;
 }
 
-export class Pictures {
+export class ClipTextures {
   private readonly entries = new Map<number, Entry>();
 
-  /** @param onArrival called when a picture has been decoded */
+  /** @param onArrival called when an image has been decoded */
   constructor(
     private readonly parent: Scope,
     private readonly onArrival: () => void,
   ) {}
 
-  /** How many textures are held. */
+  /** Number of textures. */
   get size(): number {
     return this.entries.size;
   }
 
-  /** The texture of a clip; silence until its picture has been decoded. */
-  of(clip: { readonly id: number; readonly picture: Blob }): THREE.Texture {
+  /** The texture of a clip. It shows silence until the image has been decoded. */
+  of(clip: { readonly id: number; readonly image: Blob }): THREE.Texture {
     const known = this.entries.get(clip.id);
     if (known) return known.texture;
     const scope = this.parent.child();
     const texture = scope.own(silentTexture());
     this.entries.set(clip.id, { scope, texture });
-    void this.load(clip.picture, texture, scope);
+    void this.load(clip.image, texture, scope);
     return texture;
   }
 
@@ -42,12 +42,12 @@ export class Pictures {
     }
   }
 
-  private async load(picture: Blob, texture: THREE.Texture, scope: Scope): Promise<void> {
-    const bitmap = await createImageBitmap(picture, { colorSpaceConversion: "none" }).catch(() => null);
-    if (bitmap === null) return; // the sound is there, so the jam goes on with a flat clip
+  private async load(image: Blob, texture: THREE.Texture, scope: Scope): Promise<void> {
+    const bitmap = await createImageBitmap(image, { colorSpaceConversion: "none" }).catch(() => null);
+    if (bitmap === null) return; // the audio is fine, so the jam continues with a flat clip
     scope.add(() => bitmap.close());
     if (scope.isClosed) return;
-    texture.dispose(); // of the size of silence
+    texture.dispose(); // its size was that of the silent texture
     texture.image = bitmap;
     texture.needsUpdate = true;
     this.onArrival();

@@ -1,4 +1,4 @@
-/** The clip in the making: grains that settle from left to right as the server gets on with it. */
+/** The clip that is being made: an area that fills with grain from left to right as the server makes progress. */
 
 import * as THREE from "three";
 import type { Scope } from "../scope";
@@ -31,7 +31,7 @@ const FRAGMENT = /* glsl */ `
   }
 `;
 
-export class Sketch {
+export class PendingClip {
   readonly mesh: THREE.Mesh;
   private readonly progress = { value: 0 };
 
@@ -48,9 +48,9 @@ export class Sketch {
   }
 
   /**
-   * Shows how far a clip is.
+   * Shows the progress of the clip.
    *
-   * @param time of its start, seen from the moment in the middle
+   * @param time start time, relative to the middle of the view
    */
   show(time: Seconds, duration: Seconds, progress: Share): void {
     this.mesh.visible = true;

@@ -1,41 +1,41 @@
 /**
- * The tempo of a recording.
+ * Estimates the tempo of a recording.
  *
- * Onset strength is how much louder each of a few bands becomes from one frame to the next, on a
- * logarithmic scale. Where music has a beat, onsets repeat after one, two, three and four of them; the
- * autocorrelation of onset strength is high at all four at once. Half a beat repeats, too, so moderate
+ * Onset strength is the increase in loudness from one frame to the next on a logarithmic scale, summed over a
+ * few frequency bands. If music has a beat, onsets repeat after one, two, three and four beats, so the
+ * autocorrelation of onset strength is high at all four lags. It is also high at half a beat, so moderate
  * tempi are preferred, as in D. P. W. Ellis, "Beat tracking by dynamic programming", JNMR 36, 2007.
  */
 
 import type { Bpm, Hertz, Seconds } from "../units";
 
 const FRAME: Seconds = 0.01;
-/** Edges of the bands. */
+/** Edges of the frequency bands. */
 const EDGES: readonly Hertz[] = [150, 600, 2400];
 const SLOWEST: Bpm = 50;
 const FASTEST: Bpm = 210;
 const PREFERRED: Bpm = 105;
-/** Standard deviation of the preference. */
+/** Standard deviation of the preference for `PREFERRED`. */
 const PREFERENCE_OCTAVES = 0.9;
 const NUM_CANDIDATES = 800;
 const BEATS = [1, 2, 3, 4];
-/** At longer lags too few frames are compared. */
+/** Longest lag, as a fraction of the recording: at longer lags too few frames are compared. */
 const KNOWN_SHARE = 0.8;
 const SILENCE = 1e-4;
 
-export interface Pulse {
+export interface TempoEstimate {
   readonly tempo: Bpm;
-  /** When the first beat is heard. */
+  /** Time of the first beat. */
   readonly firstBeat: Seconds;
 }
 
 /**
- * Tempo and first beat, or null where there is no pulse to be found. Half or twice the tempo that a
- * listener would tap is a legitimate answer, too.
+ * Tempo and first beat, or null if no beat is found. The result may also be half or twice the tempo that a
+ * listener would tap.
  *
  * @param samples mono, in [-1, 1]
  */
-export function findPulse(samples: Float32Array, sampleRate: Hertz): Pulse | null {
+export function findTempo(samples: Float32Array, sampleRate: Hertz): TempoEstimate | null {
   const strength = onsetStrength(samples, sampleRate);
   const mean = strength.reduce((sum, value) => sum + value, 0) / Math.max(1, strength.length);
   if (mean < SILENCE || strength.length * FRAME < 1.5) return null;
@@ -53,7 +53,7 @@ export function findPulse(samples: Float32Array, sampleRate: Hertz): Pulse | nul
   return { tempo: 60 / period, firstBeat: firstBeat(strength, period / FRAME) * FRAME };
 }
 
-/** Onset strength, one value a frame of 10 ms; 0 where nothing becomes louder. */
+/** Onset strength, one value per frame of 10 ms; 0 where no band becomes louder. */
 export function onsetStrength(samples: Float32Array, sampleRate: Hertz): Float64Array {
   const hop = Math.round(FRAME * sampleRate);
   const strength = new Float64Array(Math.floor(samples.length / hop));
@@ -66,7 +66,7 @@ export function onsetStrength(samples: Float32Array, sampleRate: Hertz): Float64
   return strength;
 }
 
-/** One pole: 6 dB an octave are enough to tell a bass drum from a cymbal. */
+/** A one-pole low-pass filter: 6 dB per octave is enough to separate a bass drum from a cymbal. */
 function lowPassed(samples: Float32Array, edge: Hertz, sampleRate: Hertz): Float32Array {
   const weight = 1 - Math.exp((-2 * Math.PI * edge) / sampleRate);
   let value = 0;
@@ -84,7 +84,7 @@ function addFlux(strength: Float64Array, band: Float32Array, hop: number): void 
   }
 }
 
-/** Mean product of values a lag apart; only lags of up to 5 s. */
+/** Mean product of values that are `lag` apart, for lags up to 5 s. */
 function autocorrelation(values: Float64Array): Float64Array {
   const longest = Math.min(values.length, Math.ceil(5 / FRAME));
   return Float64Array.from({ length: longest }, (_, lag) => {
@@ -94,13 +94,13 @@ function autocorrelation(values: Float64Array): Float64Array {
   });
 }
 
-/** Mean correlation after one to four beats of `period` frames. */
+/** Mean autocorrelation at one to four beats of `period` frames. */
 function repetition(correlation: Float64Array, period: number): number {
   const known = BEATS.filter((beats) => beats * period < KNOWN_SHARE * correlation.length);
   return known.reduce((sum, beats) => sum + at(correlation, beats * period), 0) / Math.max(1, known.length);
 }
 
-/** The period, sharpened at its own multiples: the n-th peak tells n times more precisely. */
+/** Refines the period with the peaks at its multiples: the n-th peak is n times more precise. */
 function refined(correlation: Float64Array, period: number): number {
   let lag = period;
   for (let beats = 1; beats * lag < KNOWN_SHARE * correlation.length; beats *= 2) {
@@ -118,7 +118,7 @@ function refined(correlation: Float64Array, period: number): number {
   return lag;
 }
 
-/** The frame, within the first beat, at which a comb of beats meets the strongest onsets. */
+/** The frame in the first beat from which beats `period` apart meet the strongest onsets. */
 function firstBeat(strength: Float64Array, period: number): number {
   let best = -1;
   let bestPhase = 0;

@@ -1,14 +1,14 @@
 /**
- * What was heard, put together again sample by sample: loops, take-overs and crossfades as the player
- * made them, without the limiter. Every loop's part is handed on as soon as its end is known, in pieces,
- * so a long recording needs little memory here.
+ * Rebuilds what was played, sample by sample: loops, take-overs and crossfades as the player made them,
+ * without the limiter. Each section is written to a blob as soon as its end is known, in pieces, so a long
+ * recording needs little memory.
  */
 
 import type { Hertz, Seconds } from "../units";
 import { JOIN_FADE, gainIn, gainOut } from "./fade";
 import { pcm16, wavHeader } from "./wav";
 
-/** Samples with a rate; an `AudioBuffer` is one. */
+/** Audio samples with their rate, for example an `AudioBuffer`. */
 export interface Samples {
   readonly sampleRate: Hertz;
   readonly numberOfChannels: number;
@@ -16,19 +16,19 @@ export interface Samples {
   getChannelData(channel: number): Float32Array;
 }
 
-/** A loop that plays for an hour, since no clip comes, would fill the memory of a phone. */
-const LONGEST_PIECE: Seconds = 30;
+/** Longest piece that is rendered at once: one loop may play for an hour, which would fill the memory of a phone. */
+const MAX_PIECE: Seconds = 30;
 
-export class Tape {
+export class LoopRecording {
   private loop: Samples | null = null;
   private position = 0;
-  /** What a loop that has just begun takes over from: null is silence. */
+  /** The loop that the current one replaced; null for silence. */
   private outgoing: { loop: Samples; position: number } | null = null;
   private isJoining = false;
   private parts: Blob[] = [];
   private frames = 0;
 
-  /** @param sampleRate of all loops */
+  /** @param sampleRate sample rate of all loops */
   constructor(
     readonly sampleRate: Hertz,
     private readonly numChannels = 2,
@@ -38,18 +38,18 @@ export class Tape {
     return this.frames / this.sampleRate;
   }
 
-  /** Begins in the middle of a loop, `offset` after one of its rounds began. */
+  /** Starts recording inside a loop, `offset` after the beginning of a round. */
   begin(loop: Samples, offset: Seconds): void {
     this.loop = loop;
     this.position = Math.round(offset * this.sampleRate) % loop.length;
     this.isJoining = true;
   }
 
-  /** The loop that sounds goes on for `seconds`; then `next` takes over, or the recording ends. */
+  /** Records the current loop for `seconds`. Then `next` takes over, or the recording ends if it is null. */
   advance(seconds: Seconds, next: Samples | null): void {
     const { loop } = this;
     if (loop === null) return;
-    const longest = Math.round(LONGEST_PIECE * this.sampleRate);
+    const longest = Math.round(MAX_PIECE * this.sampleRate);
     for (let left = Math.round(seconds * this.sampleRate); left > 0; left -= longest) {
       this.put(loop, Math.min(longest, left), next === null && left <= longest);
     }
@@ -59,7 +59,7 @@ export class Tape {
     this.position = 0;
   }
 
-  /** The recording so far. */
+  /** The recording so far, as a WAV file. */
   wav(): Blob {
     const header = wavHeader(this.frames, this.numChannels, this.sampleRate);
     return new Blob([header, ...this.parts], { type: "audio/wav" });
@@ -69,7 +69,7 @@ export class Tape {
     const channels = render(loop, this.position, numFrames, this.numChannels);
     if (this.isJoining) this.fadeIn(channels);
     if (isLast) this.fadeOut(channels);
-    this.parts.push(new Blob([pcm16(channels)])); // blobs may lie on disk
+    this.parts.push(new Blob([pcm16(channels)])); // browsers may keep blobs on disk
     this.frames += numFrames;
     this.position = (this.position + numFrames) % loop.length;
     this.isJoining = false;
@@ -101,7 +101,7 @@ export class Tape {
   }
 }
 
-/** `numFrames` of a loop from `position` on, around its end; mono goes to all channels. */
+/** `numFrames` of a loop starting at `position`, continuing at its start after its end. Mono is copied to all channels. */
 function render(loop: Samples, position: number, numFrames: number, numChannels: number): Float32Array[] {
   return Array.from({ length: numChannels }, (_, channel) => {
     const source = loop.getChannelData(Math.min(channel, loop.numberOfChannels - 1));
