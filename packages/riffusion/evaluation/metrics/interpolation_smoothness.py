@@ -38,7 +38,7 @@ class InterpolationScores:
         start, end: the prompts.
         alphas: positions.
         features: shape in the classifier's feature space.
-        images: shape in loudness of small planes, in grey levels of 255.
+        pictures: shape in loudness of small planes, in grey levels of 255 (the name in report.json).
         nearest_real: distance of each position's features to the nearest real clip's.
         plausible_distance: what counts as near, see `PLAUSIBLE_QUANTILE`.
         plausible_share: share of the images between the ends that are near a real clip.
@@ -51,7 +51,7 @@ class InterpolationScores:
     end: str
     alphas: tuple[float, ...]
     features: PathShape
-    images: PathShape
+    pictures: PathShape
     nearest_real: tuple[float, ...]
     plausible_distance: float
     plausible_share: float
@@ -124,7 +124,7 @@ def score_interpolation(
         end=settings.interpolate_to,
         alphas=tuple(step / (num_positions - 1) for step in range(num_positions)),
         features=_mean_shape(features.reshape(num_paths, num_positions, -1)),
-        images=_mean_shape(pixels),
+        pictures=_mean_shape(pixels),
         nearest_real=tuple(map(float, nearest.mean(0))),
         plausible_distance=plausible,
         plausible_share=float((nearest[:, 1:-1] <= plausible).mean()),
