@@ -50,13 +50,13 @@ class DatasetBuildRow:
 
     Args:
         implementation: whose.
-        images: of the hour.
+        pictures: number of images of the hour, by its name in results/dataset_build.json.
         seconds: on the clock.
         cpu_seconds: of all processes and threads.
     """
 
     implementation: str
-    images: int
+    pictures: int
     seconds: float
     cpu_seconds: float
 
@@ -187,7 +187,7 @@ def markdown(rows: list[DatasetBuildRow]) -> str:
     lines = ["| an hour of audio | images | seconds | faster by | CPU seconds | less by |"]
     lines += ["|---|---|---|---|---|---|"]
     lines += [
-        f"| {row.implementation} | {row.images} | {row.seconds:.1f} "
+        f"| {row.implementation} | {row.pictures} | {row.seconds:.1f} "
         f"| **{theirs.seconds / row.seconds:.1f}×** | {row.cpu_seconds:.1f} "
         f"| {theirs.cpu_seconds / row.cpu_seconds:.1f}× |"
         for row in rows
