@@ -81,9 +81,9 @@ def evaluate(
 ) -> None:
     """Score a checkpoint against held-out clips of a data set.
 
-    Does it draw what is asked for, as diverse and as new as real clips? What does its VAE lose,
-    what does img2img keep, and is the way between two prompts smooth? The answer is a page with
-    plots and contact sheets, report.html, with all numbers in report.json.
+    Do its clips match their prompts, and are they as diverse and as new as real clips? What does
+    its VAE lose, what does img2img keep, and is the interpolation of two prompts smooth? The result
+    is report.md, a page with plots and contact sheets, and report.json with all numbers.
     """
     from riffusion.evaluation.evaluate import evaluate as run_evaluation
     from riffusion.evaluation.report.files import PAGE_NAME, TABLE_NAME, write_report

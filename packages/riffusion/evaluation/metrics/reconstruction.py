@@ -1,4 +1,4 @@
-"""What the VAE loses: held-out images encoded and decoded, without any diffusion."""
+"""Reconstruction error of the VAE: held-out images encoded and decoded, without diffusion."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ _BATCH = 4
 
 @dataclass(frozen=True)
 class ReconstructionScores:
-    """Held-out images against what the VAE makes of them.
+    """Held-out images compared with their reconstructions by the VAE.
 
     Args:
-        error: mean absolute error in grey levels of 255, over all pixels and planes.
-        worst_error: of the worst image.
-        worst_file: that image's file name.
+        error: mean absolute error in grey levels of 255, over all pixels and channels.
+        worst_error: error of the worst image.
+        worst_file: file name of the worst image.
         edges_kept_time, edges_kept_frequency: see `sharpness.edges_kept`; 1 is best.
         gradient_ratio_time, gradient_ratio_frequency: mean gradients, copy / original.
-        clips: how many images.
+        clips: number of images.
     """
 
     error: float
@@ -48,11 +48,11 @@ class ReconstructionScores:
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """Images and their copies.
+    """Images and their reconstructions.
 
     Args:
         originals, copies: planes (frequency, time).
-        errors: mean absolute error of each, in grey levels of 255.
+        errors: mean absolute error of each image, in grey levels of 255.
     """
 
     originals: list[Plane]
@@ -63,15 +63,15 @@ class Reconstructions:
 def reconstruct(
     pipeline: "RiffusionPipeline", paths: Sequence[Path], progress: Progress = silent
 ) -> Reconstructions:
-    """Send images through the VAE, taking the mean of its posterior.
+    """Encode and decode images with the VAE, using the mean of its posterior.
 
     Args:
         pipeline: the checkpoint.
         paths: image files.
-        progress: of the images.
+        progress: shows how many are done.
 
     Raises:
-        CheckpointError: a copy holds NaN.
+        CheckpointError: a reconstruction contains NaN.
     """
     done = Reconstructions([], [], [])
     with progress("reconstructing") as move:
@@ -90,7 +90,12 @@ def reconstruct(
 def score_reconstruction(
     reconstructions: Reconstructions, paths: Sequence[Path]
 ) -> ReconstructionScores:
-    """Score at least one image; `paths` name them."""
+    """Score at least one image.
+
+    Args:
+        reconstructions: the images.
+        paths: their files.
+    """
     pairs = list(zip(reconstructions.originals, reconstructions.copies, strict=True))
     kept = [edges_kept(original, copy) for original, copy in pairs]
     of_originals = [gradients(original) for original, _ in pairs]
@@ -128,8 +133,8 @@ def _copies(
     for path, copy in zip(paths, decoded, strict=True):
         if not torch.isfinite(copy).all():
             raise CheckpointError(
-                f"the VAE's copy of {path.name!r} holds NaN; images must be finite: the training "
-                "has diverged, or the weights don't fit half precision, so go back to an earlier "
+                f"the VAE's copy of {path.name!r} contains NaN; images must be finite: the "
+                "training has diverged, or the weights overflow in half precision; use an earlier "
                 "state"
             )
         yield grid.image_from_pixels(copy)
