@@ -1,4 +1,4 @@
-"""Common words that say nothing of a sound: captions carry some, so that they come to mean nothing.
+"""Filler words for captions: a model that is trained with them learns to ignore unrelated words.
 
 None of them is part of a sound's name, a mood, a style, a tempo or a template.
 """
