@@ -273,7 +273,7 @@ def test_a_folder_for_images_that_cannot_be_made(tmp_path: Path) -> None:
     for name in ("dataset.json", "spectrogram_params.json"):
         (other / name).write_bytes((tmp_path / "a" / name).read_bytes())
     (other / "train").write_text("in the way")
-    with pytest.raises(InputError, match="techno_beat' cannot be written .*another place"):
+    with pytest.raises(InputError, match="techno_beat' cannot be written .*another folder"):
         synthesize_corpus(other, SMALL, 1)
 
 

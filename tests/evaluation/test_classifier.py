@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from riffusion.datasets.folder import DatasetFolder
 from riffusion.errors import CheckpointError, InputError
 from riffusion.evaluation.classifier.files import (
     FACTS_NAME,
@@ -22,32 +21,13 @@ from riffusion.evaluation.classifier.files import (
 from riffusion.evaluation.classifier.network import Classifier
 from riffusion.evaluation.classifier.training import augment, train_classifier
 from riffusion.evaluation.metrics.adherence import accuracy_by_label
-from riffusion.evaluation.reference_clips import ReferenceClips, load_clips
+from riffusion.evaluation.reference_clips import ReferenceClips
 from riffusion.spectrogram.params import SpectrogramParams
-from tests.corpora.small_corpus import CLIPS, LABELS, shared_small_corpus
+from tests.corpora.small_corpus import CLIPS, LABELS
 
-STEPS = 40
-"""Enough for four distinct sounds."""
 LEAST_ACCURACY = 0.95
 ROUNDING = 1e-6
 """Probabilities: float32 sums in another order."""
-
-
-@pytest.fixture(scope="module")
-def train(tmp_path_factory: pytest.TempPathFactory) -> ReferenceClips:
-    folder = DatasetFolder(shared_small_corpus(tmp_path_factory.getbasetemp()))
-    return load_clips(folder, "train", LABELS)
-
-
-@pytest.fixture(scope="module")
-def held_out(tmp_path_factory: pytest.TempPathFactory) -> ReferenceClips:
-    folder = DatasetFolder(shared_small_corpus(tmp_path_factory.getbasetemp()))
-    return load_clips(folder, "validation", LABELS)
-
-
-@pytest.fixture(scope="module")
-def classifier(train: ReferenceClips) -> Classifier:
-    return train_classifier(train, trained_on="small", steps=STEPS)
 
 
 @pytest.fixture

@@ -34,19 +34,18 @@ from tests.corpora.small_corpus import (
     KINDS,
     LABELS,
     SIDE,
-    shared_small_corpus,
 )
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> DatasetFolder:
-    return DatasetFolder(shared_small_corpus(tmp_path_factory.getbasetemp()))
+@pytest.fixture
+def dataset(corpus: Path) -> DatasetFolder:
+    return DatasetFolder(corpus)
 
 
 @pytest.fixture
-def copy(corpus: DatasetFolder, tmp_path: Path) -> DatasetFolder:
+def copy(corpus: Path, tmp_path: Path) -> DatasetFolder:
     """A copy that a test may damage."""
-    return DatasetFolder(shutil.copytree(corpus.directory, tmp_path / "copy"))
+    return DatasetFolder(shutil.copytree(corpus, tmp_path / "copy"))
 
 
 def rewrite(
@@ -55,9 +54,9 @@ def rewrite(
     write_metadata(folder.directory, split, change(folder.rows(split)))
 
 
-def test_clips_have_the_labels_of_their_rows(corpus: DatasetFolder) -> None:
-    assert choose_labels(corpus) == LABELS
-    clips = load_clips(corpus, "train", LABELS)
+def test_clips_have_the_labels_of_their_rows(dataset: DatasetFolder) -> None:
+    assert choose_labels(dataset) == LABELS
+    clips = load_clips(dataset, "train", LABELS)
     assert len(clips) == CLIPS["train"] * len(LABELS)
     assert clips.small.shape == (len(clips), SIDE, SIDE)
     assert clips.size == (SIDE, SIDE)
@@ -68,26 +67,26 @@ def test_clips_have_the_labels_of_their_rows(corpus: DatasetFolder) -> None:
 
 
 @pytest.mark.parametrize("most", [33, 40, 63])
-def test_fewer_clips_are_spread_over_the_labels(corpus: DatasetFolder, most: int) -> None:
-    clips = load_clips(corpus, "train", LABELS, max_clips=most, seed=1)
+def test_fewer_clips_are_spread_over_the_labels(dataset: DatasetFolder, most: int) -> None:
+    clips = load_clips(dataset, "train", LABELS, max_clips=most, seed=1)
     counts = Counter(clips.targets.tolist())
     assert sum(counts.values()) == most
     assert max(counts.values()) - min(counts.values()) <= 1
-    again = load_clips(corpus, "train", LABELS, max_clips=most, seed=1)
-    other = load_clips(corpus, "train", LABELS, max_clips=most, seed=2)
+    again = load_clips(dataset, "train", LABELS, max_clips=most, seed=1)
+    other = load_clips(dataset, "train", LABELS, max_clips=most, seed=2)
     assert clips.paths == again.paths
     assert clips.paths != other.paths
 
 
-def test_the_minimum_per_label_is_always_read(corpus: DatasetFolder) -> None:
+def test_the_minimum_per_label_is_always_read(dataset: DatasetFolder) -> None:
     for split, least in (("train", MIN_TRAINING_CLIPS), ("validation", MIN_HELD_OUT_CLIPS)):
-        clips = load_clips(corpus, split, LABELS, max_clips=1)
+        clips = load_clips(dataset, split, LABELS, max_clips=1)
         assert Counter(clips.targets.tolist()) == dict.fromkeys(range(len(LABELS)), least)
 
 
-def test_only_wanted_labels_are_read(corpus: DatasetFolder) -> None:
-    assert choose_labels(corpus, ["pad", "drums"]) == ("drums", "pad")
-    clips = load_clips(corpus, "validation", ("drums", "pad"))
+def test_only_wanted_labels_are_read(dataset: DatasetFolder) -> None:
+    assert choose_labels(dataset, ["pad", "drums"]) == ("drums", "pad")
+    clips = load_clips(dataset, "validation", ("drums", "pad"))
     assert {row.label for row in clips.rows} == {"drums", "pad"}
 
 
@@ -96,10 +95,10 @@ def test_only_wanted_labels_are_read(corpus: DatasetFolder) -> None:
     [(["gong"], "labels: 'gong' is not a label of .* drums, duo"), (["pad"], "one label")],
 )
 def test_labels_that_cannot_be_evaluated(
-    corpus: DatasetFolder, wanted: list[str], message: str
+    dataset: DatasetFolder, wanted: list[str], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        choose_labels(corpus, wanted)
+        choose_labels(dataset, wanted)
 
 
 def test_a_data_set_without_labels_is_refused(copy: DatasetFolder) -> None:
@@ -153,8 +152,8 @@ def test_images_must_have_num_frequencies_rows(copy: DatasetFolder) -> None:
         load_clips(DatasetFolder(copy.directory), "validation", LABELS)
 
 
-def test_caption_templates_are_used_equally_often(corpus: DatasetFolder) -> None:
-    rows = corpus.rows("validation")
+def test_caption_templates_are_used_equally_often(dataset: DatasetFolder) -> None:
+    rows = dataset.rows("validation")
     prompts = choose_prompts(rows, LABELS, clips_per_label=5, seed=0)
     assert Counter(prompt.label for prompt in prompts) == dict.fromkeys(LABELS, 5)
     templates = Counter(prompt.template for prompt in prompts)
@@ -167,8 +166,8 @@ def test_caption_templates_are_used_equally_often(corpus: DatasetFolder) -> None
     assert len({prompt.seed for prompt in prompts}) == len(prompts)
 
 
-def test_caption_templates_that_training_does_not_have(corpus: DatasetFolder) -> None:
-    found = held_out_templates(corpus.rows("train"), corpus.rows("validation"))
+def test_caption_templates_that_training_does_not_have(dataset: DatasetFolder) -> None:
+    found = held_out_templates(dataset.rows("train"), dataset.rows("validation"))
     assert found == {HELD_OUT_TEMPLATE}
 
 

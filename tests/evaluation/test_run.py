@@ -18,11 +18,14 @@ from riffusion.cli.evaluate import ALL_PARTS, evaluate
 from riffusion.datasets.folder import DatasetRow, write_metadata
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import CheckpointError, InputError
+from riffusion.evaluation.classifier.files import load_classifier
+from riffusion.evaluation.evaluate import evaluate as run_evaluation
 from riffusion.evaluation.images import plane_from_image
 from riffusion.evaluation.metrics.clap import ClapEmbedder
 from riffusion.evaluation.metrics.reconstruction import reconstruct
 from riffusion.evaluation.prompts import ClipPrompt
 from riffusion.evaluation.report import plots
+from riffusion.evaluation.report.files import write_report
 from riffusion.evaluation.report.score_table import markdown_table, score_table
 from riffusion.evaluation.sampler import Sampler
 from riffusion.evaluation.settings import PARTS, EvaluationSettings
@@ -34,21 +37,22 @@ from tests.corpora.small_corpus import (
     SIDE,
     demo_checkpoint,
     play,
-    shared_small_corpus,
 )
+from tests.evaluation.conftest import CLASSIFIER_STEPS
 
 CLIPS_PER_LABEL = 2
 QUICK = ("--steps", 2, "--clips-per-label", CLIPS_PER_LABEL, "--img2img-seeds", 2)
-CLASSIFIER_STEPS = 40
-"""Enough for four sounds that are far apart."""
+SETTINGS = EvaluationSettings(
+    steps=2,
+    clips_per_label=CLIPS_PER_LABEL,
+    img2img_seeds=2,
+    interpolation_paths=2,
+    interpolation_steps=4,
+)
+"""The same as QUICK, with fewer interpolations."""
 LEAST_REAL_ACCURACY = 0.9
 SAME_PIXELS = 1
 """Grey levels: UNet calls with more rows round differently."""
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shared_small_corpus(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +72,18 @@ def command(*arguments: object) -> int:
 
 
 @pytest.fixture(scope="module")
-def report_dir(corpus: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of all parts, with a classifier that is trained for it."""
+def report_dir(
+    corpus: Path,
+    checkpoint: Path,
+    classifier_dir: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A report of all parts."""
     output = tmp_path_factory.mktemp("report")
-    training = ("--classifier-steps", CLASSIFIER_STEPS)
-    assert command(checkpoint, "--dataset", corpus, "-o", output, *QUICK, *training) == 0
+    report, material = run_evaluation(
+        str(checkpoint), corpus, SETTINGS, classifier=classifier_dir, device="cpu"
+    )
+    write_report(report, material, output)
     return output
 
 
@@ -95,6 +106,7 @@ def test_the_report_contains_every_part_settings_and_facts(report: dict[str, Any
     assert report["dataset"]["held_out_wordings"] == [HELD_OUT_TEMPLATE]
     assert report["classifier"]["accuracy"] >= LEAST_REAL_ACCURACY
     assert report["classifier"]["steps"] == CLASSIFIER_STEPS
+    assert report["classifier"]["trained_on"] == "small"
     assert 0 <= report["classifier"]["accuracy_through_vae"] <= 1
 
 
@@ -109,8 +121,10 @@ def test_counts_add_up(report: dict[str, Any]) -> None:
     assert len(report["memorization"]["drawn"]) == drawn
     assert report["vae"]["clips"] == report["classifier"]["vae_clips"] == 4 * len(LABELS)
     assert [score["strength"] for score in report["img2img"]["strengths"]] == [0.25, 0.5, 0.75, 1.0]
-    assert len(report["interpolation"]["alphas"]) == 11
-    assert len(report["interpolation"]["features"]["steps"]) == 10
+    assert report["interpolation"]["paths"] == 2
+    assert report["interpolation"]["alphas"] == [0, 0.25, 0.5, 0.75, 1]
+    for space in ("features", "pictures"):
+        assert len(report["interpolation"][space]["steps"]) == 4
 
 
 def test_img2img_keeps_less_of_the_clip_at_higher_strength(report: dict[str, Any]) -> None:
@@ -159,7 +173,7 @@ def test_the_table_is_markdown_of_the_report(report_dir: Path, report: dict[str,
     assert "guidance 7" in table
 
 
-def test_the_same_seed_gives_the_same_scores_with_the_loaded_classifier(
+def test_the_command_gives_the_same_scores_with_the_classifier_of_the_report(
     corpus: Path, checkpoint: Path, report_dir: Path, report: dict[str, Any], tmp_path: Path
 ) -> None:
     judge = report_dir / "classifier"
@@ -176,6 +190,18 @@ def test_the_same_seed_gives_the_same_scores_with_the_loaded_classifier(
     assert again["classifier"]["accuracy_through_vae"] is None
     assert not (tmp_path / "sheet_vae.png").exists()
     assert "VAE" not in (tmp_path / "scores.md").read_text(encoding="utf-8")
+
+
+def test_a_classifier_is_trained_and_saved_if_none_is_given(
+    corpus: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    options = ("--dataset", corpus, *QUICK, "--parts", "adherence", "--classifier-steps", 2)
+    assert command(checkpoint, *options, "-o", tmp_path) == 0
+    scores = json.loads((tmp_path / "report.json").read_text())["classifier"]
+    assert not scores["trained_elsewhere"]
+    assert (scores["trained_on"], scores["steps"]) == (corpus.name, 2)
+    facts = load_classifier(tmp_path / "classifier").facts
+    assert (facts.labels, facts.steps, facts.trained_on) == (LABELS, 2, corpus.name)
 
 
 def test_images_of_an_earlier_report_are_deleted(
