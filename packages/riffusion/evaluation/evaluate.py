@@ -35,8 +35,8 @@ from riffusion.evaluation.report.scores import (
 from riffusion.evaluation.sampler import Sampler
 from riffusion.evaluation.settings import PARTS_OF_DRAWN_CLIPS, EvaluationSettings
 from riffusion.evaluation.stages import (
+    ScoredClassifier,
     Setup,
-    TestedClassifier,
     draw_clips,
     measure_adherence,
     measure_diversity,
@@ -153,39 +153,39 @@ def _run_stages(
     """
     settings, parts = setup.settings, setup.settings.parts
     stages = _Stages(report)
-    tested: TestedClassifier | None = None
+    scored: ScoredClassifier | None = None
     if settings.needs_classifier:
         begun = time.perf_counter()
         classifier = given or _train(setup, training_clips())
-        tested = score_classifier(setup, classifier, trained_elsewhere=given is not None)
-        report.classifier, material.classifier = tested.scores, classifier
+        scored = score_classifier(setup, classifier, trained_elsewhere=given is not None)
+        report.classifier, material.classifier = scored.scores, classifier
         report.timings_s["classifier"] = time.perf_counter() - begun
     if "vae" in parts:
         with stages.attempt("vae"):
             material.vae = measure_vae(setup)
             report.vae = material.vae.scores
-            if tested is not None:
-                report.classifier = score_classifier_through_vae(setup, material.vae, tested)
+            if scored is not None:
+                report.classifier = score_classifier_through_vae(setup, material.vae, scored)
     if settings.needs_drawn_clips:
         with stages.attempt("drawn clips"):
             drawn = draw_clips(setup)
             report.sharpness = measure_sharpness(setup, drawn)
             material.drawn = drawn
-    if material.drawn is not None and tested is not None:
-        _score_predictions(setup, material.drawn, tested, stages, report, material)
+    if material.drawn is not None and scored is not None:
+        _score_predictions(setup, material.drawn, scored, stages, report, material)
     if material.drawn is not None and "memorization" in parts:
         with stages.attempt("memorization"):
             report.memorization, material.near_pairs = measure_memorization(
                 setup, material.drawn, training_clips()
             )
-    if tested is not None and "img2img" in parts:
+    if scored is not None and "img2img" in parts:
         with stages.attempt("img2img"):
-            report.img2img, material.variations = measure_img2img(setup, tested.classifier)
-    if tested is not None and "interpolation" in parts:
+            report.img2img, material.variations = measure_img2img(setup, scored.classifier)
+    if scored is not None and "interpolation" in parts:
         with stages.attempt("interpolation"):
             material.paths = draw_paths(setup.sampler, settings)
             report.interpolation = score_interpolation(
-                material.paths, tested.classifier, tested.real_features, settings
+                material.paths, scored.classifier, scored.real_features, settings
             )
     if material.drawn is not None and embedder is not None:
         with stages.attempt("clap"):
@@ -206,24 +206,24 @@ def _train(setup: Setup, clips: ReferenceClips) -> Classifier:
 def _score_predictions(
     setup: Setup,
     drawn: DrawnClips,
-    tested: TestedClassifier,
+    scored: ScoredClassifier,
     stages: "_Stages",
     report: Report,
     material: Material,
 ) -> None:
     """The parts that compare the classifier's predictions for drawn clips."""
-    predicted = predict_clips(drawn, tested.classifier)
+    predicted = predict_clips(drawn, scored.classifier)
     material.predicted_labels = predicted.labels
     parts = setup.settings.parts
     if "adherence" in parts:
         with stages.attempt("adherence"):
-            report.adherence = measure_adherence(setup, predicted, tested)
+            report.adherence = measure_adherence(setup, predicted, scored)
     if "frechet" in parts:
         with stages.attempt("frechet"):
-            report.frechet = measure_frechet(setup, predicted, tested)
+            report.frechet = measure_frechet(setup, predicted, scored)
     if "diversity" in parts:
         with stages.attempt("diversity"):
-            report.diversity = measure_diversity(setup, predicted, tested)
+            report.diversity = measure_diversity(setup, predicted, scored)
 
 
 class _Stages:

@@ -1,22 +1,20 @@
 """Draws images with the checkpoint in batches, and refuses NaN."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from riffusion.datatypes import InferenceInput
+from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.job import DenoisingJob
 from riffusion.errors import CheckpointError, InputError
 from riffusion.evaluation.images import Plane, image_from_plane, plane_from_image
 from riffusion.evaluation.progress import Progress, silent
 from riffusion.evaluation.prompts import ClipPrompt
 from riffusion.evaluation.settings import EvaluationSettings
-
-if TYPE_CHECKING:
-    from riffusion.diffusion import RiffusionPipeline
 
 DrawRequest = tuple[InferenceInput, Image.Image | None]
 """A request and its init image, if it has one."""
@@ -34,7 +32,7 @@ class Sampler:
 
     def __init__(
         self,
-        pipeline: "RiffusionPipeline",
+        pipeline: RiffusionPipeline,
         settings: EvaluationSettings,
         size: tuple[int, int],
         progress: Progress = silent,

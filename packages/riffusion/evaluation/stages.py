@@ -1,7 +1,7 @@
 """The stages of an evaluation. Each one takes what it needs and returns what it makes, so that
 their order follows from their types:
 
-    score_classifier         Classifier → TestedClassifier
+    score_classifier         Classifier → ScoredClassifier
     measure_vae              held-out clips → VaeResult
     draw_clips               held-out captions → DrawnClips
     predict_clips            DrawnClips, Classifier → PredictedClips
@@ -92,7 +92,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class TestedClassifier:
+class ScoredClassifier:
     """A classifier and its predictions for the held-out clips.
 
     Args:
@@ -108,7 +108,7 @@ class TestedClassifier:
 
 def score_classifier(
     setup: Setup, classifier: Classifier, trained_elsewhere: bool
-) -> TestedClassifier:
+) -> ScoredClassifier:
     """Test a classifier on the held-out clips.
 
     Raises:
@@ -129,7 +129,7 @@ def score_classifier(
         labels=labels,
         held_out_clips=len(held_out),
     )
-    return TestedClassifier(classifier, scores, features)
+    return ScoredClassifier(classifier, scores, features)
 
 
 def measure_vae(setup: Setup) -> VaeResult:
@@ -145,16 +145,16 @@ def measure_vae(setup: Setup) -> VaeResult:
 
 
 def score_classifier_through_vae(
-    setup: Setup, vae: VaeResult, tested: TestedClassifier
+    setup: Setup, vae: VaeResult, scored: ScoredClassifier
 ) -> ClassifierScores:
     """The classifier's scores with its accuracy on the reconstructed clips."""
-    held_out, classifier = setup.held_out, tested.classifier
+    held_out, classifier = setup.held_out, scored.classifier
     predicted = classifier.predict_labels(shrink_all(vae.reconstructions.copies))
     accuracies = accuracy_by_label(
         held_out.targets[vae.clips], held_out.labels, predicted, classifier.labels
     )
     return replace(
-        tested.scores,
+        scored.scores,
         accuracy_through_vae=float(np.mean(list(accuracies.values()))),
         vae_clips=len(vae.clips),
     )
@@ -187,25 +187,25 @@ def measure_sharpness(setup: Setup, drawn: DrawnClips) -> DrawnSharpness:
 
 
 def measure_adherence(
-    setup: Setup, predicted: PredictedClips, tested: TestedClassifier
+    setup: Setup, predicted: PredictedClips, scored: ScoredClassifier
 ) -> AdherenceScores:
     """Compare the predicted labels of drawn clips with the labels of their prompts."""
     return score_adherence(
         predicted.drawn.prompts,
         predicted.labels,
-        tested.classifier.labels,
-        tested.scores.labels,
+        scored.classifier.labels,
+        scored.scores.labels,
         setup.dataset.kinds,
         set(setup.dataset.held_out_wordings),
     )
 
 
 def measure_frechet(
-    setup: Setup, predicted: PredictedClips, tested: TestedClassifier
+    setup: Setup, predicted: PredictedClips, scored: ScoredClassifier
 ) -> FrechetScores:
     """Fréchet distance between drawn and held-out clips in the classifier's features."""
     return score_frechet(
-        tested.real_features,
+        scored.real_features,
         setup.held_out.targets,
         predicted.features,
         predicted.drawn.targets,
@@ -214,11 +214,11 @@ def measure_frechet(
 
 
 def measure_diversity(
-    setup: Setup, predicted: PredictedClips, tested: TestedClassifier
+    setup: Setup, predicted: PredictedClips, scored: ScoredClassifier
 ) -> DiversityScores:
     """Compare how much drawn clips and held-out clips of one label differ."""
     return score_diversity(
-        tested.real_features,
+        scored.real_features,
         setup.held_out.targets,
         predicted.features,
         predicted.drawn.targets,

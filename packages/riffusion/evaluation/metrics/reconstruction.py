@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 
+from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.errors import CheckpointError
 from riffusion.evaluation.images import Plane, plane_from_image
@@ -16,9 +16,6 @@ from riffusion.evaluation.metrics.sharpness import edges_kept, gradients
 from riffusion.evaluation.progress import Progress, silent
 from riffusion.io.images import read_image
 from riffusion.spectrogram.image import rgb_image
-
-if TYPE_CHECKING:
-    from riffusion.diffusion import RiffusionPipeline
 
 _BATCH = 4
 
@@ -61,7 +58,7 @@ class Reconstructions:
 
 
 def reconstruct(
-    pipeline: "RiffusionPipeline", paths: Sequence[Path], progress: Progress = silent
+    pipeline: RiffusionPipeline, paths: Sequence[Path], progress: Progress = silent
 ) -> Reconstructions:
     """Encode and decode images with the VAE, using the mean of its posterior.
 
@@ -120,7 +117,7 @@ def _ratio(above: list[float], below: list[float]) -> float:
 
 
 def _copies(
-    pipeline: "RiffusionPipeline", images: Sequence[Image.Image], paths: Sequence[Path]
+    pipeline: RiffusionPipeline, images: Sequence[Image.Image], paths: Sequence[Path]
 ) -> Iterator[Image.Image]:
     width, height = images[0].size
     grid = LatentGeometry(width, height, pipeline.vae_scale_factor, pipeline.vae_scale_factor)

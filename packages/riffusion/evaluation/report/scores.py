@@ -4,11 +4,12 @@ Field names of the scores are the keys of `report.json`.
 """
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from riffusion.diffusion import RiffusionPipeline
 from riffusion.evaluation.classifier.network import Classifier, Features
 from riffusion.evaluation.images import Plane
 from riffusion.evaluation.metrics.adherence import AdherenceScores
@@ -22,9 +23,6 @@ from riffusion.evaluation.metrics.sharpness import DrawnSharpness
 from riffusion.evaluation.prompts import ClipPrompt
 from riffusion.evaluation.reference_clips import ReferenceClips
 from riffusion.evaluation.settings import EvaluationSettings
-
-if TYPE_CHECKING:
-    from riffusion.diffusion import RiffusionPipeline
 
 FORMAT = 1
 
@@ -43,7 +41,7 @@ class CheckpointFacts:
     vae_parameters: int
 
     @classmethod
-    def of_pipeline(cls, pipeline: "RiffusionPipeline") -> Self:
+    def of_pipeline(cls, pipeline: RiffusionPipeline) -> Self:
         """The facts about a pipeline's checkpoint."""
         return cls(
             description="" if pipeline.checkpoint is None else pipeline.checkpoint.description,
