@@ -16,19 +16,19 @@ from riffusion.serving.local.truss_server import LocalTrussServer
 
 REPEATS = 5
 FIRST = "reference"
-"""Upstream's default; the other presets are compared with it."""
+"""The preset of upstream's defaults, which the other presets are compared with."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipRow:
-    """One line of the result: the median of several requests, taken in turn with the others'.
+    """The median of several requests with one preset. Requests alternate between the presets.
 
     Args:
-        preset: of the request.
-        settings: what it stands for.
-        seconds: from sending the request to having the answer.
-        speedup: seconds of the first preset over these.
-        real_time_factor: seconds of music a second.
+        preset: preset of the request.
+        settings: settings of the preset.
+        seconds: time from sending the request to receiving the response.
+        speedup: seconds of the preset `FIRST` / these seconds.
+        real_time_factor: seconds of audio per second.
     """
 
     preset: str
@@ -39,7 +39,7 @@ class ClipRow:
 
 
 def measure(repeats: int = REPEATS) -> list[ClipRow]:
-    """Start a server, and ask it for clips."""
+    """Start a server, and request clips from it."""
     times_s: dict[str, list[float]] = {preset: [] for preset in PRESETS}
     duration_s = 0.0
     with (
@@ -77,7 +77,7 @@ def _settings(preset: str) -> str:
 def markdown(rows: list[ClipRow]) -> str:
     """The rows as a table."""
     lines = [
-        f"| preset | | seconds | against {FIRST} | × real time |",
+        f"| preset | | seconds | speedup over {FIRST} | × real time |",
         "|---|---|---|---|---|",
     ]
     lines += [
@@ -89,7 +89,7 @@ def markdown(rows: list[ClipRow]) -> str:
 
 
 def main() -> None:
-    """Measure, and keep the result."""
+    """Measure and save the result."""
     rows = measure()
     results.save("clip", rows, markdown(rows))
 

@@ -1,11 +1,10 @@
-"""From the start of a process to ready: the full Stable Diffusion 1.5 shape, single precision.
+"""Time from the start of a process until it is ready: full Stable Diffusion 1.5 shape, float32.
 
 python -m benchmarks.cold_start
 
-Each way of loading runs in processes of its own, in turn, after one of each that fills the disk's
-cache. Ready means that all weights are in memory, not just mapped. Memory is the most that was
-resident, which counts pages mapped from files, over what the same process had resident after its
-imports.
+Each loader runs in new processes, alternating with the other, after one run of each that fills the
+disk cache. Ready means that all weights are in memory, not just mapped. Memory is the maximum
+resident memory, mapped pages of files included, minus that of the same process after its imports.
 """
 
 import argparse
@@ -24,7 +23,7 @@ from benchmarks import results
 from benchmarks.sd15_shape import write_checkpoint
 
 REPEATS = 2
-WAYS = {
+LOADERS = {
     "ours": "from riffusion.diffusion import RiffusionPipeline as Pipeline\n"
     "options = {'device': 'cpu', 'torch_dtype': torch.float32}",
     "diffusers": "from diffusers import StableDiffusionImg2ImgPipeline as Pipeline\n"
@@ -46,7 +45,7 @@ pipeline = Pipeline.from_pretrained({folder!r}, **options)
 networks = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
 weights = [weight for network in networks for weight in network.parameters()]
 for weight in weights:
-    weight.data.view(-1)[::1024].sum()  # what is only mapped is read, page by page
+    weight.data.view(-1)[::1024].sum()  # reads mapped weights page by page
 loaded_s = time.perf_counter() - started
 total = sum(weight.nbytes for weight in weights)
 print(json.dumps(dict(load_s=loaded_s, peak=resident_bytes("VmHWM") - imported, weights=total)))
@@ -55,14 +54,14 @@ print(json.dumps(dict(load_s=loaded_s, peak=resident_bytes("VmHWM") - imported, 
 
 @dataclasses.dataclass(frozen=True)
 class ColdStartRow:
-    """One way of loading.
+    """One loader.
 
     Args:
-        name: which.
-        process_s: from starting Python to its end, imports included.
-        load_s: of it, for loading alone.
-        peak_over_weights: most memory beyond that of the imports, as a multiple of the weights'.
-        weights_gib: bytes of all weights.
+        name: key of `LOADERS`.
+        process_s: seconds from starting Python to its end, imports included.
+        load_s: seconds of loading.
+        peak_over_weights: maximum memory beyond that after the imports / size of the weights.
+        weights_gib: size of all weights.
     """
 
     name: str
@@ -73,13 +72,13 @@ class ColdStartRow:
 
 
 def measure() -> list[ColdStartRow]:
-    """Load in each way, in turn."""
+    """Run the loaders alternately."""
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory) / "sd15"
         write_checkpoint(folder, torch.float32)
-        runs: dict[str, list[ColdStartRow]] = {name: [] for name in WAYS}
+        runs: dict[str, list[ColdStartRow]] = {name: [] for name in LOADERS}
         for repeat in range(REPEATS + 1):
-            for name in WAYS:
+            for name in LOADERS:
                 row = _load(name, folder)
                 if repeat > 0:
                     runs[name].append(row)
@@ -87,7 +86,7 @@ def measure() -> list[ColdStartRow]:
 
 
 def _load(name: str, folder: Path) -> ColdStartRow:
-    code = _PROCESS.format(imports=WAYS[name], folder=str(folder))
+    code = _PROCESS.format(imports=LOADERS[name], folder=str(folder))
     started = time.perf_counter()
     process = subprocess.run(
         [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
@@ -119,7 +118,7 @@ def markdown(rows: list[ColdStartRow]) -> str:
     lines = [
         f"{rows[0].weights_gib:.2f} GiB of weights.",
         "",
-        "| | process start to ready, s | of it loading, s | peak memory / weights | ratio |",
+        "| | process start to ready, s | loading alone, s | peak memory / weights | ratio |",
         "|---|---|---|---|---|",
     ]
     lines += [
@@ -131,7 +130,7 @@ def markdown(rows: list[ColdStartRow]) -> str:
 
 
 def main() -> None:
-    """Measure, and keep the result."""
+    """Measure and save the result."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     rows = measure()
     results.save("cold_start", rows, markdown(rows))

@@ -1,4 +1,4 @@
-"""Many clients at once through the real Truss server, with batching and without.
+"""Many concurrent clients of the real Truss server, with batching and without.
 
 python -m benchmarks.concurrency [--steps 20]
 """
@@ -17,18 +17,19 @@ from riffusion.serving.local.truss_server import LocalTrussServer
 
 NUM_CLIENTS = (1, 2, 4, 8, 16)
 CLIPS_PER_CLIENT = 2
-"""In each of two rounds. A client asks for the next clip when it has the last one."""
+"""Clips per client in each of two rounds. A client requests them one after the other."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ConcurrencyRow:
-    """One number of clients, against a server with batching and against one without.
+    """Throughput and latency for one number of clients, with batching and without.
 
     Args:
-        clients: at once.
-        clips_per_s, p50_s, p95_s: with batching; latency from sending to having the answer.
+        clients: number of concurrent clients.
+        clips_per_s, p50_s, p95_s: throughput, and median and 95th percentile of the latency, with
+            batching. Latency is the time from sending a request to receiving the response.
         clips_per_s_off, p50_off_s, p95_off_s: the same with batching off.
-        ratio: of clips a second, with over without.
+        ratio: clips_per_s / clips_per_s_off.
     """
 
     clients: int
@@ -42,7 +43,7 @@ class ConcurrencyRow:
 
 
 def measure(steps: int) -> list[ConcurrencyRow]:
-    """Ask both servers in turn, number by number, and in the other order again."""
+    """Measure both servers for each number of clients, in both orders."""
     on = {"RIFFUSION_MAX_WAITING": "30"}
     off = {**on, "RIFFUSION_MAX_LIVE": "1"}
     rows = []
@@ -51,13 +52,13 @@ def measure(steps: int) -> list[ConcurrencyRow]:
         LocalTrussServer(port=free_port(), environment=off) as alone,
     ):
         for server in (batching, alone):
-            _ask(server, 1, 1, steps)
+            _run_clients(server, 1, 1, steps)
         for clients in NUM_CLIENTS:
-            on_1 = _ask(batching, clients, CLIPS_PER_CLIENT, steps)
-            off_1 = _ask(alone, clients, CLIPS_PER_CLIENT, steps)
-            off_2 = _ask(alone, clients, CLIPS_PER_CLIENT, steps)
-            on_2 = _ask(batching, clients, CLIPS_PER_CLIENT, steps)
-            with_batching, without = _together(on_1, on_2), _together(off_1, off_2)
+            on_1 = _run_clients(batching, clients, CLIPS_PER_CLIENT, steps)
+            off_1 = _run_clients(alone, clients, CLIPS_PER_CLIENT, steps)
+            off_2 = _run_clients(alone, clients, CLIPS_PER_CLIENT, steps)
+            on_2 = _run_clients(batching, clients, CLIPS_PER_CLIENT, steps)
+            with_batching, without = _summarize(on_1, on_2), _summarize(off_1, off_2)
             rows.append(
                 ConcurrencyRow(
                     clients, *with_batching, *without, ratio=with_batching[0] / without[0]
@@ -68,22 +69,22 @@ def measure(steps: int) -> list[ConcurrencyRow]:
 
 @dataclasses.dataclass(frozen=True)
 class _Round:
-    """Latencies of clips in seconds, and how long all of them took together."""
+    """Latencies of the clips, and the total time of the round."""
 
     latencies_s: list[float]
     seconds: float
 
 
-def _together(*rounds: _Round) -> tuple[float, float, float]:
-    """Clips a second, and the median and 95th percentile of the latency in seconds."""
+def _summarize(*rounds: _Round) -> tuple[float, float, float]:
+    """Clips per second, and the median and 95th percentile of the latency in seconds."""
     latencies = sorted(latency for part in rounds for latency in part.latencies_s)
     p95 = latencies[min(len(latencies) - 1, round(0.95 * len(latencies)))]
     seconds = sum(part.seconds for part in rounds)
     return len(latencies) / seconds, statistics.median(latencies), p95
 
 
-def _ask(server: LocalTrussServer, clients: int, clips: int, steps: int) -> _Round:
-    def ask_for_clips(client: int) -> list[float]:
+def _run_clients(server: LocalTrussServer, clients: int, clips: int, steps: int) -> _Round:
+    def request_clips(client: int) -> list[float]:
         latencies = []
         with httpx.Client(timeout=600, trust_env=False) as http:
             for number in range(clips):
@@ -99,7 +100,7 @@ def _ask(server: LocalTrussServer, clients: int, clips: int, steps: int) -> _Rou
 
     started = time.perf_counter()
     with concurrent.futures.ThreadPoolExecutor(clients) as pool:
-        latencies = [s for found in pool.map(ask_for_clips, range(clients)) for s in found]
+        latencies = [s for found in pool.map(request_clips, range(clients)) for s in found]
     return _Round(latencies, time.perf_counter() - started)
 
 
@@ -119,7 +120,7 @@ def markdown(rows: list[ConcurrencyRow]) -> str:
 
 
 def main() -> None:
-    """Measure, print, and write the rows as JSON if asked."""
+    """Measure and save the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=20)
     options = parser.parse_args()

@@ -1,17 +1,17 @@
-"""A folder of audio to images: ours against a loop of librosa and Pillow, on two cores.
+"""A folder of audio to images: ours compared with a loop of librosa and Pillow, on two cores.
 
     python -m benchmarks.dataset_build [--minutes 5] [--repeats 3]
 
 Theirs is `librosa.load`, `librosa.feature.melspectrogram` and Pillow's PNG, slice by slice, with
-the threads that BLAS takes; ours is `riffusion dataset build` with as many processes as there are
-cores. Both draw the same images of the same songs (checked pixel by pixel): 512×512, n_fft 17640,
-hop 441, 512 mel bands.
+BLAS's default number of threads; ours is `riffusion dataset build` with one process per core. Both
+make the same images of the same songs (checked pixel by pixel): 512×512, n_fft 17640, hop 441, 512
+mel bands.
 
-Both work in turn, each in a fresh interpreter. Theirs is timed after its imports and scaled to an
+They run alternately, each in a new interpreter. Theirs is timed after its imports and scaled to an
 hour. Ours is timed on an hour of audio that consists of links to the same songs: once as the whole
-command, and once less the time that the same command takes for two slices, which is what starting
-Python and importing torch in every process takes. CPU seconds are of all processes and threads, and
-less disturbed by what else runs on the machine.
+command, and once minus the time of the same command for two slices, which is the time to start
+Python and import torch in every process. CPU seconds include all processes and threads, and depend
+less on other load of the machine.
 """
 
 import argparse
@@ -35,7 +35,7 @@ MINUTES = 5
 SONG_S = 61.44
 """Twelve slices of 5.12 s."""
 LEVEL_TOLERANCE = 1
-"""Grey levels: FFTs of other libraries round differently."""
+"""Grey levels: FFT libraries round differently."""
 PRESET = "riffusion"
 NAMES = (
     "librosa and Pillow",
@@ -46,23 +46,23 @@ NAMES = (
 
 @dataclasses.dataclass(frozen=True)
 class DatasetBuildRow:
-    """Medians of seconds for an hour of audio.
+    """Median times for an hour of audio. Field names are keys of results/dataset_build.json.
 
     Args:
-        implementation: whose.
-        images: of the hour.
-        seconds: on the clock.
-        cpu_seconds: of all processes and threads.
+        implementation: one of `NAMES`.
+        pictures: number of images.
+        seconds: wall-clock time.
+        cpu_seconds: CPU time of all processes and threads.
     """
 
     implementation: str
-    images: int
+    pictures: int
     seconds: float
     cpu_seconds: float
 
 
 def write_songs(directory: Path, minutes: float) -> int:
-    """Songs of our own loops as stereo FLAC at 44.1 kHz; how many."""
+    """Write songs made of our loops as stereo FLAC at 44.1 kHz. Returns their number."""
     from riffusion.audio import segment_from_waveform, write_audio
     from riffusion.loops.arrangements import ARRANGEMENTS
     from riffusion.loops.seed_images import make_seed_image
@@ -83,7 +83,7 @@ def write_songs(directory: Path, minutes: float) -> int:
 
 
 def write_two_slices(directory: Path, image: ImageFormat) -> None:
-    """Two recordings of one slice each, so that two processes are started."""
+    """Write two recordings of one slice each, so that two processes are started."""
     from riffusion.audio import segment_from_waveform, write_audio
 
     directory.mkdir()
@@ -94,21 +94,21 @@ def write_two_slices(directory: Path, image: ImageFormat) -> None:
 
 
 def link_songs(songs: Path, directory: Path, copies: int) -> None:
-    """Each song under as many names, the first ones in the songs' own order."""
+    """Link each song `copies` times; the first copies come first, in the order of the songs."""
     directory.mkdir()
     for song in songs.iterdir():
         for copy in range(copies):
             (directory / f"{copy:03d} {song.name}").symlink_to(song)
 
 
-def draw_with_librosa(audio_dir: Path, output: Path, image: ImageFormat) -> float:
-    """The loop that most people write; seconds, without imports."""
+def build_with_librosa(audio_dir: Path, output: Path, image: ImageFormat) -> float:
+    """The loop that most people would write. Returns its seconds without imports."""
     import librosa
     from PIL import Image
 
     params = image.params
     output.mkdir()
-    librosa.feature.melspectrogram(y=np.zeros(4096, np.float32))  # imports what it needs
+    librosa.feature.melspectrogram(y=np.zeros(4096, np.float32))  # imports lazily
     started = time.perf_counter()
     for path in sorted(audio_dir.iterdir()):
         audio, _ = librosa.load(path, sr=params.sample_rate, mono=True)
@@ -134,8 +134,8 @@ def draw_with_librosa(audio_dir: Path, output: Path, image: ImageFormat) -> floa
     return time.perf_counter() - started
 
 
-def draw_with_ours(audio_dir: Path, output: Path, image: ImageFormat) -> float:
-    """The command's work; seconds."""
+def build_with_ours(audio_dir: Path, output: Path, image: ImageFormat) -> float:
+    """What the command does. Returns its seconds."""
     from riffusion.datasets.build.builder import build_dataset
     from riffusion.datasets.build.options import BuildOptions, SliceOptions
     from riffusion.datasets.build.sources import AudioFile
@@ -150,7 +150,7 @@ def draw_with_ours(audio_dir: Path, output: Path, image: ImageFormat) -> float:
 def measure(
     minutes: float = MINUTES, repeats: int = REPEATS, preset: str = PRESET
 ) -> list[DatasetBuildRow]:
-    """Both, in turn; theirs first."""
+    """Run both alternately, theirs first."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -184,10 +184,10 @@ def measure(
 def markdown(rows: list[DatasetBuildRow]) -> str:
     """The rows as a table."""
     theirs = rows[0]
-    lines = ["| an hour of audio | images | seconds | faster by | CPU seconds | less by |"]
+    lines = ["| an hour of audio | images | seconds | speedup | CPU seconds | ratio |"]
     lines += ["|---|---|---|---|---|---|"]
     lines += [
-        f"| {row.implementation} | {row.images} | {row.seconds:.1f} "
+        f"| {row.implementation} | {row.pictures} | {row.seconds:.1f} "
         f"| **{theirs.seconds / row.seconds:.1f}×** | {row.cpu_seconds:.1f} "
         f"| {theirs.cpu_seconds / row.cpu_seconds:.1f}× |"
         for row in rows
@@ -198,7 +198,7 @@ def markdown(rows: list[DatasetBuildRow]) -> str:
 def _run(
     implementation: str, audio_dir: Path, output: Path, preset: str
 ) -> tuple[float, float, float]:
-    """Seconds on the clock, of CPU, and as the process itself measured."""
+    """Wall-clock seconds, CPU seconds, and the seconds that the process itself measured."""
     arguments = ["--run", implementation, str(audio_dir), str(output), "--preset", preset]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
@@ -213,40 +213,40 @@ def _run(
     cpu_s = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     own_s = float(done.stdout)
     if implementation == "librosa":
-        cpu_s *= own_s / seconds  # without its imports, as far as that can be told
+        cpu_s *= own_s / seconds  # estimate without its imports
     return seconds, cpu_s, own_s
 
 
 def _compare(theirs: Path, ours: Path, copies: int) -> int:
-    """Check that both drew the same; how many images theirs are."""
+    """Check that both made the same images. Returns the number of theirs."""
     from PIL import Image
 
-    drawn = sorted(theirs.iterdir())
+    expected = sorted(theirs.iterdir())
     built = sorted(ours.glob("train/*/*.png"))
-    if len(built) != copies * len(drawn):
-        raise SystemExit(f"{len(built)} images in place of {copies} × {len(drawn)}")
-    for left, right in zip(drawn, built, strict=False):  # the first copy of each song
+    if len(built) != copies * len(expected):
+        raise SystemExit(f"{len(built)} images instead of {copies} × {len(expected)}")
+    for left, right in zip(expected, built, strict=False):  # the first copy of each song
         with Image.open(left) as a, Image.open(right) as b:
             difference = np.abs(np.asarray(a).astype(int) - np.asarray(b))
         if difference.max() > LEVEL_TOLERANCE:
             raise SystemExit(f"{right} differs from {left} by {difference.max()} grey levels")
-    return len(drawn)
+    return len(expected)
 
 
 def main() -> None:
-    """Measure, and keep the result."""
+    """Measure and save the result."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="of different songs")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="minutes of different songs")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--preset", choices=PRESETS, default=PRESET)
     parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run is not None:
         implementation, audio_dir, output = options.run
-        draw = draw_with_librosa if implementation == "librosa" else draw_with_ours
-        print(draw(Path(audio_dir), Path(output), PRESETS[options.preset]))
+        build = build_with_librosa if implementation == "librosa" else build_with_ours
+        print(build(Path(audio_dir), Path(output), PRESETS[options.preset]))
         return
     rows = measure(options.minutes, options.repeats, options.preset)
     results.save("dataset_build", rows, markdown(rows))

@@ -1,9 +1,9 @@
 """The full Stable Diffusion 1.5 shape with random weights on a CUDA GPU.
 
-python -m benchmarks.full_size        under 8 minutes, for one run on a rented GPU
+python -m benchmarks.full_size        takes under 8 minutes, for one run on a rented GPU
 
-Random weights cost what trained ones cost. All ways of making a clip run in turn in one process;
-times are medians, with the device synchronised.
+Random weights take as long as trained ones. All methods run alternately in one process; times are
+medians, with the device synchronized.
 """
 
 import argparse
@@ -39,7 +39,7 @@ MATRIX_SIDE = 8192
 
 @dataclasses.dataclass
 class FullSizeResult:
-    """Seconds unless the name says otherwise."""
+    """All measurements: times in seconds, and sizes or rates as their names say."""
 
     device: str
     load_s: float = 0.0
@@ -55,7 +55,7 @@ class FullSizeResult:
 
 
 def measure() -> FullSizeResult:
-    """Everything, on the first CUDA GPU."""
+    """Measure everything on the first CUDA GPU."""
     result = FullSizeResult(device=torch.cuda.get_device_name())
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory) / "sd15"
@@ -85,14 +85,14 @@ def _time_steps(pipeline: RiffusionPipeline, result: FullSizeResult) -> None:
 
 
 def _time_clips(pipeline: RiffusionPipeline, result: FullSizeResult) -> None:
-    """One guided img2img clip at strength 1: ours, the published loop, and diffusers' pipeline."""
+    """Time one guided img2img clip at strength 1: ours, the published loop, diffusers' pipeline."""
     image = _image()
     stock = diffusers.StableDiffusionImg2ImgPipeline(
         **{**pipeline.components, "scheduler": diffusers.PNDMScheduler(skip_prk_steps=True)},
         requires_safety_checker=False,
     )
     stock.set_progress_bar_config(disable=True)
-    ways: dict[str, Callable[[], object]] = {
+    methods: dict[str, Callable[[], object]] = {
         "ours, fast": lambda: pipeline(_request(preset="fast"), image),
         "ours, balanced": lambda: pipeline(_request(preset="balanced"), image),
         f"ours, PNDM {STEPS}": lambda: pipeline(_request(num_inference_steps=STEPS), image),
@@ -101,21 +101,21 @@ def _time_clips(pipeline: RiffusionPipeline, result: FullSizeResult) -> None:
             "church bells", image=image, strength=1.0, num_inference_steps=STEPS
         ),
     }
-    for work in ways.values():
+    for work in methods.values():
         work()
-    times: dict[str, list[float]] = {name: [] for name in ways}
+    times: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(REPEATS):
-        for name, work in ways.items():
+        for name, work in methods.items():
             times[name].append(_seconds(work))
     result.clip_s = {name: statistics.median(found) for name, found in times.items()}
     torch.cuda.reset_peak_memory_stats()
-    ways["ours, fast"]()
+    methods["ours, fast"]()
     result.peak_clip_gib = torch.cuda.max_memory_allocated() / 2**30
 
 
 @torch.inference_mode()
 def _eager_loop(pipeline: RiffusionPipeline, image: Image.Image) -> None:
-    """As the published system does it: half precision, one request, guidance by a doubled batch."""
+    """The published system's loop: half precision, one request, guidance by a doubled batch."""
     job = pipeline.prepare(_request(num_inference_steps=STEPS), image)
     while not job.is_done:
         prediction = pipeline.unet(
@@ -126,7 +126,7 @@ def _eager_loop(pipeline: RiffusionPipeline, image: Image.Image) -> None:
 
 
 def _time_batches(pipeline: RiffusionPipeline, result: FullSizeResult) -> None:
-    """Clips a second at preset fast, with sound, of many clients; batching on and off."""
+    """Clips per second for many clients at preset fast, with audio; batching on and off."""
     for max_num_running, rates in (
         (MAX_NUM_RUNNING, result.clips_per_s),
         (1, result.clips_per_s_off),
@@ -160,7 +160,7 @@ def _request(
 
 
 def _matrix_tflops() -> float:
-    """What a large product of half-precision matrices reaches."""
+    """TFLOP/s of a large product of half-precision matrices."""
     first, second = torch.randn(2, MATRIX_SIDE, MATRIX_SIDE, device="cuda", dtype=torch.float16)
     seconds = _median(lambda: first @ second)
     return 2 * MATRIX_SIDE**3 / seconds / 1e12
@@ -187,11 +187,15 @@ def markdown(result: FullSizeResult) -> str:
         f"Loading {result.weights_gib:.2f} GiB of safetensors: {result.load_s:.1f} s, peak "
         f"{result.peak_load_gib:.2f} GiB; one clip peaks at {result.peak_clip_gib:.2f} GiB.",
         "",
-        "| one clip | seconds | against the eager loop |",
+        "| one clip | seconds | speedup over the eager loop |",
         "|---|---|---|",
     ]
     lines += [f"| {n} | {s:.3f} | {eager / s:.1f}× |" for n, s in result.clip_s.items()]
-    lines += ["", "| rows of a UNet call | ms | floor ms | of the floor |", "|---|---|---|---|"]
+    lines += [
+        "",
+        "| rows per UNet call | ms | floor, ms | ratio to the floor |",
+        "|---|---|---|---|",
+    ]
     lines += [
         f"| {rows} | {1e3 * s:.1f} | {1e3 * result.floor_step_s[rows]:.1f} "
         f"| {s / result.floor_step_s[rows]:.1f}× |"
@@ -212,11 +216,11 @@ def markdown(result: FullSizeResult) -> str:
 
 
 def main() -> None:
-    """Measure, print, and write the result as JSON if asked."""
+    """Measure and save the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.parse_args()
     if not torch.cuda.is_available():
-        raise SystemExit("error: this needs a CUDA GPU, and there is none here")
+        raise SystemExit("error: this benchmark needs a CUDA GPU, and none is available")
     result = measure()
     results.save("full_size", [result], markdown(result), machine=result.device)
 

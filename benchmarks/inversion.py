@@ -1,12 +1,12 @@
-"""Mel to waveform: ours against torchaudio's modules, in one process with two threads.
+"""Mel to waveform: ours compared with torchaudio's modules, in one process with two threads.
 
     python -m benchmarks.inversion [--song FILE] [--checkpoint DIR]
 
 Theirs is `InverseMelScale` and `GriffinLim` of 32 iterations with momentum 0.99 at the
-spectrogram's own FFT of 17640 samples. Both work on one 5.12 s mono clip at the default
-parameters, in turn. Quality is spectral convergence, ‖M - g·M'‖ / ‖M‖ with the best gain g, of mel
-amplitudes M against those of the result, M'; and the same of M ^ 0.25, which is what an image
-shows and counts quiet bands as much as loud ones. Lower is better.
+spectrogram's FFT size of 17640 samples. Both alternately invert one 5.12 s mono clip at the default
+parameters. Quality is spectral convergence, ‖M - g·M'‖ / ‖M‖ with the best gain g, between the mel
+amplitudes M and those of the result, M'; and the same of M ^ 0.25, which is what an image shows and
+which gives quiet bands as much weight as loud ones. Lower is better.
 """
 
 import argparse
@@ -39,7 +39,10 @@ Inverter = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class InversionRow:
-    """One kind of signal: medians of seconds, and spectral convergence."""
+    """One signal: median seconds, and spectral convergence of the mel amplitudes and of the image.
+
+    Field names are keys of results/inversion.json.
+    """
 
     signal: str
     seconds_ours: float
@@ -47,18 +50,19 @@ class InversionRow:
     speedup: float
     mel_ours: float
     mel_theirs: float
-    image_ours: float
-    image_theirs: float
+    picture_ours: float
+    picture_theirs: float
 
 
 def targets(
     params: SpectrogramParams, song: Path | None = None, checkpoint: Path | None = None
 ) -> dict[str, torch.Tensor]:
-    """Mel amplitudes (1, frequency, time) of every kind of signal.
+    """Mel amplitudes (1, frequency, time) of every signal.
 
     Args:
-        song: a recording; None leaves it out.
-        checkpoint: draws images; None leaves them out.
+        params: spectrogram parameters.
+        song: a recording to add; None adds none.
+        checkpoint: a checkpoint whose images are added; None adds none.
     """
     converter = SpectrogramConverter(params, "cpu")
     num_samples = params.num_samples(NUM_FRAMES)
@@ -87,7 +91,7 @@ def targets(
 
 
 def torchaudio_inverter(params: SpectrogramParams) -> Inverter:
-    """Torchaudio's modules as upstream chains them."""
+    """Torchaudio's modules, chained as in upstream."""
     inverse_mel = torchaudio.transforms.InverseMelScale(
         n_stft=params.n_fft // 2 + 1,
         n_mels=params.num_frequencies,
@@ -102,7 +106,7 @@ def torchaudio_inverter(params: SpectrogramParams) -> Inverter:
 
 
 def griffin_lim(params: SpectrogramParams) -> torchaudio.transforms.GriffinLim:
-    """Torchaudio's, with the published system's settings."""
+    """Torchaudio's Griffin-Lim with the published system's settings."""
     return torchaudio.transforms.GriffinLim(
         n_fft=params.n_fft,
         n_iter=32,
@@ -116,7 +120,7 @@ def griffin_lim(params: SpectrogramParams) -> torchaudio.transforms.GriffinLim:
 def convergence(
     target: torch.Tensor, waveform: torch.Tensor, params: SpectrogramParams
 ) -> tuple[float, float]:
-    """Spectral convergence of mel amplitudes, and of the image."""
+    """Spectral convergence of the mel amplitudes, and of the image."""
     mel = SpectrogramConverter(params, "cpu").mel_amplitudes_from_waveform(waveform)
     frames = min(mel.shape[-1], target.shape[-1])
     mel, target = mel[..., :frames], target[..., :frames]
@@ -131,7 +135,7 @@ def convergence(
 def measure(
     song: Path | None, checkpoint: Path, repeats: int = REPEATS
 ) -> tuple[list[InversionRow], dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]]:
-    """Rows, and for each signal the target and both results' mel amplitudes for the figure."""
+    """Measure; returns the rows, and (target, theirs, ours) as mel amplitudes per signal."""
     torch.set_num_threads(NUM_THREADS)
     params = SpectrogramParams()
     converter = SpectrogramConverter(params, "cpu")
@@ -175,14 +179,14 @@ def measure(
 def markdown(rows: list[InversionRow]) -> str:
     """The rows as a table."""
     lines = [
-        "| signal | seconds, ours | torchaudio | faster by | mel SC, ours | torchaudio "
+        "| signal | seconds, ours | torchaudio | speedup | mel SC, ours | torchaudio "
         "| image SC, ours | torchaudio |",
         "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {row.signal} | {row.seconds_ours:.2f} | {row.seconds_theirs:.2f} "
         f"| **{row.speedup:.1f}×** | {row.mel_ours:.3f} | {row.mel_theirs:.3f} "
-        f"| {row.image_ours:.3f} | {row.image_theirs:.3f} |"
+        f"| {row.picture_ours:.3f} | {row.picture_theirs:.3f} |"
         for row in rows
     ]
     return "\n".join(lines)
@@ -191,7 +195,7 @@ def markdown(rows: list[InversionRow]) -> str:
 def draw(
     spectrograms: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]], path: Path
 ) -> None:
-    """Original, torchaudio's and ours side by side, a row for each signal, on one dB scale."""
+    """Draw original, torchaudio's and our spectrogram per signal in one row, on one dB scale."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -218,7 +222,7 @@ def draw(
 
 
 def main() -> None:
-    """Measure, keep the result, and draw the first three signals."""
+    """Measure, save the result, and draw the first three signals."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

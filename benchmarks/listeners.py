@@ -1,10 +1,10 @@
-"""How many endless jams a GPU can sustain at most, worked out from its data sheet.
+"""The maximum number of endless jams per GPU, computed from its data sheet.
 
     python -m benchmarks.listeners
 
-A jam asks for a clip every 5.12 s. No program is faster than the clip's arithmetic at the rate
-that the GPU's data sheet promises for half-precision matrices, so this is a ceiling and not a
-measurement: `benchmarks.full_size` measures what share of it is reached, on a GPU at hand.
+A jam requests a clip every 5.12 s. A clip takes at least its arithmetic divided by the rate of
+half-precision matrix products in the GPU's data sheet, so this is an upper limit and not a
+measurement: `benchmarks.full_size` measures what share of it is reached.
 """
 
 import argparse
@@ -20,8 +20,8 @@ class Gpu:
     """A GPU.
 
     Args:
-        name: as it is sold.
-        tflops: half-precision matrix rate without sparsity, by its data sheet.
+        name: product name.
+        tflops: half-precision matrix rate in TFLOP/s without sparsity, from its data sheet.
     """
 
     name: str
@@ -32,17 +32,17 @@ GPUS = (Gpu("A10G", 70), Gpu("H100 SXM", 989))
 
 
 def unet_rows(preset: str) -> int:
-    """Rows of all UNet calls of one guided clip."""
+    """Total rows of the UNet calls of one guided clip."""
     steps = int(PRESETS[preset]["num_inference_steps"])
     first, last = PRESETS[preset].get("guidance_interval", (0.0, 1.0))
     return sum(2 if first <= step / steps < last else 1 for step in range(steps))
 
 
 def markdown() -> str:
-    """The arithmetic as a table."""
+    """The computation as a table."""
     lines = [
-        "| preset | UNet rows | TFLOP a clip | "
-        + " | ".join(f"{gpu.name}, {gpu.tflops:g} TFLOP/s: seconds | jams at most" for gpu in GPUS)
+        "| preset | UNet rows | TFLOP per clip | "
+        + " | ".join(f"{gpu.name}, {gpu.tflops:g} TFLOP/s: seconds | maximum jams" for gpu in GPUS)
         + " |",
         "|---" * (3 + 2 * len(GPUS)) + "|",
     ]

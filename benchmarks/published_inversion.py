@@ -1,11 +1,10 @@
-"""Mel to waveform: ours against the published system's algorithm, on two threads.
+"""Mel to waveform: ours compared with the published system's algorithm, on two threads.
 
     python -m benchmarks.published_inversion
 
-That one finds a spectrogram whose mel amplitudes fit by 200 iterations of gradient descent (rate
-0.1, momentum 0.9, negative values cut off), as torchaudio's `InverseMelScale` did in its time, and
-then goes through the same Griffin-Lim as today's modules. Signals and the measure of quality are
-those of `benchmarks.inversion`.
+The published system fits a spectrogram to the mel amplitudes by 200 iterations of gradient descent
+(learning rate 0.1, momentum 0.9, negative values clamped), like torchaudio's `InverseMelScale` at
+the time, followed by the same Griffin-Lim. Signals and quality are those of `benchmarks.inversion`.
 """
 
 import argparse
@@ -28,7 +27,7 @@ RATE, MOMENTUM = 0.1, 0.9
 
 @dataclasses.dataclass(frozen=True)
 class PublishedInversionRow:
-    """One kind of signal: medians of seconds, and spectral convergence of mel amplitudes."""
+    """One signal: median seconds, and spectral convergence of the mel amplitudes."""
 
     signal: str
     seconds_ours: float
@@ -60,7 +59,7 @@ def published_inverter(params: SpectrogramParams) -> Inverter:
 
 
 def measure(repeats: int = REPEATS) -> list[PublishedInversionRow]:
-    """Invert each synthetic signal by both, in turn."""
+    """Invert each synthetic signal with both, alternately."""
     torch.set_num_threads(NUM_THREADS)
     torch.manual_seed(0)
     params = SpectrogramParams()
@@ -92,7 +91,7 @@ def measure(repeats: int = REPEATS) -> list[PublishedInversionRow]:
 def markdown(rows: list[PublishedInversionRow]) -> str:
     """The rows as a table."""
     lines = [
-        "| signal | seconds, ours | published | faster by | mel SC, ours | published |",
+        "| signal | seconds, ours | published | speedup | mel SC, ours | published |",
         "|---|---|---|---|---|---|",
     ]
     lines += [
@@ -104,7 +103,7 @@ def markdown(rows: list[PublishedInversionRow]) -> str:
 
 
 def main() -> None:
-    """Measure, and keep the result."""
+    """Measure and save the result."""
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()

@@ -1,8 +1,8 @@
-"""Run benchmarks, each in a process of its own, and write docs/benchmarks.md from their results.
+"""Runs benchmarks, each in a new process, and writes docs/benchmarks.md from their results.
 
 python -m benchmarks.report [--only inversion,clip] [--song FILE]
 
-Results stay in benchmarks/results/, so one of them can be measured again without the others.
+Results are saved in benchmarks/results/, so a benchmark can be repeated without the others.
 """
 
 import argparse
@@ -19,18 +19,18 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 INTRODUCTION = """# Benchmarks
 
 `make bench` measures everything again and writes this page; `python -m benchmarks.report --only
-NAMES` does some of it. Machines are noisy: trust the ratios, which come from runs in turn, more
-than the seconds.
+NAMES` measures some of it. Machines are noisy: trust the ratios, which come from alternating runs,
+more than the seconds.
 """
 
 
 NEED_GPU = ("full_size",)
-LISTENERS = """## Listeners a GPU: a ceiling
-A jam asks for a clip every 5.12 s. A clip of the full-size checkpoint costs this much arithmetic
-(UNet rows, two a guided step, and the VAE's decoder; the seed's encoding is cached), and no
-program does it faster than the data sheet's rate for half-precision matrices. That gives a
-ceiling, not a measurement; "the full-size checkpoint" above says what share of it was reached,
-where that was measured."""
+LISTENERS = """## Listeners per GPU: an upper limit
+A jam requests a clip every 5.12 s. The table has the arithmetic of a clip of the full-size
+checkpoint (UNet rows, two per guided step, and the VAE's decoder; the latents of the seed image are
+cached), divided by the rate of half-precision matrix products in the GPU's data sheet. This is an
+upper limit, not a measurement; the section on the full-size checkpoint says what share of it was
+reached, if that was measured."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Section:
     """A part of the page.
 
     Args:
-        name: of the benchmark's module, and of its result.
-        title, text: above its table.
-        below: under it.
+        name: name of the benchmark's module and of its result.
+        title, text: text above the table.
+        below: text below the table.
     """
 
     name: str
@@ -53,75 +53,75 @@ SECTIONS = (
     Section(
         "inversion",
         "Mel amplitudes to a waveform",
-        "One mono clip of 5.12 s at the default parameters on 2 threads, ours against "
+        "One mono clip of 5.12 s at the default parameters on 2 threads, ours compared with "
         "`torchaudio.transforms.InverseMelScale` and `GriffinLim(n_fft=17640, n_iter=32, "
         "momentum=0.99)`. SC is spectral convergence with the best gain, lower is better: of mel "
-        "amplitudes, and of the image (amplitudes to the power of 0.25), which counts quiet "
-        "bands as much as loud ones. Medians of 3 runs, in turn in one process.",
-        "No sound looks quite like an image that a model drew, so both stay further from those. "
-        '"song" '
-        "is a recording of 5.12 s that is not part of the repository (`--song`).\n\n"
+        "amplitudes, and of the image (amplitudes to the power of 0.25), which gives quiet bands "
+        "as much weight as loud ones. Medians of 3 alternating runs in one process.",
+        "An image that a model drew is not exactly the spectrogram of any audio, so both are less "
+        'accurate on those. "song" is a recording of 5.12 s that is not part of the repository '
+        "(`--song`).\n\n"
         "![original, torchaudio's and our spectrograms](images/inversion_comparison.png)",
     ),
     Section(
         "published_inversion",
-        "… and against the published algorithm",
-        "The same, against 200 iterations of gradient descent for the inverse mel, which the "
+        "… and compared with the published algorithm",
+        "The same, compared with 200 iterations of gradient descent for the inverse mel, which the "
         "published system does on a CPU for every clip, and then Griffin-Lim.",
     ),
     Section(
         "clip",
         "One clip through the real Truss server",
         "JSON in, MP3 out, embedded checkpoint, img2img over `og_beat` at denoising 1. Medians of "
-        "5 requests, in turn.",
+        "5 requests, alternating between the presets.",
     ),
     Section(
         "steps",
         "Fewer steps",
-        "How far an image is from the converged one, which DDIM draws in 150 steps from the same "
+        "Distance of an image to the converged one, which is DDIM's with 150 steps from the same "
         "noise: mean absolute difference in grey levels of 255, embedded checkpoint.",
-        "Even at 50 steps all are 2 to 3 from it, so there is little to gain below that. `fast` is "
-        "where DPM-Solver++ gets there, with guidance in the first three quarters of the steps; "
-        "`balanced` leaves a margin; `reference` is upstream's setting.\n\n"
+        "Even with 50 steps all distances are 2 to 3, so smaller ones have little value. `fast` is "
+        "where DPM-Solver++ reaches them, with guidance in the first three quarters of the steps; "
+        "`balanced` has a margin; `reference` is upstream's setting.\n\n"
         "![distance over steps](images/steps.png)",
     ),
     Section(
         "concurrency",
         "Many clients at once",
         "Clips of 20 steps, JSON in and MP3 out, from the real Truss server with continuous "
-        "batching, against the same server with batching off (`RIFFUSION_MAX_LIVE=1`); a client "
-        "asks for the next clip when it has the last one. Latencies are the median and the 95th "
+        "batching, compared with the same server with batching off (`RIFFUSION_MAX_LIVE=1`). Each "
+        "client requests its clips one after the other. Latencies are the median and the 95th "
         "percentile.",
-        "Where one clip keeps all cores busy, batching can gain only what larger UNet calls do "
-        'better than small ones. What it gains on a GPU is under "The full-size checkpoint on a '
-        'CUDA GPU", where measured.',
+        "If one clip keeps all cores busy, batching gains only what larger UNet calls do more "
+        'efficiently. Its gain on a GPU is in "The full-size checkpoint on a CUDA GPU", if '
+        "measured.",
     ),
     Section(
         "cold_start",
         "From the start of a process to a loaded checkpoint",
         "The full Stable Diffusion 1.5 shape in single precision from local safetensors, on the "
-        "CPU. Memory counts pages that are mapped from files.",
+        "CPU. Memory includes pages that are mapped from files.",
     ),
     Section(
         "full_size",
         "The full-size checkpoint on a CUDA GPU",
         "Stable Diffusion 1.5's shape with random weights: `python -m benchmarks.full_size` (on a "
-        "bare machine `scripts/benchmark_on_gpu.sh`), under 8 minutes on one GPU, against an eager "
-        "half-precision loop as the published system does it, and against diffusers' "
+        "bare machine `scripts/benchmark_on_gpu.sh`), under 8 minutes on one GPU, compared with "
+        "the published system's eager half-precision loop, and with diffusers' "
         "`StableDiffusionImg2ImgPipeline`.",
     ),
     Section(
         "dataset_build",
         "A folder of audio to images",
         "An hour of stereo FLAC to 512×512 images: `riffusion dataset build` on two cores "
-        "against a loop of librosa and Pillow that draws the same images (checked pixel by "
+        "compared with a loop of librosa and Pillow that makes the same images (checked pixel by "
         "pixel), scaled from five minutes.",
     ),
 )
 
 
 def page() -> str:
-    """The page, from the results that are there."""
+    """The page, made from the saved results."""
     parts = [INTRODUCTION]
     for section in SECTIONS:
         result = results.load(section.name)
@@ -138,16 +138,16 @@ def page() -> str:
 
 
 def main() -> None:
-    """Measure and write."""
+    """Run the chosen benchmarks and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = [section.name for section in SECTIONS]
     possible = [n for n in names if n not in NEED_GPU or torch.cuda.is_available()]
     parser.add_argument(
         "--only",
-        help="names with commas, none of them with ''; default all that this machine can run",
+        help="names separated by commas, '' for none; default: all that this machine can run",
         default=",".join(possible),
     )
-    parser.add_argument("--song", type=Path, help="a recording to invert, too")
+    parser.add_argument("--song", type=Path, help="a recording that is also inverted")
     options = parser.parse_args()
     chosen = [name for name in options.only.split(",") if name]
     if unknown := sorted({*chosen} - {*names}):

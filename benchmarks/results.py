@@ -1,4 +1,4 @@
-"""What a benchmark measured, when and where, as a file that docs/benchmarks.md is made from."""
+"""Results of benchmarks as files, which docs/benchmarks.md is made from."""
 
 import dataclasses
 import datetime
@@ -19,11 +19,11 @@ class Result:
     """One benchmark's result.
 
     Args:
-        date: of the measurement.
+        date: date of the measurement.
         machine: cores and processor, or GPU.
-        versions: of Python and torch.
-        rows: its numbers.
-        table: the same for the page, in Markdown.
+        versions: versions of Python and torch.
+        rows: the numbers.
+        table: the numbers as a Markdown table.
     """
 
     date: str
@@ -34,13 +34,13 @@ class Result:
 
 
 def save(name: str, rows: Sequence[Any], table: str, machine: str | None = None) -> None:
-    """Keep a result, and print its table.
+    """Save a result, and print its table.
 
     Args:
-        name: of the benchmark.
-        rows: dataclasses.
-        table: for the page.
-        machine: where it was measured, if not on this machine's processor.
+        name: name of the benchmark.
+        rows: dataclasses of the numbers.
+        table: the numbers as a Markdown table.
+        machine: what it was measured on; None for this machine's processor.
     """
     result = Result(
         date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
@@ -56,7 +56,7 @@ def save(name: str, rows: Sequence[Any], table: str, machine: str | None = None)
 
 
 def load(name: str) -> Result | None:
-    """A result that was kept, or None."""
+    """A saved result, or None."""
     path = FOLDER / f"{name}.json"
     if not path.is_file():
         return None
@@ -64,7 +64,7 @@ def load(name: str) -> Result | None:
 
 
 def this_machine() -> str:
-    """Such as `2 cores of AMD EPYC`."""
+    """Description of this machine, such as `2 cores of AMD EPYC`."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():

@@ -12,15 +12,15 @@ from diffusers import (
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 TOKENIZER = Path(__file__).parents[1] / "data" / "demo-checkpoint" / "tokenizer"
-"""Any will do: prompts cost the same."""
+"""Any tokenizer: prompts of all tokenizers take the same time."""
 _MAX_TOKENS = 77
 
 UNET_TFLOP, DECODER_TFLOP, ENCODER_TFLOP = 0.803, 2.515, 1.117
-"""Of one row of 4 x 64 x 64 latents and one 512 x 512 image, by torch's flop counter."""
+"""Arithmetic per row of 4 x 64 x 64 latents, or per 512 x 512 image, by torch's flop counter."""
 
 
 def write_checkpoint(folder: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Write a diffusers folder, 2 GB in half precision.
+    """Write a checkpoint as a diffusers folder, 2 GB in half precision.
 
     The architecture is public: 860 M parameters in the UNet, 84 M in the VAE, 123 M in the text
     encoder.

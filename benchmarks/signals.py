@@ -1,6 +1,6 @@
 """Synthetic test signals: short clips that stress different parts of the mel inversion.
 
-Each is mono float32 in [-1, 1], shape `(samples,)`, the same on every call.
+Each is mono float32 in [-1, 1], shape `(samples,)`, and equal on every call.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def chord_loop(sample_rate: int, duration_s: float) -> Waveform:
 
 
 def drums(sample_rate: int, duration_s: float) -> Waveform:
-    """Kick, snare and hi-hat at 120 beats a minute: sweeps, noise bursts, silence between."""
+    """Kick, snare and hi-hat at 120 beats per minute: sweeps, noise bursts, and silence."""
     time_s = _time_s(sample_rate, duration_s)
     noise = _noise(time_s.shape[0])
     bright = torch.diff(noise, prepend=noise[:1])
@@ -46,7 +46,7 @@ def drums(sample_rate: int, duration_s: float) -> Waveform:
 
 
 def voice(sample_rate: int, duration_s: float) -> Waveform:
-    """One sung line: glottal harmonics with vibrato and glides, through moving vowel formants."""
+    """A sung melody: glottal harmonics with vibrato and glides, filtered by moving formants."""
     time_s = _time_s(sample_rate, duration_s)
     glide = torch.sin(TAU * 0.35 * time_s)
     pitch_hz = 210 * 2 ** (0.25 * glide + 0.03 * torch.sin(TAU * 5.5 * time_s))
@@ -67,7 +67,7 @@ def voice(sample_rate: int, duration_s: float) -> Waveform:
 
 
 def band(sample_rate: int, duration_s: float) -> Waveform:
-    """Chords, drums, voice and a bass together: the dense mixture that most songs are."""
+    """Chords, drums, voice and a bass together: a dense mixture like most songs."""
     time_s = _time_s(sample_rate, duration_s)
     bass = torch.zeros_like(time_s)
     for index in range(int(duration_s / 0.5) + 1):
@@ -99,7 +99,7 @@ def _noise(num_samples: int) -> torch.Tensor:
 
 
 def _pluck(since_s: torch.Tensor, note_hz: float, decay_s: float) -> torch.Tensor:
-    """A struck string: twelve harmonics, the higher ones weaker and shorter; silent before 0."""
+    """A plucked string: twelve harmonics, higher ones weaker and shorter; silent before time 0."""
     sounding = since_s >= 0
     since_s = since_s.clamp(min=0)
     out = torch.zeros_like(since_s)

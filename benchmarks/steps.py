@@ -1,11 +1,10 @@
-"""Steps against the distance from the converged image, for each scheduler and preset.
+"""Distance to the converged image by number of steps, for each scheduler and preset.
 
 python -m benchmarks.steps [--prompts 4]
 
-The converged image is what DDIM draws from the same noise in 150 steps, with guidance in all of
-them. Distances are mean absolute differences in grey levels of 255, which any first-order change of
-the clip shows in. Schedulers that draw noise on the way (Euler a, LCM) end somewhere else by design
-and are left out.
+The converged image is DDIM's result with 150 steps from the same noise, with guidance in every
+step. Distances are mean absolute differences in grey levels of 255. Schedulers that add noise in
+every step (Euler a, LCM) converge to other images by design, and are left out.
 """
 
 import argparse
@@ -32,13 +31,13 @@ CONVERGED = {"scheduler": "ddim", "num_inference_steps": 150}
 
 @dataclasses.dataclass(frozen=True)
 class StepsRow:
-    """One way to draw.
+    """One scheduler with a number of steps, or one preset.
 
     Args:
-        name: scheduler or preset.
-        steps: asked for.
-        distance: mean over the prompts, of 255.
-        seconds: for an image.
+        name: name of the scheduler or preset.
+        steps: requested number of steps.
+        distance: mean distance over the prompts, in grey levels of 255.
+        seconds: median time per image.
     """
 
     name: str
@@ -48,18 +47,18 @@ class StepsRow:
 
 
 def measure(num_prompts: int) -> list[StepsRow]:
-    """Draw every prompt in every way, with the embedded checkpoint."""
+    """Draw every prompt with every scheduler and preset, with the embedded checkpoint."""
     pipeline = RiffusionPipeline.from_pretrained(device=None)
     prompts = PROMPTS[:num_prompts]
     converged = [_draw(pipeline, prompt, CONVERGED)[0] for prompt in prompts]
-    ways: list[tuple[str, dict[str, Any]]] = [
+    methods: list[tuple[str, dict[str, Any]]] = [
         (scheduler, {"scheduler": scheduler, "num_inference_steps": steps})
         for scheduler in SCHEDULERS
         for steps in STEPS
     ]
-    ways += [(f"preset {name}", {"preset": name}) for name in PRESETS]
+    methods += [(f"preset {name}", {"preset": name}) for name in PRESETS]
     rows = []
-    for name, fields in ways:
+    for name, fields in methods:
         drawn = [_draw(pipeline, prompt, fields) for prompt in prompts]
         rows.append(
             StepsRow(
@@ -78,7 +77,7 @@ def measure(num_prompts: int) -> list[StepsRow]:
 def _draw(
     pipeline: RiffusionPipeline, prompt: str, fields: dict[str, Any]
 ) -> tuple[Image.Image, float]:
-    """The image, and the seconds it took."""
+    """An image, and the seconds that it took."""
     inputs = InferenceInput.parse(
         {
             "start": {"prompt": prompt, "seed": 1, "guidance": GUIDANCE},
@@ -97,7 +96,7 @@ def _distance(first: Image.Image, second: Image.Image) -> float:
 
 
 def draw_plot(rows: list[StepsRow], path: Path) -> None:
-    """Distance over steps, a line a scheduler and a mark a preset, as PNG."""
+    """Plot distance by steps as PNG: a line per scheduler, a mark per preset."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -124,7 +123,7 @@ def draw_plot(rows: list[StepsRow], path: Path) -> None:
 
 
 def markdown(rows: list[StepsRow]) -> str:
-    """Distances by scheduler and steps, and the presets' rows with their times."""
+    """Tables: distances by scheduler and steps, and the presets with their times."""
     lines = [
         f"| steps | {' | '.join(str(steps) for steps in STEPS)} |",
         "|---" * (len(STEPS) + 1) + "|",
@@ -134,7 +133,7 @@ def markdown(rows: list[StepsRow]) -> str:
         lines.append(f"| {name} | {' | '.join(distances)} |")
     lines += [
         "",
-        "| preset | steps | grey levels from converged | seconds of diffusion and decoding |",
+        "| preset | steps | distance in grey levels | seconds of diffusion and decoding |",
         "|---|---|---|---|",
     ]
     lines += [
@@ -147,7 +146,7 @@ def markdown(rows: list[StepsRow]) -> str:
 
 
 def main() -> None:
-    """Measure, keep the result, and draw the plot."""
+    """Measure, save the result, and draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prompts", type=int, default=4)
     options = parser.parse_args()

@@ -1,9 +1,9 @@
-# To be sourced, from the root of the tree: installs build/wheels (scripts/collect_wheels.sh) for $python on a machine
-# with torch and transformers and no network, and puts them and the tree on the path.
+# Source this from the root of the tree. It defines install_wheels, for a machine that has torch and transformers, but no
+# network: it installs build/wheels (see scripts/collect_wheels.sh) for $python, and adds them and the tree to the path.
 
 site=build/site
 
-# A folder on the path rather than a virtual environment, which does not see the packages of another one that it is made in.
+# A folder on the path, because a virtual environment that is created in another one does not see its packages.
 install_wheels() {
     local wheels stamp
     wheels=$(find build/wheels -name '*.whl' 2>/dev/null | sort) || wheels=
@@ -16,7 +16,7 @@ install_wheels() {
     mkdir -p "$site"
     export PYTHONPATH="$PWD/$site:$PWD/packages${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
     "$python" -c 'import av' 2>/dev/null || cat >"$site/av.py" <<'PLACEHOLDER'
-"""In PyAV's place: its names, for modules that are imported and not called."""
+"""A placeholder for PyAV: its names, for modules that import it without calling it."""
 from types import SimpleNamespace
 
 AudioFrame = AudioStream = object

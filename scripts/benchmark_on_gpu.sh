@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Measures the full Stable Diffusion 1.5 shape on a bare machine with a CUDA GPU, torch, torchaudio and transformers, without
-# a network, in under 8 minutes: python -m benchmarks.full_size. Its result is left in OUT, for benchmarks/results here;
-# then python -m benchmarks.report --only '' writes docs/benchmarks.md.
+# Runs python -m benchmarks.full_size on a machine with a CUDA GPU, torch, torchaudio and transformers, but no network, in
+# under 8 minutes. Copy the result from OUT to benchmarks/results on your machine, and run
+# python -m benchmarks.report --only '' there to write docs/benchmarks.md.
 #
-#   scripts/benchmark_on_gpu.sh [OUT]        $OUT, else out/gpu. build/wheels, by scripts/collect_wheels.sh, comes along.
+#   scripts/benchmark_on_gpu.sh [OUT]        OUT is $OUT by default, or out/gpu
+#
+# The machine needs this tree with build/wheels, which scripts/collect_wheels.sh makes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-${OUT:-out/gpu}}

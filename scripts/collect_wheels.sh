@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Fetches into build/wheels what `riffusion train` and benchmarks.full_size import and a machine with torch, transformers,
-# accelerate and tensorboard alone lacks: about 9 MB, in the versions of requirements-train.txt. PyAV (40 MB) is not among
-# them, as neither decodes or encodes audio files; scripts/bare_machine.sh puts an empty module in its place.
+# Downloads to build/wheels the packages that `riffusion train` and benchmarks.full_size need besides torch, transformers,
+# accelerate and tensorboard: about 9 MB, in the versions of requirements-train.txt. PyAV (40 MB) is left out, because
+# neither command decodes or encodes audio files; scripts/bare_machine.sh replaces it by a placeholder.
 #
-#   PYTHON_VERSION=3.11 scripts/collect_wheels.sh [MORE_NAMES…]      for another Python than 3.12
+#   [PYTHON_VERSION=3.12] scripts/collect_wheels.sh [MORE_NAMES…]      PYTHON_VERSION is that of the machine
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs Debian packages where that may be done: as root, with apt-get, unless RIFFUSION_INSTALL=0. It ends
-# within INSTALL_TIMEOUT_S, 600 if unset, and says why where it could not.
+# Installs Debian packages with apt-get, if it runs as root and RIFFUSION_INSTALL is not 0. It takes at most
+# INSTALL_TIMEOUT_S seconds, 600 by default. If it fails, it prints the reason.
 #
 #   scripts/install_packages.sh NAME…
 set -euo pipefail

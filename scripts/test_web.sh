@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The web app's tests, in Node and in Chromium. What they need is installed where that may be done. What has to be
-# left out is said; it is a failure only with RIFFUSION_REQUIRE_ALL=1. RIFFUSION is the command that the browser
-# tests start a server with.
+# Runs the web app's tests in Node and in Chromium, and installs what they need if it can. Tests that cannot run are
+# reported, and are a failure only with RIFFUSION_REQUIRE_ALL=1. RIFFUSION is the command that the browser tests start
+# a server with.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,12 +14,12 @@ if ! npm=$(scripts/web_tool.sh --install npm); then
     left_out "the web app's tests, also those in a browser, as said above"
     exit 0
 fi
-unset MAKEFLAGS MFLAGS # of the make that may have started this
+unset MAKEFLAGS MFLAGS # set by make, if it runs this script
 if ! make --no-print-directory web/node_modules/.package-lock.json; then
     left_out "the web app's tests, also those in a browser: npm could not install what they need; is the package index within reach?"
     exit 0
 fi
-make --no-print-directory web # a build that fails is a failure
+make --no-print-directory web # a failed build is a failure
 (cd web && "$npm" test --silent)
 if CHROMIUM=$(scripts/web_tool.sh --install chromium); then
     export CHROMIUM

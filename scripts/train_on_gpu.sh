@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Trains on a bare machine: torch, transformers and a GPU, no network, an end to every command. The same command goes on
-# where the last one stopped, until it exits with 0 and has left the checkpoint.
+# Trains on a machine that has torch, transformers and a GPU, but no network, and a time limit for every command. Repeat the
+# same command until it exits with 0: each one resumes the last one, and the final one writes the checkpoint.
 #
 #   scripts/train_on_gpu.sh [--seconds 540] [--out DIR] CONFIG [--set section.key=value]…
 #
-# --seconds   for everything, from the first line to the last; the default leaves a minute of ten
-# --out       folder for what travels back: train.log, and in parts of 15 MB checkpoint.tar.part-* once the run is done,
-#             or run.tar.part-*, its newest state, if that is no more than MAX_MB (60). Default $OUT, else out/gpu.
+# --seconds   time limit of the whole script; the default leaves one of ten minutes
+# --out       folder for the results: train.log, and in parts of 15 MB checkpoint.tar.part-* when the run is done; before
+#             that run.tar.part-*, its newest state, if it has at most MAX_MB (60). Default $OUT, else out/gpu.
 #
-# Comes along: this tree; build/wheels, by scripts/collect_wheels.sh; the data set of latents, which has its VAE in it; and
-# in build/carried the run.tar.part-* of a machine that is gone. A state of the demo's networks is 232 MB: it stays in the
-# run's folder, where the next command on the same machine finds it.
+# The machine needs this tree; build/wheels, which scripts/collect_wheels.sh makes; the data set of latents, which contains
+# its VAE; and, to resume a run of another machine, its run.tar.part-* in build/carried. A state of the demo's networks has
+# 232 MB: it stays in the run's folder, where the next command on the same machine finds it.
 #
-# Exit: 0 done; 75 out of time, run it again; 2 refused.
+# Exit status: 0 done; 75 out of time, run it again; 2 invalid arguments.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -48,7 +48,7 @@ RUN
 
 newest_state() { find "$run/states" -maxdepth 1 -name 'step-*' 2>/dev/null | sort | tail -n 1 || true; }
 
-# pack NAME MEMBER…: members of the run's folder as OUT/NAME.tar.part-00, …
+# pack NAME MEMBER…: writes members of the run's folder to OUT/NAME.tar.part-00, …
 pack() { tar -C "$run" -cf - "${@:2}" | split -b 15000000 -d -a 2 - "$out/$1.tar.part-"; }
 
 mkdir -p "$out"

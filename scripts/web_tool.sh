@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Prints the path of a tool that the web app needs and that works; else it says what is wrong, and fails. With
-# --install it first brings the tool where that may be done.
+# Prints the path of a working tool that the web app needs. If there is none, it prints the reason and fails. With
+# --install it first installs the tool if it can.
 #
-#   scripts/web_tool.sh [--install] npm | chromium        CHROMIUM=path names one outside PATH
+#   scripts/web_tool.sh [--install] npm | chromium        CHROMIUM is the path of a Chromium that is not in PATH
 set -euo pipefail
 cd "$(dirname "$0")/.."
 oldest_node=18.19

@@ -1,7 +1,7 @@
-"""Captions: many wordings of what is true of a clip.
+"""Captions: many templates, filled with facts that are true of a clip.
 
-A template names what it needs. Those of `HELD_OUT_WORDINGS` are used for validation alone, so that
-it shows how a model takes words it wasn't trained on.
+The templates in `HELD_OUT_TEMPLATES` are used only for validation, which so measures how a model
+responds to captions that it wasn't trained on.
 """
 
 from dataclasses import dataclass
@@ -42,8 +42,8 @@ TEMPLATES: dict[str, str] = {
     "tempo_bpm": "{name} at {bpm} bpm",
     "tempo_last": "{name}, {style}, {bpm} bpm",
 }
-"""Wordings that are trained on."""
-HELD_OUT_WORDINGS: dict[str, str] = {
+"""Caption templates of both splits."""
+HELD_OUT_TEMPLATES: dict[str, str] = {
     "held_out_only": "nothing but {name}",
     "held_out_performance": "a performance on {name}",
     "held_out_give": "give me some {name}, please",
@@ -51,8 +51,8 @@ HELD_OUT_WORDINGS: dict[str, str] = {
     "held_out_that": "{piece} that features {name}",
     "held_out_featured": "{name} clip, {style} style",
 }
-"""Wordings that only validation has."""
-_ALL_TEMPLATES = TEMPLATES | HELD_OUT_WORDINGS
+"""Caption templates of validation only."""
+_ALL_TEMPLATES = TEMPLATES | HELD_OUT_TEMPLATES
 
 _NOUNS: dict[Kind, tuple[str, ...]] = {
     "instrument": ("melody", "tune", "piece", "song"),
@@ -65,13 +65,13 @@ _NO_ARTICLE = ("ambient", "techno", "hip hop", "lofi", "synthwave", "bossa nova"
 
 @dataclass(frozen=True)
 class Description:
-    """What captions may say of a clip.
+    """The facts that captions may state about a clip.
 
     Args:
-        sound: that is heard.
+        sound: the sound.
         tempo: `slow`, `fast` or empty.
-        moods: true ones.
-        style: of the music.
+        moods: moods that are true.
+        style: style of the music.
         tempo_bpm: beats per minute.
     """
 
@@ -85,15 +85,15 @@ class Description:
 def write_captions(
     description: Description, rng: np.random.Generator, is_validation: bool
 ) -> list[tuple[str, str]]:
-    """Captions of a clip: (wording, caption), the bare name first, none twice.
+    """Different captions of a clip, (template, caption), starting with the label alone.
 
-    About half of them state something besides the name, a third carry 1 to 3 words that mean
-    nothing here (wording `filled`).
+    About half of them state something besides the name, and a third have 1 to 3 filler words
+    (template `filled`).
 
     Args:
-        description: what is true.
-        rng: chooses.
-        is_validation: add every held-out wording.
+        description: the facts.
+        rng: chooses templates and words.
+        is_validation: whether a caption of every held-out template is added.
     """
     found: dict[str, str] = {description.sound.label: BARE}
     plain = [name for name in TEMPLATES if name != BARE and not _states(name)]
@@ -106,16 +106,16 @@ def write_captions(
             name, caption = FILLED, _with_fillers(caption, rng)
         found.setdefault(caption, name)
     if is_validation:
-        for name in HELD_OUT_WORDINGS:
+        for name in HELD_OUT_TEMPLATES:
             found.setdefault(_fill(name, description, rng), name)
     return [(name, caption) for caption, name in found.items()]
 
 
 def prompts_for(label: str) -> list[tuple[str, str]]:
-    """One prompt for a sound in every wording, the held-out ones too: (wording, caption).
+    """One prompt for a sound from every template, held-out ones included: (template, prompt).
 
     Raises:
-        KeyError: there is no such sound.
+        KeyError: the sound is unknown.
     """
     sound = SOUNDS[label]
     description = Description(sound, "", (), sound.styles[0], 93.75)
@@ -124,12 +124,12 @@ def prompts_for(label: str) -> list[tuple[str, str]]:
 
 
 def _states(name: str) -> bool:
-    """Whether a template says more than the sound's name."""
+    """Whether a template states more than the name of the sound."""
     return any(field in TEMPLATES[name] for field in ("{words", "{style}", "{bpm}"))
 
 
 def _fill(template: str, description: Description, rng: np.random.Generator) -> str:
-    """A template with words; where none is true, the style stands in."""
+    """Fill a template; if no word is true, the style is used."""
     sound = description.sound
     name = _choice(rng, sound.names) if rng.random() < 0.6 else sound.label
     true = [description.tempo, *rng.permutation(description.moods).tolist()]
@@ -153,7 +153,7 @@ def _fill(template: str, description: Description, rng: np.random.Generator) -> 
 
 
 def with_article(name: str) -> str:
-    """`name` with a, an, or none."""
+    """`name` with a, an, some, or no article."""
     last = name.split()[-1]
     if name in _NO_ARTICLE or last in _SOME:
         return name
@@ -163,10 +163,10 @@ def with_article(name: str) -> str:
 
 
 def _with_fillers(caption: str, rng: np.random.Generator) -> str:
-    """The caption with 1 to 3 random words somewhere between its own."""
+    """The caption with 1 to 3 random filler words inserted."""
     words = caption.split()
     for _ in range(int(rng.integers(1, _MAX_FILLERS + 1))):
-        # Not inside a name of several words: at an end, or after a comma.
+        # Only at the ends and after commas, so that names of several words stay together.
         places = [0, len(words)] + [i + 1 for i, word in enumerate(words) if word.endswith(",")]
         words.insert(places[int(rng.integers(len(places)))], _choice(rng, FILLERS))
     return " ".join(words)

@@ -1,4 +1,4 @@
-"""The data-set card: what the corpus is made of, and under which licences."""
+"""The data-set card: the content of the corpus, its origin and licences."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,16 +36,16 @@ tags:
 
 {counts.get("train", 0)} loops for training and {counts.get("validation", 0)} for validation, each
 of exactly 5.12 s and of whole beats (6, 8, 10 or 12, which is 70.3, 93.75, 117.2 or 140.6 beats a
-minute), as grey 512×512 images: one column every 10 ms, one row per mel band. The right edge
-goes on at the left one. `spectrogram_params.json` and each image's EXIF hold the parameters.
+minute), as grey 512×512 images: one frame every 10 ms, one row per mel band. The right edge
+continues at the left edge. `spectrogram_params.json` and each image's EXIF hold the parameters.
 
 Made by `riffusion {_command(options, soundfont)}`.
 
 ## Columns
-`text` is one caption, `captions` has all wordings and `wordings` their templates' names. `label`
-and `kind` say what is heard. `style`, `mode`, `moods`, `tempo`, `tempo_bpm`, `beats` and
-`onsets_per_s` are true of the notes. `source` is the score, or `patterns`. Validation has other
-random numbers, other works and some wordings of its own (`held_out_…`).
+`text` is one caption, `captions` are all captions and `wordings` the names of their templates.
+`label` and `kind` name the sound. `style`, `mode`, `moods`, `tempo`, `tempo_bpm`, `beats` and
+`onsets_per_s` describe the notes. `source` is the score, or `patterns`. Validation has other random
+numbers, other works and some caption templates of its own (`held_out_…`).
 
 ## Sounds
 | label | kind | synonyms | styles |
@@ -64,9 +64,9 @@ the command's own code, MIT.
 _SCORES = """Windows of works that come with music21, transposed. The works are in the public
 domain: chorales by Johann Sebastian Bach (1685-1750); fiddle tunes of William Bradbury Ryan,
 "Ryan's Mammoth Collection", Boston 1883; "Maple Leaf Rag" by Scott Joplin, 1899. Of the encodings,
-music21's `corpus/license.txt` says that they come with the permission of those who made them, and
-that some name restrictions of their own on commercial use; the files used here name none. Only a
-few seconds at a time are played, and no encoding is passed on. `--no-scores` does without them.
+music21's `corpus/license.txt` says that they are included with the permission of their authors, and
+that some files restrict commercial use; the files used here do not. Only a few seconds of a work
+are played at a time, and no encoding is distributed. `--no-scores` makes a corpus without them.
 """
 
 

@@ -1,7 +1,7 @@
-"""A clip as notes: which sound plays what, and what is true of it.
+"""Composes a clip: notes, and the facts about them.
 
-Everything follows from (seed, sound, split, index): clip 17 of the flute is the same in whatever
-order and by however many processes the corpus is made.
+A clip depends only on (seed, sound, split, index), not on the order or the number of processes in
+which the corpus is made.
 """
 
 import zlib
@@ -20,7 +20,7 @@ from corpora.general_midi.sound import Sound
 from riffusion.datasets.folder import Split
 
 BEATS = (6, 8, 10, 12)
-"""Whole beats in 5.12 s: 70.3, 93.75, 117.2 and 140.6 a minute."""
+"""Whole beats in 5.12 s: 70.3, 93.75, 117.2 and 140.6 beats per minute."""
 _BEAT_WEIGHTS = {
     "": (0.16, 0.54, 0.13, 0.17),
     "hip hop beat": (0.30, 0.60, 0.10, 0.0),
@@ -29,24 +29,24 @@ _BEAT_WEIGHTS = {
     "ambient pad": (0.35, 0.55, 0.10, 0.0),
 }
 _SCORE_SHARE = 0.3
-_TRIES = 20
+_MAX_TRIES = 20
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip before it sounds.
+    """A clip as notes.
 
     Args:
-        sound: that plays it.
-        split: it belongs to.
-        index: within its sound and split.
-        beats: that fill the loop.
-        parts: what is played.
-        facts: what may be said of it.
-        style: such as `folk`.
+        sound: its sound.
+        split: its split.
+        index: number within its sound and split.
+        beats: length of the loop in beats.
+        parts: the notes of each instrument.
+        facts: facts that captions may state.
+        style: style such as `folk`.
         mode: `major`, `minor` or empty.
         source: the score, or `patterns`.
-        reverb: level of the room.
+        reverb: level of the reverb, 0 to 1.
     """
 
     sound: Sound
@@ -64,7 +64,7 @@ class Clip:
 def clip_rng(
     seed: int, sound: Sound, split: Split, index: int, purpose: str
 ) -> np.random.Generator:
-    """The random numbers of one clip for one purpose, independent of all others."""
+    """The generator of one clip for one purpose, independent of all others."""
     names = [zlib.crc32(text.encode()) for text in (sound.label, split, purpose)]
     return np.random.default_rng([seed, *names, index])
 
@@ -75,8 +75,8 @@ def compose(
     """Compose a clip.
 
     Args:
-        sound, split, index, seed: it depends on these alone.
-        scores: all that there are; without any, everything is made of patterns.
+        sound, split, index, seed: the clip depends only on these.
+        scores: all scores; if there are none, every clip is made of patterns.
     """
     rng = clip_rng(seed, sound, split, index, "notes")
     weights = _BEAT_WEIGHTS.get(sound.label, _BEAT_WEIGHTS[""])
@@ -114,8 +114,8 @@ def compose(
 def _excerpt(
     sound: Sound, works: Sequence[Score], beats: int, velocity: int, rng: np.random.Generator
 ) -> tuple[list[Note], Score, str] | None:
-    """A window of a score in the instrument's range: its notes, the work and its mode."""
-    for _ in range(_TRIES):
+    """A random window of a score in the instrument's range, with score and mode, if one fits."""
+    for _ in range(_MAX_TRIES):
         score = works[int(rng.integers(len(works)))]
         speed = int(rng.choice([1, 2], p=[0.6, 0.4])) if score.collection != "chorales" else 1
         first_bars = score.windows(beats, speed)
@@ -150,7 +150,7 @@ def _excerpt(
 
 
 def _transposed(notes: Sequence[Note], sound: Sound, rng: np.random.Generator) -> list[Note] | None:
-    """The notes moved together into the instrument's range, or None where they don't fit."""
+    """The notes transposed into the instrument's range; None if their span is too large."""
     low, high = min(n.pitch for n in notes), max(n.pitch for n in notes)
     shifts = range(sound.low - low, sound.high - high + 1)
     if not shifts:

@@ -115,4 +115,4 @@ ENSEMBLES: dict[str, Ensemble] = {
     "bossa_nova": _bossa,
     "baroque_ensemble": _baroque,
 }
-"""By the names in the table of sounds."""
+"""Ensembles by their names in the table of sounds."""

@@ -1,4 +1,4 @@
-"""What may be said of a loop: words that follow from its notes."""
+"""Facts about a loop that captions may state: words that follow from its notes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ class Facts:
     Args:
         tempo_bpm: beats per minute.
         tempo: `slow`, `fast` or empty.
-        moods: those of `MOODS` that are true.
-        onsets_per_s: times at which at least one note starts.
+        moods: the items of `MOODS` that are true.
+        onsets_per_s: different note starts per second.
     """
 
     tempo_bpm: float
@@ -44,18 +44,18 @@ def measure(
     """The facts of a loop.
 
     Args:
-        notes: all that has a pitch.
+        notes: all pitched notes.
         beats: length of the loop, which lasts 5.12 s.
-        mode: `major`, `minor` or empty where it is neither or unknown.
+        mode: `major`, `minor`, or empty if it is neither or unknown.
         span: range of the instrument, in MIDI pitches.
-        hits: of drums, which count as onsets; where there is nothing else, nothing is said of mode
-            and register.
-        never: moods that aren't said.
+        hits: drum hits; they count as onsets only. Without pitched notes, no word is used that
+            depends on mode, register or length.
+        never: moods that are not used.
 
-    Words hold by these rules: happy = major, at least 2 onsets/s, not soft; sad = minor, at most
-    4.2 onsets/s, soft, not fast; calm = few onsets and soft; energetic = many and loud; dark =
-    minor and low; bright = major and high; dreamy = few, soft and bound. Slow and fast go by the
-    beat, and aren't said where the density of notes contradicts it.
+    The rules: happy = major, at least 2 onsets/s, not soft; sad = minor, under 4.2 onsets/s, soft,
+    not fast; calm = under 2 onsets/s and soft; energetic = over 4.2 onsets/s and loud; dark = minor
+    and low; bright = major and high; dreamy = under 2 onsets/s, soft, and notes over 1 s. Slow and
+    fast follow from the beat, unless the onset rate contradicts it.
     """
     tempo_bpm = beats * 60 / LOOP_S
     played = [*notes, *hits]

@@ -1,4 +1,4 @@
-"""Common words that say nothing of a sound: captions carry some, so that they come to mean nothing.
+"""Filler words for captions: a model that is trained with them learns to ignore unrelated words.
 
 None of them is part of a sound's name, a mood, a style, a tempo or a template.
 """
@@ -24,7 +24,7 @@ _TEXT = """
     most mother mountain mouse much museum my near neighbour never next nice night nine
     north november now number ocean october office often old once one only open orange other
     our outside over owl page paint paper parcel park party past path pencil people perhaps
-    person image pie pillow pink planet plant plate pocket pond potato pretty prince
+    person picture pie pillow pink planet plant plate pocket pond potato pretty prince
     promise purple puzzle quick quite rabbit rain rather read ready really red remember rice
     ride right river road robot rocket room round sail salt same sand saturday school sea
     second secret see september seven shadow share sheep ship shirt shoe shop short show

@@ -1,8 +1,8 @@
 """Drum grooves: patterns with variations and fills.
 
-A pattern is written one character a step: `X` loud, `x` normal, `o` soft, `.` rest; sixteen steps
-are four beats, twelve are four beats of triplets. A bar repeats until the loop is full; the last
-one is cut where it has to be, so every number of beats works.
+A pattern has one character per step: `X` loud, `x` normal, `o` soft, `.` rest. Sixteen steps are
+four beats, twelve steps are four beats of triplets. A pattern repeats through the loop and is cut
+off at its end, so any number of beats works.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ CABASA, MARACAS, GUIRO, CLAVES, TRIANGLE = 69, 70, 73, 75, 81
 
 
 def hits(setting: Setting, drum: int, pattern: str, gain: float = 0.0) -> list[Note]:
-    """One drum's pattern through the loop."""
+    """The hits of one drum's pattern through the loop."""
     signs = [sign for sign in pattern if sign not in " |"]
     step_beats = 1 / 3 if len(signs) % 12 == 0 else 1 / 4
     count = round(setting.beats / step_beats)
@@ -33,7 +33,7 @@ def hits(setting: Setting, drum: int, pattern: str, gain: float = 0.0) -> list[N
 
 
 def groove(setting: Setting, patterns: Mapping[int, str], ghost_drum: int = 0) -> list[Note]:
-    """Several drums at once, with soft strokes in between where it is busy."""
+    """Several drums at once; at high density, `ghost_drum` adds soft hits in between."""
     notes = [note for drum, pattern in patterns.items() for note in hits(setting, drum, pattern)]
     if ghost_drum and setting.density == 2:
         taken = {round(note.start_beats * 4) for note in notes if note.pitch == ghost_drum}
@@ -46,7 +46,7 @@ def groove(setting: Setting, patterns: Mapping[int, str], ghost_drum: int = 0) -
 
 
 def with_fill(setting: Setting, notes: list[Note], drums: tuple[int, ...]) -> list[Note]:
-    """The groove, its last beat or two given to a fill that runs through `drums`."""
+    """The groove with a fill over `drums` in its last one or two beats."""
     length = int(setting.rng.choice([1, 2]))
     start = setting.beats - length
     kept = [note for note in notes if note.start_beats < start]
@@ -94,7 +94,7 @@ def rock(setting: Setting) -> list[Note]:
 
 
 def hip_hop(setting: Setting) -> list[Note]:
-    """A lazy back beat with an off-beat kick, swung hats, claps."""
+    """A laid-back back beat with an off-beat kick, swung hats, claps."""
     kick = setting.pick(
         "X..x......X.....",
         "X.....x...X..x..",
@@ -162,7 +162,7 @@ def jazz(setting: Setting) -> list[Note]:
 
 
 def latin(setting: Setting) -> list[Note]:
-    """Clave, congas, bongos, timbales, shakers: some of them together."""
+    """Clave, congas, bongos, timbales, shakers: in random combinations."""
     layers = {
         CLAVES: setting.pick("X..X..X...X.X...", "X..X...X..X.X...", "..X.X...X..X..X."),
         MUTE_CONGA: "..x...x...x...x.",
@@ -196,7 +196,7 @@ def latin(setting: Setting) -> list[Note]:
 
 
 def bossa(setting: Setting) -> list[Note]:
-    """The bossa nova pattern: stick, shaker, a heartbeat of a kick."""
+    """The bossa nova pattern: side stick, shaker, and a kick like a heartbeat."""
     patterns = {
         KICK: "X..xX..xX..xX..x",
         STICK: "X..X..X...X..X..",

@@ -1,7 +1,4 @@
-"""How each sound is played: which textures, in which range.
-
-An idiom takes a sound and a setting, and returns the notes of one instrument.
-"""
+"""How each sound is played. An idiom takes a sound and a setting, and returns notes."""
 
 from collections.abc import Callable
 
@@ -17,7 +14,7 @@ Idiom = Callable[[Sound, Setting], list[Note]]
 def _solo(
     legato: float, rests: float = 0.0, ornaments: float = 0.0, pentatonic: float = 0.0
 ) -> Idiom:
-    """One voice, bound or not, with its rests and ornaments."""
+    """One voice; see `melody` for the arguments."""
 
     def play(sound: Sound, s: Setting) -> list[Note]:
         return melody(
@@ -68,4 +65,4 @@ IDIOMS: dict[str, Idiom] = {
     "jazz_drums": _groove(grooves.jazz),
     "latin_percussion": _groove(grooves.latin),
 }
-"""By the names in the table of sounds; the mixtures' are in `ensembles`."""
+"""Idioms by their names in the table of sounds; those of mixtures are in `ensembles`."""

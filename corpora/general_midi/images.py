@@ -1,10 +1,9 @@
-"""Loop → spectrogram image: as `riffusion.loops.seed_images.loop_image`, seven times as fast.
+"""Loop → spectrogram image, equal to `loops.seed_images.loop_image`, and seven times as fast.
 
-The loop is periodic, so an FFT of all of it, cut off above the highest mel band, gives the same
-periodic signal from fewer samples: 210 a column in place of 441. Windowed frames of it have the
-same spectra below 10 kHz up to the sidelobes of a Hann window, which are 130 dB down at this
-distance. Mel bands overlap only their neighbours, so their sums over the remaining bins are a
-sparse product.
+The loop is periodic, so its FFT, truncated above the highest mel band, gives the same periodic
+signal with fewer samples: 210 per frame instead of 441. Its windowed frames have the same spectra
+below 10 kHz, up to the sidelobes of a Hann window, which are at -130 dB there. Mel bands overlap
+only their neighbours, so the filterbank is a sparse matrix.
 """
 
 import functools
@@ -25,7 +24,7 @@ _REDUCED_HOP = 210
 _FULL_HOP = 441
 _FRAMES_PER_BLOCK = 64
 _COMPRESSION = 1
-"""zlib's fastest: 30 % larger files, a tenth of the time."""
+"""zlib's fastest level: files are 30 % larger, and take a tenth of the time."""
 
 
 def image_bytes(waveform: Waveform, params: SpectrogramParams) -> bytes:
@@ -43,30 +42,30 @@ def image_bytes(waveform: Waveform, params: SpectrogramParams) -> bytes:
 
 
 def loop_mel_amplitudes(waveform: Waveform, params: SpectrogramParams) -> FloatArray:
-    """Mel amplitudes of a loop, as if it were played for ever.
+    """Mel amplitudes of a loop, as if it were repeated forever.
 
     Args:
-        waveform: (channels, samples) in [-1, 1]; samples a multiple of the hop.
-        params: with hop, window, FFT and highest frequency as by default.
+        waveform: (channels, samples) in [-1, 1]; the number of samples is a multiple of the hop.
+        params: parameters with the default hop, window, FFT and highest frequency.
 
     Returns:
         (channels, frequency, samples / hop) float32, amplitudes of 16-bit samples.
     """
-    num_columns = waveform.shape[-1] // params.hop_length
+    num_frames = waveform.shape[-1] // params.hop_length
     window_length = params.win_length * _REDUCED_HOP // _FULL_HOP
     n_fft = params.n_fft * _REDUCED_HOP // _FULL_HOP
-    num_reduced = num_columns * _REDUCED_HOP
+    num_reduced = num_frames * _REDUCED_HOP
     spectrum = fft.rfft(waveform.astype(np.float64) * FULL_SCALE)[..., : num_reduced // 2 + 1]
-    reduced = fft.irfft(spectrum, num_reduced)  # scaled as fewer samples make fewer summands
+    reduced = fft.irfft(spectrum, num_reduced)  # scaled for sums over fewer samples
     half = window_length // 2
     extended = np.pad(reduced, ((0, 0), (half, window_length)), mode="wrap").astype(np.float32)
     window = _hann_window(window_length)
     bands_from_bins, num_bins = _mel_bands(params)
-    amplitudes = np.empty((len(waveform), params.num_frequencies, num_columns), np.float32)
+    amplitudes = np.empty((len(waveform), params.num_frequencies, num_frames), np.float32)
     for channel, samples in enumerate(extended):
         frames = sliding_window_view(samples, window_length)[::_REDUCED_HOP]
-        for first in range(0, num_columns, _FRAMES_PER_BLOCK):
-            block = frames[first : min(first + _FRAMES_PER_BLOCK, num_columns)] * window
+        for first in range(0, num_frames, _FRAMES_PER_BLOCK):
+            block = frames[first : min(first + _FRAMES_PER_BLOCK, num_frames)] * window
             magnitudes = np.abs(fft.rfft(block, n_fft)[:, :num_bins])
             amplitudes[channel, :, first : first + len(block)] = bands_from_bins @ magnitudes.T
     return amplitudes
@@ -82,7 +81,7 @@ def _hann_window(length: int) -> FloatArray:
 
 @functools.lru_cache(maxsize=2)
 def _mel_bands(params: SpectrogramParams) -> tuple[sparse.csr_array, int]:
-    """The filterbank (bands, bins) over the bins that reach into a band, and how many they are."""
+    """The filterbank (bands, bins) up to the highest bin that is used, and the number of bins."""
     weights = mel_filterbank(params).numpy()
     num_bins = int(np.flatnonzero(weights.any(axis=1))[-1]) + 1
     return sparse.csr_array(weights[:num_bins].T), num_bins

@@ -1,4 +1,4 @@
-"""The table of instruments, played alone."""
+"""The table of solo instruments."""
 
 from corpora.general_midi.sound import instrument
 
@@ -228,4 +228,4 @@ HELD_OUT = (
         is_held_out=True,
     ),
 )
-"""For showing how a checkpoint learns a new sound: made only when they are named."""
+"""New sounds for textual inversion and LoRA: made only if they are named."""

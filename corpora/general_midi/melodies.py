@@ -1,4 +1,4 @@
-"""Melodies, riffs and ostinatos: what is heard in front."""
+"""Melodies, riffs and ostinatos."""
 
 from corpora.general_midi.notes import Note
 from corpora.general_midi.setting import Setting, between
@@ -14,10 +14,10 @@ _RHYTHMS: tuple[tuple[tuple[float, ...], ...], ...] = (
         (0.25,) * 8,
     ),
 )
-"""Durations in beats that fill two beats: sparse, medium, busy."""
+"""Rhythms of two beats as durations in beats: sparse, medium, busy."""
 _FORMS = ((0, 1, 0, 2), (0, 0, 1, 2), (0, 1, 2, 1), (0, 0, 0, 1))
 _PENTATONIC = {"major": (0, 1, 2, 4, 5), "minor": (0, 2, 3, 4, 6)}
-"""Scale degrees of the five-note scales."""
+"""Scale degrees of the pentatonic scales."""
 _SWUNG = {0.5: 1 / 6}
 
 
@@ -30,15 +30,16 @@ def melody(
     rests: float = 0.0,
     ornaments: float = 0.0,
 ) -> list[Note]:
-    """One voice over the chords: chord tones on the beat, steps between, motifs that return.
+    """One voice over the chords: chord tones on the beats, steps in between, recurring motifs.
 
     Args:
-        setting: what is played to.
-        low, high: range in MIDI pitches; the melody takes about a tenth of it, by the register.
-        legato: duration of a note, as a share of the time to the next one.
-        pentatonic: only the five notes of folk and rock.
-        rests: share of notes left out, never on the loop's first beat.
-        ornaments: share of long notes that are ornamented with their upper neighbour.
+        setting: key, chords, density and register.
+        low, high: range in MIDI pitches; the melody stays within 17 semitones of it, which the
+            register chooses.
+        legato: duration of a note as a share of the time until the next one.
+        pentatonic: whether only the pentatonic scale is used.
+        rests: share of notes that are left out, except for the first note of the loop.
+        ornaments: share of long notes that start with a grace note a step above.
     """
     rng = setting.rng
     span = min(high - low, 17)
@@ -79,7 +80,7 @@ def melody(
 
 
 def riff(setting: Setting, low: int, high: int, steps_per_beat: int = 2) -> list[Note]:
-    """A short figure of five-note scale, two or four beats long, that repeats all through."""
+    """A short figure in the pentatonic scale, two or four beats long, repeated through the loop."""
     rng = setting.rng
     scale = [
         pitch
@@ -112,7 +113,7 @@ def riff(setting: Setting, low: int, high: int, steps_per_beat: int = 2) -> list
 
 
 def ostinato(setting: Setting, low: int, high: int, step_beats: float = 0.5) -> list[Note]:
-    """Repeated notes that jump within the chord: two a pitch, or three against two."""
+    """Repeated chord tones, in groups of two, three or four notes per pitch."""
     group = int(setting.rng.choice([2, 3, 4]))
     notes = []
     count = round(setting.beats / step_beats)
@@ -130,7 +131,7 @@ def ostinato(setting: Setting, low: int, high: int, step_beats: float = 0.5) -> 
 
 
 def in_thirds(setting: Setting, notes: list[Note]) -> list[Note]:
-    """A voice and the one a third of the scale below it."""
+    """A voice, doubled a third below in the scale."""
     scale = [setting.pitch(degree) for degree in range(-35, 36)]
     doubled = list(notes)
     for note in notes:
@@ -143,7 +144,7 @@ def in_thirds(setting: Setting, notes: list[Note]) -> list[Note]:
 
 
 def _bounce(index: int, count: int) -> int:
-    """`index`, reflected at the ends of [0, count)."""
+    """`index` reflected at the ends of [0, count)."""
     if index < 0:
         index = -index
     if index >= count:

@@ -1,4 +1,4 @@
-"""What is played: notes in beats, and parts that play them."""
+"""Notes in beats, and parts of one instrument each."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ class Note:
     """A note or a drum hit.
 
     Args:
-        start_beats: from the start of the loop, at least 0.
-        duration_beats: until it is released.
-        pitch: MIDI number, 69 = A4 = 440 Hz; for drums, which drum.
-        velocity: 1 to 127.
+        start_beats: start in the loop, at least 0.
+        duration_beats: time until it is released.
+        pitch: MIDI number, 69 = A4 = 440 Hz; for drum kits, the number of the drum.
+        velocity: MIDI velocity, 1 to 127.
     """
 
     start_beats: float
@@ -25,11 +25,11 @@ class Note:
 
 @dataclass(frozen=True)
 class Part:
-    """What one instrument plays in a loop.
+    """The notes of one instrument in a loop.
 
     Args:
         program: General MIDI program, 0 = grand piano.
-        notes: in any order; they start within the loop and may ring beyond it.
+        notes: notes in any order; they start within the loop and may last beyond its end.
         bank: `DRUM_BANK` for drum kits, else 0.
         volume: MIDI channel volume, 0 to 127.
         vibrato: modulation wheel, 0 to 127.

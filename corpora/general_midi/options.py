@@ -1,4 +1,4 @@
-"""What decides the corpus."""
+"""The options that decide the corpus."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +13,19 @@ _MAX_CLIPS = 100_000
 
 @dataclass(frozen=True)
 class CorpusOptions:
-    """What decides the corpus.
+    """The options that decide the corpus.
 
     Args:
-        clips_per_sound: of both splits together, 1 to 100,000.
-        seed: another seed, another corpus; 0 to 2**63 - 1.
-        sounds: labels; None for all that are not held out.
-        validation_share: of each sound's clips, 0 to 0.9; at least one clip where it is over 0.
-        with_scores: use music21's scores besides patterns.
-        soundfont: None for the usual one.
+        clips_per_sound: clips per sound in both splits together, 1 to 100,000.
+        seed: seed of all random choices, 0 to 2**63 - 1.
+        sounds: labels of the sounds; None for all that are not held out.
+        validation_share: share of each sound's clips for validation, 0 to 0.9; if it is over 0, at
+            least one clip.
+        with_scores: whether music21's scores are used besides patterns.
+        soundfont: soundfont file; None finds an installed one.
 
     Raises:
-        InputError: a number out of its range.
+        InputError: a number is out of range.
     """
 
     clips_per_sound: int = 200
@@ -45,17 +46,17 @@ class CorpusOptions:
                 raise InputError(f"{value} must be from {low} to {high}", field=name)
 
     def num_clips(self, split: Split) -> int:
-        """Clips of each sound in a split."""
+        """Number of clips per sound in a split."""
         kept = self.clips_per_sound * self.validation_share
         validation = max(1, round(kept)) if kept > 0 and self.clips_per_sound > 1 else 0
         return validation if split == "validation" else self.clips_per_sound - validation
 
     def to_json(self, sounds: Sequence[Sound], soundfont: Path) -> dict[str, object]:
-        """Whatever changes images or captions, as `dataset.json` records it.
+        """Everything that changes images or captions, for `dataset.json`.
 
         Args:
-            sounds: those that `self.sounds` means.
-            soundfont: the one that `self.soundfont` means.
+            sounds: the sounds that `self.sounds` names.
+            soundfont: the soundfont that is used.
         """
         return {
             "clips_per_sound": self.clips_per_sound,

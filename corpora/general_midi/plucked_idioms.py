@@ -1,4 +1,4 @@
-"""How strings are plucked and struck."""
+"""Idioms of plucked strings."""
 
 from corpora.general_midi.melodies import melody, riff
 from corpora.general_midi.notes import Note
@@ -8,7 +8,7 @@ from corpora.general_midi.textures import arpeggio, bass_line, strummed
 
 
 def guitar(sound: Sound, s: Setting) -> list[Note]:
-    """Strummed or picked."""
+    """Strummed chords, or picked arpeggios over a bass line."""
     if s.chance(0.5):
         rhythm = (
             s.pick("X-------", "X---X---"),
@@ -22,7 +22,7 @@ def guitar(sound: Sound, s: Setting) -> list[Note]:
 
 
 def distorted_guitar(sound: Sound, s: Setting) -> list[Note]:
-    """Power chords, riffs on the low strings, now and then a solo."""
+    """Power chords, riffs on the low strings, sometimes a solo."""
     manner = s.pick("power", "power", "riff", "solo")
     if manner == "solo" and s.register > 0.4:
         return melody(s, 55, sound.high, legato=1.0, pentatonic=True)
@@ -49,7 +49,7 @@ def distorted_guitar(sound: Sound, s: Setting) -> list[Note]:
 
 
 def slap_bass(sound: Sound, s: Setting) -> list[Note]:
-    """Syncopated, with popped octaves."""
+    """A syncopated line with popped octaves."""
     line = riff(s, sound.low, sound.low + 19, 4 if s.density else 2)
     if s.chance(0.4):
         line = bass_line(s, sound.low, sound.low + 14, s.pick("syncopated", "octaves", "pulse"))

@@ -1,4 +1,4 @@
-"""Playing and drawing clips, by several processes."""
+"""Plays clips and writes their images, in several processes."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -15,14 +15,14 @@ from riffusion.io.files import write_file
 from riffusion.runtime.processes import one_torch_thread, process_pool
 from riffusion.spectrogram.params import SpectrogramParams
 
-NUM_COLUMNS = 512
-"""Of an image: 5.12 s."""
+NUM_FRAMES = 512
+"""Frames per image: 5.12 s."""
 _JOBS_PER_CHUNK = 8
 
 
 @dataclass(frozen=True)
 class Job:
-    """A clip to be made, by its sound's label, and where its image goes."""
+    """A clip to make, by the label of its sound, and the path of its image."""
 
     label: str
     split: Split
@@ -31,12 +31,12 @@ class Job:
 
 
 class Renderer:
-    """Makes clips, one after the other.
+    """Makes clips one after the other.
 
     Args:
-        synthesizer: that plays them.
-        seed: of the corpus.
-        scores: that it may use.
+        synthesizer: plays the clips.
+        seed: seed of the corpus.
+        scores: scores to compose from.
     """
 
     def __init__(self, synthesizer: Synthesizer, seed: int, scores: Sequence[Score]) -> None:
@@ -45,7 +45,7 @@ class Renderer:
         self._scores = scores
 
     def render(self, jobs: Sequence[Job]) -> int:
-        """Compose, play, draw and write some clips; how many they were.
+        """Compose and play clips, and write their images. Returns the number of clips.
 
         Raises:
             InputError: an image can't be written, or the soundfont lacks an instrument.
@@ -56,7 +56,7 @@ class Renderer:
         for job in jobs:
             clip = compose(SOUNDS[job.label], job.split, job.index, self._seed, self._scores)
             waveform = self._synthesizer.render_loop(
-                clip.parts, clip.beats, params.num_samples(NUM_COLUMNS), clip.reverb
+                clip.parts, clip.beats, params.num_samples(NUM_FRAMES), clip.reverb
             )
             write_file(image_bytes(waveform, params), job.path)
         return len(jobs)
@@ -69,13 +69,13 @@ def render_clips(
     scores: Sequence[Score],
     num_processes: int | None = None,
 ) -> Iterator[int]:
-    """Make clips; yields how many, each time that some are done.
+    """Make clips. Yields the number of clips of each chunk that is done.
 
     Args:
         jobs: the clips.
-        synthesizer, seed, scores: as `Renderer` takes them; each process has a synthesizer of its
-            own, with the same soundfont.
-        num_processes: default one a CPU.
+        synthesizer, seed, scores: see `Renderer`; each process has its own synthesizer with the
+            same soundfont.
+        num_processes: number of processes; None uses one per CPU.
 
     Raises:
         InputError: an image can't be written, or the soundfont lacks an instrument.
@@ -95,7 +95,7 @@ def render_clips(
 
 
 _renderer: Renderer | None = None
-"""Of this process, if it is one of the pool."""
+"""The renderer of this process, if it belongs to the pool."""
 
 
 def _prepare_process(soundfont: Path, seed: int, with_scores: bool) -> None:

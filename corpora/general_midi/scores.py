@@ -1,7 +1,7 @@
 """Public-domain scores of music21's corpus, as tables of notes.
 
-Parsing a score takes up to half a second, so a fixed choice of works is parsed once and kept in the
-user's cache. A tenth of the works is kept for validation.
+Parsing a score takes up to half a second, so a fixed selection of works is parsed once and kept in
+the user's cache. A tenth of the works is used for validation only.
 """
 
 import gzip
@@ -25,16 +25,16 @@ from riffusion.io.files import write_file
 logger = logging.getLogger(__name__)
 
 VERSION = 2
-"""Of the cache: another choice of works, or other tables, need another one."""
+"""Version of the cache; it changes with the selection of works and with the tables."""
 COLLECTIONS = {
     "chorales": ("bach", 140),
     "tunes": ("ryansMammoth", 220),
     "ragtime": ("joplin", 1),
 }
-"""Folder of music21's corpus, and how many of its works are used."""
+"""Folder of music21's corpus, and the number of its works that are used."""
 VALIDATION_SHARE = 0.1
 _RESTRICTED, _FREE = ".krn", ".mxl"
-"""The few files of Humdrum reserve rights; MusicXML of the same works is beside them."""
+"""The few Humdrum files reserve rights; MusicXML files of the same works are used instead."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Score:
     """A work.
 
     Args:
-        name: its file.
+        name: its file name without suffix.
         collection: one of `COLLECTIONS`.
         mode: `major` or `minor`.
         beat_quarters: length of a beat in quarter notes.
-        bars: where bars begin, in quarter notes.
-        length: of the work, in quarter notes.
-        voices: for each, (start, duration, pitch) in quarter notes and MIDI pitches.
+        bars: starts of the bars, in quarter notes.
+        length: length of the work, in quarter notes.
+        voices: for each voice, (start, duration, pitch) in quarter notes and MIDI pitches.
     """
 
     name: str
@@ -61,17 +61,17 @@ class Score:
 
     @property
     def split(self) -> Literal["train", "validation"]:
-        """Which split its windows belong to."""
+        """The split that its windows belong to."""
         is_kept = zlib.crc32(self.name.encode()) % 1000 < 1000 * VALIDATION_SHARE
         return "validation" if is_kept else "train"
 
     def window(self, first_bar: int, beats: int, speed: int) -> list[list[Note]]:
-        """The notes of `beats` beats from a bar on, voice by voice.
+        """The notes of each voice in a window that starts at a bar.
 
         Args:
             first_bar: index into `bars`.
-            beats: length.
-            speed: beats of the score that are played in one of ours, 1 or 2.
+            beats: length of the window in beats of the loop.
+            speed: beats of the score per beat of the loop, 1 or 2.
         """
         quarter = 1 / (self.beat_quarters * speed)
         start = self.bars[first_bar]
@@ -86,22 +86,22 @@ class Score:
         ]
 
     def windows(self, beats: int, speed: int) -> list[int]:
-        """The bars at which a window of so many beats may begin."""
+        """Indices of the bars at which a window of `beats` beats fits."""
         span = beats * self.beat_quarters * speed
         return [i for i, at in enumerate(self.bars) if at + span <= self.length + 1e-6]
 
 
 def cache_path() -> Path:
-    """Where the parsed scores are kept: `$XDG_CACHE_HOME/riffusion`, by default in `~/.cache`."""
+    """Path of the parsed scores, in `$XDG_CACHE_HOME/riffusion`, by default in `~/.cache`."""
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(root) / "riffusion" / f"scores-{VERSION}.json.gz"
 
 
 def load_scores(progress: Callable[[int, int], None] | None = None) -> list[Score]:
-    """All scores, parsed the first time that they are asked for, which takes half a minute.
+    """All scores. The first call parses them, which takes half a minute.
 
     Args:
-        progress: called with (works parsed, works in all).
+        progress: called with (works parsed, total).
 
     Raises:
         InputError: music21 or its scores aren't installed, or the cache can't be written.
@@ -115,16 +115,16 @@ def load_scores(progress: Callable[[int, int], None] | None = None) -> list[Scor
     scores = parse_scores({name: limit for name, (_, limit) in COLLECTIONS.items()}, progress)
     if not scores:
         raise InputError(
-            "music21 has none of its scores here; `pip install --force-reinstall music21`, or use "
-            "--no-scores"
+            "music21 is installed without its scores; `pip install --force-reinstall music21`, or "
+            "use --no-scores"
         )
     data = json.dumps([asdict(score) for score in scores], separators=(",", ":")).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"cache={str(path.parent)!r} cannot be made ({error.strerror}); set XDG_CACHE_HOME to "
-            "a folder that can be written to, or use --no-scores"
+            f"cache={str(path.parent)!r} cannot be created ({error.strerror}); set XDG_CACHE_HOME "
+            "to a writable folder, or use --no-scores"
         ) from error
     write_file(gzip.compress(data, mtime=0), path)
     return scores
@@ -133,7 +133,11 @@ def load_scores(progress: Callable[[int, int], None] | None = None) -> list[Scor
 def parse_scores(
     limits: dict[str, int], progress: Callable[[int, int], None] | None = None
 ) -> list[Score]:
-    """Parse so many works of each collection, always the same ones.
+    """Parse a fixed selection of works.
+
+    Args:
+        limits: number of works per collection.
+        progress: called with (works parsed, total).
 
     Raises:
         InputError: music21 isn't installed.
@@ -158,14 +162,14 @@ def parse_scores(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                # music21 leaves a file of ABC open that it can't read, so it gets the text.
+                # music21 leaves ABC files open that it can't read, so it is given the text.
                 parsed = (
                     converter.parseData(path.read_text("utf-8"), format="abc")
                     if path.suffix == ".abc"
                     else converter.parse(path, forceSource=True, storePickle=False)
                 )
                 score = _from_music21(parsed, path.stem, name)
-            except Exception as error:  # music21 raises what it likes; a score less is no harm
+            except Exception as error:  # music21 raises any exception; the score is left out
                 logger.info("%s cannot be parsed: %s", path, error)
                 score = None
         if score is not None:
@@ -176,7 +180,7 @@ def parse_scores(
 
 
 def _from_music21(parsed: Any, name: str, collection: str) -> Score | None:
-    """A work's table, or None where there is nothing to play."""
+    """The table of a work, or None if it has no notes."""
     voices = []
     for part in parsed.parts:
         notes = []
@@ -212,7 +216,7 @@ _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17
 
 
 def mode_of(notes: list[Note]) -> str:
-    """`major` or `minor`, whichever fits the notes better, or empty where that is unclear.
+    """`major` or `minor`, whichever fits the notes better; empty if that is unclear.
 
     The durations of the twelve pitch classes are correlated with the key profiles of
     C. L. Krumhansl, "Cognitive Foundations of Musical Pitch", 1990.

@@ -1,4 +1,4 @@
-"""The setting of a piece: key, chords, how dense, how loud, how high."""
+"""The setting of a loop: key, chords, density, loudness and register."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ _PROGRESSIONS: dict[str, Progressions] = {
         (0,),
     ),
 }
-"""Scale degrees of the roots, 0 = tonic; each sounds like its mode."""
+"""Scale degrees of the roots, 0 = tonic; each progression is clearly in its mode."""
 _JAZZ_PROGRESSIONS: dict[str, Progressions] = {
     "major": ((1, 4, 0, 0), (0, 5, 1, 4), (0, 3, 1, 4), (1, 4, 0, 5)),
     "minor": ((0, 5, 1, 4), (0, 3, 5, 4), (0, 3), (0, 6, 5, 4)),
@@ -46,9 +46,9 @@ class Chord:
     """A chord of the progression.
 
     Args:
-        start_beats, length_beats: when it sounds.
-        root: scale degree.
-        degrees: of its notes above the root, 2 = third, 4 = fifth, 6 = seventh.
+        start_beats, length_beats: its position in the loop.
+        root: scale degree of the root.
+        degrees: scale degrees of its notes above the root, 2 = third, 4 = fifth, 6 = seventh.
     """
 
     start_beats: float
@@ -59,18 +59,18 @@ class Chord:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all players of a loop agree on.
+    """The setting that all instruments of a loop share.
 
     Args:
-        rng: draws whatever they play.
+        rng: generator for everything they play.
         beats: length of the loop.
         key: tonic and mode.
-        chords: they fill the loop.
+        chords: chords, which fill the loop.
         density: 0 sparse, 1 medium, 2 busy.
-        velocity: mean, 1 to 127.
+        velocity: mean velocity, 1 to 127.
         register: 0 low to 1 high, within an instrument's range.
-        style: such as `jazz`.
-        swing: off-beats come late, as in triplets.
+        style: style such as `jazz`.
+        swing: whether off-beats are late, as in triplets.
     """
 
     rng: np.random.Generator
@@ -84,25 +84,25 @@ class Setting:
     swing: bool = False
 
     def pitch(self, degree: int) -> int:
-        """MIDI pitch of a scale degree, degree 0 being the tonic from C4 up."""
+        """MIDI pitch of a scale degree; degree 0 is the tonic at or above C4."""
         octaves, step = divmod(degree, 7)
         return 60 + self.key.tonic + SCALES[self.key.mode][step] + 12 * octaves
 
     def chord_at(self, beat: float) -> Chord:
-        """The chord that sounds at a beat of the loop."""
+        """The chord at a beat of the loop."""
         beat %= self.beats
         return next(c for c in reversed(self.chords) if c.start_beats <= beat + 1e-6)
 
     def loudness(self, accent: float = 0.0) -> int:
-        """A velocity around the mean; no player hits twice the same."""
+        """A random velocity around the mean."""
         return int(np.clip(self.velocity + accent + self.rng.normal(0, 4), 12, 127))
 
     def pick(self, *choices: str) -> str:
-        """One of these, at random."""
+        """A random choice."""
         return choices[int(self.rng.integers(len(choices)))]
 
     def chance(self, probability: float) -> bool:
-        """True so often."""
+        """True with this probability."""
         return bool(self.rng.random() < probability)
 
 
@@ -115,7 +115,7 @@ def make_setting(
     register: float,
     style: str,
 ) -> Setting:
-    """A setting with a random key and progression that suit the style."""
+    """A setting with a random key, and a random chord progression that suits the style."""
     is_jazz = style in ("jazz", "bossa nova", "lofi")
     progressions = (_JAZZ_PROGRESSIONS if is_jazz else _PROGRESSIONS)[mode]
     roots = progressions[int(rng.integers(len(progressions)))]
@@ -137,7 +137,7 @@ def make_setting(
 
 
 def between(pitch: int, low: int, high: int) -> int:
-    """`pitch`, moved by octaves into [low, high], which spans at least an octave."""
+    """`pitch` moved by octaves into [low, high], which must span at least an octave."""
     while pitch < low:
         pitch += 12
     while pitch > high:

@@ -1,4 +1,4 @@
-"""A sound of the corpus: what it is called, who plays it, how."""
+"""A sound of the corpus: names, programs, range and style."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,19 +13,19 @@ class Sound:
     """A sound of the corpus.
 
     Args:
-        label: its name, and its class in evaluations.
+        label: its name, which is its class in evaluations.
         kind: instrument, beat or mixture.
-        synonyms: other names, at least three, of which no other sound has any.
-        idiom: how it is played, a name in `idioms.IDIOMS`, or of mixtures in `ensembles.ENSEMBLES`.
-        programs: General MIDI programs to choose from; for mixtures the idiom knows them.
+        synonyms: other names, at least three; no other sound has them.
+        idiom: name in `idioms.IDIOMS`; for mixtures, in `ensembles.ENSEMBLES`.
+        programs: General MIDI programs to choose from; empty for mixtures.
         low, high: range in MIDI pitches.
-        styles: that it is at home in.
-        scores: collections of scores that suit it, of `scores.COLLECTIONS`.
-        voices: how many voices of a score it plays; 0 for all.
+        styles: styles to choose from.
+        scores: collections in `scores.COLLECTIONS` that suit it.
+        voices: number of voices of a score that it plays; 0 for all.
         bank: `DRUM_BANK` for drum kits, else 0.
-        vibrato: of long notes, 0 to 127.
-        never: moods that its timbre contradicts, whatever it plays.
-        is_held_out: made only when named: for showing how a checkpoint learns a new sound.
+        vibrato: modulation wheel, 0 to 127.
+        never: moods that its timbre contradicts.
+        is_held_out: whether it is made only if it is named, to show how a new sound is learned.
     """
 
     label: str
@@ -50,7 +50,7 @@ class Sound:
 
     @property
     def folder(self) -> str:
-        """Name of its folder of images."""
+        """Name of the folder of its images."""
         return self.label.replace(" ", "_")
 
 
@@ -68,7 +68,7 @@ def instrument(
     never: str = "",
     is_held_out: bool = False,
 ) -> Sound:
-    """One instrument alone; several words are written with commas between them."""
+    """A solo instrument; lists of words are separated by commas."""
     return Sound(
         label,
         "instrument",
@@ -87,7 +87,7 @@ def instrument(
 
 
 def beat(label: str, synonyms: str, kits: tuple[int, ...], styles: str) -> Sound:
-    """A drum kit; its idiom has the label's name."""
+    """A drum kit; the label names its idiom."""
     return Sound(
         label,
         "beat",
@@ -100,7 +100,7 @@ def beat(label: str, synonyms: str, kits: tuple[int, ...], styles: str) -> Sound
 
 
 def mixture(label: str, synonyms: str, styles: str, never: str = "") -> Sound:
-    """Several instruments; their ensemble has the label's name."""
+    """Several instruments; the label names their ensemble."""
     return Sound(
         label,
         "mixture",

@@ -71,11 +71,11 @@ MIXTURES = (
     ),
 )
 SOUNDS = {sound.label: sound for sound in (*INSTRUMENTS, *DRUMS, *MIXTURES, *HELD_OUT)}
-"""Every sound by its label; those held out too."""
+"""Every sound by its label, held-out ones included."""
 
 
 def find_sounds(labels: list[str] | None = None) -> list[Sound]:
-    """The named sounds in the table's order, or all that are not held out.
+    """The named sounds in the table's order; without names, all that are not held out.
 
     Raises:
         InputError: a name isn't in the table.
@@ -85,6 +85,6 @@ def find_sounds(labels: list[str] | None = None) -> list[Sound]:
     for label in labels:
         if label not in SOUNDS:
             raise InputError(
-                f"{label!r} is no sound; choose from {', '.join(SOUNDS)}", field="sounds"
+                f"{label!r} is not a sound; choose from {', '.join(SOUNDS)}", field="sounds"
             )
     return [sound for sound in SOUNDS.values() if sound.label in labels]

@@ -1,4 +1,4 @@
-"""How keys and mallets are played: strokes that ring."""
+"""Idioms of keyboard and mallet instruments, whose notes decay."""
 
 from corpora.general_midi.melodies import melody, ostinato
 from corpora.general_midi.notes import Note
@@ -14,7 +14,7 @@ from corpora.general_midi.textures import (
 
 
 def piano(sound: Sound, s: Setting) -> list[Note]:
-    """Two hands."""
+    """Two hands: melody or chords over an accompaniment."""
     left_low = 36 + round(8 * s.register)
     manner = s.pick("melody", "melody", "chords", "arpeggio")
     if s.style == "ragtime":
@@ -38,7 +38,7 @@ def piano(sound: Sound, s: Setting) -> list[Note]:
 
 
 def harpsichord(sound: Sound, s: Setting) -> list[Note]:
-    """Broken chords below, a running or ornamented voice above."""
+    """Broken chords below, an arpeggio or an ornamented melody above."""
     left = (
         bass_line(s, 41, 58, s.pick("roots", "fifths")),
         arpeggio(s, 45, 64, 0.5, s.pick("alberti", "up"), 3),
@@ -50,7 +50,7 @@ def harpsichord(sound: Sound, s: Setting) -> list[Note]:
 
 
 def bells(sound: Sound, s: Setting) -> list[Note]:
-    """Slow strokes that ring over each other, or a peal down the scale."""
+    """Slow strokes that overlap, or a peal down the scale."""
     step = (2.0, 1.0, 0.5)[s.density]
     if s.chance(0.4):
         count = int(s.rng.integers(4, 7))
@@ -73,13 +73,13 @@ def bells(sound: Sound, s: Setting) -> list[Note]:
 
 
 def mallets(sound: Sound, s: Setting) -> list[Note]:
-    """Repeated notes and interlocking arpeggios."""
+    """Ostinato, arpeggio or melody, with or without a bass line."""
     step = (0.5, 0.5, 0.25)[s.density]
     low = sound.low + round(8 * s.register)
-    notes = s.pick("ostinato", "arpeggio", "melody")
-    if notes == "ostinato":
+    manner = s.pick("ostinato", "arpeggio", "melody")
+    if manner == "ostinato":
         played = ostinato(s, low + 10, sound.high, step)
-    elif notes == "arpeggio":
+    elif manner == "arpeggio":
         played = arpeggio(s, low + 7, sound.high, step, s.pick("up", "updown", "random"), 4, 0.9)
     else:
         played = melody(s, low + 12, sound.high, legato=0.6)
@@ -89,7 +89,7 @@ def mallets(sound: Sound, s: Setting) -> list[Note]:
 
 
 def vibraphone(sound: Sound, s: Setting) -> list[Note]:
-    """Four mallets: chords that ring, a cool line above."""
+    """Four mallets: ringing chords, and a melody above."""
     rhythm = ("X---....", "X--x--..", "X-.x-.x-")[s.density]
     chords = struck_chords(s, 53, 72, rhythm, 4)
     line = melody(s, 67, sound.high, legato=1.3, rests=0.2)
@@ -100,7 +100,7 @@ def vibraphone(sound: Sound, s: Setting) -> list[Note]:
 
 
 def kalimba(sound: Sound, s: Setting) -> list[Note]:
-    """Two thumbs: broken chords of five-note scales."""
+    """Two thumbs: a pentatonic melody or broken chords."""
     step = (1.0, 0.5, 0.25)[s.density]
     if s.chance(0.5):
         return melody(s, sound.low + 5, sound.high, legato=1.2, pentatonic=True)

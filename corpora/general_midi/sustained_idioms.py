@@ -1,4 +1,4 @@
-"""How instruments are played that hold their notes: bowed, blown, sung, and synthesizers."""
+"""Idioms of instruments that sustain their notes: bowed, blown, sung, and synthesizers."""
 
 from corpora.general_midi.melodies import in_thirds, melody, riff
 from corpora.general_midi.notes import Note
@@ -14,7 +14,7 @@ from corpora.general_midi.textures import (
 
 
 def organ(sound: Sound, s: Setting) -> list[Note]:
-    """Held chords over a pedal, all voices bound."""
+    """Held chords, melody or arpeggio over a pedal, legato."""
     pedal = bass_line(s, 36, 50, "roots")
     chords = held_chords(s, 50, 76, 4)
     if s.density == 0:
@@ -25,7 +25,7 @@ def organ(sound: Sound, s: Setting) -> list[Note]:
 
 
 def accordion(sound: Sound, s: Setting) -> list[Note]:
-    """Bass and chord in turn, or held chords; a tune in thirds."""
+    """Bass and chords in turn, or held chords; a melody, sometimes in thirds."""
     if s.density == 0:
         return held_chords(s, 50, 69, 3) + melody(s, 67, sound.high, legato=1.0)
     low = bass_line(s, 41, 53, "fifths")
@@ -35,7 +35,7 @@ def accordion(sound: Sound, s: Setting) -> list[Note]:
 
 
 def strings(sound: Sound, s: Setting) -> list[Note]:
-    """Held chords over cellos; or a melody in octaves above them."""
+    """Held or repeated chords over a bass; sometimes a melody above."""
     low = bass_line(s, 36, 50, "roots")
     if s.density == 2:
         return low + struck_chords(s, 52, 80, s.pick("Xxxx", "X.xx"), 4)
@@ -47,7 +47,7 @@ def strings(sound: Sound, s: Setting) -> list[Note]:
 
 
 def choir(sound: Sound, s: Setting) -> list[Note]:
-    """Four voices that move together."""
+    """Four voices in one rhythm."""
     if s.density == 2:
         return struck_chords(s, sound.low, sound.high, s.pick("X-x-", "X--x--x-"), 4)
     return held_chords(s, sound.low, sound.high, 4) + (
@@ -56,7 +56,7 @@ def choir(sound: Sound, s: Setting) -> list[Note]:
 
 
 def trumpet(sound: Sound, s: Setting) -> list[Note]:
-    """Fanfares on the chord's notes, or a tune."""
+    """Fanfares on chord tones, or a melody."""
     if s.density and s.chance(0.45):
         rhythm = s.pick("X.xxX.x.", "Xxx.X-..", "X-xxX-x-", "X.xxxxX-")
         notes = struck_chords(s, 60, 82, rhythm, 1)
@@ -69,7 +69,7 @@ def trumpet(sound: Sound, s: Setting) -> list[Note]:
 
 
 def brass(sound: Sound, s: Setting) -> list[Note]:
-    """Stabs with rests between, or wide held chords."""
+    """Stabs with rests in between, or wide held chords."""
     if s.density == 0:
         return held_chords(s, 48, 76, 4) + bass_line(s, 43, 55, "roots")
     rhythm = s.pick("X..x....", "X.....xx", "..Xx..X-", "X--x--..", "X.x.....")
@@ -79,7 +79,7 @@ def brass(sound: Sound, s: Setting) -> list[Note]:
 
 
 def synth(sound: Sound, s: Setting) -> list[Note]:
-    """Sequences in sixteenths, or a lead."""
+    """Arpeggio, riff or lead."""
     if s.density == 0:
         return melody(s, 60, sound.high, legato=1.0)
     manner = s.pick("arpeggio", "arpeggio", "riff", "lead")
@@ -100,7 +100,7 @@ def pad(sound: Sound, s: Setting) -> list[Note]:
 
 
 def bagpipe(sound: Sound, s: Setting) -> list[Note]:
-    """A tune with grace notes over two drones."""
+    """A melody with grace notes over two drones."""
     tonic = between(s.pitch(0), 45, 57)
     drones = [Note(0, s.beats, tonic, 70), Note(0, s.beats, tonic - 12, 64)]
     return drones + melody(s, 62, sound.high, legato=1.0, ornaments=0.6)

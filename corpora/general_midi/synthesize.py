@@ -1,4 +1,4 @@
-"""Making the corpus: every clip composed, captioned, played and drawn."""
+"""Makes the corpus: composes, captions and plays every clip, and writes its image."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,40 +34,40 @@ def synthesize_corpus(
     num_processes: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, int]:
-    """Make a data-set folder, or go on with one that was begun with the same options.
+    """Make a data-set folder, or resume one that was begun with the same options.
 
     Args:
-        directory: made if it isn't there.
-        options: decide every byte of it.
-        num_processes: default one a CPU.
-        progress: called with what is done, how much of it, and of how much.
+        directory: the folder; it is created if needed.
+        options: options; they decide every byte of the folder.
+        num_processes: number of processes; None uses one per CPU.
+        progress: called with the current task, the number of items done, and the total.
 
     Returns:
-        How many clips each split holds.
+        The number of clips per split.
 
     Raises:
-        InputError: a soundfont or music21 is missing, an unknown sound, the folder was made with
-            other options or is being made by another run, or something can't be written. What
-            was done until then is kept.
+        InputError: a soundfont or music21 is missing, a sound is unknown, the folder was made with
+            other options or is in use by another run, or a file can't be written. The clips
+            written so far are kept.
         RiffusionError: FluidSynth isn't installed, or a process died.
     """
     if num_processes is not None and num_processes < 1:
         raise InputError(f"{num_processes} must be at least 1", field="processes")
-    tell = progress or (lambda what, done, total: None)
+    report = progress or (lambda task, done, total: None)
     sounds = find_sounds(None if options.sounds is None else list(options.sounds))
     soundfont = find_soundfont(options.soundfont)
-    synthesizer = Synthesizer(soundfont)  # missing or broken: found before anything is written
+    synthesizer = Synthesizer(soundfont)  # raises before anything is written
     claim_directory(directory, COMMAND, options.to_json(sounds, soundfont), SpectrogramParams())
     scores: list[Score] = []
     if options.with_scores:
-        scores = load_scores(lambda done, total: tell("Parsing scores", done, total))
+        scores = load_scores(lambda done, total: report("Parsing scores", done, total))
     with sole_writer(directory):
         jobs = _jobs(directory, options, sounds)
         missing = [job for job in jobs if not job.path.is_file()]
         done = len(jobs) - len(missing)
         for count in render_clips(missing, synthesizer, options.seed, scores, num_processes):
             done += count
-            tell("Playing clips", done, len(jobs))
+            report("Playing clips", done, len(jobs))
         counts = _write_rows(directory, jobs, options.seed, scores)
         card = card_text(options, sounds, soundfont, counts)
         write_file(card.encode(), directory / "README.md")
@@ -75,7 +75,7 @@ def synthesize_corpus(
 
 
 def clip_row(clip: Clip, seed: int) -> DatasetRow:
-    """The metadata of a clip."""
+    """The metadata row of a clip."""
     facts = clip.facts
     description = Description(clip.sound, facts.tempo, facts.moods, clip.style, facts.tempo_bpm)
     rng = clip_rng(seed, clip.sound, clip.split, clip.index, "captions")
@@ -85,7 +85,7 @@ def clip_row(clip: Clip, seed: int) -> DatasetRow:
         file_name=_file_name(clip.sound, clip.index),
         text=captions[first][1],
         captions=tuple(caption for _, caption in captions),
-        wordings=tuple(wording for wording, _ in captions),
+        wordings=tuple(template for template, _ in captions),
         label=clip.sound.label,
         kind=clip.sound.kind,
         source=clip.source,
@@ -108,7 +108,7 @@ def _file_name(sound: Sound, index: int) -> str:
 def _jobs(directory: Path, options: CorpusOptions, sounds: Sequence[Sound]) -> list[Job]:
     """Every clip of the corpus, done or not.
 
-    Makes the images' folders, and removes what a run that was killed left half written.
+    Creates the folders of the images, and deletes temporary files of a run that was killed.
     """
     jobs = []
     for split in SPLITS:
@@ -122,7 +122,7 @@ def _jobs(directory: Path, options: CorpusOptions, sounds: Sequence[Sound]) -> l
             except OSError as error:
                 raise InputError(
                     f"output={str(folder)!r} cannot be written ({error.strerror}); make room "
-                    "there, or choose another place"
+                    "there, or choose another folder"
                 ) from error
             for index in range(num_clips):
                 path = directory / split / _file_name(sound, index)
@@ -133,7 +133,7 @@ def _jobs(directory: Path, options: CorpusOptions, sounds: Sequence[Sound]) -> l
 def _write_rows(
     directory: Path, jobs: Sequence[Job], seed: int, scores: Sequence[Score]
 ) -> dict[str, int]:
-    """Write the splits' metadata; how many rows each has."""
+    """Write the metadata of the splits. Returns the number of rows per split."""
     counts: dict[str, int] = {}
     for split in SPLITS:
         rows = [

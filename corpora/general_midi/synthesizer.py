@@ -1,10 +1,10 @@
 """Parts → seamless waveform, played by FluidSynth.
 
-A loop is played once. What rings on after its end, the room included, is added at its start, around
-and around: so it sounds as if it had been played for ever, and has no seam.
+A loop is played once. Its tail, with the reverb, is added circularly from the start of the loop. So
+the loop is as if repeated forever, and has no seam.
 
-Each loop has a FluidSynth of its own, since a voice that played before starts differently from a
-fresh one. Making one takes a millisecond: they share the soundfont, which is loaded once.
+Each loop is played by a new FluidSynth synth, because a used voice starts differently from a new
+one. Creating one takes a millisecond: all share the soundfont, which is loaded once.
 """
 
 import ctypes
@@ -21,14 +21,14 @@ from corpora.general_midi.notes import DRUM_BANK, Part
 from riffusion.errors import InputError, RiffusionError
 from riffusion.loops.oscillators import Signal
 
-if TYPE_CHECKING:  # it imports torch, which the main process of a pool does without
+if TYPE_CHECKING:  # imports torch, which the main process of a pool does not need
     from riffusion.audio.segments import Waveform
 
 SAMPLE_RATE = 44_100
 _BLOCK_SAMPLES = 64
-"""FluidSynth starts notes only at whole blocks, 1.5 ms."""
+"""FluidSynth starts notes only at multiples of this block, 1.5 ms."""
 _TAIL_STEP_BLOCKS = 172
-"""A quarter of a second: how often to look whether all has faded away."""
+"""A quarter of a second; after each, the tail is checked for silence."""
 _MAX_TAIL_STEPS = 20
 _SILENCE = 1e-5
 _MAX_PEAK = 0.98
@@ -43,13 +43,13 @@ DEFAULT_SOUNDFONTS = (
     "/usr/share/soundfonts/FluidR3_GM.sf2",
     "/usr/share/soundfonts/default.sf2",
 )
-"""Where Linux distributions put General MIDI soundfonts, the preferred one first."""
+"""Paths of General MIDI soundfonts in Linux distributions, by preference."""
 
 _MODULATION, _VOLUME = 1, 7
 
 
 def find_soundfont(path: str | Path | None = None) -> Path:
-    """The soundfont that was asked for, or the first of the usual ones that is there.
+    """The given soundfont, or the first one that is installed.
 
     Raises:
         InputError: there is none.
@@ -57,8 +57,8 @@ def find_soundfont(path: str | Path | None = None) -> Path:
     if path is not None:
         if not Path(path).is_file():
             raise InputError(
-                f"{str(path)!r} is no file; name a General MIDI soundfont (.sf2, .sf3), or leave "
-                f"it out after `{DEBIAN_PACKAGES}`",
+                f"{str(path)!r} is not a file; name a General MIDI soundfont (.sf2, .sf3), or "
+                f"leave it out after `{DEBIAN_PACKAGES}`",
                 field="soundfont",
             )
         return Path(path)
@@ -66,7 +66,8 @@ def find_soundfont(path: str | Path | None = None) -> Path:
         if Path(place).is_file():
             return Path(place)
     raise InputError(
-        f"there is no General MIDI soundfont in the usual places; `{DEBIAN_PACKAGES}`, or name one",
+        "there is no General MIDI soundfont in the usual folders; "
+        f"`{DEBIAN_PACKAGES}`, or name one",
         field="soundfont",
     )
 
@@ -79,7 +80,7 @@ class Synthesizer:
 
     Raises:
         RiffusionError: FluidSynth isn't installed.
-        InputError: the file is no soundfont that FluidSynth can read.
+        InputError: FluidSynth can't read the file.
     """
 
     def __init__(self, soundfont: Path) -> None:
@@ -88,14 +89,14 @@ class Synthesizer:
         self._owner = self._new_synth(settings)
         weakref.finalize(self, _delete, self._library, self._owner, settings).atexit = False
         self.soundfont = soundfont
-        # FluidSynth would take anything else for other formats, and complain in its own words.
+        # FluidSynth would try other files as other formats, and print its own messages.
         is_soundfont = _first_bytes(soundfont, 12)[8:] == b"sfbk"
         if (
             not is_soundfont
             or self._library.fluid_synth_sfload(self._owner, os.fsencode(soundfont), 0) < 0
         ):
             raise InputError(
-                f"{str(soundfont)!r} is no soundfont that FluidSynth can read; name another one",
+                f"{str(soundfont)!r} is not a soundfont that FluidSynth can read; name another one",
                 field="soundfont",
             )
         self._loaded = self._library.fluid_synth_get_sfont(self._owner, 0)
@@ -103,16 +104,16 @@ class Synthesizer:
     def render_loop(
         self, parts: Sequence[Part], num_beats: int, num_samples: int, reverb: float = 0.3
     ) -> "Waveform":
-        """Play parts around the circle.
+        """Play parts as a seamless loop.
 
         Args:
-            parts: at most 15; what they play starts within the loop.
+            parts: at most 15 parts; their notes start within the loop.
             num_beats, num_samples: length of the loop.
-            reverb: level of the room, 0 to 1.
+            reverb: level of the reverb, 0 to 1.
 
         Returns:
-            (1, samples) float32 at 44.1 kHz, turned down where it would clip. Equal arguments give
-            equal samples, whatever was played before.
+            (1, samples) float32 at 44.1 kHz, attenuated if it would clip. Equal arguments give
+            equal samples, independent of earlier calls.
 
         Raises:
             InputError: the soundfont lacks one of the instruments.
@@ -176,10 +177,10 @@ class Synthesizer:
     def _select(self, synth: int, channel: int, part: Part) -> None:
         is_drum = part.bank == DRUM_BANK
         self._library.fluid_synth_set_channel_type(synth, channel, int(is_drum))
-        # The shared soundfont has another id in each synth, so programs are chosen by bank alone.
+        # The shared soundfont has a different id in each synth, so it is not selected by id.
         self._library.fluid_synth_bank_select(synth, channel, part.bank)
         self._library.fluid_synth_program_change(synth, channel, part.program)
-        # Where there is no such instrument, FluidSynth takes another one.
+        # FluidSynth silently replaces an instrument that the soundfont lacks.
         preset = self._library.fluid_synth_get_channel_preset(synth, channel)
         found = preset and (
             self._library.fluid_preset_get_banknum(preset),
@@ -195,7 +196,7 @@ class Synthesizer:
         self._library.fluid_synth_cc(synth, channel, _MODULATION, part.vibrato)
 
     def _samples(self, synth: int, count: int) -> Signal:
-        """The next samples (count,), both channels mixed."""
+        """The next samples (count,), the mean of both channels."""
         stereo = np.zeros((count, 2), np.float32)
         pointer = stereo.ctypes.data
         self._library.fluid_synth_write_float(synth, count, pointer, 0, 2, pointer, 1, 2)
@@ -219,14 +220,14 @@ def _delete(library: Any, synth: int, settings: int) -> None:
 def _events(
     parts: Sequence[Part], channels: Sequence[int], num_beats: int, num_samples: int
 ) -> list[tuple[int, bool, int, int, int]]:
-    """(block, is it a note's start, channel, pitch, velocity) in order; at a time, ends first.
+    """Sorted events (block, is note-on, channel, pitch, velocity); note-offs come first in a block.
 
-    Notes that are held over the loop's end are released after it, at most one loop later.
+    Notes that last beyond the end of the loop are released after it, at most one loop later.
     """
     num_blocks = num_samples / _BLOCK_SAMPLES
     events = []
     for part, channel in zip(parts, channels, strict=True):
-        next_start: dict[int, int] = {}  # a key can't be struck again before it is released
+        next_start: dict[int, int] = {}  # a key is released before it is struck again
         for note in sorted(part.notes, reverse=True):
             duration = min(note.duration_beats, num_beats)
             start = round(note.start_beats / num_beats * num_blocks)
@@ -242,10 +243,10 @@ def _events(
 
 @functools.cache
 def _fluidsynth_library() -> Any:
-    """The C library, which pyfluidsynth finds.
+    """The C library that pyfluidsynth finds.
 
-    Its own methods write 16-bit samples with dither that depends on what was written before; the
-    floating-point ones do not.
+    pyfluidsynth's own methods return 16-bit samples with dither, which depends on earlier samples;
+    the floating-point function used here doesn't.
     """
     try:
         import fluidsynth

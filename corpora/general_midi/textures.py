@@ -1,14 +1,14 @@
-"""Chords, arpeggios and rhythms: what accompanies."""
+"""Accompaniments: chords, arpeggios and bass lines."""
 
 from corpora.general_midi.notes import Note
 from corpora.general_midi.setting import Chord, Setting, between
 
 _SWING = 1 / 6
-"""An off-beat at half a beat comes at two thirds."""
+"""Delay of a swung off-beat: from half a beat to two thirds."""
 
 
 def chord_pitches(setting: Setting, chord: Chord, low: int, high: int, count: int = 4) -> list[int]:
-    """`count` pitches of a chord in close position within [low, high], from low to high."""
+    """At most `count` pitches of a chord in close position within [low, high], ascending."""
     tones = [setting.pitch(chord.root + degree) for degree in chord.degrees]
     found = sorted(
         {
@@ -25,7 +25,7 @@ def chord_pitches(setting: Setting, chord: Chord, low: int, high: int, count: in
 
 
 def steps(setting: Setting, step_beats: float) -> list[float]:
-    """Times of a regular pulse through the loop; off-beats late where it swings."""
+    """Times of a regular pulse through the loop; with swing, off-beats are late."""
     times = [i * step_beats for i in range(round(setting.beats / step_beats))]
     if setting.swing and step_beats == 0.5:
         return [t + _SWING * (t % 1 == 0.5) for t in times]
@@ -35,7 +35,7 @@ def steps(setting: Setting, step_beats: float) -> list[float]:
 def held_chords(
     setting: Setting, low: int, high: int, count: int = 4, overlap: float = 1.0
 ) -> list[Note]:
-    """Each chord, held as long as it lasts; struck again half-way where it is busy."""
+    """Chords held for their full length; at high density, struck again half-way."""
     notes = []
     for chord in setting.chords:
         parts = 2 if setting.density == 2 and chord.length_beats >= 2 else 1
@@ -52,7 +52,7 @@ def held_chords(
 def struck_chords(
     setting: Setting, low: int, high: int, rhythm: str, count: int = 4, step_beats: float = 0.5
 ) -> list[Note]:
-    """Chords in a rhythm of `X` loud, `x` normal, `-` held, `.` rest, which repeats."""
+    """Chords in a repeating rhythm of `X` loud, `x` normal, `-` held, `.` rest."""
     times = steps(setting, step_beats)
     notes = []
     for i, time in enumerate(times):
@@ -69,7 +69,7 @@ def struck_chords(
 
 
 def strummed(setting: Setting, low: int, high: int, rhythm: str, count: int = 5) -> list[Note]:
-    """Chords as a plectrum plays them, one string after the other, up and down."""
+    """Chords strummed with a plectrum: one string after the other, up and down."""
     notes = []
     for number, note in enumerate(struck_chords(setting, low, high, rhythm, count)):
         string = number % count
@@ -90,7 +90,7 @@ def arpeggio(
     count: int = 4,
     ring: float = 1.0,
 ) -> list[Note]:
-    """A chord's notes one after the other: `up`, `down`, `updown`, `alberti`, `random`."""
+    """The notes of each chord one after the other: `up`, `down`, `updown`, `alberti`, `random`."""
     notes = []
     for i, time in enumerate(steps(setting, step_beats)):
         pitches = chord_pitches(setting, setting.chord_at(time), low, high, count)
@@ -111,20 +111,20 @@ def arpeggio(
     return notes
 
 
-def bass_line(setting: Setting, low: int, high: int, manner: str) -> list[Note]:
-    """A bass: `roots`, `fifths`, `octaves`, `walking`, `pulse` or `syncopated`."""
+def bass_line(setting: Setting, low: int, high: int, pattern: str) -> list[Note]:
+    """A bass line: `roots`, `fifths`, `octaves`, `walking`, `pulse` or `syncopated`."""
 
     def tone(chord: Chord, degree: int) -> int:
         return between(setting.pitch(chord.root + degree), low, high)
 
     notes = []
-    if manner == "roots":
+    if pattern == "roots":
         for chord in setting.chords:
             notes.append(
                 Note(chord.start_beats, chord.length_beats, tone(chord, 0), setting.loudness(4))
             )
         return notes
-    if manner == "walking":
+    if pattern == "walking":
         last = tone(setting.chords[0], 0)
         for time in steps(setting, 1):
             chord = setting.chord_at(time)
@@ -146,17 +146,17 @@ def bass_line(setting: Setting, low: int, high: int, manner: str) -> list[Note]:
         "pulse": ("xx", 0.5),
         "syncopated": (setting.pick("x..x..x.", "x..xx.x.", "x.xx..x.", "x...x.xx"), 0.5),
     }
-    rhythm, step_beats = rhythms[manner]
+    rhythm, step_beats = rhythms[pattern]
     for i, time in enumerate(steps(setting, step_beats)):
         if rhythm[i % len(rhythm)] == ".":
             continue
         chord = setting.chord_at(time)
         pitch = tone(chord, 0)
-        if manner == "fifths" and i % 2:
+        if pattern == "fifths" and i % 2:
             pitch = tone(chord, 4)
-        elif manner == "octaves" and i % 2:
+        elif pattern == "octaves" and i % 2:
             pitch += 12
-        elif manner == "syncopated" and time % 2 > 1 and setting.chance(0.4):
+        elif pattern == "syncopated" and time % 2 > 1 and setting.chance(0.4):
             pitch = tone(chord, 4)
         notes.append(Note(time, step_beats * 0.9, pitch, setting.loudness(6 * (time % 1 == 0))))
     return notes

@@ -13,13 +13,13 @@ _ROOT_PITCH = 69
 _LENGTH = 20 * _PERIOD
 _LOOP = (2 * _PERIOD, 18 * _PERIOD)
 _SILENT_SAMPLES = 46
-"""That the format wants after each sample."""
+"""Silence that the format requires after each sample."""
 _INSTRUMENT, _SAMPLE_ID, _SAMPLE_MODES = 41, 53, 54
 _MONO, _LOOPED = 1, 1
 
 
 def write_sine_soundfont(path: Path, presets: Sequence[tuple[int, int]]) -> Path:
-    """Write a soundfont with these (bank, program)."""
+    """Write a soundfont with a preset for each (bank, program)."""
     sine = np.sin(2 * np.pi * np.arange(_LENGTH) / _PERIOD) * 20_000
     samples = np.concatenate([sine, np.zeros(_SILENT_SAMPLES)]).astype("<i2").tobytes()
     end = len(presets)

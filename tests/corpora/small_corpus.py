@@ -31,16 +31,16 @@ NUM_SAMPLES = SIDE * PARAMS.hop_length
 BEATS = 4
 KINDS = {"drums": "beat", "duo": "mixture", "marimba": "instrument", "pad": "instrument"}
 LABELS = tuple(sorted(KINDS))
-HELD_OUT_WORDING = "sentence"
+HELD_OUT_TEMPLATE = "sentence"
 CLIPS: dict[Split, int] = {"train": 16, "validation": 6}
-"""Of each label."""
+"""Clips per label."""
 
 Player = Callable[[np.random.Generator], list[tuple[Signal, float]]]
-"""Notes with the beat that they start at."""
+"""Makes notes with the beats that they start at."""
 
 
 def _pitch_hz(rng: np.random.Generator, low: int, high: int) -> float:
-    """Of a note of the A minor pentatonic scale, MIDI numbers in [low, high)."""
+    """Frequency of a random note of the A minor pentatonic scale, MIDI numbers in [low, high)."""
     notes = [note for note in range(low, high) if note % 12 in (9, 0, 2, 4, 7)]
     return float(440 * 2 ** ((int(rng.choice(notes)) - 69) / 12))
 
@@ -77,17 +77,17 @@ def play(label: str, seed: int) -> Image.Image:
     return loop_image(0.2 * loop[None].astype(np.float32), PARAMS)
 
 
-def tone_image(frequency_hz: float, num_columns: int = 256) -> Image.Image:
+def tone_image(frequency_hz: float, num_frames: int = 256) -> Image.Image:
     """A steady tone at the default parameters, 512 rows."""
     params = SpectrogramParams()
-    t = np.arange(num_columns * params.hop_length) / SAMPLE_RATE
-    cycles = round(frequency_hz * t[-1])  # whole ones, so that the loop has no seam
+    t = np.arange(num_frames * params.hop_length) / SAMPLE_RATE
+    cycles = round(frequency_hz * t[-1])  # whole cycles, so that the loop has no seam
     tone = 0.3 * np.sin(2 * np.pi * cycles / t[-1] * t)
     return loop_image(tone[None].astype(np.float32), params)
 
 
 def write_small_corpus(directory: Path, params: SpectrogramParams = PARAMS) -> Path:
-    """The data set, `CLIPS` of each label, no clip in both splits."""
+    """Write the data set: `CLIPS` per label, no clip in both splits."""
     claim_directory(directory, "small corpus", {}, params)
     for split in SPLITS:
         rows = []
@@ -105,7 +105,7 @@ def write_small_corpus(directory: Path, params: SpectrogramParams = PARAMS) -> P
 def _row(label: str, name: str, split: Split) -> DatasetRow:
     captions = {"bare": label, "slow": f"slow {label}"}
     if split == "validation":
-        captions[HELD_OUT_WORDING] = f"music for {label}"
+        captions[HELD_OUT_TEMPLATE] = f"music for {label}"
     return DatasetRow(
         file_name=name,
         text=label,
@@ -117,7 +117,7 @@ def _row(label: str, name: str, split: Split) -> DatasetRow:
 
 
 def shared_small_corpus(base: Path) -> Path:
-    """The data set, written once a test run. Tests read it only.
+    """The data set, written once per test run; tests must not change it.
 
     Args:
         base: pytest's base folder of temporary files.
@@ -129,7 +129,7 @@ def shared_small_corpus(base: Path) -> Path:
 
 
 def demo_checkpoint(directory: Path, params: SpectrogramParams = PARAMS) -> Path:
-    """The embedded checkpoint, for images with other parameters."""
+    """A copy of the embedded checkpoint with other spectrogram parameters."""
     embedded = Path(__file__).resolve().parents[2] / "data" / "demo-checkpoint"
     for path in embedded.rglob("*.*"):
         link = directory / path.relative_to(embedded)

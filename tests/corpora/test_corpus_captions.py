@@ -1,4 +1,4 @@
-"""Captions: many, true, of words that belong to one sound alone."""
+"""Captions: many, true, and with names that belong to one sound only."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ import pytest
 from corpora.general_midi.captions import (
     BARE,
     FILLED,
-    HELD_OUT_WORDINGS,
+    HELD_OUT_TEMPLATES,
     NUM_CAPTIONS,
     TEMPLATES,
     Description,
@@ -27,13 +27,13 @@ from riffusion.errors import InputError
 
 STATED = {*MOODS, "slow", "fast"}
 CAPTION = re.compile(r"[a-z0-9]+(,? [a-z0-9]+)*")
-"""Lower-case words with single blanks, and commas, between them."""
+"""Lower-case words, separated by single spaces or by commas and spaces."""
 SHARE_TOLERANCE = 0.05
-"""Of a share measured over 36 sounds × 20 descriptions × 12 captions: eight standard errors."""
+"""Eight standard errors of a share over 36 sounds × 20 descriptions × 12 captions."""
 
 
 def descriptions() -> list[Description]:
-    """Twenty of each sound, from nothing to say to several words."""
+    """Twenty per sound, with zero to several words."""
     rng = np.random.default_rng(1)
     return [
         Description(
@@ -55,7 +55,7 @@ def test_no_name_is_shared_by_two_sounds() -> None:
     assert all(len(sound.synonyms) >= 3 for sound in SOUNDS.values())
 
 
-def test_the_table_has_the_sounds_it_should() -> None:
+def test_the_table_of_sounds() -> None:
     kinds = Counter(sound.kind for sound in find_sounds())
     assert kinds == {"instrument": 20, "beat": 5, "mixture": 7}
     held_out = [label for label, sound in SOUNDS.items() if sound.is_held_out]
@@ -63,16 +63,16 @@ def test_the_table_has_the_sounds_it_should() -> None:
     for sound in SOUNDS.values():
         assert sound.idiom in (ENSEMBLES if sound.kind == "mixture" else IDIOMS)
     assert [sound.label for sound in find_sounds(["kalimba", "piano"])] == ["piano", "kalimba"]
-    with pytest.raises(InputError, match="'polka' is no sound; choose from piano, harpsichord"):
+    with pytest.raises(InputError, match="'polka' is not a sound; choose from piano, harpsichord"):
         find_sounds(["piano", "polka"])
 
 
-def test_fillers_mean_nothing() -> None:
+def test_fillers_are_not_used_elsewhere() -> None:
     named = {word for sound in SOUNDS.values() for name in sound.names for word in name.split()}
     styles = {word for sound in SOUNDS.values() for name in sound.styles for word in name.split()}
     templates = {
         word
-        for template in (TEMPLATES | HELD_OUT_WORDINGS).values()
+        for template in (TEMPLATES | HELD_OUT_TEMPLATES).values()
         for word in re.sub(r"{\w+}|,", " ", template).split()
     }
     assert not set(FILLERS) & (named | styles | templates | STATED)
@@ -90,43 +90,43 @@ def test_captions_say_only_what_is_true() -> None:
 
 
 def test_captions_are_many_and_different() -> None:
-    wordings: Counter[str] = Counter()
+    used: Counter[str] = Counter()
     num_stating = 0
     for number, description in enumerate(descriptions()):
         captions = write_captions(description, np.random.default_rng(number), False)
         assert captions[0] == (BARE, description.sound.label)
         assert len({caption for _, caption in captions}) == len(captions) == NUM_CAPTIONS >= 8
-        wordings.update(wording for wording, _ in captions)
-        num_stating += sum("{style}" in TEMPLATES.get(w, "") for w, _ in captions)
-    assert set(wordings) == {*TEMPLATES, FILLED}  # and none of those held out
-    assert wordings[FILLED] / wordings.total() == pytest.approx(1 / 3, abs=SHARE_TOLERANCE)
+        used.update(template for template, _ in captions)
+        num_stating += sum("{style}" in TEMPLATES.get(name, "") for name, _ in captions)
+    assert set(used) == {*TEMPLATES, FILLED}  # and no held-out one
+    assert used[FILLED] / used.total() == pytest.approx(1 / 3, abs=SHARE_TOLERANCE)
 
 
-def test_about_half_of_the_captions_say_more_than_the_name() -> None:
+def test_about_half_of_the_captions_state_more_than_the_name() -> None:
     stated, captions = 0, 0
     for number, description in enumerate(descriptions()):
-        for wording, _ in write_captions(description, np.random.default_rng(number), False):
-            if wording not in (BARE, FILLED):
+        for name, _ in write_captions(description, np.random.default_rng(number), False):
+            if name not in (BARE, FILLED):
                 captions += 1
-                template = TEMPLATES[wording]
+                template = TEMPLATES[name]
                 stated += any(part in template for part in ("{words", "{style}", "{bpm}"))
     assert stated / captions == pytest.approx(0.5, abs=SHARE_TOLERANCE)
 
 
-def test_validation_has_every_held_out_wording_besides() -> None:
-    assert len(HELD_OUT_WORDINGS) >= 4
-    assert not set(HELD_OUT_WORDINGS) & set(TEMPLATES)
+def test_validation_also_has_every_held_out_template() -> None:
+    assert len(HELD_OUT_TEMPLATES) >= 4
+    assert not set(HELD_OUT_TEMPLATES) & set(TEMPLATES)
     for description in descriptions():
         captions = write_captions(description, np.random.default_rng(5), True)
         trained_on = write_captions(description, np.random.default_rng(5), False)
         assert captions[: len(trained_on)] == trained_on
-        assert [wording for wording, _ in captions[len(trained_on) :]] == list(HELD_OUT_WORDINGS)
+        assert [template for template, _ in captions[len(trained_on) :]] == list(HELD_OUT_TEMPLATES)
 
 
 @pytest.mark.parametrize("label", SOUNDS)
-def test_a_prompt_in_every_wording(label: str) -> None:
+def test_a_prompt_from_every_template(label: str) -> None:
     prompts = dict(prompts_for(label))
-    assert set(prompts) == TEMPLATES.keys() | HELD_OUT_WORDINGS.keys()
+    assert set(prompts) == TEMPLATES.keys() | HELD_OUT_TEMPLATES.keys()
     assert prompts[BARE] == label
     assert not any(word in STATED for prompt in prompts.values() for word in prompt.split())
 
@@ -162,7 +162,7 @@ def loop(start_step: float, duration: float, pitch: int, velocity: int) -> list[
         (loop(0.25, 0.25, 60, 100), 8, "minor", "", ("energetic",)),
         (loop(0.5, 0.5, 60, 80), 8, "major", "", ("happy",)),
         (loop(0.5, 0.5, 60, 80), 8, "", "", ()),  # an unclear mode
-        (loop(6, 6, 60, 80), 12, "major", "", ()),  # quick beats that nobody plays
+        (loop(6, 6, 60, 80), 12, "major", "", ()),  # a fast tempo without fast notes
     ],
 )
 def test_words_follow_from_the_notes(

@@ -1,4 +1,4 @@
-"""Clips as notes: they follow from seed, sound, split and index alone, and stay on the grid."""
+"""Clips as notes: they depend only on seed, sound, split and index, and are on the grid."""
 
 import dataclasses
 import itertools
@@ -16,13 +16,12 @@ from riffusion.datasets.folder import SPLITS
 from riffusion.errors import InputError
 
 NUM_CLIPS = 40
-"""Of each sound."""
+"""Clips per sound."""
 GRID_TOLERANCE_BEATS = 1e-9
 HUMAN_DELAY_BEATS = 0.26
-"""Strummed strings, grace notes and swung notes come so much after a line of the grid of
-sixteenths, at most."""
+"""Maximum delay of strummed, grace and swung notes after the grid of sixteenths."""
 OVERLAP_BEATS = 1 / 12 + 1e-9
-"""A swung note comes a sixth of a beat late, and ends half as much late: bound to the next one."""
+"""A swung note starts a sixth of a beat late and ends half as much late, legato."""
 
 TUNE = """X:1
 T:A scale
@@ -58,7 +57,7 @@ def test_every_clip_can_be_played(label: str) -> None:
                 assert 1 <= note.velocity <= 127
 
 
-def test_a_clip_follows_from_its_own_numbers_alone() -> None:
+def test_a_clip_depends_only_on_its_arguments() -> None:
     flute = SOUNDS["flute"]
     assert signature(compose(flute, "train", 3, 0)) == signature(compose(flute, "train", 3, 0))
     others = [
@@ -104,8 +103,8 @@ def test_solo_instruments_play_one_note_at_a_time() -> None:
                 assert end <= later.start_beats + OVERLAP_BEATS, (label, i)
 
 
-def test_instruments_keep_to_themselves() -> None:
-    """Flutes are high, basses low, bells slow, pads hold: what makes them tellable apart."""
+def test_instruments_have_distinct_ranges_and_durations() -> None:
+    """Flutes are high, basses low and short, pads long: so they can be told apart."""
 
     def notes_of(label: str) -> list[Note]:
         clips = [compose(SOUNDS[label], "train", i, 0) for i in range(NUM_CLIPS)]
@@ -133,7 +132,7 @@ def score(name: str, collection: str = "tunes", num_bars: int = 12) -> Score:
 SCORES = [score(f"tune {number}") for number in range(40)]
 
 
-def test_validation_plays_other_works() -> None:
+def test_validation_uses_other_works() -> None:
     assert {s.split for s in SCORES} == set(SPLITS)
     work_split = {f"music21 corpus: {s.name}": s.split for s in SCORES}
     sources: Counter[str] = Counter()
@@ -155,7 +154,7 @@ def test_excerpts_are_transposed_into_the_instruments_range() -> None:
         assert all(sound.low <= note.pitch <= sound.high for note in notes)
         assert notes[0].start_beats == 0
         steps = {b.pitch - a.pitch for a, b in itertools.pairwise(notes)}
-        assert steps <= {-2, -1, 1, 2}  # still the scale
+        assert steps <= {-2, -1, 1, 2}  # still a scale
         assert clip.style == "folk"
 
 
@@ -184,7 +183,7 @@ def test_mode_of_scales() -> None:
 
 @pytest.fixture
 def corpus_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A corpus of music21 with one tune, a broken one, and one in a format that isn't used."""
+    """A music21 corpus with one tune, a broken one, and one in a format that isn't used."""
     import warnings
 
     with warnings.catch_warnings():
@@ -219,8 +218,8 @@ def test_a_parsed_tune(corpus_files: Path) -> None:
     )
 
 
-def test_music_xml_stands_in_for_humdrum(corpus_files: Path) -> None:
-    """Both files of a work may be among those drawn; it counts once."""
+def test_music_xml_replaces_humdrum(corpus_files: Path) -> None:
+    """If both files of a work are selected, it is used once."""
     from music21 import converter
 
     converter.parseData(TUNE, format="abc").write("mxl", fp=corpus_files / "other.mxl")
@@ -233,7 +232,7 @@ def test_scores_are_parsed_once(corpus_files: Path, monkeypatch: pytest.MonkeyPa
     parsed = load_scores()
     assert [work.name for work in parsed] == ["scale"]
     cache = scores_module.cache_path()
-    cache.write_bytes(cache.read_bytes()[:40])  # damaged: parsed again, and mended
+    cache.write_bytes(cache.read_bytes()[:40])  # damaged: parsed again, and rewritten
     assert load_scores() == parsed
     monkeypatch.setattr(scores_module, "parse_scores", lambda *_: pytest.fail("parsed again"))
     assert load_scores() == parsed
@@ -250,5 +249,5 @@ def test_a_cache_that_cannot_be_written(
 def test_music21_without_its_scores(corpus_files: Path) -> None:
     for path in corpus_files.glob("*.abc"):
         path.write_text("")
-    with pytest.raises(InputError, match="none of its scores"):
+    with pytest.raises(InputError, match="without its scores"):
         load_scores()

@@ -1,4 +1,4 @@
-"""`riffusion dataset synthesize`: the same bytes by any number of processes, killed or not."""
+"""`riffusion dataset synthesize`: the same bytes with any number of processes, killed or not."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from PIL import Image
 
 from corpora.general_midi import scores as scores_module
 from corpora.general_midi import synthesizer as synthesizer_module
-from corpora.general_midi.captions import HELD_OUT_WORDINGS
+from corpora.general_midi.captions import HELD_OUT_TEMPLATES
 from corpora.general_midi.notes import DRUM_BANK
 from corpora.general_midi.options import CorpusOptions
 from corpora.general_midi.scores import load_scores
@@ -36,7 +36,7 @@ TIMEOUT_S = 120
 
 @pytest.fixture(scope="module", autouse=True)
 def soundfont(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The system's soundfont has just the instruments that are played here, and is read at once."""
+    """A small soundfont with the instruments of these tests, as the installed one."""
     path = tmp_path_factory.mktemp("soundfont") / "sine.sf2"
     presets = [(0, 73), (0, 80), (0, 81), *((DRUM_BANK, kit) for kit in (0, 8, 16, 24))]
     write_sine_soundfont(path, presets)
@@ -47,7 +47,7 @@ def soundfont(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache of scores that holds a few of ours."""
+    """A cache with the scores of these tests."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
@@ -58,7 +58,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus that this process made alone."""
+    """A corpus that was made in this process."""
     folder = tmp_path_factory.mktemp("data") / "whole"
     assert synthesize_corpus(folder, OPTIONS, 1) == {"train": 26, "validation": 2}
     return folder
@@ -144,7 +144,7 @@ def test_the_folder(whole: Path) -> None:
             columns.add(tuple(row.extras))
             assert row.text in row.captions
             assert len(row.captions) == len(row.wordings) >= 8
-            assert (set(HELD_OUT_WORDINGS) <= set(row.wordings)) == (split == "validation")
+            assert (set(HELD_OUT_TEMPLATES) <= set(row.wordings)) == (split == "validation")
             assert split == "train" or row.text == row.captions[0] == row.label
             with Image.open(dataset.image_path(split, row)) as image:  # type: ignore[arg-type]
                 assert image.size == (512, 512)
@@ -207,15 +207,15 @@ def test_a_folder_that_was_made_with_other_options(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("{}/new --sounds piano,polka", "--sounds: 'polka' is no sound; choose from piano"),
-        ("{}/new --sounds piano,", "--sounds: '' is no sound"),
+        ("{}/new --sounds piano,polka", "--sounds: 'polka' is not a sound; choose from piano"),
+        ("{}/new --sounds piano,", "--sounds: '' is not a sound"),
         ("{}/new --clips-per-sound 0", "--clips-per-sound: 0 must be from 1 to 100000"),
         ("{}/new --seed -1", "--seed: -1 must be from 0"),
         ("{}/new --validation-share 1", "--validation-share: 1.0 must be from 0 to 0.9"),
         ("{}/new --validation-share nan", "--validation-share: nan must be"),
         ("{}/new --processes 0", "--processes: 0 must be at least 1"),
         ("{}/new --soundfont {}/no.sf2", "--soundfont: "),
-        ("{}/new --soundfont {}/letter.txt", "letter.txt' is no soundfont"),
+        ("{}/new --soundfont {}/letter.txt", "letter.txt' is not a soundfont"),
         ("{}", "is not a data set; choose an empty folder"),
         ("{}/letter.txt", "is not a data set"),
         ("{}/letter.txt/new", "cannot be made"),
@@ -273,7 +273,7 @@ def test_a_folder_for_images_that_cannot_be_made(tmp_path: Path) -> None:
     for name in ("dataset.json", "spectrogram_params.json"):
         (other / name).write_bytes((tmp_path / "a" / name).read_bytes())
     (other / "train").write_text("in the way")
-    with pytest.raises(InputError, match="techno_beat' cannot be written .*another place"):
+    with pytest.raises(InputError, match="techno_beat' cannot be written .*another folder"):
         synthesize_corpus(other, SMALL, 1)
 
 

@@ -1,4 +1,4 @@
-"""Notes → loop → image: right pitch, right time, no seam, and no memory of what came before."""
+"""Notes → loop → image: right pitch and time, no seam, and independent of earlier clips."""
 
 import io
 import sys
@@ -30,13 +30,13 @@ CLAVES = 75
 PITCH_TOLERANCE_HZ = 0.2
 """An FFT of 5.12 s has a bin every 0.195 Hz."""
 SAMPLED_PITCH_TOLERANCE_CENTS = 15.0
-"""What recorded instruments may be out of tune."""
-ONSET_TOLERANCE_COLUMNS = 1
-"""Claves sound at once: their sample starts within 10 ms."""
+"""Recorded instruments may be out of tune by this much."""
+ONSET_TOLERANCE_FRAMES = 1
+"""Claves have a fast attack: their sample starts within 10 ms."""
 IMAGE_TOLERANCE = 2
-"""Of 255: single precision, and the sidelobes that the quicker analysis leaves out."""
+"""Grey levels of 255: single precision, and the sidelobes that the faster analysis ignores."""
 QUIETEST_PEAK = 0.02
-"""-34 dB: what would be inaudible beside the others."""
+"""-34 dB: a quieter sound would be inaudible beside the others."""
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +46,14 @@ def synthesizer() -> Synthesizer:
 
 @pytest.fixture(scope="module")
 def sines(tmp_path_factory: pytest.TempPathFactory) -> Synthesizer:
-    """All that it has is a flute that plays sines."""
+    """A synthesizer with only a flute, which plays sines."""
     path = tmp_path_factory.mktemp("soundfont") / "sine.sf2"
     return Synthesizer(write_sine_soundfont(path, [(0, FLUTE)]))
 
 
 @pytest.fixture
 def fresh_library() -> Iterator[None]:
-    """The library is looked for again."""
+    """The library is loaded again."""
     synthesizer_module._fluidsynth_library.cache_clear()
     yield
     synthesizer_module._fluidsynth_library.cache_clear()
@@ -69,12 +69,12 @@ def loudest_hz(waveform: Waveform) -> float:
 
 
 def mel(frequency_hz: float) -> float:
-    """O'Shaughnessy's formula, as HTK has it."""
+    """O'Shaughnessy's formula, as in HTK."""
     return float(2595 * np.log10(1 + frequency_hz / 700))
 
 
 def row_of(frequency_hz: float) -> int:
-    """Row of the image, from the top, whose band has its centre nearest to a frequency."""
+    """Row of the image, from the top, whose band is centred nearest to a frequency."""
     band = mel(frequency_hz) / mel(PARAMS.max_frequency) * (PARAMS.num_frequencies + 1) - 1
     return PARAMS.num_frequencies - 1 - round(band)
 
@@ -98,22 +98,22 @@ def test_instruments_are_in_tune(synthesizer: Synthesizer, label: str) -> None:
     assert 1200 * abs(octaves - np.log2(overtone)) < SAMPLED_PITCH_TOLERANCE_CENTS
 
 
-def test_beats_are_whole_columns(synthesizer: Synthesizer) -> None:
-    """8 beats in 512 columns: one every 64."""
+def test_beats_are_whole_frames(synthesizer: Synthesizer) -> None:
+    """8 beats in 512 frames: one every 64."""
     hits = tuple(Note(beat, 0.25, CLAVES, 110) for beat in range(BEATS))
     waveform = render(synthesizer, Part(0, hits, DRUM_BANK), reverb=0.0)
     peaks = np.abs(waveform.reshape(512, 441)).max(axis=1)
     loud = peaks > 0.3 * peaks.max()
     onsets = np.flatnonzero(loud & ~np.roll(loud, 1))
     assert len(onsets) == BEATS
-    assert np.abs(onsets - 64 * np.arange(BEATS)).max() <= ONSET_TOLERANCE_COLUMNS
+    assert np.abs(onsets - 64 * np.arange(BEATS)).max() <= ONSET_TOLERANCE_FRAMES
 
 
-def test_what_rings_on_goes_on_at_the_start(synthesizer: Synthesizer) -> None:
+def test_the_tail_continues_at_the_start(synthesizer: Synthesizer) -> None:
     late = render(synthesizer, Part(TUBULAR_BELLS, (Note(7.5, 2, 69, 100),)))[0]
     early = render(synthesizer, Part(TUBULAR_BELLS, (Note(2, 2, 69, 100),)))[0]
     beat = NUM_SAMPLES // BEATS
-    # The same sound five and a half beats later, around the circle: as loud in every half beat.
+    # The same note, shifted circularly by five and a half beats: as loud in every half beat.
     moved = np.roll(early, round(5.5 * beat))
     for start in range(0, NUM_SAMPLES, beat // 2):
         levels = [np.sqrt(np.mean(x[start : start + beat // 2] ** 2)) for x in (late, moved)]
@@ -121,15 +121,15 @@ def test_what_rings_on_goes_on_at_the_start(synthesizer: Synthesizer) -> None:
 
 
 def test_no_click_at_the_seam(synthesizer: Synthesizer) -> None:
-    """The step over the seam is no larger than the others, though the chord sounds across it."""
+    """The step over the seam is no larger than the others, while a chord is held across it."""
     chord = tuple(Note(4, 8, pitch, 100) for pitch in (57, 60, 64))
     waveform = render(synthesizer, Part(ORGAN, chord))[0]
     steps = np.abs(np.diff(waveform))
-    assert np.abs(waveform[:4410]).max() > 0.02  # it does sound there
+    assert np.abs(waveform[:4410]).max() > 0.02  # the chord is there
     assert abs(float(waveform[0] - waveform[-1])) <= steps[:4410].max()
 
 
-def test_a_clip_does_not_depend_on_those_before(synthesizer: Synthesizer) -> None:
+def test_a_clip_does_not_depend_on_earlier_ones(synthesizer: Synthesizer) -> None:
     clips = [
         compose(SOUNDS[label], "train", 0, 0) for label in ("jazz trio", "church bells", "synth")
     ]
@@ -148,7 +148,7 @@ def test_a_clip_does_not_depend_on_those_before(synthesizer: Synthesizer) -> Non
     )
 
 
-def test_every_sound_is_heard_and_none_clips(synthesizer: Synthesizer) -> None:
+def test_every_sound_is_audible_and_none_clips(synthesizer: Synthesizer) -> None:
     for label, sound in SOUNDS.items():
         clip = compose(sound, "train", 1, 0)
         waveform = synthesizer.render_loop(clip.parts, clip.beats, NUM_SAMPLES, clip.reverb)
@@ -156,7 +156,7 @@ def test_every_sound_is_heard_and_none_clips(synthesizer: Synthesizer) -> None:
         assert QUIETEST_PEAK < np.abs(waveform).max() <= 0.981, label
 
 
-def test_too_loud_is_turned_down(synthesizer: Synthesizer) -> None:
+def test_clipping_is_prevented(synthesizer: Synthesizer) -> None:
     cluster = tuple(Note(0, 8, pitch, 127) for pitch in range(48, 72))
     waveform = render(synthesizer, *(Part(61, cluster, volume=127) for _ in range(4)))
     assert np.abs(waveform).max() == pytest.approx(0.98, abs=1e-4)
@@ -170,7 +170,7 @@ def test_the_same_key_twice_is_two_notes(synthesizer: Synthesizer) -> None:
     assert np.array_equal(first, second)
 
 
-def test_the_image_is_that_of_all_loops(synthesizer: Synthesizer) -> None:
+def test_the_image_equals_loop_image(synthesizer: Synthesizer) -> None:
     clip = compose(SOUNDS["rock band"], "train", 0, 0)
     waveform = synthesizer.render_loop(clip.parts, clip.beats, NUM_SAMPLES)
     image = Image.open(io.BytesIO(image_bytes(waveform, PARAMS)))
@@ -184,18 +184,18 @@ def test_the_image_is_that_of_all_loops(synthesizer: Synthesizer) -> None:
     assert dict(exif).keys() == dict(expected_exif).keys()
 
 
-def test_a_image_of_a_loop_rolls_with_it(synthesizer: Synthesizer) -> None:
+def test_a_circular_shift_of_the_loop_shifts_the_image(synthesizer: Synthesizer) -> None:
     clip = compose(SOUNDS["piano"], "train", 0, 0)
     waveform = synthesizer.render_loop(clip.parts, clip.beats, NUM_SAMPLES)
-    pixels, rolled = (
+    pixels, shifted = (
         np.asarray(Image.open(io.BytesIO(image_bytes(x, PARAMS))), int)
         for x in (waveform, np.roll(waveform, 100 * 441, axis=-1))
     )
-    assert np.abs(np.roll(pixels, 100, axis=1) - rolled).max() <= 1  # rounding
+    assert np.abs(np.roll(pixels, 100, axis=1) - shifted).max() <= 1  # rounding
 
 
 def test_missing_soundfonts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"no\.sf2' is no file.*apt-get install fluidsynth"):
+    with pytest.raises(InputError, match=r"no\.sf2' is not a file.*apt-get install fluidsynth"):
         find_soundfont(tmp_path / "no.sf2")
     monkeypatch.setattr(synthesizer_module, "DEFAULT_SOUNDFONTS", (str(tmp_path / "a.sf3"),))
     with pytest.raises(InputError, match="musescore-general-soundfont-small"):
@@ -211,10 +211,10 @@ def test_a_broken_soundfont(
     content: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "broken.sf2").write_bytes(content)
-    with pytest.raises(InputError, match=r"broken\.sf2' is no soundfont"):
+    with pytest.raises(InputError, match=r"broken\.sf2' is not a soundfont"):
         Synthesizer(tmp_path / "broken.sf2")
     if not content.startswith(b"RIFF"):
-        assert capfd.readouterr() == ("", "")  # FluidSynth itself says nothing
+        assert capfd.readouterr() == ("", "")  # FluidSynth prints nothing
 
 
 @pytest.mark.parametrize(("bank", "program"), [(0, 0), (DRUM_BANK, 0), (DRUM_BANK, FLUTE)])

@@ -57,7 +57,7 @@ def test_it_runs(notebook: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     client.execute()
     (folder,) = (tmp_path / "TMPDIR").glob("riffusion-*")
     assert (folder / "runs/unet/checkpoint/model_index.json").is_file()
-    assert (folder / "report/report.html").is_file()
+    assert (folder / "report/report.md").is_file()
     shown = [
         kind
         for cell in code_cells(notebook)

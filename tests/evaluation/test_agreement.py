@@ -1,4 +1,4 @@
-"""Beat and pitch, read off images of known sounds."""
+"""Beat and pitch of images of known sounds."""
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ from tests.corpora.small_corpus import BEATS, LABELS, PARAMS, SIDE, play, tone_i
 
 PARAMS_512 = SpectrogramParams()
 A = 9
-ONSET_COLUMNS = 2
-"""Columns that a peak of the flux may lie after its onset: the window takes time to fill."""
+ONSET_FRAMES = 2
+"""Maximum delay of the flux's peak after its onset: it rises over a window."""
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,8 @@ def test_a_clip_agrees_with_itself(drums: np.ndarray) -> None:
 
 def test_a_shifted_clip_agrees_less(drums: np.ndarray) -> None:
     half_a_beat = SIDE // BEATS // 2
-    for columns in (3, half_a_beat // 2):
-        assert beat_agreement(drums, np.roll(drums, columns, axis=1), PARAMS) < 0.5
+    for shift in (3, half_a_beat // 2):
+        assert beat_agreement(drums, np.roll(drums, shift, axis=1), PARAMS) < 0.5
     both = [np.roll(drums, 5, axis=1), np.roll(drums[:, ::-1], 5, axis=1)]
     unmoved = beat_agreement(drums, drums[:, ::-1], PARAMS)
     assert beat_agreement(*both, PARAMS) == pytest.approx(unmoved)
@@ -46,16 +46,16 @@ def test_softer_and_duller_clips_keep_their_beat(drums: np.ndarray) -> None:
     assert beat_agreement(drums, duller, PARAMS) > 0.9
 
 
-def test_onsets_lie_on_the_beats(drums: np.ndarray) -> None:
+def test_onsets_are_on_the_beats(drums: np.ndarray) -> None:
     envelope = onset_envelope(drums, PARAMS)
     beat = SIDE // BEATS
     assert (envelope >= 0).all()
     for number in range(BEATS):
-        near = envelope[np.arange(number * beat - 1, number * beat + ONSET_COLUMNS + 1) % SIDE]
+        near = envelope[np.arange(number * beat - 1, number * beat + ONSET_FRAMES + 1) % SIDE]
         assert near.max() > 2 * envelope.mean(), number
 
 
-def test_silence_agrees_with_nothing(drums: np.ndarray) -> None:
+def test_silence_has_no_agreement(drums: np.ndarray) -> None:
     silence = np.zeros_like(drums)
     assert beat_agreement(drums, silence, PARAMS) == 0
     assert pitch_agreement(drums, silence, PARAMS) == 0
@@ -95,7 +95,7 @@ def test_planes_and_images_are_inverses() -> None:
         assert (red == 0).all() == params.stereo  # as stereo images have it
 
 
-def test_silence_is_zero_and_the_loudest_sound_one() -> None:
+def test_silence_is_zero_and_the_loudest_pixel_one() -> None:
     from PIL import Image
 
     white, black = (Image.new("RGB", (4, 4), colour) for colour in ("white", "black"))

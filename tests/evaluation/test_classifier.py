@@ -1,4 +1,4 @@
-"""The classifier: it learns sounds that are apart, and it travels."""
+"""The classifier: it learns distinct sounds, and is saved and loaded."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from riffusion.datasets.folder import DatasetFolder
 from riffusion.errors import CheckpointError, InputError
 from riffusion.evaluation.classifier.files import (
     FACTS_NAME,
@@ -22,32 +21,13 @@ from riffusion.evaluation.classifier.files import (
 from riffusion.evaluation.classifier.network import Classifier
 from riffusion.evaluation.classifier.training import augment, train_classifier
 from riffusion.evaluation.metrics.adherence import accuracy_by_label
-from riffusion.evaluation.reference_clips import ReferenceClips, load_clips
+from riffusion.evaluation.reference_clips import ReferenceClips
 from riffusion.spectrogram.params import SpectrogramParams
-from tests.corpora.small_corpus import CLIPS, LABELS, shared_small_corpus
+from tests.corpora.small_corpus import CLIPS, LABELS
 
-STEPS = 40
-"""Enough for four sounds that are far apart."""
 LEAST_ACCURACY = 0.95
 ROUNDING = 1e-6
-"""Of probabilities; float32 sums in another order."""
-
-
-@pytest.fixture(scope="module")
-def train(tmp_path_factory: pytest.TempPathFactory) -> ReferenceClips:
-    folder = DatasetFolder(shared_small_corpus(tmp_path_factory.getbasetemp()))
-    return load_clips(folder, "train", LABELS)
-
-
-@pytest.fixture(scope="module")
-def held_out(tmp_path_factory: pytest.TempPathFactory) -> ReferenceClips:
-    folder = DatasetFolder(shared_small_corpus(tmp_path_factory.getbasetemp()))
-    return load_clips(folder, "validation", LABELS)
-
-
-@pytest.fixture(scope="module")
-def classifier(train: ReferenceClips) -> Classifier:
-    return train_classifier(train, trained_on="small", steps=STEPS)
+"""Probabilities: float32 sums in another order."""
 
 
 @pytest.fixture
@@ -57,12 +37,12 @@ def saved(classifier: Classifier, tmp_path: Path) -> Path:
 
 
 def accuracy(classifier: Classifier, clips: ReferenceClips, small: np.ndarray) -> float:
-    heard = classifier.predict_labels(small)
-    found = accuracy_by_label(clips.targets, clips.labels, heard, classifier.labels)
-    return float(np.mean(list(found.values())))
+    predicted = classifier.predict_labels(small)
+    by_label = accuracy_by_label(clips.targets, clips.labels, predicted, classifier.labels)
+    return float(np.mean(list(by_label.values())))
 
 
-def test_it_names_the_sounds_of_clips_it_has_not_seen(
+def test_it_predicts_the_labels_of_held_out_clips(
     classifier: Classifier, held_out: ReferenceClips
 ) -> None:
     assert accuracy(classifier, held_out, held_out.small) >= LEAST_ACCURACY
@@ -71,16 +51,16 @@ def test_it_names_the_sounds_of_clips_it_has_not_seen(
     assert probabilities.sum(1) == pytest.approx(1)
 
 
-def test_it_hears_through_blur_and_wherever_a_loop_begins(
+def test_it_tolerates_blur_and_circular_shifts(
     classifier: Classifier, held_out: ReferenceClips
 ) -> None:
-    rolled = np.roll(held_out.small, 13, axis=2)
-    blurred = (rolled.astype(float) + np.roll(rolled, 1, 1) + np.roll(rolled, 1, 2)) / 3
-    assert accuracy(classifier, held_out, rolled) >= LEAST_ACCURACY
+    shifted = np.roll(held_out.small, 13, axis=2)
+    blurred = (shifted.astype(float) + np.roll(shifted, 1, 1) + np.roll(shifted, 1, 2)) / 3
+    assert accuracy(classifier, held_out, shifted) >= LEAST_ACCURACY
     assert accuracy(classifier, held_out, blurred.astype(np.uint8)) >= LEAST_ACCURACY - 0.1
 
 
-def test_the_seed_decides_the_weights_and_leaves_other_randomness_alone(
+def test_the_seed_decides_the_weights_without_changing_the_global_generator(
     train: ReferenceClips,
 ) -> None:
     torch.manual_seed(5)
@@ -92,19 +72,21 @@ def test_the_seed_decides_the_weights_and_leaves_other_randomness_alone(
     assert not all(torch.equal(a, b) for a, b in zip(weights[0], weights[2], strict=True))
 
 
-def test_augmentation_keeps_shape_range_and_the_sound() -> None:
+def test_augmentation_keeps_shape_range_and_rows() -> None:
     generator = torch.Generator().manual_seed(0)
     planes = torch.rand(5, 32, 40, generator=generator)
     augmented = torch.cat([augment(planes, generator) for _ in range(20)])
     assert augmented.shape == (100, 32, 40)
     assert float(augmented.min()) >= 0 and float(augmented.max()) <= 1
-    # Rows don't move: the loudest row of a plane with one row stays.
+    # Rows are not shifted: the only loud row stays the loudest.
     row = torch.zeros(4, 32, 40)
     row[:, 7] = 0.8
     assert (augment(row, generator).mean(-1).argmax(-1) == 7).all()
 
 
-def test_it_travels(saved: Path, classifier: Classifier, held_out: ReferenceClips) -> None:
+def test_saving_and_loading_are_inverses(
+    saved: Path, classifier: Classifier, held_out: ReferenceClips
+) -> None:
     loaded = load_classifier(saved)
     assert loaded.facts == classifier.facts
     assert loaded.facts.trained_on == "small"
@@ -155,16 +137,16 @@ def put_nan(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (damage_json, "classifier.json is no description"),
+        (damage_json, "classifier.json does not describe a classifier"),
         (drop_labels, "at least two"),
         (another_format, "format must be 1"),
         (unknown_key, "colour"),
-        (more_labels_than_weights, "does not hold the weights"),
-        (truncate, "does not hold the weights"),
-        (put_nan, "scores.weight holds NaN"),
+        (more_labels_than_weights, "does not contain the weights"),
+        (truncate, "does not contain the weights"),
+        (put_nan, "scores.weight contains NaN"),
     ],
 )
-def test_damaged_ones_are_refused(
+def test_damaged_files_are_refused(
     saved: Path, damage: Callable[[Path], None], message: str
 ) -> None:
     damage(saved)
@@ -172,16 +154,18 @@ def test_damaged_ones_are_refused(
         load_classifier(saved)
 
 
-def test_a_folder_without_one_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_classifier_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="classifier: .* has no classifier.json"):
         load_classifier(tmp_path)
 
 
-def test_foreign_ones_are_refused(classifier: Classifier, held_out: ReferenceClips) -> None:
+def test_classifiers_of_other_data_sets_are_refused(
+    classifier: Classifier, held_out: ReferenceClips
+) -> None:
     facts = classifier.facts
     cases = {
-        r"does not know labels=\['drums'\]": replace(facts, labels=("gong", *facts.labels[1:])),
-        "looks at images of 512×64": replace(facts, picture_width=512),
+        r"lacks labels=\['drums'\]": replace(facts, labels=("gong", *facts.labels[1:])),
+        "was trained on images of 512×64": replace(facts, picture_width=512),
         "sample_rate=22050 of the classifier": replace(
             facts, params=SpectrogramParams(sample_rate=22050)
         ),
@@ -192,7 +176,7 @@ def test_foreign_ones_are_refused(classifier: Classifier, held_out: ReferenceCli
         assert caught.value.field == "classifier"
 
 
-def test_one_that_knows_more_labels_is_welcome(
+def test_a_classifier_with_more_labels_is_accepted(
     classifier: Classifier, held_out: ReferenceClips
 ) -> None:
     more = replace(classifier.facts, labels=(*classifier.facts.labels, "gong"))

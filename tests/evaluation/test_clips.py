@@ -1,4 +1,4 @@
-"""Real clips, prompts and settings: chosen evenly, and refused where they can't be used."""
+"""Real clips, prompts and settings: even choices, and errors for unusable values."""
 
 import shutil
 from collections import Counter
@@ -12,10 +12,10 @@ from PIL import Image
 from riffusion.datasets.folder import DatasetFolder, DatasetRow, Split, write_metadata
 from riffusion.errors import InputError
 from riffusion.evaluation.prompts import (
-    UNNAMED_WORDING,
-    captions_by_wording,
+    UNNAMED_TEMPLATE,
+    captions_by_template,
     choose_prompts,
-    held_out_wordings,
+    held_out_templates,
     plain_caption,
 )
 from riffusion.evaluation.reference_clips import (
@@ -30,23 +30,22 @@ from riffusion.spectrogram.compatibility import check_compatible_params
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.corpora.small_corpus import (
     CLIPS,
-    HELD_OUT_WORDING,
+    HELD_OUT_TEMPLATE,
     KINDS,
     LABELS,
     SIDE,
-    shared_small_corpus,
 )
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> DatasetFolder:
-    return DatasetFolder(shared_small_corpus(tmp_path_factory.getbasetemp()))
+@pytest.fixture
+def dataset(corpus: Path) -> DatasetFolder:
+    return DatasetFolder(corpus)
 
 
 @pytest.fixture
-def copy(corpus: DatasetFolder, tmp_path: Path) -> DatasetFolder:
+def copy(corpus: Path, tmp_path: Path) -> DatasetFolder:
     """A copy that a test may damage."""
-    return DatasetFolder(shutil.copytree(corpus.directory, tmp_path / "copy"))
+    return DatasetFolder(shutil.copytree(corpus, tmp_path / "copy"))
 
 
 def rewrite(
@@ -55,51 +54,51 @@ def rewrite(
     write_metadata(folder.directory, split, change(folder.rows(split)))
 
 
-def test_all_clips_with_their_labels(corpus: DatasetFolder) -> None:
-    assert choose_labels(corpus) == LABELS
-    clips = load_clips(corpus, "train", LABELS)
+def test_clips_have_the_labels_of_their_rows(dataset: DatasetFolder) -> None:
+    assert choose_labels(dataset) == LABELS
+    clips = load_clips(dataset, "train", LABELS)
     assert len(clips) == CLIPS["train"] * len(LABELS)
     assert clips.small.shape == (len(clips), SIDE, SIDE)
     assert clips.size == (SIDE, SIDE)
     for row, path, target in zip(clips.rows, clips.paths, clips.targets, strict=True):
         assert row.label == clips.labels[target] == path.name.split("_")[0]
-    assert (clips.plane(3) == clips.small[3]).all()  # small enough to stay as they are
+    assert (clips.plane(3) == clips.small[3]).all()  # too small to be shrunk
     assert kinds_by_label(clips.rows) == KINDS
 
 
 @pytest.mark.parametrize("most", [33, 40, 63])
-def test_fewer_clips_are_spread_over_the_labels(corpus: DatasetFolder, most: int) -> None:
-    clips = load_clips(corpus, "train", LABELS, max_clips=most, seed=1)
+def test_fewer_clips_are_spread_over_the_labels(dataset: DatasetFolder, most: int) -> None:
+    clips = load_clips(dataset, "train", LABELS, max_clips=most, seed=1)
     counts = Counter(clips.targets.tolist())
     assert sum(counts.values()) == most
     assert max(counts.values()) - min(counts.values()) <= 1
-    again = load_clips(corpus, "train", LABELS, max_clips=most, seed=1)
-    other = load_clips(corpus, "train", LABELS, max_clips=most, seed=2)
+    again = load_clips(dataset, "train", LABELS, max_clips=most, seed=1)
+    other = load_clips(dataset, "train", LABELS, max_clips=most, seed=2)
     assert clips.paths == again.paths
     assert clips.paths != other.paths
 
 
-def test_there_are_always_enough_of_each_label(corpus: DatasetFolder) -> None:
+def test_the_minimum_per_label_is_always_read(dataset: DatasetFolder) -> None:
     for split, least in (("train", MIN_TRAINING_CLIPS), ("validation", MIN_HELD_OUT_CLIPS)):
-        clips = load_clips(corpus, split, LABELS, max_clips=1)
+        clips = load_clips(dataset, split, LABELS, max_clips=1)
         assert Counter(clips.targets.tolist()) == dict.fromkeys(range(len(LABELS)), least)
 
 
-def test_wanted_labels_alone(corpus: DatasetFolder) -> None:
-    assert choose_labels(corpus, ["pad", "drums"]) == ("drums", "pad")
-    clips = load_clips(corpus, "validation", ("drums", "pad"))
+def test_only_wanted_labels_are_read(dataset: DatasetFolder) -> None:
+    assert choose_labels(dataset, ["pad", "drums"]) == ("drums", "pad")
+    clips = load_clips(dataset, "validation", ("drums", "pad"))
     assert {row.label for row in clips.rows} == {"drums", "pad"}
 
 
 @pytest.mark.parametrize(
     ("wanted", "message"),
-    [(["gong"], "labels: 'gong' is no label of .* drums, duo"), (["pad"], "one label")],
+    [(["gong"], "labels: 'gong' is not a label of .* drums, duo"), (["pad"], "one label")],
 )
 def test_labels_that_cannot_be_evaluated(
-    corpus: DatasetFolder, wanted: list[str], message: str
+    dataset: DatasetFolder, wanted: list[str], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        choose_labels(corpus, wanted)
+        choose_labels(dataset, wanted)
 
 
 def test_a_data_set_without_labels_is_refused(copy: DatasetFolder) -> None:
@@ -147,47 +146,47 @@ def test_damaged_images_are_named(
     assert path.name in str(caught.value)
 
 
-def test_images_must_have_the_rows_that_the_parameters_say(copy: DatasetFolder) -> None:
+def test_images_must_have_num_frequencies_rows(copy: DatasetFolder) -> None:
     SpectrogramParams(num_frequencies=96).save(copy.directory)
     with pytest.raises(InputError, match="64×64 pixels; 64×96 are expected"):
         load_clips(DatasetFolder(copy.directory), "validation", LABELS)
 
 
-def test_every_wording_is_asked_for_about_equally_often(corpus: DatasetFolder) -> None:
-    rows = corpus.rows("validation")
+def test_caption_templates_are_used_equally_often(dataset: DatasetFolder) -> None:
+    rows = dataset.rows("validation")
     prompts = choose_prompts(rows, LABELS, clips_per_label=5, seed=0)
     assert Counter(prompt.label for prompt in prompts) == dict.fromkeys(LABELS, 5)
-    wordings = Counter(prompt.wording for prompt in prompts)
-    assert set(wordings) == {"bare", "slow", HELD_OUT_WORDING}
-    assert max(wordings.values()) - min(wordings.values()) <= 1
+    templates = Counter(prompt.template for prompt in prompts)
+    assert set(templates) == {"bare", "slow", HELD_OUT_TEMPLATE}
+    assert max(templates.values()) - min(templates.values()) <= 1
     for prompt in prompts:
-        assert prompt.prompt in captions_by_wording(rows, prompt.label)[prompt.wording]
+        assert prompt.prompt in captions_by_template(rows, prompt.label)[prompt.template]
     assert prompts == choose_prompts(rows, LABELS, clips_per_label=5, seed=0)
     assert prompts != choose_prompts(rows, LABELS, clips_per_label=5, seed=1)
     assert len({prompt.seed for prompt in prompts}) == len(prompts)
 
 
-def test_wordings_that_training_does_not_have(corpus: DatasetFolder) -> None:
-    found = held_out_wordings(corpus.rows("train"), corpus.rows("validation"))
-    assert found == {HELD_OUT_WORDING}
+def test_caption_templates_that_training_does_not_have(dataset: DatasetFolder) -> None:
+    found = held_out_templates(dataset.rows("train"), dataset.rows("validation"))
+    assert found == {HELD_OUT_TEMPLATE}
 
 
-def test_rows_without_wordings() -> None:
+def test_rows_without_caption_templates() -> None:
     rows = [
         DatasetRow("a.png", "soft piano", ("soft piano", "keys"), label="piano"),
         DatasetRow("b.png", "soft piano", ("soft piano", "quiet keys"), label="piano"),
         DatasetRow("c.png", "a bell", label="bell"),
     ]
-    captions = captions_by_wording(rows, "piano")
-    assert captions == {UNNAMED_WORDING: ("keys", "quiet keys", "soft piano")}
-    assert captions_by_wording(rows, "bell") == {UNNAMED_WORDING: ("a bell",)}
+    captions = captions_by_template(rows, "piano")
+    assert captions == {UNNAMED_TEMPLATE: ("keys", "quiet keys", "soft piano")}
+    assert captions_by_template(rows, "bell") == {UNNAMED_TEMPLATE: ("a bell",)}
     assert plain_caption(rows, "piano") == "soft piano"
     assert plain_caption(
         [*rows, DatasetRow("d.png", "x", ("x", "piano"), label="piano")], "piano"
     ) == ("piano")
 
 
-def test_parameters_that_change_the_sound_must_agree() -> None:
+def test_parameters_that_change_the_audio_must_agree() -> None:
     params = SpectrogramParams()
     check_compatible_params(params, SpectrogramParams(num_griffin_lim_iters=7, max_mel_iters=3))
     for changes in ({"sample_rate": 22050}, {"power_for_image": 0.5}, {"stereo": True}):
@@ -220,7 +219,7 @@ def test_settings_out_of_range(changes: dict[str, Any], field: str) -> None:
     assert caught.value.field == field
 
 
-def test_settings_know_what_they_need() -> None:
+def test_parts_that_need_classifier_or_drawn_clips() -> None:
     assert not EvaluationSettings(parts=("vae", "memorization")).needs_classifier
     assert EvaluationSettings(parts=("img2img",)).needs_classifier
     assert not EvaluationSettings(parts=("img2img",)).needs_drawn_clips

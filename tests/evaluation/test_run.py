@@ -1,7 +1,7 @@
 """`riffusion evaluate` from end to end: the embedded checkpoint, small images, few steps."""
 
-import html.parser
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,37 +18,41 @@ from riffusion.cli.evaluate import ALL_PARTS, evaluate
 from riffusion.datasets.folder import DatasetRow, write_metadata
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import CheckpointError, InputError
+from riffusion.evaluation.classifier.files import load_classifier
+from riffusion.evaluation.evaluate import evaluate as run_evaluation
 from riffusion.evaluation.images import plane_from_image
 from riffusion.evaluation.metrics.clap import ClapEmbedder
 from riffusion.evaluation.metrics.reconstruction import reconstruct
 from riffusion.evaluation.prompts import ClipPrompt
 from riffusion.evaluation.report import plots
-from riffusion.evaluation.report.score_table import score_table
+from riffusion.evaluation.report.files import write_report
+from riffusion.evaluation.report.score_table import markdown_table, score_table
 from riffusion.evaluation.sampler import Sampler
 from riffusion.evaluation.settings import PARTS, EvaluationSettings
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.corpora.small_corpus import (
-    HELD_OUT_WORDING,
+    HELD_OUT_TEMPLATE,
     LABELS,
     PARAMS,
     SIDE,
     demo_checkpoint,
     play,
-    shared_small_corpus,
 )
+from tests.evaluation.conftest import CLASSIFIER_STEPS
 
 CLIPS_PER_LABEL = 2
 QUICK = ("--steps", 2, "--clips-per-label", CLIPS_PER_LABEL, "--img2img-seeds", 2)
-CLASSIFIER_STEPS = 40
-"""Enough for four sounds that are far apart."""
+SETTINGS = EvaluationSettings(
+    steps=2,
+    clips_per_label=CLIPS_PER_LABEL,
+    img2img_seeds=2,
+    interpolation_paths=2,
+    interpolation_steps=4,
+)
+"""The same as QUICK, with fewer interpolations."""
 LEAST_REAL_ACCURACY = 0.9
 SAME_PIXELS = 1
-"""Grey levels: a batch of UNet rows rounds otherwise than a single one."""
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shared_small_corpus(tmp_path_factory.getbasetemp())
+"""Grey levels: UNet calls with more rows round differently."""
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +72,18 @@ def command(*arguments: object) -> int:
 
 
 @pytest.fixture(scope="module")
-def report_dir(corpus: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of all parts, with a classifier of its own."""
+def report_dir(
+    corpus: Path,
+    checkpoint: Path,
+    classifier_dir: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A report of all parts."""
     output = tmp_path_factory.mktemp("report")
-    judge = ("--classifier-steps", CLASSIFIER_STEPS)
-    assert command(checkpoint, "--dataset", corpus, "-o", output, *QUICK, *judge) == 0
+    report, material = run_evaluation(
+        str(checkpoint), corpus, SETTINGS, classifier=classifier_dir, device="cpu"
+    )
+    write_report(report, material, output)
     return output
 
 
@@ -86,15 +97,16 @@ def test_the_options_name_all_parts() -> None:
     assert tuple(ALL_PARTS.split(",")) == PARTS
 
 
-def test_the_report_holds_every_part_and_what_it_was_made_with(report: dict[str, Any]) -> None:
+def test_the_report_contains_every_part_settings_and_facts(report: dict[str, Any]) -> None:
     for part in ("classifier", "sharpness", *PARTS):
         assert report[part], part
     assert report["clap"] is None
     assert report["settings"]["steps"] == 2 and report["settings"]["seed"] == 0
     assert report["dataset"]["labels"] == list(LABELS)
-    assert report["dataset"]["held_out_wordings"] == [HELD_OUT_WORDING]
+    assert report["dataset"]["held_out_wordings"] == [HELD_OUT_TEMPLATE]
     assert report["classifier"]["accuracy"] >= LEAST_REAL_ACCURACY
     assert report["classifier"]["steps"] == CLASSIFIER_STEPS
+    assert report["classifier"]["trained_on"] == "small"
     assert 0 <= report["classifier"]["accuracy_through_vae"] <= 1
 
 
@@ -104,40 +116,52 @@ def test_counts_add_up(report: dict[str, Any]) -> None:
     assert adherence["mixtures"]["clips"] == CLIPS_PER_LABEL
     assert adherence["singles"]["clips"] + adherence["mixtures"]["clips"] == drawn
     assert sum(map(sum, adherence["confusion"])) == drawn
-    wordings = adherence["wordings_of_singles"] + adherence["wordings_of_mixtures"]
-    assert sum(group["clips"] for group in wordings) == drawn
+    templates = adherence["wordings_of_singles"] + adherence["wordings_of_mixtures"]
+    assert sum(group["clips"] for group in templates) == drawn
     assert len(report["memorization"]["drawn"]) == drawn
     assert report["vae"]["clips"] == report["classifier"]["vae_clips"] == 4 * len(LABELS)
     assert [score["strength"] for score in report["img2img"]["strengths"]] == [0.25, 0.5, 0.75, 1.0]
-    assert len(report["interpolation"]["alphas"]) == 11
-    assert len(report["interpolation"]["features"]["steps"]) == 10
+    assert report["interpolation"]["paths"] == 2
+    assert report["interpolation"]["alphas"] == [0, 0.25, 0.5, 0.75, 1]
+    for space in ("features", "pictures"):
+        assert len(report["interpolation"][space]["steps"]) == 4
 
 
-def test_img2img_lets_go_of_the_clip_as_strength_rises(report: dict[str, Any]) -> None:
+def test_img2img_keeps_less_of_the_clip_at_higher_strength(report: dict[str, Any]) -> None:
     beats = [score["beat"] for score in report["img2img"]["strengths"]]
     assert beats[0] > beats[-1]
 
 
-class _Links(html.parser.HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value for name, value in attrs if name in ("src", "href") and value]
-
-
-def test_the_page_shows_every_image_and_nothing_from_elsewhere(report_dir: Path) -> None:
-    links = _Links()
-    links.feed((report_dir / "report.html").read_text(encoding="utf-8"))
+def test_the_page_shows_every_image_and_links_nothing_else(report_dir: Path) -> None:
+    page = (report_dir / "report.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]*)\)", page)
     images = {path.name for path in report_dir.glob("*.png")}
     assert {"sheet_labels_1.png", "sheet_vae.png", "sheet_nearest.png"} <= images
     assert {"plot_confusion.png", "plot_img2img.png", "plot_interpolation.png"} <= images
-    assert set(links.found) == images | {"report.json"}
+    assert sorted(links) == sorted(images | {"report.json"})
+    assert "<" not in page
     for name in images:
         with Image.open(report_dir / name) as image:
             image.load()
             assert image.width > 300 and image.height > 100, name
+
+
+def test_tables_of_the_page_have_equal_numbers_of_cells(report_dir: Path) -> None:
+    page = (report_dir / "report.md").read_text(encoding="utf-8")
+    tables = [block for block in page.split("\n\n") if block.startswith("|")]
+    assert len(tables) == 8
+    for table in tables:
+        lines = table.splitlines()
+        assert re.fullmatch(r"\|( --- \|)+", lines[1])
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1, table
+
+
+def test_text_cannot_break_a_table() -> None:
+    assert markdown_table(("a", "b"), [("x | y\nz", "<b>*")]).splitlines() == [
+        "| a | b |",
+        "| --- | --- |",
+        r"| x \| y z | \<b>\* |",
+    ]
 
 
 def test_the_table_is_markdown_of_the_report(report_dir: Path, report: dict[str, Any]) -> None:
@@ -149,7 +173,7 @@ def test_the_table_is_markdown_of_the_report(report_dir: Path, report: dict[str,
     assert "guidance 7" in table
 
 
-def test_the_same_seed_gives_the_same_scores_with_the_travelled_classifier(
+def test_the_command_gives_the_same_scores_with_the_classifier_of_the_report(
     corpus: Path, checkpoint: Path, report_dir: Path, report: dict[str, Any], tmp_path: Path
 ) -> None:
     judge = report_dir / "classifier"
@@ -168,7 +192,21 @@ def test_the_same_seed_gives_the_same_scores_with_the_travelled_classifier(
     assert "VAE" not in (tmp_path / "scores.md").read_text(encoding="utf-8")
 
 
-def test_images_of_an_earlier_report_go(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_classifier_is_trained_and_saved_if_none_is_given(
+    corpus: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    options = ("--dataset", corpus, *QUICK, "--parts", "adherence", "--classifier-steps", 2)
+    assert command(checkpoint, *options, "-o", tmp_path) == 0
+    scores = json.loads((tmp_path / "report.json").read_text())["classifier"]
+    assert not scores["trained_elsewhere"]
+    assert (scores["trained_on"], scores["steps"]) == (corpus.name, 2)
+    facts = load_classifier(tmp_path / "classifier").facts
+    assert (facts.labels, facts.steps, facts.trained_on) == (LABELS, 2, corpus.name)
+
+
+def test_images_of_an_earlier_report_are_deleted(
+    corpus: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     (tmp_path / "sheet_img2img.png").write_bytes(b"stale")
     (tmp_path / "holiday.png").write_bytes(b"somebody's")
     options = ("--dataset", corpus, "-o", tmp_path, "--parts", "vae", "--vae-clips-per-label", 1)
@@ -200,7 +238,7 @@ def test_refusals_are_one_line_with_the_remedy(
     line = refusal(capsys, checkpoint, "--dataset", corpus, *output, "--parts", "taste")
     assert line.startswith("error: --parts: 'taste' must be one of adherence")
     line = refusal(capsys, checkpoint, "--dataset", corpus, *output, "--labels", "pad,gong")
-    assert line.startswith("error: --labels: 'gong' is no label") and "marimba" in line
+    assert line.startswith("error: --labels: 'gong' is not a label") and "marimba" in line
     line = refusal(capsys, checkpoint, "--dataset", corpus, *output, "--classifier", tmp_path)
     assert line.startswith("error: --classifier: ") and "classifier.json" in line
     line = refusal(capsys, tmp_path, "--dataset", corpus, *output)
@@ -208,7 +246,7 @@ def test_refusals_are_one_line_with_the_remedy(
     line = refusal(
         capsys, checkpoint, "--dataset", corpus, *output, "--parts", "vae", "--clap", tmp_path
     )
-    assert line.startswith("error: --clap: ") and "goes with parts that draw clips" in line
+    assert line.startswith("error: --clap: ") and "is only used by parts that draw clips" in line
     line = refusal(
         capsys, checkpoint, "--dataset", corpus, *output, "--interpolate-to", "la " * 2000
     )
@@ -237,10 +275,10 @@ def test_a_classifier_for_other_labels_is_refused(
     (judge / "classifier.json").write_text(text)
     options = ("--dataset", corpus, "-o", tmp_path / "out", "--classifier", judge)
     line = refusal(capsys, checkpoint, *options)
-    assert line.startswith("error: --classifier: does not know labels=['pad']")
+    assert line.startswith("error: --classifier: lacks labels=['pad']")
 
 
-def test_missing_matplotlib_is_said_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_matplotlib_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plots.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Exception, match="matplotlib is not installed.*riffusion"):
         plots.check_matplotlib()
@@ -250,19 +288,21 @@ def test_missing_matplotlib_is_said_before_the_work(monkeypatch: pytest.MonkeyPa
 def test_a_clip_of_nan_is_refused(pipeline: RiffusionPipeline, network: str) -> None:
     last = pipeline.unet.conv_out if network == "unet" else pipeline.vae.decoder.conv_out
     last.bias.data.fill_(torch.nan)
-    drawer = Sampler(pipeline, EvaluationSettings(steps=2), (SIDE, SIDE))
+    sampler = Sampler(pipeline, EvaluationSettings(steps=2), (SIDE, SIDE))
     prompt = ClipPrompt("pad", "bare", "a pad", 7)
-    with pytest.raises(CheckpointError, match="prompt='a pad', seed=7, .* holds NaN"):
-        drawer.from_prompts([prompt], "drawing")
+    with pytest.raises(CheckpointError, match="prompt='a pad', seed=7, .* contains NaN"):
+        sampler.sample_prompts([prompt], "drawing")
 
 
 def test_a_reconstruction_of_nan_is_refused(pipeline: RiffusionPipeline, corpus: Path) -> None:
     pipeline.vae.decoder.conv_out.bias.data.fill_(torch.nan)
-    with pytest.raises(CheckpointError, match="copy of 'pad_000.png' holds NaN"):
+    with pytest.raises(CheckpointError, match="copy of 'pad_000.png' contains NaN"):
         reconstruct(pipeline, [corpus / "validation" / "pad_000.png"])
 
 
-def test_reconstruction_is_the_vaes_own(pipeline: RiffusionPipeline, corpus: Path) -> None:
+def test_reconstruction_uses_the_mean_of_the_posterior(
+    pipeline: RiffusionPipeline, corpus: Path
+) -> None:
     path = corpus / "validation" / "pad_000.png"
     done = reconstruct(pipeline, [path])
     with Image.open(path) as image:
@@ -277,21 +317,21 @@ def test_reconstruction_is_the_vaes_own(pipeline: RiffusionPipeline, corpus: Pat
     assert abs(done.copies[0].astype(int) - expected).max() <= SAME_PIXELS
 
 
-def test_many_clips_at_once_are_those_that_are_drawn_alone(pipeline: RiffusionPipeline) -> None:
+def test_batched_clips_equal_single_ones(pipeline: RiffusionPipeline) -> None:
     prompts = [ClipPrompt(label, "bare", label, seed) for seed, label in enumerate(LABELS)]
     settings = EvaluationSettings(steps=2, batch_size=3)
-    together = Sampler(pipeline, settings, (SIDE, SIDE)).from_prompts(prompts, "together")
+    together = Sampler(pipeline, settings, (SIDE, SIDE)).sample_prompts(prompts, "together")
     for prompt, plane in zip(prompts, together, strict=True):
-        drawer = Sampler(pipeline, settings, (SIDE, SIDE))
-        alone = pipeline.riffuse(drawer.request(prompt.prompt, prompt.seed))
-        apart = plane.astype(int) - plane_from_image(alone, PARAMS)
-        assert abs(apart).max() <= SAME_PIXELS
+        sampler = Sampler(pipeline, settings, (SIDE, SIDE))
+        alone = pipeline.riffuse(sampler.request(prompt.prompt, prompt.seed))
+        difference = plane.astype(int) - plane_from_image(alone, PARAMS)
+        assert abs(difference).max() <= SAME_PIXELS
 
 
 def test_captions_that_are_too_long_are_refused(pipeline: RiffusionPipeline) -> None:
-    drawer = Sampler(pipeline, EvaluationSettings(), (SIDE, SIDE))
+    sampler = Sampler(pipeline, EvaluationSettings(), (SIDE, SIDE))
     with pytest.raises(InputError, match="start.prompt: String should have at most 4000"):
-        drawer.request("la " * 2000, 0)
+        sampler.request("la " * 2000, 0)
 
 
 def test_a_data_set_without_labels_is_refused(
@@ -334,7 +374,7 @@ def clap(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_clap_embeds_sounds(clap: Path) -> None:
+def test_clap_embeds_audio(clap: Path) -> None:
     embedder = ClapEmbedder(clap, PARAMS)
     planes = [plane_from_image(play(label, 0), PARAMS) for label in ("drums", "pad", "drums")]
     embeddings = embedder.embed(planes)
@@ -344,7 +384,7 @@ def test_clap_embeds_sounds(clap: Path) -> None:
     assert abs(embeddings[0] - embeddings[1]).max() > 1e-4
 
 
-def test_clap_distance_stands_in_the_report(
+def test_the_clap_distance_is_reported(
     corpus: Path, checkpoint: Path, report_dir: Path, clap: Path, tmp_path: Path
 ) -> None:
     options = ("--dataset", corpus, *QUICK, "--labels", "drums,pad", "-o", tmp_path)
@@ -357,7 +397,7 @@ def test_clap_distance_stands_in_the_report(
     assert "CLAP" in (tmp_path / "scores.md").read_text(encoding="utf-8")
 
 
-def test_a_part_that_fails_leaves_the_others(
+def test_a_part_that_fails_does_not_stop_the_others(
     corpus: Path,
     checkpoint: Path,
     report_dir: Path,
@@ -365,23 +405,23 @@ def test_a_part_that_fails_leaves_the_others(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    deaf = shutil.copytree(clap, tmp_path / "deaf")
-    weights = load_file(deaf / "model.safetensors")
+    broken = shutil.copytree(clap, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
     weights["audio_projection.linear2.bias"].fill_(torch.nan)
-    save_file(weights, deaf / "model.safetensors", metadata={"format": "pt"})
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     options = ("--dataset", corpus, *QUICK, "--labels", "drums,pad", "-o", tmp_path / "out")
-    judge = ("--classifier", report_dir / "classifier", "--parts", "frechet", "--clap", deaf)
+    judge = ("--classifier", report_dir / "classifier", "--parts", "frechet", "--clap", broken)
     assert command(checkpoint, *options, *judge, "--max-reference-clips", 8) == 2
-    line = capsys.readouterr().err.strip().splitlines()[-1]  # transformers tells of its loading
-    assert "1 of the parts failed" in line and "deaf' hears NaN; take an undamaged copy" in line
+    line = capsys.readouterr().err.strip().splitlines()[-1]  # transformers prints about its loading
+    assert "1 of the parts failed" in line and "broken' returns NaN; use an undamaged copy" in line
     scores = json.loads((tmp_path / "out/report.json").read_text())
     assert scores["frechet"]["drawn_to_real"] >= 0
     assert scores["clap"] is None and list(scores["failures"]) == ["clap"]
-    assert "hears NaN" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "returns NaN" in (tmp_path / "out/report.md").read_text(encoding="utf-8")
 
 
 def test_a_damaged_clap_model_is_refused(clap: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(clap, tmp_path / "clap")
     (copy / "model.safetensors").write_bytes(b"\0" * 100)
-    with pytest.raises(CheckpointError, match="holds no CLAP model that can be read"):
+    with pytest.raises(CheckpointError, match="contains no readable CLAP model"):
         ClapEmbedder(copy, PARAMS)

@@ -1,4 +1,4 @@
-"""The measures of the evaluation, on values whose scores are known."""
+"""The scores of the evaluation, on known inputs."""
 
 import librosa
 import numpy as np
@@ -31,7 +31,7 @@ from riffusion.spectrogram.params import SpectrogramParams
 EXACT = 1e-9
 """Relative; float64 sums in another order."""
 SAMPLE_ERROR = 0.1
-"""Relative error of a Fréchet distance of 20,000 samples in 4 dimensions; the largest of 20 seeds
+"""Relative error of a Fréchet distance of 20,000 samples in 4 dimensions; the maximum over 20 seeds
 was 0.03."""
 COPY_DISTANCE = 0.02
 """1 − correlation of a plane with its 8-bit copy at two thirds of the contrast."""
@@ -77,7 +77,7 @@ def test_frechet_distance_of_samples_approaches_that_of_their_distributions() ->
     assert frechet_distance(first, second) == pytest.approx(expected, rel=SAMPLE_ERROR)
 
 
-def test_yardstick_of_equal_sets_is_one_and_a_shift_is_seen() -> None:
+def test_equal_distributions_have_ratio_one_and_a_shift_raises_it() -> None:
     rng = np.random.default_rng(0)
     real_targets, targets = np.repeat([0, 1], 40), np.repeat([0, 1], 20)
     real = rng.standard_normal((80, 8)) + real_targets[:, None]
@@ -86,7 +86,7 @@ def test_yardstick_of_equal_sets_is_one_and_a_shift_is_seen() -> None:
     shifted = score_frechet(real, real_targets, like_real + 2, targets, seed=0)
     assert alike.clips == 40
     ratio = alike.drawn_to_real / alike.real_to_real
-    assert ratio == pytest.approx(1, abs=0.35)  # chance of 40 clips in 8 dimensions
+    assert ratio == pytest.approx(1, abs=0.35)  # spread with 40 clips in 8 dimensions
     assert shifted.drawn_to_real - alike.drawn_to_real == pytest.approx(8 * 2**2, rel=0.2)
     assert shifted.real_to_real == alike.real_to_real
 
@@ -106,19 +106,19 @@ def noise_planes(count: int, seed: int) -> np.ndarray:
     return rng.integers(0, 256, (count, 128, 64)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("roll", [0, 1, 17, 63])
-def test_a_planted_copy_is_found_wherever_its_loop_begins(roll: int) -> None:
+@pytest.mark.parametrize("shift", [0, 1, 17, 63])
+def test_a_planted_copy_is_found_at_any_circular_shift(shift: int) -> None:
     training = noise_planes(150, seed=1)  # more than a block
     clips = noise_planes(3, seed=2)
-    clips[1] = (np.roll(training[140], roll, axis=1) / 3 * 2 + 20).astype(np.uint8)
+    clips[1] = (np.roll(training[140], shift, axis=1) / 3 * 2 + 20).astype(np.uint8)
     found = nearest_neighbours(clips, training)
     assert found.index[1] == 140
-    assert found.roll[1] == roll
+    assert found.shift[1] == shift
     assert found.distance[1] < COPY_DISTANCE
-    assert (found.distance[[0, 2]] > 0.8).all()  # noise has nothing in common with noise
+    assert (found.distance[[0, 2]] > 0.8).all()  # independent noise
 
 
-def test_blank_images_resemble_nothing() -> None:
+def test_blank_images_are_unrelated_to_all() -> None:
     blank = np.zeros((1, 128, 64), dtype=np.uint8)
     assert nearest_neighbours(blank, noise_planes(2, seed=1)).distance == pytest.approx(1)
     assert nearest_neighbours(noise_planes(2, seed=1), blank).distance == pytest.approx(1)
@@ -147,13 +147,13 @@ def test_edges_kept_falls_with_blur_and_not_with_noise() -> None:
     assert vars(edges_kept(plane, plane)) == pytest.approx({"time": 1, "frequency": 1})
     over_time = scipy.ndimage.uniform_filter1d(plane, 5, axis=1)
     kept = edges_kept(plane, over_time)
-    # A step of a mean over 5 is (x[t + 3] - x[t - 2]) / 5, which of noise has nothing of the step
-    # x[t + 1] - x[t]; across the blur, each value has a fifth of the original.
+    # A difference of means over 5 is (x[t + 3] - x[t - 2]) / 5, which for noise is independent of
+    # x[t + 1] - x[t]; along the other axis, a fifth of each value is the original's.
     assert (kept.time, kept.frequency) == pytest.approx((0, 1 / 5), abs=0.03)
     noise = rng.normal(0, 40, plane.shape)
     noisy = np.clip(plane // 2 + 64 + noise, 0, 255).astype(np.uint8)
     assert edges_kept(plane, noisy).time == pytest.approx(0.5, abs=0.05)
-    assert gradients(noisy).time > 0.6 * gradients(plane).time  # which noise does raise
+    assert gradients(noisy).time > 0.6 * gradients(plane).time  # gradients are raised by noise
 
 
 def test_gradients_of_a_ramp() -> None:
@@ -193,9 +193,9 @@ def test_wilson_interval(hits: int, count: int, low: float, high: float) -> None
 def test_adherence_of_a_known_confusion() -> None:
     asked = ["piano", "piano", "piano", "piano", "drums", "drums", "duo", "duo"]
     heard = ["piano", "piano", "drums", "drums", "drums", "drums", "duo", "piano"]
-    wordings = ["plain", "new"] * 4
+    templates = ["plain", "new"] * 4
     labels = ["drums", "duo", "piano"]
-    prompts = [ClipPrompt(a, w, a, 0) for a, w in zip(asked, wordings, strict=True)]
+    prompts = [ClipPrompt(a, w, a, 0) for a, w in zip(asked, templates, strict=True)]
     scores = score_adherence(
         prompts,
         heard,
@@ -221,10 +221,10 @@ def test_adherence_of_a_known_confusion() -> None:
     assert scores.held_out_wordings == ("new",)
 
 
-def test_accuracy_by_label_of_a_classifier_that_knows_more_labels() -> None:
+def test_accuracy_by_label_of_a_classifier_with_more_labels() -> None:
     targets = np.array([0, 0, 1, 1])
-    heard = np.array([2, 0, 1, 1])  # bells, piano, organ, organ
-    found = accuracy_by_label(targets, ["bells", "organ"], heard, ["piano", "organ", "bells"])
+    predicted = np.array([2, 0, 1, 1])  # bells, piano, organ, organ
+    found = accuracy_by_label(targets, ["bells", "organ"], predicted, ["piano", "organ", "bells"])
     assert found == {"bells": 0.5, "organ": 1.0}
 
 

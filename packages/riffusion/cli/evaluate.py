@@ -100,7 +100,7 @@ def evaluate(
 
     Do its clips match their prompts, and are they as diverse and as new as real clips? What does
     the VAE lose, what does img2img keep, and are interpolations between two prompts smooth? The
-    report is a page with plots and contact sheets, report.html; report.json has all numbers.
+    result is report.md, a page with plots and contact sheets, and report.json with all numbers.
     """
     from riffusion.evaluation.evaluate import evaluate as run_evaluation
     from riffusion.evaluation.report.files import PAGE_NAME, TABLE_NAME, write_report

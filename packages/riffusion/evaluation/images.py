@@ -1,10 +1,11 @@
-"""An image as the ear has it: one plane of loudness, and small copies of it to compare.
+"""Loudness planes: an image as one uint8 array in which louder is larger, and small copies of it.
 
-Pixels are dark where the sound is loud. Scores are about sound, so a plane counts the other way:
-0 is silence, 255 the loudest amplitude, and the steps between are those of the image's power
-curve. Rows stay as in the image, high frequencies at the top.
+Pixels of an image are dark where the audio is loud. A plane is inverted: 0 is silence, 255 the
+largest amplitude, and the levels between follow the image's power curve. Rows are as in the image,
+high frequencies at the top.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,18 @@ from riffusion.spectrogram.image import rgb_image
 from riffusion.spectrogram.params import SpectrogramParams
 
 Plane = npt.NDArray[np.uint8]
-"""(frequency, time); with a leading axis, several of them."""
+"""(frequency, time), or (clips, frequency, time)."""
 
 SMALL_SIDE = 128
-"""Most rows and columns of a small plane: 4 × 4 pixels of an image of 512 × 512 become one."""
+"""Maximum rows and frames of a small plane: 4 × 4 pixels of a 512 × 512 image become one."""
 
 
 def plane_from_image(image: Image.Image, params: SpectrogramParams) -> Plane:
-    """Loudness of an image, (frequency, time).
+    """The loudness plane of an image, (frequency, time).
 
     Args:
-        image: any mode.
-        params: mono is read from R as decoding does, stereo is the mean of G and B.
+        image: an image of any mode.
+        params: mono is read from R, as in decoding; stereo is the mean of G and B.
     """
     pixels = np.asarray(rgb_image(image))
     light = (pixels[..., 1:].mean(-1) if params.stereo else pixels[..., 0]).astype(np.uint8)
@@ -36,34 +37,39 @@ def plane_from_image(image: Image.Image, params: SpectrogramParams) -> Plane:
 
 
 def image_from_plane(plane: Plane, params: SpectrogramParams) -> Image.Image:
-    """The image of a plane, mode RGB. Lost: what a stereo image's channels differ in."""
+    """The image of a plane, mode RGB. Differences between stereo channels are lost."""
     light = np.subtract(255, plane, dtype=np.uint8)
     planes = [np.zeros_like(light) if params.stereo else light, light, light]
     return Image.fromarray(np.stack(planes, axis=-1))
 
 
 def read_plane(path: Path, params: SpectrogramParams) -> Plane:
-    """Loudness of an image file, (frequency, time).
+    """The loudness plane of an image file, (frequency, time).
 
     Raises:
         InputError: the path isn't a file, or it can't be read.
-        MediaError: it is no image, damaged or too large.
+        MediaError: it isn't an image, is damaged or too large.
     """
     return plane_from_image(read_image(path, MAX_WIDTH, MAX_HEIGHT), params)
 
 
 def shrink(plane: Plane, height: int = SMALL_SIDE, width: int = SMALL_SIDE) -> Plane:
-    """Mean over cells; never enlarges.
+    """Shrink a plane by averaging; a small one is not enlarged.
 
     Args:
         plane: (frequency, time).
-        height, width: most rows and columns of the result.
+        height, width: maximum rows and frames of the result.
 
     Returns:
         (min(frequency, height), min(time, width)).
     """
     size = (min(plane.shape[1], width), min(plane.shape[0], height))
     return np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BOX))
+
+
+def shrink_all(planes: Sequence[Plane]) -> Plane:
+    """Shrunk planes, (clips, rows, frames), of planes of one size."""
+    return np.stack([shrink(plane) for plane in planes])
 
 
 def loudness(planes: Plane) -> npt.NDArray[np.float32]:

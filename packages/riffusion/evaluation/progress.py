@@ -1,4 +1,4 @@
-"""How long jobs tell how far they are."""
+"""Progress of long jobs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager, contextmanager
 Move = Callable[[int, int], None]
 """Called with (done, total)."""
 Progress = Callable[[str], AbstractContextManager[Move]]
-"""Opens a stage by its name; `riffusion.cli.progress.progress_bar` is one."""
+"""Opens a progress stage with a label; `riffusion.cli.progress.progress_bar` is one."""
 
 
 @contextmanager
 def silent(label: str) -> Iterator[Move]:
-    """Tells nobody."""
+    """Report no progress."""
     del label
     yield lambda done, total: None

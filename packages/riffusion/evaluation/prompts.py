@@ -1,4 +1,4 @@
-"""Captions to draw from: those of the held-out clips, wording by wording."""
+"""Prompts to draw: captions of the held-out clips, spread evenly over caption templates."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ import numpy as np
 
 from riffusion.datasets.folder import DatasetRow
 
-UNNAMED_WORDING = "caption"
-"""Stands for all captions of a data set that doesn't name their wordings."""
+UNNAMED_TEMPLATE = "caption"
+"""Name for the captions of a data set that doesn't name its caption templates."""
 
 
 @dataclass(frozen=True)
@@ -17,40 +17,40 @@ class ClipPrompt:
     """One clip to draw.
 
     Args:
-        label: the sound that it should be.
-        wording: name of the caption's template.
+        label: the label of the caption.
+        template: name of the caption template.
         prompt: the caption.
-        seed: of the noise.
+        seed: seed of the noise.
     """
 
     label: str
-    wording: str
+    template: str
     prompt: str
     seed: int
 
 
-def captions_by_wording(rows: Sequence[DatasetRow], label: str) -> dict[str, tuple[str, ...]]:
-    """All captions of a label, sorted and each once, by wording."""
+def captions_by_template(rows: Sequence[DatasetRow], label: str) -> dict[str, tuple[str, ...]]:
+    """All different captions of a label, sorted, by caption template."""
     found: dict[str, set[str]] = {}
     for row in rows:
         if row.label != label:
             continue
         captions = row.all_captions
-        wordings = row.wordings or (UNNAMED_WORDING,) * len(captions)
-        for wording, caption in zip(wordings, captions, strict=False):
-            found.setdefault(wording, set()).add(caption)
-    return {wording: tuple(sorted(found[wording])) for wording in sorted(found)}
+        templates = row.wordings or (UNNAMED_TEMPLATE,) * len(captions)
+        for template, caption in zip(templates, captions, strict=False):
+            found.setdefault(template, set()).add(caption)
+    return {template: tuple(sorted(found[template])) for template in sorted(found)}
 
 
-def held_out_wordings(train: Sequence[DatasetRow], held_out: Sequence[DatasetRow]) -> set[str]:
-    """Wordings of the held-out rows that no training row has."""
-    trained = {wording for row in train for wording in row.wordings}
-    return {wording for row in held_out for wording in row.wordings} - trained
+def held_out_templates(train: Sequence[DatasetRow], held_out: Sequence[DatasetRow]) -> set[str]:
+    """Caption templates of the held-out rows that no training row has."""
+    trained = {template for row in train for template in row.wordings}
+    return {template for row in held_out for template in row.wordings} - trained
 
 
 def plain_caption(rows: Sequence[DatasetRow], label: str) -> str:
-    """The plainest way to ask for a label: its name where that is a caption, else the caption that
-    most rows have first.
+    """The plainest prompt for a label: its name if that is a caption, else the most frequent first
+    caption.
     """
     rows = [row for row in rows if row.label == label]
     if any(label in row.all_captions for row in rows):
@@ -63,28 +63,29 @@ def choose_prompts(
 ) -> list[ClipPrompt]:
     """Clips to draw, label after label.
 
-    Wordings take turns, and the next label goes on where this one stops, so that each wording is
-    asked for about equally often. Among the captions of a wording the seed draws.
+    Caption templates are used in turn, and the next label continues where the last one stopped, so
+    that each template is used about equally often. The caption is drawn at random from those of the
+    template.
 
     Args:
         rows: the held-out rows.
-        labels: which labels.
-        clips_per_label: for each.
-        seed: of the choice, and of the clips' own seeds.
+        labels: labels to draw.
+        clips_per_label: number of clips per label.
+        seed: decides the captions and the seeds of the clips.
     """
     rng = np.random.default_rng([seed, _PROMPTS])
     prompts: list[ClipPrompt] = []
     turn = 0
     for label in labels:
-        captions = captions_by_wording(rows, label)
-        wordings = list(captions)
+        captions = captions_by_template(rows, label)
+        templates = list(captions)
         for _ in range(clips_per_label):
-            wording = wordings[turn % len(wordings)]
-            prompt = str(rng.choice(captions[wording]))
-            prompts.append(ClipPrompt(label, wording, prompt, int(rng.integers(2**31))))
+            template = templates[turn % len(templates)]
+            prompt = str(rng.choice(captions[template]))
+            prompts.append(ClipPrompt(label, template, prompt, int(rng.integers(2**31))))
             turn += 1
     return prompts
 
 
 _PROMPTS = 1
-"""Tells this stream of random numbers from others of one seed."""
+"""This module's stream of random numbers for a seed."""

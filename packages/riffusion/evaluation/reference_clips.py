@@ -1,4 +1,4 @@
-"""The real clips: a data set's images by label, small ones in memory, full ones on demand."""
+"""Real clips of a data set by label: small planes in memory, full ones read on demand."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from riffusion.spectrogram.params import SpectrogramParams
 
 MIN_TRAINING_CLIPS = 8
 MIN_HELD_OUT_CLIPS = 4
-"""Of each label. Two halves of two clips are the least that has a spread."""
+"""Minimum clips per label. Two halves of two clips are the smallest sets with a variance."""
 
 Indices = npt.NDArray[np.int64]
 
@@ -27,13 +27,13 @@ class ReferenceClips:
     """Clips of one split.
 
     Args:
-        rows: what the data set says of each clip.
+        rows: the data set's row of each clip.
         paths: their image files.
         labels: all labels, sorted.
-        targets: (clips,) index into `labels` of each clip.
-        small: (clips, rows, columns) shrunk planes.
+        targets: (clips,) index into `labels`.
+        small: (clips, rows, frames) shrunk planes.
         size: (width, height) of the images.
-        params: of the images.
+        params: spectrogram parameters of the images.
     """
 
     rows: tuple[DatasetRow, ...]
@@ -48,21 +48,21 @@ class ReferenceClips:
         return len(self.rows)
 
     def plane(self, index: int) -> Plane:
-        """One clip's plane in full, (frequency, time)."""
+        """The full plane of a clip, (frequency, time)."""
         return read_plane(self.paths[index], self.params)
 
     def of_label(self, target: int) -> Indices:
-        """Indices of the clips of a label, in the data set's order."""
+        """Indices of the clips with a label, in the data set's order."""
         return np.flatnonzero(self.targets == target)
 
     def some_of_each_label(self, count: int, rng: np.random.Generator) -> Indices:
-        """At most `count` clips of each label, drawn with `rng`, label after label."""
+        """Indices of at most `count` random clips per label, label after label."""
         drawn = [rng.permutation(self.of_label(t))[:count] for t in range(len(self.labels))]
         return np.concatenate([np.sort(indices) for indices in drawn])
 
 
 def kinds_by_label(rows: Sequence[DatasetRow]) -> dict[str, str]:
-    """Each label's kind: the most frequent one of its rows."""
+    """The most frequent kind of each label's rows."""
     counts = Counter((row.label, row.kind) for row in rows)
     return {label: kind for (label, kind), _ in reversed(counts.most_common())}
 
@@ -72,10 +72,11 @@ def choose_labels(dataset: DatasetFolder, wanted: Sequence[str] = ()) -> tuple[s
 
     Args:
         dataset: the data set.
-        wanted: which; empty for all.
+        wanted: labels to choose; empty for all.
 
     Raises:
-        InputError: there are no labels, a wanted one is unknown, or one has too few clips.
+        InputError: there are fewer than two labels, a wanted one is unknown, or one has too few
+            clips.
     """
     where = f"dataset={str(dataset.directory)!r}"
     training = Counter(row.label for row in dataset.rows("train") if row.label)
@@ -94,13 +95,11 @@ def choose_labels(dataset: DatasetFolder, wanted: Sequence[str] = ()) -> tuple[s
     for label in wanted:
         if label not in known:
             raise InputError(
-                f"{label!r} is no label of {where}; its labels are {', '.join(known)}", "labels"
+                f"{label!r} is not a label of {where}; its labels are {', '.join(known)}", "labels"
             )
     chosen = sorted(set(wanted)) or known
     if len(chosen) < 2:
-        raise InputError(
-            f"{where}: labels={chosen} is one label; telling sounds apart needs at least 2"
-        )
+        raise InputError(f"{where}: labels={chosen} is one label; the classifier needs at least 2")
     for label in chosen:
         for split, count, least in (
             ("train", training[label], MIN_TRAINING_CLIPS),
@@ -127,15 +126,15 @@ def load_clips(
 
     Args:
         dataset: the data set.
-        split: which split.
-        labels: clips of other labels are passed over; sorted.
-        max_clips: how many at most, the labels taking turns; at least `MIN_TRAINING_CLIPS` or
-            `MIN_HELD_OUT_CLIPS` of each.
-        seed: of the choice among more.
-        progress: of reading.
+        split: the split.
+        labels: labels to read, sorted.
+        max_clips: maximum number of clips, spread evenly over the labels; `MIN_TRAINING_CLIPS` or
+            `MIN_HELD_OUT_CLIPS` per label are read in any case.
+        seed: decides which clips are read if there are more.
+        progress: shows how many are read.
 
     Raises:
-        InputError: an image is missing, damaged or of another size than the first.
+        InputError: an image is missing, damaged or differs in size from the first one.
     """
     index_of = {label: index for index, label in enumerate(labels)}
     rows = [row for row in dataset.rows(split) if row.label in index_of]
@@ -159,11 +158,11 @@ def load_clips(
 
 
 def _in_turns(targets: Indices, max_clips: int | None, rng: np.random.Generator) -> Indices:
-    """Indices of at most `max_clips`, as even over the labels as can be, in order."""
+    """Sorted indices of at most `max_clips` clips, spread over the labels as evenly as possible."""
     if max_clips is None or max_clips >= len(targets):
         return np.arange(len(targets))
     order = rng.permutation(len(targets))
-    turns = np.zeros(len(targets), dtype=np.int64)  # how many of its label come before it
+    turns = np.zeros(len(targets), dtype=np.int64)  # number of earlier clips with the same label
     for target in np.unique(targets):
         of_label = order[targets[order] == target]
         turns[of_label] = np.arange(len(of_label))
@@ -174,7 +173,7 @@ def _in_turns(targets: Indices, max_clips: int | None, rng: np.random.Generator)
 def _read_small(
     paths: Sequence[Path], params: SpectrogramParams, label: str, progress: Progress
 ) -> tuple[Plane, tuple[int, int]]:
-    """Small planes (clips, rows, columns), and the images' (width, height)."""
+    """Small planes (clips, rows, frames), and the (width, height) of the images."""
 
     def read(path: Path) -> tuple[Plane, tuple[int, int]]:
         plane = read_plane(path, params)
@@ -182,15 +181,15 @@ def _read_small(
 
     planes = []
     first: tuple[int, int] | None = None
-    with ThreadPoolExecutor(2) as pool, progress(label) as move:  # decoding lets go of the GIL
+    with ThreadPoolExecutor(2) as pool, progress(label) as move:  # decoding releases the GIL
         for path, (plane, size) in zip(paths, pool.map(read, paths), strict=True):
             first = first or size
             if size != first or size[1] != params.num_frequencies:
                 right = first if size != first else (size[0], params.num_frequencies)
                 raise InputError(
                     f"path={str(path)!r} is {size[0]}×{size[1]} pixels; {right[0]}×{right[1]} are "
-                    "expected, as the images before it and num_frequencies have it; build the "
-                    "data set again with one size"
+                    "expected from num_frequencies and the images before it; rebuild the data set "
+                    "with one size"
                 )
             planes.append(plane)
             move(len(planes), len(paths))

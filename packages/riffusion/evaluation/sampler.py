@@ -1,13 +1,14 @@
-"""Images drawn by the checkpoint: many jobs to a UNet call, and none that holds NaN."""
+"""Draws images with the checkpoint in batches, and refuses NaN."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from riffusion.datatypes import InferenceInput
+from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.job import DenoisingJob
 from riffusion.errors import CheckpointError, InputError
 from riffusion.evaluation.images import Plane, image_from_plane, plane_from_image
@@ -15,26 +16,23 @@ from riffusion.evaluation.progress import Progress, silent
 from riffusion.evaluation.prompts import ClipPrompt
 from riffusion.evaluation.settings import EvaluationSettings
 
-if TYPE_CHECKING:
-    from riffusion.diffusion import RiffusionPipeline
-
 DrawRequest = tuple[InferenceInput, Image.Image | None]
-"""A request, and what it is painted over."""
+"""A request and its init image, if it has one."""
 
 
 class Sampler:
-    """Draws clips of one size with one way of sampling.
+    """Draws clips of one size with fixed sampling settings.
 
     Args:
         pipeline: the checkpoint.
         settings: steps, guidance, scheduler and batch size.
         size: (width, height) of the images.
-        progress: opens a stage for each call.
+        progress: opens a progress stage for each call.
     """
 
     def __init__(
         self,
-        pipeline: "RiffusionPipeline",
+        pipeline: RiffusionPipeline,
         settings: EvaluationSettings,
         size: tuple[int, int],
         progress: Progress = silent,
@@ -45,19 +43,19 @@ class Sampler:
         self._duration_s = size[0] * self.params.step_size_ms / 1000
         self._progress = progress
 
-    def from_prompts(self, prompts: Sequence[ClipPrompt], stage: str) -> list[Plane]:
-        """Planes of clips drawn from noise.
+    def sample_prompts(self, prompts: Sequence[ClipPrompt], stage: str) -> list[Plane]:
+        """Planes of clips drawn by txt2img.
 
         Raises:
-            CheckpointError: a clip holds NaN.
+            CheckpointError: a clip contains NaN.
         """
-        return list(self.draw([(self.request(p.prompt, p.seed), None) for p in prompts], stage))
+        return list(self.sample([(self.request(p.prompt, p.seed), None) for p in prompts], stage))
 
     def request(self, prompt: str, seed: int, **changes: Any) -> InferenceInput:
-        """A request for a clip from noise; `changes` go on top.
+        """A txt2img request; `changes` replace or add fields.
 
         Raises:
-            InputError: the prompt is too long, or the clip is.
+            InputError: the prompt or the clip is too long.
         """
         settings = self._settings
         try:
@@ -74,21 +72,21 @@ class Sampler:
         except InputError as error:
             raise InputError(f"prompt={prompt[:60]!r} cannot be drawn: {error}") from error
 
-    def painted_over(self, plane: Plane, prompt: str, seed: int, strength: float) -> DrawRequest:
-        """A request for a clip painted over another one's plane."""
+    def img2img_request(self, plane: Plane, prompt: str, seed: int, strength: float) -> DrawRequest:
+        """An img2img request with a plane as the init image."""
         end = {"prompt": prompt, "seed": seed, "guidance": self._settings.guidance}
         changes = {"mode": "img2img", "duration_s": None, "start": end | {"denoising": strength}}
         return self.request(prompt, seed, **changes), image_from_plane(plane, self.params)
 
-    def draw(self, requests: Sequence[DrawRequest], stage: str) -> Iterator[Plane]:
-        """Planes (frequency, time) of requests, in their order.
+    def sample(self, requests: Sequence[DrawRequest], stage: str) -> Iterator[Plane]:
+        """Draw a plane (frequency, time) for each request, in order.
 
         Args:
-            requests: what to draw.
-            stage: name for the progress.
+            requests: the requests.
+            stage: label of the progress stage.
 
         Raises:
-            CheckpointError: a clip holds NaN.
+            CheckpointError: a clip contains NaN.
         """
         with self._progress(stage) as move:
             for begin in range(0, len(requests), self._settings.batch_size):
@@ -105,17 +103,17 @@ class Sampler:
     ) -> list[Image.Image]:
         for job, (inputs, _) in zip(jobs, batch, strict=True):
             if not torch.isfinite(job.latents).all():
-                raise _not_a_number(inputs)
+                raise _nan_error(inputs)
         try:
-            with np.errstate(invalid="raise"):  # NaN has no grey level
+            with np.errstate(invalid="raise"):  # NaN cannot become a grey level
                 return self.pipeline.decode(jobs)
         except FloatingPointError as error:
-            raise _not_a_number(batch[0][0]) from error
+            raise _nan_error(batch[0][0]) from error
 
 
-def _not_a_number(inputs: InferenceInput) -> CheckpointError:
+def _nan_error(inputs: InferenceInput) -> CheckpointError:
     return CheckpointError(
         f"the clip for prompt={inputs.start.prompt!r}, seed={inputs.start.seed}, "
-        f"scheduler={inputs.scheduler!r} holds NaN; images must be finite: the training has "
-        "diverged, or the weights don't fit half precision, so go back to an earlier state"
+        f"scheduler={inputs.scheduler!r} contains NaN; images must be finite: the training has "
+        "diverged, or the weights overflow in half precision; use an earlier state"
     )

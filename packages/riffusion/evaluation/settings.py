@@ -11,33 +11,33 @@ Part = Literal[
 ]
 PARTS: tuple[Part, ...] = get_args(Part)
 PARTS_OF_DRAWN_CLIPS: tuple[Part, ...] = ("adherence", "frechet", "diversity", "memorization")
-"""They share the clips that are drawn from the held-out captions."""
+"""Parts that score the clips drawn for the held-out captions."""
 PARTS_WITHOUT_CLASSIFIER: tuple[Part, ...] = ("memorization", "vae")
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What an evaluation measures, and how. Equal settings give equal scores on equal machines.
+    """What an evaluation measures, and how. Equal settings give equal scores on the same machine.
 
     Args:
-        parts: which parts.
+        parts: parts to measure.
         labels: labels of the data set to evaluate; empty for all.
         clips_per_label: clips drawn for each label.
-        max_reference_clips: clips read of each split, as many of each label as of the others; None
-            for all.
-        classifier_steps: training steps of the classifier; None by the number of clips.
-        vae_clips_per_label: held-out clips of each label that go through the VAE.
-        img2img_seeds: held-out clips to paint over, besides the seed images.
-        img2img_targets: labels that each of them is turned into.
-        strengths: denoising strengths to paint at, in (0, 1].
+        max_reference_clips: maximum clips read per split, spread evenly over the labels; None
+            reads all.
+        classifier_steps: training steps of the classifier; None chooses by the number of clips.
+        vae_clips_per_label: held-out clips per label that the VAE reconstructs.
+        img2img_seeds: held-out clips that are init images of img2img, besides the seed images.
+        img2img_targets: target labels for each of them.
+        strengths: denoising strengths of img2img, in (0, 1].
         interpolate_from, interpolate_to: prompts at the ends of the path.
         interpolation_steps: steps from end to end; one image more than that is drawn.
-        interpolation_paths: paths, each with a seed of its own.
+        interpolation_paths: number of paths, each with its own seed.
         steps: denoising steps.
         guidance: classifier-free guidance scale.
-        scheduler: None for the checkpoint's own.
-        batch_size: clips that share UNet calls.
-        seed: of everything that is drawn.
+        scheduler: name of the scheduler; None uses the checkpoint's.
+        batch_size: clips per UNet call.
+        seed: seed of every random choice.
 
     Raises:
         InputError: a value is out of range.
@@ -89,7 +89,7 @@ class EvaluationSettings:
 
     @property
     def needs_classifier(self) -> bool:
-        """Whether a part looks through the classifier."""
+        """Whether a part needs the classifier."""
         return any(part not in PARTS_WITHOUT_CLASSIFIER for part in self.parts)
 
 

@@ -1,40 +1,55 @@
-"""The parts of an evaluation: each fills its place in the report."""
+"""The stages of an evaluation. Each one takes what it needs and returns what it makes, so that
+their order follows from their types:
+
+    score_classifier         Classifier → ScoredClassifier
+    measure_vae              held-out clips → VaeResult
+    draw_clips               held-out captions → DrawnClips
+    predict_clips            DrawnClips, Classifier → PredictedClips
+    measure_adherence, …     those → scores
+"""
 
 import logging
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from riffusion.errors import InputError
 from riffusion.evaluation.classifier.files import check_fits
 from riffusion.evaluation.classifier.network import Classifier, Features
-from riffusion.evaluation.classifier.training import train_classifier
-from riffusion.evaluation.images import Plane, plane_from_image, shrink
-from riffusion.evaluation.metrics.adherence import accuracy_by_label, score_adherence
+from riffusion.evaluation.images import plane_from_image, shrink_all
+from riffusion.evaluation.metrics.adherence import (
+    AdherenceScores,
+    accuracy_by_label,
+    score_adherence,
+)
 from riffusion.evaluation.metrics.clap import ClapEmbedder
-from riffusion.evaluation.metrics.diversity import score_diversity
-from riffusion.evaluation.metrics.frechet import score_frechet
+from riffusion.evaluation.metrics.diversity import DiversityScores, score_diversity
+from riffusion.evaluation.metrics.frechet import FrechetScores, score_frechet
 from riffusion.evaluation.metrics.img2img_agreement import (
+    Img2ImgScores,
     SeedClip,
+    Variation,
     choose_seed_clips,
     score_img2img,
-    turn_clips,
+    vary_clips,
 )
-from riffusion.evaluation.metrics.interpolation_smoothness import draw_paths, score_interpolation
-from riffusion.evaluation.metrics.memorization import nearest_neighbours, score_memorization
+from riffusion.evaluation.metrics.memorization import (
+    MemorizationScores,
+    nearest_neighbours,
+    score_memorization,
+)
 from riffusion.evaluation.metrics.reconstruction import reconstruct, score_reconstruction
-from riffusion.evaluation.metrics.sharpness import compare_sharpness
+from riffusion.evaluation.metrics.sharpness import DrawnSharpness, compare_sharpness
 from riffusion.evaluation.progress import Progress
 from riffusion.evaluation.prompts import choose_prompts
 from riffusion.evaluation.reference_clips import ReferenceClips
 from riffusion.evaluation.report.scores import (
     ClassifierScores,
+    DatasetFacts,
     DrawnClips,
-    Material,
     NearPair,
-    Report,
+    PredictedClips,
+    VaeResult,
 )
 from riffusion.evaluation.sampler import Sampler
 from riffusion.evaluation.settings import EvaluationSettings
@@ -42,237 +57,243 @@ from riffusion.generation.seed_library import SeedLibrary
 from riffusion.spectrogram.image_converter import params_from_image
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 MAX_CLAP_CLIPS = 200
-"""Drawn clips, and as many real ones: turning an image into sound takes half a second."""
+"""Maximum drawn clips that CLAP embeds; inverting an image to audio takes half a second."""
 NUM_NEAR_PAIRS = 8
-"""Nearest pairs that are shown."""
+"""Number of nearest pairs in the report."""
 _MAX_SHARPNESS_CLIPS = 200
-_LEAST_COPIED_CLIPS = 16
+_MIN_COPIED_CLIPS = 16
 _VAE_CLIPS, _SHARPNESS_CLIPS, _CLAP_CLIPS, _COPIED_CLIPS = 7, 8, 9, 10
-"""Tell these streams of random numbers from others of one seed."""
+"""One stream of random numbers each, for the same seed."""
 
 
-@dataclass
-class Evaluation:
-    """One evaluation under way.
+@dataclass(frozen=True)
+class Setup:
+    """What every stage works with.
 
     Args:
         settings: what is measured.
-        drawer: the checkpoint at work.
+        sampler: draws images with the checkpoint.
         held_out: real clips that no training has seen.
-        train: the training clips, where a part needs them.
-        classifier: None until it is trained.
-        progress: opens a stage.
-        report: is filled.
-        material: the images behind the scores.
-        real_features: (held-out clips, features) of the classifier; None until it is there.
+        dataset: facts about their data set.
+        progress: opens a progress stage.
     """
 
     settings: EvaluationSettings
-    drawer: Sampler
+    sampler: Sampler
     held_out: ReferenceClips
-    train: ReferenceClips | None
-    classifier: Classifier | None
+    dataset: DatasetFacts
     progress: Progress
-    report: Report
-    material: Material = field(default_factory=Material)
-    real_features: Features | None = None
-
-    @property
-    def judge(self) -> Classifier:
-        """The classifier."""
-        return _needed(self.classifier, "prepare_classifier")
-
-    @property
-    def drawn(self) -> DrawnClips:
-        """The clips drawn from captions."""
-        return _needed(self.material.drawn, "draw_clips")
 
     def rng(self, stream: int) -> np.random.Generator:
-        """A stream of random numbers of its own."""
+        """An independent stream of random numbers."""
         return np.random.default_rng([self.settings.seed, stream])
 
 
-def prepare_classifier(run: Evaluation) -> None:
-    """Train a classifier where there is none, and test it on the held-out clips.
+@dataclass(frozen=True)
+class ScoredClassifier:
+    """A classifier and its predictions for the held-out clips.
+
+    Args:
+        classifier: the classifier.
+        scores: how well it does on them.
+        real_features: (held-out clips, features).
+    """
+
+    classifier: Classifier
+    scores: ClassifierScores
+    real_features: Features
+
+
+def score_classifier(
+    setup: Setup, classifier: Classifier, trained_elsewhere: bool
+) -> ScoredClassifier:
+    """Test a classifier on the held-out clips.
 
     Raises:
-        InputError: the one that is there doesn't fit the data set.
+        InputError: it doesn't fit the data set.
     """
-    held_out = run.held_out
-    is_foreign = run.classifier is not None
-    if run.classifier is None:
-        run.classifier = train_classifier(
-            _needed(run.train, "load_clips"),
-            trained_on=run.report.dataset.name,
-            steps=run.settings.classifier_steps,
-            seed=run.settings.seed,
-            progress=run.progress,
-        )
-    check_fits(run.classifier, held_out)
-    run.real_features, probabilities = run.classifier.predict(held_out.small)
-    heard = probabilities.argmax(-1)
-    labels = accuracy_by_label(held_out.targets, held_out.labels, heard, run.judge.labels)
-    run.report.classifier = ClassifierScores(
-        trained_elsewhere=is_foreign,
-        trained_on=run.classifier.facts.trained_on,
-        training_clips=run.classifier.facts.clips,
-        steps=run.classifier.facts.steps,
+    held_out = setup.held_out
+    check_fits(classifier, held_out)
+    features, probabilities = classifier.predict(held_out.small)
+    labels = accuracy_by_label(
+        held_out.targets, held_out.labels, probabilities.argmax(-1), classifier.labels
+    )
+    scores = ClassifierScores(
+        trained_elsewhere=trained_elsewhere,
+        trained_on=classifier.facts.trained_on,
+        training_clips=classifier.facts.clips,
+        steps=classifier.facts.steps,
         accuracy=float(np.mean(list(labels.values()))),
         labels=labels,
         held_out_clips=len(held_out),
     )
-    run.material.classifier = run.classifier
+    return ScoredClassifier(classifier, scores, features)
 
 
-def measure_vae(run: Evaluation) -> None:
-    """Reconstruct held-out clips; is their sound still heard?"""
-    held_out = run.held_out
-    chosen = held_out.some_of_each_label(run.settings.vae_clips_per_label, run.rng(_VAE_CLIPS))
+def measure_vae(setup: Setup) -> VaeResult:
+    """Reconstruct held-out clips."""
+    held_out = setup.held_out
+    chosen = held_out.some_of_each_label(setup.settings.vae_clips_per_label, setup.rng(_VAE_CLIPS))
     paths = [held_out.paths[index] for index in chosen]
-    copies = reconstruct(run.drawer.pipeline, paths, run.progress)
-    run.report.vae = score_reconstruction(copies, paths)
-    run.material.reconstructions = copies
-    run.material.reconstruction_names = [held_out.rows[index].file_name for index in chosen]
-    if run.classifier is not None and run.report.classifier is not None:
-        heard = run.classifier.predict_labels(_small(copies.copies))
-        labels = accuracy_by_label(
-            held_out.targets[chosen], held_out.labels, heard, run.judge.labels
-        )
-        run.report.classifier.accuracy_through_vae = float(np.mean(list(labels.values())))
-        run.report.classifier.vae_clips = len(paths)
+    reconstructions = reconstruct(setup.sampler.pipeline, paths, setup.progress)
+    scores = score_reconstruction(reconstructions, paths)
+    return VaeResult(
+        scores, reconstructions, chosen, [held_out.rows[index].file_name for index in chosen]
+    )
 
 
-def draw_clips(run: Evaluation) -> None:
-    """Draw clips for the held-out captions. How sharp are they?"""
-    held_out, settings = run.held_out, run.settings
+def score_classifier_through_vae(
+    setup: Setup, vae: VaeResult, scored: ScoredClassifier
+) -> ClassifierScores:
+    """The classifier's scores with its accuracy on the reconstructed clips."""
+    held_out, classifier = setup.held_out, scored.classifier
+    predicted = classifier.predict_labels(shrink_all(vae.reconstructions.copies))
+    accuracies = accuracy_by_label(
+        held_out.targets[vae.clips], held_out.labels, predicted, classifier.labels
+    )
+    return replace(
+        scored.scores,
+        accuracy_through_vae=float(np.mean(list(accuracies.values()))),
+        vae_clips=len(vae.clips),
+    )
+
+
+def draw_clips(setup: Setup) -> DrawnClips:
+    """Draw clips for the held-out captions."""
+    held_out, settings = setup.held_out, setup.settings
     prompts = choose_prompts(
         held_out.rows, held_out.labels, settings.clips_per_label, settings.seed
     )
-    planes = run.drawer.from_prompts(prompts, "drawing clips")
+    planes = setup.sampler.sample_prompts(prompts, "drawing clips")
     targets = np.array([held_out.labels.index(prompt.label) for prompt in prompts])
-    drawn = DrawnClips(prompts, planes, targets, _small(planes))
-    if run.report.classifier is not None:
-        drawn.features, probabilities = run.judge.predict(drawn.small)
-        drawn.heard = [run.judge.labels[index] for index in probabilities.argmax(-1)]
-    run.material.drawn = drawn
-    run.material.held_out = held_out
-    each = max(1, _MAX_SHARPNESS_CLIPS // len(held_out.labels))
-    chosen = held_out.some_of_each_label(each, run.rng(_SHARPNESS_CLIPS))
-    real = [held_out.plane(int(index)) for index in chosen]
-    run.report.sharpness = compare_sharpness(planes, real)
+    return DrawnClips(prompts, planes, targets, shrink_all(planes))
 
 
-def measure_adherence(run: Evaluation) -> None:
-    """Are drawn clips heard as what was asked for?"""
-    report = run.report
-    report.adherence = score_adherence(
-        run.drawn.prompts,
-        run.drawn.heard,
-        run.judge.labels,
-        _needed(report.classifier, "prepare_classifier").labels,
-        report.dataset.kinds,
-        set(report.dataset.held_out_wordings),
+def predict_clips(drawn: DrawnClips, classifier: Classifier) -> PredictedClips:
+    """Classify drawn clips."""
+    features, probabilities = classifier.predict(drawn.small)
+    labels = [classifier.labels[index] for index in probabilities.argmax(-1)]
+    return PredictedClips(drawn, features, labels)
+
+
+def measure_sharpness(setup: Setup, drawn: DrawnClips) -> DrawnSharpness:
+    """Compare the sharpness of drawn and held-out clips."""
+    held_out = setup.held_out
+    count = max(1, _MAX_SHARPNESS_CLIPS // len(held_out.labels))
+    chosen = held_out.some_of_each_label(count, setup.rng(_SHARPNESS_CLIPS))
+    return compare_sharpness(drawn.planes, [held_out.plane(int(index)) for index in chosen])
+
+
+def measure_adherence(
+    setup: Setup, predicted: PredictedClips, scored: ScoredClassifier
+) -> AdherenceScores:
+    """Compare the predicted labels of drawn clips with the labels of their prompts."""
+    return score_adherence(
+        predicted.drawn.prompts,
+        predicted.labels,
+        scored.classifier.labels,
+        scored.scores.labels,
+        setup.dataset.kinds,
+        set(setup.dataset.held_out_wordings),
     )
 
 
-def measure_frechet(run: Evaluation) -> None:
-    """How far are drawn clips from real ones, as a whole?"""
-    run.report.frechet = score_frechet(
-        _needed(run.real_features, "prepare_classifier"),
-        run.held_out.targets,
-        _needed(run.drawn.features, "prepare_classifier"),
-        run.drawn.targets,
-        run.settings.seed,
+def measure_frechet(
+    setup: Setup, predicted: PredictedClips, scored: ScoredClassifier
+) -> FrechetScores:
+    """Fréchet distance between drawn and held-out clips in the classifier's features."""
+    return score_frechet(
+        scored.real_features,
+        setup.held_out.targets,
+        predicted.features,
+        predicted.drawn.targets,
+        setup.settings.seed,
     )
 
 
-def measure_diversity(run: Evaluation) -> None:
-    """Do drawn clips of one label differ as real ones do?"""
-    run.report.diversity = score_diversity(
-        _needed(run.real_features, "prepare_classifier"),
-        run.held_out.targets,
-        _needed(run.drawn.features, "prepare_classifier"),
-        run.drawn.targets,
-        run.held_out.labels,
+def measure_diversity(
+    setup: Setup, predicted: PredictedClips, scored: ScoredClassifier
+) -> DiversityScores:
+    """Compare how much drawn clips and held-out clips of one label differ."""
+    return score_diversity(
+        scored.real_features,
+        setup.held_out.targets,
+        predicted.features,
+        predicted.drawn.targets,
+        setup.held_out.labels,
     )
 
 
-def measure_memorization(run: Evaluation) -> None:
-    """Are drawn clips copies of training clips?"""
-    drawn, train = run.drawn, _needed(run.train, "load_clips")
-    of_drawn = nearest_neighbours(drawn.small, train.small, run.progress)
-    of_real = nearest_neighbours(run.held_out.small, train.small, run.progress, "their yardstick")
-    each = -(-_LEAST_COPIED_CLIPS // len(train.labels))
-    some = train.some_of_each_label(each, run.rng(_COPIED_CLIPS))
-    copies = reconstruct(run.drawer.pipeline, [train.paths[index] for index in some], run.progress)
+def measure_memorization(
+    setup: Setup, drawn: DrawnClips, train: ReferenceClips
+) -> tuple[MemorizationScores, list[NearPair]]:
+    """Search for training clips that drawn clips copy; also returns the nearest pairs."""
+    held_out, progress = setup.held_out, setup.progress
+    of_drawn = nearest_neighbours(drawn.small, train.small, progress)
+    of_real = nearest_neighbours(held_out.small, train.small, progress, "neighbours of real clips")
+    count = -(-_MIN_COPIED_CLIPS // len(train.labels))
+    some = train.some_of_each_label(count, setup.rng(_COPIED_CLIPS))
+    paths = [train.paths[index] for index in some]
+    copies = reconstruct(setup.sampler.pipeline, paths, progress).copies
     of_copies = nearest_neighbours(
-        _small(copies.copies), train.small, run.progress, "copies' neighbours"
+        shrink_all(copies), train.small, progress, "neighbours of copies"
     )
-    kinds = run.report.dataset.kinds
-    run.report.memorization = score_memorization(
+    kinds = setup.dataset.kinds
+    scores = score_memorization(
         of_drawn,
         of_real,
         of_copies,
         [kinds[prompt.label] for prompt in drawn.prompts],
-        [kinds[row.label] for row in run.held_out.rows],
+        [kinds[row.label] for row in held_out.rows],
     )
+    pairs = []
     for index in np.argsort(of_drawn.distance, kind="stable")[:NUM_NEAR_PAIRS]:
         neighbour = int(of_drawn.index[index])
         plane = train.plane(neighbour)
-        columns = round(int(of_drawn.roll[index]) / of_drawn.columns * plane.shape[1])
-        run.material.near_pairs.append(
+        shift = round(int(of_drawn.shift[index]) / of_drawn.num_frames * plane.shape[1])
+        pairs.append(
             NearPair(
                 prompt=drawn.prompts[index],
                 drawn=drawn.planes[index],
-                training=np.roll(plane, columns, axis=1),
+                training=np.roll(plane, shift, axis=1),
                 training_file=train.rows[neighbour].file_name,
                 distance=float(of_drawn.distance[index]),
             )
         )
+    return scores, pairs
 
 
-def measure_with_clap(run: Evaluation, embedder: ClapEmbedder) -> None:
-    """The Fréchet distance again, between sounds and in the features of CLAP."""
-    drawn, held_out = run.drawn, run.held_out
-    rng = run.rng(_CLAP_CLIPS)
-    each = max(1, MAX_CLAP_CLIPS // len(held_out.labels))
+def measure_with_clap(setup: Setup, drawn: DrawnClips, embedder: ClapEmbedder) -> FrechetScores:
+    """Fréchet distance between the audio of drawn and held-out clips in CLAP's features."""
+    held_out, progress = setup.held_out, setup.progress
+    count = max(1, MAX_CLAP_CLIPS // len(held_out.labels))
     of_drawn = np.concatenate(
-        [np.flatnonzero(drawn.targets == t)[:each] for t in range(len(held_out.labels))]
+        [np.flatnonzero(drawn.targets == t)[:count] for t in range(len(held_out.labels))]
     )
-    of_real = held_out.some_of_each_label(2 * each, rng)
-    run.report.clap = score_frechet(
-        embedder.embed([held_out.plane(int(i)) for i in of_real], run.progress, "CLAP, real"),
+    of_real = held_out.some_of_each_label(2 * count, setup.rng(_CLAP_CLIPS))
+    return score_frechet(
+        embedder.embed([held_out.plane(int(i)) for i in of_real], progress, "CLAP, real"),
         held_out.targets[of_real],
-        embedder.embed([drawn.planes[int(i)] for i in of_drawn], run.progress, "CLAP, drawn"),
+        embedder.embed([drawn.planes[int(i)] for i in of_drawn], progress, "CLAP, drawn"),
         drawn.targets[of_drawn],
-        run.settings.seed,
+        setup.settings.seed,
     )
 
 
-def measure_img2img(run: Evaluation) -> None:
-    """Turn clips into others at every strength."""
-    held_out = run.held_out
+def measure_img2img(setup: Setup, classifier: Classifier) -> tuple[Img2ImgScores, list[Variation]]:
+    """Turn clips into other labels at every denoising strength; also returns the results."""
+    held_out, settings = setup.held_out, setup.settings
     clips = choose_seed_clips(
-        held_out, run.settings.img2img_seeds, _library_clips(held_out), run.settings.seed
+        held_out, settings.img2img_seeds, _library_clips(held_out), settings.seed
     )
-    turns = turn_clips(run.drawer, held_out, clips, run.settings)
-    run.material.turns = turns
-    run.report.img2img = score_img2img(turns, held_out, run.judge, run.settings, run.drawer)
-
-
-def measure_interpolation(run: Evaluation) -> None:
-    """Go from one prompt to the other."""
-    paths = draw_paths(run.drawer, run.settings)
-    real = _needed(run.real_features, "prepare_classifier")
-    run.material.paths = paths
-    run.report.interpolation = score_interpolation(paths, run.judge, real, run.settings)
+    variations = vary_clips(setup.sampler, held_out, clips, settings)
+    return score_img2img(variations, held_out, classifier, settings), variations
 
 
 def _library_clips(held_out: ReferenceClips) -> list[SeedClip]:
-    """The project's own seed images, those that mean the same as the data set's images."""
+    """The project's seed images that have the size and parameters of the data set's images."""
     try:
         library = SeedLibrary.default()
     except InputError:
@@ -285,14 +306,3 @@ def _library_clips(held_out: ReferenceClips) -> list[SeedClip]:
     if len(clips) < len(library.seed_image_ids):
         logger.debug("only %d seed images have the data set's parameters", len(clips))
     return clips
-
-
-def _small(planes: list[Plane]) -> Plane:
-    small: npt.NDArray[np.uint8] = np.stack([shrink(plane) for plane in planes])
-    return small
-
-
-def _needed(value: T | None, comes_first: str) -> T:
-    if value is None:
-        raise RuntimeError(f"{comes_first} comes first")
-    return value

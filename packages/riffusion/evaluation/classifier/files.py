@@ -1,11 +1,10 @@
-"""A classifier in a folder, so that checkpoints are judged by one that was trained elsewhere.
+"""A classifier in a folder, so that several checkpoints can be judged by the same one.
 
-classifier.json           what it is for: `ClassifierFacts`, with `format`
-classifier.safetensors    its weights
+classifier.json           `ClassifierFacts` and `format`
+classifier.safetensors    the weights
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -39,8 +38,8 @@ def load_classifier(directory: Path) -> Classifier:
     """Read a classifier.
 
     Raises:
-        InputError: there is none in that folder.
-        CheckpointError: its files are damaged, or of another version.
+        InputError: the folder contains none.
+        CheckpointError: its files are damaged, or have another format version.
     """
     for name in (FACTS_NAME, WEIGHTS_NAME):
         if not (directory / name).is_file():
@@ -57,7 +56,7 @@ def load_classifier(directory: Path) -> Classifier:
         facts = ClassifierFacts.from_json(values)
     except (AttributeError, KeyError, TypeError, ValueError, SpectrogramParamsError) as error:
         raise CheckpointError(
-            f"{path} is no description of a classifier ({error!r}); take an undamaged one"
+            f"{path} does not describe a classifier ({error!r}); use an undamaged one"
         ) from error
     network = SoundNetwork(len(facts.labels), facts.rows)
     path = directory / WEIGHTS_NAME
@@ -67,43 +66,40 @@ def load_classifier(directory: Path) -> Classifier:
     except (SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{path} does not hold the weights that {FACTS_NAME} describes ({reason}); "
-            "take an undamaged one"
+            f"{path} does not contain the weights that {FACTS_NAME} describes ({reason}); "
+            "use an undamaged one"
         ) from error
     for name, value in weights.items():
         if not torch.isfinite(value).all():
-            raise CheckpointError(f"{path}: {name} holds NaN; take an undamaged one")
+            raise CheckpointError(f"{path}: {name} contains NaN; use an undamaged one")
     return Classifier(network, facts)
 
 
 def check_fits(classifier: Classifier, clips: ReferenceClips) -> None:
     """Check that a classifier can judge the clips of a data set.
 
-    It may know more labels than there are; each of them counts as wrong when it is heard.
+    It may have more labels than the data set; predicting one of those is counted as wrong.
 
     Raises:
-        InputError: it doesn't know a label, or looks at other images.
+        InputError: it lacks a label, or was trained on other images.
     """
     facts = classifier.facts
-    missing = _missing(clips.labels, facts.labels)
+    missing = [label for label in clips.labels if label not in facts.labels]
     if missing:
         raise InputError(
-            f"does not know labels={missing} of the data set, only {list(facts.labels)}; take one "
-            "that was trained on these labels, or name others by --labels",
+            f"lacks labels={missing} of the data set, and has {list(facts.labels)}; use one that "
+            "was trained on these labels, or choose others with --labels",
             field="classifier",
         )
     sizes = (facts.picture_width, facts.picture_height, facts.rows, facts.columns)
     if sizes != (*clips.size, *clips.small.shape[1:]):
         raise InputError(
-            f"looks at images of {facts.picture_width}×{facts.picture_height} pixels, the data "
-            f"set's are {clips.size[0]}×{clips.size[1]}; take one trained on images of that size",
+            f"was trained on images of {facts.picture_width}×{facts.picture_height} pixels, the "
+            f"data set's are {clips.size[0]}×{clips.size[1]}; use one trained on images of that "
+            "size",
             field="classifier",
         )
     try:
         check_compatible_params(facts.params, clips.params, whose="the classifier")
     except InputError as error:
         raise InputError(str(error), field="classifier") from error
-
-
-def _missing(wanted: Sequence[str], known: Sequence[str]) -> list[str]:
-    return [label for label in wanted if label not in known]

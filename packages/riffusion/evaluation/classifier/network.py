@@ -1,10 +1,9 @@
-"""A small convolutional network that names the sound of an image.
+"""A small convolutional network that predicts the label of an image.
 
-Four strided convolutions halve both axes each time. Time is padded circularly, since loops have no
-first column. What is left is averaged over time, and its maximum taken, for each band of
-frequencies: where in the loop a sound lies doesn't matter, how high it lies does. A linear layer
-makes 128 features of that, which the other scores measure distances in, and a second one scores
-for the labels.
+Four strided convolutions each halve both axes. Time is padded circularly, because clips are loops.
+The result is pooled over time, by mean and by maximum, for each band of frequencies, so that the
+position in the loop doesn't matter, but pitch does. A linear layer computes 128 features, in which
+other scores measure distances, and a second one the scores of the labels.
 """
 
 import itertools
@@ -32,8 +31,8 @@ class SoundNetwork(nn.Module):
     """The network.
 
     Args:
-        num_labels: number of scores.
-        num_rows: of the small planes.
+        num_labels: number of labels.
+        num_rows: number of rows of the small planes.
     """
 
     def __init__(self, num_labels: int, num_rows: int) -> None:
@@ -53,7 +52,7 @@ class SoundNetwork(nn.Module):
         """Features and scores.
 
         Args:
-            planes: (clips, rows, columns) in [0, 1].
+            planes: (clips, rows, frames) in [0, 1].
 
         Returns:
             (clips, 128) features, at least 0; (clips, labels) scores before the softmax.
@@ -69,17 +68,17 @@ class SoundNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class ClassifierFacts:
-    """What a classifier is for, and what it was made of.
+    """What a classifier was trained on. Field names are the keys of `classifier.json`.
 
     Args:
-        labels: that it tells apart, in the order of its scores.
-        rows, columns: of the small planes that it looks at.
-        picture_width, picture_height: of the images that those are shrunk from.
-        params: of those images.
+        labels: its labels, in the order of its scores.
+        rows, columns: size of the small planes.
+        picture_width, picture_height: size of the images before they are shrunk.
+        params: spectrogram parameters of the images.
         trained_on: name of the data set.
         clips: number of training clips.
-        steps: training steps.
-        seed: of the training.
+        steps: number of training steps.
+        seed: seed of the training.
     """
 
     labels: tuple[str, ...]
@@ -102,7 +101,7 @@ class ClassifierFacts:
         """Facts from JSON values.
 
         Raises:
-            TypeError, KeyError, ValueError: they aren't facts.
+            TypeError, KeyError, ValueError: a value is missing, unknown or out of range.
         """
         known = dict(values)
         labels: Sequence[object] = known.pop("labels")
@@ -119,8 +118,8 @@ class Classifier:
     """A trained network with its labels.
 
     Args:
-        network: in evaluation mode.
-        facts: what it is for.
+        network: the network; it is set to evaluation mode.
+        facts: what it was trained on.
     """
 
     def __init__(self, network: SoundNetwork, facts: ClassifierFacts) -> None:
@@ -129,14 +128,14 @@ class Classifier:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels in the order of the probabilities."""
+        """The labels, in the order of the probabilities."""
         return self.facts.labels
 
     def predict(self, small: Plane) -> tuple[Features, npt.NDArray[np.float64]]:
-        """Features and probabilities.
+        """Features and label probabilities.
 
         Args:
-            small: (clips, rows, columns) shrunk planes.
+            small: (clips, rows, frames) shrunk planes.
 
         Returns:
             (clips, 128) features; (clips, labels) probabilities.
@@ -151,6 +150,6 @@ class Classifier:
         return torch.cat(features).numpy(), torch.cat(probabilities).numpy()
 
     def predict_labels(self, small: Plane) -> npt.NDArray[np.int64]:
-        """Index of the likeliest label of each clip, (clips,)."""
-        heard: npt.NDArray[np.int64] = self.predict(small)[1].argmax(-1)
-        return heard
+        """Index of the most probable label of each clip, (clips,)."""
+        labels: npt.NDArray[np.int64] = self.predict(small)[1].argmax(-1)
+        return labels

@@ -1,8 +1,7 @@
-"""Training the classifier on a data set's own clips.
+"""Trains the classifier on the clips of a data set.
 
-It must judge drawn images as fairly as real ones, though they are a little blurred and noisy.
-So each clip is rolled around its loop, its level changed, noise added, and half of the batches
-blurred.
+Drawn images are slightly blurred and noisy, which must not affect the predictions. So each clip is
+shifted circularly, its level is changed, noise is added, and half of the batches are blurred.
 """
 
 import logging
@@ -23,11 +22,11 @@ MAX_STEPS = 600
 """38,400 clips: under three minutes on two cores."""
 MIN_STEPS = 120
 EPOCHS = 25
-"""Where that is between the two."""
+"""Number of epochs, unless it needs fewer or more steps than these limits."""
 _LEARNING_RATE = 2e-3
 _LABEL_SMOOTHING = 0.05
 _MAX_BLUR_CELLS = 1.0
-"""Standard deviation in cells of the small plane; a cell is 4 pixels of an image of 512."""
+"""Standard deviation in cells of the small plane; a cell is 4 pixels of a 512-pixel image."""
 
 
 def train_classifier(
@@ -43,9 +42,9 @@ def train_classifier(
     Args:
         clips: the training clips.
         trained_on: name of their data set.
-        steps: of `BATCH_SIZE` clips each; default by the number of clips.
-        seed: of weights, order and augmentation.
-        progress: of the steps.
+        steps: number of batches of `BATCH_SIZE` clips; None chooses by the number of clips.
+        seed: seed of weights, order and augmentation.
+        progress: shows the steps.
     """
     if steps is None:
         steps = min(MAX_STEPS, max(MIN_STEPS, math.ceil(EPOCHS * len(clips) / BATCH_SIZE)))
@@ -62,7 +61,7 @@ def train_classifier(
         seed=seed,
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # weights and dropout have no generator of their own
+        torch.manual_seed(seed)  # weights and dropout use the global generator
         network = SoundNetwork(len(facts.labels), facts.rows)
         _fit(network.train(), clips, steps, torch.Generator().manual_seed(seed), progress)
     return Classifier(network, facts)
@@ -76,7 +75,7 @@ def _fit(
     progress: Progress,
 ) -> None:
     planes, targets = torch.from_numpy(clips.small), torch.from_numpy(clips.targets)
-    # Each label weighs the same, however many clips it has.
+    # Each label has the same weight, whatever its number of clips.
     weights = 1 / torch.bincount(targets, minlength=len(clips.labels)).double()[targets]
     loss_of = nn.CrossEntropyLoss(label_smoothing=_LABEL_SMOOTHING)
     optimizer = torch.optim.AdamW(network.parameters(), lr=_LEARNING_RATE, weight_decay=1e-2)
@@ -95,27 +94,27 @@ def _fit(
 
 
 def augment(planes: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Rolled, louder or softer, noisy and perhaps blurred copies of planes.
+    """Augment planes by circular shifts, level, noise and sometimes blur.
 
     Args:
-        planes: (clips, rows, columns) in [0, 1].
-        generator: draws everything.
+        planes: (clips, rows, frames) in [0, 1].
+        generator: generator of all random numbers.
 
     Returns:
-        The same shape and range.
+        Planes of the same shape and range.
     """
-    count, _, columns = planes.shape
+    count, _, num_frames = planes.shape
 
     def uniform(low: float, high: float) -> torch.Tensor:
         return low + (high - low) * torch.rand(count, 1, 1, generator=generator)
 
-    shifts = torch.randint(columns, (count, 1), generator=generator)
-    places = (torch.arange(columns) + shifts) % columns
-    rolled = planes.gather(2, places[:, None].expand_as(planes))
+    shifts = torch.randint(num_frames, (count, 1), generator=generator)
+    frames = (torch.arange(num_frames) + shifts) % num_frames
+    shifted = planes.gather(2, frames[:, None].expand_as(planes))
     if torch.rand((), generator=generator) < 0.5:
-        rolled = _blur(rolled, float(torch.rand((), generator=generator)) * _MAX_BLUR_CELLS)
+        shifted = _blur(shifted, float(torch.rand((), generator=generator)) * _MAX_BLUR_CELLS)
     noise = torch.randn(planes.shape, generator=generator) * uniform(0, 0.04)
-    return (rolled * uniform(0.85, 1.1) + noise).clamp(0, 1)
+    return (shifted * uniform(0.85, 1.1) + noise).clamp(0, 1)
 
 
 def _blur(planes: torch.Tensor, deviation: float) -> torch.Tensor:

@@ -1,8 +1,8 @@
-"""Pitch, read off an image: how loud each of the twelve pitch classes is, over time.
+"""Chroma of an image: the loudness of each of the twelve pitch classes over time.
 
-Every mel row between C2 and C7 gives its loudness to the pitch classes near its frequency. What all
-of a column's classes have in common, such as drums, is subtracted. After M. Müller, "Fundamentals
-of Music Processing", 2015, section 3.1.2.
+Every mel row between C2 and C7 adds its loudness to the pitch classes near its frequency. The mean
+over the classes of a frame, which drums and noise raise, is subtracted. After M. Müller,
+"Fundamentals of Music Processing", 2015, section 3.1.2.
 """
 
 import functools
@@ -22,16 +22,16 @@ _LOW_HZ, _HIGH_HZ = 65.4, 2093.0
 _A4_HZ = 440.0
 _A_CLASS = 9
 _SPREAD_SEMITONES = 0.5
-"""Standard deviation of a row's weight over pitch classes: mel rows fall between semitones."""
+"""Standard deviation of a row's weights over pitch classes; mel rows are not at semitones."""
 _SMOOTHING_MS = 200
-"""A note's pitch counts, not the moment of its onset."""
+"""Width of the moving average, so that small shifts of onsets don't matter."""
 _SLANEY_HZ = 200 / 3
 _SLANEY_LOG = np.log(6.4) / 27
-"""Slaney's scale: Hz a mel below 1 kHz, and logarithm a mel above it."""
+"""Slaney's scale: Hz per mel below 1 kHz, logarithm per mel above."""
 
 
 def chroma_from_plane(plane: Plane, params: SpectrogramParams) -> Chroma:
-    """Chroma of (frequency, time), each column of mean 0."""
+    """Chroma of a plane (frequency, time); each frame has mean 0."""
     amplitudes = compressed_amplitudes(plane, params)[::-1]  # low frequencies first
     chroma = _weights(params) @ amplitudes
     chroma -= chroma.mean(0)
@@ -39,7 +39,7 @@ def chroma_from_plane(plane: Plane, params: SpectrogramParams) -> Chroma:
 
 
 def pitch_agreement(first: Plane, second: Plane, params: SpectrogramParams) -> float:
-    """How far the pitches of two clips of one size agree, in [-1, 1]; 1 for the same clip."""
+    """Correlation of the chroma of two clips of one size, in [-1, 1]; 1 for the same clip."""
     return correlation(chroma_from_plane(first, params), chroma_from_plane(second, params))
 
 
@@ -49,7 +49,7 @@ def mel_row_frequencies_hz(params: SpectrogramParams) -> npt.NDArray[np.float64]
         _mel_from_hz(hz, params.mel_scale_type)
         for hz in (params.min_frequency, params.max_frequency)
     )
-    # Centres lie equally far apart on the mel scale, between the two ends of the range.
+    # Centres are evenly spaced on the mel scale, between the two ends of the range.
     mels = np.linspace(low, high, params.num_frequencies + 2)[1:-1]
     return _hz_from_mel(mels, params.mel_scale_type)
 
@@ -73,7 +73,7 @@ def _hz_from_mel(mels: npt.NDArray[np.float64], scale: str) -> npt.NDArray[np.fl
 
 @functools.lru_cache(maxsize=4)
 def _weights(params: SpectrogramParams) -> npt.NDArray[np.float64]:
-    """(12, num_frequencies): what each row gives to each pitch class; rows of the same sum."""
+    """Weights (12, num_frequencies) of mel rows per pitch class; the sum of each class is 1."""
     hz = mel_row_frequencies_hz(params)
     semitones = 12 * np.log2(np.maximum(hz, 1e-3) / _A4_HZ) + _A_CLASS
     apart = (semitones - np.arange(12)[:, None] + 6) % 12 - 6
@@ -81,12 +81,12 @@ def _weights(params: SpectrogramParams) -> npt.NDArray[np.float64]:
     weights *= (hz >= _LOW_HZ) & (hz <= _HIGH_HZ)
     normalised: npt.NDArray[np.float64] = weights / np.maximum(
         weights.sum(1, keepdims=True), 1e-9
-    )  # noise gives every class the same
+    )  # so noise is equal in all classes
     return normalised
 
 
 def _smooth(chroma: Chroma, width: int) -> Chroma:
-    """Moving average over `width` columns, circular."""
+    """Circular moving average over `width` frames."""
     kernel = np.zeros(chroma.shape[1])
     kernel[np.arange(-(width // 2), width - width // 2)] = 1 / width
     spectrum = np.fft.rfft(chroma) * np.fft.rfft(kernel)

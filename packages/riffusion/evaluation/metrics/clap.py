@@ -1,8 +1,8 @@
-"""Audio embeddings of an outside model, CLAP, from a folder that is at hand; nothing is fetched.
+"""Audio embeddings of CLAP, a model from elsewhere, read from a local folder.
 
-The classifier's features know only the data set's labels; CLAP (Y. Wu et al., "Large-scale
-contrastive language-audio pretraining", ICASSP 2023) has heard much else. Real clips go from
-image to sound as drawn ones do, so that what inversion loses counts on both sides.
+The classifier's features are trained on the data set's labels only; CLAP (Y. Wu et al.,
+"Large-scale contrastive language-audio pretraining", ICASSP 2023) is trained on far more audio.
+Real clips are inverted from image to audio like drawn ones, so that both have the same losses.
 """
 
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ class ClapEmbedder:
     """A CLAP model in Hugging Face's format.
 
     Args:
-        directory: holds `config.json`, `preprocessor_config.json` and the weights.
-        params: of the images.
+        directory: folder of `config.json`, `preprocessor_config.json` and the weights.
+        params: spectrogram parameters of the images.
 
     Raises:
-        InputError: the folder isn't there.
-        CheckpointError: it holds no CLAP model.
+        InputError: the folder doesn't exist.
+        CheckpointError: it contains no CLAP model.
     """
 
     def __init__(self, directory: Path, params: SpectrogramParams) -> None:
@@ -48,7 +48,7 @@ class ClapEmbedder:
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(
-                f"clap={str(directory)!r} holds no CLAP model that can be read ({reason}); take an "
+                f"clap={str(directory)!r} contains no readable CLAP model ({reason}); use an "
                 "undamaged copy"
             ) from error
         self._directory = directory
@@ -57,10 +57,10 @@ class ClapEmbedder:
     def embed(
         self, planes: Sequence[Plane], progress: Progress = silent, stage: str = "CLAP"
     ) -> Features:
-        """Embeddings (clips, features) of how planes sound, each of norm 1.
+        """Embeddings (clips, features) of the audio of planes, each of norm 1.
 
         Raises:
-            CheckpointError: an embedding holds NaN.
+            CheckpointError: an embedding contains NaN.
         """
         rate = int(self._extract.sampling_rate)
         embeddings = []
@@ -77,7 +77,7 @@ class ClapEmbedder:
                 vector = getattr(found, "pooler_output", found)[0].double().numpy()
                 if not np.isfinite(vector).all():
                     raise CheckpointError(
-                        f"clap={str(self._directory)!r} hears NaN; take an undamaged copy"
+                        f"clap={str(self._directory)!r} returns NaN; use an undamaged copy"
                     )
                 embeddings.append(vector / max(float(np.linalg.norm(vector)), 1e-12))
                 move(len(embeddings), len(planes))

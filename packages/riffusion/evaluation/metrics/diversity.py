@@ -1,4 +1,4 @@
-"""Do the clips of one label differ as real ones do? Mean distance of pairs, in feature space."""
+"""Diversity within a label: mean distance of pairs in feature space, compared with real clips."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ class DiversityScores:
     """Mean distances of pairs within a label.
 
     Args:
-        drawn: of drawn clips, mean over labels.
-        real: of real held-out ones.
-        ratio: drawn / real; near 0 where a label always gets the same clip.
-        labels: each label's ratio.
+        drawn: mean distance of drawn clips, averaged over labels.
+        real: the same for real held-out clips.
+        ratio: drawn / real; near 0 if all clips of a label are the same.
+        labels: ratio of each label.
     """
 
     drawn: float
@@ -27,7 +27,7 @@ class DiversityScores:
 
 
 def mean_pair_distance(features: Features) -> float:
-    """Mean Euclidean distance of all pairs of (clips, features), at least 2 clips."""
+    """Mean Euclidean distance over all pairs of rows of (clips, features), at least 2 clips."""
     squares = (features**2).sum(1)
     squared = squares[:, None] + squares - 2 * features @ features.T
     above = np.triu_indices(len(features), 1)
@@ -44,7 +44,7 @@ def score_diversity(
     """Score the labels that were drawn.
 
     Args:
-        real, drawn: (clips, features), at least 2 clips of each drawn label.
+        real, drawn: (clips, features), at least 2 clips per drawn label.
         real_targets, drawn_targets: (clips,) index into `labels`.
         labels: all labels.
     """

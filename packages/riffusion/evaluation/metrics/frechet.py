@@ -1,17 +1,18 @@
-"""The Fréchet distance between two sets of features, and how much of it is chance.
+"""The Fréchet distance between two sets of features, and its spread by chance.
 
-Both sets are taken for Gaussians, N(μ, Σ). Their Fréchet distance (D. C. Dowson and B. V. Landau,
+Both sets are modelled as Gaussians, N(μ, Σ). Their Fréchet distance (D. C. Dowson and B. V. Landau,
 "The Fréchet distance between multivariate normal distributions", 1982; M. Heusel et al., "GANs
 trained by a two time-scale update rule converge to a local Nash equilibrium", 2017) is
 
     d² = |μ₁ − μ₂|² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁ Σ₂)^½
 
-Σ₁ Σ₂ isn't symmetric, and a general matrix square root of it goes wrong where covariances have
-zero eigenvalues, as those of few clips have. But it has the eigenvalues of S Σ₂ S with S = Σ₁^½,
-which is symmetric and positive semidefinite, so the trace is the sum of their square roots.
+Σ₁ Σ₂ isn't symmetric, and its general matrix square root is inaccurate if covariances have zero
+eigenvalues, as with few clips. But it has the eigenvalues of S Σ₂ S with S = Σ₁^½, which is
+symmetric and positive semidefinite, so the trace is the sum of their square roots.
 
 The distance of small samples is biased upwards, so distances are only compared between sets of
-equal size and equal labels: real against drawn, and one half of the real ones against the other.
+equal size and equal labels: drawn clips against one half of the real clips, and that half against
+the other half.
 """
 
 from dataclasses import dataclass
@@ -22,18 +23,18 @@ import numpy.typing as npt
 from riffusion.evaluation.classifier.network import Features
 
 NUM_DRAWS = 5
-"""Times that the halves are drawn."""
+"""Number of random splits into halves."""
 
 
 @dataclass(frozen=True)
 class FrechetScores:
-    """Distances between sets of equal size and labels, means over draws.
+    """Distances between sets of equal size and labels, means over random splits.
 
     Args:
-        drawn_to_real: drawn clips against real ones.
-        real_to_real: as many real ones against other real ones, the yardstick.
-        drawn_spread, real_spread: standard deviations over the draws.
-        clips: in each set.
+        drawn_to_real: distance of drawn clips to real ones.
+        real_to_real: distance of as many real clips to other real clips, for comparison.
+        drawn_spread, real_spread: standard deviations over the splits.
+        clips: number of clips per set.
     """
 
     drawn_to_real: float
@@ -58,7 +59,7 @@ def gaussian_distance(
 
 
 def frechet_distance(features_1: Features, features_2: Features) -> float:
-    """d² of two sets of features, (clips, features) each, of at least 2 clips."""
+    """d² of two sets of features, (clips, features) each, with at least 2 clips."""
     return gaussian_distance(
         features_1.mean(0),
         np.atleast_2d(np.cov(features_1, rowvar=False)),
@@ -77,11 +78,11 @@ def score_frechet(
     """Distances of drawn clips to real ones, and of real ones to each other.
 
     Args:
-        real: (clips, features) of held-out clips, at least 2 of each label that was drawn.
-        real_targets: (clips,) their labels.
+        real: (clips, features) of held-out clips, at least 2 per drawn label.
+        real_targets: (clips,) indices of their labels.
         drawn: (clips, features) of drawn clips.
-        drawn_targets: (clips,) their labels.
-        seed: of the halves.
+        drawn_targets: (clips,) indices of their labels.
+        seed: seed of the random splits.
     """
     rng = np.random.default_rng([seed, _HALVES])
     to_real, to_each_other, count = [], [], 0
@@ -108,4 +109,4 @@ def score_frechet(
 
 
 _HALVES = 2
-"""Tells this stream of random numbers from others of one seed."""
+"""This module's stream of random numbers for a seed."""

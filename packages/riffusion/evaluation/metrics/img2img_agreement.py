@@ -1,31 +1,31 @@
-"""What img2img keeps of a clip, and whether it becomes what is asked for, by denoising strength."""
+"""What img2img keeps of the init image, and whether it reaches the target label, by strength."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from riffusion.evaluation.classifier.network import Classifier
-from riffusion.evaluation.images import Plane, shrink
+from riffusion.evaluation.images import Plane, shrink_all
 from riffusion.evaluation.metrics.chroma import pitch_agreement
 from riffusion.evaluation.metrics.onsets import beat_agreement
 from riffusion.evaluation.prompts import plain_caption
 from riffusion.evaluation.reference_clips import ReferenceClips, kinds_by_label
 from riffusion.evaluation.sampler import Sampler
 from riffusion.evaluation.settings import EvaluationSettings
+from riffusion.spectrogram.params import SpectrogramParams
 
 BEAT = "beat"
-"""Kind of the labels without pitch."""
+"""Kind of the labels that have no pitch."""
 
 
 @dataclass(frozen=True)
 class SeedClip:
-    """A clip to paint over.
+    """A clip that is the init image of img2img.
 
     Args:
-        name: for people.
-        label: its sound; empty if unknown.
+        name: file name or id of the clip, for the report.
+        label: its label; empty if unknown.
         plane: (frequency, time).
     """
 
@@ -35,14 +35,14 @@ class SeedClip:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """A clip, what it should become, and what it became at each strength.
+class Variation:
+    """A clip and its img2img results towards another label.
 
     Args:
-        seed_clip: what was painted over.
-        target: label that was asked for.
-        has_pitch: whether pitches can be compared.
-        planes: one for each strength.
+        seed_clip: the init image.
+        target: label of the prompt.
+        has_pitch: whether both labels have pitch, so that chroma can be compared.
+        planes: the result at each strength.
     """
 
     seed_clip: SeedClip
@@ -53,15 +53,16 @@ class Turn:
 
 @dataclass(frozen=True)
 class StrengthScores:
-    """Means over all turns at one strength.
+    """Means over all variations at one strength.
 
     Args:
-        strength: of the denoising.
-        beat: correlation of the onset envelopes of clip and result.
+        strength: denoising strength.
+        beat: correlation of the onset envelopes of init image and result.
         pitch: correlation of their chroma; None without pitched pairs.
-        hears_target: share of results that are heard as what was asked for.
-        hears_seed: share that is still heard as the clip's label, among clips whose label is known.
-        clips, pitched_clips: how many.
+        hears_target: share of results whose predicted label is the target.
+        hears_seed: share of results whose predicted label is still that of the init image, among
+            those whose label is known.
+        clips, pitched_clips: number of results, and of those with pitch.
     """
 
     strength: float
@@ -79,8 +80,8 @@ class Img2ImgScores:
 
     Args:
         strengths: scores at each strength.
-        unrelated_beat, unrelated_pitch: the same correlations between each clip and a real one of
-            its target: what agrees by chance, such as the tempo.
+        unrelated_beat, unrelated_pitch: the same correlations between each init image and a real
+            clip of the target label: the agreement by chance, for example of the tempo.
     """
 
     strengths: tuple[StrengthScores, ...]
@@ -91,7 +92,7 @@ class Img2ImgScores:
 def choose_seed_clips(
     held_out: ReferenceClips, count: int, extra: Sequence[SeedClip], seed: int
 ) -> list[SeedClip]:
-    """Held-out clips of as many labels as can be, and the extra ones after them."""
+    """`count` held-out clips of as many labels as possible, followed by the extra ones."""
     rng = np.random.default_rng([seed, _SEED_CLIPS])
     rounds = -(-count // len(held_out.labels))
     indices = rng.permutation(held_out.some_of_each_label(rounds, rng))[:count]
@@ -102,18 +103,18 @@ def choose_seed_clips(
     return [*chosen, *extra]
 
 
-def turn_clips(
-    drawer: Sampler,
+def vary_clips(
+    sampler: Sampler,
     held_out: ReferenceClips,
     seed_clips: Sequence[SeedClip],
     settings: EvaluationSettings,
-) -> list[Turn]:
-    """Paint over each clip, towards other labels, at every strength.
+) -> list[Variation]:
+    """Run img2img from each clip towards other labels, at every strength.
 
     Raises:
-        CheckpointError: a result holds NaN.
+        CheckpointError: a result contains NaN.
     """
-    rng = np.random.default_rng([settings.seed, _TURNS])
+    rng = np.random.default_rng([settings.seed, _VARIATIONS])
     kinds = kinds_by_label(held_out.rows)
     plans = []
     for clip in seed_clips:
@@ -122,13 +123,13 @@ def turn_clips(
             prompt = plain_caption(held_out.rows, str(target))
             plans.append((clip, str(target), prompt, int(rng.integers(2**31))))
     requests = [
-        drawer.painted_over(clip.plane, prompt, seed, strength)
-        for strength in settings.strengths  # jobs of one strength share all their UNet calls
+        sampler.img2img_request(clip.plane, prompt, seed, strength)
+        for strength in settings.strengths  # jobs of one strength are batched in each step
         for clip, _, prompt, seed in plans
     ]
-    planes = list(drawer.draw(requests, "img2img"))
+    planes = list(sampler.sample(requests, "img2img"))
     return [
-        Turn(
+        Variation(
             clip,
             target,
             BEAT not in (kinds.get(clip.label), kinds.get(target)),
@@ -139,57 +140,64 @@ def turn_clips(
 
 
 def score_img2img(
-    turns: Sequence[Turn],
+    variations: Sequence[Variation],
     held_out: ReferenceClips,
     classifier: Classifier,
     settings: EvaluationSettings,
-    drawer: Sampler,
 ) -> Img2ImgScores:
-    """Score turned clips."""
-    params = drawer.params
+    """Score the results of `vary_clips`."""
+    params = held_out.params
     rng = np.random.default_rng([settings.seed, _UNRELATED])
     chance_beat, chance_pitch = [], []
-    for turn in turns:
-        index = int(rng.choice(held_out.of_label(held_out.labels.index(turn.target))))
+    for variation in variations:
+        index = int(rng.choice(held_out.of_label(held_out.labels.index(variation.target))))
         other = held_out.plane(index)
-        chance_beat.append(beat_agreement(turn.seed_clip.plane, other, params))
-        if turn.has_pitch:
-            chance_pitch.append(pitch_agreement(turn.seed_clip.plane, other, params))
-    scores = []
-    for position, strength in enumerate(settings.strengths):
-        results = [turn.planes[position] for turn in turns]
-        heard = classifier.predict_labels(np.stack([shrink(plane) for plane in results]))
-        names = [classifier.labels[index] for index in heard]
-        pairs = list(zip(turns, results, strict=True))
-        pitches = [
-            pitch_agreement(turn.seed_clip.plane, plane, params)
-            for turn, plane in pairs
-            if turn.has_pitch
-        ]
-        known = [
-            n == t.seed_clip.label for n, t in zip(names, turns, strict=True) if t.seed_clip.label
-        ]
-        scores.append(
-            StrengthScores(
-                strength=strength,
-                beat=_mean(
-                    [beat_agreement(t.seed_clip.plane, plane, params) for t, plane in pairs]
-                ),
-                pitch=_mean(pitches) if pitches else None,
-                hears_target=_mean([n == t.target for n, t in zip(names, turns, strict=True)]),
-                hears_seed=_mean(known) if known else None,
-                clips=len(turns),
-                pitched_clips=len(pitches),
-            )
-        )
+        chance_beat.append(beat_agreement(variation.seed_clip.plane, other, params))
+        if variation.has_pitch:
+            chance_pitch.append(pitch_agreement(variation.seed_clip.plane, other, params))
     return Img2ImgScores(
-        tuple(scores), _mean(chance_beat), _mean(chance_pitch) if chance_pitch else None
+        tuple(
+            _score_strength(variations, position, strength, classifier, params)
+            for position, strength in enumerate(settings.strengths)
+        ),
+        _mean(chance_beat),
+        _mean(chance_pitch) if chance_pitch else None,
     )
 
 
-def _mean(values: Sequence[float] | Sequence[bool] | npt.NDArray[np.float64]) -> float:
+def _score_strength(
+    variations: Sequence[Variation],
+    position: int,
+    strength: float,
+    classifier: Classifier,
+    params: SpectrogramParams,
+) -> StrengthScores:
+    results = [variation.planes[position] for variation in variations]
+    indices = classifier.predict_labels(shrink_all(results))
+    predicted = [classifier.labels[index] for index in indices]
+    beats, pitches, is_target, is_seed = [], [], [], []
+    for variation, plane, label in zip(variations, results, predicted, strict=True):
+        seed_clip = variation.seed_clip
+        beats.append(beat_agreement(seed_clip.plane, plane, params))
+        if variation.has_pitch:
+            pitches.append(pitch_agreement(seed_clip.plane, plane, params))
+        is_target.append(label == variation.target)
+        if seed_clip.label:
+            is_seed.append(label == seed_clip.label)
+    return StrengthScores(
+        strength=strength,
+        beat=_mean(beats),
+        pitch=_mean(pitches) if pitches else None,
+        hears_target=_mean(is_target),
+        hears_seed=_mean(is_seed) if is_seed else None,
+        clips=len(variations),
+        pitched_clips=len(pitches),
+    )
+
+
+def _mean(values: Sequence[float] | Sequence[bool]) -> float:
     return float(np.mean(values))
 
 
-_SEED_CLIPS, _TURNS, _UNRELATED = 3, 4, 5
-"""Tell these streams of random numbers from others of one seed."""
+_SEED_CLIPS, _VARIATIONS, _UNRELATED = 3, 4, 5
+"""This module's streams of random numbers for a seed."""

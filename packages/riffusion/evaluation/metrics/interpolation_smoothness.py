@@ -1,4 +1,4 @@
-"""From one prompt to another in small steps: no jumps, and plausible clips on the way?"""
+"""Smoothness of the interpolation between two prompts: even steps, and plausible images between."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,17 +12,18 @@ from riffusion.evaluation.sampler import Sampler
 from riffusion.evaluation.settings import EvaluationSettings
 
 PLAUSIBLE_QUANTILE = 0.95
-"""An image is plausible if a real clip is as near as this share of real ones have another near."""
+"""An image is plausible if its nearest real clip is within this quantile of the distances between
+real clips and their nearest neighbours."""
 
 
 @dataclass(frozen=True)
 class PathShape:
-    """Steps of a path through a space.
+    """Shape of a path through a space.
 
     Args:
-        steps: distances of neighbours.
-        max_to_mean: the largest step over the mean one; 1 if all are equal.
-        length_to_distance: length of the path over the distance of its ends; 1 if it is straight.
+        steps: distances between neighbouring positions.
+        max_to_mean: largest step / mean step; 1 if all are equal.
+        length_to_distance: length of the path / distance between its ends; 1 if it is straight.
     """
 
     steps: tuple[float, ...]
@@ -36,22 +37,22 @@ class InterpolationScores:
 
     Args:
         start, end: the prompts.
-        alphas: positions.
+        alphas: positions on the path.
         features: shape in the classifier's feature space.
-        images: shape in loudness of small planes, in grey levels of 255.
-        nearest_real: distance of each position's features to the nearest real clip's.
-        plausible_distance: what counts as near, see `PLAUSIBLE_QUANTILE`.
-        plausible_share: share of the images between the ends that are near a real clip.
-        labels: labels that are likely somewhere on the way.
-        probabilities: (alphas, labels) how likely they are.
-        paths: how many.
+        pictures: shape in the pixels of small planes, in grey levels of 255.
+        nearest_real: distance of the features at each position to the nearest real clip's.
+        plausible_distance: maximum distance that is plausible, see `PLAUSIBLE_QUANTILE`.
+        plausible_share: share of the images between the ends that are plausible.
+        labels: labels with a mean probability of at least 0.1 at some position.
+        probabilities: (alphas, labels) mean probabilities of these labels.
+        paths: number of paths.
     """
 
     start: str
     end: str
     alphas: tuple[float, ...]
     features: PathShape
-    images: PathShape
+    pictures: PathShape
     nearest_real: tuple[float, ...]
     plausible_distance: float
     plausible_share: float
@@ -61,7 +62,7 @@ class InterpolationScores:
 
 
 _LIKELY = 0.1
-"""Mean probability from which a label is shown."""
+"""Minimum mean probability of a label that is reported."""
 
 
 def path_shape(points: npt.NDArray[np.floating]) -> PathShape:
@@ -75,24 +76,24 @@ def path_shape(points: npt.NDArray[np.floating]) -> PathShape:
     )
 
 
-def draw_paths(drawer: Sampler, settings: EvaluationSettings) -> list[list[Plane]]:
-    """Paths of images; both ends of one have the same seed.
+def draw_paths(sampler: Sampler, settings: EvaluationSettings) -> list[list[Plane]]:
+    """Draw paths of images; both ends of a path have the same seed.
 
     Raises:
         InputError: a prompt is too long.
-        CheckpointError: an image holds NaN.
+        CheckpointError: an image contains NaN.
     """
     rng = np.random.default_rng([settings.seed, _PATHS])
     seeds = [int(seed) for seed in rng.integers(2**31, size=settings.interpolation_paths)]
     count = settings.interpolation_steps + 1
     requests = []
     for seed in seeds:
-        first = drawer.request(settings.interpolate_from, seed)
-        last = drawer.request(settings.interpolate_to, seed).start
+        first = sampler.request(settings.interpolate_from, seed)
+        last = sampler.request(settings.interpolate_to, seed).start
         for step in range(count):
             alpha = step / settings.interpolation_steps
             requests.append((first.model_copy(update={"end": last, "alpha": alpha}), None))
-    planes = list(drawer.draw(requests, "interpolation"))
+    planes = list(sampler.sample(requests, "interpolation"))
     return [planes[begin : begin + count] for begin in range(0, len(planes), count)]
 
 
@@ -105,10 +106,10 @@ def score_interpolation(
     """Score paths.
 
     Args:
-        paths: planes of equal numbers of positions.
-        classifier: whose features count.
+        paths: planes of each path; all paths have the same number of positions.
+        classifier: computes features and probabilities.
         real: (clips, features) of real held-out clips.
-        settings: that they were drawn with.
+        settings: settings that the paths were drawn with.
     """
     small = np.stack([[shrink(plane) for plane in path] for path in paths])
     num_paths, num_positions = small.shape[:2]
@@ -124,7 +125,7 @@ def score_interpolation(
         end=settings.interpolate_to,
         alphas=tuple(step / (num_positions - 1) for step in range(num_positions)),
         features=_mean_shape(features.reshape(num_paths, num_positions, -1)),
-        images=_mean_shape(pixels),
+        pictures=_mean_shape(pixels),
         nearest_real=tuple(map(float, nearest.mean(0))),
         plausible_distance=plausible,
         plausible_share=float((nearest[:, 1:-1] <= plausible).mean()),
@@ -142,7 +143,7 @@ def nearest_distance(
     Args:
         features: (clips, features).
         real: (real clips, features).
-        itself: both are the same clips, and none is its own neighbour.
+        itself: whether both are the same clips; then a clip is not its own neighbour.
     """
     squares = (features**2).sum(1)[:, None] + (real**2).sum(1) - 2 * features @ real.T
     if itself:
@@ -162,4 +163,4 @@ def _mean_shape(paths: npt.NDArray[np.floating]) -> PathShape:
 
 
 _PATHS = 6
-"""Tells this stream of random numbers from others of one seed."""
+"""This module's stream of random numbers for a seed."""

@@ -1,18 +1,17 @@
-"""Does it copy? The nearest training clip of each drawn clip, wherever in the loop it begins.
+"""Memorization: the nearest training clip of each drawn clip, under any circular shift.
 
-Clips of one kind share their rough shape, strong below and faint above, whatever is played. So the
-local mean is subtracted from small planes, which leaves notes and onsets, and they are brought to
-norm 1, so that contrast doesn't count. The correlation of two of them, rolled against each other
-by s columns, is
+All clips of a kind share their rough shape, loud at low and quiet at high frequencies. So the local
+mean is subtracted from small planes, which leaves notes and onsets, and they are normalized, so
+that contrast doesn't matter. The correlation of two of them at a circular shift of s frames is
 
     c(s) = Σ_f Σ_t x(f, t) · y(f, t + s)
 
-which for all s at once is an inverse FFT over time of Σ_f conj(X(f, k)) · Y(f, k): for every k a
-matrix product over the frequencies. Their distance is 1 − max c(s): 0 for a copy, about 1 for
-images that have nothing in common.
+For all s at once it is an inverse FFT over time of Σ_f conj(X(f, k)) · Y(f, k), which is a matrix
+product over the frequencies for every k. Their distance is 1 − max c(s): 0 for a copy, about 1 for
+unrelated images.
 
-How near is too near, two yardsticks tell: real clips that no training has seen, since music of one
-kind repeats itself, and training clips that only went through the VAE, as a copied clip would.
+Two distances show what is too near: those of real clips that no training has seen, because music of
+one kind is repetitive, and those of training clips that the VAE reconstructed, as a copy would be.
 """
 
 from collections.abc import Sequence
@@ -26,14 +25,14 @@ import scipy.ndimage
 from riffusion.evaluation.images import Plane, loudness, shrink
 from riffusion.evaluation.progress import Progress, silent
 
-ROWS, COLUMNS = 128, 64
-"""Of the small planes that are compared. Pitch needs a finer grid than time."""
-_LOCAL_ROWS, _LOCAL_COLUMNS = 17, 9
-"""Of the neighbourhood whose mean is subtracted."""
+ROWS, FRAMES = 128, 64
+"""Size of the planes that are compared. Pitch needs a finer grid than time."""
+_LOCAL_ROWS, _LOCAL_FRAMES = 17, 9
+"""Size of the neighbourhood whose mean is subtracted."""
 NEAR_QUANTILE = 0.9
-"""A clip is as near as a copy if this share of copies is not nearer."""
+"""A clip is as near as a copy if it is below this quantile of the copies' distances."""
 _BLOCK = 64
-"""Clips against training clips at once; bounds memory."""
+"""Training clips that are compared at once; limits memory."""
 
 
 @dataclass(frozen=True)
@@ -41,30 +40,30 @@ class Neighbours:
     """The nearest training clip of each clip.
 
     Args:
-        index: (clips,) which training clip.
-        distance: (clips,) how far, in [0, 2].
-        roll: (clips,) columns, out of `columns`, that the clip is later than the training clip.
-        columns: that were compared.
+        index: (clips,) index of the training clip.
+        distance: (clips,) distance in [0, 2].
+        shift: (clips,) circular shift of the training clip, in frames, that matches the clip.
+        num_frames: number of frames of the compared planes.
     """
 
     index: npt.NDArray[np.int64]
     distance: npt.NDArray[np.float64]
-    roll: npt.NDArray[np.int64]
-    columns: int
+    shift: npt.NDArray[np.int64]
+    num_frames: int
 
 
 @dataclass(frozen=True)
 class MemorizationScores:
-    """Distances of drawn clips to their nearest training clips, beside those of held-out ones.
+    """Distances of drawn clips and held-out clips to their nearest training clips.
 
     Args:
-        drawn_median, real_median: of the distances.
-        drawn_least, real_least: the smallest ones.
-        copied_median: of training clips that went through the VAE.
-        near_distance: the 90 % quantile of those.
-        drawn_near, real_near: shares below it; alike if drawn clips are as new as real ones.
-        near_by_kind: the two shares again for each kind of sound, since beats repeat themselves
-            more than melodies do.
+        drawn_median, real_median: medians of the distances.
+        drawn_least, real_least: smallest distances.
+        copied_median: median distance of training clips that the VAE reconstructed.
+        near_distance: 90 % quantile of those.
+        drawn_near, real_near: shares below it; equal if drawn clips are as new as real ones.
+        near_by_kind: the two shares for each kind of sound, because beats are more repetitive than
+            melodies.
         drawn, real: all distances.
     """
 
@@ -87,32 +86,32 @@ def nearest_neighbours(
     """The nearest training clip of each clip.
 
     Args:
-        clips: (clips, rows, columns) small planes.
-        training: (training clips, rows, columns).
-        progress: of the comparisons.
-        stage: its name.
+        clips: (clips, rows, frames) small planes.
+        training: (training clips, rows, frames).
+        progress: shows how many training clips are compared.
+        stage: label of the progress stage.
     """
     spectra, training_spectra = _spectra(clips), _spectra(training)
     index = np.zeros(len(clips), dtype=np.int64)
-    roll = np.zeros(len(clips), dtype=np.int64)
+    shift = np.zeros(len(clips), dtype=np.int64)
     best = np.full(len(clips), -np.inf)
-    columns = min(COLUMNS, clips.shape[2])
+    num_frames = min(FRAMES, clips.shape[2])
     with progress(stage) as move:
         for begin in range(0, len(training), _BLOCK):
             block = training_spectra[:, begin : begin + _BLOCK]
-            # (k, block, f) @ (k, f, clips) → (block, clips, k) → correlation at every roll
+            # (k, block, f) @ (k, f, clips) → (block, clips, k) → correlation at every shift
             products = np.conj(block) @ spectra.transpose(0, 2, 1)
-            correlation = scipy.fft.irfft(products.transpose(1, 2, 0), columns, axis=-1)
-            at_best_roll = correlation.max(-1)
-            nearest = at_best_roll.argmax(0)
-            found = at_best_roll[nearest, np.arange(len(clips))]
+            correlation = scipy.fft.irfft(products.transpose(1, 2, 0), num_frames, axis=-1)
+            at_best_shift = correlation.max(-1)
+            nearest = at_best_shift.argmax(0)
+            found = at_best_shift[nearest, np.arange(len(clips))]
             better = found > best
             best[better] = found[better]
             index[better] = begin + nearest[better]
-            rolls = correlation[nearest, np.arange(len(clips))].argmax(-1)
-            roll[better] = rolls[better]
+            shifts = correlation[nearest, np.arange(len(clips))].argmax(-1)
+            shift[better] = shifts[better]
             move(min(begin + _BLOCK, len(training)), len(training))
-    return Neighbours(index, 1 - best, roll, columns)
+    return Neighbours(index, 1 - best, shift, num_frames)
 
 
 def score_memorization(
@@ -122,11 +121,11 @@ def score_memorization(
     drawn_kinds: Sequence[str],
     real_kinds: Sequence[str],
 ) -> MemorizationScores:
-    """Compare the distances of drawn clips with those of held-out ones, and of copies.
+    """Compare the distances of drawn clips, held-out clips and copies.
 
     Args:
         drawn, real, copied: nearest training clips of each.
-        drawn_kinds, real_kinds: kind of sound of each clip.
+        drawn_kinds, real_kinds: kind of each clip.
     """
     near = float(np.quantile(copied.distance, NEAR_QUANTILE))
     return MemorizationScores(
@@ -151,14 +150,13 @@ def score_memorization(
 
 
 def _spectra(small: Plane) -> npt.NDArray[np.complex64]:
-    """FFTs over time of the planes' details at norm 1, (k, clips, rows); a blank plane stays 0.
+    """FFTs over time of the planes' normalized details, (k, clips, rows); blank planes stay 0.
 
-    irfft counts the frequencies between 0 and the highest twice, as conjugates, so correlations
-    come out right without weights.
+    They need no weights: irfft itself counts the frequencies between 0 and the highest twice.
     """
-    planes = loudness(np.stack([shrink(plane, ROWS, COLUMNS) for plane in small]))
+    planes = loudness(np.stack([shrink(plane, ROWS, FRAMES) for plane in small]))
     planes -= scipy.ndimage.uniform_filter(
-        planes, (0, _LOCAL_ROWS, _LOCAL_COLUMNS), mode=("nearest", "nearest", "wrap")
+        planes, (0, _LOCAL_ROWS, _LOCAL_FRAMES), mode=("nearest", "nearest", "wrap")
     )
     norms = np.sqrt((planes.astype(np.float64) ** 2).sum((1, 2), keepdims=True))
     planes /= np.maximum(norms, 1e-6).astype(np.float32)

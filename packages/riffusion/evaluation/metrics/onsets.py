@@ -1,9 +1,9 @@
-"""Beats, read off an image: the spectral flux, and how alike two of them are.
+"""Onsets of an image: the spectral flux, and its correlation between two images.
 
-The flux at a column is the sum over all frequencies of what has become louder since a little
-earlier (S. Dixon, "Onset detection revisited", DAFx 2006). Brightness is compressed amplitude; the
-flux is taken of amplitude^½, which lets soft notes count and keeps noise near silence from
-counting. Columns wrap around, as loops do.
+The flux of a frame is the sum over all frequencies of the increases in amplitude since an earlier
+frame (S. Dixon, "Onset detection revisited", DAFx 2006). It is computed from amplitude^½, which
+gives soft notes weight without raising noise near silence. Frames wrap around, as the clips are
+loops.
 """
 
 import numpy as np
@@ -16,12 +16,12 @@ Envelope = npt.NDArray[np.float64]
 """(time,)."""
 
 LAG_MS = 30
-"""How much earlier. An attack takes a window, 100 ms, to rise."""
+"""Distance to the earlier frame. An attack rises over one window, 100 ms."""
 _COMPRESSION = 0.5
 
 
 def compressed_amplitudes(plane: Plane, params: SpectrogramParams) -> npt.NDArray[np.float64]:
-    """Amplitude^½ relative to the loudest, (frequency, time) in [0, 1]."""
+    """Amplitude^½ relative to the largest, (frequency, time) in [0, 1]."""
     amplitudes: npt.NDArray[np.float64] = loudness(plane).astype(np.float64) ** (
         _COMPRESSION / params.power_for_image
     )
@@ -29,7 +29,7 @@ def compressed_amplitudes(plane: Plane, params: SpectrogramParams) -> npt.NDArra
 
 
 def onset_envelope(plane: Plane, params: SpectrogramParams) -> Envelope:
-    """Spectral flux of (frequency, time), at least 0."""
+    """Spectral flux (time,) of a plane (frequency, time), at least 0."""
     amplitudes = compressed_amplitudes(plane, params)
     lag = max(1, round(LAG_MS / params.step_size_ms))
     rise = amplitudes - np.roll(amplitudes, lag, axis=1)
@@ -38,12 +38,12 @@ def onset_envelope(plane: Plane, params: SpectrogramParams) -> Envelope:
 
 
 def correlation(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
-    """Pearson's r over all values of two arrays of one shape; 0 where one of them is constant."""
+    """Pearson's r over all values of two arrays of one shape; 0 if one of them is constant."""
     a, b = first.ravel() - first.mean(), second.ravel() - second.mean()
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / norm if norm > 1e-9 else 0.0
 
 
 def beat_agreement(first: Plane, second: Plane, params: SpectrogramParams) -> float:
-    """How far the onsets of two clips of one size agree, in [-1, 1]; 1 for the same clip."""
+    """Correlation of the onsets of two clips of one size, in [-1, 1]; 1 for the same clip."""
     return correlation(onset_envelope(first, params), onset_envelope(second, params))

@@ -1,14 +1,14 @@
-"""What the VAE loses: held-out images encoded and decoded, without any diffusion."""
+"""Reconstruction error of the VAE: held-out images encoded and decoded, without diffusion."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 
+from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.errors import CheckpointError
 from riffusion.evaluation.images import Plane, plane_from_image
@@ -17,23 +17,20 @@ from riffusion.evaluation.progress import Progress, silent
 from riffusion.io.images import read_image
 from riffusion.spectrogram.image import rgb_image
 
-if TYPE_CHECKING:
-    from riffusion.diffusion import RiffusionPipeline
-
 _BATCH = 4
 
 
 @dataclass(frozen=True)
 class ReconstructionScores:
-    """Held-out images against what the VAE makes of them.
+    """Held-out images compared with their reconstructions by the VAE.
 
     Args:
-        error: mean absolute error in grey levels of 255, over all pixels and planes.
-        worst_error: of the worst image.
-        worst_file: that image's file name.
+        error: mean absolute error in grey levels of 255, over all pixels and channels.
+        worst_error: error of the worst image.
+        worst_file: file name of the worst image.
         edges_kept_time, edges_kept_frequency: see `sharpness.edges_kept`; 1 is best.
         gradient_ratio_time, gradient_ratio_frequency: mean gradients, copy / original.
-        clips: how many images.
+        clips: number of images.
     """
 
     error: float
@@ -48,11 +45,11 @@ class ReconstructionScores:
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """Images and their copies.
+    """Images and their reconstructions.
 
     Args:
         originals, copies: planes (frequency, time).
-        errors: mean absolute error of each, in grey levels of 255.
+        errors: mean absolute error of each image, in grey levels of 255.
     """
 
     originals: list[Plane]
@@ -61,17 +58,17 @@ class Reconstructions:
 
 
 def reconstruct(
-    pipeline: "RiffusionPipeline", paths: Sequence[Path], progress: Progress = silent
+    pipeline: RiffusionPipeline, paths: Sequence[Path], progress: Progress = silent
 ) -> Reconstructions:
-    """Send images through the VAE, taking the mean of its posterior.
+    """Encode and decode images with the VAE, using the mean of its posterior.
 
     Args:
         pipeline: the checkpoint.
         paths: image files.
-        progress: of the images.
+        progress: shows how many are done.
 
     Raises:
-        CheckpointError: a copy holds NaN.
+        CheckpointError: a reconstruction contains NaN.
     """
     done = Reconstructions([], [], [])
     with progress("reconstructing") as move:
@@ -90,7 +87,12 @@ def reconstruct(
 def score_reconstruction(
     reconstructions: Reconstructions, paths: Sequence[Path]
 ) -> ReconstructionScores:
-    """Score at least one image; `paths` name them."""
+    """Score at least one image.
+
+    Args:
+        reconstructions: the images.
+        paths: their files.
+    """
     pairs = list(zip(reconstructions.originals, reconstructions.copies, strict=True))
     kept = [edges_kept(original, copy) for original, copy in pairs]
     of_originals = [gradients(original) for original, _ in pairs]
@@ -115,7 +117,7 @@ def _ratio(above: list[float], below: list[float]) -> float:
 
 
 def _copies(
-    pipeline: "RiffusionPipeline", images: Sequence[Image.Image], paths: Sequence[Path]
+    pipeline: RiffusionPipeline, images: Sequence[Image.Image], paths: Sequence[Path]
 ) -> Iterator[Image.Image]:
     width, height = images[0].size
     grid = LatentGeometry(width, height, pipeline.vae_scale_factor, pipeline.vae_scale_factor)
@@ -128,8 +130,8 @@ def _copies(
     for path, copy in zip(paths, decoded, strict=True):
         if not torch.isfinite(copy).all():
             raise CheckpointError(
-                f"the VAE's copy of {path.name!r} holds NaN; images must be finite: the training "
-                "has diverged, or the weights don't fit half precision, so go back to an earlier "
+                f"the VAE's copy of {path.name!r} contains NaN; images must be finite: the "
+                "training has diverged, or the weights overflow in half precision; use an earlier "
                 "state"
             )
         yield grid.image_from_pixels(copy)

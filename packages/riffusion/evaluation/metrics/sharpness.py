@@ -1,6 +1,4 @@
-"""How sharp an image is: its gradients over time, which are onsets, and over frequency, which are
-partials.
-"""
+"""Sharpness of an image: its gradients over time (onsets) and over frequency (partials)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,8 +14,8 @@ class Gradients:
     """Mean absolute differences of neighbouring pixels, in grey levels of 255.
 
     Args:
-        time: from column to column.
-        frequency: from row to row.
+        time: between frames.
+        frequency: between rows.
     """
 
     time: float
@@ -26,12 +24,12 @@ class Gradients:
 
 @dataclass(frozen=True)
 class DrawnSharpness:
-    """Gradients of drawn clips beside those of as many real ones of the same labels.
+    """Gradients of drawn clips and of real clips of the same labels.
 
     Args:
         drawn, real: mean gradients.
-        time_ratio, frequency_ratio: drawn / real; below 1 where drawn clips are blurred.
-        clips: of each.
+        time_ratio, frequency_ratio: drawn / real; below 1 if drawn clips are blurred.
+        clips: number of drawn clips.
     """
 
     drawn: Gradients
@@ -42,22 +40,22 @@ class DrawnSharpness:
 
 
 def differences(plane: Plane) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Differences over time and over frequency of (frequency, time)."""
+    """Differences of a plane (frequency, time) over time and over frequency."""
     levels = plane.astype(np.float32)
     return np.diff(levels, axis=1), np.diff(levels, axis=0)
 
 
 def gradients(plane: Plane) -> Gradients:
-    """Gradients of (frequency, time)."""
+    """Gradients of a plane (frequency, time)."""
     time, frequency = differences(plane)
     return Gradients(float(np.abs(time).mean()), float(np.abs(frequency).mean()))
 
 
 def edges_kept(original: Plane, copy: Plane) -> Gradients:
-    """Share of the original's edges that a copy has in the same places, over time and frequency.
+    """Share of the original's edges that a copy keeps at the same positions.
 
     It is the slope of the regression of the copy's differences on the original's: 1 for an equal
-    copy, falling with blur; noise, which would pass for sharpness, doesn't raise it.
+    copy, lower for a blurred one. Unlike the gradients, it isn't raised by noise.
     """
     slopes = []
     for of_original, of_copy in zip(differences(original), differences(copy), strict=True):
@@ -67,7 +65,7 @@ def edges_kept(original: Plane, copy: Plane) -> Gradients:
 
 
 def mean_gradients(planes: Iterable[Plane]) -> Gradients:
-    """Mean over at least one plane."""
+    """Mean gradients over at least one plane."""
     each = [gradients(plane) for plane in planes]
     return Gradients(
         float(np.mean([g.time for g in each])), float(np.mean([g.frequency for g in each]))
@@ -75,7 +73,7 @@ def mean_gradients(planes: Iterable[Plane]) -> Gradients:
 
 
 def compare_sharpness(drawn: list[Plane], real: list[Plane]) -> DrawnSharpness:
-    """Gradients of drawn clips against those of real ones, at least one of each."""
+    """Compare the gradients of drawn clips and real ones, at least one of each."""
     of_drawn, of_real = mean_gradients(drawn), mean_gradients(real)
     return DrawnSharpness(
         of_drawn,

@@ -1,4 +1,4 @@
-"""Rows of small images with captions, as PNG."""
+"""Contact sheets: rows of small images with captions."""
 
 import functools
 from collections.abc import Sequence
@@ -10,8 +10,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from riffusion.evaluation.images import Plane
+from riffusion.evaluation.metrics.img2img_agreement import Variation
 from riffusion.evaluation.metrics.sharpness import gradients
-from riffusion.evaluation.report.scores import DrawnClips, Material
+from riffusion.evaluation.reference_clips import ReferenceClips
+from riffusion.evaluation.report.scores import DrawnClips, NearPair, VaeResult
 
 Mark = Literal["right", "wrong", ""]
 
@@ -27,8 +29,8 @@ _COLOURS: dict[Mark, tuple[int, int, int]] = {"right": (46, 125, 50), "wrong": (
 _ROWS_PER_SHEET = 11
 _CLIPS_PER_ROW = 4
 _DIFFERENCE_GAIN = 4
-_MOST_TURNS = 10
-_MOST_RECONSTRUCTIONS = 6
+_MAX_VARIATIONS = 10
+_MAX_RECONSTRUCTIONS = 6
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Cell:
 
     Args:
         plane: (frequency, time).
-        caption: a line below it.
-        mark: colours its frame and caption.
+        caption: one line below the image.
+        mark: decides the colour of the frame and the caption.
     """
 
     plane: Plane
@@ -51,8 +53,8 @@ class SheetRow:
     """One row of a sheet.
 
     Args:
-        title: to its left.
-        cells: from left to right; None leaves a place empty.
+        title: text to the left of the row.
+        cells: images from left to right; None leaves a gap.
     """
 
     title: str
@@ -64,7 +66,7 @@ def contact_sheet(rows: Sequence[SheetRow], heads: Sequence[str], cell: int = CE
 
     Args:
         rows: at least one.
-        heads: what stands above the columns; empty ones let the one before run on.
+        heads: titles of the columns; a long one may extend over empty ones to its right.
         cell: side of each image in pixels.
     """
     font = _font()
@@ -96,55 +98,60 @@ def contact_sheet(rows: Sequence[SheetRow], heads: Sequence[str], cell: int = CE
     return sheet
 
 
-def label_sheets(material: Material) -> list[Image.Image]:
-    """Real clips of each label beside drawn ones, in sheets of a few labels."""
-    drawn, held_out = material.drawn, material.held_out
-    if drawn is None or held_out is None:
-        return []
+def label_sheets(
+    held_out: ReferenceClips, drawn: DrawnClips, predicted_labels: Sequence[str]
+) -> list[Image.Image]:
+    """Real clips of each label beside drawn ones, in sheets of a few labels.
+
+    Args:
+        held_out: real clips.
+        drawn: drawn clips.
+        predicted_labels: predicted label of each drawn clip, or empty.
+    """
     rows = []
     for target, label in enumerate(held_out.labels):
         real = [Cell(held_out.plane(int(i))) for i in held_out.of_label(target)[:_CLIPS_PER_ROW]]
-        places: list[Cell | None] = [*real, *[None] * (_CLIPS_PER_ROW - len(real))]
-        indices = np.flatnonzero(drawn.targets == target)[:_CLIPS_PER_ROW]
-        rows.append(SheetRow(label, [*places, *(_drawn_cell(drawn, int(i)) for i in indices)]))
-    heads = ["real", *[""] * (_CLIPS_PER_ROW - 1), "drawn, and what they are heard as"]
+        gap = [None] * (_CLIPS_PER_ROW - len(real))
+        cells = []
+        for index in np.flatnonzero(drawn.targets == target)[:_CLIPS_PER_ROW]:
+            predicted = predicted_labels[index] if predicted_labels else ""
+            mark: Mark = "right" if predicted == label else "wrong" if predicted else ""
+            cells.append(Cell(drawn.planes[index], predicted, mark))
+        rows.append(SheetRow(label, [*real, *gap, *cells]))
+    heads = ["real", *[""] * (_CLIPS_PER_ROW - 1), "drawn, with predicted labels"]
     return [
         contact_sheet(rows[begin : begin + _ROWS_PER_SHEET], heads)
         for begin in range(0, len(rows), _ROWS_PER_SHEET)
     ]
 
 
-def reconstruction_sheet(material: Material) -> Image.Image | None:
-    """Images, the VAE's copies of them, and what differs, four times enlarged.
+def reconstruction_sheet(vae: VaeResult) -> Image.Image:
+    """Images, their reconstructions, and the difference multiplied by four.
 
-    The most detailed images are shown, since they lose most.
+    It shows the most detailed images, because they lose most.
     """
-    copies = material.reconstructions
-    if copies is None:
-        return None
+    copies = vae.reconstructions
     details = [gradients(plane).time + gradients(plane).frequency for plane in copies.originals]
     rows = []
-    for index in np.argsort(details)[::-1][:_MOST_RECONSTRUCTIONS]:
+    for index in np.argsort(details)[::-1][:_MAX_RECONSTRUCTIONS]:
         original, copy = copies.originals[index], copies.copies[index]
-        apart = np.abs(original.astype(np.int16) - copy) * _DIFFERENCE_GAIN
+        difference = np.abs(original.astype(np.int16) - copy) * _DIFFERENCE_GAIN
         rows.append(
             SheetRow(
-                material.reconstruction_names[index],
+                vae.file_names[index],
                 [
                     Cell(original),
                     Cell(copy, f"error {copies.errors[index]:.1f} / 255"),
-                    Cell(apart.clip(0, 255).astype(np.uint8)),
+                    Cell(difference.clip(0, 255).astype(np.uint8)),
                 ],
             )
         )
-    heads = ["real", "through the VAE", f"difference × {_DIFFERENCE_GAIN}"]
+    heads = ["real", "reconstruction", f"difference × {_DIFFERENCE_GAIN}"]
     return contact_sheet(rows, heads, LARGE_CELL)
 
 
-def near_pairs_sheet(material: Material) -> Image.Image | None:
-    """Drawn clips beside the training clips that they are nearest to."""
-    if not material.near_pairs:
-        return None
+def near_pairs_sheet(pairs: Sequence[NearPair]) -> Image.Image:
+    """Drawn clips beside their nearest training clips."""
     rows = [
         SheetRow(
             pair.prompt.prompt,
@@ -153,64 +160,51 @@ def near_pairs_sheet(material: Material) -> Image.Image | None:
                 Cell(pair.training, f"{pair.training_file}: {pair.distance:.3f}"),
             ],
         )
-        for pair in material.near_pairs
+        for pair in pairs
     ]
-    return contact_sheet(rows, ["drawn", "nearest, and how far"], MIDDLE_CELL)
+    return contact_sheet(rows, ["drawn", "nearest, and distance"], MIDDLE_CELL)
 
 
-def img2img_sheet(material: Material, strengths: Sequence[float]) -> Image.Image | None:
-    """Clips, and what they were turned into at each strength."""
-    if not material.turns:
-        return None
-    spread = np.linspace(0, len(material.turns) - 1, min(_MOST_TURNS, len(material.turns)))
+def img2img_sheet(variations: Sequence[Variation], strengths: Sequence[float]) -> Image.Image:
+    """Init images and their results at each strength."""
+    spread = np.linspace(0, len(variations) - 1, min(_MAX_VARIATIONS, len(variations)))
     rows = [
         SheetRow(
-            f"{turn.seed_clip.label or turn.seed_clip.name} → {turn.target}",
-            [Cell(turn.seed_clip.plane), *(Cell(plane) for plane in turn.planes)],
+            f"{chosen.seed_clip.label or chosen.seed_clip.name} → {chosen.target}",
+            [Cell(chosen.seed_clip.plane), *(Cell(plane) for plane in chosen.planes)],
         )
-        for turn in (material.turns[round(index)] for index in spread)
+        for chosen in (variations[round(index)] for index in spread)
     ]
-    return contact_sheet(rows, ["painted over", *(f"{s:g}" for s in strengths)], CELL)
+    return contact_sheet(rows, ["init image", *(f"{s:g}" for s in strengths)], CELL)
 
 
-def interpolation_sheet(material: Material, alphas: Sequence[float]) -> Image.Image | None:
-    """Each path from left to right."""
-    if not material.paths:
-        return None
+def interpolation_sheet(paths: Sequence[Sequence[Plane]], alphas: Sequence[float]) -> Image.Image:
+    """Paths from left to right."""
     rows = [
         SheetRow(f"path {number}", [Cell(plane) for plane in path])
-        for number, path in enumerate(material.paths, start=1)
+        for number, path in enumerate(paths, start=1)
     ]
     return contact_sheet(rows, [f"alpha {alpha:.2g}" for alpha in alphas])
 
 
 @functools.lru_cache(maxsize=1)
 def _font() -> ImageFont.FreeTypeFont:
-    """The font that matplotlib brings along; Pillow's own has no arrows."""
+    """A font of matplotlib's; Pillow's own has no arrows."""
     import matplotlib
 
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(path, _FONT_SIZE)
 
 
-def _drawn_cell(drawn: DrawnClips, index: int) -> Cell:
-    if not drawn.heard:
-        return Cell(drawn.planes[index])
-    heard = drawn.heard[index]
-    return Cell(
-        drawn.planes[index], heard, "right" if heard == drawn.prompts[index].label else "wrong"
-    )
-
-
 def _draw_lines(
     draw: ImageDraw.ImageDraw,
     font: ImageFont.FreeTypeFont,
     text: str,
-    place: tuple[int, int],
+    position: tuple[int, int],
     width: int,
 ) -> None:
-    """Text broken at spaces to fit a width."""
-    left, top = place
+    """Draw text in lines that fit a width."""
+    left, top = position
     line = ""
     for word in [*text.split(), ""]:
         longer = f"{line} {word}".strip()
@@ -228,7 +222,7 @@ def _shortened(
     text: str,
     width: int,
 ) -> str:
-    """Text that fits, with an ellipsis for what doesn't."""
+    """Text that fits a width, shortened with an ellipsis if needed."""
     if draw.textlength(text, font) <= width:
         return text
     while text and draw.textlength(text + "…", font) > width:

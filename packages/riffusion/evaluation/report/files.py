@@ -1,14 +1,15 @@
-"""A report in a folder.
+"""Writes a report into a folder.
 
-report.json, report.html, scores.md     all numbers, the page, and the table for a model card
-classifier/                             the judge, for `--classifier` of the next evaluation
-plot_*.png, sheet_*.png                 plots and contact sheets
+report.json               all numbers
+report.md                 the page: tables, plots and contact sheets
+scores.md                 the main scores, for a model card
+classifier/               the classifier, for `--classifier` of another evaluation
+plot_*.png, sheet_*.png   plots and contact sheets
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 from PIL import Image
 
@@ -20,24 +21,25 @@ from riffusion.evaluation.report.scores import Material, Report
 from riffusion.io.files import write_file
 from riffusion.io.images import encode_image
 
-PAGE_NAME = "report.html"
+PAGE_NAME = "report.md"
 JSON_NAME = "report.json"
 TABLE_NAME = "scores.md"
 CLASSIFIER_NAME = "classifier"
 
-T = TypeVar("T")
+NewImage = tuple[ReportImage, bytes]
+"""An image of the report, and its PNG file."""
 
 
 def write_report(report: Report, material: Material, directory: Path) -> None:
-    """Write a report; files of an earlier one are replaced.
+    """Write a report. Files of an earlier one are replaced; other files are kept.
 
     Args:
         report: the scores.
         material: the images behind them.
-        directory: made if it isn't there. Other people's images in it are left alone.
+        directory: the folder; it is created if needed.
 
     Raises:
-        InputError: it can't be written.
+        InputError: a file can't be written.
         RiffusionError: matplotlib is missing.
     """
     plots.check_matplotlib()
@@ -52,77 +54,59 @@ def write_report(report: Report, material: Material, directory: Path) -> None:
         folder = directory / CLASSIFIER_NAME
         folder.mkdir(exist_ok=True)
         save_classifier(material.classifier, folder)
-    images = [*_write_plots(report, directory), *_write_sheets(report, material, directory)]
+    images = []
+    for image, png in (*_plots(report), *_sheets(report, material)):
+        write_file(png, directory / image.file_name)
+        images.append(image)
     write_file(report_page(values, images).encode(), directory / PAGE_NAME)
 
 
-def _write_plots(report: Report, directory: Path) -> list[ReportImage]:
-    images = []
+def _plots(report: Report) -> Iterator[NewImage]:
+    def plot(section: str, name: str, caption: str, png: bytes) -> NewImage:
+        return ReportImage(section, f"plot_{name}.png", caption), png
 
-    def add(scores: T | None, plot: Callable[[T], bytes], section: str, caption: str) -> None:
-        if scores is not None:
-            name = f"{plot.__name__}.png"
-            write_file(plot(scores), directory / name)
-            images.append(ReportImage(section, name, caption))
-
-    add(report.adherence, plots.plot_adherence, "adherence", "Adherence of each sound.")
-    add(report.adherence, plots.plot_confusion, "adherence", "Asked for, and heard.")
-    add(
-        report.memorization,
-        plots.plot_memorization,
-        "memorization",
-        "Distance to the nearest training clip, wherever in the loop it begins; 0 is a copy.",
-    )
-    add(
-        report.img2img,
-        plots.plot_img2img,
-        "img2img",
-        "What stays of the clip that is painted over, and whether it becomes what is asked for.",
-    )
-    add(
-        report.interpolation,
-        plots.plot_interpolation,
-        "interpolation",
-        "Mean over the paths: what is heard on the way, the steps' sizes, and how far real clips "
-        "are.",
-    )
-    return images
+    if (adherence := report.adherence) is not None:
+        caption = "Accuracy of each label."
+        yield plot("adherence", "adherence", caption, plots.plot_adherence(adherence))
+        caption = "Labels of the prompts, and predicted labels."
+        yield plot("adherence", "confusion", caption, plots.plot_confusion(adherence))
+    if (memorization := report.memorization) is not None:
+        caption = "Distance to the nearest training clip under any circular shift; 0 is a copy."
+        yield plot("memorization", "memorization", caption, plots.plot_memorization(memorization))
+    if (img2img := report.img2img) is not None:
+        caption = "What stays of the init image, and whether the target label is reached."
+        yield plot("img2img", "img2img", caption, plots.plot_img2img(img2img))
+    if (interpolation := report.interpolation) is not None:
+        caption = (
+            "Means over the paths: predicted labels, sizes of the steps, and distances to real "
+            "clips."
+        )
+        yield plot(
+            "interpolation", "interpolation", caption, plots.plot_interpolation(interpolation)
+        )
 
 
-def _write_sheets(report: Report, material: Material, directory: Path) -> list[ReportImage]:
-    images = []
+def _sheets(report: Report, material: Material) -> Iterator[NewImage]:
+    def sheet(section: str, name: str, caption: str, image: Image.Image) -> NewImage:
+        return ReportImage(section, f"sheet_{name}.png", caption), encode_image(image, "png")
 
-    def add(sheet: Image.Image | None, section: str, name: str, caption: str) -> None:
-        if sheet is not None:
-            write_file(encode_image(sheet, "png"), directory / f"{name}.png")
-            images.append(ReportImage(section, f"{name}.png", caption))
-
-    for number, sheet in enumerate(contact_sheets.label_sheets(material), start=1):
-        add(sheet, "adherence", f"sheet_labels_{number}", "Real clips, and drawn ones.")
-    add(
-        contact_sheets.near_pairs_sheet(material),
-        "memorization",
-        "sheet_nearest",
-        "The drawn clips that come nearest to a training clip, which is rolled to match.",
-    )
-    add(
-        contact_sheets.reconstruction_sheet(material),
-        "vae",
-        "sheet_vae",
-        "The held-out images with the most detail, before and after.",
-    )
+    if material.drawn is not None:
+        sheets = contact_sheets.label_sheets(
+            material.held_out, material.drawn, material.predicted_labels
+        )
+        for number, image in enumerate(sheets, start=1):
+            yield sheet("adherence", f"labels_{number}", "Real clips and drawn clips.", image)
+    if material.near_pairs:
+        caption = "The drawn clips nearest to a training clip, which is shifted to match."
+        image = contact_sheets.near_pairs_sheet(material.near_pairs)
+        yield sheet("memorization", "nearest", caption, image)
+    if material.vae is not None:
+        caption = "The held-out images with the most detail, before and after."
+        yield sheet("vae", "vae", caption, contact_sheets.reconstruction_sheet(material.vae))
     if report.img2img is not None:
-        add(
-            contact_sheets.img2img_sheet(material, report.settings.strengths),
-            "img2img",
-            "sheet_img2img",
-            "What becomes of a clip at each strength.",
-        )
+        image = contact_sheets.img2img_sheet(material.variations, report.settings.strengths)
+        yield sheet("img2img", "img2img", "The results at each strength.", image)
     if report.interpolation is not None:
-        add(
-            contact_sheets.interpolation_sheet(material, report.interpolation.alphas),
-            "interpolation",
-            "sheet_interpolation",
-            "Each path, with one seed from end to end.",
-        )
-    return images
+        image = contact_sheets.interpolation_sheet(material.paths, report.interpolation.alphas)
+        caption = "Each path, with one seed from end to end."
+        yield sheet("interpolation", "interpolation", caption, image)

@@ -21,7 +21,7 @@ _DRAWN, _REAL, _OTHER = "#c4561b", "#3b6ea5", "#6b8f3c"
 
 
 def check_matplotlib() -> None:
-    """Check that plots can be made.
+    """Check that plots can be drawn.
 
     Raises:
         RiffusionError: matplotlib is not installed.
@@ -34,7 +34,7 @@ def check_matplotlib() -> None:
 
 
 def plot_confusion(scores: AdherenceScores) -> bytes:
-    """What was asked for against what is heard, as shares of each row."""
+    """Confusion matrix: labels of the prompts and predicted labels, as shares of each row."""
     asked = [label.name for label in scores.labels]
     counts = np.array(scores.confusion, dtype=float)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -43,24 +43,24 @@ def plot_confusion(scores: AdherenceScores) -> bytes:
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(scores.heard_labels)), scores.heard_labels, rotation=90, fontsize=7)
     axes.set_yticks(range(len(asked)), asked, fontsize=7)
-    axes.set_xlabel("heard")
-    axes.set_ylabel("asked for")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("label of the prompt")
     for row, column in np.argwhere(counts > 0):
         dark = shares[row, column] > 0.6
         text = f"{counts[row, column]:.0f}"
         colour = "white" if dark else "black"
         axes.text(column, row, text, ha="center", va="center", fontsize=6, color=colour)
-    figure.colorbar(image, ax=axes, label="share of the clips asked for", shrink=0.8)
+    figure.colorbar(image, ax=axes, label="share of the label's clips", shrink=0.8)
     return _png(figure)
 
 
 def plot_adherence(scores: AdherenceScores) -> bytes:
-    """Accuracy of each label with its interval, beside that on real clips."""
+    """Accuracy of each label with its interval, and its accuracy on real clips."""
     labels = sorted(scores.labels, key=lambda label: (label.accuracy, label.name))
     figure, axes = _figure(7, 1.2 + 0.2 * len(labels))
     places = np.arange(len(labels))
     accuracy = np.array([label.accuracy for label in labels])
-    # Rounding can leave an end of the interval a hair on the wrong side.
+    # Rounding can make these slightly negative.
     errors = np.clip(
         [accuracy - [label.low for label in labels], [label.high for label in labels] - accuracy],
         0,
@@ -73,13 +73,13 @@ def plot_adherence(scores: AdherenceScores) -> bytes:
     axes.set_yticks(places, [label.name for label in labels], fontsize=7)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(-0.7, len(labels) - 0.3)
-    axes.set_xlabel("share heard as what was asked for")
+    axes.set_xlabel("share predicted as the label of the prompt")
     figure.legend(loc="outside upper center", fontsize=7, ncols=3)
     return _png(figure)
 
 
 def plot_memorization(scores: MemorizationScores) -> bytes:
-    """Distances to the nearest training clip, of drawn and of held-out clips."""
+    """Histograms of the distances of drawn and held-out clips to the nearest training clip."""
     figure, axes = _figure(7, 3)
     top = max(*scores.drawn, *scores.real)
     edges = np.linspace(0, top if top > 0 else 1, 41)
@@ -99,7 +99,7 @@ def plot_memorization(scores: MemorizationScores) -> bytes:
 
 
 def plot_img2img(scores: Img2ImgScores) -> bytes:
-    """Agreement and target by strength."""
+    """Agreement with the init image, and share of the target label, by strength."""
     figure, axes = _figure(7, 3.2)
     strengths = [score.strength for score in scores.strengths]
     axes.plot(strengths, [s.beat for s in scores.strengths], "o-", color=_REAL, label="beat")
@@ -110,8 +110,8 @@ def plot_img2img(scores: Img2ImgScores) -> bytes:
         axes.axhline(
             scores.unrelated_pitch, color=_OTHER, linestyle=":", label="pitch, unrelated clips"
         )
-    heard = [s.hears_target for s in scores.strengths]
-    axes.plot(strengths, heard, "s--", color=_DRAWN, label="heard as asked")
+    targets = [s.hears_target for s in scores.strengths]
+    axes.plot(strengths, targets, "s--", color=_DRAWN, label="target label")
     axes.set_xlabel("denoising strength")
     axes.set_ylabel("correlation, or share")
     axes.set_ylim(min(-0.05, axes.get_ylim()[0]), 1.05)
@@ -120,7 +120,7 @@ def plot_img2img(scores: Img2ImgScores) -> bytes:
 
 
 def plot_interpolation(scores: InterpolationScores) -> bytes:
-    """Probabilities along the path, and below them the steps and the nearest real clips."""
+    """Probabilities of labels along the path; below, step sizes and distances to real clips."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 5), layout="constrained")
@@ -144,7 +144,7 @@ def plot_interpolation(scores: InterpolationScores) -> bytes:
 
 
 def _figure(width: float, height: float) -> tuple["Figure", "Axes"]:
-    """A figure of its own, apart from pyplot's global ones; sizes in inches."""
+    """A figure that isn't one of pyplot's global ones; sizes in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")

@@ -1,17 +1,21 @@
-"""What an evaluation finds: scores as JSON values, and the images behind them."""
+"""The result of an evaluation: its scores, which are written as JSON, and the images behind them.
+
+Field names of the scores are the keys of `report.json`.
+"""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from riffusion.diffusion import RiffusionPipeline
 from riffusion.evaluation.classifier.network import Classifier, Features
 from riffusion.evaluation.images import Plane
 from riffusion.evaluation.metrics.adherence import AdherenceScores
 from riffusion.evaluation.metrics.diversity import DiversityScores
 from riffusion.evaluation.metrics.frechet import FrechetScores
-from riffusion.evaluation.metrics.img2img_agreement import Img2ImgScores, Turn
+from riffusion.evaluation.metrics.img2img_agreement import Img2ImgScores, Variation
 from riffusion.evaluation.metrics.interpolation_smoothness import InterpolationScores
 from riffusion.evaluation.metrics.memorization import MemorizationScores
 from riffusion.evaluation.metrics.reconstruction import Reconstructions, ReconstructionScores
@@ -25,29 +29,38 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class CheckpointFacts:
-    """What was evaluated.
+    """The checkpoint that was evaluated.
 
     Args:
         description: name, origin, device and precision in one line.
-        unet_parameters, vae_parameters: how many.
+        unet_parameters, vae_parameters: number of weights.
     """
 
     description: str
     unet_parameters: int
     vae_parameters: int
 
+    @classmethod
+    def of_pipeline(cls, pipeline: RiffusionPipeline) -> Self:
+        """The facts about a pipeline's checkpoint."""
+        return cls(
+            description="" if pipeline.checkpoint is None else pipeline.checkpoint.description,
+            unet_parameters=sum(weight.numel() for weight in pipeline.unet.parameters()),
+            vae_parameters=sum(weight.numel() for weight in pipeline.vae.parameters()),
+        )
+
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What it was evaluated with.
+    """The data set that it was evaluated with.
 
     Args:
-        name: of the folder.
-        labels: that were evaluated.
-        kinds: of each label.
-        held_out_wordings: wordings of captions that only held-out clips have.
-        training_clips: that were read; 0 if none were needed.
-        held_out_clips: that were read.
+        name: name of the folder.
+        labels: the labels that were evaluated.
+        kinds: kind of each label.
+        held_out_wordings: caption templates that only held-out clips have.
+        training_clips: number of training clips that were read; 0 if none were needed.
+        held_out_clips: number of held-out clips that were read.
     """
 
     name: str
@@ -58,19 +71,20 @@ class DatasetFacts:
     held_out_clips: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class ClassifierScores:
-    """How far the judge can be trusted.
+    """Accuracy of the classifier on real clips.
 
     Args:
-        trained_elsewhere: it was given, not trained here.
-        trained_on: name of its data set.
-        training_clips, steps: of its training.
-        accuracy: on real held-out clips, mean over labels.
-        labels: each label's accuracy.
-        held_out_clips: of that test.
-        accuracy_through_vae: on held-out clips that went through the VAE; None if none did.
-        vae_clips: how many did.
+        trained_elsewhere: whether it was loaded rather than trained by this evaluation.
+        trained_on: name of the data set that it was trained on.
+        training_clips, steps: number of clips and steps of its training.
+        accuracy: accuracy on real held-out clips, mean over labels.
+        labels: accuracy of each label.
+        held_out_clips: number of clips that it was tested on.
+        accuracy_through_vae: accuracy on held-out clips that the VAE reconstructed; None if that
+            was not measured.
+        vae_clips: number of those clips.
     """
 
     trained_elsewhere: bool
@@ -86,13 +100,13 @@ class ClassifierScores:
 
 @dataclass
 class Report:
-    """All scores; None where a part was not measured.
+    """All scores; a part that was not measured is None.
 
     Args:
         clap: `frechet` in CLAP's features.
-        sharpness: of the clips that `adherence`, `frechet` and others look at.
-        timings_s: of each part.
-        failures: why, of parts that failed.
+        sharpness: sharpness of the clips that `adherence`, `frechet` and others score.
+        timings_s: seconds per part.
+        failures: the reason for each part that failed.
     """
 
     settings: EvaluationSettings
@@ -112,29 +126,57 @@ class Report:
     failures: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values. Only `timings_s` differs from one run to the next."""
+        """JSON values. Runs with equal settings differ in `timings_s` only."""
         return {"format": FORMAT} | asdict(self)
 
 
-@dataclass
+@dataclass(frozen=True)
 class DrawnClips:
     """Clips that were drawn from captions.
 
     Args:
-        prompts: what was asked for.
-        planes: what was drawn, (frequency, time) each.
-        targets: (clips,) index of their labels.
-        small: (clips, rows, columns) shrunk planes.
-        features: (clips, features) of the classifier; None without one.
-        heard: (clips,) label that each is heard as; empty without a classifier.
+        prompts: the prompts.
+        planes: the results, (frequency, time) each.
+        targets: (clips,) index of the label of each prompt.
+        small: (clips, rows, frames) shrunk planes.
     """
 
     prompts: list[ClipPrompt]
     planes: list[Plane]
     targets: npt.NDArray[np.int64]
     small: Plane
-    features: Features | None = None
-    heard: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PredictedClips:
+    """Drawn clips with the classifier's predictions.
+
+    Args:
+        drawn: the clips.
+        features: (clips, features).
+        labels: the predicted label of each clip.
+    """
+
+    drawn: DrawnClips
+    features: Features
+    labels: list[str]
+
+
+@dataclass(frozen=True)
+class VaeResult:
+    """Held-out clips and their reconstructions.
+
+    Args:
+        scores: the errors.
+        reconstructions: originals and copies.
+        clips: index of each among the held-out clips.
+        file_names: file name of each.
+    """
+
+    scores: ReconstructionScores
+    reconstructions: Reconstructions
+    clips: npt.NDArray[np.int64]
+    file_names: list[str]
 
 
 @dataclass(frozen=True)
@@ -142,11 +184,11 @@ class NearPair:
     """A drawn clip and its nearest training clip.
 
     Args:
-        prompt: of the drawn clip.
+        prompt: prompt of the drawn clip.
         drawn: its plane.
-        training: the training clip's plane, rolled to match.
-        training_file: its file.
-        distance: of the two.
+        training: the training clip's plane, shifted circularly to match.
+        training_file: its file name.
+        distance: distance between the two.
     """
 
     prompt: ClipPrompt
@@ -158,13 +200,24 @@ class NearPair:
 
 @dataclass
 class Material:
-    """The images behind the scores."""
+    """The images behind the scores; what was not made is None or empty.
 
+    Args:
+        held_out: the held-out clips.
+        classifier: the classifier that judged.
+        drawn: clips drawn from captions.
+        predicted_labels: label that the classifier predicts for each of them.
+        near_pairs: drawn clips with the smallest distance to a training clip.
+        vae: reconstructions.
+        variations: results of img2img.
+        paths: images of each interpolation.
+    """
+
+    held_out: ReferenceClips
     classifier: Classifier | None = None
-    held_out: ReferenceClips | None = None
     drawn: DrawnClips | None = None
+    predicted_labels: list[str] = field(default_factory=list)
     near_pairs: list[NearPair] = field(default_factory=list)
-    reconstructions: Reconstructions | None = None
-    reconstruction_names: list[str] = field(default_factory=list)
-    turns: list[Turn] = field(default_factory=list)
+    vae: VaeResult | None = None
+    variations: list[Variation] = field(default_factory=list)
     paths: list[list[Plane]] = field(default_factory=list)
