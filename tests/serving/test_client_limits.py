@@ -69,10 +69,10 @@ def test_a_request_is_allowed_after_its_retry_after_and_not_before() -> None:
         assert is_allowed(limits)
         clock.now_s += 10.5
         assert is_allowed(limits)
-        with pytest.raises(TooManyRequestsError, match=r"2 requests a minute.*in 50 s") as refusal:
+        with pytest.raises(TooManyRequestsError, match=r"2 requests per minute.*in 50 s") as error:
             limits.slot("a").__enter__()
         assert is_allowed(limits, "b")
-        clock.now_s += refusal.value.retry_after_s - 1
+        clock.now_s += error.value.retry_after_s - 1
         assert not is_allowed(limits)
         clock.now_s += 1
         assert is_allowed(limits)
@@ -133,7 +133,7 @@ def test_too_many_per_minute_are_429_and_start_no_work() -> None:
     assert refused.status_code == 429
     assert 50 <= int(refused.headers["retry-after"]) <= 60
     assert list(refused.json()) == ["error"]
-    assert "at most 2 requests a minute are allowed" in refused.json()["error"]
+    assert "at most 2 requests per minute are allowed" in refused.json()["error"]
     assert refused.headers["access-control-allow-origin"] == "https://app.example"
     assert "Retry-After" in refused.headers["access-control-expose-headers"]
     assert len(backend.requests) == 2

@@ -22,8 +22,6 @@ from tests.serving.conftest import TIMEOUT_S
 CLIP_DURATION_S = 5.12
 MAX_GREY_LEVELS = 1
 """A float32 sum in another order can round to the next of 256 grey levels."""
-STOP_S = 20.0
-"""Limit for one denoising step on busy cores, after which a stopped job must be gone."""
 WEB_APP_REQUEST = (
     '{"alpha":0.25,"num_inference_steps":50,"seed_image_id":"og_beat","mask_image_id":null,'
     '"start":{"prompt":"church bells","seed":8730,"denoising":0.75,"guidance":7},'
@@ -51,7 +49,7 @@ def long_stream(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def wait_for_line(log: list[str], start: int, part: str) -> None:
-    deadline = time.monotonic() + STOP_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not any(part in line for line in log[start:]):
         assert time.monotonic() < deadline, f"no {part!r} in the log"
         time.sleep(0.05)

@@ -86,7 +86,7 @@ class ClientLimits:
         if not self._limiter.hit(limit, client):
             reset_s = self._limiter.get_window_stats(limit, client).reset_time - time.time()
             retry_after_s = max(1, math.ceil(reset_s))
-            raise TooManyRequestsError(f"{self.max_per_minute} requests a minute", retry_after_s)
+            raise TooManyRequestsError(f"{self.max_per_minute} requests per minute", retry_after_s)
 
 
 class ClientLimitsMiddleware:

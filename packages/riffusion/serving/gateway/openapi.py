@@ -53,8 +53,8 @@ EXAMPLES: dict[str, Schema] = {
 _DESCRIPTION = """Text and spectrogram images in, music out. Rules that JSON Schema can't express:
 `init_image` and `init_audio` exclude each other, so do `mask_image` and `mask_image_id`;
 `duration_s` needs mode=txt2img; a mask needs mode=img2img; txt2img takes no init image or audio;
-numbers of type integer are written without a decimal point. Unknown fields are ignored. Further
-addresses that one address stands for: `/run_inference`, `/metrics`."""
+numbers of type integer are written without a decimal point. Unknown fields are ignored. The final
+slash of `/run_inference/` and `/metrics/` is optional."""
 _PAGE = Path(__file__).with_name("api_page.html")
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "

@@ -108,6 +108,7 @@ def serve(
                 )
                 web = servers.enter_context(GatewayServer(app, host, gateway_port, trusted_proxies))
                 announce(f"web apps:  POST {web.base_url}{RUN_INFERENCE_PATH}/")
+                announce(f"API page:  {web.base_url}/docs")
                 if app_dir is not None:
                     announce(f"web app:   {web.base_url}/")
             while True:

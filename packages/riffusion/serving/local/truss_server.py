@@ -51,13 +51,13 @@ def find_bundle(start: Path | None = None) -> Path:
         ServerError: no bundle was found.
     """
     starts = [start] if start is not None else [Path.cwd(), Path(__file__)]
-    for place in starts:
-        for directory in (place.resolve(), *place.resolve().parents):
+    for path in starts:
+        for directory in (path.resolve(), *path.resolve().parents):
             if (directory / "config.yaml").is_file() and (directory / "model/model.py").is_file():
                 return directory
     raise ServerError(
         f"no Truss bundle (config.yaml and model/model.py) in or above "
-        f"{' or '.join(str(place) for place in starts)}; run this inside a clone of the repository"
+        f"{' or '.join(str(path) for path in starts)}; run this inside a clone of the repository"
     )
 
 
