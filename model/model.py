@@ -18,7 +18,7 @@ from riffusion.generation.generator import ClipGenerator
 from riffusion.serving.model.clip_service import (
     ClipJob,
     ClipService,
-    max_live_from_environment,
+    max_running_from_environment,
     max_waiting_from_environment,
 )
 from riffusion.serving.model.request_body import (
@@ -48,7 +48,7 @@ class Model:
     def load(self) -> None:
         """Load the checkpoint; until it returns, the server answers 503."""
         guard_msgpack_decoder()
-        generator = ClipGenerator.load(max_num_running=max_live_from_environment())
+        generator = ClipGenerator.load(max_num_running=max_running_from_environment())
         logger.info("serving %s", generator.checkpoint_description)
         if generator.pipeline.device.type == "cuda":
             generator.pipeline.warm_up()

@@ -108,7 +108,7 @@ class PromptInput(_Request):
 
     prompt: Prompt
     """Text to draw; `(word:1.5)`, `((word))` and `[word]` weigh parts of it."""
-    seed: Annotated[int, BeforeValidator(_plain_int), Field(ge=0, lt=2**63)]
+    seed: Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_plain_int)]
     """Seed of the noise. The same seed means the same clip on every device."""
     negative_prompt: Prompt | None = None
     """Text to stay away from."""

@@ -1,4 +1,4 @@
-"""A little HTTP server that plays an endpoint, a broken one too."""
+"""A small HTTP server that plays an endpoint, also a broken one."""
 
 import threading
 from collections.abc import Callable
@@ -9,12 +9,12 @@ Play = Callable[[BaseHTTPRequestHandler], None]
 
 
 class Backend:
-    """Answers one request after the other as `plays` say; the last of them over and over.
+    """Answers each POST with the next of `plays`, and repeats the last one.
 
     Args:
-        plays: answers to POST.
-        port: 0 for any.
-        get: answers to GET.
+        plays: each answers one POST request.
+        port: TCP port; 0 for any free one.
+        get: answers every GET request; default: 404.
     """
 
     def __init__(self, *plays: Play, port: int = 0, get: Play | None = None) -> None:
@@ -54,7 +54,7 @@ class Backend:
         self._thread.join()
 
     def hang(self, _: BaseHTTPRequestHandler) -> None:
-        """Say nothing until the test is over."""
+        """Send nothing until the test is over."""
         self.released.wait(30)
 
 
@@ -76,7 +76,7 @@ def say(
 
 
 def break_off(lines: bytes, media_type: str = "application/x-ndjson") -> Play:
-    """Begin an answer and close the connection in the middle of it."""
+    """Begin a response and close the connection in the middle of it."""
 
     def play(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -90,5 +90,5 @@ def break_off(lines: bytes, media_type: str = "application/x-ndjson") -> Play:
 
 
 def hang_up(handler: BaseHTTPRequestHandler) -> None:
-    """Close the connection without a word."""
+    """Close the connection without a response."""
     handler.close_connection = True

@@ -1,4 +1,4 @@
-"""One real Truss server with the embedded checkpoint for all tests here, the gateway before it."""
+"""One real Truss server with the embedded checkpoint for all tests here, and a gateway."""
 
 import socket
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from riffusion.serving.local.truss_server import LocalTrussServer
 
 BUNDLE_DIR = Path(__file__).parents[2]
 TIMEOUT_S = 120.0
-"""Far more than any answer here takes on two busy cores, so only a hang runs into it."""
+"""Far longer than any response takes on two busy cores, so only a hang reaches it."""
 
 MINI_MODEL = """
 class Model:
@@ -28,14 +28,14 @@ class Model:
 
 
 def free_port() -> int:
-    """A TCP port that nothing listens on."""
+    """A TCP port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def write_mini_bundle(directory: Path, load: str = "pass", config: str = "") -> Path:
-    """A Truss bundle without Riffusion in it, which starts in a second."""
+    """A Truss bundle without Riffusion, which starts within a second."""
     (directory / "model").mkdir(parents=True)
     (directory / "model/model.py").write_text(MINI_MODEL.format(load=load))
     (directory / "config.yaml").write_text(f"model_name: mini\npython_version: py311\n{config}")
@@ -91,5 +91,5 @@ def good_request() -> dict[str, Any]:
 def good_answer(
     truss_server: LocalTrussServer, client: httpx.Client, good_request: dict[str, Any]
 ) -> httpx.Response:
-    """What the server answers to `good_request`."""
+    """The server's response to `good_request`."""
     return client.post(truss_server.predict_url, json=good_request)

@@ -1,4 +1,4 @@
-"""Bad requests to the real server: each is 400, says which field and why, and makes no clip."""
+"""Invalid requests to the real server: 400 with the field and the reason, and no clip."""
 
 import base64
 import io
@@ -26,12 +26,12 @@ def body_with_start(**fields: Any) -> bytes:
 
 
 def raw(text: str) -> bytes:
-    """A body with one field written as it stands."""
+    """A body with one more field, given as JSON text."""
     return b'{"start": {"prompt": "bells", "seed": 1}, ' + text.encode() + b"}"
 
 
 def png_of(width: int, height: int) -> str:
-    """A valid, tiny PNG file of black pixels, one bit each, however large it claims to be."""
+    """A valid PNG file of black pixels, one bit each: small, whatever its width and height."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -49,7 +49,7 @@ def png_of(width: int, height: int) -> str:
 
 
 def wav_of(seconds: int) -> str:
-    """A WAV file of so much silence: 16 bit, 8 kHz."""
+    """A WAV file of silence: 16 bit, 8 kHz."""
     num_bytes = seconds * 16000
     header = struct.pack(
         "<4sI4s4sIHHIIHH4sI",
@@ -165,20 +165,20 @@ BAD_FIELD: dict[str, tuple[bytes, str]] = {
     "init image is a URL": (body(init_image="https://example.com/a.png"), "init_image"),
     "init image is a file URL": (body(init_image="file:///etc/passwd"), "init_image"),
     "init image does not decode": (
-        body(init_image=base64.b64encode(b"no image").decode()),
+        body(init_image=base64.b64encode(b"not an image").decode()),
         "init_image",
     ),
     "init image is truncated": (body(init_image=truncated_png()), "init_image"),
     "init image of 20,000 × 20,000 pixels": (body(init_image=png_of(20_000, 20_000)), "init_image"),
     "init image is an object": (body(init_image={"a": 1}), "init_image"),
     "init audio does not decode": (
-        body(init_audio=base64.b64encode(b"no sound").decode()),
+        body(init_audio=base64.b64encode(b"not audio").decode()),
         "init_audio",
     ),
     "init audio of 10 minutes": (body(init_audio=wav_of(600)), "init_audio"),
     "init audio and init image": (body(init_image="YQ==", init_audio="YQ=="), "init_audio"),
     "mask does not decode": (
-        body(mask_image=base64.b64encode(b"no image").decode()),
+        body(mask_image=base64.b64encode(b"not an image").decode()),
         "mask_image",
     ),
     "two masks": (
@@ -220,7 +220,7 @@ def no_clip_is_made(server_log: list[str]) -> Any:
 
 
 @pytest.mark.parametrize("name", NOT_A_REQUEST)
-def test_bodies_that_are_no_request(
+def test_bodies_that_are_not_requests(
     name: str, truss_server: LocalTrussServer, client: httpx.Client
 ) -> None:
     answer = client.post(truss_server.predict_url, content=NOT_A_REQUEST[name])
@@ -228,22 +228,22 @@ def test_bodies_that_are_no_request(
 
 
 @pytest.mark.parametrize("name", BAD_FIELD)
-def test_fields_that_break_a_rule(
-    name: str, truss_server: LocalTrussServer, client: httpx.Client
-) -> None:
+def test_invalid_fields(name: str, truss_server: LocalTrussServer, client: httpx.Client) -> None:
     content, field = BAD_FIELD[name]
     assert_refused(client.post(truss_server.predict_url, content=content), field)
 
 
 @pytest.mark.parametrize("name", BAD_MSGPACK)
-def test_msgpack_bodies(name: str, truss_server: LocalTrussServer, client: httpx.Client) -> None:
+def test_invalid_msgpack_bodies(
+    name: str, truss_server: LocalTrussServer, client: httpx.Client
+) -> None:
     content, field = BAD_MSGPACK[name]
     headers = {"Content-Type": MSGPACK}
     answer = client.post(truss_server.predict_url, content=content, headers=headers)
     assert_refused(answer, field)
 
 
-def test_the_gateway_passes_refusals_on_and_adds_none(
+def test_the_gateway_passes_errors_on_unchanged(
     truss_server: LocalTrussServer, gateway_url: str, client: httpx.Client
 ) -> None:
     for content in (b"", b"{", body(alpha=2), body(stream=True, seed_image_id="nope")):

@@ -1,4 +1,4 @@
-"""The bundle as Truss sees it: configuration, and the context that an image is built from."""
+"""The Truss bundle: its configuration, and the context that an image is built from."""
 
 import subprocess
 import sys
@@ -19,8 +19,8 @@ from tests.serving.conftest import BUNDLE_DIR, write_mini_bundle
 NEEDED = (
     "config.yaml",
     "model/model.py",
-    "packages/riffusion/clip_generator.py",
-    "packages/riffusion/serving/request_body.py",
+    "packages/riffusion/generation/generator.py",
+    "packages/riffusion/serving/model/request_body.py",
     "data/demo-checkpoint/model_index.json",
     "data/demo-checkpoint/unet/diffusion_pytorch_model-00001-of-00002.safetensors",
     "data/seed_images/og_beat.png",
@@ -54,7 +54,7 @@ def config() -> Any:
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `truss image build-context` makes of the bundle."""
+    """The result of `truss image build-context`."""
     directory = tmp_path_factory.mktemp("image") / "context"
     truss = Path(sys.executable).with_name("truss")
     command = [truss, "image", "build-context", directory, BUNDLE_DIR]
@@ -79,7 +79,7 @@ def test_config_asks_for_an_a10g_and_pins_what_it_loads(config: Any) -> None:
     assert set(revision) <= set("0123456789abcdef")
 
 
-def test_refusals_never_wait_behind_admitted_work(config: Any) -> None:
+def test_refusals_never_wait_for_running_clips(config: Any) -> None:
     assert config.runtime.predict_concurrency > MAX_NUM_RUNNING + LARGEST_MAX_WAITING
 
 
@@ -94,7 +94,7 @@ def test_the_context_holds_what_is_needed_and_nothing_else(context: Path) -> Non
 
 
 def test_the_context_holds_every_file_of_packages_data_and_model(context: Path) -> None:
-    """Truss drops `lib/`, `build/`, `*.log` and the like without a word."""
+    """Truss silently drops `lib/`, `build/`, `*.log` and similar paths."""
     for folder in ("packages", "data", "model"):
         ours = {
             path.relative_to(BUNDLE_DIR)
@@ -116,9 +116,9 @@ def test_the_model_needs_nothing_that_the_image_lacks() -> None:
     """Truss, httpx and the command line's packages are for local use only."""
     code = """
 import sys
-for name in ("truss", "httpx", "typer", "uvicorn"):
+for name in ("truss", "httpx", "limits", "typer", "uvicorn"):
     sys.modules[name] = None
-from riffusion.serving.model import clip_service, request_body, concurrency_limiter
+from riffusion.serving.model import clip_service, concurrency_limiter, metrics, request_body
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,5 @@
 import json
 import logging
-import random
 from typing import Any
 
 import httpx
@@ -11,7 +10,6 @@ from riffusion.serving.client import (
     API_KEY_VARIABLES,
     DEFAULT_URL,
     Endpoint,
-    Retries,
     predict_url,
 )
 from tests.serving.backends import Backend, break_off, hang_up, say
@@ -19,7 +17,7 @@ from tests.serving.conftest import free_port
 
 PAYLOAD: dict[str, Any] = {"start": {"prompt": "bells", "seed": 1}}
 CLIP = {"image": "data:image/jpeg;base64,YQ==", "duration_s": 5.12}
-KEY = "key-that-nobody-may-see"
+KEY = "a-secret-key"
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +44,7 @@ def test_base_and_full_addresses(url: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://host", "http://", "http://[::1"])
-def test_what_is_no_address_is_named(url: str) -> None:
+def test_invalid_addresses_are_named(url: str) -> None:
     with pytest.raises(EndpointError, match="url="):
         Endpoint(url)
 
@@ -68,56 +66,34 @@ def test_errors_carry_the_servers_status_and_message() -> None:
     assert len(backend.requests) == 1
 
 
-@pytest.mark.parametrize("play", [say(b"[]"), say(b"<html>", 200, "text/html"), hang_up])
+@pytest.mark.parametrize(
+    "play",
+    [
+        say(b"[]"),
+        say(b"<html>", 200, "text/html"),
+        hang_up,
+        break_off(b'{"image": ', "application/json"),
+    ],
+)
 def test_nonsense_is_an_error(play: Any) -> None:
     with Backend(play) as backend, pytest.raises(EndpointError, match="endpoint="):
         Endpoint(backend.url).predict(PAYLOAD)
 
 
-def test_an_endpoint_that_is_away_is_named_with_the_remedy() -> None:
+def test_an_unreachable_endpoint_is_named_with_the_remedy() -> None:
     endpoint = Endpoint(f"http://127.0.0.1:{free_port()}", retry_budget_s=0)
     with pytest.raises(EndpointError, match=r"out of reach.*riffusion serve") as caught:
         endpoint.predict(PAYLOAD)
     assert caught.value.status == 502
 
 
-def test_waiting_stays_within_the_budget() -> None:
+def test_a_busy_endpoint_is_tried_again_within_the_budget() -> None:
     busy = say(b'{"error": "busy"}', 503, Retry_After="1")
     with Backend(busy) as backend:
         with pytest.raises(EndpointError, match="busy") as caught:
             Endpoint(backend.url, retry_budget_s=1.5).predict(PAYLOAD)
         assert caught.value.status == 503
     assert len(backend.requests) == 2
-
-
-def test_a_refusal_without_a_time_is_asked_again_a_few_times() -> None:
-    with (
-        Backend(say(b'{"error": "busy"}', 503)) as backend,
-        pytest.raises(EndpointError, match="busy"),
-    ):
-        Endpoint(backend.url, retry_budget_s=10).predict(PAYLOAD)
-    assert len(backend.requests) == 4
-
-
-@pytest.mark.parametrize("status", [200, 400, 429, 500, 502, 504])
-def test_nothing_but_a_refusal_with_503_is_repeated(status: int) -> None:
-    response = httpx.Response(status, headers={"Retry-After": "1"})
-    assert Retries(100).delay_after_response(response) is None
-    for error in (httpx.ReadTimeout(""), httpx.ReadError(""), httpx.RemoteProtocolError("")):
-        assert Retries(100).delay_after_error(error) is None
-
-
-def test_delays_are_never_shorter_than_asked_for_and_differ() -> None:
-    busy = httpx.Response(503, headers={"Retry-After": "4"})
-    delays = [Retries(100, random.Random(seed)).delay_after_response(busy) for seed in range(50)]
-    assert all(delay is not None and 4 <= delay <= 5 for delay in delays)
-    assert len(set(delays)) == 50
-    away = Retries(100, random.Random(0))
-    waits = [away.delay_after_error(httpx.ConnectError("")) for _ in range(4)]
-    assert waits[3] is None
-    for wait, least in zip(waits, (0.25, 0.5, 1.0), strict=False):
-        assert wait is not None
-        assert least <= wait <= 1.25 * least
 
 
 def test_stream_yields_progress_and_the_result() -> None:
@@ -142,7 +118,7 @@ def test_a_stream_without_a_result_is_an_error(play: Any, message: str) -> None:
         list(Endpoint(backend.url).stream(PAYLOAD))
 
 
-def test_the_key_goes_into_the_header_and_nowhere_else(
+def test_the_key_is_in_the_header_only(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -159,11 +135,11 @@ def test_the_key_goes_into_the_header_and_nowhere_else(
     ("url", "is_sent"),
     [
         ("https://host.example/production/predict", True),
-        ("http://host.example/production/predict", False),  # not in the clear
-        ("http://127.0.0.1:8080", False),  # this machine needs none
+        ("http://host.example/production/predict", False),  # never unencrypted
+        ("http://127.0.0.1:8080", False),  # this machine needs no key
     ],
 )
-def test_the_environments_key_goes_over_https_only(
+def test_the_key_from_the_environment_is_sent_over_https_only(
     variable: str, url: str, is_sent: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, KEY)
@@ -179,3 +155,34 @@ def test_credentials_in_an_address_are_not_shown() -> None:
         assert "secret" not in text
         assert "hidden" not in text
     assert endpoint.predict_url.params["api_key"] == "hidden"
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "proxy"),
+    [
+        ("https://host.example/predict", {"HTTPS_PROXY": "http://proxy:1"}, "http://proxy:1"),
+        ("http://host.example/predict", {"HTTPS_PROXY": "http://proxy:1"}, None),
+        ("http://host.example/predict", {"ALL_PROXY": "proxy:1"}, "http://proxy:1"),
+        ("https://host.example/predict", {"ALL_PROXY": "http://proxy:1", "NO_PROXY": "*"}, None),
+        (
+            "https://host.example/predict",
+            {"ALL_PROXY": "http://proxy:1", "NO_PROXY": "example"},
+            None,
+        ),
+        ("http://127.0.0.1:8080", {"ALL_PROXY": "http://proxy:1"}, None),
+    ],
+)
+def test_hosted_endpoints_are_reached_through_the_environments_proxy(
+    url: str, environment: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    proxies: list[object] = []
+    monkeypatch.setattr(
+        httpx, "HTTPTransport", lambda proxy, **_: proxies.append(proxy) or httpx.BaseTransport()
+    )
+    with Endpoint(url).client():
+        assert proxies == [proxy]

@@ -1,12 +1,13 @@
-"""Limits for each client: the counting, and the gateway that answers 429."""
+"""Limits per client: how requests are counted, and the gateway that answers 429."""
 
 import ipaddress
 import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -14,71 +15,95 @@ from hypothesis import strategies as st
 
 from riffusion.errors import TooManyRequestsError
 from riffusion.serving.addresses import networks_of
+from riffusion.serving.gateway import client_limits
 from riffusion.serving.gateway.client_limits import ClientLimits, client_from
 from tests.serving.backends import Backend, hang_up, say
-from tests.serving.test_gateway import CLIP, REQUEST, gateway_to
+from tests.serving.gateways import CLIP, REQUEST, gateway_to
 from tests.serving.test_predict import WEB_APP_REQUEST
 
 
 class Clock:
+    """The time module of the limits, with a time that the test sets."""
+
     def __init__(self) -> None:
         self.now_s = 1000.0
 
-    def __call__(self) -> float:
+    def time(self) -> float:
         return self.now_s
 
 
-def is_let_in(limits: ClientLimits, client: str = "a") -> bool:
+@contextmanager
+def stopped_clock() -> Iterator[Clock]:
+    clock = Clock()
+    with (
+        mock.patch("limits.storage.memory.time", clock),
+        mock.patch("riffusion.serving.gateway.client_limits.time", clock),
+    ):
+        yield clock
+
+
+def is_allowed(limits: ClientLimits, client: str = "a") -> bool:
     try:
-        with limits.place(client):
+        with limits.slot(client):
             return True
     except TooManyRequestsError:
         return False
 
 
 @given(st.lists(st.floats(0, 40), max_size=60), st.integers(1, 5))
-def test_in_no_minute_are_there_more_than_allowed(pauses: list[float], most: int) -> None:
-    clock = Clock()
-    limits = ClientLimits(most, 0, clock)
-    let_in: list[float] = []
-    for pause in pauses:
-        clock.now_s += pause
-        had = [time for time in let_in if time > clock.now_s - 60]
-        assert is_let_in(limits) == (len(had) < most)
-        if len(had) < most:
-            let_in.append(clock.now_s)
+def test_no_minute_has_more_requests_than_allowed(pauses: list[float], most: int) -> None:
+    with stopped_clock() as clock:
+        limits = ClientLimits(most, 0)
+        allowed: list[float] = []
+        for pause in pauses:
+            clock.now_s += pause
+            recent = [time for time in allowed if time >= clock.now_s - 60]
+            assert is_allowed(limits) == (len(recent) < most)  # refused requests don't count
+            if len(recent) < most:
+                allowed.append(clock.now_s)
 
 
-def test_after_the_time_that_is_told_it_works_again_and_not_before() -> None:
-    clock = Clock()
-    limits = ClientLimits(2, 0, clock)
-    assert is_let_in(limits)
-    clock.now_s += 10.5
-    assert is_let_in(limits)
-    with pytest.raises(TooManyRequestsError, match=r"2 requests a minute.*in 50 s") as refusal:
-        limits.place("a").__enter__()
-    assert is_let_in(limits, "b")
-    clock.now_s += refusal.value.retry_after_s - 1
-    assert not is_let_in(limits)
-    clock.now_s += 1
-    assert is_let_in(limits)
+def test_a_request_is_allowed_after_its_retry_after_and_not_before() -> None:
+    with stopped_clock() as clock:
+        limits = ClientLimits(2, 0)
+        assert is_allowed(limits)
+        clock.now_s += 10.5
+        assert is_allowed(limits)
+        with pytest.raises(TooManyRequestsError, match=r"2 requests per minute.*in 50 s") as error:
+            limits.slot("a").__enter__()
+        assert is_allowed(limits, "b")
+        clock.now_s += error.value.retry_after_s - 1
+        assert not is_allowed(limits)
+        clock.now_s += 1
+        assert is_allowed(limits)
 
 
-def test_places_come_back_whatever_happens_in_them() -> None:
+def test_the_memory_for_clients_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_limits, "_MAX_CLIENTS", 3)
+    with stopped_clock():
+        limits = ClientLimits(1, 0)
+        assert [is_allowed(limits, client) for client in "aabc"] == [True, False, True, True]
+        assert not is_allowed(limits, "c")
+        assert is_allowed(limits, "d")  # a fourth client: the counts start again
+        assert is_allowed(limits, "a")
+        assert not is_allowed(limits, "d")
+
+
+def test_slots_are_released_whatever_happens_to_the_request() -> None:
     limits = ClientLimits(0, 2)
-    with ExitStack() as places:
+    with ExitStack() as slots:
         for client in ("a", "a", "b"):
-            places.enter_context(limits.place(client))
-        assert not is_let_in(limits)
-        assert is_let_in(limits, "b")
-    with pytest.raises(RuntimeError), limits.place("a"):
+            slots.enter_context(limits.slot(client))
+        assert not is_allowed(limits)
+        assert is_allowed(limits, "b")
+    with pytest.raises(RuntimeError), limits.slot("a"):
         raise RuntimeError
-    with limits.place("a"):
-        assert is_let_in(limits)
+    with limits.slot("a"):
+        assert is_allowed(limits)
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "is_one"),
+    ("first", "second", "are_one"),
     [
         ("192.0.2.1", "192.0.2.1", True),
         ("192.0.2.1", "192.0.2.2", False),
@@ -88,25 +113,27 @@ def test_places_come_back_whatever_happens_in_them() -> None:
         ("testclient", "testclient", True),
     ],
 )
-def test_clients_are_addresses_or_networks(first: str, second: str, is_one: bool) -> None:
+def test_clients_are_ipv4_addresses_or_ipv6_networks(
+    first: str, second: str, are_one: bool
+) -> None:
     keys = [client_from({"type": "http", "client": (host, 1)}) for host in (first, second)]
-    assert (keys[0] == keys[1]) == is_one
+    assert (keys[0] == keys[1]) == are_one
     assert client_from({"type": "http", "client": None}) == ""
 
 
-def test_too_many_a_minute_are_429_and_start_no_work() -> None:
+def test_too_many_per_minute_are_429_and_start_no_work() -> None:
     limits = ClientLimits(2, 0)
     with Backend(say(CLIP)) as backend, gateway_to(backend.url, limits=limits) as client:
         origin = {"Origin": "https://app.example"}
         statuses = [client.post("/run_inference/", content=REQUEST).status_code for _ in "ab"]
-        large = b" " * 2**22  # its sender reads the answer after it has sent everything
+        large = b" " * 2**22  # the client reads the response only after it has sent the whole body
         refused = client.post("/v1/models/model:predict", content=large, headers=origin)
         assert client.get("/health").status_code != 429
     assert statuses == [200, 200]
     assert refused.status_code == 429
     assert 50 <= int(refused.headers["retry-after"]) <= 60
     assert list(refused.json()) == ["error"]
-    assert "at most 2 requests a minute are allowed" in refused.json()["error"]
+    assert "at most 2 requests per minute are allowed" in refused.json()["error"]
     assert refused.headers["access-control-allow-origin"] == "https://app.example"
     assert "Retry-After" in refused.headers["access-control-expose-headers"]
     assert len(backend.requests) == 2
@@ -135,7 +162,7 @@ def test_too_many_at_once_are_429_until_one_is_done() -> None:
     assert "at most 4 requests at once are allowed" in refused.json()["error"]
 
 
-def test_a_stream_keeps_its_place_until_its_end() -> None:
+def test_a_stream_holds_its_slot_until_its_end() -> None:
     line = b'{"event": "progress", "step": 1, "steps": 2}\n'
 
     def play(handler: BaseHTTPRequestHandler) -> None:
@@ -160,7 +187,7 @@ def test_a_stream_keeps_its_place_until_its_end() -> None:
 
 
 @pytest.mark.parametrize("play", [hang_up, say(b"{}", 500)])
-def test_failures_give_their_places_back(play: object) -> None:
+def test_failures_release_their_slots(play: object) -> None:
     limits = ClientLimits(0, 1)
     with Backend(play) as backend, gateway_to(backend.url, limits=limits) as client:  # type: ignore[arg-type]
         statuses = [client.post("/run_inference/", content=REQUEST).status_code for _ in range(3)]
@@ -172,7 +199,9 @@ def forwarded() -> Iterator[list[dict[str, str]]]:
     yield [{"X-Forwarded-For": address} for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1")]
 
 
-def test_forwarded_addresses_are_not_believed(forwarded: list[dict[str, str]]) -> None:
+def test_forwarded_addresses_of_untrusted_peers_are_ignored(
+    forwarded: list[dict[str, str]],
+) -> None:
     with (
         Backend(say(CLIP)) as backend,
         gateway_to(backend.url, limits=ClientLimits(1, 0)) as client,
@@ -198,8 +227,8 @@ def test_a_trusted_proxy_names_the_client(forwarded: list[dict[str, str]]) -> No
     assert statuses == [200, 200, 429]
 
 
-def test_proxies_are_known_by_the_addresses_that_sockets_show() -> None:
-    """One that listens on :: shows IPv4 addresses as IPv6 ones."""
+def test_proxies_match_the_addresses_that_sockets_report() -> None:
+    """A socket that listens on :: reports IPv4 addresses in their IPv6-mapped form."""
     networks = networks_of(["10.0.0.0/8", "192.0.2.1", "2001:db8::/32"])
 
     def is_trusted(address: str) -> bool:
@@ -212,7 +241,7 @@ def test_proxies_are_known_by_the_addresses_that_sockets_show() -> None:
 
 
 def test_the_public_web_app_jams_within_the_default_limits() -> None:
-    """It asks for one clip at a time, until three are ready; here without pause for a minute."""
+    """It requests one clip at a time, until three are ready; here a minute without a pause."""
     first = json.loads(WEB_APP_REQUEST)
     with Backend(say(CLIP)) as backend, gateway_to(backend.url, limits=ClientLimits()) as client:
         for number in range(4 * 12):

@@ -1,4 +1,4 @@
-"""What needs a model that can be held, or fails on purpose; the embedded one is in test_predict."""
+"""The service with a model that waits or fails on purpose; test_predict has the embedded one."""
 
 import asyncio
 import gc
@@ -27,7 +27,7 @@ from riffusion.serving.model import clip_service
 from riffusion.serving.model.clip_service import (
     MAX_FAILURES_IN_A_ROW,
     ClipService,
-    max_live_from_environment,
+    max_running_from_environment,
     max_waiting_from_environment,
 )
 from riffusion.spectrogram.params import SpectrogramParams
@@ -39,7 +39,7 @@ INPUTS = InferenceInput.parse(
         "mode": "txt2img",
         "duration_s": 0.16,
         "num_inference_steps": 2,
-        "scheduler": "ddim",  # two calls; PNDM's second timestep comes twice
+        "scheduler": "ddim",  # two UNet calls; PNDM makes three
     }
 )
 TIMEOUT_S = 30.0
@@ -56,7 +56,7 @@ def generator(tmp_path: Path) -> Iterator[ClipGenerator]:
 
 
 class HeldUNet:
-    """Waits in every call until it is released, or fails with `failure`."""
+    """A UNet whose calls wait until they are released; then they fail if `failure` is set."""
 
     def __init__(self, generator: ClipGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
         self.failure: Exception | None = None
@@ -80,7 +80,7 @@ def unet(generator: ClipGenerator, monkeypatch: pytest.MonkeyPatch) -> HeldUNet:
     return HeldUNet(generator, monkeypatch)
 
 
-def test_a_job_that_waits_leaves_the_queue_when_its_client_leaves(
+def test_a_waiting_job_leaves_the_queue_when_its_client_leaves(
     generator: ClipGenerator, unet: HeldUNet
 ) -> None:
     async def scenario() -> None:
@@ -118,7 +118,7 @@ def test_a_job_whose_client_is_gone_stops_at_the_next_step(
     assert unet.num_calls == 1
 
 
-def test_unexpected_failures_in_a_row_make_it_unhealthy_and_bad_input_does_not(
+def test_unexpected_failures_in_a_row_make_the_service_unhealthy(
     generator: ClipGenerator, unet: HeldUNet
 ) -> None:
     async def ask(service: ClipService) -> None:
@@ -141,7 +141,7 @@ def test_unexpected_failures_in_a_row_make_it_unhealthy_and_bad_input_does_not(
     asyncio.run(scenario())
 
 
-def test_a_stream_tells_of_each_step_and_ends_with_the_clip(
+def test_a_stream_reports_each_step_and_ends_with_the_clip(
     generator: ClipGenerator,
 ) -> None:
     async def scenario() -> list[Any]:
@@ -157,13 +157,13 @@ def test_a_stream_tells_of_each_step_and_ends_with_the_clip(
 def test_a_stream_is_never_silent_for_long(
     generator: ClipGenerator, unet: HeldUNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither in the queue, nor between steps, nor while the sound is made."""
+    """Progress is repeated in the queue, between steps, and while the audio is made."""
     monkeypatch.setattr(clip_service, "_HEARTBEAT_S", 0.02)
-    finish, drawn, heard = generator.finish, threading.Event(), threading.Event()
+    finish, in_audio, release = generator.finish, threading.Event(), threading.Event()
 
     def held(*args: Any) -> Any:
-        drawn.set()
-        heard.wait(TIMEOUT_S)
+        in_audio.set()
+        release.wait(TIMEOUT_S)
         return finish(*args)
 
     monkeypatch.setattr(generator, "finish", held)
@@ -176,24 +176,24 @@ def test_a_stream_is_never_silent_for_long(
         lines = waiting.ndjson()
         events = [json.loads(await anext(lines)) for _ in range(3)]
         unet.released.set()
-        await asyncio.to_thread(drawn.wait, TIMEOUT_S)
+        await asyncio.to_thread(in_audio.wait, TIMEOUT_S)
         while events[-1]["step"] < 2 or events[-1] != events[-3]:
             events.append(json.loads(await anext(lines)))
-        heard.set()
+        release.set()
         events += [json.loads(line) async for line in lines]
         await asyncio.gather(first.task, waiting.task)
         return events
 
     *progress, last = asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_S))
-    told = [(event["event"], event["step"], event["steps"]) for event in progress]
-    assert told[:3] == [("progress", 0, 2)] * 3
-    assert told == sorted(told)
-    assert set(told) == {("progress", step, 2) for step in range(3)}
-    assert told.count(("progress", 2, 2)) >= 3
+    reported = [(event["event"], event["step"], event["steps"]) for event in progress]
+    assert reported[:3] == [("progress", 0, 2)] * 3
+    assert reported == sorted(reported)
+    assert set(reported) == {("progress", step, 2) for step in range(3)}
+    assert reported.count(("progress", 2, 2)) >= 3
     assert last["event"] == "result"
 
 
-def test_a_stream_ends_with_the_error_and_keeps_its_reason_to_the_log(
+def test_a_stream_ends_with_an_error_whose_reason_is_only_in_the_log(
     generator: ClipGenerator, unet: HeldUNet, caplog: pytest.LogCaptureFixture
 ) -> None:
     unet.failure = RuntimeError("secret")
@@ -209,7 +209,7 @@ def test_a_stream_ends_with_the_error_and_keeps_its_reason_to_the_log(
     assert "secret" in caplog.text
 
 
-def test_a_deadline_counts_for_the_sound_too_and_leaves_no_timer(
+def test_a_deadline_includes_the_audio_and_leaves_no_timer(
     generator: ClipGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish = generator.finish
@@ -228,19 +228,19 @@ def test_a_deadline_counts_for_the_sound_too_and_leaves_no_timer(
         early = await service.submit(INPUTS.model_copy(update={"deadline_s": 3600.0}))
         result = weakref.ref(await early.result(lambda: False))
         await early.task
-        drawing = weakref.ref(early.drawing)
+        handle = weakref.ref(early.handle)
         del early
         until = time.monotonic() + TIMEOUT_S
-        while (result() or drawing()) and time.monotonic() < until:  # threads let go of it soon
+        while (result() or handle()) and time.monotonic() < until:  # threads drop theirs
             await asyncio.sleep(0.02)
             gc.collect()
         assert result() is None
-        assert drawing() is None
+        assert handle() is None
 
     asyncio.run(scenario())
 
 
-def test_a_clip_that_waits_for_its_sound_leaves_at_once_when_its_client_does(
+def test_a_clip_that_waits_for_its_audio_is_stopped_at_once_when_its_client_leaves(
     generator: ClipGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, release = threading.Event(), threading.Event()
@@ -252,15 +252,15 @@ def test_a_clip_that_waits_for_its_sound_leaves_at_once_when_its_client_does(
         return finish(*args)
 
     monkeypatch.setattr(generator, "finish", held)
-    monkeypatch.setattr(clip_service, "_num_sound_threads", lambda: 1)
+    monkeypatch.setattr(clip_service, "_num_audio_threads", lambda: 1)
 
     async def scenario() -> None:
         service = ClipService(generator)
         first = await service.submit(INPUTS)
         await asyncio.to_thread(begun.wait, TIMEOUT_S)
         second = await service.submit(INPUTS)
-        await asyncio.to_thread(second.drawing.image.result, TIMEOUT_S)
-        while second.sound is None:
+        await asyncio.to_thread(second.handle.image.result, TIMEOUT_S)
+        while second.audio is None:
             await asyncio.sleep(0.001)
         second.stop()
         await asyncio.wait_for(second.task, TIMEOUT_S)
@@ -272,14 +272,18 @@ def test_a_clip_that_waits_for_its_sound_leaves_at_once_when_its_client_does(
 
 
 @pytest.mark.parametrize("text", ["many", "0", "17", "1.5", ""])
-def test_a_bad_number_of_live_clips_is_named(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_number_of_running_clips_is_named(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RIFFUSION_MAX_LIVE", text)
     with pytest.raises(InputError, match=f"RIFFUSION_MAX_LIVE='{text}' must be"):
-        max_live_from_environment()
+        max_running_from_environment()
 
 
 @pytest.mark.parametrize("text", ["many", "-1", "31", "1.5", ""])
-def test_a_bad_length_of_the_queue_is_named(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_number_of_waiting_clips_is_named(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RIFFUSION_MAX_WAITING", text)
     with pytest.raises(InputError, match=f"RIFFUSION_MAX_WAITING='{text}' must be"):
         max_waiting_from_environment()

@@ -8,7 +8,7 @@ from riffusion.audio import num_samples, read_audio
 from tests.docs.readme import python_blocks
 
 
-def test_readme_request_brings_a_clip(gateway_url: str, tmp_path: Path) -> None:
+def test_the_readmes_request_returns_a_clip(gateway_url: str, tmp_path: Path) -> None:
     code = next(block for block in python_blocks() if "run_inference" in block)
     assert "http://127.0.0.1:3013" in code
     code = code.replace("http://127.0.0.1:3013", gateway_url)

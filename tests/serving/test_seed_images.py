@@ -1,4 +1,4 @@
-"""What the gateway shows of seed images and masks."""
+"""The gateway's seed images and masks."""
 
 import io
 from collections.abc import Iterator
@@ -26,13 +26,13 @@ def gateway() -> Iterator[httpx.Client]:
         yield client
 
 
-def test_the_ids_are_the_librarys(gateway: httpx.Client) -> None:
+def test_the_ids_are_those_of_the_library(gateway: httpx.Client) -> None:
     library = SeedLibrary.default()
     assert gateway.get("/seed_images").json() == {"seed_images": list(library.seed_image_ids)}
     assert gateway.get("/masks").json() == {"masks": list(library.mask_image_ids)}
 
 
-def test_images_come_pixel_by_pixel_and_with_their_parameters(gateway: httpx.Client) -> None:
+def test_images_have_the_librarys_pixels_and_parameters(gateway: httpx.Client) -> None:
     answer = gateway.get("/seed_images/og_beat.png")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
     image = Image.open(io.BytesIO(answer.content))
@@ -42,7 +42,7 @@ def test_images_come_pixel_by_pixel_and_with_their_parameters(gateway: httpx.Cli
     assert SpectrogramParams.from_exif(image.getexif()) == SpectrogramParams()
 
 
-def test_masks_are_no_seed_images(gateway: httpx.Client) -> None:
+def test_masks_are_not_seed_images(gateway: httpx.Client) -> None:
     assert gateway.get("/masks/mask_gradient_dark.png").status_code == 200
     assert gateway.get("/seed_images/mask_gradient_dark.png").status_code == 404
     assert gateway.get("/masks/og_beat.png").status_code == 404
@@ -58,13 +58,13 @@ def test_masks_are_no_seed_images(gateway: httpx.Client) -> None:
         "/seed_images/%00.png",
     ],
 )
-def test_nothing_else_is_served(gateway: httpx.Client, path: str) -> None:
+def test_other_paths_are_404(gateway: httpx.Client, path: str) -> None:
     answer = gateway.get(path)
     assert answer.status_code == 404
     assert list(answer.json()) == ["error"]
 
 
-def test_a_gateway_without_a_library_has_none() -> None:
+def test_without_a_library_there_are_no_images() -> None:
     app = create_gateway(Endpoint(f"http://127.0.0.1:{free_port()}"))
     with GatewayServer(app) as server:
         url = f"{server.base_url}/seed_images"

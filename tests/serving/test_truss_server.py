@@ -1,4 +1,4 @@
-"""Starting and ending servers, with a bundle that starts in a second."""
+"""Starting and stopping servers, with a bundle that starts within a second."""
 
 import os
 import signal
@@ -18,14 +18,16 @@ from riffusion.serving.local.truss_server import LocalTrussServer, find_bundle
 from tests.serving.conftest import BUNDLE_DIR, free_port, write_mini_bundle
 
 STARTUP_S = 60.0
-"""`import truss` alone takes 5 s of an idle core."""
+"""Far longer than a start takes on busy cores; `import truss` alone takes 5 s on an idle one."""
 SLOW_MODEL = """
 class Model:
     def load(self):
         pass
 
     def predict(self, inputs):
+        import pathlib
         import time
+        pathlib.Path(inputs["started"]).touch()
         time.sleep(1.5)
         return inputs
 """
@@ -43,7 +45,7 @@ def wait_until(condition: object, what: str) -> None:
         time.sleep(0.05)
 
 
-def test_a_server_is_ready_inside_and_gone_after(
+def test_a_server_runs_inside_the_context_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -57,7 +59,7 @@ def test_a_server_is_ready_inside_and_gone_after(
             for own in socket.gethostbyname_ex(socket.gethostname())[2]
             if not own.startswith("127.")
         ]
-        for address in others:  # loopback only, unlike Truss' own 0.0.0.0
+        for address in others:  # Truss itself listens on 0.0.0.0
             with socket.socket() as probe:
                 assert probe.connect_ex((address, port)) != 0
         pid = server.pid
@@ -72,10 +74,8 @@ def test_a_port_in_use_is_an_error_before_any_work(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        start = time.monotonic()
         with pytest.raises(ServerError, match=f"port={port}.*choose another"):
-            LocalTrussServer(tmp_path, port=port).start()
-        assert time.monotonic() - start < 1
+            LocalTrussServer(tmp_path, port=port).start()  # not the error that it is no bundle
 
 
 def test_a_model_that_does_not_load_is_an_error_with_the_end_of_the_log(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_server_that_is_never_ready_is_an_error(tmp_path: Path) -> None:
     assert server.pid is None
 
 
-def test_the_bundle_is_found_from_inside_and_its_absence_explained(tmp_path: Path) -> None:
+def test_the_bundle_is_found_from_inside_or_its_absence_explained(tmp_path: Path) -> None:
     bundle = write_mini_bundle(tmp_path / "bundle")
     (bundle / "deep/er").mkdir(parents=True)
     assert find_bundle(bundle / "deep/er") == bundle
@@ -104,7 +104,7 @@ def test_the_bundle_is_found_from_inside_and_its_absence_explained(tmp_path: Pat
 
 
 def run_serve(bundle: Path, *options: str) -> tuple[subprocess.Popen[str], int, int]:
-    """`serve` as a process of its own, from inside `bundle`; ready when this returns."""
+    """Start `serve` as a process in `bundle`, and wait until its gateway listens."""
     port, gateway_port = free_port(), free_port()
     code = f"""
 from riffusion.serving.local.serve import serve
@@ -124,30 +124,32 @@ serve(port={port}, gateway_port={gateway_port}, announce=lambda line: print(line
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
-def test_serve_finishes_what_is_in_flight_and_leaves_nothing(
+def test_serve_finishes_requests_in_progress_and_stops_both_servers(
     kind: signal.Signals, tmp_path: Path
 ) -> None:
     bundle = write_mini_bundle(tmp_path / "bundle")
     (bundle / "model/model.py").write_text(SLOW_MODEL)
     process, port, gateway_port = run_serve(bundle)
+    started = tmp_path / "started"
+    request = {"started": str(started)}
     answers: list[httpx.Response] = []
     url = f"http://127.0.0.1:{gateway_port}/run_inference/"
     asking = threading.Thread(
-        target=lambda: answers.append(httpx.post(url, json={"a": 1}, timeout=60))
+        target=lambda: answers.append(httpx.post(url, json=request, timeout=60))
     )
     asking.start()
-    time.sleep(0.7)  # the model's 1.5 s have begun
+    wait_until(started.exists, "the model has not started")
     process.send_signal(kind)
     output, _ = process.communicate(timeout=STARTUP_S)
     asking.join()
     assert process.returncode == 0, output
     assert "Traceback" not in output
-    assert (answers[0].status_code, answers[0].json()) == (200, {"a": 1})
+    assert (answers[0].status_code, answers[0].json()) == (200, request)
     assert not is_listening(port)
     assert not is_listening(gateway_port)
 
 
-def test_serve_ends_with_an_error_when_the_server_dies(tmp_path: Path) -> None:
+def test_serve_stops_with_an_error_when_the_truss_server_ends(tmp_path: Path) -> None:
     bundle = write_mini_bundle(tmp_path / "bundle")
     (bundle / "model/model.py").write_text(
         "import os\nclass Model:\n    def predict(self, inputs):\n        os._exit(3)\n"
@@ -162,10 +164,10 @@ def test_serve_ends_with_an_error_when_the_server_dies(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gateway", [True, False])
-def test_from_elsewhere_the_server_is_reached_through_its_gateway(
+def test_other_machines_reach_the_truss_server_through_the_gateway_only(
     gateway: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise the gateway's limits would be no use."""
+    """Otherwise the gateway's limits could be avoided."""
     hosts: dict[str, str] = {}
 
     class Truss:

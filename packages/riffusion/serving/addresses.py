@@ -1,4 +1,4 @@
-"""Hosts, ports and URLs of the local servers, and the proxies before them."""
+"""Hosts, ports, paths and URLs of the local servers, and networks of trusted proxies."""
 
 import ipaddress
 import socket
@@ -10,7 +10,9 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 PREDICT_PATH = "/v1/models/model:predict"
 READY_PATH = "/v1/models/model"
-"""The Truss server's own paths, also on the host."""
+"""Paths of the Truss server, on this machine and on a host."""
+RUN_INFERENCE_PATH = "/run_inference"
+"""The gateway's path for web apps; the public one adds a slash."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -18,21 +20,21 @@ _ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def local_url(host: str, port: int) -> str:
-    """Address, for clients on this machine, of a server that listens on `host` and `port`."""
+    """URL, for clients on this machine, of a server that listens on `host` and `port`."""
     name = _ANY_ADDRESS.get(host, host)
     return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
 
 def bound_socket(host: str, port: int, option: str) -> socket.socket:
-    """A TCP socket that holds the port; the caller closes it.
+    """A TCP socket that is bound to the port; the caller closes it.
 
     Args:
         host: address of this machine.
-        port: 0 for any free one.
-        option: what the port is called where the user sets it.
+        port: TCP port; 0 for any free one.
+        option: name of the option that sets the port, for error messages.
 
     Raises:
-        ServerError: the port is taken, or the address isn't this machine's.
+        ServerError: the port is in use, or the address isn't this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
@@ -49,10 +51,13 @@ def bound_socket(host: str, port: int, option: str) -> socket.socket:
 
 
 def networks_of(proxies: Sequence[str]) -> list[Network]:
-    """Addresses and networks of proxies; of IPv4 also the form that a socket for both kinds shows.
+    """Networks of trusted proxies.
+
+    An IPv4 network is returned in its IPv6-mapped form too, since a socket that accepts both kinds
+    reports IPv4 peers in that form.
 
     Raises:
-        InputError: one is none.
+        InputError: a value is neither an address nor a network.
     """
     networks: list[Network] = []
     for proxy in proxies:

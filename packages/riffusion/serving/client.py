@@ -4,8 +4,7 @@ import ipaddress
 import json
 import logging
 import os
-import random
-import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
@@ -14,6 +13,12 @@ import httpx
 
 from riffusion.errors import EndpointError
 from riffusion.serving.addresses import DEFAULT_HOST, DEFAULT_PORT, PREDICT_PATH
+from riffusion.serving.retries import (
+    BUDGET_EXTENSION,
+    AsyncRetryTransport,
+    RetryTransport,
+    is_unsent,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -23,29 +28,26 @@ DEFAULT_RETRY_BUDGET_S = 30.0
 API_KEY_VARIABLES = ("RIFFUSION_API_KEY", "BASETEN_API_KEY")
 JSON = "application/json"
 MSGPACK = "application/octet-stream"
-"""Content types of requests; the Truss server answers in kind."""
+"""Content types of requests; the Truss server answers in the type of the request."""
 _CONNECT_TIMEOUT_S = 5.0
-_RETRY_DELAYS_S = (0.25, 0.5, 1.0)
-"""Where the endpoint doesn't say how long."""
-_JITTER = 0.25
-"""Delays are longer by up to this share, by chance, so that clients don't come back all at once."""
+_CONNECTION_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=16)
 
 
 class Endpoint:
-    """Where requests are answered.
+    """An inference endpoint: its address, API key and timeouts.
 
     Args:
-        url: address of the endpoint. One whose path ends in `predict` is taken as it is; to any
-            other the Truss server's predict path is added.
-        api_key: goes into the Authorization header. Default: the environment's
-            `RIFFUSION_API_KEY` or `BASETEN_API_KEY`, which is not sent unencrypted to other
-            machines.
-        timeout_s: for the whole answer, or, of a stream, until the next event.
-        retry_budget_s: time to spend on waiting, where the endpoint can't be reached or is busy
-            (503). Requests that may have been worked on are not sent again.
+        url: address of the endpoint. If its path ends in `predict`, it is used unchanged; otherwise
+            the Truss server's predict path is appended.
+        api_key: sent in the Authorization header. Default: the value of `RIFFUSION_API_KEY` or
+            `BASETEN_API_KEY` in the environment, which is never sent unencrypted to another
+            machine.
+        timeout_s: limit for each read: the response, or the next event of a stream.
+        retry_budget_s: total time to wait between attempts while the endpoint is unreachable or
+            busy (503). A request that the endpoint may have worked on is not repeated.
 
     Raises:
-        EndpointError: the URL is not one.
+        EndpointError: the URL is not valid.
     """
 
     def __init__(
@@ -67,51 +69,68 @@ class Endpoint:
 
     @property
     def shown_url(self) -> str:
-        """Its address for people, without credentials that may be in it."""
+        """The address without any credentials, for messages and logs."""
         return str(self.predict_url.copy_with(userinfo=b"", query=None))
 
     @property
     def ready_url(self) -> httpx.URL | None:
-        """Where a Truss server says whether its model is loaded; None for other addresses."""
+        """Where a Truss server reports whether its model is loaded; None for other addresses."""
         base, colon, method = str(self.predict_url).rpartition(":")
         return httpx.URL(base) if colon and method == "predict" else None
 
     @property
     def metrics_url(self) -> httpx.URL | None:
-        """Where a Truss server on this machine shows its metrics; hosted ones don't."""
+        """Metrics of a Truss server on this machine; None for a hosted one, which hides them."""
         return self.predict_url.join("/metrics/") if self.is_local and self.ready_url else None
 
     def request(self, body: bytes, content_type: str = JSON) -> httpx.Request:
-        """The HTTP request that carries `body`, API key included."""
+        """The HTTP request for `body`, including the API key, timeouts and retry budget."""
         headers = {"Content-Type": content_type, **self._headers}
-        extensions = {"timeout": self.timeout.as_dict()}
+        extensions = {"timeout": self.timeout.as_dict(), BUDGET_EXTENSION: self.retry_budget_s}
         return httpx.Request(
             "POST", self.predict_url, content=body, headers=headers, extensions=extensions
         )
 
+    def client(self) -> httpx.Client:
+        """An HTTP client that retries the requests of this endpoint."""
+        trust_env = not self.is_local
+        transport = httpx.HTTPTransport(trust_env=trust_env, proxy=self._proxy())
+        return httpx.Client(transport=RetryTransport(transport), trust_env=trust_env)
+
+    def async_client(self) -> httpx.AsyncClient:
+        """`client` for asyncio, with any number of connections."""
+        trust_env = not self.is_local
+        transport = httpx.AsyncHTTPTransport(
+            trust_env=trust_env, proxy=self._proxy(), limits=_CONNECTION_LIMITS
+        )
+        return httpx.AsyncClient(transport=AsyncRetryTransport(transport), trust_env=trust_env)
+
     def predict(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask for one clip.
+        """Generate one clip.
 
         Raises:
-            EndpointError: it can't be reached, took too long, or answered with an error; `status`
-                and the message are the server's.
+            EndpointError: the endpoint can't be reached, took too long, or answered with an error;
+                then `status` and the message are the endpoint's.
         """
-        with self._client() as client, closing(self._answer(client, payload)) as response:
-            return self._object_from(response.read())
+        with self.client() as client, closing(self._send(client, payload)) as response:
+            try:
+                return self._object_from(response.read())
+            except httpx.RequestError as error:
+                raise self.unreachable(error) from error
 
     def stream(self, payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Ask for one clip and follow it: `progress` events, then `result`.
+        """Generate one clip and yield its events: `progress` ones, then `result`.
 
         Raises:
             EndpointError: as `predict`, or the stream ended with an error or without a result.
         """
         payload = {**payload, "stream": True}
-        with self._client() as client, closing(self._answer(client, payload)) as answer:
+        with self.client() as client, closing(self._send(client, payload)) as response:
             try:
-                for line in answer.iter_lines():
+                for line in response.iter_lines():
                     event = self._object_from(line.encode())
                     if event.get("event") == "error":
-                        raise EndpointError(str(event.get("error")), status=answer.status_code)
+                        raise EndpointError(str(event.get("error")), status=response.status_code)
                     yield event
                     if event.get("event") == "result":
                         return
@@ -120,38 +139,28 @@ class Endpoint:
         raise EndpointError(f"endpoint={self.shown_url} ended its stream without a result")
 
     def unreachable(self, error: httpx.RequestError) -> EndpointError:
-        """The exception for an endpoint that gives no answer."""
+        """The exception for a request that got no response."""
         if isinstance(error, httpx.TimeoutException) and not is_unsent(error):
             return EndpointError(
                 f"endpoint={self.shown_url} did not answer within {self.timeout.read:g} s; "
                 "try again, or allow more time",
                 status=504,
             )
-        what = str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
         remedy = "start it with `riffusion serve`" if self.is_local else "check the address"
-        return EndpointError(f"endpoint={self.shown_url} is out of reach: {what}; {remedy}", 502)
+        return EndpointError(f"endpoint={self.shown_url} is out of reach: {reason}; {remedy}", 502)
 
-    def _client(self) -> httpx.Client:
-        return httpx.Client(trust_env=not self.is_local)  # no proxy on the way to this machine
-
-    def _answer(self, client: httpx.Client, payload: Mapping[str, Any]) -> httpx.Response:
-        """The answer to `payload`, its body yet to be read; only if it is a success."""
-        request = self.request(json.dumps(payload).encode())
-        retries = Retries(self.retry_budget_s)
-        while True:
-            try:
-                response = client.send(request, stream=True)
-            except httpx.RequestError as error:
-                if (delay_s := retries.delay_after_error(error)) is None:
-                    raise self.unreachable(error) from error
-            else:
-                if response.is_success:
-                    return response
+    def _send(self, client: httpx.Client, payload: Mapping[str, Any]) -> httpx.Response:
+        """The successful response to `payload`; its body is not read yet."""
+        try:
+            response = client.send(self.request(json.dumps(payload).encode()), stream=True)
+            if not response.is_success:
                 response.read()
-                if (delay_s := retries.delay_after_response(response)) is None:
-                    raise EndpointError(error_message(response), status=response.status_code)
-            logger.info("%s is busy or away; trying again in %.1f s", self, delay_s)
-            time.sleep(delay_s)
+        except httpx.RequestError as error:
+            raise self.unreachable(error) from error
+        if not response.is_success:
+            raise EndpointError(error_message(response), status=response.status_code)
+        return response
 
     def _object_from(self, body: bytes) -> dict[str, Any]:
         try:
@@ -165,6 +174,18 @@ class Endpoint:
             )
         return values
 
+    def _proxy(self) -> str | None:
+        """The proxy that the environment names for this address; none to this machine.
+
+        httpx reads the environment's proxies only if it makes the transport itself.
+        """
+        host = self.predict_url.host
+        if self.is_local or urllib.request.proxy_bypass(host):
+            return None
+        proxies = urllib.request.getproxies()
+        proxy = proxies.get(self.predict_url.scheme) or proxies.get("all")
+        return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
     def _key_from_environment(self) -> str | None:
         name = next((name for name in API_KEY_VARIABLES if os.environ.get(name)), None)
         if name is None or self.is_local:
@@ -173,45 +194,6 @@ class Endpoint:
             logger.warning("%s is not sent to %s: it is not https", name, self.shown_url)
             return None
         return os.environ[name]
-
-
-class Retries:
-    """Which requests are sent again, and when; the time spent waiting stays within a budget.
-
-    Only what was not worked on is repeated: what never reached the server, and what it refused with
-    503, which it does before the first byte of a clip or a stream.
-
-    Args:
-        budget_s: of time to wait.
-        rng: draws what delays are longer by.
-    """
-
-    def __init__(self, budget_s: float, rng: random.Random | None = None) -> None:
-        self._left_s = budget_s
-        self._delays_s = iter(_RETRY_DELAYS_S)
-        self._rng = rng or random.Random()
-
-    def delay_after_error(self, error: httpx.RequestError) -> float | None:
-        """Seconds to wait, or None to give up."""
-        return self._spend(next(self._delays_s, None)) if is_unsent(error) else None
-
-    def delay_after_response(self, response: httpx.Response) -> float | None:
-        """Seconds to wait, or None to give up, since it is a success or another error."""
-        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-            return None
-        retry_after = response.headers.get("Retry-After", "")
-        if retry_after.isdecimal():
-            return self._spend(float(retry_after))
-        return self._spend(next(self._delays_s, None))
-
-    def _spend(self, delay_s: float | None) -> float | None:
-        if delay_s is None:
-            return None
-        delay_s *= 1 + _JITTER * self._rng.random()
-        if delay_s > self._left_s:
-            return None
-        self._left_s -= delay_s
-        return delay_s
 
 
 def predict_url(url: str) -> httpx.URL:
@@ -231,13 +213,8 @@ def predict_url(url: str) -> httpx.URL:
     return parsed.copy_with(path=parsed.path.rstrip("/") + PREDICT_PATH)
 
 
-def is_unsent(error: httpx.RequestError) -> bool:
-    """Whether the request cannot have reached the server."""
-    return isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-
-
 def error_message(response: httpx.Response) -> str:
-    """What an error answer says: its `error`, or else the beginning of its body."""
+    """The `error` of an error response, or else the beginning of its body."""
     try:
         return str(response.json()["error"])
     except (ValueError, LookupError, TypeError):

@@ -1,19 +1,20 @@
 """The web-facing server: what the public Riffusion web app calls, in front of an endpoint.
 
-    POST /run_inference/          the web app's address  ┐  the endpoint's status and body,
-    POST /v1/models/model:predict  the endpoint's own     ┘  streams included; see forwarding.py
-    GET  /health                  whether the endpoint is ready
-    GET  /seed_images, /masks     what requests may be painted over, see seed_images.py
-    GET  /metrics/                the local Truss server's Prometheus metrics
-    GET  /…                       the app's files, where a directory of them is given
+    POST /run_inference/           the web app's address    ┐  status and body of the endpoint's
+    POST /v1/models/model:predict  the endpoint's own one   ┘  response, streams included
+    GET  /health                   whether the endpoint is ready
+    GET  /seed_images, /masks      init images and masks to choose from, see seed_images.py
+    GET  /metrics/                 the local Truss server's Prometheus metrics
+    GET  /openapi.json, /docs      the API's schema and a page to try it, see openapi.py
+    GET  /…                        the web app's files, if a directory of them is given
 
-It adds what a browser needs and a model server lacks: CORS, limits for each client (see
-client_limits.py), a body limit before anything is stored, retries, and a JSON error when the
-endpoint is away, hangs, or talks nonsense.
+It adds what a browser needs and a model server lacks: CORS, limits per client (client_limits.py),
+a limit on bodies before they are stored (incoming_body.py), retries (client.py), and a JSON error
+when the endpoint is unreachable, hangs, or sends neither a clip nor an error (reverse_proxy.py).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -30,22 +31,22 @@ from starlette.types import Scope
 
 from riffusion.errors import InputError
 from riffusion.generation.seed_library import SeedLibrary
-from riffusion.serving.addresses import PREDICT_PATH
+from riffusion.serving.addresses import PREDICT_PATH, RUN_INFERENCE_PATH
 from riffusion.serving.client import JSON, MSGPACK, Endpoint
 from riffusion.serving.gateway.client_limits import ClientLimits, ClientLimitsMiddleware
-from riffusion.serving.gateway.incoming_body import drop_body, read_body
+from riffusion.serving.gateway.incoming_body import CLOSE, drop_body, read_body
+from riffusion.serving.gateway.openapi import add_api_docs
 from riffusion.serving.gateway.origins import AllowedOrigins
 from riffusion.serving.gateway.reverse_proxy import ReverseProxy
 from riffusion.serving.gateway.seed_images import add_seed_images
 from riffusion.serving.gateway.single_flight import SingleFlightCache
 
 DEFAULT_PORT = 3013
-RUN_INFERENCE_PATH = "/run_inference"
 _CHEAP_REQUESTS = 10
-"""For each request for a clip that a client may have, so many of any kind: pages come in parts."""
-_QUESTION_TIMEOUT_S = 3.0
-_QUESTION_MAX_AGE_S = 1.0
-"""The endpoint is asked for its health and its metrics no more often, whoever wants to know."""
+"""Requests of any kind that a client may make per request for a clip: a page has many parts."""
+_CHECK_TIMEOUT_S = 3.0
+_CHECK_MAX_AGE_S = 1.0
+"""The endpoint's health and metrics are fetched at most this often, for all clients together."""
 _CLIENT_CLOSED_REQUEST = 499
 
 
@@ -59,23 +60,23 @@ def create_gateway(
     """The gateway's application.
 
     Args:
-        endpoint: answers the requests.
-        allowed_origins: origins of pages that may use it, like `https://app.example`, beside this
-            machine's and the gateway's own by an address or a name without dots; `*` allows every
-            page.
+        endpoint: where requests for clips are sent.
+        allowed_origins: origins of further pages that may use it, like `https://app.example`; `*`
+            for every page. Pages of this machine always may, and so may the gateway's own page
+            under an address or a host name without dots.
         app_dir: directory of a built web app to serve at `/`.
-        library: seed images and masks to show; they should be the endpoint's.
-        limits: what one client may ask of the endpoint, and ten times as much of the gateway
-            altogether; None for no limits.
+        library: seed images and masks to offer; they should be the endpoint's.
+        limits: requests for clips that one client may make; it may make ten times as many
+            requests of any kind. None for no limits.
 
     Raises:
-        InputError: an allowed origin is none.
+        InputError: an allowed origin is not valid.
     """
     origins = AllowedOrigins(allowed_origins)
     gateway = _Gateway(endpoint, origins)
     app = FastAPI(
         title="Riffusion gateway",
-        docs_url=None,
+        docs_url=None,  # FastAPI's page loads its scripts from other servers
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,  # a redirected POST loses its body
@@ -84,7 +85,7 @@ def create_gateway(
     )
     if limits is not None:
         app.add_middleware(ClientLimitsMiddleware, limits=limits.times(_CHEAP_REQUESTS))
-    app.add_middleware(  # around the limits, so that pages can read their refusals
+    app.add_middleware(  # outside of the limits, so that pages can read the 429
         CORSMiddleware,
         **origins.cors_options,
         allow_methods=["GET", "POST"],
@@ -99,60 +100,61 @@ def create_gateway(
         add_seed_images(app, library)
     for path in ("/metrics", "/metrics/"):
         app.add_route(path, gateway.metrics, methods=["GET"])
+    add_api_docs(app, library is not None, endpoint.metrics_url is not None)
     if app_dir is not None:
         app.mount("/", _AppFiles(directory=app_dir, html=True))
     return app
 
 
 class _Gateway:
+    """The gateway's request handlers and the state that they share."""
+
     def __init__(self, endpoint: Endpoint, origins: AllowedOrigins) -> None:
         self._endpoint = endpoint
         self._origins = origins
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=16)
-        async with httpx.AsyncClient(
-            limits=limits, trust_env=not self._endpoint.is_local
-        ) as client:
+        """Hold the connections to the endpoint while the application runs."""
+        async with self._endpoint.async_client() as client:
             self._client = client
-            self._forwarder = ReverseProxy(self._endpoint, client)
-            self._readiness = SingleFlightCache(self._ask_if_ready, _QUESTION_MAX_AGE_S)
-            self._numbers = SingleFlightCache(self._ask_for_metrics, _QUESTION_MAX_AGE_S)
+            self._reverse_proxy = ReverseProxy(self._endpoint, client)
+            self._readiness = SingleFlightCache(self._fetch_readiness, _CHECK_MAX_AGE_S)
+            self._metrics = SingleFlightCache(self._fetch_metrics, _CHECK_MAX_AGE_S)
             yield
 
     async def predict(self, request: Request) -> Response:
-        """Pass a request on. Where the client leaves, the endpoint's work ends too."""
+        """Pass a request on. If the client leaves, the endpoint's work is stopped too."""
         origin = request.headers.get("origin")
         host = request.headers.get("host", "")
         if not self._origins.allows(origin, request.url.scheme, host):
-            await drop_body(request.receive)
+            headers = await drop_body(request.receive)
             remedy = f"start the gateway with --allowed-origin {origin}"
-            return _error(403, f"origin={origin} is not allowed; {remedy}")
+            return _error(403, f"origin={origin} is not allowed; {remedy}", headers)
         try:
             body = await read_body(request.receive)
         except InputError as error:
-            return _error(400, str(error))
+            return _error(400, str(error), CLOSE)
         except TimeoutError as error:
-            return _error(408, str(error))
+            return _error(408, str(error), CLOSE)
         except ClientDisconnect:
             return Response(status_code=_CLIENT_CLOSED_REQUEST)
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         content_type = MSGPACK if media_type == MSGPACK else JSON  # as the Truss server decides
-        answering = asyncio.create_task(self._forwarder.answer(body, content_type))
-        leaving = asyncio.create_task(_wait_for_disconnect(request))
+        forwarding = asyncio.create_task(self._reverse_proxy.forward(body, content_type))
+        disconnect = asyncio.create_task(_wait_for_disconnect(request))
         try:
-            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if answering.done():
-                return answering.result()
+            await asyncio.wait({forwarding, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+            if forwarding.done():
+                return forwarding.result()
             return Response(status_code=_CLIENT_CLOSED_REQUEST)
         finally:
-            for task in (answering, leaving):
+            for task in (forwarding, disconnect):
                 task.cancel()
-            await asyncio.gather(answering, leaving, return_exceptions=True)
+            await asyncio.gather(forwarding, disconnect, return_exceptions=True)
 
     async def health(self, _: Request) -> Response:
-        """200 if the endpoint is ready or doesn't say, 503 if it is away or still loading."""
+        """200 if the endpoint is ready or can't be asked, 503 if it is unreachable or loading."""
         content = {"status": "ok", "endpoint": self._endpoint.shown_url}
         reason = await self._readiness.get()
         if reason is None:
@@ -160,46 +162,46 @@ class _Gateway:
         return JSONResponse({**content, "status": "unavailable", "error": reason}, 503)
 
     async def metrics(self, _: Request) -> Response:
-        """The endpoint's metrics as they are."""
+        """The endpoint's metrics, unchanged."""
         if self._endpoint.metrics_url is None:
-            return _error(404, "a hosted endpoint's metrics are on its host's pages")
-        answer = await self._numbers.get()
-        if isinstance(answer, httpx.RequestError):
-            gone = self._endpoint.unreachable(answer)
-            return _error(gone.status or 502, str(gone))
-        media_type = answer.headers.get("content-type")
-        return Response(answer.content, answer.status_code, media_type=media_type)
+            return _error(404, "the host of a hosted endpoint shows its metrics")
+        response = await self._metrics.get()
+        if isinstance(response, httpx.RequestError):
+            error = self._endpoint.unreachable(response)
+            return _error(error.status or 502, str(error))
+        media_type = response.headers.get("content-type")
+        return Response(response.content, response.status_code, media_type=media_type)
 
-    async def _ask_if_ready(self) -> str | None:
-        """Why the endpoint is not ready, or None if it is, or doesn't say."""
+    async def _fetch_readiness(self) -> str | None:
+        """Why the endpoint is not ready; None if it is ready, or can't be asked."""
         if self._endpoint.ready_url is None:
             return None
-        answer = await self._ask(self._endpoint.ready_url)
-        if isinstance(answer, httpx.RequestError):
-            return str(answer) or type(answer).__name__
-        return None if answer.is_success else f"status {answer.status_code}"
+        response = await self._get(self._endpoint.ready_url)
+        if isinstance(response, httpx.RequestError):
+            return str(response) or type(response).__name__
+        return None if response.is_success else f"status {response.status_code}"
 
-    async def _ask_for_metrics(self) -> httpx.Response | httpx.RequestError:
-        assert self._endpoint.metrics_url is not None  # or nobody would ask
-        return await self._ask(self._endpoint.metrics_url)
+    async def _fetch_metrics(self) -> httpx.Response | httpx.RequestError:
+        assert self._endpoint.metrics_url is not None  # `metrics` has checked it
+        return await self._get(self._endpoint.metrics_url)
 
-    async def _ask(self, url: httpx.URL) -> httpx.Response | httpx.RequestError:
+    async def _get(self, url: httpx.URL) -> httpx.Response | httpx.RequestError:
         try:
-            async with asyncio.timeout(_QUESTION_TIMEOUT_S):  # for all of it, also if it trickles
+            async with asyncio.timeout(_CHECK_TIMEOUT_S):  # httpx's limits apply to single reads
                 return await self._client.get(url, follow_redirects=True)
         except httpx.RequestError as error:
             return error
         except TimeoutError:
-            return httpx.ReadTimeout(f"no answer within {_QUESTION_TIMEOUT_S:g} s")
+            return httpx.ReadTimeout(f"no answer within {_CHECK_TIMEOUT_S:g} s")
 
 
 class _AppFiles(StaticFiles):
-    """The app's files. A path that no file system has is one that isn't there."""
+    """The web app's files. A path that no file system can hold is answered with 404."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         try:
             return await super().get_response(path, scope)
-        except ValueError as error:  # a NUL byte in it
+        except ValueError as error:  # the path contains a NUL byte
             raise HTTPException(404) from error
 
 
@@ -208,14 +210,16 @@ async def _wait_for_disconnect(request: Request) -> None:
         pass
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # it is the handler of no others
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+async def _http_error(request: Request, error: Exception) -> Response:
+    """JSON for an unknown path or a wrong method; the body of such a request is not kept."""
+    assert isinstance(error, HTTPException)  # it is registered for this class only
+    headers = {**(error.headers or {}), **await drop_body(request.receive)}
+    return _error(error.status_code, error.detail, headers)
 
 
 async def _unexpected_error(_: Request, __: Exception) -> Response:
     return _error(500, "the gateway failed on this request; its log has the reason")
 
 
-def _error(status: int, message: str) -> Response:
-    return JSONResponse({"error": message}, status)
+def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"error": message}, status, headers)

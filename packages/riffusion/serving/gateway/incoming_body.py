@@ -1,12 +1,13 @@
-"""A request's body, read from a client that need not mean well.
+"""Reads the body of a request, with limits on its size and time.
 
-Many clients read an answer only after they have sent everything. So what is refused is still read,
-and dropped, up to a limit; then the connection ends.
+Many clients read the response only after they have sent the whole request. So the body of a refused
+request is still read, and dropped, up to a limit. If its end is not reached, the response closes
+the connection.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
@@ -15,7 +16,9 @@ from riffusion.errors import InputError
 from riffusion.serving.model.request_body import MAX_BODY_BYTES, body_too_large_message
 
 BODY_TIMEOUT_S = 60.0
-"""For a client to send its request: a slow one keeps one of its places."""
+"""Time for a client to send its request, in which it holds one of its slots."""
+CLOSE: Mapping[str, str] = {"Connection": "close"}
+"""Header of a response whose request was not read to its end; the server closes the connection."""
 _MAX_DRAINED_BYTES = 128 * 2**20
 
 
@@ -23,7 +26,7 @@ async def read_body(receive: Receive) -> bytes:
     """The whole body.
 
     Raises:
-        InputError: it is too large.
+        InputError: it is larger than `MAX_BODY_BYTES`.
         TimeoutError: it took longer than `BODY_TIMEOUT_S`.
         ClientDisconnect: the client left.
     """
@@ -42,16 +45,24 @@ async def read_body(receive: Receive) -> bytes:
     return bytes(body)
 
 
-async def drop_body(receive: Receive) -> None:
-    """Read the body of a request that is refused anyway."""
+async def drop_body(receive: Receive) -> Mapping[str, str]:
+    """Read the body of a refused request.
+
+    Returns:
+        Headers for the response: `CLOSE` if the end of the body was not reached.
+    """
+    num_bytes = 0
     with contextlib.suppress(TimeoutError, ClientDisconnect):
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for _ in _chunks(receive):
-                pass
+            async for chunk in _chunks(receive):
+                num_bytes += len(chunk)
+            if num_bytes <= _MAX_DRAINED_BYTES:
+                return {}
+    return CLOSE
 
 
 async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
-    """The body as it comes, until its end or as far as anything is read."""
+    """Chunks of the body until its end, or until more than `_MAX_DRAINED_BYTES` are read."""
     num_bytes = 0
     more_body = True
     while more_body and num_bytes <= _MAX_DRAINED_BYTES:

@@ -1,8 +1,8 @@
 """Which web pages may use the gateway.
 
-Browsers say with a request whose page it comes from, and a page can't change that: its origin.
-Allowed are the pages of this machine, those that are named, and the gateway's own by an address or
-a name without dots.
+A browser sends with each request the origin of the page that makes it, and the page can't change
+it. Allowed are pages of this machine, the origins that the user names, and the gateway's own page
+under an address or a host name without dots.
 """
 
 import re
@@ -13,18 +13,18 @@ from riffusion.errors import InputError
 
 _LOCAL = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 _UNCLAIMABLE_HOST = r"([0-9.]+|\[[0-9a-fA-F:.]+\]|[A-Za-z0-9-]+)(:\d+)?"
-"""An address, or a name without a dot. A name with a dot is somebody's, who may let it point here,
-so that a page of theirs would pass for the gateway's own (DNS rebinding)."""
+"""An address, or a host name without a dot. A name with a dot has an owner, who could let it
+resolve to this machine, so that the owner's page would look like the gateway's (DNS rebinding)."""
 
 
 class AllowedOrigins:
-    """Decides by a request's origin.
+    """Decides by the origin of a request whether it may start work.
 
     Args:
         named: origins as browsers write them, like `https://app.example`; `*` for every page.
 
     Raises:
-        InputError: one is no origin.
+        InputError: a value is not an origin.
     """
 
     def __init__(self, named: Sequence[str] = ()) -> None:
@@ -33,11 +33,11 @@ class AllowedOrigins:
         self._named = frozenset(named)
 
     def allows(self, origin: str | None, gateway_scheme: str, gateway_host: str) -> bool:
-        """Whether a request may start work. CORS only hides its answer from the page.
+        """Whether a request may start work. CORS alone would only hide the response from the page.
 
         Args:
-            origin: what the request says; None if it comes from no page.
-            gateway_scheme, gateway_host: what the request calls the gateway.
+            origin: the request's Origin header; None if the request comes from no page.
+            gateway_scheme, gateway_host: the address that the request used for the gateway.
         """
         if origin is None or self._named & {origin, "*"} or re.fullmatch(_LOCAL, origin):
             return True
@@ -46,7 +46,7 @@ class AllowedOrigins:
 
     @property
     def cors_options(self) -> dict[str, Any]:
-        """For Starlette's CORS middleware; the gateway's own pages need none."""
+        """Options of Starlette's CORS middleware; the gateway's own pages need no CORS."""
         return {"allow_origins": list(self._named), "allow_origin_regex": _LOCAL}
 
 
@@ -54,6 +54,6 @@ def _check(origin: str) -> None:
     """Origins are compared as browsers send them, so one with a path would never match."""
     if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
         raise InputError(
-            f"{origin!r} is no origin; write it as browsers do, like https://app.example",
+            f"{origin!r} is not an origin; write it as browsers do, like https://app.example",
             field="allowed_origin",
         )

@@ -1,11 +1,9 @@
-"""One request to the endpoint and its answer back, whatever the endpoint does.
+"""Passes one request to the endpoint and its response back, whatever the endpoint does.
 
-A request is sent again while it can't arrive or is refused. A stream is passed on as it comes, and
-if it breaks off, it ends with an error event. Anything else is read first, and passed on if it is a
-clip or an error.
+A stream is passed on as it arrives; if it breaks off, it ends with an error event. Any other
+response is read completely first, and passed on only if it is a clip or an error.
 """
 
-import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -17,11 +15,13 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from riffusion.errors import EndpointError
-from riffusion.serving.client import Endpoint, Retries
+from riffusion.serving.client import MSGPACK, Endpoint
 
 logger = logging.getLogger(__name__)
 
-MAX_ANSWER_BYTES = 256 * 2**20
+NDJSON = "application/x-ndjson"
+"""Media type of a stream: one JSON object per line."""
+MAX_RESPONSE_BYTES = 256 * 2**20
 _PASSED_HEADERS = ("content-type", "retry-after")
 
 
@@ -29,28 +29,28 @@ class ReverseProxy:
     """Passes requests on to one endpoint.
 
     Args:
-        endpoint: answers them.
-        client: has the connections to it; closed by whoever made it.
+        endpoint: where the requests go.
+        client: made by `endpoint.async_client`; whoever made it closes it.
     """
 
     def __init__(self, endpoint: Endpoint, client: httpx.AsyncClient) -> None:
         self._endpoint = endpoint
         self._client = client
 
-    async def answer(self, body: bytes, content_type: str) -> Response:
-        """The endpoint's answer, or a JSON error. Cancelling it ends the endpoint's work, too.
+    async def forward(self, body: bytes, content_type: str) -> Response:
+        """The endpoint's response, or a JSON error. Cancelling it also stops the endpoint's work.
 
         Args:
-            body: of the request.
+            body: body of the request.
             content_type: of the body, as `Endpoint.request` takes it.
         """
         try:
-            upstream = await self._send(self._endpoint.request(body, content_type))
+            upstream = await self._send(body, content_type)
             headers = {
                 name: upstream.headers[name] for name in _PASSED_HEADERS if name in upstream.headers
             }
-            if upstream.headers.get("content-type", "").startswith("application/x-ndjson"):
-                return _Relay(self._endpoint, upstream, headers)
+            if upstream.headers.get("content-type", "").startswith(NDJSON):
+                return _StreamRelay(self._endpoint, upstream, headers)
             content = await self._read(upstream)
         except EndpointError as error:
             logger.warning("%s", error)
@@ -58,41 +58,35 @@ class ReverseProxy:
         if content is None or not _is_plausible(content, upstream):
             logger.warning("%s answered with neither JSON nor a clip", self._endpoint)
             message = (
-                f"the endpoint's answer (status {upstream.status_code}) was no clip and no error"
+                f"the endpoint's answer (status {upstream.status_code}) is neither a clip nor an "
+                "error; check that the address is a Riffusion endpoint"
             )
             return JSONResponse({"error": message}, 502)
         return Response(content, upstream.status_code, headers)
 
-    async def _send(self, request: httpx.Request) -> httpx.Response:
-        """The endpoint's answer, its body yet to be read.
+    async def _send(self, body: bytes, content_type: str) -> httpx.Response:
+        """The endpoint's response; its body is not read yet.
 
         Raises:
-            EndpointError: it can't be reached, or took too long.
+            EndpointError: the endpoint can't be reached, or took too long.
         """
-        retries = Retries(self._endpoint.retry_budget_s)
-        while True:
-            try:
-                upstream = await self._client.send(request, stream=True)
-            except httpx.RequestError as error:
-                if (delay_s := retries.delay_after_error(error)) is None:
-                    raise self._endpoint.unreachable(error) from error
-            else:
-                if (delay_s := retries.delay_after_response(upstream)) is None:
-                    return upstream
-                await upstream.aclose()
-            await asyncio.sleep(delay_s)
+        try:
+            request = self._endpoint.request(body, content_type)
+            return await self._client.send(request, stream=True)
+        except httpx.RequestError as error:
+            raise self._endpoint.unreachable(error) from error
 
     async def _read(self, upstream: httpx.Response) -> bytes | None:
-        """The answer's whole body, or None if it is larger than any clip.
+        """The whole body of the response; None if it is larger than any clip.
 
         Raises:
-            EndpointError: it broke off, or isn't encoded as it says.
+            EndpointError: the body broke off, or is not in the encoding that its header names.
         """
         content = bytearray()
         try:
             async for chunk in upstream.aiter_bytes():
                 content += chunk
-                if len(content) > MAX_ANSWER_BYTES:
+                if len(content) > MAX_RESPONSE_BYTES:
                     return None
         except httpx.RequestError as error:
             raise self._endpoint.unreachable(error) from error
@@ -101,8 +95,8 @@ class ReverseProxy:
         return bytes(content)
 
 
-class _Relay(StreamingResponse):
-    """A stream of JSON lines, passed on as it comes. Where the client leaves, it is closed."""
+class _StreamRelay(StreamingResponse):
+    """Passes on a stream of JSON lines as it arrives, and closes it when the client leaves."""
 
     def __init__(
         self, endpoint: Endpoint, upstream: httpx.Response, headers: dict[str, str]
@@ -133,8 +127,8 @@ async def _close(upstream: httpx.Response) -> None:
 
 
 def _is_plausible(content: bytes, upstream: httpx.Response) -> bool:
-    """Whether an answer is what an endpoint sends: a JSON object, with `error` if it is one."""
-    if upstream.headers.get("content-type", "").startswith("application/octet-stream"):
+    """Whether the body is one that endpoints send: a JSON object, with `error` if it failed."""
+    if upstream.headers.get("content-type", "").startswith(MSGPACK):
         return upstream.is_success  # msgpack, as the request asked for
     try:
         values = json.loads(content)

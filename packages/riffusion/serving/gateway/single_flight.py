@@ -1,38 +1,40 @@
-"""One answer for all who ask within a moment: a flood of questions costs as much as one."""
+"""A single-flight cache: any number of callers at the same time cost one look-up."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-_Answer = TypeVar("_Answer")
+_Value = TypeVar("_Value")
 
 
-class SingleFlightCache(Generic[_Answer]):
-    """What `ask` answers, asked at most once in `max_age_s`. Belongs to one event loop.
+class SingleFlightCache(Generic[_Value]):
+    """Caches what `fetch` returns and calls it at most once per `max_age_s`.
+
+    Belongs to one event loop.
 
     Args:
-        ask: finds the answer.
-        max_age_s: for how long it is given to others.
-        clock: seconds, monotonic.
+        fetch: looks the value up.
+        max_age_s: how long a value is reused, in seconds.
+        clock: monotonic time in seconds.
     """
 
     def __init__(
         self,
-        ask: Callable[[], Awaitable[_Answer]],
+        fetch: Callable[[], Awaitable[_Value]],
         max_age_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ask = ask
+        self._fetch = fetch
         self._max_age_s = max_age_s
         self._clock = clock
-        self._asking = asyncio.Lock()
-        self._newest: tuple[_Answer, float] | None = None
+        self._lock = asyncio.Lock()
+        self._newest: tuple[_Value, float] | None = None
 
-    async def get(self) -> _Answer:
-        """The answer; those who come while it is looked for wait for the same one."""
-        async with self._asking:
+    async def get(self) -> _Value:
+        """The value; callers that arrive during a look-up wait for its result."""
+        async with self._lock:
             if self._newest is None or self._clock() - self._newest[1] >= self._max_age_s:
-                answer = await self._ask()
-                self._newest = answer, self._clock()
+                value = await self._fetch()
+                self._newest = value, self._clock()
             return self._newest[0]

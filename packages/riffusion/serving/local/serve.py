@@ -1,4 +1,4 @@
-"""`riffusion serve`: the Truss server and the gateway together, ended together."""
+"""`riffusion serve`: runs the Truss server and the gateway, and stops them together."""
 
 import contextlib
 import logging
@@ -19,21 +19,27 @@ from riffusion.generation.seed_library import SeedLibrary
 from riffusion.serving.addresses import (
     DEFAULT_HOST,
     DEFAULT_PORT,
+    RUN_INFERENCE_PATH,
     bound_socket,
     local_url,
     networks_of,
 )
 from riffusion.serving.client import DEFAULT_RETRY_BUDGET_S, DEFAULT_TIMEOUT_S, Endpoint
 from riffusion.serving.gateway.app import DEFAULT_PORT as DEFAULT_GATEWAY_PORT
-from riffusion.serving.gateway.app import RUN_INFERENCE_PATH, create_gateway
+from riffusion.serving.gateway.app import create_gateway
 from riffusion.serving.gateway.client_limits import ClientLimits
-from riffusion.serving.gateway.connections import guarded_protocol
 from riffusion.serving.local.truss_server import LocalTrussServer
 
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.2
 _STOP_TIMEOUT_S = 120
+_MAX_CONNECTIONS = 1024
+"""Connections of all clients together; a request on one more is answered with 503."""
+_KEEP_ALIVE_S = 5
+"""Time for which a connection stays open between two requests."""
+_MAX_HEAD_BYTES = 64 * 2**10
+"""Size of the request line and the headers; a longer head is answered with 400."""
 
 
 def serve(
@@ -52,31 +58,31 @@ def serve(
     retry_budget_s: float = DEFAULT_RETRY_BUDGET_S,
     announce: Callable[[str], None] = logger.info,
 ) -> None:
-    """Run the local servers until SIGINT or SIGTERM; requests in flight are finished first.
+    """Run the local servers until SIGINT or SIGTERM; requests in progress are finished first.
 
     Args:
-        port: of the Truss server.
-        gateway_port: of the gateway.
-        host: address that the gateway listens on; or the Truss server, if there is no gateway to
-            limit what clients may ask of it.
+        port: port of the Truss server.
+        gateway_port: port of the gateway.
+        host: address that the gateway listens on. Without a gateway, the Truss server listens on
+            it, and nothing limits its clients.
         checkpoint: folder, file or hub id; None for the default one.
         gateway: whether to run the gateway.
         endpoint: address of an endpoint for the gateway, in place of a local Truss server.
         allowed_origins: further origins of web pages that may use the gateway.
         app_dir: directory of a built web app that the gateway serves.
-        limits: what one client may ask of the gateway; default `ClientLimits()`.
+        limits: limits per client of the gateway; default `ClientLimits()`.
         trusted_proxies: as in `GatewayServer`.
-        timeout_s, retry_budget_s: of the gateway's requests, as in `Endpoint`.
-        announce: told in a line what can be reached where, once it can.
+        timeout_s, retry_budget_s: as in `Endpoint`, for the gateway's requests.
+        announce: called with a line of text for each address, once it can be reached.
 
     Raises:
-        ServerError: a server could not be started, or died.
+        ServerError: a server could not be started, or ended by itself.
         EndpointError: `endpoint` is not an address.
-        InputError: an allowed origin or a trusted proxy is none.
+        InputError: an allowed origin or a trusted proxy is not valid.
     """
-    networks_of(trusted_proxies)  # before anything is started
+    networks_of(trusted_proxies)  # raises before anything is started
     if endpoint is not None and not gateway:
-        raise ServerError(f"endpoint={endpoint} needs the gateway; leave one of the two away")
+        raise ServerError(f"endpoint={endpoint} needs the gateway; drop one of the two options")
     with _interrupted_by_sigterm(), contextlib.ExitStack() as servers:
         try:
             truss = None
@@ -102,6 +108,7 @@ def serve(
                 )
                 web = servers.enter_context(GatewayServer(app, host, gateway_port, trusted_proxies))
                 announce(f"web apps:  POST {web.base_url}{RUN_INFERENCE_PATH}/")
+                announce(f"API page:  {web.base_url}/docs")
                 if app_dir is not None:
                     announce(f"web app:   {web.base_url}/")
             while True:
@@ -113,18 +120,18 @@ def serve(
 
 
 class GatewayServer:
-    """A web application on a thread of its own; a context manager.
+    """A web server on a thread of its own; as a context manager it runs inside.
 
     Args:
         app: the application.
         host: address to listen on.
         port: TCP port; 0 for any free one.
-        trusted_proxies: addresses or networks of proxies whose X-Forwarded-For says who the client
-            is; of others the header is ignored.
+        trusted_proxies: addresses or networks of proxies whose X-Forwarded-For header names the
+            client; from other peers the header is ignored.
 
     Raises:
-        ServerError: the port is taken, or the application does not start.
-        InputError: a trusted proxy is none.
+        ServerError: the port is in use, or the application does not start.
+        InputError: a trusted proxy is not valid.
     """
 
     def __init__(
@@ -140,13 +147,16 @@ class GatewayServer:
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             app,
-            http=guarded_protocol(proxies),
+            http="h11",  # the implementation that has a limit on heads
             ws="none",
             log_config=None,
             log_level="warning",
             access_log=False,
-            proxy_headers=bool(proxies),  # by default uvicorn trusts this machine
+            proxy_headers=bool(proxies),  # uvicorn trusts this machine by default
             forwarded_allow_ips=[str(network) for network in proxies],
+            limit_concurrency=_MAX_CONNECTIONS,
+            h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+            timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_STOP_TIMEOUT_S,
         )
         self._server = uvicorn.Server(config)
@@ -156,7 +166,7 @@ class GatewayServer:
 
     @property
     def base_url(self) -> str:
-        """Address for clients on this machine."""
+        """URL for clients on this machine."""
         return local_url(self._host, self.port)
 
     def __enter__(self) -> Self:
@@ -180,14 +190,14 @@ class GatewayServer:
 
 
 def _checkpoint_directory(checkpoint: str | None) -> Path | None:
-    """The checkpoint's directory, if it is one on this machine: it may have seed images."""
+    """The checkpoint if it is a directory on this machine, since it may hold seed images."""
     name = checkpoint or os.environ.get("RIFFUSION_CHECKPOINT")
     path = Path(name).expanduser() if name else None
     return path if path is not None and path.is_dir() else None
 
 
 def _environment(checkpoint: str | None) -> dict[str, str]:
-    """Variables of the Truss server: the checkpoint, by an absolute path if it is one."""
+    """Environment of the Truss server: the checkpoint, as an absolute path if it is a path."""
     name = checkpoint or os.environ.get("RIFFUSION_CHECKPOINT")
     if not name:
         return {}
@@ -199,7 +209,7 @@ def _environment(checkpoint: str | None) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _interrupted_by_sigterm() -> Iterator[None]:
-    """Inside, SIGTERM raises KeyboardInterrupt, as SIGINT does. On the main thread only."""
+    """Make SIGTERM raise KeyboardInterrupt, as SIGINT does; only on the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,9 +1,9 @@
-"""What runs in the local server's process: Truss' own `main.py`, with two local differences.
+"""Runs the Truss server in the child process, as Truss' own `main.py` does, with two differences.
 
-The server listens on the given address, where Truss has 0.0.0.0 in its code. When its parent goes
-away without ending it, it ends as on SIGTERM, and removes the directory that the parent made for
-it, so nothing is ever left behind. Started in the server's directory by
-`riffusion.serving.local.truss_server`, its standard input a pipe that the parent holds open.
+The server listens on the given address; Truss itself always listens on 0.0.0.0. If the parent ends
+without stopping it, the server stops as on SIGTERM and removes the directory that the parent made
+for it. `riffusion.serving.local.truss_server` starts this module in the server's directory;
+standard input is a pipe that the parent holds open.
 """
 
 import os
@@ -20,7 +20,7 @@ from riffusion.serving.local.truss_server import DIRECTORY_PREFIX
 
 
 def main() -> None:
-    """Run the Truss server of the working directory: `truss_launcher HOST PORT`."""
+    """Run the Truss server of the working directory. Arguments: HOST PORT."""
     host, port = sys.argv[1], int(sys.argv[2])
     parent_is_gone = threading.Event()
     threading.Thread(target=_stop_with_parent, args=(parent_is_gone,), daemon=True).start()
@@ -31,10 +31,10 @@ def main() -> None:
 
     uvicorn.Config = LocalConfig  # type: ignore[misc]
 
-    # Of the working directory:
+    # A module in the working directory:
     from truss_server import TrussServer  # type: ignore[import-not-found]
 
-    # uvicorn ends with the signal that it was stopped by; this makes it an orderly exit.
+    # uvicorn re-raises the signal that stopped it; this turns it into exit status 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         TrussServer(port, "config.yaml").start()

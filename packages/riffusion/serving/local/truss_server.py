@@ -1,8 +1,8 @@
 """The real Truss inference server on this machine, without Docker.
 
-Truss builds the context of an image; the server's code, the bundle's model and its data are laid
-out as the image would have them; then the server runs as a child process. This module and
-`truss_launcher` are the only ones that know Truss' insides (truss is pinned exactly for that).
+Truss builds the context of an image. The server's code and the bundle's model and data are then
+arranged as in the image, and the server runs as a child process. Only this module and
+`truss_launcher` use internals of Truss; for that reason truss is pinned to one version.
 """
 
 import collections
@@ -42,35 +42,36 @@ _POLL_S = 0.1
 
 
 def find_bundle(start: Path | None = None) -> Path:
-    """The Truss bundle: the nearest directory with config.yaml and model/model.py.
+    """The nearest directory with a Truss bundle: config.yaml and model/model.py.
 
-    Looks upwards from `start`, by default from the working directory and then from this package.
+    Args:
+        start: where to search, upwards; default: the working directory, then this package.
 
     Raises:
-        ServerError: there is none.
+        ServerError: no bundle was found.
     """
     starts = [start] if start is not None else [Path.cwd(), Path(__file__)]
-    for place in starts:
-        for directory in (place.resolve(), *place.resolve().parents):
+    for path in starts:
+        for directory in (path.resolve(), *path.resolve().parents):
             if (directory / "config.yaml").is_file() and (directory / "model/model.py").is_file():
                 return directory
     raise ServerError(
         f"no Truss bundle (config.yaml and model/model.py) in or above "
-        f"{' or '.join(str(place) for place in starts)}; run this inside a clone of the repository"
+        f"{' or '.join(str(path) for path in starts)}; run this inside a clone of the repository"
     )
 
 
 class LocalTrussServer:
-    """A Truss server as a child process; as a context manager it is ready inside and gone after.
+    """A Truss server as a child process; as a context manager it runs inside and is stopped after.
 
     Args:
-        bundle_dir: the bundle; default: found by `find_bundle`.
+        bundle_dir: directory of the bundle; default: the result of `find_bundle`.
         host: address to listen on. The default is reachable from this machine only.
         port: TCP port; it must be free.
-        environment: variables for the server, over this process' own and the bundle's.
-        on_log_line: called with every line that the server logs, from a thread.
-        startup_timeout_s: how long building the context and loading the model may take.
-        stop_timeout_s: how long requests in flight may take at the end.
+        environment: variables for the server; they override this process' and the bundle's.
+        on_log_line: called with every line that the server logs, on another thread.
+        startup_timeout_s: limit for building the context and loading the model.
+        stop_timeout_s: limit for finishing the requests in progress when the server is stopped.
     """
 
     def __init__(
@@ -98,25 +99,25 @@ class LocalTrussServer:
 
     @property
     def base_url(self) -> str:
-        """Address for clients on this machine."""
+        """URL for clients on this machine."""
         return local_url(self._host, self._port)
 
     @property
     def predict_url(self) -> str:
-        """Where requests go."""
+        """URL that requests are posted to."""
         return self.base_url + PREDICT_PATH
 
     @property
     def pid(self) -> int | None:
-        """Process id of the server while it runs."""
+        """Process id of the server while it runs, else None."""
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
         """Start the server and wait until its model is loaded.
 
         Raises:
-            ServerError: the port is taken, the bundle is broken, or the server ended or was too
-                slow; with the end of its log.
+            ServerError: the port is in use, the bundle is broken, or the server ended or did not
+                get ready in time; the message has the end of its log.
         """
         deadline = time.monotonic() + self._startup_timeout_s
         bound_socket(self._host, self._port, "port").close()
@@ -136,7 +137,7 @@ class LocalTrussServer:
             raise ServerError(self._death_message())
 
     def stop(self) -> None:
-        """End the server: requests in flight finish first, within `stop_timeout_s`."""
+        """Stop the server; requests in progress finish first, within `stop_timeout_s`."""
         process, self._process = self._process, None
         try:
             if process is not None:
@@ -182,12 +183,12 @@ class LocalTrussServer:
             ],
             cwd=app,
             env=environment,
-            stdin=subprocess.PIPE,  # closes with this process, which ends the server
+            stdin=subprocess.PIPE,  # closes when this process ends; then the server ends too
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,  # Ctrl-C is for this process; it then ends the server in order
+            start_new_session=True,  # Ctrl-C goes to this process only, which then stops the server
         )
         assert self._process.stdout is not None  # for the type checker: it is a pipe
         self._log_pump = threading.Thread(
@@ -219,7 +220,7 @@ class LocalTrussServer:
             connection.request("GET", READY_PATH)
             return connection.getresponse().status == http.HTTPStatus.OK
         except (OSError, http.client.HTTPException):
-            return False  # not listening yet
+            return False  # the server is not listening yet
         finally:
             connection.close()
 
@@ -229,7 +230,7 @@ class LocalTrussServer:
                 process.send_signal(signal.SIGTERM)
                 process.wait(self._stop_timeout_s)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            logger.warning("the Truss server did not end in time and is killed")
+            logger.warning("the Truss server did not stop in time and is killed")
             process.kill()
             process.wait()
         finally:
@@ -252,10 +253,11 @@ class LocalTrussServer:
 
 
 def read_config(bundle_dir: Path) -> Any:
-    """The bundle's `truss.base.truss_config.TrussConfig`; unknown keys are errors, unlike in Truss.
+    """The bundle's configuration, a `truss.base.truss_config.TrussConfig`.
 
     Raises:
-        ServerError: config.yaml is missing or not valid.
+        ServerError: config.yaml is missing, not valid, or has an unknown key, which Truss itself
+            would ignore.
     """
     path = bundle_dir / "config.yaml"
     with _truss() as truss:
@@ -263,12 +265,12 @@ def read_config(bundle_dir: Path) -> Any:
             config = truss.base.truss_config.TrussConfig.from_yaml(path)
             config.validate_forbid_extra()
         except (ValueError, OSError) as error:
-            raise ServerError(f"{path} is no valid Truss configuration: {error}") from error
+            raise ServerError(f"{path} is not a valid Truss configuration: {error}") from error
     return config
 
 
 def _build_context(bundle_dir: Path, directory: Path) -> Any:
-    """Lay out `directory`/app as the image has it; return the bundle's configuration."""
+    """Arrange `directory`/app as in the image; return the bundle's configuration."""
     config = read_config(bundle_dir)
     context = directory / "context"
     with _truss() as truss:
@@ -281,16 +283,16 @@ def _build_context(bundle_dir: Path, directory: Path) -> Any:
     for name in (config.model_module_dir, config.data_dir, "config.yaml"):
         if (context / name).exists():
             (context / name).rename(app / name)
-    shutil.rmtree(context / "build_hash", ignore_errors=True)  # a second copy of everything
+    shutil.rmtree(context / "build_hash", ignore_errors=True)  # it is a second copy of everything
     return config
 
 
 @contextmanager
 def _truss() -> Iterator[Any]:
-    """Truss, without the warnings about what it and its dependencies do that is deprecated."""
+    """The truss package, without deprecation warnings of its own and its dependencies' code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import truss  # takes seconds, so it is not done above
+        import truss  # takes seconds, so it is imported only when needed
         import truss.base.truss_config
 
         yield truss

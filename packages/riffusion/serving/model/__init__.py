@@ -1,0 +1,9 @@
+"""Code that runs inside the Truss server, locally and on a host.
+
+request_body         body bytes → InferenceRequest; the Truss server calls it to parse a request
+concurrency_limiter  how many clips may run and wait, and when to try again
+clip_service         runs the clips of many clients on one ClipGenerator
+metrics              Prometheus metrics
+
+They import nothing that the hosted image lacks, such as httpx and truss.
+"""

@@ -1,10 +1,11 @@
-"""Many callers, one `ClipGenerator`: admission, progress events, stopping, and a log line a clip.
+"""Runs the clips of many clients on one `ClipGenerator`.
 
-    submit ─▶ resolve in a thread ─▶ a place ─▶ the engine draws ─▶ sound and encoding in a thread
-                InputError            OverloadedError  progress events                result event
+    submit ─▶ resolve in a thread ─▶ acquire a slot ─▶ the engine makes the image ─▶ audio and
+                InputError            OverloadedError   progress events               encoding in a
+                                                                                      thread: result
 
-Work belongs to a task of the service, not to the request that asked for it. A request that goes
-away stops its job, and the engine has its place free at the next step.
+A clip is made by a task of the service, not by the request. When the request ends early, its job is
+cancelled, and its slot in the engine is free at the next step. Each finished clip is one log line.
 """
 
 import asyncio
@@ -34,39 +35,40 @@ from riffusion.serving.model.concurrency_limiter import ConcurrencyLimiter
 logger = logging.getLogger(__name__)
 
 DEFAULT_MAX_WAITING = 8
-"""Clips that may wait, where the environment's `RIFFUSION_MAX_WAITING` doesn't say."""
+"""Clips that may wait, if `RIFFUSION_MAX_WAITING` is not set in the environment."""
 LARGEST_MAX_WAITING = 30
-"""With those that run still fewer than `predict_concurrency` in config.yaml, so that Truss always
-lets a request in far enough to be refused."""
+"""Together with the running clips this stays below `predict_concurrency` in config.yaml, so that
+Truss always passes a request on to the code that refuses it."""
 MAX_FAILURES_IN_A_ROW = 3
-"""After as many unexpected failures without a success, the service calls itself unhealthy."""
+"""After this number of unexpected failures without a success, the service is unhealthy."""
 INTERNAL_ERROR = "the clip could not be made; the server's log has the reason"
 _POLL_S = 0.5
 _HEARTBEAT_S = 5.0
-"""After so long a silence a stream tells its progress again: clients know then that it lives."""
-_NEWEST_SOUND = 0.2
-"""Weight of the newest clip in the mean time from its image to its end."""
+"""Interval at which a stream repeats its progress, so that clients know that it is alive."""
+_NEWEST_AUDIO_WEIGHT = 0.2
+"""Weight of the newest clip in the moving average of the time from image to result."""
 
 Progress = tuple[int, int]
-"""Steps done, steps altogether."""
+"""Steps done, and total number of steps."""
 Event = Progress | InferenceOutput | Exception
 
 
 class ClipJob:
-    """One clip in the making. Read it once, by `result` or by `ndjson`.
+    """One clip in progress. Its events can be read once, by `result` or by `ndjson`.
 
     Args:
-        num_steps: asked for; how many there will be is known when the first of them is done.
+        num_steps: number of steps in the request; the scheduler's own number is known after the
+            first step.
 
     Attributes:
-        drawing: its image in the making.
-        sound: its sound in the making, once the image is there.
-        task: makes the clip, and ends when its place is free again.
-        timings_s: of the finished clip, by stage.
+        handle: the engine's request for the image.
+        audio: future of the audio and its encoding; None until the image is done.
+        task: makes the clip; when it ends, the job's slot is free.
+        timings_s: duration of each stage of the finished clip, in seconds.
     """
 
-    drawing: RequestHandle
-    sound: Future[tuple[Clip, InferenceOutput]] | None = None
+    handle: RequestHandle
+    audio: Future[tuple[Clip, InferenceOutput]] | None = None
     task: asyncio.Task[None]
     timings_s: Mapping[str, float] = MappingProxyType({})
 
@@ -76,7 +78,7 @@ class ClipJob:
         self.loop = asyncio.get_running_loop()
 
     def put(self, event: Event) -> None:
-        """Add an event; on the event loop's thread. The last one is no `Progress`."""
+        """Add an event, on the event loop's thread. The last event is a result or an exception."""
         self._events.put_nowait(event)
 
     def put_progress(self, step: int, num_steps: int) -> None:
@@ -84,22 +86,22 @@ class ClipJob:
         self.loop.call_soon_threadsafe(self.put, (step, num_steps))
 
     def stop(self, reason: GenerationCancelled | None = None) -> None:
-        """Nobody wants the clip any more: the engine has its place free at the next step.
+        """Cancel the clip; the engine frees its slot at the next step.
 
         Args:
-            reason: by default, that the client left.
+            reason: the exception that the job ends with; default: the client left.
         """
-        self.drawing.cancel(reason or GenerationCancelled("the client left"))
-        if self.sound is not None:
-            self.sound.cancel()  # unless it has begun
+        self.handle.cancel(reason or GenerationCancelled("the client left"))
+        if self.audio is not None:
+            self.audio.cancel()  # no effect once a thread has started it
 
     async def result(self, is_client_gone: Callable[[], bool]) -> InferenceOutput:
-        """The clip, with the progress passed over.
+        """Wait for the clip and ignore its progress.
 
         Raises:
-            GenerationCancelled: `is_client_gone` said so, and the job was stopped.
-            InputError: the request turned out to be invalid while the model worked on it.
-            Exception: whatever else went wrong.
+            GenerationCancelled: `is_client_gone` returned True, and the job was stopped.
+            InputError: the model found that the request is invalid.
+            Exception: any other failure of the clip.
         """
         try:
             while not is_client_gone():
@@ -115,29 +117,30 @@ class ClipJob:
     async def ndjson(self) -> AsyncIterator[bytes]:
         """Lines of JSON: progress, then the result or an error. Closing it early stops the job.
 
-        While nothing happens, in the queue or while the sound is made, progress is told again.
+        While nothing happens, in the queue or while the audio is made, the last progress is
+        repeated every 5 s.
         """
         try:
             while isinstance(event := await self._next_event(_HEARTBEAT_S), tuple):
                 self._progress = event
-                yield _running("progress", step=event[0], steps=event[1])
+                yield _line("progress", step=event[0], steps=event[1])
             if isinstance(event, InferenceOutput):
-                yield _running("result", **event.model_dump())
+                yield _line("result", **event.model_dump())
             elif isinstance(event, (InputError, GenerationCancelled)):
-                yield _running("error", error=str(event))
+                yield _line("error", error=str(event))
             else:
                 logger.error("a streamed clip failed", exc_info=event)
-                yield _running("error", error=INTERNAL_ERROR)
+                yield _line("error", error=INTERNAL_ERROR)
         finally:
             self.stop()
 
-    async def _next_event(self, patience_s: float) -> Event:
-        """The next event, or the progress so far if there is none for so long."""
+    async def _next_event(self, timeout_s: float) -> Event:
+        """The next event; after `timeout_s` without one, the progress so far."""
         try:
-            return await asyncio.wait_for(self._events.get(), patience_s)
+            return await asyncio.wait_for(self._events.get(), timeout_s)
         except TimeoutError:
             if self.task.done() and self._events.empty():
-                return GenerationError("the clip's making was given up")
+                return GenerationError("the task that makes the clip ended without a result")
             return self._progress
 
 
@@ -145,19 +148,19 @@ class ClipService:
     """Runs jobs on one `ClipGenerator`. Belongs to one event loop.
 
     Args:
-        generator: its engine draws; it is closed by whoever made it.
-        max_waiting: clips that may wait behind those that share the engine.
+        generator: makes the clips; whoever made it closes it.
+        max_waiting: clips that may wait while the engine's slots are in use.
     """
 
     def __init__(self, generator: ClipGenerator, max_waiting: int = DEFAULT_MAX_WAITING) -> None:
         engine = generator.engine
         self._generator = generator
-        self._gate = ConcurrencyLimiter(
-            engine.max_num_running, max_waiting, self._seconds_until_a_place_is_free
+        self._limiter = ConcurrencyLimiter(
+            engine.max_num_running, max_waiting, self._seconds_until_slot_is_free
         )
-        self._sound_threads = ThreadPoolExecutor(_num_sound_threads(), thread_name_prefix="sound")
-        self._num_sounding = 0
-        self._sound_s = 0.0
+        self._audio_threads = ThreadPoolExecutor(_num_audio_threads(), thread_name_prefix="audio")
+        self._num_in_audio = 0
+        self._mean_audio_s = 0.0
         self._num_failures = 0
         metrics.watch_engine(engine)
         pipeline = generator.pipeline
@@ -167,111 +170,112 @@ class ClipService:
 
     @property
     def is_healthy(self) -> bool:
-        """False after several unexpected failures in a row, as when the GPU is lost."""
+        """False after several unexpected failures in a row, for example if the GPU is lost."""
         return self._num_failures < MAX_FAILURES_IN_A_ROW
 
     async def submit(self, inputs: InferenceInput) -> ClipJob:
-        """Accept a request. Its ids, images and sounds are read before it takes a place.
+        """Accept a request. Its ids, images and audio are read before it takes a slot.
 
         Raises:
-            InputError: a field that the model cannot work with.
-            OverloadedError: too much is waiting.
+            InputError: a field is not valid.
+            OverloadedError: every slot is in use.
         """
         job = ClipJob(inputs.num_inference_steps)
-        asked_at_s = job.loop.time()
+        submitted_s = job.loop.time()
         try:
-            self._gate.check()  # before work that would be for nothing
+            self._limiter.check()  # before work that a refusal would waste
             resolved = await asyncio.to_thread(self._generator.resolve, inputs)
-            self._gate.check()
+            self._limiter.check()
         except OverloadedError:
-            metrics.note_refusal()
+            metrics.record_refusal()
             raise
-        job.drawing = self._generator.start(resolved, job.put_progress)
-        self._gate.acquire()
+        job.handle = self._generator.start(resolved, job.put_progress)
+        self._limiter.acquire()
         job.task = asyncio.create_task(self._run(job, resolved))
-        job.task.add_done_callback(lambda _: self._gate.release())
+        job.task.add_done_callback(lambda _: self._limiter.release())
         if inputs.deadline_s is not None:
             exceeded = DeadlineExceededError(f"not done within deadline_s={inputs.deadline_s:g}")
-            timer = job.loop.call_at(asked_at_s + inputs.deadline_s, job.stop, exceeded)
+            timer = job.loop.call_at(submitted_s + inputs.deadline_s, job.stop, exceeded)
             job.task.add_done_callback(lambda _: timer.cancel())
         return job
 
-    def _seconds_until_a_place_is_free(self) -> float:
-        """A place is free when a clip's sound is done, after its image."""
+    def _seconds_until_slot_is_free(self) -> float:
+        """A slot is free when the audio of a clip is done, which follows its image."""
         image_s = self._generator.engine.seconds_until_an_image_is_done()
-        return (0.0 if self._num_sounding else image_s) + self._sound_s
+        return (0.0 if self._num_in_audio else image_s) + self._mean_audio_s
 
     async def _run(self, job: ClipJob, resolved: ResolvedInput) -> None:
         started = time.monotonic()
         try:
-            await asyncio.wrap_future(job.drawing.image)
-            clip, output = await self._make_sound(job, resolved)
+            await asyncio.wrap_future(job.handle.image)
+            clip, output = await self._make_audio(job, resolved)
         except Exception as error:
-            self._note_failure(job, error)
+            self._record_failure(job, error)
             job.put(error)
         else:
             self._num_failures = 0
-            metrics.note_clip(clip)
+            metrics.record_clip(clip)
             job.timings_s = clip.timings_s
             job.put(output)
             _log_clip(resolved.inputs, clip, time.monotonic() - started)
 
-    async def _make_sound(
+    async def _make_audio(
         self, job: ClipJob, resolved: ResolvedInput
     ) -> tuple[Clip, InferenceOutput]:
-        """Sound and encoding of a drawn clip, in one of the threads for that.
+        """Turn the image into audio and encode both, on a thread.
 
         Raises:
-            GenerationCancelled: nobody wants it any more.
+            GenerationCancelled: the job was stopped.
         """
         started = time.monotonic()
-        self._num_sounding += 1
+        self._num_in_audio += 1
         try:
-            job.sound = self._sound_threads.submit(self._finish, job, resolved)
-            made = await asyncio.wrap_future(job.sound)
+            job.audio = self._audio_threads.submit(self._finish, job, resolved)
+            result = await asyncio.wrap_future(job.audio)
         except asyncio.CancelledError:
-            if job.drawing.cancellation is None:
+            if job.handle.cancellation is None:
                 raise
         finally:
-            self._num_sounding -= 1
-        if job.drawing.cancellation is not None:
-            raise job.drawing.cancellation
+            self._num_in_audio -= 1
+        if job.handle.cancellation is not None:
+            raise job.handle.cancellation
         newest_s = time.monotonic() - started
-        self._sound_s += (newest_s - self._sound_s) * (_NEWEST_SOUND if self._sound_s else 1.0)
-        return made
+        weight = _NEWEST_AUDIO_WEIGHT if self._mean_audio_s else 1.0
+        self._mean_audio_s += weight * (newest_s - self._mean_audio_s)
+        return result
 
     def _finish(self, job: ClipJob, resolved: ResolvedInput) -> tuple[Clip, InferenceOutput]:
-        job.drawing.end_stage("sound_queue")
-        clip = self._generator.finish(resolved, job.drawing)
+        job.handle.end_stage("sound_queue")
+        clip = self._generator.finish(resolved, job.handle)
         return clip, output_from_clip(clip, resolved.inputs)
 
-    def _note_failure(self, job: ClipJob, error: Exception) -> None:
-        metrics.note_failure(error)
+    def _record_failure(self, job: ClipJob, error: Exception) -> None:
+        metrics.record_failure(error)
         if isinstance(error, GenerationCancelled):
             logger.info("clip stopped: %s", error)
         elif not isinstance(error, InputError):
             self._num_failures += 1
 
 
-def _num_sound_threads() -> int:
-    """Clips whose sound is made at once, beside the engine: on half the cores."""
+def _num_audio_threads() -> int:
+    """Clips whose audio is made at the same time: half the cores, the engine needs the others."""
     return max(1, (os.cpu_count() or 1) // 2)
 
 
 def max_waiting_from_environment() -> int:
-    """How many clips may wait.
+    """Number of clips that may wait.
 
     Raises:
-        InputError: `RIFFUSION_MAX_WAITING` is no number, or out of range.
+        InputError: `RIFFUSION_MAX_WAITING` is not a number, or out of range.
     """
     return _from_environment("RIFFUSION_MAX_WAITING", DEFAULT_MAX_WAITING, 0, LARGEST_MAX_WAITING)
 
 
-def max_live_from_environment() -> int:
-    """How many clips may share the model's time; 1 turns batching off.
+def max_running_from_environment() -> int:
+    """Number of clips that share the model's steps; 1 turns batching off.
 
     Raises:
-        InputError: `RIFFUSION_MAX_LIVE` is no number, or out of range.
+        InputError: `RIFFUSION_MAX_LIVE` is not a number, or out of range.
     """
     return _from_environment("RIFFUSION_MAX_LIVE", MAX_NUM_RUNNING, 1, MAX_NUM_RUNNING)
 
@@ -283,12 +287,12 @@ def _from_environment(name: str, default: int, lowest: int, highest: int) -> int
     return int(text)
 
 
-def _running(event: str, **values: object) -> bytes:
+def _line(event: str, **values: object) -> bytes:
     return json.dumps({"event": event, **values}).encode() + b"\n"
 
 
 def _log_clip(inputs: InferenceInput, clip: Clip, total_s: float) -> None:
-    """One line, without the prompts' text, which is the user's business."""
+    """Log one line per clip, without the text of the prompts, which is private."""
     start, end = inputs.start, inputs.end
     stages = " ".join(f"{stage}={seconds:.2f}" for stage, seconds in clip.timings_s.items())
     logger.info(

@@ -1,4 +1,4 @@
-"""Admission control: how much work may be under way, how much may wait, and when to come back."""
+"""A concurrency limiter: how many jobs may run and wait, and when a client may try again."""
 
 import math
 from collections.abc import Callable
@@ -7,12 +7,14 @@ from riffusion.errors import OverloadedError
 
 
 class ConcurrencyLimiter:
-    """Counts places: `max_running` for jobs under way and `max_waiting` behind them.
+    """Counts slots: `max_running` for jobs that run, and `max_waiting` for jobs that wait.
 
     Belongs to one event loop, so it needs no lock.
 
     Args:
-        seconds_until_free: asked for the time until a job under way is likely to end.
+        max_running: jobs that run at the same time.
+        max_waiting: further jobs that may wait.
+        seconds_until_free: estimates the time until a running job ends.
     """
 
     def __init__(
@@ -21,40 +23,40 @@ class ConcurrencyLimiter:
         self._max_running = max_running
         self._max_waiting = max_waiting
         self._seconds_until_free = seconds_until_free
-        self._num_admitted = 0
+        self._num_acquired = 0
 
     @property
     def num_waiting(self) -> int:
-        """Jobs that have a place and share the model's time only later."""
-        return max(0, self._num_admitted - self._max_running)
+        """Jobs that hold a slot but don't run yet."""
+        return max(0, self._num_acquired - self._max_running)
 
     @property
     def is_full(self) -> bool:
-        """Whether the next job would be refused."""
-        return self._num_admitted >= self._max_running + self._max_waiting
+        """Whether every slot is in use."""
+        return self._num_acquired >= self._max_running + self._max_waiting
 
     def retry_after_s(self) -> int:
-        """Whole seconds, at least one, until a place is likely to be free."""
+        """Estimated time until a slot is free, in whole seconds; at least 1."""
         return max(1, math.ceil(self._seconds_until_free()))
 
     def check(self) -> None:
-        """Check that the next job would get a place.
+        """Check that a slot is free.
 
         Raises:
-            OverloadedError: it wouldn't.
+            OverloadedError: every slot is in use.
         """
         if self.is_full:
             raise OverloadedError(self.num_waiting, self.retry_after_s())
 
     def acquire(self) -> None:
-        """Take a place; give it back by `release`.
+        """Take a slot; `release` returns it.
 
         Raises:
-            OverloadedError: there is none.
+            OverloadedError: every slot is in use.
         """
         self.check()
-        self._num_admitted += 1
+        self._num_acquired += 1
 
     def release(self) -> None:
-        """Give a place back."""
-        self._num_admitted -= 1
+        """Return a slot."""
+        self._num_acquired -= 1

@@ -1,9 +1,10 @@
-"""From the bytes of a request body to a validated request, with one format for every refusal.
+"""Parses the bytes of a request body into a validated request.
 
-The Truss server parses bodies by the annotation of `Model.predict`: JSON by that class's
-`parse_raw`, msgpack by its `parse_obj`. Left to pydantic, these answer 500 to JSON that is nested
-too deep, take the last of two equal keys, and word errors in Truss' own way. `InferenceRequest`
-overrides both, so every refusal is 400 with `{"error": "<field>: <what is wrong>"}`.
+The Truss server parses bodies with the class that `Model.predict` is annotated with: JSON with its
+`parse_raw`, msgpack with its `parse_obj`. pydantic's own methods answer 500 to JSON that is nested
+too deeply, accept a key that appears twice, and leave the wording of errors to Truss.
+`InferenceRequest` overrides both, so every invalid body is answered with 400 and
+`{"error": "<field>: <what is wrong>"}`.
 """
 
 import json
@@ -21,18 +22,19 @@ from riffusion.errors import InputError
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 36 * 2**20
-"""Room for the largest image or sound, 32 MiB of base64, and everything else."""
+"""Room for the largest image or audio, 32 MiB of base64, and the other fields."""
 _MAX_INTEGER_DIGITS = 40
-"""Longer integers are cut: still far out of every field's range, which validation then names."""
+"""Longer integers are truncated to this length. They are still far out of every field's range, so
+validation reports the range."""
 
 
 def decode_json(body: bytes) -> Any:
     """Decode a request body.
 
-    `NaN` and `Infinity` pass, as Python's decoder has it, so that validation can name their field.
+    `NaN` and `Infinity` are accepted here, so that validation can name their field.
 
     Raises:
-        InputError: the body is empty, too large, not UTF-8, not JSON, nested too deep, or has
+        InputError: the body is empty, too large, not UTF-8, not JSON, nested too deeply, or has
             the same key twice in one object.
     """
     if len(body) > MAX_BODY_BYTES:
@@ -52,38 +54,38 @@ def decode_json(body: bytes) -> Any:
             f"byte {error.start} of the body is not UTF-8; send JSON in UTF-8", field="request"
         ) from error
     except RecursionError:
-        raise InputError("the JSON is nested too deep", field="request") from None
+        raise InputError("the JSON is nested too deeply", field="request") from None
     except ValueError as error:
         raise InputError(f"the body is not JSON: {error}", field="request") from error
 
 
 def body_too_large_message(num_bytes: int) -> str:
-    """What is wrong with a body of `num_bytes`, and what is allowed."""
+    """The error message for a body of at least `num_bytes`."""
     return (
         f"the body has {num_bytes} bytes or more; at most {MAX_BODY_BYTES} are allowed, "
-        "so send a smaller image or sound"
+        "so send a smaller image or shorter audio"
     )
 
 
 def error_content(error: Exception | str) -> dict[str, str]:
-    """The JSON of an error answer; lone surrogates, which UTF-8 can't hold, are escaped."""
+    """The JSON of an error response. Lone surrogates, which UTF-8 can't encode, are escaped."""
     return {"error": str(error).encode("utf-8", "backslashreplace").decode("utf-8")}
 
 
 class InferenceRequest(InferenceInput):
-    """`InferenceInput` as the Truss server parses it from a body."""
+    """An `InferenceInput` that the Truss server can parse from a body."""
 
     @classmethod
     def parse_raw(cls, b: str | bytes, **_: Any) -> Self:
-        """Parse a JSON body. Truss calls it by this name, pydantic's old one for it."""
+        """Parse a JSON body. Truss calls it by this name, which is pydantic 1's."""
         body = b.encode("utf-8", "surrogatepass") if isinstance(b, str) else b
-        with _answered_400():
+        with _input_errors_as_400():
             return cls._parse_object(decode_json(body))
 
     @classmethod
     def parse_obj(cls, obj: Any) -> Self:
-        """Parse a decoded msgpack body. Truss calls it by this name, pydantic's old one for it."""
-        with _answered_400():
+        """Parse a decoded msgpack body. Truss calls it by this name, which is pydantic 1's."""
+        with _input_errors_as_400():
             return cls._parse_object(obj)
 
     @classmethod
@@ -95,11 +97,11 @@ class InferenceRequest(InferenceInput):
 
 
 def guard_msgpack_decoder() -> None:
-    """Make the Truss server answer 400, not 500, to msgpack that it cannot decode.
+    """Make the Truss server answer 400 instead of 500 to msgpack that it cannot decode.
 
-    Its decoder builds dates, decimals and arrays out of tagged maps. Where their content is of the
-    wrong kind, whatever exception the constructor raises gets through; the server expects
-    `ValueError`. Does nothing outside the Truss server.
+    Its decoder builds dates, decimals and arrays from tagged maps. If a map's content has the wrong
+    type, the constructor may raise any exception, but the server expects `ValueError`. Has no
+    effect outside the Truss server.
     """
     serialization = sys.modules.get("_truss_shared.serialization")
     decode: Callable[[bytes], Any] | None = getattr(
@@ -125,14 +127,14 @@ def _object_from_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in pairs:
         if name in values:
-            raise InputError("is there twice in one object; send it once", field=name[:60])
+            raise InputError("appears twice in one object; send it once", field=name[:60])
         values[name] = value
     return values
 
 
 @contextmanager
-def _answered_400() -> Iterator[None]:
-    """Turn `InputError` into the answer 400."""
+def _input_errors_as_400() -> Iterator[None]:
+    """Turn `InputError` into a response with status 400."""
     try:
         yield
     except InputError as error:

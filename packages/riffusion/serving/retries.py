@@ -1,0 +1,131 @@
+"""HTTP transports that send a request again while the endpoint is unreachable or busy.
+
+A request is repeated only if the endpoint can't have worked on it: the connection failed, or the
+answer was 503, which an endpoint sends before the first byte of a clip or a stream. Every other
+answer and error is the caller's.
+
+How long a request may wait in total is a property of the request: its extension `retry_budget_s`,
+in seconds, which `Endpoint.request` sets. Requests without the extension are sent once. Bodies must
+be bytes, so that they can be sent again.
+"""
+
+import asyncio
+import logging
+import random
+import time
+
+import httpx
+
+logger = logging.getLogger(__name__)
+
+BUDGET_EXTENSION = "retry_budget_s"
+_DELAYS_S = (0.25, 0.5, 1.0)
+"""Delays where the endpoint doesn't send Retry-After; then the request has failed."""
+_JITTER = 0.25
+"""Delays are longer by a random share of up to this, so that clients don't return in step."""
+
+
+class Retries:
+    """The retries of one request: whether to send it again, and after which delay.
+
+    Args:
+        budget_s: sum of all delays, in seconds.
+        rng: source of the jitter.
+    """
+
+    def __init__(self, budget_s: float, rng: random.Random | None = None) -> None:
+        self._left_s = budget_s
+        self._delays_s = iter(_DELAYS_S)
+        self._rng = rng or random.Random()
+
+    def delay_after(self, outcome: httpx.Response | httpx.TransportError) -> float | None:
+        """Seconds to wait before the next attempt; None if `outcome` is final."""
+        if isinstance(outcome, httpx.TransportError):
+            return self._spend(next(self._delays_s, None)) if is_unsent(outcome) else None
+        if outcome.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            return None
+        retry_after = outcome.headers.get("Retry-After", "")
+        if retry_after.isdecimal():
+            return self._spend(float(retry_after))
+        return self._spend(next(self._delays_s, None))
+
+    def _spend(self, delay_s: float | None) -> float | None:
+        """The delay with jitter, taken from the budget; None if the budget is too small."""
+        if delay_s is None:
+            return None
+        delay_s *= 1 + _JITTER * self._rng.random()
+        if delay_s > self._left_s:
+            return None
+        self._left_s -= delay_s
+        return delay_s
+
+
+class RetryTransport(httpx.BaseTransport):
+    """Sends requests by another transport, and again by the rules of `Retries`."""
+
+    def __init__(self, transport: httpx.BaseTransport) -> None:
+        self._transport = transport
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """The first final response; its body is not read yet.
+
+        Raises:
+            httpx.TransportError: the last attempt failed.
+        """
+        retries = _retries_of(request)
+        while True:
+            try:
+                response = self._transport.handle_request(request)
+            except httpx.TransportError as error:
+                if (delay_s := retries.delay_after(error)) is None:
+                    raise
+            else:
+                if (delay_s := retries.delay_after(response)) is None:
+                    return response
+                response.close()
+            _log_retry(request, delay_s)
+            time.sleep(delay_s)
+
+    def close(self) -> None:
+        """Close the other transport."""
+        self._transport.close()
+
+
+class AsyncRetryTransport(httpx.AsyncBaseTransport):
+    """`RetryTransport` for asyncio."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._transport = transport
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """As `RetryTransport.handle_request`."""
+        retries = _retries_of(request)
+        while True:
+            try:
+                response = await self._transport.handle_async_request(request)
+            except httpx.TransportError as error:
+                if (delay_s := retries.delay_after(error)) is None:
+                    raise
+            else:
+                if (delay_s := retries.delay_after(response)) is None:
+                    return response
+                await response.aclose()
+            _log_retry(request, delay_s)
+            await asyncio.sleep(delay_s)
+
+    async def aclose(self) -> None:
+        """Close the other transport."""
+        await self._transport.aclose()
+
+
+def is_unsent(error: httpx.RequestError) -> bool:
+    """Whether the request cannot have reached the server."""
+    return isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+
+
+def _retries_of(request: httpx.Request) -> Retries:
+    return Retries(request.extensions.get(BUDGET_EXTENSION, 0.0))
+
+
+def _log_retry(request: httpx.Request, delay_s: float) -> None:
+    logger.info("%s is busy or unreachable; retrying in %.1f s", request.url.host, delay_s)

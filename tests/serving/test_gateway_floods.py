@@ -1,0 +1,73 @@
+"""The gateway and clients that make many requests, or pretend to be many clients."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+
+from riffusion.serving.gateway.client_limits import ClientLimits
+from tests.serving.backends import Backend, say
+from tests.serving.gateways import CLIP, REQUEST, gateway_to
+
+
+def test_many_health_checks_at_once_are_one_for_the_endpoint() -> None:
+    paths: list[str] = []
+
+    def count(handler: BaseHTTPRequestHandler) -> None:
+        paths.append(handler.path)
+        time.sleep(0.2)
+        say(b"{}")(handler)
+
+    with Backend(say(CLIP), get=count) as backend, gateway_to(backend.url) as client:
+        for path in ("/health", "/metrics/"):
+            paths.clear()
+            start = time.monotonic()
+            with ThreadPoolExecutor(16) as pool:
+                answers = list(pool.map(lambda _: client.get(path), range(100)))  # noqa: B023
+            assert {answer.status_code for answer in answers} == {200}
+            assert 1 <= len(paths) <= 2 + (time.monotonic() - start)  # at most one per second
+
+
+def test_requests_of_any_kind_are_limited_too() -> None:
+    """Their limit is ten times that of clips, and both are counted."""
+    limits = ClientLimits(2, 0)
+    with Backend(say(CLIP)) as backend, gateway_to(backend.url, limits=limits) as client:
+        posts = [client.post("/run_inference/", content=REQUEST).status_code for _ in range(3)]
+        gets = [client.get("/nowhere").status_code for _ in range(18)]
+        refused = client.get("/health", headers={"Origin": "https://app.example"})
+    assert posts == [200, 200, 429]
+    assert gets == [404] * 17 + [429]
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) > 0
+    assert refused.headers["access-control-allow-origin"] == "https://app.example"
+
+
+def test_pages_and_their_images_are_far_below_the_limits() -> None:
+    limits = ClientLimits().times(10)
+    assert limits.max_per_minute >= 20 * 50  # fifty people behind one address open the app
+    assert limits.max_at_once >= 6 * 8  # eight of them at the same time, six connections each
+
+
+@pytest.mark.parametrize(
+    "forwarded", ["192.0.2.1, 127.0.0.1", "garbage", "", "::1", "x" * 5000, "127.0.0.1"]
+)
+def test_a_client_cannot_change_its_address_by_a_header(
+    forwarded: str,
+) -> None:
+    """A proxy appends the address it sees; anything to the left of that is not trusted."""
+    with (
+        Backend(say(CLIP)) as backend,
+        gateway_to(
+            backend.url, limits=ClientLimits(1, 0), trusted_proxies=("127.0.0.1",)
+        ) as client,
+    ):
+        statuses = [
+            client.post(
+                "/run_inference/",
+                content=REQUEST,
+                headers={"X-Forwarded-For": f"{number}.{forwarded}, 198.51.100.7"},
+            ).status_code
+            for number in (1, 2)
+        ]
+    assert statuses == [200, 429]

@@ -1,0 +1,222 @@
+"""The gateway's API schema and the page that shows it: valid, true, and without foreign scripts."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from riffusion.datatypes import InferenceInput
+from riffusion.errors import InputError
+from riffusion.generation.seed_library import SeedLibrary
+from riffusion.serving.client import Endpoint
+from riffusion.serving.gateway.app import create_gateway
+from riffusion.serving.gateway.openapi import EXAMPLES, openapi_schema
+from riffusion.serving.local.serve import GatewayServer
+from tests.serving.conftest import TIMEOUT_S, free_port
+
+SCHEMA = openapi_schema()
+MAX_TESTED_CHARACTERS = 5000
+"""Texts are tried up to this length; images and audio may be longer."""
+EXCLUDED = {"mode", "mask_image_id", "duration_s", "init_image", "init_audio", "mask_image"}
+"""Fields whose combinations have rules that a schema of single fields can't express."""
+ORDERED = "guidance_interval"
+"""Its two bounds are numbers in ascending order, the one other rule of that kind."""
+
+
+def validator(name: str) -> Draft202012Validator:
+    """A validator for one of the named schemas."""
+    return Draft202012Validator({**SCHEMA, "$ref": f"#/components/schemas/{name}"})
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[httpx.Client]:
+    app = create_gateway(Endpoint(f"http://127.0.0.1:{free_port()}"), library=SeedLibrary.default())
+    with (
+        GatewayServer(app) as server,
+        httpx.Client(base_url=server.base_url, timeout=TIMEOUT_S, trust_env=False) as client,
+    ):
+        yield client
+
+
+def test_the_schema_is_valid_openapi(gateway: httpx.Client) -> None:
+    schema = gateway.get("/openapi.json").json()
+    assert schema == SCHEMA
+    assert schema["openapi"].startswith("3.1.")
+    OpenAPIV31SpecValidator(schema).validate()
+
+
+def test_schemas_have_no_unknown_keywords() -> None:
+    annotations = {"title", "description", "default", "discriminator"}
+    known = annotations | set(Draft202012Validator.VALIDATORS)
+
+    def keywords(schema: Any) -> Iterator[str]:
+        if not isinstance(schema, dict):
+            return
+        for key, value in schema.items():
+            yield key
+            if key in ("properties", "items", "anyOf", "oneOf", "allOf", "prefixItems"):
+                children = value.values() if key == "properties" else value
+                for child in [value] if key == "items" else children:
+                    yield from keywords(child)
+
+    for schema in SCHEMA["components"]["schemas"].values():
+        assert set(keywords(schema)) <= known
+
+
+def candidates(schema: dict[str, Any]) -> Iterator[Any]:
+    """Values at, just inside and just outside the bounds of a schema, and of other types."""
+    if "$ref" in schema:
+        schema = SCHEMA["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    yield from (None, True, "", "x", [], {}, -1, 0.5)
+    yield from schema.get("enum", ())
+    for part in schema.get("anyOf", [schema]):
+        for bound in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+            if bound in part and part["type"] == "integer":
+                yield from (int(part[bound]) + delta for delta in (-1, 0, 1))
+            elif bound in part:
+                yield from (part[bound] + delta for delta in (-1e-6, 0.0, 1e-6))
+        for bound in ("minLength", "maxLength"):
+            if part.get(bound, MAX_TESTED_CHARACTERS) < MAX_TESTED_CHARACTERS:
+                yield from ("x" * (part[bound] + delta) for delta in (-1, 0, 1) if part[bound])
+        yield from part.get("enum", ())
+
+
+def fields(name: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Values for all required and some other fields of a schema, valid and invalid ones."""
+    schema = SCHEMA["components"]["schemas"][name]
+    choices = {
+        field: st.sampled_from(list(candidates(values)))
+        for field, values in schema["properties"].items()
+        if field not in EXCLUDED and field != ORDERED and "$ref" not in values
+    }
+    required = {field: choices.pop(field) for field in schema["required"] if field in choices}
+    return st.fixed_dictionaries(required, optional=choices)
+
+
+prompts = fields("PromptInput")
+good_prompt = st.just({"prompt": "bells", "seed": 1})
+intervals = st.tuples(st.sampled_from([-0.1, 0, 0.5]), st.sampled_from([0.5, 1, 1.1])).map(list)
+requests = st.builds(
+    lambda values, ends: {**values, **ends},
+    fields("InferenceInput"),
+    st.fixed_dictionaries(
+        {"start": good_prompt}, optional={"end": good_prompt, ORDERED: intervals}
+    ),
+)
+
+
+@given(st.one_of(prompts.map(lambda prompt: {"start": prompt}), requests))
+def test_the_schema_accepts_exactly_what_the_model_accepts(values: dict[str, Any]) -> None:
+    assert_same_verdict(values)
+
+
+@pytest.mark.parametrize("name", ["PromptInput", "InferenceInput"])
+def test_every_bound_of_every_field_is_checked(name: str) -> None:
+    for field, schema in SCHEMA["components"]["schemas"][name]["properties"].items():
+        if field in EXCLUDED or "$ref" in schema:
+            continue
+        for value in candidates(schema):
+            prompt = {"prompt": "bells", "seed": 1}
+            if name == "PromptInput":
+                assert_same_verdict({"start": {**prompt, field: value}})
+            else:
+                assert_same_verdict({"start": prompt, field: value})
+
+
+def assert_same_verdict(values: dict[str, Any]) -> None:
+    try:
+        InferenceInput.parse(values)
+    except InputError:
+        is_accepted = False
+    else:
+        is_accepted = True
+    assert validator("InferenceInput").is_valid(values) == is_accepted, values
+
+
+def test_stream_events_are_told_apart() -> None:
+    clip = {"image": "data:,", "audio": "data:,", "duration_s": 5.12}
+    events = validator("StreamEvent")
+    for event in (
+        {"event": "progress", "step": 0, "steps": 20},
+        {"event": "result", **clip},
+        {"event": "error", "error": "out of memory"},
+    ):
+        assert events.is_valid(event)
+        assert not events.is_valid({**event, "event": "other"})
+    assert not events.is_valid({"event": "result"})
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_are_valid(name: str) -> None:
+    assert validator("InferenceInput").is_valid(EXAMPLES[name]["value"])
+    InferenceInput.parse(EXAMPLES[name]["value"])
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_generate_clips(name: str, gateway_url: str, client: httpx.Client) -> None:
+    """With one step, and at the address and with the answers that the schema has."""
+    ((path, operation), *_) = SCHEMA["paths"].items()
+    example = {**EXAMPLES[name]["value"], "num_inference_steps": 1}
+    answer = client.post(gateway_url + path, json=example)
+    content = operation["post"]["responses"][str(answer.status_code)]["content"]
+    media_type = answer.headers["content-type"].partition(";")[0]
+    schema = content[media_type]["schema"]["$ref"].rpartition("/")[2]
+    lines = answer.text.splitlines()
+    assert answer.status_code == 200, answer.text[:500]
+    for line in lines:
+        validator(schema).validate(json.loads(line))
+    if example.get("stream"):
+        assert json.loads(lines[-1])["event"] == "result"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SCHEMA["paths"] if "get" in SCHEMA["paths"][path]]
+)
+def test_get_answers_are_as_the_schema_says(path: str, gateway: httpx.Client) -> None:
+    """The endpoint is unreachable here, so health and metrics are errors."""
+    image_id = "mask_gradient_dark" if path.startswith("/masks") else "og_beat"
+    for chosen in (image_id, "nope"):
+        answer = gateway.get(path.format(image_id=chosen))
+        responses = SCHEMA["paths"][path]["get"]["responses"]
+        content = responses[str(answer.status_code)]["content"]
+        media_type = answer.headers["content-type"].partition(";")[0]
+        if media_type == "application/json":
+            schema = {**SCHEMA, **content[media_type]["schema"]}
+            Draft202012Validator(schema).validate(answer.json())
+        else:
+            assert media_type in content
+
+
+def test_errors_are_as_the_schema_says(gateway: httpx.Client) -> None:
+    ((path, operation), *_) = SCHEMA["paths"].items()
+    evil = {"Origin": "https://evil.example"}
+    for headers, status in ((evil, 403), ({}, 502)):
+        answer = gateway.post(path, json={}, headers=headers)
+        assert answer.status_code == status
+        assert str(status) in operation["post"]["responses"]
+        validator("Error").validate(answer.json())
+
+
+def test_the_page_loads_nothing_from_other_servers(gateway: httpx.Client) -> None:
+    answer = gateway.get("/docs")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    assert re.findall(r"(?:https?:)?//[\w-]+\.\w+", answer.text) == []
+    policy = dict(
+        rule.split(" ", 1) for rule in answer.headers["content-security-policy"].split("; ")
+    )
+    assert policy["default-src"] == "'none'"
+    assert policy["connect-src"] == "'self'"
+
+
+def test_a_hosted_endpoint_without_images_has_no_such_paths() -> None:
+    schema = openapi_schema(has_images=False, has_metrics=False)
+    OpenAPIV31SpecValidator(schema).validate()
+    assert list(schema["paths"]) == ["/run_inference/", "/v1/models/model:predict", "/health"]
