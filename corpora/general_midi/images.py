@@ -15,7 +15,7 @@ import torchaudio
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import fft, sparse
 
-from riffusion.audio.segments import Waveform
+from riffusion.audio.waveform import Waveform
 from riffusion.loops.seed_images import image_with_params
 from riffusion.spectrogram.converter import FULL_SCALE
 from riffusion.spectrogram.image import FloatArray

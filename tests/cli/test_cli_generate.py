@@ -7,16 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from riffusion.audio import num_samples, read_audio, segment_from_waveform, waveform_from_segment
+from riffusion.audio import num_samples, read_audio
 from riffusion.cli.clip_requests import build_request, check_ids
-from riffusion.cli.interpolate import join_loops
 from riffusion.errors import InputError
 from riffusion.io.images import read_image
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.cli.conftest import Run, WriteSound
-
-FADE_TOLERANCE = 2e-4
-"""Full scale: three roundings to 16 bits."""
 
 
 def test_generate_from_text(tmp_path: Path, run: Run) -> None:
@@ -111,14 +107,3 @@ def test_a_checkpoint_may_bring_its_own_seed_images(tmp_path: Path) -> None:
         check_ids(request, str(checkpoint))
     with pytest.raises(InputError, match="^seed_image_id: 'polka' is unknown"):
         check_ids(request, str(tmp_path / "seed_images"))
-
-
-@pytest.mark.parametrize("crossfade_s", [0.0, 0.1])
-def test_joined_loops_keep_their_beat(crossfade_s: float) -> None:
-    """One loop, three times: whatever the fade, the piece is the loop three times."""
-    t = np.arange(4410) / 44100
-    loop = segment_from_waveform(0.4 * np.sin(2 * np.pi * 440 * t)[None], 44100)
-    joined = waveform_from_segment(join_loops([loop] * 3, crossfade_s))
-    expected = np.tile(waveform_from_segment(loop), 3)
-    assert joined.shape == expected.shape
-    assert np.abs(joined - expected).max() < FADE_TOLERANCE

@@ -1,8 +1,8 @@
 """`riffusion interpolate`: from one text to another."""
 
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -23,9 +23,6 @@ from riffusion.cli.outputs import (
     write_segment,
 )
 from riffusion.errors import InputError
-
-if TYPE_CHECKING:
-    from pydub import AudioSegment
 
 MAX_STEPS_BETWEEN = 1000
 
@@ -69,6 +66,8 @@ def interpolate(
     Fading from clip to clip does not change the beat: each clip goes on with its own beginning
     while the next one fades in, so the piece lasts as long as its clips together.
     """
+    from riffusion.audio import join_loops
+
     if not 2 <= steps_between <= MAX_STEPS_BETWEEN:
         raise InputError(
             f"{steps_between} must be from 2 to {MAX_STEPS_BETWEEN}", field="steps_between"
@@ -77,6 +76,8 @@ def interpolate(
         raise InputError(f"{crossfade} must be from 0 to 1 second", field="crossfade")
     if seed_image is None and init_image is None and init_audio is None:
         seed_image = "og_beat"
+    init = InitOptions(seed_image, init_image, init_audio, mask_image)
+    fields, media = init.fields(), init.media()
     first_seed = draw_seed() if seed is None else seed
     last_seed = first_seed if end_seed is None else end_seed
     shared = {
@@ -90,44 +91,32 @@ def interpolate(
             "end": {"prompt": end, "seed": last_seed, **shared},
             "num_inference_steps": steps,
             "scheduler": scheduler_field(scheduler),
-            **InitOptions(seed_image, init_image, init_audio, mask_image).fields(),
+            **fields,
         }
     )
     check_audio_output(output)
     if images_dir is not None:
         check_output_dir(images_dir)
-    check_ids(request, checkpoint)
+    check_ids(request, checkpoint, media)
     maker = ClipMaker(checkpoint, device)
-    clip_s = maker.init_duration_s(request)
+    resolved = maker.generator.resolve(request, media)
+    clip_s = resolved.init_duration_s
     if clip_s is not None and crossfade > clip_s:
         raise InputError(
             f"{crossfade} is longer than a clip of {clip_s:g} s; shorten it", field="crossfade"
         )
     print(f"seeds       {first_seed} to {last_seed}")
-    segments = []
+    clips = []
     for index in range(steps_between):
         alpha = index / (steps_between - 1)
         print(f"alpha       {alpha:.3f}")
-        clip = maker.make(
-            request.model_copy(update={"alpha": alpha}), f"clip {index + 1} of {steps_between}"
-        )
-        segments.append(clip.segment)
+        at_alpha = replace(resolved, inputs=request.model_copy(update={"alpha": alpha}))
+        clip = maker.make(at_alpha, f"clip {index + 1} of {steps_between}")
+        clips.append(clip.audio)
         if images_dir is not None:
             path = images_dir / f"clip_{index:03}_alpha_{alpha:.3f}.png"
             save_image(clip.image, path)
             print(f"Wrote {path}")
-    piece = join_loops(segments, crossfade)
+    piece = join_loops(clips, crossfade)
     write_segment(piece, output)
-    print(f"Wrote {output} ({piece.duration_seconds:.2f} seconds)")
-
-
-def join_loops(segments: list["AudioSegment"], crossfade_s: float) -> "AudioSegment":
-    """Join clips of one beat, each faded into the next, to the sum of their lengths.
-
-    Raises:
-        InputError: the clips' rates or channels differ, or a clip is shorter than the fade.
-    """
-    from riffusion.audio import stitch, take_over
-
-    parts = [take_over(before, after, crossfade_s) for before, after in pairwise(segments)]
-    return stitch([segments[0], *parts])
+    print(f"Wrote {output} ({piece.duration_s:.2f} seconds)")

@@ -25,8 +25,7 @@ from riffusion.cli.progress import is_bar_shown, progress_bar
 from riffusion.errors import GenerationCancelled
 
 if TYPE_CHECKING:
-    from riffusion.datatypes import InferenceInput
-    from riffusion.generation.generator import Clip, ResolvedInput
+    from riffusion.generation.generator import Clip, ClipGenerator, ResolvedInput
     from riffusion.generation.jam import Jam, JamPart
     from riffusion.generation.walk import Stop
 
@@ -77,11 +76,10 @@ def jam(
     """
     if seed_image is None and init_image is None and init_audio is None:
         seed_image = "og_beat"
+    init = InitOptions(seed_image, init_image, init_audio, mask_image)
     shared = {"negative_prompt": negative_prompt, "guidance": guidance, **strength_field(denoising)}
-    fields: dict[str, Any] = {
-        "preset": preset,
-        **InitOptions(seed_image, init_image, init_audio, mask_image).fields(),
-    }
+    fields: dict[str, Any] = {"preset": preset, **init.fields()}
+    media = init.media()
     if steps is not None:
         fields["num_inference_steps"] = steps
     if scheduler is not None:
@@ -91,14 +89,18 @@ def jam(
         build_request({"start": {"prompt": text, "seed": first_seed, **shared}, **fields})
         for text in prompt
     ]
+    from riffusion.generation.generator import check_prompts
     from riffusion.generation.jam import Jam
 
     piece = Jam(tuple(prompt), first_seed, alpha_step, minutes)
     check_audio_output(output)
     if images is not None:
         check_output_dir(images)
-    check_ids(requests[0], checkpoint)
-    _Session(piece, requests, ClipMaker(checkpoint, device), output, images).run()
+    check_ids(requests[0], checkpoint, media)
+    for request in requests:
+        check_prompts(request)
+    generator = ClipMaker(checkpoint, device).generator
+    _Session(piece, generator, generator.resolve(requests[0], media), output, images).run()
 
 
 class _Session:
@@ -107,17 +109,16 @@ class _Session:
     def __init__(
         self,
         jam: "Jam",
-        requests: list["InferenceInput"],
-        maker: ClipMaker,
+        generator: "ClipGenerator",
+        resolved: "ResolvedInput",
         output: Path,
         images: Path | None,
     ) -> None:
-        self._generator = maker.generator
+        self._generator = generator
+        self._resolved = resolved
         self._output = output
         self._images = images
-        for request in reversed(requests):  # each prompt's weights are looked at
-            self._resolved = self._generator.resolve(request)
-        self._clip_s = maker.init_duration_s(requests[0]) or 0.0
+        self._clip_s = resolved.init_duration_s or 0.0
         self._num_clips = jam.num_clips(self._clip_s)
         self._stops = jam.stops(self._num_clips)
         self._num_made = 0
@@ -165,8 +166,8 @@ class _Session:
             started = time.perf_counter()
             for part in play(self._stops, self._resolved, make):
                 if writer is None:  # what was there before stays until there is something new
-                    writer = files.enter_context(AudioWriter(self._output, part.segment))
-                writer.write(part.segment)
+                    writer = files.enter_context(AudioWriter(self._output, part.audio))
+                writer.write(part.audio)
                 if self._images is not None:
                     save_image(part.clip.image, self._images / self._image_name(part.stop))
                 self._num_made += 1

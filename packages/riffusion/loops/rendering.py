@@ -8,7 +8,7 @@ the loudness of all clips looks around its ends. So the loop has no first sample
 import numpy as np
 
 from riffusion.audio.loudness import normalize_waveform
-from riffusion.audio.segments import Waveform
+from riffusion.audio.waveform import Waveform
 from riffusion.errors import InputError
 from riffusion.loops.arrangements import ARRANGEMENTS, Arrangement, DrumTrack, NoteTrack
 from riffusion.loops.grid import LoopGrid, checked_whole

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from riffusion.audio.segments import Waveform
+from riffusion.audio.waveform import Waveform
 from riffusion.loops.arrangements import ARRANGEMENTS
 from riffusion.loops.grid import LoopGrid
 from riffusion.loops.harmony import Key

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from riffusion.audio import AudioSegment, Waveform, resample, with_channels
-from riffusion.audio.segments import Samples, samples_from_segment
+from riffusion.audio.pcm import Samples
+from riffusion.audio.segments import samples_from_segment
 from riffusion.datasets.build.options import SliceOptions
 from riffusion.datasets.build.slicing import (
     Reason,

@@ -39,7 +39,7 @@ def _note_step(tick: EngineStep) -> None:
 def note_clip(clip: Clip) -> None:
     """A clip is done."""
     _CLIPS.labels("done").inc()
-    _MUSIC.inc(clip.segment.frame_count() / clip.segment.frame_rate)
+    _MUSIC.inc(clip.audio.duration_s)
     for stage, seconds in clip.timings_s.items():
         _STAGE.labels(stage).observe(seconds)
 
