@@ -26,7 +26,7 @@ from riffusion.errors import InputError
 from tests.audio.audio_signals import chord, noise, offset_of, snr_db
 
 CLIP_SAMPLES = 225_792
-"""512 columns of 10 ms at 44.1 kHz: 5.12 s."""
+"""512 frames of 10 ms at 44.1 kHz: 5.12 s."""
 SNR_DB = {"wav": 75.0, "flac": 75.0, "mp3": 20.0, "ogg": 18.0, "m4a": 20.0}
 """Lowest signal-to-noise ratio of a chord at half scale after a round trip: rounding to 16 bits is
 at -101 dB of full scale, the chord at -15; lossy codecs hide noise under the partials."""
@@ -54,7 +54,7 @@ def test_round_trip_keeps_length_position_and_waveform(format, rate, channels):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_clip_of_512_columns_lasts_5_12_seconds(format):
+def test_a_clip_of_512_frames_lasts_5_12_seconds(format):
     waveform = chord(CLIP_SAMPLES, 44100)
     result = decode_audio(encode_audio(segment_of(waveform, 44100), format))
     assert num_samples(result) == (245_760 if format == "ogg" else CLIP_SAMPLES)
@@ -271,7 +271,7 @@ def test_audio_of_a_video(container, audio, video, sample_format):
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as output:
         images = output.add_stream(video, rate=25, width=64, height=64, pix_fmt="yuv420p")
-        sound = output.add_stream(audio, rate=48000, layout="stereo", format=sample_format)
+        audio_stream = output.add_stream(audio, rate=48000, layout="stereo", format=sample_format)
         for index in range(frame_count):
             grey = np.full((96, 64), 20 * index, dtype=np.uint8)
             image = av.VideoFrame.from_ndarray(grey, format="yuv420p")
@@ -283,8 +283,8 @@ def test_audio_of_a_video(container, audio, video, sample_format):
             data = np.ascontiguousarray(data.T.reshape(1, -1))
         frame = av.AudioFrame.from_ndarray(data, format=sample_format, layout="stereo")
         frame.sample_rate, frame.pts, frame.time_base = 48000, 0, Fraction(1, 48000)
-        output.mux(sound.encode(frame))
-        output.mux(sound.encode(None))
+        output.mux(audio_stream.encode(frame))
+        output.mux(audio_stream.encode(None))
     decoded = waveform_from_segment(decode_audio(buffer.getvalue()))
     assert decoded.shape == waveform.shape
     assert offset_of(waveform, decoded) == 0

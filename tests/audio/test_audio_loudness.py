@@ -24,10 +24,10 @@ LOW_RATE_TOLERANCE_LU = 0.25
 """At 8 kHz the bilinear transform bends the weighting's high shelf."""
 TARGET_TOLERANCE_LU = 0.5
 TRUE_PEAK_TOLERANCE_DB = (-0.4, 0.2)
-"""EBU Tech 3341's tolerance of a true-peak meter: it may read that much less or more."""
+"""EBU Tech 3341's tolerance of a true-peak meter: lowest and highest deviation."""
 CEILING_TOLERANCE_DB = 0.0
 CODEC_OVERSHOOT_DB = 1.0
-"""What a lossy codec may add to the peak: the room that the ceiling of -1 dBTP leaves."""
+"""Largest rise of the peak by a lossy codec: the room that the ceiling of -1 dBTP leaves."""
 RATE = 44100
 
 
@@ -165,7 +165,7 @@ def test_limiter_is_gentle_to_what_is_not_a_peak():
     assert np.array_equal(waveform == 0, result == 0)
     gain = result / np.where(waveform == 0, 1, waveform)
     steps = np.abs(np.diff(20 * np.log10(np.maximum(gain[0], 1e-9))))[waveform[0, 1:] != 0]
-    assert np.median(steps) < 0.01  # dB a sample: no clicks from the gain
+    assert np.median(steps) < 0.01  # dB per sample: no clicks from the gain
 
 
 def test_waveforms_beyond_full_scale_are_brought_down_without_clipping():

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from riffusion.audio import num_samples, read_audio
-from riffusion.cli.clip_requests import build_request, check_ids
+from riffusion.cli.clip_requests import InitOptions, build_request, check_ids
 from riffusion.errors import InputError
+from riffusion.generation.media import Media
 from riffusion.io.images import read_image
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.cli.conftest import Run, WriteSound
@@ -93,6 +94,23 @@ def test_crossfade_longer_than_a_clip_is_refused_before_one_is_made(
     assert result.code == 2
     assert result.err == "error: --crossfade: 0.65 is longer than a clip of 0.64 s; shorten it\n"
     assert "alpha" not in result.out
+
+
+def test_ids_become_fields_and_files_become_media(tmp_path: Path, write_sound: WriteSound) -> None:
+    ids = InitOptions(seed_image="og_beat", mask_image="mask_top_third_75")
+    assert ids.fields() == {
+        "mode": "img2img", "seed_image_id": "og_beat", "mask_image_id": "mask_top_third_75"
+    }  # fmt: skip
+    assert ids.media() == Media()
+    for name in ("a.png", "b.bmp"):
+        Image.effect_noise((64, 512), 60).save(tmp_path / name)
+    files = InitOptions(seed_image=str(tmp_path / "a.png"), mask_image=str(tmp_path / "b.bmp"))
+    assert files.fields() == {"mode": "img2img"}
+    media = files.media()
+    for image, name in ((media.init_image, "a.png"), (media.mask_image, "b.bmp")):
+        assert np.array_equal(np.asarray(image), np.asarray(read_image(tmp_path / name)))
+    song = write_sound("song.wav", duration_s=0.1)
+    assert InitOptions(init_audio=song).media().init_audio == read_audio(song)
 
 
 def test_a_checkpoint_may_bring_its_own_seed_images(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from riffusion.audio import decode_audio, encode_audio, num_samples, segment_fro
 from riffusion.datatypes import InferenceInput
 from riffusion.errors import GenerationCancelled, InputError
 from riffusion.generation.generator import Clip, ClipGenerator
+from riffusion.generation.media import Media
 from riffusion.generation.response import output_from_clip
 from riffusion.io.data_urls import bytes_from_data_url, data_url
 from riffusion.io.images import decode_image, encode_image
@@ -45,7 +47,7 @@ def audio_text(duration_s: float = 1.0, rate: int = 48_000) -> str:
     return base64.b64encode(encode_audio(segment_from_waveform(waveform, rate), "flac")).decode()
 
 
-def test_a_clip_is_5_12_seconds_and_its_image_says_how_it_was_made(
+def test_a_clip_is_5_12_seconds_and_its_image_has_the_parameters(
     generator: ClipGenerator,
 ) -> None:
     clip = generate(generator)
@@ -57,7 +59,7 @@ def test_a_clip_is_5_12_seconds_and_its_image_says_how_it_was_made(
 
 
 @pytest.mark.parametrize(
-    ("changes", "columns"),
+    ("changes", "frames"),
     [
         ({"mode": "txt2img"}, 512),
         ({"mode": "txt2img", "duration_s": 1.0}, 100),
@@ -72,10 +74,10 @@ def test_a_clip_is_5_12_seconds_and_its_image_says_how_it_was_made(
         ({"mode": "image_to_audio", "init_audio": audio_text(0.5)}, 50),
     ],
 )
-def test_length_of_each_mode(generator: ClipGenerator, changes: Any, columns: int) -> None:
+def test_length_of_each_mode(generator: ClipGenerator, changes: Any, frames: int) -> None:
     clip = generate(generator, **changes)
-    assert clip.image.width == columns
-    assert clip.audio.num_samples == columns * 441
+    assert clip.image.width == frames
+    assert clip.audio.num_samples == frames * 441
 
 
 def test_an_image_is_converted_with_its_own_parameters(generator: ClipGenerator) -> None:
@@ -117,7 +119,7 @@ def test_the_same_request_gives_the_same_bytes(generator: ClipGenerator) -> None
     assert outputs[0] == outputs[1]
 
 
-def test_different_prompts_sound_different(generator: ClipGenerator) -> None:
+def test_different_prompts_give_different_images(generator: ClipGenerator) -> None:
     arguments = {"mode": "txt2img", "num_inference_steps": 4}
     piano = generate(generator, **arguments)
     techno = generate(generator, **arguments, start={"prompt": "techno beat", "seed": 1})
@@ -151,6 +153,28 @@ def test_bad_media_and_ids_are_refused_before_the_model_runs(
     with pytest.raises(InputError, match=f"^{field}: ") as caught:
         generator.resolve(request(**changes))
     assert str(caught.value).count(field) == 1
+
+
+def test_decoded_media_take_the_place_of_the_requests_fields(generator: ClipGenerator) -> None:
+    image, mask, audio = image_text(64), image_text(8, 8), audio_text(0.5)
+    decoded_mask = decode_image(bytes_from_data_url(mask, "mask_image"))
+    for changes, media in (
+        (
+            {"init_image": image},
+            Media(init_image=decode_image(bytes_from_data_url(image, "init_image"))),
+        ),
+        (
+            {"init_audio": audio},
+            Media(init_audio=decode_audio(bytes_from_data_url(audio, "init_audio"))),
+        ),
+    ):
+        sent = generator.resolve(request(mask_image=mask, **changes))
+        given = generator.resolve(request(), replace(media, mask_image=decoded_mask))
+        for name in ("init_image", "mask_image"):
+            expected, actual = getattr(sent, name), getattr(given, name)
+            assert np.array_equal(np.asarray(actual), np.asarray(expected)), name
+        assert given.init_duration_s == sent.init_duration_s
+    assert generator.resolve(request(mode="txt2img")).init_duration_s is None
 
 
 def test_image_with_impossible_parameters_is_refused(generator: ClipGenerator) -> None:
@@ -189,14 +213,14 @@ def test_image_whose_parameters_ask_for_too_much_is_refused(
         generator.resolve(request(mode="image_to_audio", init_image=text))
 
 
-def test_useless_maximum_in_exif_does_not_matter(generator: ClipGenerator) -> None:
+def test_an_invalid_maximum_in_the_exif_is_ignored(generator: ClipGenerator) -> None:
     image = Image.effect_noise((8, 512), 60).convert("RGB")
     image.getexif().update(SpectrogramParams().to_exif() | {11080: float("nan")})
     text = data_url(encode_image(image, "png"), "image/png")
     assert generate(generator, mode="image_to_audio", init_image=text).audio.waveform.any()
 
 
-def test_stopping_ends_the_work_at_the_next_step(generator: ClipGenerator) -> None:
+def test_stopping_takes_effect_at_the_next_step(generator: ClipGenerator) -> None:
     seen: list[tuple[int, int]] = []
     resolved = generator.resolve(request(num_inference_steps=50, mode="txt2img"))
     with pytest.raises(GenerationCancelled):

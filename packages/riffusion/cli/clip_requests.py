@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from riffusion.errors import InputError
+from riffusion.generation.media import Media
 
 if TYPE_CHECKING:
     from PIL import Image
     from pydub import AudioSegment
 
     from riffusion.datatypes import InferenceInput
-    from riffusion.generation.generator import Media
 
 CHECKPOINT_SCHEDULER = "checkpoint"
 """Value of --scheduler that stands for the checkpoint's own scheduler."""
@@ -67,14 +67,12 @@ class InitOptions:
             fields["mask_image_id"] = self.mask_image
         return fields
 
-    def media(self) -> "Media":
+    def media(self) -> Media:
         """The decoded files, which take the place of the request's fields.
 
         Raises:
             InputError: a file can't be used.
         """
-        from riffusion.generation.generator import Media
-
         init_image = mask_image = init_audio = None
         if self.init_audio is not None:
             init_audio = _read_audio(self.init_audio)
@@ -104,7 +102,7 @@ def strength_field(denoising: float | None) -> dict[str, float]:
 
 
 def check_ids(
-    request: "InferenceInput", checkpoint: str | None, media: "Media | None" = None
+    request: "InferenceInput", checkpoint: str | None, media: Media | None = None
 ) -> None:
     """Look up the ids of seed image and mask before the checkpoint is loaded.
 

@@ -66,8 +66,6 @@ def interpolate(
     Fading from clip to clip does not change the beat: each clip goes on with its own beginning
     while the next one fades in, so the piece lasts as long as its clips together.
     """
-    from riffusion.audio import join_loops
-
     if not 2 <= steps_between <= MAX_STEPS_BETWEEN:
         raise InputError(
             f"{steps_between} must be from 2 to {MAX_STEPS_BETWEEN}", field="steps_between"
@@ -117,6 +115,8 @@ def interpolate(
             path = images_dir / f"clip_{index:03}_alpha_{alpha:.3f}.png"
             save_image(clip.image, path)
             print(f"Wrote {path}")
+    from riffusion.audio import join_loops
+
     piece = join_loops(clips, crossfade)
     write_segment(piece, output)
     print(f"Wrote {output} ({piece.duration_s:.2f} seconds)")

@@ -21,6 +21,7 @@ from riffusion.diffusion.prompt_weights import parse_prompt_weights
 from riffusion.engine import Engine, RequestHandle
 from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.errors import GenerationCancelled, InputError, MediaError, SpectrogramParamsError
+from riffusion.generation.media import Media
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.io.data_urls import bytes_from_data_url
 from riffusion.io.images import decode_image
@@ -33,15 +34,6 @@ logger = logging.getLogger(__name__)
 
 _MAX_SPECTROGRAM_CELLS = 6000 * 17_640
 """Limit for frames × FFT length: a minute with the default parameters."""
-
-
-@dataclass(frozen=True)
-class Media:
-    """Decoded media that take the place of a request's fields of the same names."""
-
-    init_image: Image.Image | None = None
-    init_audio: AudioSegment | None = None
-    mask_image: Image.Image | None = None
 
 
 @dataclass(frozen=True)
@@ -87,9 +79,6 @@ class Clip:
     audio: Audio
     params: SpectrogramParams
     timings_s: dict[str, float] = field(default_factory=dict)
-
-
-_NO_MEDIA = Media()
 
 
 class ClipGenerator:
@@ -152,7 +141,7 @@ class ClipGenerator:
         checkpoint = self.pipeline.checkpoint
         return checkpoint.description if checkpoint else "components passed in"
 
-    def resolve(self, inputs: InferenceInput, media: Media = _NO_MEDIA) -> ResolvedInput:
+    def resolve(self, inputs: InferenceInput, media: Media | None = None) -> ResolvedInput:
         """Check the prompts, look up ids and decode media. Doesn't use the model.
 
         Args:
@@ -164,6 +153,7 @@ class ClipGenerator:
                 or exceed a limit; `field` names the request's field.
         """
         check_prompts(inputs)
+        media = media or Media()
         params = self.pipeline.spectrogram_params
         if inputs.mode == "txt2img":
             return ResolvedInput(inputs, params)
@@ -310,13 +300,13 @@ def _check_size(image: Image.Image, params: SpectrogramParams) -> None:
     duration_s = params.num_samples(image.width) / params.sample_rate
     if duration_s > MAX_DURATION_S:
         raise InputError(
-            f"{image.width} columns of step_size_ms={params.step_size_ms} are {duration_s:g} s of "
+            f"{image.width} frames of step_size_ms={params.step_size_ms} are {duration_s:g} s of "
             f"audio; at most {MAX_DURATION_S:g} s are allowed",
             "init_image",
         )
     if image.width * params.n_fft > _MAX_SPECTROGRAM_CELLS:
         raise InputError(
-            f"{image.width} columns of padded_duration_ms={params.padded_duration_ms} at "
+            f"{image.width} frames of padded_duration_ms={params.padded_duration_ms} at "
             f"sample_rate={params.sample_rate} are too large a spectrogram; lower one of them",
             "init_image",
         )
