@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import fft, sparse
 
-from riffusion.audio.segments import Waveform
+from riffusion.audio.waveform import Waveform
 from riffusion.spectrogram.converter import FULL_SCALE
 from riffusion.spectrogram.filterbank import mel_filterbank
 from riffusion.spectrogram.image import FloatArray

@@ -22,7 +22,7 @@ from riffusion.errors import InputError, RiffusionError
 from riffusion.loops.oscillators import Signal
 
 if TYPE_CHECKING:  # imports torch, which the main process of a pool does not need
-    from riffusion.audio.segments import Waveform
+    from riffusion.audio.waveform import Waveform
 
 SAMPLE_RATE = 44_100
 _BLOCK_SAMPLES = 64

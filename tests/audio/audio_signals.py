@@ -1,4 +1,4 @@
-"""Known signals (channels, samples) in float32, and how two of them are compared."""
+"""Known signals, (channels, samples) float32, and measures to compare two of them."""
 
 import numpy as np
 import numpy.typing as npt
@@ -35,9 +35,9 @@ def drums(duration_s: float, sample_rate: int, decay_s: float = 0.08) -> Signal:
     kick = np.exp(-time / decay_s) * np.sin(2 * np.pi * 60 * time)
     hat = 0.5 * np.exp(-4 * time / decay_s) * generator.standard_normal(time.size)
     for start in range(0, length, sample_rate // 2):
-        for offset, sound in ((0, kick), (sample_rate // 4, hat)):
+        for offset, hit in ((0, kick), (sample_rate // 4, hat)):
             part = signal[start + offset : start + offset + time.size]
-            part += sound[: part.size]
+            part += hit[: part.size]
     return (0.9 * signal / np.abs(signal).max()).astype(np.float32)[None]
 
 

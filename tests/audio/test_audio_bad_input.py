@@ -1,4 +1,4 @@
-"""Sound that isn't one, is damaged, or is far larger than it looks."""
+"""Files that aren't audio, are damaged, or are far larger than they seem."""
 
 import logging
 import struct
@@ -19,7 +19,7 @@ from tests.audio.audio_signals import chord, noise
 
 FORMATS = list(MEDIA_TYPES)
 PADDING = 4096
-"""Samples beyond the limit that may be decoded, before what an encoder added is cut off."""
+"""Samples beyond the limit that may be decoded before an encoder's padding is cut off."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def files():
         b"PK\x03\x04" + bytes(60),
     ],
 )
-def test_what_is_no_sound_is_named(data):
+def test_files_without_audio_are_refused(data):
     with pytest.raises(MediaError, match="mp3, wav, flac, ogg or m4a"):
         decode_audio(data)
 
@@ -62,7 +62,7 @@ def test_random_bytes():
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_cut_ends_in_sound_or_in_a_clear_error(files, format, caplog):
+def test_every_truncation_gives_audio_or_a_clear_error(files, format, caplog):
     data = files[format]
     whole = decode_audio(data)
     lengths = []
@@ -79,7 +79,7 @@ def test_every_cut_ends_in_sound_or_in_a_clear_error(files, format, caplog):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_damage_in_the_middle_costs_a_part_or_all_but_never_crashes(files, format):
+def test_damage_in_the_middle_loses_a_part_or_all_but_never_crashes(files, format):
     generator = np.random.default_rng(0)
     whole = num_samples(decode_audio(files[format]))
     for _ in range(10):
@@ -147,7 +147,7 @@ def test_bombs_stop_at_the_limit(monkeypatch):
     assert sum(decoded) <= 100_000 + PADDING
 
 
-def test_header_that_claims_hours_is_not_believed():
+def test_a_header_that_claims_hours_is_ignored():
     wav = bytearray(encode_audio(segment_from_waveform(chord(1000, 44100), 44100), "wav"))
     wav[4:8] = b"\xff\xff\xff\xff"
     data = wav.index(b"data")
@@ -169,7 +169,7 @@ def test_unknown_codec(tag):
     header = struct.pack("<HHIIHH", tag, 1, 44100, 88200, 2, 16)
     body = b"WAVEfmt " + struct.pack("<I", 16) + header + b"data" + struct.pack("<I", 2000)
     wav = b"RIFF" + struct.pack("<I", len(body) + 2000) + body + bytes(2000)
-    with pytest.raises(MediaError, match="unknown codec; send a sound file such as mp3"):
+    with pytest.raises(MediaError, match="unknown codec; send an audio file such as mp3"):
         decode_audio(wav)
 
 
@@ -182,7 +182,7 @@ def test_size_limit(tmp_path, files):
         read_audio(path, max_bytes=1000)
 
 
-def test_change_of_rate_on_the_way_is_named():
+def test_a_change_of_rate_midway_is_refused():
     parts = [
         encode_audio(segment_from_waveform(chord(30000, rate), rate), "mp3")
         for rate in (44100, 48000)

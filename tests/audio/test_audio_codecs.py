@@ -10,6 +10,7 @@ import soundfile
 
 from riffusion.audio import (
     MEDIA_TYPES,
+    Audio,
     AudioSegment,
     decode_audio,
     encode_audio,
@@ -25,10 +26,10 @@ from riffusion.errors import InputError
 from tests.audio.audio_signals import chord, noise, offset_of, snr_db
 
 CLIP_SAMPLES = 225_792
-"""512 columns of 10 ms at 44.1 kHz: 5.12 s."""
+"""512 frames of 10 ms at 44.1 kHz: 5.12 s."""
 SNR_DB = {"wav": 75.0, "flac": 75.0, "mp3": 20.0, "ogg": 18.0, "m4a": 20.0}
-"""Least signal-to-noise ratio of a chord at half scale after one round trip: rounding to 16 bits is
-at -101 dB of full scale, the chord at -15; the lossy codecs hide noise under the partials."""
+"""Lowest signal-to-noise ratio of a chord at half scale after a round trip: rounding to 16 bits is
+at -101 dB of full scale, the chord at -15; lossy codecs hide noise under the partials."""
 FORMATS = list(MEDIA_TYPES)
 
 
@@ -39,7 +40,7 @@ def segment_of(waveform, sample_rate, **options):
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
 @pytest.mark.parametrize("format", FORMATS)
-def test_round_trip_keeps_length_position_and_sound(format, rate, channels):
+def test_round_trip_keeps_length_position_and_waveform(format, rate, channels):
     for length in (rate, 12345):
         waveform = chord(length, rate, channels) + noise(length, channels, rms=0.005)
         result = decode_audio(encode_audio(segment_of(waveform, rate), format))
@@ -53,7 +54,7 @@ def test_round_trip_keeps_length_position_and_sound(format, rate, channels):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_clip_of_512_columns_lasts_5_12_seconds(format):
+def test_a_clip_of_512_frames_lasts_5_12_seconds(format):
     waveform = chord(CLIP_SAMPLES, 44100)
     result = decode_audio(encode_audio(segment_of(waveform, 44100), format))
     assert num_samples(result) == (245_760 if format == "ogg" else CLIP_SAMPLES)
@@ -63,7 +64,8 @@ def test_clip_of_512_columns_lasts_5_12_seconds(format):
 @pytest.mark.parametrize("rate", [22050, 44100, 48000])
 @pytest.mark.parametrize("format", FORMATS)
 def test_lengths_around_the_codecs_frames(format, rate):
-    # mp3 frames are 1152 or 576, AAC 1024, Opus 960 samples; 1 to 46 in the last mp3 frame are hard
+    # Frames have 1152 or 576 (mp3), 1024 (AAC) or 960 samples (Opus); 1 to 46 samples in the last
+    # mp3 frame are the hard case.
     for length in (
         47,
         100,
@@ -102,7 +104,7 @@ def test_silence_stays_silent_and_full_scale_does_not_wrap(format):
     assert np.corrcoef(decoded[0], expected[0])[0, 1] > 0.95
 
 
-def test_impulse_stays_in_its_place():
+def test_an_impulse_keeps_its_position():
     waveform = np.zeros((1, 20000), dtype=np.float32)
     waveform[0, 7777] = 0.9
     for format in ("mp3", "m4a", "flac", "wav"):
@@ -120,6 +122,14 @@ def test_the_same_segment_gives_the_same_bytes(format):
     with av.open(io.BytesIO(data)) as container:
         assert "creation_time" not in container.metadata
         assert not any(char.isdigit() for char in container.metadata.get("encoder", ""))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("rate", [11000, 44100])
+def test_a_waveform_encodes_as_its_16_bit_segment(format, rate):
+    waveform = 0.8 * chord(9000, rate, 2) + noise(9000, 2)
+    segment = segment_of(waveform, rate)
+    assert encode_audio(Audio(waveform, rate), format) == encode_audio(segment, format)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -152,7 +162,7 @@ def test_bit_rate_changes_the_size(format):
         ("wav", 11000, 11000),
     ],
 )
-def test_rates_go_to_the_nearest_that_the_codec_has(format, rate, expected):
+def test_rates_become_the_nearest_that_the_codec_supports(format, rate, expected):
     result = decode_audio(encode_audio(segment_of(chord(rate // 10, rate), rate), format))
     assert result.frame_rate == expected
     assert num_samples(result) == round(rate // 10 * expected / rate)
@@ -255,13 +265,13 @@ def test_floats_beyond_full_scale_clip():
         ("matroska", "flac", "mpeg4", "s16"),
     ],
 )
-def test_sound_of_a_video(container, audio, video, sample_format):
+def test_audio_of_a_video(container, audio, video, sample_format):
     waveform = chord(50011, 48000, 2)
     frame_count = 10
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as output:
         images = output.add_stream(video, rate=25, width=64, height=64, pix_fmt="yuv420p")
-        sound = output.add_stream(audio, rate=48000, layout="stereo", format=sample_format)
+        audio_stream = output.add_stream(audio, rate=48000, layout="stereo", format=sample_format)
         for index in range(frame_count):
             grey = np.full((96, 64), 20 * index, dtype=np.uint8)
             image = av.VideoFrame.from_ndarray(grey, format="yuv420p")
@@ -273,15 +283,15 @@ def test_sound_of_a_video(container, audio, video, sample_format):
             data = np.ascontiguousarray(data.T.reshape(1, -1))
         frame = av.AudioFrame.from_ndarray(data, format=sample_format, layout="stereo")
         frame.sample_rate, frame.pts, frame.time_base = 48000, 0, Fraction(1, 48000)
-        output.mux(sound.encode(frame))
-        output.mux(sound.encode(None))
+        output.mux(audio_stream.encode(frame))
+        output.mux(audio_stream.encode(None))
     decoded = waveform_from_segment(decode_audio(buffer.getvalue()))
     assert decoded.shape == waveform.shape
     assert offset_of(waveform, decoded) == 0
     assert snr_db(waveform, decoded) > 15
 
 
-def test_cover_art_is_passed_over():
+def test_cover_art_is_skipped():
     segment = segment_of(chord(30000, 44100), 44100)
     mp3 = encode_audio(segment, "mp3")
     assert mp3.startswith(b"ID3")

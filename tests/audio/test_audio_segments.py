@@ -27,7 +27,7 @@ from riffusion.errors import InputError
 from tests.audio.audio_signals import chord, noise, sine, snr_db
 
 RESAMPLING_SNR_DB = 90.0
-"""Of a tone in the pass band against the same tone drawn at the new rate: 15 bits."""
+"""A resampled tone in the pass band against the same tone generated at the new rate: 15 bits."""
 STOP_BAND_DB = -90.0
 """Level of a tone above half of the new rate after resampling, relative to itself."""
 
@@ -148,7 +148,7 @@ def test_resampling_removes_what_would_alias():
     assert 20 * np.log10(result.std() / tone.std()) < STOP_BAND_DB
 
 
-def test_resampling_of_nothing_and_bad_rates():
+def test_resampling_an_empty_waveform_and_bad_rates():
     assert resample(np.zeros((2, 0), dtype=np.float32), 44100, 48000).shape == (2, 0)
     with pytest.raises(InputError, match="to_hz=-1"):
         resample(np.zeros((1, 5)), 44100, -1)
@@ -176,7 +176,7 @@ def test_more_channels_to_stereo_keep_the_level_and_the_sides(channels):
         assert not result[1].any()
 
 
-def test_convert_changes_what_is_asked_for():
+def test_convert_changes_rate_and_channels():
     segment = segment_from_waveform(chord(44100, 44100, 2), 44100)
     assert convert(segment) is segment
     assert convert(segment, sample_rate=44100, channels=2) is segment
@@ -195,5 +195,5 @@ def test_import_is_silent_and_nothing_starts_a_program(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         module = runpy.run_path(segments.__file__)
-    assert module["AudioSegment"] is not AudioSegment  # pydub was imported anew
+    assert module["AudioSegment"] is not AudioSegment  # pydub was imported again
     decode_audio(encode_audio(segment_from_waveform(noise(5000), 44100), "mp3"))

@@ -114,7 +114,7 @@ REFUSED = {
     "generate bells -o {}/a.mp3 --seed-image og_beat --mask-image {}/broken.png": "--mask-image: ",
     "audio-to-image --audio {}/missing.wav --image {}/a.png": "missing.wav",
     "audio-to-image --audio {}/empty.wav --image {}/a.png": "empty",
-    "audio-to-image --audio {}/text.mp3 --image {}/a.png": "not a sound file",
+    "audio-to-image --audio {}/text.mp3 --image {}/a.png": "not a readable audio file",
     "audio-to-image --audio {}/plain.png --image {}/a.png": "plain.png",
     "audio-to-image --audio {}/folder.mp3 --image {}/a.png": "is a folder",
     "audio-to-image --audio {}/good.wav --image {}/a.png --step-size-ms 0": "--step-size-ms=0",

@@ -7,16 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from riffusion.audio import num_samples, read_audio, segment_from_waveform, waveform_from_segment
-from riffusion.cli.clip_requests import build_request, check_ids
-from riffusion.cli.interpolate import join_loops
+from riffusion.audio import num_samples, read_audio
+from riffusion.cli.clip_requests import InitOptions, build_request, check_ids
 from riffusion.errors import InputError
+from riffusion.generation.media import Media
 from riffusion.io.images import read_image
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.cli.conftest import Run, WriteRecording
-
-FADE_TOLERANCE = 2e-4
-"""Relative to full scale: three roundings to 16 bits."""
 
 
 def test_generate_from_text(tmp_path: Path, run: Run) -> None:
@@ -99,7 +96,26 @@ def test_crossfade_longer_than_a_clip_is_refused_before_one_is_made(
     assert "alpha" not in result.out
 
 
-def test_a_checkpoint_may_have_its_own_seed_images(tmp_path: Path) -> None:
+def test_ids_become_fields_and_files_become_media(
+    tmp_path: Path, write_recording: WriteRecording
+) -> None:
+    ids = InitOptions(seed_image="og_beat", mask_image="mask_top_third_75")
+    assert ids.fields() == {
+        "mode": "img2img", "seed_image_id": "og_beat", "mask_image_id": "mask_top_third_75"
+    }  # fmt: skip
+    assert ids.media() == Media()
+    for name in ("a.png", "b.bmp"):
+        Image.effect_noise((64, 512), 60).save(tmp_path / name)
+    files = InitOptions(seed_image=str(tmp_path / "a.png"), mask_image=str(tmp_path / "b.bmp"))
+    assert files.fields() == {"mode": "img2img"}
+    media = files.media()
+    for image, name in ((media.init_image, "a.png"), (media.mask_image, "b.bmp")):
+        assert np.array_equal(np.asarray(image), np.asarray(read_image(tmp_path / name)))
+    song = write_recording("song.wav", duration_s=0.1)
+    assert InitOptions(init_audio=song).media().init_audio == read_audio(song)
+
+
+def test_a_checkpoint_may_bring_its_own_seed_images(tmp_path: Path) -> None:
     request = build_request(
         {"start": {"prompt": "x", "seed": 1}, "seed_image_id": "polka", "mode": "img2img"}
     )
@@ -111,14 +127,3 @@ def test_a_checkpoint_may_have_its_own_seed_images(tmp_path: Path) -> None:
         check_ids(request, str(checkpoint))
     with pytest.raises(InputError, match="^seed_image_id: 'polka' is unknown"):
         check_ids(request, str(tmp_path / "seed_images"))
-
-
-@pytest.mark.parametrize("crossfade_s", [0.0, 0.1])
-def test_joined_loops_keep_their_beat(crossfade_s: float) -> None:
-    """Three copies of one loop, joined with any crossfade, are that loop three times."""
-    t = np.arange(4410) / 44100
-    loop = segment_from_waveform(0.4 * np.sin(2 * np.pi * 440 * t)[None], 44100)
-    joined = waveform_from_segment(join_loops([loop] * 3, crossfade_s))
-    expected = np.tile(waveform_from_segment(loop), 3)
-    assert joined.shape == expected.shape
-    assert np.abs(joined - expected).max() < FADE_TOLERANCE

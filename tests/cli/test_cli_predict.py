@@ -121,7 +121,7 @@ def test_progress_events_are_read_until_the_result(
         (400, [{"error": "start.seed: Field required"}], "start.seed: Field required"),
         (200, [{"event": "error", "error": "it broke"}], "it broke"),
         (200, [{"hello": "world"}], "no audio"),
-        (200, [{"audio": "data:audio/mpeg;base64,AAAA"}], "not a sound file"),
+        (200, [{"audio": "data:audio/mpeg;base64,AAAA"}], "not a readable audio file"),
         (200, [], "without a result"),
     ],
 )

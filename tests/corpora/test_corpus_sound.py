@@ -15,7 +15,7 @@ from corpora.general_midi.images import image_bytes
 from corpora.general_midi.notes import DRUM_BANK, Note, Part
 from corpora.general_midi.sounds import SOUNDS
 from corpora.general_midi.synthesizer import Synthesizer, find_soundfont
-from riffusion.audio.segments import Waveform
+from riffusion.audio.waveform import Waveform
 from riffusion.errors import InputError, RiffusionError
 from riffusion.loops.seed_images import loop_image
 from riffusion.spectrogram.params import SpectrogramParams

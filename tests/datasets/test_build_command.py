@@ -95,7 +95,7 @@ def test_damage_is_told_with_the_name_of_the_file(
     code, _, _ = command(tmp_path / "in", "-o", tmp_path / "out", *SMALL)
     assert code == 0
     first = [record.getMessage() for record in caplog.records]
-    assert any(message.startswith("song.mp3: the sound file is damaged") for message in first)
+    assert any(message.startswith("song.mp3: the audio file is damaged") for message in first)
     caplog.clear()
     command(tmp_path / "in", "-o", tmp_path / "out", *SMALL)
     assert [record.getMessage() for record in caplog.records] == first

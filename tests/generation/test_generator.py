@@ -1,7 +1,8 @@
-"""From requests to clips with the embedded checkpoint: real music on a CPU, in few steps."""
+"""Requests to clips with the embedded checkpoint, on a CPU, in few steps."""
 
 import base64
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from riffusion.audio import decode_audio, encode_audio, num_samples, segment_fro
 from riffusion.datatypes import InferenceInput
 from riffusion.errors import GenerationCancelled, InputError
 from riffusion.generation.generator import Clip, ClipGenerator
+from riffusion.generation.media import Media
 from riffusion.generation.response import output_from_clip
 from riffusion.io.data_urls import bytes_from_data_url, data_url
 from riffusion.io.images import decode_image, encode_image
@@ -39,25 +41,25 @@ def image_text(width: int = 64, height: int = 512) -> str:
     return data_url(encode_image(Image.effect_noise((width, height), 60), "png"), "image/png")
 
 
-def sound_text(duration_s: float = 1.0, rate: int = 48_000) -> str:
+def audio_text(duration_s: float = 1.0, rate: int = 48_000) -> str:
     time_s = np.arange(round(duration_s * rate)) / rate
     waveform = (0.5 * np.sin(2 * np.pi * 440 * time_s)).astype(np.float32)[None]
     return base64.b64encode(encode_audio(segment_from_waveform(waveform, rate), "flac")).decode()
 
 
-def test_a_clip_is_5_12_seconds_and_its_image_says_how_it_was_made(
+def test_a_clip_is_5_12_seconds_and_its_image_has_the_parameters(
     generator: ClipGenerator,
 ) -> None:
     clip = generate(generator)
     assert clip.image.size == (512, 512)
-    assert num_samples(clip.segment) == 512 * 441
-    assert clip.segment.max > 1000
+    assert clip.audio.num_samples == 512 * 441
+    assert np.abs(clip.audio.waveform).max() > 0.03
     assert SpectrogramParams.from_exif(clip.image.getexif()) == SpectrogramParams()
     assert set(clip.timings_s) == {"waiting", "prepare", "diffusion", "decode", "audio"}
 
 
 @pytest.mark.parametrize(
-    ("changes", "columns"),
+    ("changes", "frames"),
     [
         ({"mode": "txt2img"}, 512),
         ({"mode": "txt2img", "duration_s": 1.0}, 100),
@@ -66,25 +68,25 @@ def test_a_clip_is_5_12_seconds_and_its_image_says_how_it_was_made(
         ({"seed_image_id": "vibes", "mask_image_id": "mask_top_third_75"}, 512),
         ({"init_image": image_text(64)}, 64),
         ({"init_image": image_text(64, 256)}, 64),
-        ({"init_audio": sound_text(1.0)}, 100),
+        ({"init_audio": audio_text(1.0)}, 100),
         ({"init_image": image_text(), "mask_image": image_text(8, 8)}, 64),
         ({"mode": "image_to_audio", "init_image": image_text(30)}, 30),
-        ({"mode": "image_to_audio", "init_audio": sound_text(0.5)}, 50),
+        ({"mode": "image_to_audio", "init_audio": audio_text(0.5)}, 50),
     ],
 )
-def test_length_of_each_mode(generator: ClipGenerator, changes: Any, columns: int) -> None:
+def test_length_of_each_mode(generator: ClipGenerator, changes: Any, frames: int) -> None:
     clip = generate(generator, **changes)
-    assert clip.image.width == columns
-    assert num_samples(clip.segment) == columns * 441
+    assert clip.image.width == frames
+    assert clip.audio.num_samples == frames * 441
 
 
-def test_a_image_is_heard_with_its_own_parameters(generator: ClipGenerator) -> None:
+def test_an_image_is_converted_with_its_own_parameters(generator: ClipGenerator) -> None:
     params = SpectrogramParams(stereo=True, sample_rate=22_050, num_frequencies=128)
     image = Image.effect_noise((20, 128), 60).convert("RGB")
     image.getexif().update(params.to_exif())
     text = data_url(encode_image(image, "png"), "image/png")
     clip = generate(generator, mode="image_to_audio", init_image=text)
-    assert (clip.segment.frame_rate, clip.segment.channels) == (22_050, 2)
+    assert (clip.audio.sample_rate, clip.audio.num_channels) == (22_050, 2)
     assert clip.params == params
 
 
@@ -117,7 +119,7 @@ def test_the_same_request_gives_the_same_bytes(generator: ClipGenerator) -> None
     assert outputs[0] == outputs[1]
 
 
-def test_different_prompts_sound_different(generator: ClipGenerator) -> None:
+def test_different_prompts_give_different_images(generator: ClipGenerator) -> None:
     arguments = {"mode": "txt2img", "num_inference_steps": 4}
     piano = generate(generator, **arguments)
     techno = generate(generator, **arguments, start={"prompt": "techno beat", "seed": 1})
@@ -128,14 +130,14 @@ def test_different_prompts_sound_different(generator: ClipGenerator) -> None:
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"seed_image_id": "unheard"}, "seed_image_id"),
+        ({"seed_image_id": "unknown"}, "seed_image_id"),
         ({"seed_image_id": "../../etc/passwd"}, "seed_image_id"),
         ({"mask_image_id": "og_beat"}, "mask_image_id"),
         ({"init_image": "not base64!"}, "init_image"),
-        ({"init_image": sound_text(0.1)}, "init_image"),
+        ({"init_image": audio_text(0.1)}, "init_image"),
         ({"init_audio": image_text()}, "init_audio"),
         ({"init_audio": base64.b64encode(b"x" * 100).decode()}, "init_audio"),
-        ({"init_audio": sound_text(61, 8000)}, "init_audio"),
+        ({"init_audio": audio_text(61, 8000)}, "init_audio"),
         ({"mask_image": "AAAA"}, "mask_image"),
         ({"start": {"prompt": "(loud:1e3)(a:1000)", "seed": 1}}, "start.prompt"),
         (
@@ -145,12 +147,34 @@ def test_different_prompts_sound_different(generator: ClipGenerator) -> None:
         ({"end": {"prompt": "(a:999)", "seed": 1}}, "end.prompt"),
     ],
 )
-def test_bad_media_and_ids_are_refused_before_the_model_works(
+def test_bad_media_and_ids_are_refused_before_the_model_runs(
     generator: ClipGenerator, changes: Any, field: str
 ) -> None:
     with pytest.raises(InputError, match=f"^{field}: ") as caught:
         generator.resolve(request(**changes))
     assert str(caught.value).count(field) == 1
+
+
+def test_decoded_media_take_the_place_of_the_requests_fields(generator: ClipGenerator) -> None:
+    image, mask, audio = image_text(64), image_text(8, 8), audio_text(0.5)
+    decoded_mask = decode_image(bytes_from_data_url(mask, "mask_image"))
+    for changes, media in (
+        (
+            {"init_image": image},
+            Media(init_image=decode_image(bytes_from_data_url(image, "init_image"))),
+        ),
+        (
+            {"init_audio": audio},
+            Media(init_audio=decode_audio(bytes_from_data_url(audio, "init_audio"))),
+        ),
+    ):
+        sent = generator.resolve(request(mask_image=mask, **changes))
+        given = generator.resolve(request(), replace(media, mask_image=decoded_mask))
+        for name in ("init_image", "mask_image"):
+            expected, actual = getattr(sent, name), getattr(given, name)
+            assert np.array_equal(np.asarray(actual), np.asarray(expected)), name
+        assert given.init_duration_s == sent.init_duration_s
+    assert generator.resolve(request(mode="txt2img")).init_duration_s is None
 
 
 def test_image_with_impossible_parameters_is_refused(generator: ClipGenerator) -> None:
@@ -189,14 +213,14 @@ def test_image_whose_parameters_ask_for_too_much_is_refused(
         generator.resolve(request(mode="image_to_audio", init_image=text))
 
 
-def test_useless_maximum_in_exif_does_not_matter(generator: ClipGenerator) -> None:
+def test_an_invalid_maximum_in_the_exif_is_ignored(generator: ClipGenerator) -> None:
     image = Image.effect_noise((8, 512), 60).convert("RGB")
     image.getexif().update(SpectrogramParams().to_exif() | {11080: float("nan")})
     text = data_url(encode_image(image, "png"), "image/png")
-    assert generate(generator, mode="image_to_audio", init_image=text).segment.max > 0
+    assert generate(generator, mode="image_to_audio", init_image=text).audio.waveform.any()
 
 
-def test_stopping_ends_the_work_at_the_next_step(generator: ClipGenerator) -> None:
+def test_stopping_takes_effect_at_the_next_step(generator: ClipGenerator) -> None:
     seen: list[tuple[int, int]] = []
     resolved = generator.resolve(request(num_inference_steps=50, mode="txt2img"))
     with pytest.raises(GenerationCancelled):

@@ -1,4 +1,4 @@
-"""Jams: the walk's stops, prompts evenly over time, and as many clips as the minutes take."""
+"""Jams: the walk's stops, evenly spaced prompts, and the number of clips."""
 
 import json
 import math
@@ -16,24 +16,24 @@ from riffusion.generation.walk import End
 
 CASES = json.loads((Path(__file__).parent / "walk_cases.json").read_text())
 ALPHA_TOLERANCE = 1e-9
-"""Sums of steps against the decimals of the cases."""
+"""Between sums of steps and the decimals in the cases."""
 
 
-def is_untouched(case: dict[str, Any]) -> bool:
-    """Whether nobody does anything on the way, so that a jam can walk it."""
-    touches = {"enqueue", "jump"}
-    return "seed_limit" not in case and not any(touches & clip.keys() for clip in case["clips"])
+def is_jam(case: dict[str, Any]) -> bool:
+    """Whether a case has no user actions during the walk, so that a jam can follow it."""
+    actions = {"enqueue", "jump"}
+    return "seed_limit" not in case and not any(actions & clip.keys() for clip in case["clips"])
 
 
-UNTOUCHED = [case for case in CASES if is_untouched(case)]
+JAM_CASES = [case for case in CASES if is_jam(case)]
 
 
-@pytest.mark.parametrize("case", UNTOUCHED, ids=[case["name"] for case in UNTOUCHED])
-def test_a_jam_walks_as_the_web_app_does(case: dict[str, Any]) -> None:
+@pytest.mark.parametrize("case", JAM_CASES, ids=[case["name"] for case in JAM_CASES])
+def test_a_jam_follows_the_same_walk_as_the_web_app(case: dict[str, Any]) -> None:
     prompt, seed = case["start"]
     queue = case.get("queue", [])
     num_clips = sum(1 + clip.get("skip", 0) - ("expect" not in clip) for clip in case["clips"])
-    if queue:  # each prompt for one stretch
+    if queue:  # one stretch per prompt
         num_clips = math.ceil((1 + len(queue)) / case["alpha_step"])
     jam = Jam((prompt, *queue), seed, case["alpha_step"])
     stops = jam.stops(num_clips)
@@ -48,8 +48,8 @@ def test_a_jam_walks_as_the_web_app_does(case: dict[str, Any]) -> None:
         assert stop.alpha == pytest.approx(alpha, abs=ALPHA_TOLERANCE, rel=0)
 
 
-def test_five_cases_are_walked() -> None:
-    assert len(UNTOUCHED) >= 5
+def test_at_least_five_cases_are_jams() -> None:
+    assert len(JAM_CASES) >= 5
 
 
 @given(
@@ -57,14 +57,14 @@ def test_five_cases_are_walked() -> None:
     st.integers(1, 400),
     st.one_of(st.sampled_from([1.0, 0.5, 0.25, 0.1, 0.75]), st.floats(0.05, 1.0)),
 )
-def test_prompts_are_reached_evenly(num_prompts: int, num_clips: int, alpha_step: float) -> None:
+def test_prompts_are_spaced_evenly(num_prompts: int, num_clips: int, alpha_step: float) -> None:
     num_ends = num_clips * alpha_step
     assume(num_clips >= math.ceil(num_prompts / alpha_step))
     prompts = tuple(f"prompt {index}" for index in range(num_prompts))
     stops = list(Jam(prompts, 7, alpha_step).stops(num_clips))
     assert len(stops) == num_clips
-    heard = list(dict.fromkeys(stop.start.prompt for stop in stops))
-    assert heard == list(prompts[: len(heard)])
+    reached = list(dict.fromkeys(stop.start.prompt for stop in stops))
+    assert reached == list(prompts[: len(reached)])
     assert stops[-1].end.prompt == prompts[-1]
     for index, prompt in enumerate(prompts):
         seeds = [
@@ -87,7 +87,7 @@ def test_minutes_are_rounded_up_to_whole_clips(
     assert Jam(("bells",), 0, 0.25, minutes).num_clips(clip_s) == num_clips
 
 
-def test_too_little_time_for_the_prompts_is_refused_with_the_time_they_take() -> None:
+def test_a_jam_too_short_for_its_prompts_is_refused_with_the_length_needed() -> None:
     prompts = ("bells", "piano", "techno", "organ")
     with pytest.raises(InputError, match=r"16 clips of 5.12 s .* give 1.37 or more") as error:
         Jam(prompts, 0, 0.25, 1).num_clips(5.12)

@@ -1,4 +1,4 @@
-"""Seed images and masks by id: tables, precedence, copies, hostile ids."""
+"""Seed images and masks by id: listing, precedence, copies, hostile ids."""
 
 import os
 from pathlib import Path
@@ -91,7 +91,7 @@ def test_hostile_ids_are_unknown(library, field, image_id):
     assert message.isprintable()
 
 
-def test_a_mask_is_no_seed_image_and_the_other_way_round(library):
+def test_masks_and_seed_images_are_separate(library):
     with pytest.raises(InputError):
         library.seed_image("mask_top_third_75")
     with pytest.raises(InputError):
@@ -99,13 +99,13 @@ def test_a_mask_is_no_seed_image_and_the_other_way_round(library):
 
 
 @given(image_id=st.text())
-def test_any_text_is_known_or_refused(image_id):
+def test_any_unknown_text_is_refused(image_id):
     library = SeedLibrary(ROOT / "data" / "masks")
     with pytest.raises(InputError):
         library.seed_image(image_id)
 
 
-def test_the_checkpoint_goes_first(tmp_path):
+def test_the_checkpoints_images_take_precedence(tmp_path):
     image(tmp_path / "seed_images" / "og_beat.png", 10)
     image(tmp_path / "seed_images" / "own.jpg", 20)
     image(tmp_path / "seed_images" / "mask_own.png", 30, mode="L")
@@ -166,7 +166,7 @@ def test_data_is_found_from_the_working_directory_first(tmp_path, monkeypatch):
     assert SeedLibrary.default().seed_image_ids == ("here",)
 
 
-def test_without_any_data_the_remedy_is_told(tmp_path, monkeypatch):
+def test_without_data_the_error_names_the_remedy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("riffusion.io.bundle.__file__", str(tmp_path / "a" / "b" / "c" / "d.py"))
     with pytest.raises(InputError, match=r"riffusion\.loops\.seed_images --output data"):

@@ -40,7 +40,7 @@ def test_the_shared_cases(case: dict[str, Any]) -> None:
 
 
 @given(st.floats(min_value=1e-3, max_value=1, exclude_min=True), st.integers(1, 300))
-def test_any_step_gets_as_far_as_its_sum(alpha_step: float, num_clips: int) -> None:
+def test_steps_add_up(alpha_step: float, num_clips: int) -> None:
     walk = Walk.start("bells", 0)
     for _ in range(num_clips):
         _, walk = walk.step(alpha_step)
@@ -54,6 +54,6 @@ def test_seeds_stay_below_the_limit() -> None:
 
 
 @pytest.mark.parametrize("alpha_step", [0, -0.25, 1.01, float("nan")])
-def test_other_steps_are_refused(alpha_step: float) -> None:
+def test_steps_out_of_range_are_refused(alpha_step: float) -> None:
     with pytest.raises(InputError, match="alpha_step"):
         Walk.start("bells", 0).step(alpha_step)

@@ -1,37 +1,57 @@
-"""Audio in and out: codecs, loudness, and joining clips. The audio type is pydub's AudioSegment."""
+"""Audio: reading and writing files, loudness, resampling, and joining clips.
+
+Code inside works on `Audio`, a float32 waveform with its sample rate. Reading returns pydub's
+AudioSegment, as upstream does; writing accepts both. One line per module:
+
+- `waveform`: Audio and Waveform; resampling, mixing to mono and stereo.
+- `pcm`: integer samples, and rounding waveforms to them.
+- `segments`: pydub's AudioSegment, and its conversions.
+- `decoding`: bytes or a file → AudioSegment.
+- `encoding`: audio → the bytes of a file.
+- `writer`: appends audio to a file while it is being made.
+- `encoder`: FFmpeg's encoder and muxer, used by encoding and writer.
+- `formats`: the file formats that can be written.
+- `mp3_padding`: the LAME tag that makes an mp3 gapless.
+- `loudness`: loudness, true peak, and normalising to -14 LUFS.
+- `effects`: crossfade, stitch, take over, loop, fade, overlay.
+- `sampling`: cutting clips out of a recording.
+- `spectrum`: the spectrum of a segment, for upstream's scripts.
+- `upstream`: upstream's helper functions.
+"""
 
 from riffusion.audio.decoding import decode_audio, read_audio
-from riffusion.audio.effects import crossfade, fade, loop, overlay, stitch, take_over
+from riffusion.audio.effects import crossfade, fade, join_loops, loop, overlay, stitch, take_over
 from riffusion.audio.encoding import encode_audio, write_audio
 from riffusion.audio.formats import MEDIA_TYPES, AudioFileFormat, check_format, format_from_path
 from riffusion.audio.loudness import (
     TARGET_LUFS,
     TRUE_PEAK_DBTP,
     measure_loudness,
-    normalize_loudness,
     normalize_waveform,
     true_peak_db,
 )
 from riffusion.audio.segments import (
     AudioSegment,
-    Waveform,
+    audio_from_segment,
     convert,
     num_samples,
-    resample,
+    segment_from_audio,
     segment_from_waveform,
     waveform_from_segment,
-    with_channels,
 )
+from riffusion.audio.waveform import Audio, Waveform, resample, with_channels
 from riffusion.audio.writer import AudioWriter
 
 __all__ = [
     "MEDIA_TYPES",
     "TARGET_LUFS",
     "TRUE_PEAK_DBTP",
+    "Audio",
     "AudioFileFormat",
     "AudioSegment",
     "AudioWriter",
     "Waveform",
+    "audio_from_segment",
     "check_format",
     "convert",
     "crossfade",
@@ -39,14 +59,15 @@ __all__ = [
     "encode_audio",
     "fade",
     "format_from_path",
+    "join_loops",
     "loop",
     "measure_loudness",
-    "normalize_loudness",
     "normalize_waveform",
     "num_samples",
     "overlay",
     "read_audio",
     "resample",
+    "segment_from_audio",
     "segment_from_waveform",
     "stitch",
     "take_over",

@@ -1,7 +1,7 @@
 """Bytes or a file to AudioSegment, in this process, by the FFmpeg inside PyAV.
 
-Input is not trusted. Only containers that hold their sound themselves are opened, so a playlist
-can't make the decoder fetch an address or a local file, and every limit is enforced while decoding,
+Input is not trusted. Only containers that hold the audio data themselves are opened, so a playlist
+can't make the decoder fetch an address or a local file. Every limit is enforced while decoding,
 whatever the file's header claims.
 """
 
@@ -17,31 +17,26 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from riffusion.audio.segments import (
-    MAX_SAMPLE_RATE_HZ,
-    MIN_SAMPLE_RATE_HZ,
-    AudioSegment,
-    num_samples_in,
-    segment_from_samples,
-)
+from riffusion.audio.segments import AudioSegment, segment_from_samples
+from riffusion.audio.waveform import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, num_samples_in
 from riffusion.errors import MediaError
 from riffusion.io.files import check_readable
 
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 2**31
-"""Default limit of the encoded size: 2 GiB."""
+"""Default limit for the encoded size: 2 GiB."""
 MAX_SAMPLES = 2**29
-"""Default limit of samples × channels: 100 minutes in stereo, 1 GiB of memory at 16 bits."""
+"""Default limit for samples × channels: 100 minutes in stereo, 1 GiB of memory at 16 bits."""
 
 _CONTAINERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,matroska,webm,mov,mp4,m4a,mp3,"
     "mpc,mpc8,mpeg,mpegts,ogg,tak,tta,voc,w64,wav,wv,xwma"
 )
-"""FFmpeg's demuxers that read one self-contained stream of bytes."""
+"""FFmpeg's demuxers that read a single self-contained stream of bytes."""
 _MAX_PADDING = 4096
-"""Most samples that an encoder's last packets hold beyond the end of the sound."""
-_REMEDY = "send a sound file such as mp3, wav, flac, ogg or m4a"
+"""Largest number of samples in an encoder's last packets beyond the end of the audio."""
+_REMEDY = "send an audio file such as mp3, wav, flac, ogg or m4a"
 
 
 def decode_audio(
@@ -51,31 +46,33 @@ def decode_audio(
     max_bytes: int = MAX_BYTES,
     max_samples: int = MAX_SAMPLES,
 ) -> AudioSegment:
-    """Decode the first audio stream of whatever FFmpeg reads; cover art and video are passed over.
+    """Decode the first audio stream of a file; cover art and video are skipped.
 
-    Delay and padding that an encoder added are removed where the file records them: mp3 with a LAME
-    tag, m4a, Opus and others. The rate and the channels are the file's (Opus: 48 kHz). Sources of
+    Delay and padding added by an encoder are removed where the file records them: mp3 with a LAME
+    tag, m4a, Opus and others. Rate and channels are those of the file (Opus: 48 kHz). Sources with
     more than 16 bits become 32-bit segments, all others 16-bit; floats beyond full scale clip.
 
-    Of a damaged or truncated file, what can be decoded is returned and a warning is logged.
+    For a damaged or truncated file, the parts that can be decoded are returned and a warning is
+    logged.
 
     Args:
         data: the file's bytes, or its path.
-        max_duration_s: longest sound allowed, in seconds; None means `max_samples` alone decides.
+        max_duration_s: longest audio allowed, in seconds; None leaves `max_samples` as the only
+            limit.
         max_bytes: largest file allowed.
         max_samples: largest number of samples × channels allowed.
 
     Raises:
-        MediaError: not a sound file, no audio stream, nothing that can be decoded, a sample rate
-            out of range, or over a limit.
+        MediaError: not an audio file, no audio stream, nothing that can be decoded, a sample rate
+            out of range, or a limit exceeded.
         InputError: the path isn't a file.
     """
     if isinstance(data, Path):
         return _decode_path(data, max_duration_s, max_bytes, max_samples)
     if not data:
-        raise MediaError(f"the sound is empty (0 bytes); {_REMEDY}")
+        raise MediaError(f"the audio file is empty (0 bytes); {_REMEDY}")
     if len(data) > max_bytes:
-        raise MediaError(f"the sound has {len(data)} bytes; at most {max_bytes} are allowed")
+        raise MediaError(f"the audio file has {len(data)} bytes; at most {max_bytes} are allowed")
     return _decode_source(io.BytesIO(data), max_duration_s, max_samples)
 
 
@@ -86,10 +83,10 @@ def read_audio(
     max_bytes: int = MAX_BYTES,
     max_samples: int = MAX_SAMPLES,
 ) -> AudioSegment:
-    """Decode a file; `decode_audio` has the details. Messages name the path.
+    """Decode a file as `decode_audio` does; error messages name the path.
 
     Raises:
-        MediaError: as `decode_audio`.
+        MediaError: as for `decode_audio`.
         InputError: the path isn't a file.
     """
     return _decode_path(Path(path), max_duration_s, max_bytes, max_samples)
@@ -98,7 +95,7 @@ def read_audio(
 def _decode_path(
     path: Path, max_duration_s: float | None, max_bytes: int, max_samples: int
 ) -> AudioSegment:
-    check_readable(path, max_bytes, "sound")
+    check_readable(path, max_bytes, "audio")
     try:
         with path.open("rb") as file:
             return _decode_source(file, max_duration_s, max_samples)
@@ -109,9 +106,9 @@ def _decode_path(
 def _decode_source(
     source: io.BufferedIOBase, max_duration_s: float | None, max_samples: int
 ) -> AudioSegment:
-    """Decode as the container that FFmpeg detects, and if that fails, as mp3 if it looks like one.
+    """Decode as the container that FFmpeg detects; if that fails and the head looks right, as mp3.
 
-    Detection goes by likelihood, and takes some mp3 of a few frames for video.
+    FFmpeg's detection goes by likelihood and mistakes some very short mp3 files for video.
     """
     head = source.read(2)
     source.seek(0)
@@ -128,7 +125,7 @@ def _decode_source(
 
 
 class _NothingDecodedError(MediaError):
-    """Not one sample came out."""
+    """No sample could be decoded."""
 
 
 def _decode_as(
@@ -141,14 +138,14 @@ def _decode_as(
         container = av.open(source, "r", format=format, options={"format_whitelist": _CONTAINERS})
     except (av.FFmpegError, ValueError) as error:
         raise _NothingDecodedError(
-            f"not a sound file that can be read, or one that is cut off too early; {_REMEDY}"
+            f"not a readable audio file, or one that is cut off too early; {_REMEDY}"
         ) from error
     with container:
         if not container.streams.audio:
             raise _NothingDecodedError(f"the file has no audio stream; {_REMEDY}")
         stream = container.streams.audio[0]
         if stream.codec_context is None:
-            raise _NothingDecodedError(f"the file's sound is in an unknown codec; {_REMEDY}")
+            raise _NothingDecodedError(f"the file's audio is in an unknown codec; {_REMEDY}")
         frames = _Frames(container, stream)
         return _decode_stream(frames, max_duration_s, max_samples)
 
@@ -160,7 +157,7 @@ def _decode_stream(
     first = next(iterator, None)
     if first is None:
         raise _NothingDecodedError(
-            f"no sound could be decoded from the file's {frames.stream.codec_context.name} stream: "
+            f"no audio could be decoded from the file's {frames.stream.codec_context.name} stream: "
             f"it is empty, truncated or damaged; {_REMEDY}"
         )
     rate, num_channels = first.sample_rate, first.layout.nb_channels
@@ -179,7 +176,7 @@ def _decode_stream(
         if (frame.sample_rate, frame.layout.nb_channels) != (rate, num_channels):
             raise MediaError(
                 f"the file changes from {rate} Hz and {num_channels} channels to "
-                f"{frame.sample_rate} Hz and {frame.layout.nb_channels} channels on its way; "
+                f"{frame.sample_rate} Hz and {frame.layout.nb_channels} channels midway; "
                 "convert it to one rate and channel count first"
             )
         length += frame.samples
@@ -189,16 +186,19 @@ def _decode_stream(
     end = _recorded_length(frames, first, length)
     if end > limit:
         raise MediaError(
-            f"the sound is longer than {limit / rate:g} s, the limit for {num_channels} channels "
+            f"the audio is longer than {limit / rate:g} s, the limit for {num_channels} channels "
             f"at {rate} Hz; shorten it"
         )
     return segment_from_samples(np.concatenate(blocks, axis=1)[:, :end], rate)
 
 
 class _Frames:
-    """Every frame that can be decoded, without damaged packets, up to damage of the container.
+    """Iterates over all frames that can be decoded.
 
-    Once they are read, `end` is where the last packet ends, in the stream's time base.
+    Damaged packets are skipped; a damaged container ends the iteration.
+
+    Attributes:
+        end: end of the last packet in the stream's time base, once all frames are read.
     """
 
     def __init__(self, container: av.container.InputContainer, stream: av.AudioStream) -> None:
@@ -219,20 +219,20 @@ class _Frames:
                     self.end = max(self.end, packet.pts + (packet.duration or 0))
                 yield from (frame for frame in frames if frame.samples)
         except av.FFmpegError as error:
-            logger.warning("the sound file is damaged, its remainder is left out: %s", error)
+            logger.warning("the audio file is damaged, the rest of it is left out: %s", error)
         if num_damaged:
-            logger.warning("the sound file is damaged: %d packets are left out", num_damaged)
+            logger.warning("the audio file is damaged: %d packets are left out", num_damaged)
 
 
 def _is_wide(stream: av.AudioStream, frame: av.AudioFrame) -> bool:
-    """Whether the source has more than 16 bits: lossy codecs decode to floats and have not."""
+    """Whether the source has more than 16 bits. Lossy codecs decode to floats, but have fewer."""
     lossless_floats = stream.codec_context.name.startswith(("pcm_f", "wavpack"))
     name = frame.format.name
     return name.startswith(("s32", "s64")) or (name[:3] in ("flt", "dbl") and lossless_floats)
 
 
 def _integers(frame: av.AudioFrame, wide: bool) -> npt.NDArray[np.signedinteger]:
-    """(channels, samples) of int32 if wide, else of int16; floats are rounded and clipped."""
+    """(channels, samples), int32 if wide, else int16; floats are rounded and clipped."""
     array: npt.NDArray[Any] = frame.to_ndarray()
     if not frame.format.is_planar:
         array = array.reshape(-1, frame.layout.nb_channels).T
@@ -248,15 +248,15 @@ def _integers(frame: av.AudioFrame, wide: bool) -> npt.NDArray[np.signedinteger]
 
 
 def _recorded_length(frames: _Frames, first: av.AudioFrame, length: int) -> int:
-    """Samples up to the end that an m4a or mp4 file records, in its edit list and its last packet.
+    """Number of samples that an m4a or mp4 file records in its edit list and last packet.
 
-    FFmpeg's mov demuxer starts where the edit list starts but decodes the last packet whole.
-    A difference larger than that is a wrong header, and ignored.
+    FFmpeg's mov demuxer starts at the start of the edit list, but decodes the whole last packet.
+    A difference larger than a packet means a wrong header; `length` is returned then.
     """
     stream = frames.stream
     if frames.container.format.name[:3] != "mov" or not stream.duration or not stream.time_base:
         return length
-    if stream.time_base > Fraction(2, first.sample_rate):  # too coarse to tell samples apart
+    if stream.time_base > Fraction(2, first.sample_rate):  # too coarse to locate a sample
         return length
     duration = min(stream.duration, frames.end - (first.pts or 0))
     recorded = round(duration * stream.time_base * first.sample_rate)

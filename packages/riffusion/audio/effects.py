@@ -1,43 +1,34 @@
-"""Joining clips, exact to the sample: crossfade, stitch, take over, loop, overlay, fade.
+"""Joining, repeating, mixing and fading clips, exact to the sample.
 
-Durations are rounded to whole samples once. All clips of one call have the same rate and channel
-count; `convert` makes them so. Results keep the widest sample width, and clip where sums go
-beyond full scale.
+Durations are rounded to whole samples once. All clips in one call must have the same sample rate
+and number of channels. Sums may exceed full scale; they clip when they are rounded to integers.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from riffusion.audio.segments import (
-    AudioSegment,
-    Waveform,
-    num_samples,
-    num_samples_in,
-    samples_from_segment,
-    segment_from_samples,
-    segment_from_waveform,
-    waveform_from_segment,
-)
+from riffusion.audio.waveform import Audio, Waveform, num_samples_in
 from riffusion.errors import InputError
 
 _MAX_LOOP_SAMPLES = 2**31
-"""Most samples × channels of a loop."""
+"""Maximum samples × channels of a repeated loop."""
 
 
-def crossfade(first: AudioSegment, second: AudioSegment, duration_s: float) -> AudioSegment:
-    """Fade from one clip to the next: the sum of their lengths, less the overlap.
+def crossfade(first: Audio, second: Audio, duration_s: float) -> Audio:
+    """Fade from one clip to the next; the result lasts as long as both, less the overlap.
 
-    The gains follow a raised cosine, scaled so that the power stays level whatever the clips have
-    in common: equal gain for the same sound (correlation 1), equal power for unrelated sounds
+    The gains follow a raised cosine, scaled so that the power stays level however similar the clips
+    are: equal gain for the same sound (correlation 1), equal power for unrelated sounds
     (correlation 0). Fink, Holters, Zölzer, "Signal-matched power-complementary cross-fading and
     dry-wet mixing", DAFx 2016.
 
     Args:
         first: fades out.
-        second: fades in; of the same rate and channel count.
-        duration_s: of the overlap; at most either clip's length. 0 just joins them.
+        second: fades in; same rate and channel count.
+        duration_s: length of the overlap, at most that of either clip; 0 just joins them.
 
     Raises:
         InputError: rates or channels differ, or the overlap is longer than a clip.
@@ -45,145 +36,152 @@ def crossfade(first: AudioSegment, second: AudioSegment, duration_s: float) -> A
     return stitch([first, second], duration_s)
 
 
-def stitch(segments: Sequence[AudioSegment], crossfade_s: float = 0.0) -> AudioSegment:
+def stitch(clips: Sequence[Audio], crossfade_s: float = 0.0) -> Audio:
     """Join clips, each faded into the next as in `crossfade`.
 
-    The length is the sum of the lengths, less `len(segments) - 1` overlaps.
+    The length is the sum of all lengths, less `len(clips) - 1` overlaps.
 
     Raises:
         InputError: no clip, rates or channels differ, or the overlap is longer than a clip.
     """
-    first = _check_alike(segments)
-    overlap = num_samples_in("crossfade_s", crossfade_s, first.frame_rate)
-    lengths = [num_samples(segment) for segment in segments]
-    if len(segments) > 1 and overlap > min(lengths):
+    first = _check_alike(clips)
+    overlap = num_samples_in("crossfade_s", crossfade_s, first.sample_rate)
+    lengths = [clip.num_samples for clip in clips]
+    if len(clips) > 1 and overlap > min(lengths):
         index = lengths.index(min(lengths))
         raise InputError(
-            f"crossfade_s={crossfade_s} is longer than segments[{index}] of "
-            f"{lengths[index] / first.frame_rate:g} s; shorten the crossfade"
+            f"crossfade_s={crossfade_s} is longer than clips[{index}] of "
+            f"{clips[index].duration_s:g} s; shorten the crossfade"
         )
-    if overlap == 0:
-        width = _width(segments)
-        parts = [samples_from_segment(_widened(segment, width)) for segment in segments]
-        return segment_from_samples(np.concatenate(parts, axis=1), first.frame_rate)
-    total = sum(lengths) - overlap * (len(segments) - 1)
-    result = np.zeros((first.channels, total), dtype=np.float32)
+    total = sum(lengths) - overlap * (len(clips) - 1)
+    result = np.zeros((first.num_channels, total), dtype=np.float32)
     end = 0
-    for segment in segments:
-        waveform = waveform_from_segment(segment)
-        start = end - overlap if end else 0
-        if end:
-            waveform[:, :overlap] = _mixed(result[:, start:end], waveform[:, :overlap])
-        end = start + waveform.shape[1]
-        result[:, start:end] = waveform
-    return segment_from_waveform(result, first.frame_rate, sample_width=_width(segments))
+    for clip in clips:
+        start = max(0, end - overlap)
+        tail = result[:, start:end].copy()
+        result[:, start : start + clip.num_samples] = clip.waveform
+        if tail.size:
+            result[:, start:end] = _mixed(tail, clip.waveform[:, :overlap])
+        end = start + clip.num_samples
+    return Audio(result, first.sample_rate)
 
 
-def take_over(previous: AudioSegment, segment: AudioSegment, crossfade_s: float) -> AudioSegment:
-    """A loop as it sounds after another one: that one's next round fades out over its start.
+def take_over(previous: Audio, clip: Audio, crossfade_s: float) -> Audio:
+    """A loop as it sounds after another loop, whose next repetition fades out over its start.
 
-    Both have one beat, so it holds. Loops that take over one after the other last as long as all of
-    them together.
+    If both loops have the same beat, the beat continues through the change. Loops that take over
+    from one another last as long as all of them together.
 
     Args:
-        previous: the loop that sounded until then.
-        segment: the loop that comes; the result is as long.
-        crossfade_s: of the fade, as in `crossfade`; at most either loop's length.
+        previous: the loop that has played so far.
+        clip: the loop that follows; the result has its length.
+        crossfade_s: length of the fade, as in `crossfade`; at most that of either loop.
 
     Raises:
         InputError: rates or channels differ, or the fade is longer than a loop.
     """
-    overlap = num_samples_in("crossfade_s", crossfade_s, previous.frame_rate)
-    next_round = samples_from_segment(previous)[:, :overlap]
-    return stitch([segment_from_samples(next_round, previous.frame_rate), segment], crossfade_s)
+    overlap = num_samples_in("crossfade_s", crossfade_s, previous.sample_rate)
+    repetition = Audio(previous.waveform[:, :overlap], previous.sample_rate)
+    return stitch([repetition, clip], crossfade_s)
+
+
+def join_loops(loops: Sequence[Audio], crossfade_s: float) -> Audio:
+    """Join loops with the same beat, each taking over from the one before it, without a gap.
+
+    The result lasts as long as all of them together.
+
+    Raises:
+        InputError: no loop, rates or channels differ, or the fade is longer than a loop.
+    """
+    followers = [take_over(before, after, crossfade_s) for before, after in pairwise(loops)]
+    return stitch([*loops[:1], *followers])
 
 
 def loop(
-    segment: AudioSegment,
+    clip: Audio,
     times: int | None = None,
     *,
     duration_s: float | None = None,
     crossfade_s: float = 0.0,
-) -> AudioSegment:
-    """Repeat a clip, a number of times or up to a duration.
+) -> Audio:
+    """Repeat a clip a number of times or up to a duration.
 
-    A clip that is a loop already is repeated bit by bit. For any other, a crossfade folds the end
-    of each turn into the start of the next, which makes a turn that much shorter.
+    Without a crossfade, every sample is repeated exactly, which suits clips that are loops already.
+    For any other clip, a crossfade folds the end of each repetition into the start of the next,
+    which shortens each repetition by the overlap.
 
     Args:
-        segment: what to repeat.
-        times: turns, at least 1.
-        duration_s: length of the result; the last turn is cut where it ends.
-        crossfade_s: overlap of two turns, less than the clip's length.
+        clip: the clip to repeat.
+        times: number of repetitions, at least 1.
+        duration_s: length of the result; the last repetition is cut off there.
+        crossfade_s: overlap of two repetitions, shorter than the clip.
 
     Raises:
-        InputError: not exactly one of `times` and `duration_s`, an empty clip, the crossfade is as
-            long as the clip or longer, or the result doesn't fit in memory.
+        InputError: not exactly one of `times` and `duration_s`, an empty clip, a crossfade as long
+            as the clip or longer, or a result that doesn't fit in memory.
     """
-    length = num_samples(segment)
-    overlap = num_samples_in("crossfade_s", crossfade_s, segment.frame_rate)
+    overlap = num_samples_in("crossfade_s", crossfade_s, clip.sample_rate)
     if (times is None) == (duration_s is None):
         raise InputError(f"times={times}, duration_s={duration_s}: give one of the two")
-    if length == 0:
-        raise InputError("segment holds no samples; there is nothing to repeat")
-    if overlap >= length:
+    if clip.num_samples == 0:
+        raise InputError("the clip holds no samples; there is nothing to repeat")
+    if overlap >= clip.num_samples:
         raise InputError(
-            f"crossfade_s={crossfade_s} must be shorter than the clip of "
-            f"{length / segment.frame_rate:g} s"
+            f"crossfade_s={crossfade_s} must be shorter than the clip of {clip.duration_s:g} s"
         )
-    period = length - overlap
+    period = clip.num_samples - overlap
     if times is not None:
         if times < 1:
             raise InputError(f"times={times} must be at least 1")
         total = times * period + overlap
     else:
-        total = num_samples_in("duration_s", duration_s or 0.0, segment.frame_rate)
-    if total * segment.channels > _MAX_LOOP_SAMPLES:
+        total = num_samples_in("duration_s", duration_s or 0.0, clip.sample_rate)
+    if total * clip.num_channels > _MAX_LOOP_SAMPLES:
         raise InputError(
-            f"the loop would last {total / segment.frame_rate:g} s; at most "
-            f"{_MAX_LOOP_SAMPLES // segment.channels / segment.frame_rate:g} s fit"
+            f"the loop would last {total / clip.sample_rate:g} s; at most "
+            f"{_MAX_LOOP_SAMPLES // clip.num_channels / clip.sample_rate:g} s fit"
         )
     if overlap:
-        turns = max(1, -(-(total - overlap) // period))
-        samples = samples_from_segment(stitch([segment] * turns, overlap / segment.frame_rate))
+        repetitions = max(1, -(-(total - overlap) // period))
+        waveform = stitch([clip] * repetitions, overlap / clip.sample_rate).waveform
     else:
-        samples = np.tile(samples_from_segment(segment), -(-total // length))
-    return segment_from_samples(samples[:, :total], segment.frame_rate)
+        waveform = np.tile(clip.waveform, -(-total // clip.num_samples))
+    return Audio(waveform[:, :total], clip.sample_rate)
 
 
-def fade(segment: AudioSegment, fade_in_s: float = 0.0, fade_out_s: float = 0.0) -> AudioSegment:
-    """Raise the start from silence and lower the end to silence, by a raised cosine.
+def fade(clip: Audio, fade_in_s: float = 0.0, fade_out_s: float = 0.0) -> Audio:
+    """Fade a clip in from silence and out to silence, by a raised cosine.
 
     Raises:
         InputError: a fade is longer than the clip.
     """
-    waveform = waveform_from_segment(segment)
+    waveform = clip.waveform.copy()
     for name, duration_s in (("fade_in_s", fade_in_s), ("fade_out_s", fade_out_s)):
-        length = num_samples_in(name, duration_s, segment.frame_rate)
-        if length > waveform.shape[1]:
+        length = num_samples_in(name, duration_s, clip.sample_rate)
+        if length > clip.num_samples:
             raise InputError(
-                f"{name}={duration_s} is longer than the clip of "
-                f"{waveform.shape[1] / segment.frame_rate:g} s; shorten the fade"
+                f"{name}={duration_s} is longer than the clip of {clip.duration_s:g} s; "
+                "shorten the fade"
             )
         if name == "fade_in_s":
             waveform[:, :length] *= _ramp(length)
         else:
-            waveform[:, waveform.shape[1] - length :] *= _ramp(length)[::-1]
-    return segment_from_waveform(waveform, segment.frame_rate, sample_width=segment.sample_width)
+            waveform[:, clip.num_samples - length :] *= _ramp(length)[::-1]
+    return Audio(waveform, clip.sample_rate)
 
 
-def overlay(segments: Sequence[AudioSegment]) -> AudioSegment:
-    """Play clips at once: their sum, as long as the first.
+def overlay(clips: Sequence[Audio]) -> Audio:
+    """Play clips at the same time: their sum, as long as the first one.
 
     Raises:
         InputError: no clip, or rates or channels differ.
     """
-    first = _check_alike(segments)
-    result = np.zeros((first.channels, num_samples(first)), dtype=np.float32)
-    for segment in segments:
-        waveform = waveform_from_segment(segment)[:, : result.shape[1]]
+    first = _check_alike(clips)
+    result = np.zeros_like(first.waveform)
+    for clip in clips:
+        waveform = clip.waveform[:, : first.num_samples]
         result[:, : waveform.shape[1]] += waveform
-    return segment_from_waveform(result, first.frame_rate, sample_width=_width(segments))
+    return Audio(result, first.sample_rate)
 
 
 def _mixed(tail: Waveform, head: Waveform) -> Waveform:
@@ -205,29 +203,17 @@ def _ramp(length: int) -> npt.NDArray[np.float64]:
     return np.sin(np.pi / 2 * (np.arange(length) + 0.5) / max(length, 1)) ** 2
 
 
-def _check_alike(segments: Sequence[AudioSegment]) -> AudioSegment:
+def _check_alike(clips: Sequence[Audio]) -> Audio:
     """The first clip, after checking that there is one and that all others match it."""
-    if not segments:
-        raise InputError("segments is empty; at least one clip is needed")
-    first = segments[0]
-    for index, segment in enumerate(segments):
-        if (segment.frame_rate, segment.channels) != (first.frame_rate, first.channels):
+    if not clips:
+        raise InputError("clips is empty; at least one clip is needed")
+    first = clips[0]
+    for index, clip in enumerate(clips):
+        if (clip.sample_rate, clip.num_channels) != (first.sample_rate, first.num_channels):
             raise InputError(
-                f"segments[{index}] has {segment.frame_rate} Hz and {segment.channels} channels, "
-                f"segments[0] has {first.frame_rate} Hz and {first.channels}; "
-                "bring them together with convert(segment, sample_rate=, channels=)"
+                f"clips[{index}] has {clip.sample_rate} Hz and {clip.num_channels} channels, "
+                f"clips[0] has {first.sample_rate} Hz and {first.num_channels}; "
+                "convert them to the same rate and channels first (convert, or resample and "
+                "with_channels)"
             )
     return first
-
-
-def _width(segments: Sequence[AudioSegment]) -> int:
-    """Bytes of a sample of the widest clip."""
-    return max(int(segment.sample_width) for segment in segments)
-
-
-def _widened(segment: AudioSegment, width: int) -> AudioSegment:
-    """The clip with wider samples; exact."""
-    if segment.sample_width == width:
-        return segment
-    samples = samples_from_segment(segment).astype({2: np.int16, 4: np.int32}[width])
-    return segment_from_samples(samples << 8 * (width - segment.sample_width), segment.frame_rate)

@@ -1,4 +1,4 @@
-"""FFmpeg's encoders and muxers, by PyAV: what they are asked for, and one at work."""
+"""FFmpeg's encoders and muxers, by PyAV: the settings for a format, and a running encoder."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,31 +11,31 @@ import numpy as np
 import numpy.typing as npt
 
 from riffusion.audio.formats import LOSSY_CODECS, AudioFileFormat
-from riffusion.audio.segments import AudioSegment, samples_from_segment, waveform_from_segment
+from riffusion.audio.pcm import Pcm
 from riffusion.errors import InputError, MediaError
 
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _CHUNK = 2**15
-"""Samples handed to the encoder at once."""
+"""Samples per call of the encoder."""
 
 Array = npt.NDArray[np.float32] | npt.NDArray[np.int16] | npt.NDArray[np.int32]
 
 
 class Target(Protocol):
-    """Where an encoder's bytes go; if it has `seek` too, headers are completed at the end."""
+    """Where an encoder writes its bytes; with a `seek` method, headers are completed at the end."""
 
     def write(self, data: bytes, /) -> int | None: ...
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What FFmpeg is asked for.
+    """FFmpeg's settings for one file.
 
     Args:
         muxer, encoder, sample_format: FFmpeg's names.
-        rate_hz, num_channels: what the encoder is given, and the file has.
-        bitrate_kbps: of a lossy format.
-        muxer_options: FFmpeg's.
+        rate_hz, num_channels: of the encoder's input and of the file.
+        bitrate_kbps: for a lossy format; None for a lossless one.
+        muxer_options: FFmpeg's options of the muxer.
     """
 
     muxer: str
@@ -48,12 +48,12 @@ class Encoding:
 
     @property
     def layout(self) -> str:
-        """FFmpeg's name of the channels' arrangement."""
+        """FFmpeg's name for the channel layout."""
         return _LAYOUTS[self.num_channels]
 
     @classmethod
-    def of(cls, format: AudioFileFormat, like: AudioSegment, bitrate_kbps: int | None) -> Self:
-        """The encoding of a format for segments of `like`'s rate, channels and sample width.
+    def of(cls, format: AudioFileFormat, like: Pcm, bitrate_kbps: int | None) -> Self:
+        """The settings of a format for audio of `like`'s rate, channels and sample width.
 
         Raises:
             InputError: the bit rate or the number of channels is not allowed.
@@ -66,76 +66,76 @@ class Encoding:
             raise InputError(
                 f"bitrate_kbps={bitrate_kbps} must be from {low} to {high} for {format}"
             )
-        rate = codec.nearest_rate_hz(like.frame_rate)
+        rate = codec.nearest_rate_hz(like.sample_rate)
         muxer_options = {}
-        if codec.muxer == "ipod":  # the edit list is in these units: a millisecond by default
+        if codec.muxer == "ipod":  # unit of the edit list; by default a millisecond
             muxer_options["movie_timescale"] = str(rate)
-        if codec.muxer == "ogg":  # microseconds; by default a whole second is lost with a bad page
+        if codec.muxer == "ogg":  # in µs; by default, a damaged page loses a whole second
             muxer_options["page_duration"] = "200000"
-        if codec.muxer == "mp3":  # more players read 2.3 than the default 2.4
+        if codec.muxer == "mp3":  # more players read 2.3 than the default, 2.4
             muxer_options["id3v2_version"] = "3"
         return cls(
             codec.muxer,
             codec.encoder,
             codec.sample_format,
             rate,
-            min(like.channels, 2),
+            min(like.num_channels, 2),
             bitrate_kbps or codec.bitrate_kbps,
             muxer_options,
         )
 
     @classmethod
-    def _lossless(
-        cls, format: AudioFileFormat, like: AudioSegment, bitrate_kbps: int | None
-    ) -> Self:
+    def _lossless(cls, format: AudioFileFormat, like: Pcm, bitrate_kbps: int | None) -> Self:
         if bitrate_kbps is not None:
             raise InputError(
                 f"bitrate_kbps={bitrate_kbps} does not apply to the lossless format {format}; "
                 "leave it out, or use mp3, ogg or m4a"
             )
-        if like.channels not in _LAYOUTS:
+        if like.num_channels not in _LAYOUTS:
             raise InputError(
-                f"segment.channels={like.channels} must be from 1 to {max(_LAYOUTS)} for {format}; "
-                "mix down with convert(segment, channels=2)"
+                f"channels={like.num_channels} must be from 1 to {max(_LAYOUTS)} for {format}; "
+                "mix down with with_channels(waveform, 2) or convert(segment, channels=2)"
             )
         sample_format = "s16" if like.sample_width <= 2 else "s32"
         encoder = "flac" if format == "flac" else f"pcm_{sample_format}le"
-        # No room for later edits of the tags: it would be 8 KiB of zeros.
+        # By default, 8 KiB of zeros leave room for editing the tags later.
         muxer_options = {"metadata_header_padding": "0"} if format == "flac" else {}
         return cls(
             format,
             encoder,
             sample_format,
-            like.frame_rate,
-            like.channels,
+            like.sample_rate,
+            like.num_channels,
             muxer_options=muxer_options,
         )
 
-    def data_from(self, segment: AudioSegment) -> Array:
-        """(channels, samples) as the encoder takes them; rate and channels are `segment`'s."""
+    def data_from(self, pcm: Pcm) -> Array:
+        """The samples as the encoder takes them, (channels, samples); nothing is resampled."""
         if self.bitrate_kbps is not None:
-            return waveform_from_segment(segment)
-        samples = samples_from_segment(segment)
+            return pcm.waveform
         if self.sample_format == "s16":
-            samples = samples.astype(np.int16, copy=False)
-            return samples << 8 if segment.sample_width == 1 else samples
-        data = samples.astype(np.int32, copy=False)
-        if self.encoder == "flac":  # the low byte isn't stored, so round it away
+            data = pcm.samples.astype(np.int16, copy=False)
+            return data << 8 if pcm.sample_width == 1 else data
+        data = pcm.samples.astype(np.int32, copy=False)
+        if self.encoder == "flac":  # stores 24 bits, so round to them
             rounded = (data.astype(np.int64) + 128) >> 8
             data = (np.minimum(rounded, 2**23 - 1) << 8).astype(np.int32)
         return data
 
 
 class Encoder:
-    """An encoder and a muxer at work; a context manager, at whose end the file is complete.
+    """A running encoder and muxer; a context manager that completes the file when it exits.
 
     Args:
-        target: gets the bytes.
-        encoding: what to ask FFmpeg for.
+        target: receives the bytes.
+        encoding: FFmpeg's settings.
         tags: such as title, artist, comment.
 
+    Attributes:
+        num_samples: samples per channel encoded so far.
+
     Raises:
-        MediaError: FFmpeg doesn't take it.
+        MediaError: FFmpeg doesn't accept the settings.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class Encoder:
             self.num_samples += frame.samples
 
     def close(self) -> None:
-        """Write what the encoder still holds, and complete the file."""
+        """Write the encoder's last packets and complete the file."""
         try:
             self._mux(None)
         finally:
@@ -203,7 +203,7 @@ class Encoder:
 
 
 def audio_frames(data: Array, encoding: Encoding, start: int = 0) -> Iterator[av.AudioFrame]:
-    """(channels, samples) in FFmpeg's frames, the first one at sample `start`."""
+    """Split (channels, samples) into FFmpeg's frames; the first one starts at sample `start`."""
     for offset in range(0, data.shape[1], _CHUNK):
         chunk: npt.NDArray[Any] = data[:, offset : offset + _CHUNK]
         if not encoding.sample_format.endswith("p"):  # packed: one row, channels interleaved

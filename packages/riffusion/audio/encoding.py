@@ -1,8 +1,8 @@
-"""AudioSegment to bytes, in this process, by the FFmpeg inside PyAV.
+"""Audio to bytes, in this process, by the FFmpeg inside PyAV.
 
-Files are gapless: what an encoder adds at either end is recorded in the file (LAME tag, edit list,
-pre-skip and granule position), and `decode_audio` takes it off again. The same segment gives the
-same bytes: no dates, no encoder versions, no random serial numbers.
+Files are gapless: the samples that an encoder adds at either end are recorded in the file (LAME
+tag, edit list, pre-skip and granule position), and `decode_audio` removes them. The same audio
+gives the same bytes: no dates, no encoder versions, no random serial numbers.
 """
 
 import io
@@ -12,46 +12,45 @@ from pathlib import Path
 from riffusion.audio.encoder import Encoder, Encoding
 from riffusion.audio.formats import AudioFileFormat, check_format, format_from_path
 from riffusion.audio.mp3_padding import with_exact_padding
-from riffusion.audio.segments import AudioSegment, convert, num_samples
+from riffusion.audio.segments import AudioSegment, pcm_from_audio
+from riffusion.audio.waveform import Audio
 from riffusion.errors import InputError
 from riffusion.io.files import check_output_path, write_file
 
 
 def encode_audio(
-    segment: AudioSegment,
+    segment: AudioSegment | Audio,
     format: AudioFileFormat,
     *,
     bitrate_kbps: int | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Encode a segment; decoding gives back as many samples as went in.
+    """Encode audio so that decoding returns the same number of samples.
 
-    `wav` keeps 16 and 32 bits, `flac` keeps 16 and rounds 32 to 24; both keep rate and channels.
-    The others mix more than two channels to stereo, and resample to the nearest rate that the codec
-    has: `ogg` (Opus) always to 48 kHz, `mp3` and `m4a` only from odd rates. One exception to
-    gapless: an mp3 of fewer than 47 samples at 24 kHz or less decodes 529 samples too long.
+    A waveform is rounded to 16 bits first. `wav` keeps 16 and 32 bits, `flac` keeps 16 and rounds
+    32 to 24; both keep rate and channels. The others mix more than two channels to stereo, and
+    resample to the nearest rate that the codec supports: `ogg` (Opus) always to 48 kHz, `mp3` and
+    `m4a` only from unusual rates. One exception to gapless: an mp3 of fewer than 47 samples at
+    24 kHz or less decodes to 529 samples too many.
 
     Args:
-        segment: at least one sample of any rate, sample width and channel count.
+        segment: at least one sample, of any rate, sample width and channel count.
         format: `mp3`, `wav`, `flac`, `ogg` or `m4a`.
-        bitrate_kbps: of a lossy format; default 192 for mp3 and m4a, 128 for ogg.
+        bitrate_kbps: for a lossy format; default 192 for mp3 and m4a, 128 for ogg.
         tags: such as title, artist, comment.
 
     Raises:
-        InputError: the segment is empty, or the format or the bit rate is not allowed.
+        InputError: the audio is empty or not finite, or the format or the bit rate is not allowed.
     """
     format = check_format(format)
-    if num_samples(segment) == 0:
-        raise InputError("segment holds no samples; at least one is needed to write a file")
-    encoding = Encoding.of(format, segment, bitrate_kbps)
-    segment = convert(
-        segment,
-        sample_rate=encoding.rate_hz,
-        channels=encoding.num_channels if segment.channels > encoding.num_channels else None,
-    )
+    pcm = pcm_from_audio(segment)
+    if pcm.num_samples == 0:
+        raise InputError("the audio holds no samples; at least one is needed to write a file")
+    encoding = Encoding.of(format, pcm, bitrate_kbps)
     buffer = io.BytesIO()
     with Encoder(buffer, encoding, tags) as encoder:
-        encoder.encode(encoding.data_from(segment))
+        pcm = pcm.converted(encoding.rate_hz, encoding.num_channels)
+        encoder.encode(encoding.data_from(pcm))
     encoded = buffer.getvalue()
     if encoding.muxer == "mp3":
         return with_exact_padding(encoded, encoder.num_samples, encoding.rate_hz)
@@ -59,15 +58,15 @@ def encode_audio(
 
 
 def write_audio(
-    segment: AudioSegment,
+    segment: AudioSegment | Audio,
     path: str | Path,
     *,
     bitrate_kbps: int | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Encode a segment into a file of the format that its extension names.
+    """Encode audio into a file; the extension decides the format.
 
-    The file appears whole or not at all.
+    The file is written whole or not at all.
 
     Raises:
         InputError: unknown extension, the file can't be written, or as `encode_audio`.

@@ -1,8 +1,8 @@
-"""The file formats that are written: names, extensions, media types and encoders.
+"""The audio file formats that we write: names, extensions, media types and encoders.
 
-`ogg` is Opus in Ogg. PyAV's wheel has no libvorbis, and FFmpeg's own Vorbis encoder is experimental
-and neither gapless nor good; Opus is both, and browsers play it. Opus runs at 48 kHz, so that is
-the rate an `ogg` file decodes to.
+`ogg` is Opus in Ogg. PyAV's wheel has no libvorbis, and FFmpeg's own Vorbis encoder is
+experimental, sounds worse and isn't gapless. Opus is gapless, sounds good, and browsers play it.
+Opus runs at 48 kHz, so `ogg` files decode to that rate.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ MEDIA_TYPES: dict[AudioFileFormat, str] = {
     "ogg": "audio/ogg",
     "m4a": "audio/mp4",
 }
-"""Media type of each format, as HTTP and data URLs want it."""
+"""Media type of each format, for HTTP and data URLs."""
 
 _EXTENSIONS: dict[str, AudioFileFormat] = {
     ".mp3": "mp3",
@@ -35,13 +35,13 @@ _EXTENSIONS: dict[str, AudioFileFormat] = {
 
 @dataclasses.dataclass(frozen=True)
 class LossyCodec:
-    """An encoder that takes floats.
+    """A lossy format's encoder, which takes floats.
 
     Args:
         muxer, encoder, sample_format: FFmpeg's names.
-        rates_hz: the sample rates that it takes.
+        rates_hz: the sample rates that it supports.
         bitrate_kbps: the default, which is transparent for most music in stereo.
-        bitrate_range_kbps: what may be asked for.
+        bitrate_range_kbps: lowest and highest bit rate allowed.
     """
 
     muxer: str
@@ -52,7 +52,7 @@ class LossyCodec:
     bitrate_range_kbps: tuple[int, int]
 
     def nearest_rate_hz(self, rate_hz: int) -> int:
-        """The supported rate closest to `rate_hz`; of two, the higher."""
+        """The supported rate closest to `rate_hz`; the higher one of two equally close."""
         return min(self.rates_hz, key=lambda rate: (abs(rate - rate_hz), -rate))
 
 
@@ -64,14 +64,14 @@ LOSSY_CODECS: dict[AudioFileFormat, LossyCodec] = {
     "ogg": LossyCodec("ogg", "libopus", "flt", (48000,), 128, (16, 256)),
     "m4a": LossyCodec("ipod", "aac", "fltp", _AAC_RATES_HZ, 192, (32, 320)),
 }
-"""Encoders of mono and stereo; `wav` and `flac` are lossless and take up to eight channels."""
+"""Encoders for mono and stereo; `wav` and `flac` are lossless and take up to eight channels."""
 
 
 def check_format(name: str) -> AudioFileFormat:
     """The format called `name`.
 
     Raises:
-        InputError: there is none; the message lists those there are.
+        InputError: no such format; the message lists the formats.
     """
     if name not in get_args(AudioFileFormat):
         raise InputError(f"format={name!r} must be one of {', '.join(get_args(AudioFileFormat))}")
@@ -79,10 +79,10 @@ def check_format(name: str) -> AudioFileFormat:
 
 
 def format_from_path(path: str | Path) -> AudioFileFormat:
-    """The format that a file's extension stands for, in capitals or not.
+    """The format that a file's extension names, in upper or lower case.
 
     Raises:
-        InputError: the extension is missing or unknown; the message lists the allowed ones.
+        InputError: the extension is missing or unknown; the message lists the extensions.
     """
     extension = Path(path).suffix.lower()
     if extension not in _EXTENSIONS:

@@ -1,20 +1,24 @@
-"""The LAME tag of an mp3, which says what to cut off for gapless playback."""
+"""The LAME tag of an mp3, which tells players how many samples to cut off for gapless playback."""
 
 from riffusion.errors import MediaError
 
 
 def with_exact_padding(mp3: bytes, length: int, rate_hz: int) -> bytes:
-    """Correct the padding that the LAME tag of an mp3 records.
-
-    Args:
-        mp3: the file, or its beginning with the first frame.
-        length: samples that it should decode to.
-        rate_hz: decides how many samples a frame has.
+    """Correct the padding in an mp3's LAME tag.
 
     FFmpeg can't record more than one frame of padding beyond the decoder's delay, so clips whose
-    last frame holds 1 to 46 samples would decode a little too long. The tag's layout is at
-    http://gabriel.mp3-tech.org/mp3infotag.html: at byte 21 from the encoder's name 12 bits of delay
-    and 12 of padding, at byte 34 a CRC-16 of the 190 bytes from the start of the frame up to it.
+    last frame holds 1 to 46 samples would decode a little too long. The tag's layout is documented
+    at http://gabriel.mp3-tech.org/mp3infotag.html: counted from the encoder's name, byte 21 starts
+    12 bits of delay and 12 of padding, and byte 34 a CRC-16 of the 190 bytes from the start of the
+    frame up to it.
+
+    Args:
+        mp3: the file, or its beginning including the first frame.
+        length: number of samples that the file should decode to.
+        rate_hz: sample rate, which decides how many samples a frame has.
+
+    Raises:
+        MediaError: the mp3 has no LAME tag.
     """
     frame_length = 1152 if rate_hz >= 32000 else 576
     start = _id3_length(mp3)
@@ -33,7 +37,7 @@ def with_exact_padding(mp3: bytes, length: int, rate_hz: int) -> bytes:
 
 
 def _id3_length(data: bytes) -> int:
-    """Bytes of the ID3v2 tag in front of an mp3: its size is four times 7 bits."""
+    """Length in bytes of the ID3v2 tag at the start of an mp3; its size field is 4 × 7 bits."""
     if not data.startswith(b"ID3"):
         return 0
     size = 0
@@ -43,7 +47,7 @@ def _id3_length(data: bytes) -> int:
 
 
 def _crc16(data: bytes | bytearray) -> int:
-    """CRC-16/ARC: polynomial 0x8005, reflected, from 0."""
+    """CRC-16/ARC: polynomial 0x8005, reflected, initial value 0."""
     crc = 0
     for byte in data:
         crc ^= byte

@@ -1,4 +1,4 @@
-"""Short clips cut out of a longer recording, at random places."""
+"""Cutting short clips out of a longer recording, at random positions."""
 
 import random
 
@@ -14,13 +14,13 @@ from riffusion.errors import InputError
 def sample_starts_ms(
     segment: AudioSegment, duration_ms: int, num_clips: int, rng: random.Random
 ) -> list[int]:
-    """Where clips start that lie wholly inside a recording, uniformly drawn to the millisecond.
+    """Random start times of clips that fit inside a recording, uniform over whole milliseconds.
 
     Args:
         segment: the recording.
-        duration_ms: of each clip; may be the recording's own.
-        num_clips: how many; they may overlap.
-        rng: the same state gives the same places.
+        duration_ms: duration of each clip, at most that of the recording.
+        num_clips: number of clips; they may overlap.
+        rng: the same state gives the same start times.
 
     Raises:
         InputError: the recording is shorter than a clip, or a number is below 1.
@@ -42,16 +42,16 @@ def sample_starts_ms(
 
 
 def cut_clip(segment: AudioSegment, start_ms: int, duration_ms: int) -> AudioSegment:
-    """The part of a recording from `start_ms` on, to the sample; its format stays.
+    """The clip of a recording that starts at `start_ms`, exact to the sample, in the same format.
 
     Raises:
-        InputError: it would begin or end outside the recording.
+        InputError: the clip would start or end outside the recording.
     """
     start = _samples_in(start_ms, segment.frame_rate)
     stop = start + _samples_in(duration_ms, segment.frame_rate)
     if not 0 <= start < stop <= num_samples(segment):
         raise InputError(
-            f"start_ms={start_ms}, duration_ms={duration_ms} lie outside the audio, which lasts "
+            f"start_ms={start_ms}, duration_ms={duration_ms} is outside the audio, which lasts "
             f"{num_samples(segment) * 1000 / segment.frame_rate:.0f} ms"
         )
     return segment_from_samples(samples_from_segment(segment)[:, start:stop], segment.frame_rate)

@@ -5,7 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from riffusion.audio import AudioSegment, normalize_loudness, overlay, segment_from_waveform, stitch
+from riffusion.audio import (
+    Audio,
+    AudioSegment,
+    audio_from_segment,
+    normalize_waveform,
+    overlay,
+    segment_from_audio,
+    segment_from_waveform,
+    stitch,
+    waveform_from_segment,
+)
 
 FULL_SCALE = 2.0**15
 """Full scale in upstream's unit of samples, the 16-bit step."""
@@ -37,14 +47,22 @@ def apply_filters(segment: AudioSegment, compression: bool = False) -> AudioSegm
         segment: any sample rate and number of channels.
         compression: accepted for upstream's scripts and ignored; peaks are limited if necessary.
     """
-    return normalize_loudness(segment)
+    waveform = normalize_waveform(waveform_from_segment(segment), segment.frame_rate)
+    return segment_from_waveform(waveform, segment.frame_rate, sample_width=segment.sample_width)
 
 
 def stitch_segments(segments: Sequence[AudioSegment], crossfade_s: float) -> AudioSegment:
     """Join clips with a crossfade between neighbours."""
-    return stitch(segments, crossfade_s)
+    clips = [audio_from_segment(segment) for segment in segments]
+    return _segment(stitch(clips, crossfade_s), segments)
 
 
 def overlay_segments(segments: Sequence[AudioSegment]) -> AudioSegment:
     """Mix clips; the result is as long as the first clip."""
-    return overlay(segments)
+    clips = [audio_from_segment(segment) for segment in segments]
+    return _segment(overlay(clips), segments)
+
+
+def _segment(audio: Audio, sources: Sequence[AudioSegment]) -> AudioSegment:
+    """`audio` as a segment with the largest sample width of its sources."""
+    return segment_from_audio(audio, sample_width=max(s.sample_width for s in sources))

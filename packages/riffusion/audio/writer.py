@@ -1,8 +1,8 @@
-"""A sound file that grows: segment after segment is encoded and written, with little memory.
+"""Writes an audio file part by part, so that memory use stays small however long the file is.
 
-Whatever ends it, an exception or a full disk, what was written can be played. mp3, ogg and flac can
-be cut off anywhere; wav is completed in place at the end; m4a is written in fragments, each of
-which can be played, and made an ordinary file at the end.
+If an exception or a full disk ends the writing, everything written so far can still be played. mp3,
+ogg and flac can be cut off anywhere; the header of a wav is completed in place at the end; an m4a
+is written in fragments, each of which can be played, and becomes an ordinary file at the end.
 """
 
 import dataclasses
@@ -17,7 +17,8 @@ import numpy as np
 from riffusion.audio.encoder import Encoder, Encoding, audio_frames
 from riffusion.audio.formats import format_from_path
 from riffusion.audio.mp3_padding import with_exact_padding
-from riffusion.audio.segments import AudioSegment, Waveform, num_samples, waveform_from_segment
+from riffusion.audio.segments import AudioSegment, pcm_from_audio
+from riffusion.audio.waveform import Audio, Waveform
 from riffusion.errors import InputError
 from riffusion.io.files import check_output_path
 
@@ -28,43 +29,44 @@ _GROWING: dict[str, dict[str, str]] = {
     },  # microseconds
     "wav": {"rf64": "auto"},  # beyond 4 GiB
 }
-"""Options of FFmpeg's muxers for files whose length isn't known."""
+"""Options of FFmpeg's muxers for files whose final length isn't known."""
 _MP3_HEAD_BYTES = 4096
 """Longer than the first frame of an mp3 without tags."""
 
 
 class AudioWriter:
-    """Writes segments of one kind, one after the other; a context manager.
+    """Appends audio to a file; a context manager that completes the file when it exits.
 
-    The same segments give the same bytes. The file lasts as long as all of them together: the
-    resampler that some formats need runs on from one to the next.
+    The same parts give the same bytes. The file lasts as long as all parts together: the resampler
+    that some formats need keeps its state from one part to the next. Waveforms are rounded to 16
+    bits.
 
     Args:
-        path: its extension decides the format. What is there is replaced at once.
-        like: a segment of the rate, channels and sample width that all will have.
+        path: the extension decides the format. An existing file is replaced immediately.
+        like: audio with the sample rate, channels and sample width that all parts will have.
 
     Raises:
         InputError: unknown extension, or the file can't be written.
     """
 
-    def __init__(self, path: str | Path, like: AudioSegment) -> None:
+    def __init__(self, path: str | Path, like: Audio | AudioSegment) -> None:
         self.path = Path(path)
-        encoding = Encoding.of(format_from_path(self.path), like, None)
+        self._like = pcm_from_audio(like)
+        encoding = Encoding.of(format_from_path(self.path), self._like, None)
         options = {**encoding.muxer_options, **_GROWING.get(encoding.muxer, {})}
         self._encoding = dataclasses.replace(encoding, muxer_options=options)
-        self._kind = _kind(like)
         self._num_samples = 0
         check_output_path(self.path)
         try:
             file = self.path.open("w+b", buffering=0)
         except OSError as error:
             raise self._failure(error) from error
-        # An m4a that isn't made an ordinary file keeps its fragments.
+        # An m4a that can't be completed keeps its fragments.
         self._target = _Target(file, is_completed_in_place=encoding.muxer != "ipod")
         self._encoder = Encoder(self._target, self._encoding)
         self._resampler: _Resampler | None = None
-        if like.frame_rate != encoding.rate_hz:
-            self._resampler = _Resampler(like.frame_rate, encoding)
+        if self._like.sample_rate != encoding.rate_hz:
+            self._resampler = _Resampler(self._like.sample_rate, encoding)
 
     def __enter__(self) -> Self:
         return self
@@ -79,37 +81,39 @@ class AudioWriter:
 
     @property
     def duration_s(self) -> float:
-        """Of all segments so far."""
-        return self._num_samples / self._kind[0]
+        """Duration of all parts so far, in seconds."""
+        return self._num_samples / self._like.sample_rate
 
-    def write(self, segment: AudioSegment) -> None:
-        """Append a segment.
+    def write(self, segment: Audio | AudioSegment) -> None:
+        """Append audio.
 
         Raises:
-            InputError: it is of another kind, or the file can't be written any further; what is in
-                it stays.
+            InputError: its sample rate, channels or sample width differ from those of `like`, or
+                the file can't be extended; its contents are kept.
         """
-        if _kind(segment) != self._kind:
+        pcm = pcm_from_audio(segment)
+        if pcm.format != self._like.format:
             raise InputError(
-                f"segment of {_kind(segment)} (Hz, channels, bytes of a sample) follows one of "
-                f"{self._kind}; bring them together with convert(segment, sample_rate=, channels=)"
+                f"audio of {pcm.format} follows audio of {self._like.format}; convert it to the "
+                "same format first (convert, or resample and with_channels)"
             )
-        self._num_samples += num_samples(segment)
+        self._num_samples += pcm.num_samples
+        pcm = pcm.converted(pcm.sample_rate, self._encoding.num_channels)
         if self._resampler is None:
-            self._encoder.encode(self._encoding.data_from(segment))
+            self._encoder.encode(self._encoding.data_from(pcm))
         else:
-            self._encoder.encode(self._resampler.push(segment))
+            self._encoder.encode(self._resampler.push(pcm.waveform))
         self._check()
 
     def close(self) -> None:
         """Complete the file.
 
         Raises:
-            InputError: it can't be written any further; what is in it stays.
+            InputError: the file can't be extended; its contents are kept.
         """
         with self._target.file:
             if self._resampler is not None:
-                total = round(self._num_samples * self._encoding.rate_hz / self._kind[0])
+                total = round(self._num_samples * self._encoding.rate_hz / self._like.sample_rate)
                 self._encoder.encode(self._resampler.rest(total - self._encoder.num_samples))
             self._encoder.close()
             if self._encoding.muxer == "mp3":
@@ -137,14 +141,18 @@ class AudioWriter:
 
 
 class _Target:
-    """A file whose first error is kept, and hidden from FFmpeg.
+    """A file that records its first write error and hides it from FFmpeg.
 
-    FFmpeg would write nothing more after an error, not even the header that it completes in place
-    at the end. So beyond what the file has room for, bytes are dropped.
+    After an error FFmpeg would write nothing more, not even the header that it completes in place
+    at the end. So bytes that no longer fit are dropped silently.
 
     Args:
-        file: unbuffered.
-        is_completed_in_place: whether to go on writing where there is room, after an error.
+        file: an unbuffered file.
+        is_completed_in_place: whether, after an error, writing to existing parts of the file
+            continues.
+
+    Attributes:
+        error: the first error, or None.
     """
 
     def __init__(self, file: BinaryIO, is_completed_in_place: bool) -> None:
@@ -187,7 +195,7 @@ class _Target:
 
 
 class _Resampler:
-    """FFmpeg's resampler from segments to an encoding's data, as long as they last."""
+    """FFmpeg's streaming resampler, from waveforms at one rate to an encoder's input."""
 
     def __init__(self, rate_hz: int, encoding: Encoding) -> None:
         self._source = dataclasses.replace(encoding, rate_hz=rate_hz)
@@ -198,15 +206,14 @@ class _Resampler:
             encoding.sample_format, encoding.layout, encoding.rate_hz
         )
 
-    def push(self, segment: AudioSegment) -> Waveform:
-        """What comes out, (channels, samples), when a segment is put in."""
-        waveform = waveform_from_segment(segment)
+    def push(self, waveform: Waveform) -> Waveform:
+        """Add (channels, samples) at the input; returns (channels, samples) at the output rate."""
         frames = audio_frames(waveform, self._source, self._num_pushed)
         self._num_pushed += waveform.shape[1]
         return self._joined(out for frame in frames for out in self._resampler.resample(frame))
 
     def rest(self, length: int) -> Waveform:
-        """The last `length` samples: rounding may leave it a sample more or less."""
+        """The last `length` samples, padded or cut where rounding leaves a sample more or less."""
         data = self._joined(iter(self._resampler.resample(None)))[:, :length]
         missing = np.zeros((self._num_channels, length - data.shape[1]), dtype=np.float32)
         return np.concatenate([data, missing], axis=1)
@@ -217,7 +224,3 @@ class _Resampler:
             array = np.asarray(frame.to_ndarray(), dtype=np.float32)
             parts.append(array if self._is_planar else array.reshape(-1, self._num_channels).T)
         return np.concatenate(parts, axis=1)
-
-
-def _kind(segment: AudioSegment) -> tuple[int, int, int]:
-    return segment.frame_rate, segment.channels, segment.sample_width

@@ -1,4 +1,4 @@
-"""A loaded checkpoint that makes clips and tells about it."""
+"""Makes clips with a loaded checkpoint and prints their progress."""
 
 import time
 from typing import TYPE_CHECKING
@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING
 from riffusion.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from riffusion.datatypes import InferenceInput
-    from riffusion.generation.generator import Clip
+    from riffusion.generation.generator import Clip, ResolvedInput
 
 
 class ClipMaker:
-    """Loads a checkpoint, and prints what was loaded and from where.
+    """Loads a checkpoint and prints its name and source.
 
     Args:
-        checkpoint: folder, file or hub id; None for the default one.
-        device: None for the best there is.
+        checkpoint: folder, file or hub id; None for the default checkpoint.
+        device: None for the fastest device available.
 
     Attributes:
-        generator: what makes the clips.
+        generator: makes the clips.
 
     Raises:
         CheckpointError: the checkpoint is missing, truncated or foreign.
@@ -35,26 +34,15 @@ class ClipMaker:
             print(f"from        {loaded.directory}")
         print(f"loading     {time.perf_counter() - started:.2f} s")
 
-    def init_duration_s(self, inputs: "InferenceInput") -> float | None:
-        """How long a clip will be, in seconds, if something is painted over.
-
-        Raises:
-            InputError: as `make`.
-        """
-        resolved = self.generator.resolve(inputs)
-        if resolved.init_image is None:
-            return None
-        return resolved.params.num_samples(resolved.init_image.width) / resolved.params.sample_rate
-
-    def make(self, inputs: "InferenceInput", label: str) -> "Clip":
-        """Make one clip, and print what it took.
+    def make(self, resolved: "ResolvedInput", label: str) -> "Clip":
+        """Make one clip, and print the time of each stage.
 
         Args:
-            inputs: the request.
-            label: of the progress bar.
+            resolved: the request with its media.
+            label: label of the progress bar.
 
         Raises:
-            InputError: an unknown id, or what is painted over can't be used.
+            InputError: the request turns out to be invalid while the model works on it.
         """
         started = time.perf_counter()
         steps = 0
@@ -65,11 +53,11 @@ class ClipMaker:
                 steps = done
                 move(done, total)
 
-            clip = self.generator.generate(self.generator.resolve(inputs), on_progress=on_progress)
+            clip = self.generator.generate(resolved, on_progress=on_progress)
         for stage, seconds in clip.timings_s.items():
             note = f"  ({steps} steps)" if stage == "diffusion" else ""
             print(f"{stage:<11} {seconds:.2f} s{note}")
         total_s = time.perf_counter() - started
-        clip_s = clip.segment.frame_count() / clip.segment.frame_rate
+        clip_s = clip.audio.duration_s
         print(f"clip        {clip_s:.2f} s in {total_s:.2f} s: {clip_s / total_s:.2f}× real time")
         return clip

@@ -1,4 +1,4 @@
-"""From options to a request."""
+"""Options of a command to a request and its media."""
 
 import secrets
 from collections.abc import Mapping
@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from riffusion.cli import options
 from riffusion.errors import InputError
+from riffusion.generation.media import Media
 
 if TYPE_CHECKING:
+    from PIL import Image
+    from pydub import AudioSegment
+
     from riffusion.datatypes import InferenceInput
 
 CHECKPOINT_SCHEDULER = "checkpoint"
-"""Value of --scheduler for the checkpoint's own."""
+"""Value of --scheduler that stands for the checkpoint's own scheduler."""
 
 
 @dataclass(frozen=True)
 class InitOptions:
-    """What a clip is painted over, as options have it.
+    """The options that name the image or audio that a clip starts from, and its mask.
 
     Args:
         seed_image: id of a seed image, or an image file.
@@ -33,10 +37,10 @@ class InitOptions:
     mask_image: options.MaskImage = None
 
     def fields(self) -> dict[str, Any]:
-        """The request's fields for it. Files are read and decoded, so that bad ones show up early.
+        """The request's fields `mode`, `seed_image_id` and `mask_image_id`.
 
         Raises:
-            InputError: options that exclude each other, or a file that can't be used.
+            InputError: options that exclude each other, or a mask without an image.
         """
         given = [
             option
@@ -57,23 +61,36 @@ class InitOptions:
                     field="mask_image",
                 )
             return {"mode": "txt2img"}
-        fields: dict[str, Any] = {"mode": "img2img"}
-        if self.init_audio is not None:
-            fields["init_audio"] = _audio_url(self.init_audio)
-        elif self.init_image is not None:
-            fields["init_image"] = _image_url(self.init_image, "init_image")
-        elif self.seed_image is not None:
-            fields |= _library_or_file("seed_image", "init_image", self.seed_image)
-        if self.mask_image is not None:
-            fields |= _library_or_file("mask_image", "mask_image", self.mask_image)
+        fields = {"mode": "img2img"}
+        if self.seed_image is not None and not _is_file(self.seed_image):
+            fields["seed_image_id"] = self.seed_image
+        if self.mask_image is not None and not _is_file(self.mask_image):
+            fields["mask_image_id"] = self.mask_image
         return fields
+
+    def media(self) -> Media:
+        """The decoded files, which take the place of the request's fields.
+
+        Raises:
+            InputError: a file can't be used.
+        """
+        init_image = mask_image = init_audio = None
+        if self.init_audio is not None:
+            init_audio = _read_audio(self.init_audio)
+        elif self.init_image is not None:
+            init_image = _read_image(self.init_image, "init_image")
+        elif self.seed_image is not None and _is_file(self.seed_image):
+            init_image = _read_image(Path(self.seed_image), "seed_image")
+        if self.mask_image is not None and _is_file(self.mask_image):
+            mask_image = _read_image(Path(self.mask_image), "mask_image")
+        return Media(init_image, init_audio, mask_image)
 
 
 def build_request(values: Mapping[str, Any]) -> "InferenceInput":
     """Validate a request.
 
     Raises:
-        InputError: it names the request's field.
+        InputError: a field is invalid; the message names it.
     """
     from riffusion.datatypes import InferenceInput
 
@@ -81,14 +98,22 @@ def build_request(values: Mapping[str, Any]) -> "InferenceInput":
 
 
 def strength_field(denoising: float | None) -> dict[str, float]:
-    """The request's fields for --denoising; it has a default of its own."""
+    """The request's fields for --denoising; without it, the request's own default applies."""
     return {} if denoising is None else {"denoising": denoising}
 
 
-def check_ids(request: "InferenceInput", checkpoint: str | None) -> None:
-    """Look up the ids of seed image and mask, before the checkpoint is loaded where possible.
+def check_ids(
+    request: "InferenceInput", checkpoint: str | None, media: Media | None = None
+) -> None:
+    """Look up the ids of seed image and mask before the checkpoint is loaded.
 
-    A checkpoint on the hub may bring images of its own, which are known once it is fetched.
+    A checkpoint on the hub can contain images that are unknown before it is downloaded, so nothing
+    is checked then.
+
+    Args:
+        request: the request.
+        checkpoint: folder, file or hub id; None for the default checkpoint.
+        media: decoded media that take the place of the request's fields.
 
     Raises:
         InputError: an unknown id, or its image is damaged.
@@ -104,50 +129,43 @@ def check_ids(request: "InferenceInput", checkpoint: str | None) -> None:
         return
     path = Path(source.location)
     library = SeedLibrary.default(path if source.kind == "folder" else path.parent)
-    if request.init_image is None and request.init_audio is None:
+    if media is None or (media.init_image is None and media.init_audio is None):
         library.seed_image(request.seed_image_id)
     if request.mask_image_id is not None:
         library.mask_image(request.mask_image_id)
 
 
 def draw_seed() -> int:
-    """A seed that is short enough to be typed again."""
+    """A random seed, short enough to type again."""
     return secrets.randbelow(2**31)
 
 
 def scheduler_field(name: str) -> str | None:
-    """The request's field for --scheduler."""
+    """The value of the request's field `scheduler` for --scheduler."""
     return None if name == CHECKPOINT_SCHEDULER else name
 
 
-def _library_or_file(option: str, file_field: str, value: str) -> dict[str, str]:
-    """Ids have no extension and files have one."""
-    path = Path(value)
-    if not path.suffix:
-        return {f"{option}_id": value}
-    return {file_field: _image_url(path, option)}
+def _is_file(value: str) -> bool:
+    """Whether an option names a file: file names have an extension, ids have none."""
+    return bool(Path(value).suffix)
 
 
-def _image_url(path: Path, option: str) -> str:
-    from riffusion.io.data_urls import data_url
-    from riffusion.io.images import MAX_HEIGHT, MAX_WIDTH, encode_image, read_image
+def _read_image(path: Path, option: str) -> "Image.Image":
+    from riffusion.io.images import MAX_HEIGHT, MAX_WIDTH, read_image
 
     try:
-        image = read_image(path, MAX_WIDTH, MAX_HEIGHT)
+        return read_image(path, MAX_WIDTH, MAX_HEIGHT)
     except InputError as error:
         raise InputError(str(error), field=option) from error
-    if image.format in ("PNG", "JPEG", "WEBP"):
-        return data_url(path.read_bytes(), f"image/{image.format.lower()}")
-    return data_url(encode_image(image, "png"), "image/png")
 
 
-def _audio_url(path: Path) -> str:
+def _read_audio(path: Path) -> "AudioSegment":
     from riffusion.audio import read_audio
     from riffusion.datatypes import MAX_DURATION_S, MAX_MEDIA_CHARACTERS
-    from riffusion.io.data_urls import data_url
 
     try:
-        read_audio(path, max_duration_s=MAX_DURATION_S, max_bytes=MAX_MEDIA_CHARACTERS // 4 * 3)
+        return read_audio(
+            path, max_duration_s=MAX_DURATION_S, max_bytes=MAX_MEDIA_CHARACTERS // 4 * 3
+        )
     except InputError as error:
         raise InputError(str(error), field="init_audio") from error
-    return data_url(path.read_bytes(), "application/octet-stream")

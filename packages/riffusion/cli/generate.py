@@ -1,5 +1,6 @@
 """`riffusion generate`: text to audio."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -76,7 +77,7 @@ def generate(
         raise InputError(f"{count} must be from 1 to {MAX_COUNT}", field="count")
     first_seed = draw_seed() if seed is None else seed
     seeds = range(first_seed, first_seed + count)
-    fields = init.fields()
+    fields, media = init.fields(), init.media()
     if duration is not None and fields["mode"] != "txt2img":
         raise InputError(
             f"{duration} does not go with a starting image or audio, which sets the length; "
@@ -107,18 +108,17 @@ def generate(
     check_audio_output(output)
     if image is not None:
         check_image_output(image)
-    check_ids(requests[0], model.checkpoint)
+    check_ids(requests[0], model.checkpoint, media)
     maker = ClipMaker(model.checkpoint, model.device)
+    resolved = maker.generator.resolve(requests[0], media)
     for index, clip_seed in enumerate(seeds):
         start = requests[0].start.model_copy(update={"seed": clip_seed})
         print(f"seed        {clip_seed}")
-        clip = maker.make(
-            requests[0].model_copy(update={"start": start, "end": start}),
-            label=f"clip {index + 1} of {count}",
-        )
+        request = requests[0].model_copy(update={"start": start, "end": start})
+        clip = maker.make(replace(resolved, inputs=request), f"clip {index + 1} of {count}")
         path = output if count == 1 else path_with_seed(output, clip_seed)
-        write_segment(clip.segment, path)
-        print(f"Wrote {path} ({clip.segment.duration_seconds:.2f} seconds)")
+        write_segment(clip.audio, path)
+        print(f"Wrote {path} ({clip.audio.duration_s:.2f} seconds)")
         if image is not None:
             image_path = image if count == 1 else path_with_seed(image, clip_seed)
             save_image(clip.image, image_path)

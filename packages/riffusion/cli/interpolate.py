@@ -1,8 +1,8 @@
 """`riffusion interpolate`: a piece that moves from one text to another."""
 
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -27,9 +27,6 @@ from riffusion.cli.outputs import (
     write_segment,
 )
 from riffusion.errors import InputError
-
-if TYPE_CHECKING:
-    from pydub import AudioSegment
 
 MAX_STEPS_BETWEEN = 1000
 
@@ -75,6 +72,8 @@ def interpolate(
         )
     if not 0 <= crossfade <= 1:
         raise InputError(f"{crossfade} must be from 0 to 1 second", field="crossfade")
+    init = with_default_loop(init)
+    fields, media = init.fields(), init.media()
     first_seed = draw_seed() if seed is None else seed
     last_seed = first_seed if end_seed is None else end_seed
     shared = diffusion.prompt_fields()
@@ -83,46 +82,34 @@ def interpolate(
             "start": {"prompt": start, "seed": first_seed, **shared},
             "end": {"prompt": end, "seed": last_seed, **shared},
             **diffusion.request_fields(),
-            **with_default_loop(init).fields(),
+            **fields,
         }
     )
     check_audio_output(output)
     if images_dir is not None:
         check_output_dir(images_dir)
-    check_ids(request, model.checkpoint)
+    check_ids(request, model.checkpoint, media)
     maker = ClipMaker(model.checkpoint, model.device)
-    clip_s = maker.init_duration_s(request)
+    resolved = maker.generator.resolve(request, media)
+    clip_s = resolved.init_duration_s
     if clip_s is not None and crossfade > clip_s:
         raise InputError(
             f"{crossfade} is longer than a clip of {clip_s:g} s; shorten it", field="crossfade"
         )
     print(f"seeds       {first_seed} to {last_seed}")
-    segments = []
+    clips = []
     for index in range(steps_between):
         alpha = index / (steps_between - 1)
         print(f"alpha       {alpha:.3f}")
-        clip = maker.make(
-            request.model_copy(update={"alpha": alpha}), f"clip {index + 1} of {steps_between}"
-        )
-        segments.append(clip.segment)
+        at_alpha = replace(resolved, inputs=request.model_copy(update={"alpha": alpha}))
+        clip = maker.make(at_alpha, f"clip {index + 1} of {steps_between}")
+        clips.append(clip.audio)
         if images_dir is not None:
             path = images_dir / f"clip_{index:03}_alpha_{alpha:.3f}.png"
             save_image(clip.image, path)
             print(f"Wrote {path}")
-    piece = join_loops(segments, crossfade)
+    from riffusion.audio import join_loops
+
+    piece = join_loops(clips, crossfade)
     write_segment(piece, output)
-    print(f"Wrote {output} ({piece.duration_seconds:.2f} seconds)")
-
-
-def join_loops(segments: list["AudioSegment"], crossfade_s: float) -> "AudioSegment":
-    """Join clips that have the same beat, with a crossfade from each to the next.
-
-    The result is as long as all clips together.
-
-    Raises:
-        InputError: sample rates or channels differ, or a clip is shorter than the crossfade.
-    """
-    from riffusion.audio import stitch, take_over
-
-    parts = [take_over(before, after, crossfade_s) for before, after in pairwise(segments)]
-    return stitch([segments[0], *parts])
+    print(f"Wrote {output} ({piece.duration_s:.2f} seconds)")

@@ -29,8 +29,7 @@ from riffusion.cli.progress import is_bar_shown, progress_bar
 from riffusion.errors import GenerationCancelled
 
 if TYPE_CHECKING:
-    from riffusion.datatypes import InferenceInput
-    from riffusion.generation.generator import Clip, ResolvedInput
+    from riffusion.generation.generator import Clip, ClipGenerator, ResolvedInput
     from riffusion.generation.jam import Jam, JamPart
     from riffusion.generation.walk import Stop
 
@@ -80,24 +79,26 @@ def jam(
     written as clips are made, so Ctrl-C keeps everything so far.
     """
     shared = diffusion.prompt_fields()
-    fields: dict[str, Any] = {
-        "preset": preset,
-        **with_default_loop(init).fields(),
-        **diffusion.request_fields(),
-    }
+    init = with_default_loop(init)
+    media = init.media()
+    fields: dict[str, Any] = {"preset": preset, **init.fields(), **diffusion.request_fields()}
     first_seed = draw_seed() if seed is None else seed
     requests = [
         build_request({"start": {"prompt": text, "seed": first_seed, **shared}, **fields})
         for text in prompt
     ]
+    from riffusion.generation.generator import check_prompts
     from riffusion.generation.jam import Jam
 
     piece = Jam(tuple(prompt), first_seed, alpha_step, minutes)
     check_audio_output(output)
     if images is not None:
         check_output_dir(images)
-    check_ids(requests[0], model.checkpoint)
-    _Session(piece, requests, ClipMaker(model.checkpoint, model.device), output, images).run()
+    check_ids(requests[0], model.checkpoint, media)
+    for request in requests:
+        check_prompts(request)
+    generator = ClipMaker(model.checkpoint, model.device).generator
+    _Session(piece, generator, generator.resolve(requests[0], media), output, images).run()
 
 
 class _Session:
@@ -106,17 +107,16 @@ class _Session:
     def __init__(
         self,
         jam: "Jam",
-        requests: list["InferenceInput"],
-        maker: ClipMaker,
+        generator: "ClipGenerator",
+        resolved: "ResolvedInput",
         output: Path,
         images: Path | None,
     ) -> None:
-        self._generator = maker.generator
+        self._generator = generator
+        self._resolved = resolved
         self._output = output
         self._images = images
-        for request in reversed(requests):  # checks the weights in every prompt
-            self._resolved = self._generator.resolve(request)
-        self._clip_s = maker.init_duration_s(requests[0]) or 0.0
+        self._clip_s = resolved.init_duration_s or 0.0
         self._num_clips = jam.num_clips(self._clip_s)
         self._stops = jam.stops(self._num_clips)
         self._num_made = 0
@@ -164,8 +164,8 @@ class _Session:
             started = time.perf_counter()
             for part in play(self._stops, self._resolved, make):
                 if writer is None:  # an older file is kept until the first clip is made
-                    writer = files.enter_context(AudioWriter(self._output, part.segment))
-                writer.write(part.segment)
+                    writer = files.enter_context(AudioWriter(self._output, part.audio))
+                writer.write(part.audio)
                 if self._images is not None:
                     save_image(part.clip.image, self._images / self._image_name(part.stop))
                 self._num_made += 1

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from pydub import AudioSegment
 
+    from riffusion.audio import Audio
+
 
 def check_audio_output(path: Path) -> None:
     """Check that audio can be written to `path`, and create its folder.
@@ -51,7 +53,7 @@ def check_output_dir(directory: Path) -> None:
         ) from error
 
 
-def write_segment(segment: "AudioSegment", path: Path) -> None:
+def write_segment(segment: "Audio | AudioSegment", path: Path) -> None:
     """Write audio in the format that the path's extension names.
 
     Raises:

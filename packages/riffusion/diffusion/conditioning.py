@@ -57,7 +57,7 @@ class PromptEncoder:
         return embedding
 
     def _tokenize(self, prompt: str, weighted: bool) -> tuple[list[int], list[float]]:
-        stretches = parse_prompt_weights(prompt) if weighted else [WeightedText(prompt, 1.0)]
+        stretches = parse_prompt_weights(prompt) if weighted else (WeightedText(prompt, 1.0),)
         tokens: list[int] = []
         weights: list[float] = []
         for text, weight in stretches:

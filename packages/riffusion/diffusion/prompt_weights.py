@@ -6,6 +6,7 @@ r"""Weights inside a prompt: the syntax that users of Stable Diffusion's web int
 Brackets nest and multiply; one that is never closed reaches to the end of the prompt.
 """
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -35,11 +36,15 @@ class WeightedText(NamedTuple):
     weight: float
 
 
-def parse_prompt_weights(prompt: str) -> list[WeightedText]:
+@functools.lru_cache(maxsize=256)
+def parse_prompt_weights(prompt: str) -> tuple[WeightedText, ...]:
     """Split a prompt into stretches of equal weight.
 
+    Recent results are cached: a request's prompts are checked before it waits for the model, and
+    embedded later.
+
     Returns:
-        At least one stretch; `[("", 1.0)]` for an empty prompt.
+        At least one stretch; `(("", 1.0),)` for an empty prompt.
 
     Raises:
         InputError: a weight exceeds `MAX_WEIGHT` in size.
@@ -79,4 +84,4 @@ def parse_prompt_weights(prompt: str) -> list[WeightedText]:
             merged[-1] = WeightedText(merged[-1].text + text, weight)
         else:
             merged.append(WeightedText(text, weight))
-    return merged or [WeightedText("", 1.0)]
+    return tuple(merged) or (WeightedText("", 1.0),)

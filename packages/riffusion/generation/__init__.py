@@ -1,0 +1,9 @@
+"""Making clips from requests.
+
+- `generator`: ClipGenerator: a request → a clip, its image and its audio.
+- `media`: decoded images and audio that take the place of a request's fields.
+- `response`: a clip → the response of the inference API.
+- `seed_library`: seed images and masks by id.
+- `walk`: a path through prompts and seeds.
+- `jam`: a piece of a given length, made of the clips on a walk.
+"""

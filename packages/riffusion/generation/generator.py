@@ -1,4 +1,4 @@
-"""From a request to a clip: what the server, the command line and scripts all call."""
+"""Requests to clips: the interface for the server, the command line and scripts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Self
 import torch
 from PIL import Image
 
-from riffusion.audio import AudioSegment, decode_audio
+from riffusion.audio import Audio, AudioSegment, decode_audio
 from riffusion.datatypes import MAX_DURATION_S, InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.pipeline import ProgressCallback
@@ -21,6 +21,7 @@ from riffusion.diffusion.prompt_weights import parse_prompt_weights
 from riffusion.engine import Engine, RequestHandle
 from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.errors import GenerationCancelled, InputError, MediaError, SpectrogramParamsError
+from riffusion.generation.media import Media
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.io.data_urls import bytes_from_data_url
 from riffusion.io.images import decode_image
@@ -32,18 +33,21 @@ from riffusion.spectrogram.params import SpectrogramParams
 logger = logging.getLogger(__name__)
 
 _MAX_SPECTROGRAM_CELLS = 6000 * 17_640
-"""A minute of the default parameters."""
+"""Limit for frames × FFT length: a minute with the default parameters."""
 
 
 @dataclass(frozen=True)
 class ResolvedInput:
-    """A request whose ids are looked up and whose media are decoded.
+    """A request with its ids looked up and its media decoded.
+
+    Several requests that differ only in prompts, seeds and alpha can share one; see
+    `dataclasses.replace`.
 
     Args:
         inputs: the request.
-        params: how the clip's image sounds.
-        init_image: the image to paint over or to hear, `params.num_frequencies` high; None for
-            mode txt2img.
+        params: spectrogram parameters of the clip's image.
+        init_image: the image that the clip starts from or, for mode image_to_audio, the clip's own
+            image; `params.num_frequencies` high; None for mode txt2img.
         mask_image: white is repainted, black is kept.
     """
 
@@ -52,35 +56,43 @@ class ResolvedInput:
     init_image: Image.Image | None = None
     mask_image: Image.Image | None = None
 
+    @property
+    def init_duration_s(self) -> float | None:
+        """Duration of the clip in seconds if an init image decides it, else None."""
+        if self.init_image is None:
+            return None
+        return self.params.num_samples(self.init_image.width) / self.params.sample_rate
+
 
 @dataclass(frozen=True)
 class Clip:
     """A finished clip.
 
     Args:
-        image: spectrogram image, `params` in its EXIF.
-        segment: what it sounds like, one step of `params` a column.
-        timings_s: seconds by stage.
+        image: spectrogram image, with `params` in its EXIF.
+        audio: the audio of the image; each pixel column lasts one step of `params`.
+        params: spectrogram parameters of the image.
+        timings_s: seconds per stage.
     """
 
     image: Image.Image
-    segment: AudioSegment
+    audio: Audio
     params: SpectrogramParams
     timings_s: dict[str, float] = field(default_factory=dict)
 
 
 class ClipGenerator:
-    """Makes clips with one checkpoint. Several threads may use it at once.
+    """Makes clips with one checkpoint. Several threads may use it at the same time.
 
-    On a CPU only the engine's thread has several OpenMP threads; see `riffusion.runtime.threads`.
+    On a CPU, only the engine's thread uses several OpenMP threads; see `riffusion.runtime.threads`.
 
     Args:
         pipeline: the loaded checkpoint.
         library: seed images and masks by id.
-        max_num_running: clips that share the model's time.
+        max_num_running: maximum number of clips that the engine works on at the same time.
 
     Attributes:
-        engine: what draws the images of all clips in the making.
+        engine: generates the images of all running clips.
     """
 
     def __init__(
@@ -92,9 +104,9 @@ class ClipGenerator:
         self.pipeline = pipeline
         self.library = library
         self.engine = Engine(pipeline, max_num_running=max_num_running)
-        self._sound_stream: torch.cuda.Stream | None = None
+        self._audio_stream: torch.cuda.Stream | None = None
         if pipeline.device.type == "cuda":
-            self._sound_stream = torch.cuda.Stream(pipeline.device)  # type: ignore[no-untyped-call] # torch is half typed
+            self._audio_stream = torch.cuda.Stream(pipeline.device)  # type: ignore[no-untyped-call] # torch is half typed
         self._converter = functools.lru_cache(maxsize=4)(self._new_converter)
 
     @classmethod
@@ -104,12 +116,12 @@ class ClipGenerator:
         device: str | None = None,
         max_num_running: int = MAX_NUM_RUNNING,
     ) -> Self:
-        """Load a checkpoint and the library that goes with it.
+        """Load a checkpoint and its seed images and masks.
 
         Args:
-            checkpoint: folder, file or hub id; None for the default one.
-            device: None for the best there is.
-            max_num_running: clips that share the model's time.
+            checkpoint: folder, file or hub id; None for the default checkpoint.
+            device: None for the fastest device available.
+            max_num_running: maximum number of clips that the engine works on at the same time.
 
         Raises:
             CheckpointError: the checkpoint is missing, truncated or foreign.
@@ -120,29 +132,32 @@ class ClipGenerator:
         return cls(pipeline, SeedLibrary.default(directory), max_num_running)
 
     def close(self) -> None:
-        """End the engine's thread, which keeps the checkpoint in memory."""
+        """Stop the engine's thread, which keeps the checkpoint in memory."""
         self.engine.close()
 
     @property
     def checkpoint_description(self) -> str:
-        """What was loaded, from where, on which device and in which precision."""
+        """The checkpoint, its source, device and precision, in words."""
         checkpoint = self.pipeline.checkpoint
         return checkpoint.description if checkpoint else "components passed in"
 
-    def resolve(self, inputs: InferenceInput) -> ResolvedInput:
-        """Look up ids and decode media. Costs no model time.
+    def resolve(self, inputs: InferenceInput, media: Media | None = None) -> ResolvedInput:
+        """Check the prompts, look up ids and decode media. Doesn't use the model.
+
+        Args:
+            inputs: the request.
+            media: media that are decoded already, in place of the request's.
 
         Raises:
-            InputError: an unknown id, or media that don't decode or exceed a limit; `field` says
-                which.
+            InputError: a prompt weight out of range, an unknown id, or media that can't be decoded
+                or exceed a limit; `field` names the request's field.
         """
-        for end_name, end in (("start", inputs.start), ("end", inputs.end)):
-            for name, prompt in (("prompt", end.prompt), ("negative_prompt", end.negative_prompt)):
-                _check_prompt(prompt or "", f"{end_name}.{name}")
+        check_prompts(inputs)
+        media = media or Media()
         params = self.pipeline.spectrogram_params
         if inputs.mode == "txt2img":
             return ResolvedInput(inputs, params)
-        init_image = self._init_image(inputs)
+        init_image = self._init_image(inputs, media)
         if inputs.mode == "image_to_audio":
             try:
                 params = params_from_image(init_image, params)
@@ -150,7 +165,8 @@ class ClipGenerator:
                 raise InputError(f"its EXIF holds {error}", "init_image") from error
             _check_size(init_image, params)
             return ResolvedInput(inputs, params, init_image)
-        return ResolvedInput(inputs, params, self._fitted(init_image), self._mask_image(inputs))
+        mask_image = self._mask_image(inputs, media)
+        return ResolvedInput(inputs, params, self._fitted(init_image), mask_image)
 
     def generate(
         self,
@@ -158,14 +174,15 @@ class ClipGenerator:
         on_progress: ProgressCallback | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> Clip:
-        """Make the clip, and wait for it.
+        """Make a clip, and wait for it.
 
         Args:
-            on_progress: called with (steps done, steps in all).
-            should_stop: asked after every step.
+            resolved: what `resolve` returned.
+            on_progress: called with (steps done, total steps).
+            should_stop: called after every step; True cancels the clip.
 
         Raises:
-            GenerationCancelled: `should_stop` said so.
+            GenerationCancelled: `should_stop` returned True.
         """
 
         def check(done: int, total: int) -> None:
@@ -174,58 +191,68 @@ class ClipGenerator:
             if should_stop is not None and should_stop():
                 raise GenerationCancelled(f"cancelled after {done} of {total} steps")
 
-        drawing = self.start(resolved, check)
+        handle = self.start(resolved, check)
         try:
-            drawing.image.result()
-        except BaseException:  # Ctrl-C, too
-            drawing.cancel()
+            handle.image.result()
+        except BaseException:  # includes Ctrl-C
+            handle.cancel()
             raise
-        return self.finish(resolved, drawing)
+        return self.finish(resolved, handle)
 
     def start(
         self, resolved: ResolvedInput, on_progress: ProgressCallback | None = None
     ) -> RequestHandle:
-        """Let the engine draw the clip's image; `finish` makes it heard.
+        """Submit the clip's image to the engine; `finish` makes the clip from it.
 
         Args:
-            on_progress: called with (steps done, steps in all), in the engine's thread.
+            resolved: what `resolve` returned.
+            on_progress: called with (steps done, total steps), in the engine's thread.
         """
         if resolved.inputs.mode == "image_to_audio":
-            drawing = RequestHandle(resolved.inputs)
+            handle = RequestHandle(resolved.inputs)
             assert resolved.init_image is not None
-            drawing.succeed(resolved.init_image)
-            return drawing
+            handle.succeed(resolved.init_image)
+            return handle
         return self.engine.submit(
             resolved.inputs, resolved.init_image, resolved.mask_image, on_progress
         )
 
-    def finish(self, resolved: ResolvedInput, drawing: RequestHandle) -> Clip:
-        """The clip of a finished drawing. Computes beside the engine, in the caller's thread."""
-        image = drawing.image.result()
+    def finish(self, resolved: ResolvedInput, handle: RequestHandle) -> Clip:
+        """Wait for the clip's image and compute its audio, in the caller's thread.
+
+        The engine continues with other clips meanwhile.
+        """
+        image = handle.image.result()
+        params = resolved.params
         if resolved.inputs.mode != "image_to_audio":
-            image.getexif().update(resolved.params.to_exif(max_value=DEFAULT_MAX_VALUE))
+            image.getexif().update(params.to_exif(max_value=DEFAULT_MAX_VALUE))
         start = time.perf_counter()
         with self._beside_the_engine():
-            segment = self._converter(resolved.params).audio_from_spectrogram_image(image)
+            waveform = self._converter(params).waveform_from_spectrogram_image(image)
         audio_s = time.perf_counter() - start
-        return Clip(image, segment, resolved.params, {**drawing.stages_s, "audio": audio_s})
+        audio = Audio(waveform, params.sample_rate)
+        return Clip(image, audio, params, {**handle.stages_s, "audio": audio_s})
 
     def image_from_audio(self, segment: AudioSegment) -> Image.Image:
-        """Spectrogram image of a segment, as this checkpoint's images are made."""
+        """Spectrogram image of a segment, with the checkpoint's spectrogram parameters."""
         params = self.pipeline.spectrogram_params
         with self._beside_the_engine():
             return self._converter(params).spectrogram_image_from_audio(segment)
 
     @contextmanager
     def _beside_the_engine(self) -> Iterator[None]:
-        """For other threads than the engine's: no team on a CPU, a stream of its own on CUDA."""
-        with single_threaded(), torch.cuda.stream(self._sound_stream):
+        """Context for work outside the engine's thread: one CPU thread, its own CUDA stream."""
+        with single_threaded(), torch.cuda.stream(self._audio_stream):
             yield
 
     def _new_converter(self, params: SpectrogramParams) -> SpectrogramImageConverter:
         return SpectrogramImageConverter(params, device=self.pipeline.device)
 
-    def _init_image(self, inputs: InferenceInput) -> Image.Image:
+    def _init_image(self, inputs: InferenceInput, media: Media) -> Image.Image:
+        if media.init_image is not None:
+            return media.init_image
+        if media.init_audio is not None:
+            return self.image_from_audio(media.init_audio)
         if inputs.init_image is not None:
             return _decoded_image(inputs.init_image, "init_image")
         if inputs.init_audio is not None:
@@ -236,7 +263,9 @@ class ClipGenerator:
                 raise MediaError(str(error), "init_audio") from error
         return self.library.seed_image(inputs.seed_image_id)
 
-    def _mask_image(self, inputs: InferenceInput) -> Image.Image | None:
+    def _mask_image(self, inputs: InferenceInput, media: Media) -> Image.Image | None:
+        if media.mask_image is not None:
+            return media.mask_image
         if inputs.mask_image is not None:
             return _decoded_image(inputs.mask_image, "mask_image")
         if inputs.mask_image_id is not None:
@@ -244,7 +273,7 @@ class ClipGenerator:
         return None
 
     def _fitted(self, image: Image.Image) -> Image.Image:
-        """`image` with as many rows as the checkpoint has mel bands."""
+        """`image` resized to one row per mel band of the checkpoint."""
         rows = self.pipeline.spectrogram_params.num_frequencies
         pixels = rgb_image(image)
         if pixels.height != rows:
@@ -252,28 +281,35 @@ class ClipGenerator:
         return pixels
 
 
+def check_prompts(inputs: InferenceInput) -> None:
+    """Check the weights in a request's prompts. The pipeline reuses what is parsed here.
+
+    Raises:
+        InputError: a weight is out of range; `field` names the request's field.
+    """
+    for end_name, end in (("start", inputs.start), ("end", inputs.end)):
+        for name, prompt in (("prompt", end.prompt), ("negative_prompt", end.negative_prompt)):
+            try:
+                parse_prompt_weights(prompt or "")
+            except InputError as error:
+                raise InputError(str(error), f"{end_name}.{name}") from None
+
+
 def _check_size(image: Image.Image, params: SpectrogramParams) -> None:
-    """Refuse an image whose own parameters make its sound too long, or too large to compute."""
+    """Check that an image's parameters don't make its audio too long, or too large to compute."""
     duration_s = params.num_samples(image.width) / params.sample_rate
     if duration_s > MAX_DURATION_S:
         raise InputError(
-            f"{image.width} columns of step_size_ms={params.step_size_ms} are {duration_s:g} s of "
-            f"sound; at most {MAX_DURATION_S:g} s are allowed",
+            f"{image.width} frames of step_size_ms={params.step_size_ms} are {duration_s:g} s of "
+            f"audio; at most {MAX_DURATION_S:g} s are allowed",
             "init_image",
         )
     if image.width * params.n_fft > _MAX_SPECTROGRAM_CELLS:
         raise InputError(
-            f"{image.width} columns of padded_duration_ms={params.padded_duration_ms} at "
+            f"{image.width} frames of padded_duration_ms={params.padded_duration_ms} at "
             f"sample_rate={params.sample_rate} are too large a spectrogram; lower one of them",
             "init_image",
         )
-
-
-def _check_prompt(prompt: str, field_name: str) -> None:
-    try:
-        parse_prompt_weights(prompt)
-    except InputError as error:
-        raise InputError(str(error), field_name) from None
 
 
 def _decoded_image(text: str, field_name: str) -> Image.Image:

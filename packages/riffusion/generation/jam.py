@@ -1,8 +1,9 @@
-"""The endless jam, as a piece of a given length: a walk whose clips follow without a gap.
+"""A jam: a piece of a given length, whose clips follow a walk and join without a gap.
 
-    Jam ──stops──▶ request of each ──▶ clip, a loop ──▶ its part of the piece, as long as the clip
+    Jam ──stops──▶ one request per stop ──▶ a clip, which is a loop ──▶ a part as long as the clip
 
-The web app plays the same clips; here the prompts that a person would queue come evenly over time.
+The web app plays the same clips without an end. There a person queues prompts; here they are spaced
+evenly over the length.
 """
 
 import math
@@ -10,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from riffusion.audio import AudioSegment, take_over
+from riffusion.audio import Audio, take_over
 from riffusion.datatypes import InferenceInput
 from riffusion.errors import InputError
 from riffusion.generation.generator import Clip, ResolvedInput
@@ -18,20 +19,20 @@ from riffusion.generation.walk import SEED_LIMIT, Stop, Walk
 
 MAX_MINUTES = 24 * 60
 TAKE_OVER_S = 0.008
-"""Fade from loop to loop, as long as the web app's: against clicks, too short to be heard."""
+"""Crossfade between loops, as in the web app; it prevents clicks and is too short to be heard."""
 _TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
 class Jam:
-    """What is to be played.
+    """The settings of a jam.
 
     Args:
-        prompts: at least one; the first is where the walk starts, the others are reached evenly
-            over the time, the second of four after a quarter of it.
-        seed: of the first clip, in [0, 2^63).
-        alpha_step: from clip to clip, over 0 and at most 1.
-        minutes: of the piece, rounded up to whole clips.
+        prompts: at least one. The walk starts at the first; the others are spaced evenly over the
+            length, so the second of four is reached after a quarter of it.
+        seed: seed of the first clip, in [0, 2^63).
+        alpha_step: how far each clip moves towards the next seed, over 0 and at most 1.
+        minutes: length of the piece, rounded up to whole clips.
 
     Raises:
         InputError: a value out of range.
@@ -55,17 +56,17 @@ class Jam:
             )
 
     def num_clips(self, clip_duration_s: float) -> int:
-        """How many clips the piece has.
+        """Number of clips in the piece.
 
         Raises:
-            InputError: they are too few to reach every prompt.
+            InputError: the piece is too short to reach every prompt.
         """
         num_clips = math.ceil(60 * self.minutes / clip_duration_s - _TOLERANCE)
         needed = math.ceil(len(self.prompts) / self.alpha_step - _TOLERANCE)
         if len(self.prompts) > 1 and num_clips < needed:
             shortest = math.ceil(100 * needed * clip_duration_s / 60) / 100
             raise InputError(
-                f"{self.minutes:g} are too short for {len(self.prompts)} prompts, which take "
+                f"{self.minutes:g} is too short for {len(self.prompts)} prompts, which take "
                 f"{needed} clips of {clip_duration_s:g} s at alpha step {self.alpha_step:g}; "
                 f"give {shortest:g} or more, or a larger alpha step",
                 field="minutes",
@@ -73,9 +74,9 @@ class Jam:
         return num_clips
 
     def stops(self, num_clips: int) -> Iterator[Stop]:
-        """The walk's stops, one a clip.
+        """The walk's stops, one per clip.
 
-        A prompt is queued as late as lets the walk reach it in time.
+        Each prompt is queued as late as possible so that the walk still reaches it in time.
         """
         num_ends = num_clips * self.alpha_step
         arrivals = deque(
@@ -85,7 +86,8 @@ class Jam:
         )
         walk = Walk.start(self.prompts[0], self.seed)
         for _ in range(num_clips):
-            num_passed = (walk.current.seed - self.seed) % SEED_LIMIT  # each end is one seed on
+            # Each end has a seed that is one higher.
+            num_passed = (walk.current.seed - self.seed) % SEED_LIMIT
             next_arrival = num_passed + (1 if walk.is_free else 2)
             if arrivals and not walk.queue and next_arrival >= arrivals[0][1]:
                 walk = walk.with_queue((arrivals.popleft()[0],))
@@ -95,17 +97,17 @@ class Jam:
 
 @dataclass(frozen=True)
 class JamPart:
-    """A clip in its place.
+    """A clip's part of the piece.
 
     Args:
-        stop: where on the walk it is.
-        clip: alone.
-        segment: what is heard of it, as long as the clip: the one before fades out over its start.
+        stop: the clip's position on the walk.
+        clip: the clip alone.
+        audio: the clip with the previous clip fading out over its start; as long as the clip.
     """
 
     stop: Stop
     clip: Clip
-    segment: AudioSegment
+    audio: Audio
 
 
 def play(
@@ -113,27 +115,27 @@ def play(
     resolved: ResolvedInput,
     make: Callable[[ResolvedInput], Clip],
 ) -> Iterator[JamPart]:
-    """The parts of a jam, made as they are asked for. Joined, they are the piece.
+    """Make the parts of a jam one by one; joined, they are the piece.
 
     Args:
-        resolved: every clip's request but for prompts, seeds and alpha.
+        stops: the walk's stops, one per clip.
+        resolved: a request for all clips; prompts, seeds and alpha are replaced.
         make: makes a clip.
     """
-    previous: AudioSegment | None = None
+    previous: Audio | None = None
     for stop in stops:
         clip = make(replace(resolved, inputs=request_at(stop, resolved.inputs)))
-        segment = clip.segment
+        audio = clip.audio
         if previous is not None:
-            fade_s = min(TAKE_OVER_S, previous.frame_count() / previous.frame_rate)
-            segment = take_over(previous, segment, fade_s)
-        yield JamPart(stop, clip, segment)
-        previous = clip.segment
+            audio = take_over(previous, audio, min(TAKE_OVER_S, previous.duration_s))
+        yield JamPart(stop, clip, audio)
+        previous = clip.audio
 
 
 def request_at(stop: Stop, template: InferenceInput) -> InferenceInput:
-    """The request for a stop's clip; all but prompts, seeds and alpha is the template's."""
+    """The request for a stop's clip: the template with the stop's prompts, seeds and alpha."""
     start, end = (
-        settings.model_copy(update={"prompt": place.prompt, "seed": place.seed})
-        for settings, place in ((template.start, stop.start), (template.end, stop.end))
+        settings.model_copy(update={"prompt": point.prompt, "seed": point.seed})
+        for settings, point in ((template.start, stop.start), (template.end, stop.end))
     )
     return template.model_copy(update={"start": start, "end": end, "alpha": stop.alpha})

@@ -1,7 +1,7 @@
-"""A finished clip as the response of the inference API."""
+"""Clips to responses of the inference API."""
 
 from riffusion.audio import MEDIA_TYPES as AUDIO_MEDIA_TYPES
-from riffusion.audio import encode_audio, num_samples
+from riffusion.audio import encode_audio
 from riffusion.datatypes import InferenceInput, InferenceOutput
 from riffusion.generation.generator import Clip
 from riffusion.io.data_urls import data_url
@@ -10,11 +10,11 @@ from riffusion.io.images import encode_image
 
 
 def output_from_clip(clip: Clip, inputs: InferenceInput) -> InferenceOutput:
-    """The response, in the formats that the request asks for."""
+    """The response with a clip, in the formats that the request asks for."""
     image = encode_image(clip.image, inputs.image_format)
-    audio = encode_audio(clip.segment, inputs.audio_format)
+    audio = encode_audio(clip.audio, inputs.audio_format)
     return InferenceOutput(
         image=data_url(image, IMAGE_MEDIA_TYPES[inputs.image_format]),
         audio=data_url(audio, AUDIO_MEDIA_TYPES[inputs.audio_format]),
-        duration_s=num_samples(clip.segment) / clip.segment.frame_rate,
+        duration_s=clip.audio.duration_s,
     )

@@ -1,7 +1,7 @@
 """Seed images and masks by id.
 
-Ids come from requests, so they are only ever looked up in the table of what is there; no path is
-made of one.
+Ids come from requests, so they are only looked up in a table of the existing files; they never
+become part of a path.
 """
 
 import functools
@@ -22,23 +22,23 @@ logger = logging.getLogger(__name__)
 SEED_IMAGE_DIRECTORY = "seed_images"
 MASK_DIRECTORY = "masks"
 MASK_PREFIX = "mask_"
-"""An image whose name starts like this is a mask, wherever it lies."""
+"""Prefix of the file names of masks, in any directory."""
 
 _SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
-"""Of two images of one name in one directory, the first of these wins."""
+"""Extensions of images; if a directory has a name with several, the first of these is used."""
 _MAX_CACHED_IMAGES = 64
 """512×512 RGB images take 0.8 MB each."""
 _MAX_IDS_SHOWN = 40
 
 
 class SeedLibrary:
-    """Seed images and masks of some directories.
+    """The seed images and masks in some directories.
 
-    The directories are listed once, when the library is made. Only regular files count, symbolic
-    links to them included, as model caches store files so.
+    The directories are listed once, when the library is created. Regular files count, and symbolic
+    links to them, because model caches store files as links.
 
     Args:
-        directories: an id in an earlier one hides the same id in a later one.
+        directories: an id in an earlier directory hides the same id in a later one.
 
     Raises:
         InputError: a directory doesn't exist.
@@ -51,18 +51,18 @@ class SeedLibrary:
                 files.setdefault(image_id, path)
         self._seed_images = {i: p for i, p in files.items() if not i.startswith(MASK_PREFIX)}
         self._masks = {i: p for i, p in files.items() if i.startswith(MASK_PREFIX)}
-        # A cache of this instance alone: it goes when the library goes.
+        # A cache per instance, so that it is freed with the library.
         self._image = functools.lru_cache(_MAX_CACHED_IMAGES)(_read_rgb)
 
     @classmethod
     def default(cls, checkpoint_dir: Path | None = None) -> Self:
-        """The checkpoint's own images, if it has some, over those of the data directory.
+        """The images of the data directory and of a checkpoint, whose images take precedence.
 
         Args:
-            checkpoint_dir: may hold `seed_images/`, with seed images and masks.
+            checkpoint_dir: a directory that may contain `seed_images/`, with seed images and masks.
 
         Raises:
-            InputError: neither is there.
+            InputError: neither directory exists.
         """
         directories = []
         if checkpoint_dir is not None:
@@ -74,7 +74,7 @@ class SeedLibrary:
         if not directories:
             raise InputError(
                 f"there is no data/{SEED_IMAGE_DIRECTORY} in {Path.cwd()} or beside the package; "
-                "run from the project's directory, or make it with "
+                "run from the project's directory, or create it with "
                 "`python -m riffusion.loops.seed_images --output data`"
             )
         logger.info("seed images and masks from %s", ", ".join(map(str, directories)))
@@ -82,12 +82,12 @@ class SeedLibrary:
 
     @property
     def seed_image_ids(self) -> tuple[str, ...]:
-        """Ids of all seed images, sorted."""
+        """The ids of all seed images, sorted."""
         return tuple(sorted(self._seed_images))
 
     @property
     def mask_image_ids(self) -> tuple[str, ...]:
-        """Ids of all masks, sorted."""
+        """The ids of all masks, sorted."""
         return tuple(sorted(self._masks))
 
     def seed_image(self, image_id: str) -> Image.Image:
@@ -112,7 +112,7 @@ class SeedLibrary:
         path = table.get(image_id) if isinstance(image_id, str) else None
         if path is None:
             text = repr(image_id[:61] if isinstance(image_id, str) else image_id)
-            known = ", ".join(sorted(table)[:_MAX_IDS_SHOWN]) or "none there"
+            known = ", ".join(sorted(table)[:_MAX_IDS_SHOWN]) or "(no ids)"
             raise InputError(
                 f"{text[:60] + '…' if len(text) > 60 else text} is unknown; use one of: {known}",
                 field=field,
@@ -121,7 +121,7 @@ class SeedLibrary:
 
 
 def find_data_dir() -> Path | None:
-    """The directory `data` with seed images: below the working directory, or beside `packages`."""
+    """The directory `data` with seed images, in the working directory or beside `packages`."""
     for root in bundle_roots():
         if (root / "data" / SEED_IMAGE_DIRECTORY).is_dir():
             return root / "data"
@@ -129,7 +129,7 @@ def find_data_dir() -> Path | None:
 
 
 def _images(directory: Path) -> dict[str, Path]:
-    """The images of a directory by file name without extension."""
+    """The images in a directory, by file name without extension."""
     try:
         files = [path for path in directory.iterdir() if path.is_file()]
     except OSError as error:
@@ -146,7 +146,7 @@ def _images(directory: Path) -> dict[str, Path]:
 
 
 def _read_rgb(path: Path) -> Image.Image:
-    """An image file as RGB; its EXIF travels in `info`, which copies keep."""
+    """An image file as RGB. Its EXIF is in `info`, which copies keep."""
     image = read_image(path, max_width=MAX_WIDTH)
     rgb = rgb_image(image)
     if "exif" in image.info:

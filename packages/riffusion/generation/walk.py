@@ -1,13 +1,14 @@
-"""The jam's way through prompts and seeds.
+"""The jam's path through prompts and seeds.
 
-A walk goes from one end, a prompt and a seed, to the next. Each clip lies `alpha` of the way
-between them, and the next clip one step further. Where a step reaches or passes the end, the walk
-arrives: the end becomes the start of the next stretch, and what the step had left counts there.
-The next end is the first queued prompt, or the same prompt if there is none; its seed is one more.
+A walk goes from one end, which is a prompt and a seed, to the next. Each clip is at the fraction
+`alpha` of the way between two ends, and the next clip is one step further. When a step reaches or
+passes the end, that end becomes the start of the next stretch, and the rest of the step counts
+there. The next end has the first queued prompt, or the same prompt if the queue is empty; its seed
+is one higher.
 
     church bells, 7 ──0.25──0.5──0.75── church bells, 8 ──0.25── … ── jazz trio, 9
 
-States are values: a step returns a new one. The web app follows the same rules, in
+A walk is immutable: a step returns a new one. The web app follows the same rules, in
 web/src/walk/walk.ts; both are tested by tests/generation/walk_cases.json.
 """
 
@@ -18,12 +19,12 @@ from riffusion.errors import InputError
 
 SEED_LIMIT = 2**63
 _TOLERANCE = 1e-9
-"""Steps such as 0.1 don't add up to 1 exactly."""
+"""For steps such as 0.1, which don't add up to exactly 1."""
 
 
 @dataclass(frozen=True)
 class End:
-    """A place that can be heard: the same prompt and seed are always the same clip."""
+    """A prompt and a seed. The same prompt and seed always give the same clip."""
 
     prompt: str
     seed: int
@@ -31,7 +32,7 @@ class End:
 
 @dataclass(frozen=True)
 class Stop:
-    """What one clip is made of: `alpha` of the way from `start` to `end`."""
+    """The position of one clip: `alpha` of the way from `start` to `end`."""
 
     start: End
     end: End
@@ -43,11 +44,11 @@ class Walk:
     """A walk before its next clip.
 
     Args:
-        current: the end that it comes from.
-        target: the end that it goes to.
-        alpha: of the next clip, in [0, 1).
+        current: the end at which the current stretch starts.
+        target: the end to which it leads.
+        alpha: position of the next clip on the stretch, in [0, 1).
         queue: prompts to come, the next one first.
-        seed_limit: seeds stay below it; the one after the last is 0.
+        seed_limit: seeds stay below this limit; the seed after the last one is 0.
     """
 
     current: End
@@ -60,24 +61,24 @@ class Walk:
     def start(
         cls, prompt: str, seed: int, queue: tuple[str, ...] = (), seed_limit: int = SEED_LIMIT
     ) -> Self:
-        """A walk at its first clip."""
+        """A walk before its first clip."""
         current = End(prompt, seed)
         return cls(current, _next_end(current, prompt, seed_limit), 0.0, queue, seed_limit)
 
     @property
     def is_free(self) -> bool:
-        """Whether a queued prompt takes effect at once: the way to the next seed has not begun."""
+        """Whether a queued prompt takes effect now: the path to the next seed has not begun."""
         return self.alpha == 0 and self.target.prompt == self.current.prompt
 
     def step(self, alpha_step: float) -> tuple[Stop, "Walk"]:
-        """The next clip, and the walk after it.
+        """The position of the next clip, and the walk after it.
 
         Raises:
             InputError: `alpha_step` is not in (0, 1].
         """
         if not 0 < alpha_step <= 1:
             raise InputError(f"alpha_step={alpha_step} must be over 0 and at most 1")
-        here = self._turned_to_queue()
+        here = self._with_queued_target()
         stop = Stop(here.current, here.target, here.alpha)
         alpha = here.alpha + alpha_step
         if alpha < 1 - _TOLERANCE:
@@ -86,16 +87,16 @@ class Walk:
         return stop, here._arrived(left if left > _TOLERANCE else 0.0)
 
     def with_queue(self, queue: tuple[str, ...]) -> "Walk":
-        """The same walk with other prompts to come."""
+        """The same walk with another queue."""
         return replace(self, queue=queue)
 
     def jump(self, prompt: str) -> "Walk":
-        """Go to `prompt` with the very next clip, without a way there."""
+        """The walk that continues at `prompt` with the next clip, without a transition."""
         current = End(prompt, self.target.seed)
         target = _next_end(current, prompt, self.seed_limit)
         return replace(self, current=current, target=target, alpha=0.0)
 
-    def _turned_to_queue(self) -> "Walk":
+    def _with_queued_target(self) -> "Walk":
         if not self.queue or not self.is_free:
             return self
         target = _next_end(self.current, self.queue[0], self.seed_limit)

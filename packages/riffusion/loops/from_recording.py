@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from riffusion.audio.segments import Waveform, resample, with_channels
+from riffusion.audio.waveform import Waveform, resample, with_channels
 from riffusion.datatypes import CLIP_DURATION_S
 from riffusion.errors import InputError
 from riffusion.io.images import MAX_WIDTH

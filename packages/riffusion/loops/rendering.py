@@ -8,7 +8,7 @@ has no seam.
 import numpy as np
 
 from riffusion.audio.loudness import normalize_waveform
-from riffusion.audio.segments import Waveform
+from riffusion.audio.waveform import Waveform
 from riffusion.errors import InputError
 from riffusion.loops.arrangements import ARRANGEMENTS, Arrangement, DrumTrack, NoteTrack
 from riffusion.loops.grid import LoopGrid, checked_whole, short_repr

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from riffusion.audio.segments import Waveform
+from riffusion.audio.waveform import Waveform
 from riffusion.loops.arrangements import ARRANGEMENTS
 from riffusion.loops.grid import LoopGrid
 from riffusion.loops.harmony import Key

@@ -15,7 +15,7 @@ import itertools
 import numpy as np
 import torch
 
-from riffusion.audio.segments import Waveform
+from riffusion.audio.waveform import Waveform
 from riffusion.errors import InputError
 from riffusion.loops.grid import TEMPO_RANGE_BPM
 from riffusion.loops.oscillators import Signal

@@ -110,13 +110,18 @@ class SpectrogramConverter:
         Returns:
             A 16-bit segment of `time` hops: 512 frames of 10 ms last exactly 5.12 s.
         """
-        amplitudes = torch.from_numpy(np.ascontiguousarray(spectrogram)) / FULL_SCALE
-        waveform = self.waveform_from_mel_amplitudes(amplitudes).cpu().numpy()
-        if apply_filters:
-            waveform = normalize_waveform(waveform, self.p.sample_rate)
-        else:
-            waveform = waveform / max(float(np.abs(waveform).max()), 1.0)
+        waveform = self.waveform_from_spectrogram(spectrogram, apply_filters)
         return segment_from_waveform(waveform, self.p.sample_rate)
+
+    def waveform_from_spectrogram(
+        self, spectrogram: FloatArray, apply_filters: bool = True
+    ) -> Waveform:
+        """As `audio_from_spectrogram`, but (channels, samples) float32, not rounded to 16 bits."""
+        amplitudes = torch.from_numpy(np.ascontiguousarray(spectrogram)) / FULL_SCALE
+        waveform: Waveform = self.waveform_from_mel_amplitudes(amplitudes).cpu().numpy()
+        if apply_filters:
+            return normalize_waveform(waveform, self.p.sample_rate)
+        return waveform / max(float(np.abs(waveform).max()), 1.0)
 
     def mel_amplitudes_from_waveform(self, waveform: torch.Tensor) -> torch.Tensor:
         """Mel amplitudes, equal to torchaudio's `Spectrogram` (centred, reflected) and `MelScale`.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from riffusion.audio import AudioSegment, Waveform, convert
+from riffusion.audio import AudioSegment, Waveform, convert, segment_from_waveform
 from riffusion.errors import MissingExifError
 from riffusion.spectrogram.converter import SpectrogramConverter
 from riffusion.spectrogram.image import (
@@ -96,6 +96,16 @@ class SpectrogramImageConverter:
         Raises:
             MediaError: the image's data is damaged.
         """
+        waveform = self.waveform_from_spectrogram_image(image, apply_filters, max_value)
+        return segment_from_waveform(waveform, self.p.sample_rate)
+
+    def waveform_from_spectrogram_image(
+        self,
+        image: Image.Image,
+        apply_filters: bool = True,
+        max_value: float | None = None,
+    ) -> Waveform:
+        """As `audio_from_spectrogram_image`, but (channels, samples) float32, not rounded."""
         if max_value is None:
             recorded = SpectrogramParams.max_value_from_exif(image.getexif())
             max_value = DEFAULT_MAX_VALUE if recorded is None else recorded
@@ -110,7 +120,7 @@ class SpectrogramImageConverter:
         spectrogram = spectrogram_from_image(
             pixels, power=self.p.power_for_image, stereo=self.p.stereo, max_value=max_value
         )
-        return self.converter.audio_from_spectrogram(spectrogram, apply_filters=apply_filters)
+        return self.converter.waveform_from_spectrogram(spectrogram, apply_filters)
 
 
 def image_from_mel_amplitudes(amplitudes: FloatArray, params: SpectrogramParams) -> Image.Image:

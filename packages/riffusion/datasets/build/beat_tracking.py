@@ -12,7 +12,7 @@ which dynamic programming finds for all t in one pass; the links back from the e
 import numpy as np
 import numpy.typing as npt
 
-from riffusion.audio.segments import Waveform
+from riffusion.audio.waveform import Waveform
 from riffusion.loops.tempo import estimate_tempo, onset_strength
 
 _STEP_S = 0.01

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from riffusion.audio import AudioSegment, Waveform, resample, with_channels
-from riffusion.audio.segments import Samples, samples_from_segment
+from riffusion.audio.pcm import Samples
+from riffusion.audio.segments import samples_from_segment
 from riffusion.datasets.build.options import SliceOptions
 from riffusion.datasets.build.slicing import (
     Reason,

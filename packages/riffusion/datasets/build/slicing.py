@@ -5,7 +5,8 @@ from typing import Literal
 
 import numpy as np
 
-from riffusion.audio.segments import Samples, Waveform
+from riffusion.audio.pcm import Samples
+from riffusion.audio.waveform import Waveform
 from riffusion.datasets.build.beat_tracking import track_beats
 from riffusion.datasets.build.formats import ImageFormat
 from riffusion.errors import InputError

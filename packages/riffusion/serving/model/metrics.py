@@ -34,7 +34,7 @@ _MISSES = Gauge("riffusion_cache_misses", "Cache misses since the start.", ["cac
 def record_clip(clip: Clip) -> None:
     """Count a finished clip."""
     _CLIPS.labels("done").inc()
-    _MUSIC.inc(clip.segment.frame_count() / clip.segment.frame_rate)
+    _MUSIC.inc(clip.audio.duration_s)
     for stage, seconds in clip.timings_s.items():
         _STAGE.labels(stage).observe(seconds)
 
