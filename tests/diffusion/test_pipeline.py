@@ -288,7 +288,7 @@ def test_denoising_that_rounds_to_no_step_keeps_the_image(
         request(scheduler="ddim", start={"denoising": 0.1}, num_inference_steps=5), init_image
     )
     assert job.is_done
-    posterior = pipeline.vae.encode(job.grid.pixels_from_image(init_image)).latent_dist
+    posterior = pipeline.vae.encode(job.geometry.pixels_from_image(init_image)).latent_dist
     noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(1))
     expected = (posterior.mean + posterior.std * noise) * pipeline.vae.config.scaling_factor
     assert torch.allclose(job.latents, expected, atol=MAX_LATENT_ERROR)

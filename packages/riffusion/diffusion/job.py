@@ -37,7 +37,7 @@ class DenoisingJob:
     a UNet call: each says what it feeds in (`unet_rows`) and takes back its part (`advance`).
 
     Args:
-        grid: the image's geometry.
+        geometry: the image's geometry.
         latents: (1, channels, height, width), noised to the first of `timesteps`.
         timesteps: those still to run, noisiest first, on the CPU.
         scheduler: a fresh diffusers scheduler, its timesteps set.
@@ -48,7 +48,7 @@ class DenoisingJob:
         inpainting: what to keep, for a masked job.
     """
 
-    grid: LatentGeometry
+    geometry: LatentGeometry
     latents: torch.Tensor
     timesteps: torch.Tensor
     scheduler: Any
@@ -137,7 +137,7 @@ class DenoisingJob:
         """
         if self.inpainting is not None:
             keep = self.inpainting
-            init = self.grid.pixels_from_image(keep.init_image).to(pixels)[0]
+            init = self.geometry.pixels_from_image(keep.init_image).to(pixels)[0]
             untouched = keep.repaint_pixels.to(pixels)[0] == 0
             pixels = torch.where(untouched, init, pixels)
-        return self.grid.image_from_pixels(pixels)
+        return self.geometry.image_from_pixels(pixels)

@@ -20,19 +20,19 @@ class LatentCodec:
         self._vae = vae
         self._cache = cache
 
-    def encode(self, image: Image.Image, grid: LatentGeometry, seed: int) -> torch.Tensor:
+    def encode(self, image: Image.Image, geometry: LatentGeometry, seed: int) -> torch.Tensor:
         """Latents of an image, drawn from the VAE's posterior.
 
         Args:
-            image: as large as `grid`.
+            image: as large as `geometry`.
             seed: of the draw.
 
         Returns:
             (1, channels, height, width), scaled as the UNet takes them.
         """
         key = (image_key(image), self._vae.device, self._vae.dtype)
-        mean, deviation = self._cache.get(key, lambda: self._posterior(image, grid))
-        noise = noise_from_seed(seed, grid, mean.shape[1]).to(mean)
+        mean, deviation = self._cache.get(key, lambda: self._posterior(image, geometry))
+        noise = noise_from_seed(seed, geometry, mean.shape[1]).to(mean)
         return (mean + deviation * noise) * float(self._vae.config.scaling_factor)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -61,18 +61,18 @@ class LatentCodec:
             pixels[overflown] = again.to(unscaled.dtype)
         return pixels
 
-    def _posterior(self, image: Image.Image, grid: LatentGeometry) -> tuple[torch.Tensor, ...]:
+    def _posterior(self, image: Image.Image, geometry: LatentGeometry) -> tuple[torch.Tensor, ...]:
         """Mean and deviation of an image's latents, (1, channels, height, width) each."""
-        pixels = grid.pixels_from_image(image).to(self._vae.device, self._vae.dtype)
+        pixels = geometry.pixels_from_image(image).to(self._vae.device, self._vae.dtype)
         posterior = self._vae.encode(pixels).latent_dist
         return posterior.mean, posterior.std
 
 
-def noise_from_seed(seed: int, grid: LatentGeometry, num_channels: int) -> torch.Tensor:
+def noise_from_seed(seed: int, geometry: LatentGeometry, num_channels: int) -> torch.Tensor:
     """Noise in latent space, (1, channels, height, width) float32, mean 0, variance 1.
 
     It is drawn on the CPU, so that a seed means the same clip on every device.
     """
-    width, height = grid.latent_size
+    width, height = geometry.latent_size
     generator = torch.Generator("cpu").manual_seed(seed)
     return torch.randn((1, num_channels, height, width), generator=generator)
