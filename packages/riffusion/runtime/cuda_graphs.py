@@ -2,9 +2,9 @@
 
 A UNet of this size runs about a thousand kernels, and each takes less time than Python needs to
 launch the next. A CUDA graph records them once and replays them with one launch. Graphs have fixed
-shapes: rows are padded to the next of a few batch sizes, and the outputs of the padding are dropped.
-Graphs are recorded before the first request. A call of another shape, such as that of a longer clip,
-runs without a graph, so no request waits for a recording.
+shapes: rows are padded to the next of a few batch sizes, and the padding's outputs are dropped.
+Graphs are recorded before the first request. A call of another shape, such as that of a longer
+clip, runs without a graph, so no request waits for a recording.
 """
 
 from collections.abc import Callable, Hashable
@@ -92,7 +92,7 @@ class CudaGraphRunner:
         self._recorded[_key(unet, static)] = _Recorded(graph, static, output)
 
     def forget(self) -> None:
-        """Drop all graphs. To be called before weights move: graphs read their recorded addresses."""
+        """Drop all graphs. Call it before weights move: graphs read their recorded addresses."""
         self._recorded.clear()
 
     def _on_side_stream(self, work: Callable[[], object]) -> None:
