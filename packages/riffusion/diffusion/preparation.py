@@ -1,4 +1,4 @@
-"""From a request to a `DenoisingJob`: embeddings, timesteps, noise, and what an image adds."""
+"""From a request to a `DenoisingJob`: embeddings, timesteps, noise, init image and mask."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ImageSizes:
     """Sizes of a checkpoint's images.
 
     Args:
-        params: the image height is its number of frequencies, one frame lasts its step size.
+        params: define the height (number of frequencies) and the duration of a frame.
         vae_scale_factor: pixels per latent, in each direction.
         multiple: pixels that the VAE's and the UNet's inputs must be a multiple of.
     """
@@ -144,7 +144,7 @@ class JobPreparation:
         init_image: Image.Image,
         mask_image: Image.Image | None,
     ) -> _Begin:
-        """The noised init image, and the last timesteps, a share of them by the strength."""
+        """The init image's latents with noise, and the timesteps of the request's strength."""
         strength = lerp(inputs.start.denoising, inputs.end.denoising, inputs.alpha)
         timesteps = partial_timesteps(scheduler, inputs.num_inference_steps, strength)
         init_latents = self.latent_codec.encode(init_image, geometry, inputs.start.seed)
