@@ -189,7 +189,9 @@ def test_cancelling_frees_the_slot_within_a_step(engine: Engine, steps: list[Eng
     submitted.set()
     with pytest.raises(GenerationCancelled):
         handle.image.result(TIMEOUT_S)
+    engine.submit(request(steps=1, scheduler="ddim", denoising=1.0), IMAGE).image.result(TIMEOUT_S)
     assert steps_at_cancel == [1]
+    assert [step.num_jobs for step in steps] == [1, 1]  # the second step is the other request's
 
 
 def test_a_waiting_request_can_be_cancelled(pipeline: RiffusionPipeline) -> None:
