@@ -31,8 +31,8 @@ from tests.checkpoint.hub_stand_in import Fault, HubStandIn
 
 NAME = "someone/tiny-riffusion"
 NO_ACCESS = "can't be read from the hub ("
-NOT_CACHED = "is not complete in the local cache, and the hub is not reached ("
-FAILED = "can't be downloaded ("
+NOT_CACHED = "is not complete in the local cache and can't be downloaded ("
+FAILED = "can't be fetched ("
 
 
 @pytest.fixture(scope="module")

@@ -130,10 +130,10 @@ def _message(error: Exception, name: str, wanted: str | None) -> str:
         )
     if isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled):
         return (
-            f"{what} is not complete in the local cache, and the hub is not reached ({reason}); "
+            f"{what} is not complete in the local cache and can't be downloaded ({reason}); "
             "connect and unset HF_HUB_OFFLINE, or name a local folder"
         )
     return (
-        f"{what} can't be downloaded ({reason}); run it again to resume, check the network, "
+        f"{what} can't be fetched ({reason}); run it again to resume, check the network, "
         "HF_ENDPOINT and the free disk space in HF_HOME, or name a local folder"
     )
