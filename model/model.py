@@ -1,7 +1,7 @@
 """The Truss adapter: it loads, validates, submits and encodes. Everything else is in packages/.
 
-Truss reads the annotations of `Model.predict`: the input's class parses the body, and both make up
-the answer of `/schema`. So this module must not postpone them by a `__future__` import.
+Truss reads the annotations of `Model.predict`: the input's class parses the body, and `/schema`
+describes both. So this module must not import `annotations` from `__future__`.
 """
 
 import logging
@@ -31,22 +31,22 @@ logger = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
 MSGPACK = "application/octet-stream"
-"""Content type of requests that Truss answers in msgpack."""
+"""Content type of requests that Truss answers with msgpack."""
 
 _WARM_UP = InferenceInput.parse(
     {"start": {"prompt": "warm-up", "seed": 0}, "num_inference_steps": 2}
 )
-"""Made while loading: kernels get chosen and caches filled, and a GPU that fails is found out."""
+"""Run while loading: it selects kernels, fills caches, and shows whether the GPU works."""
 
 
 class Model:
-    """Truss calls `load` once and `predict` for every request."""
+    """Truss calls `load` once, and `predict` for each request."""
 
     def __init__(self) -> None:
         self._service: ClipService | None = None
 
     def load(self) -> None:
-        """Load the checkpoint; until it returns, the server answers 503."""
+        """Load the checkpoint. Until this returns, the server answers 503."""
         guard_msgpack_decoder()
         generator = ClipGenerator.load(max_num_running=max_running_from_environment())
         logger.info("serving %s", generator.checkpoint_description)
@@ -57,12 +57,12 @@ class Model:
         self._service = ClipService(generator, max_waiting=max_waiting_from_environment())
 
     def is_healthy(self) -> bool:
-        """Whether the model still answers; the host restarts a replica that doesn't."""
+        """Whether the model works; the host restarts a replica whose model doesn't."""
         return self._service is not None and self._service.is_healthy
 
     async def predict(self, inputs: InferenceRequest, request: Request) -> InferenceOutput:
         """Make a clip."""
-        # Truss passes Responses on as they are; its /schema shows the type of a clip.
+        # Truss passes a Response through unchanged; the annotation is for its /schema.
         return await self._answer(inputs, request)  # type: ignore[return-value]
 
     async def _answer(
@@ -76,7 +76,7 @@ class Model:
             with request.state.watch_disconnect() as gone:
                 output = await job.result(gone.is_set)
             if request.headers.get("content-type") == MSGPACK:
-                return output  # which Truss encodes
+                return output  # Truss encodes it
             return JSONResponse(output.model_dump(), headers=_server_timing(job.timings_s))
         except InputError as error:
             logger.info("refused: field=%r", error.field)
@@ -92,7 +92,7 @@ class Model:
 
 
 class _ClipStream(StreamingResponse):
-    """A job's events. It is stopped when the client leaves, be it before the first of them."""
+    """A job's events. The job stops when the client disconnects, even before the first event."""
 
     def __init__(self, job: ClipJob) -> None:
         super().__init__(job.ndjson(), media_type="application/x-ndjson")
@@ -106,6 +106,6 @@ class _ClipStream(StreamingResponse):
 
 
 def _server_timing(timings_s: Mapping[str, float]) -> dict[str, str]:
-    """Where the time went, as browsers' developer tools show it (W3C Server Timing)."""
+    """Seconds per stage as a Server-Timing header (W3C), which browsers' developer tools show."""
     stages = [f"{stage};dur={1e3 * seconds:.1f}" for stage, seconds in timings_s.items()]
     return {"Server-Timing": ", ".join(stages)}

@@ -1,4 +1,4 @@
-"""The request's rules: upstream's fields and defaults, and an answer to everything else."""
+"""The request's rules: upstream's fields and defaults; anything invalid gets an input error."""
 
 import dataclasses
 import json

@@ -1,3 +1,3 @@
-"""Riffusion: text and images of sound in, music out."""
+"""Riffusion: from text and spectrogram images to music."""
 
 __version__ = "0.1.0"

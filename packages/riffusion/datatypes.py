@@ -1,4 +1,4 @@
-"""The request and the response of the inference API. Field names and defaults are upstream's."""
+"""The inference API's request and response. Upstream's fields keep their names and defaults."""
 
 import dataclasses
 import logging
@@ -21,11 +21,11 @@ from riffusion.errors import InputError
 logger = logging.getLogger(__name__)
 
 CLIP_DURATION_S = 5.12
-"""Duration of 512 columns of 10 ms, the clip that the published checkpoint was trained on."""
+"""Duration of 512 frames of 10 ms: the clips that the published checkpoint was trained on."""
 MAX_DURATION_S = 60.0
 MAX_PROMPT_CHARACTERS = 4000
 MAX_MEDIA_CHARACTERS = 32 * 2**20
-"""Limit of one base64 field: 24 MiB of bytes."""
+"""Limit of a base64 field; it holds 24 MiB of bytes."""
 
 Mode = Literal["img2img", "txt2img", "image_to_audio"]
 SchedulerName = Literal["pndm", "ddim", "dpmsolver++", "unipc", "euler", "euler_a", "lms", "lcm"]
@@ -42,7 +42,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "balanced": {"scheduler": "dpmsolver++", "num_inference_steps": 20},
     "reference": {"scheduler": "pndm", "num_inference_steps": 50},
 }
-"""Request fields by preset; docs/benchmarks.md has the measurement that they are chosen from."""
+"""Request fields by preset; docs/benchmarks.md has the measurements behind them."""
 
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 MediaText = Annotated[str, Field(min_length=1, max_length=MAX_MEDIA_CHARACTERS)]
@@ -50,7 +50,7 @@ ImageId = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 def _as_tuple(value: object) -> object:
-    """JSON's lists, as strict tuples."""
+    """Convert a JSON list to a tuple, which strict validation demands."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -68,22 +68,22 @@ GuidanceInterval = Annotated[
 
 
 def _plain_int(value: object) -> object:
-    """NumPy's integers, which scripts draw seeds as, as Python's."""
+    """Convert a NumPy integer, as scripts draw seeds, to a Python integer."""
     return int(value) if isinstance(value, np.integer) else value
 
 
 class _Record(BaseModel):
-    """A model that scripts may also treat as the dataclass that it was upstream."""
+    """A model that scripts can also use as a dataclass, which it is upstream."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Let `dataclasses.asdict`, `replace` and `fields` work on the model."""
+        """Make `dataclasses.asdict`, `replace` and `fields` work on the model."""
         twin: Any = dataclasses.make_dataclass(cls.__name__, cls.model_fields)
         cls.__dataclass_fields__ = twin.__dataclass_fields__
 
 
 class _Request(_Record):
-    """Strict types, finite numbers; unknown fields are reported in the log and dropped."""
+    """Strict types and finite numbers; unknown fields are ignored with a warning in the log."""
 
     model_config = ConfigDict(
         strict=True,
@@ -107,19 +107,19 @@ class PromptInput(_Request):
     """One end of an interpolation."""
 
     prompt: Prompt
-    """Text to draw; `(word:1.5)`, `((word))` and `[word]` weigh parts of it."""
+    """What the clip should sound like; `(word:1.5)`, `((word))` and `[word]` weight parts of it."""
     seed: Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_plain_int)]
-    """Seed of the noise. The same seed means the same clip on every device."""
+    """Seed of the noise. The same seed gives the same clip on every device."""
     negative_prompt: Prompt | None = None
-    """Text to stay away from."""
+    """What the clip should not sound like."""
     denoising: Annotated[float, Field(ge=0, le=1)] = 0.75
-    """How much of the init image is repainted: 1 ignores it, 0 passes it through the VAE."""
+    """How much the init image is changed: 1 ignores it, 0 only passes it through the VAE."""
     guidance: Annotated[float, Field(ge=0, le=30)] = 7.0
-    """Classifier-free guidance scale; up to 1 means no guidance."""
+    """Classifier-free guidance scale; values up to 1 turn guidance off."""
 
 
 class InferenceInput(_Request):
-    """One clip: an interpolation between two prompts, painted over an init image."""
+    """One clip: an interpolation between two prompts, starting from an init image."""
 
     start: PromptInput
     end: Annotated[PromptInput, Field(default_factory=lambda valid: valid["start"])]
@@ -136,21 +136,21 @@ class InferenceInput(_Request):
     init_image: MediaText | None = None
     """An image as base64 or data URL, in place of `seed_image_id`."""
     init_audio: MediaText | None = None
-    """A sound as base64 or data URL, in place of `seed_image_id`."""
+    """Audio as base64 or data URL, in place of `seed_image_id`."""
     mask_image: MediaText | None = None
     """A mask as base64 or data URL: white is repainted, black is kept."""
     scheduler: SchedulerName | None = None
     """Default: the checkpoint's own."""
     preset: PresetName | None = None
-    """Scheduler, steps and guidance interval in one word, for those of them that aren't given."""
+    """Default for scheduler, steps and guidance interval; fields that are given take precedence."""
     guidance_interval: GuidanceInterval = (0.0, 1.0)
-    """Share of the steps between which guidance applies; the others cost half."""
+    """Guidance applies from the first to the second share of the steps; others cost half."""
     audio_format: AudioFormat = "mp3"
     image_format: ImageFormat = "jpeg"
     deadline_s: Annotated[float, Field(gt=0, le=3600)] | None = None
-    """Seconds after which nobody wants the clip any more; the answer is then 504."""
+    """Deadline in seconds; past it the request fails with 504."""
     stream: bool = False
-    """Answer with newline-delimited JSON events: progress, then the result or an error."""
+    """Respond with newline-delimited JSON events: progress, then the result or an error."""
 
     @model_validator(mode="before")
     @classmethod
@@ -176,11 +176,11 @@ class InferenceInput(_Request):
             raise ValueError("mask_image: excludes mask_image_id; send one of them")
         if self.duration_s is not None and self.mode != "txt2img":
             raise ValueError(
-                f"duration_s: goes with mode=txt2img; in mode={self.mode} the init image decides"
+                f"duration_s: only for mode=txt2img; the init image sets it in mode={self.mode}"
             )
         has_mask = self.mask_image is not None or self.mask_image_id is not None
         if has_mask and self.mode != "img2img":
-            raise ValueError(f"mode: a mask goes with img2img only, not with {self.mode}")
+            raise ValueError(f"mode: {self.mode} takes no mask; use img2img")
         has_init = self.init_image is not None or self.init_audio is not None
         if has_init and self.mode == "txt2img":
             raise ValueError("mode: txt2img takes no init_image or init_audio; use img2img")
@@ -191,7 +191,7 @@ class InferenceInput(_Request):
         """Validate decoded JSON.
 
         Raises:
-            InputError: with the first invalid field, what is wrong and what is allowed.
+            InputError: the first invalid field, what is wrong with it and what is allowed.
         """
         try:
             return cls.model_validate(values)
@@ -209,11 +209,11 @@ class InferenceOutput(_Record):
 
 
 def input_error_from_validation(error: ValidationError) -> InputError:
-    """The first error of a validation, as `<field>: <what is wrong and what is allowed>`."""
+    """The first error of a failed validation: `<field>: <what is wrong and what is allowed>`."""
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     if not field and first["type"] == "value_error":
-        return InputError(str(first["msg"]).removeprefix("Value error, "))  # names its field itself
+        return InputError(str(first["msg"]).removeprefix("Value error, "))  # it names its field
     message = str(first["msg"])
     value = first.get("input")
     if first["type"] != "missing" and isinstance(value, (str, int, float)):

@@ -2,16 +2,16 @@
 
     RiffusionError
     ├── InputError (ValueError)        a value from outside breaks a rule; `field` names it
-    │   ├── MediaError                 bytes that are not the image or the sound they should be
+    │   ├── MediaError                 bytes that are not the expected image or audio
     │   └── SpectrogramParamsError     spectrogram parameters that contradict each other
     │       └── MissingExifError (KeyError)    an image without spectrogram parameters
-    ├── GenerationCancelled            the caller went away before the clip was done
-    │   └── DeadlineExceededError      … or said that it would, by now
-    ├── GenerationError                the model failed on a clip: out of memory, or not a number
+    ├── GenerationCancelled            the client cancelled the clip, or disconnected
+    │   └── DeadlineExceededError      the clip was not done by the request's deadline
+    ├── GenerationError                the model failed on a clip: out of memory, or not finite
     ├── CheckpointError                weights that are missing, truncated or foreign
-    ├── TrainingError                  a training run cannot go on; its last good state is kept
-    ├── OverloadedError                as much work is waiting as may wait
-    ├── TooManyRequestsError           one client asks for more than its share
+    ├── TrainingError                  a training run cannot continue; its last good state is kept
+    ├── OverloadedError                the maximum number of requests is waiting
+    ├── TooManyRequestsError           one client exceeds its limit
     ├── ServerError                    the local inference server did not start, or died
     └── EndpointError                  an endpoint could not be reached, or answered with an error
 
@@ -22,7 +22,7 @@ Only the Truss adapter, the gateway and the command line translate these excepti
 
 
 class RiffusionError(Exception):
-    """The root: catch this to catch everything that Riffusion raises on purpose."""
+    """Base class of every exception that Riffusion raises on purpose."""
 
 
 class InputError(RiffusionError, ValueError):
@@ -30,7 +30,7 @@ class InputError(RiffusionError, ValueError):
 
     Args:
         message: what is wrong, what is allowed, and the remedy.
-        field: the request field (`start.seed`) or option that holds the value, if there is one.
+        field: the request field (`start.seed`) or option that holds the value, or None.
     """
 
     def __init__(self, message: str, field: str | None = None) -> None:
@@ -39,7 +39,7 @@ class InputError(RiffusionError, ValueError):
 
 
 class MediaError(InputError):
-    """Bytes that are not the image or the sound they should be, or exceed a limit."""
+    """Bytes that are not the expected image or audio, or exceed a limit."""
 
 
 class SpectrogramParamsError(InputError):
@@ -50,11 +50,11 @@ class MissingExifError(SpectrogramParamsError, KeyError):
     """An image carries no spectrogram parameters in its EXIF."""
 
     def __str__(self) -> str:
-        return str(self.args[0])  # KeyError would put the message in quotes
+        return str(self.args[0])  # KeyError would quote the message
 
 
-class GenerationCancelled(RiffusionError):  # noqa: N818 - not an error, as asyncio.CancelledError
-    """The caller went away before the clip was done."""
+class GenerationCancelled(RiffusionError):  # noqa: N818 - not an error, like asyncio.CancelledError
+    """The clip was cancelled: by its caller, or because the client disconnected."""
 
 
 class DeadlineExceededError(GenerationCancelled):
@@ -70,30 +70,30 @@ class CheckpointError(RiffusionError):
 
 
 class TrainingError(RiffusionError):
-    """A training run cannot go on. Its last good state is kept."""
+    """A training run cannot continue. Its last good state is kept."""
 
 
 class OverloadedError(RiffusionError):
-    """As much work is waiting as may wait.
+    """The maximum number of requests is waiting.
 
     Args:
-        num_waiting: jobs that wait.
-        retry_after_s: whole seconds after which a place is likely to be free.
+        num_waiting: number of waiting requests.
+        retry_after_s: whole seconds after which a slot is likely to be free.
     """
 
     def __init__(self, num_waiting: int, retry_after_s: int) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(
-            f"{num_waiting} requests are waiting, which is the most that may; "
+            f"{num_waiting} requests are waiting, which is the maximum; "
             f"try again in {retry_after_s} s"
         )
 
 
 class TooManyRequestsError(RiffusionError):
-    """One client asks for more than its share.
+    """One client exceeds its limit.
 
     Args:
-        limit: what it may have, as in `6 requests at once`.
+        limit: the limit in words, such as `6 requests at once`.
         retry_after_s: whole seconds after which to try again.
     """
 

@@ -1,4 +1,4 @@
-"""Tiny Stable Diffusion 1.x checkpoints with random weights, in every format that is read."""
+"""Tiny Stable Diffusion 1.x checkpoints with random weights, in every supported format."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass
 class TinyModel:
-    """The parts of a tiny model; shapes follow the rules that single files rely on."""
+    """The parts of a tiny model; single files' configurations can be derived from their shapes."""
 
     vae: Any
     text_encoder: Any
@@ -41,7 +41,7 @@ class TinyModel:
 
 
 def tiny_model(seed: int = 0) -> TinyModel:
-    """A model with random weights of standard deviation near that of a trained one."""
+    """A model with random weights, of about the standard deviation of trained ones."""
     letters = sorted(ByteLevel.alphabet())
     tokens = [*letters, *(letter + "</w>" for letter in letters)]
     tokens += [merge.replace(" ", "") for merge in MERGES]
@@ -96,8 +96,8 @@ def write_folder(model: TinyModel, folder: Path, *, variant: str | None = None) 
     """A diffusers folder as today's diffusers and transformers write it, with safetensors.
 
     Args:
-        model: what to write.
-        folder: where to.
+        model: model to write.
+        folder: folder to write into.
         variant: `fp16` for weights in half precision under the names of that variant.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,8 +119,9 @@ def write_folder(model: TinyModel, folder: Path, *, variant: str | None = None) 
 
 
 def write_old_folder(model: TinyModel, folder: Path) -> Path:
-    """A diffusers folder as diffusers 0.9 wrote it and riffusion-model-v1 was published: pickled
-    weights under the names of then, and a safety checker.
+    """A diffusers folder in the format of diffusers 0.9, in which riffusion-model-v1 was published.
+
+    It has pickled weights under that release's names, and a safety checker.
     """
     weights = {
         "vae": {_old_vae_name(name): value for name, value in model.vae.state_dict().items()},
@@ -166,8 +167,8 @@ def write_single_file(model: TinyModel, path: Path, *, schedule: bool = True) ->
     """A file in the original layout of Stable Diffusion 1.x, with the tokenizer beside it.
 
     Args:
-        model: what to write.
-        path: ends in `.safetensors` or `.ckpt`.
+        model: model to write.
+        path: file to write; it ends in `.safetensors` or `.ckpt`.
         schedule: include the noise schedule, as original training wrote it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

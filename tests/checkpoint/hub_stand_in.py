@@ -1,6 +1,6 @@
-"""A stand-in of the Hugging Face hub's HTTP API on loopback, as far as downloads need it.
+"""A stand-in of the Hugging Face hub's HTTP API on loopback, with what downloads need.
 
-It answers what the real hub answers: revisions resolved to commits, the file tree, files by commit
+It gives the real hub's responses: revisions resolved to commits, the file tree, files by commit
 with their ETag and `X-Repo-Commit`, large files by redirect to a second address with
 `X-Linked-Size` and `X-Linked-Etag`, ranges, and errors with `X-Error-Code`.
 """
@@ -22,12 +22,12 @@ LARGE_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".png")
 
 @dataclass
 class Fault:
-    """What goes wrong with requests whose path contains some text.
+    """What goes wrong with requests whose path contains a given text.
 
     Args:
         status: answer with this status instead, if it isn't 0.
         code: `X-Error-Code` of that answer.
-        cut: send only so many bytes of the body, then close the connection.
+        cut: number of bytes of the body to send before closing the connection.
         body: send this instead of the file, with its own length.
     """
 
@@ -39,7 +39,7 @@ class Fault:
 
 @dataclass
 class Repository:
-    """Files by commit, and the commits that branches and tags stand for."""
+    """Files by commit, and commits by branch or tag."""
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class HubStandIn:
         return f"http://localhost:{self._server.server_address[1]}/large"
 
     def publish(self, name: str, folder: Path, *, branch: str = "main") -> str:
-        """Put a folder's files into a new commit of a repository, and return the commit's hash."""
+        """Publish a folder's files as a new commit of a repository; return the commit's hash."""
         files = {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for path in sorted(folder.rglob("*"))
@@ -116,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Quiet: the tests read `requests`."""
+        """Log nothing: the tests read `requests`."""
 
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)

@@ -1,4 +1,4 @@
-"""What loading a checkpoint is refused with."""
+"""The error message of a checkpoint that can't be loaded."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from riffusion.errors import CheckpointError
 
 
 def refused(source: Path) -> str:
-    """The one-line message that loading is refused with; it names what was asked for."""
+    """Load a checkpoint that must fail, and return the one-line message, which names `source`."""
     with pytest.raises(CheckpointError) as refusal:
         load_components(str(source), device="cpu")
     message = str(refusal.value)

@@ -1,4 +1,4 @@
-"""Checkpoints that are damaged, foreign or hostile are refused, and the line names why."""
+"""Checkpoints that are damaged, foreign or hostile are refused, with one line that says why."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.checkpoint.refusal import refused
 
 
 class Trap:
-    """A pickle that would leave a file behind if it were run."""
+    """A pickle that makes a folder when its code is run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Checkpoints from folders and single files load in every format, to any device and precision."""
+"""Folders and single files load in every format, to any device and precision."""
 
 from __future__ import annotations
 
@@ -130,7 +130,9 @@ class TestFormats:
             load_components(old_folder, device="cpu")
         assert "it blanks spectrograms" in caplog.text
 
-    def test_configs_beside_a_single_file_go_first(self, model: TinyModel, tmp_path: Path) -> None:
+    def test_configs_beside_a_single_file_take_precedence(
+        self, model: TinyModel, tmp_path: Path
+    ) -> None:
         path = write_single_file(model, tmp_path / "model.safetensors")
         model.vae.save_config(tmp_path / "vae")
         change_json(tmp_path / "vae" / "config.json", scaling_factor=0.5)
@@ -145,7 +147,7 @@ class TestFormats:
         assert type(components.scheduler).__name__ == "DDIMScheduler"
         assert components.scheduler.config.prediction_type == "v_prediction"
 
-    def test_mark_of_v_prediction_in_a_single_file(self, model: TinyModel, tmp_path: Path) -> None:
+    def test_v_prediction_marker_in_a_single_file(self, model: TinyModel, tmp_path: Path) -> None:
         path = write_single_file(model, tmp_path / "model.safetensors")
         change_weights(path, lambda tensors: tensors.update(v_pred=torch.zeros(1)))
         scheduler = load_components(path, device="cpu").scheduler
@@ -168,7 +170,7 @@ class TestFormats:
         params.save(folder)
         assert load_components(folder, device="cpu").spectrogram_params == params
 
-    def test_folders_and_files_ask_no_network(
+    def test_folders_and_files_need_no_network(
         self, model: TinyModel, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(*_: object) -> None:
@@ -276,7 +278,7 @@ class TestSingleFiles:
 
 
 class TestDeviceAndPrecision:
-    def test_gpu_that_is_not_there_gives_the_cpu_and_a_warning(
+    def test_a_missing_gpu_falls_back_to_the_cpu_with_a_warning(
         self, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)

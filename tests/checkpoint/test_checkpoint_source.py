@@ -1,4 +1,4 @@
-"""Where a checkpoint is looked for, and which of its weight files are read."""
+"""Where a checkpoint is looked up, and which of its weight files are read."""
 
 from __future__ import annotations
 

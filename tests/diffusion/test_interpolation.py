@@ -1,4 +1,4 @@
-"""Blends: ends, norms, and degenerate ends."""
+"""Interpolation: ends, norms, and degenerate ends."""
 
 import numpy as np
 import pytest
@@ -33,10 +33,10 @@ def test_on_the_unit_circle_the_angle_grows_evenly(alpha: float, angle: float) -
 def test_middle_of_two_noises_keeps_unit_variance() -> None:
     middle = slerp(0.5, noise(1), noise(2))
     assert float(middle.std()) == pytest.approx(1.0, abs=0.05)
-    assert float(torch.lerp(noise(1), noise(2), 0.5).std()) < 0.8  # what the circle avoids
+    assert float(torch.lerp(noise(1), noise(2), 0.5).std()) < 0.8  # a straight line loses variance
 
 
-def test_arrays_are_blended_as_tensors() -> None:
+def test_arrays_are_interpolated_like_tensors() -> None:
     expected = slerp(0.3, noise(1), noise(2)).numpy()
     actual = slerp(0.3, noise(1).numpy(), noise(2).numpy())
     assert isinstance(actual, np.ndarray)
@@ -48,5 +48,5 @@ def test_arrays_are_blended_as_tensors() -> None:
     [(noise(1), noise(1)), (noise(1), -noise(1)), (torch.zeros(4), torch.ones(4))],
     ids=["equal", "opposite", "zero"],
 )
-def test_degenerate_ends_are_blended_linearly(start: torch.Tensor, end: torch.Tensor) -> None:
+def test_degenerate_ends_are_interpolated_linearly(start: torch.Tensor, end: torch.Tensor) -> None:
     assert torch.allclose(slerp(0.25, start, end), torch.lerp(start, end, 0.25), atol=MAX_ERROR)

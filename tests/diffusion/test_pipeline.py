@@ -1,4 +1,4 @@
-"""The pipeline, against stock diffusers pipelines and its own promises."""
+"""The pipeline: compared with stock diffusers pipelines, and its own guarantees."""
 
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def finished_latents(pipeline: RiffusionPipeline, *args: Any) -> torch.Tensor:
 
 
 def stock_pipeline(kind: type, pipeline: RiffusionPipeline, scheduler: Any) -> Any:
-    """A pipeline of diffusers' own with the same components."""
+    """A pipeline of diffusers with the same components."""
     stock = kind(**pipeline.components | {"scheduler": scheduler}, requires_safety_checker=False)
     stock.set_progress_bar_config(disable=True)
     return stock
@@ -93,12 +93,13 @@ def test_txt2img_equals_stock_stable_diffusion(
 
 
 @pytest.mark.parametrize("strength", [0.5, 0.75])
-@pytest.mark.parametrize("scheduler", ["pndm", "ddim", "dpmsolver++", "euler"])
+@pytest.mark.parametrize("scheduler", ["pndm", "ddim", "dpmsolver++", "euler", "euler_a", "lcm"])
 def test_img2img_equals_stock_stable_diffusion(
     pipeline: RiffusionPipeline, init_image: Image.Image, scheduler: SchedulerName, strength: float
 ) -> None:
+    """`euler_a` and `lcm` draw noise in each step, so both pipelines get equal generators."""
     inputs = request(scheduler=scheduler, start={"denoising": strength}, num_inference_steps=8)
-    # With all steps but the noising taken away, what is left of a job are its init latents.
+    # A job without any steps has its init latents as they are, without noise.
     init_latents = pipeline.prepare(
         request(scheduler="ddim", start={"denoising": 0.0}, num_inference_steps=1), init_image
     ).latents
@@ -116,8 +117,25 @@ def test_img2img_equals_stock_stable_diffusion(
         generator=torch.Generator().manual_seed(1),
         output_type="latent",
     ).images
-    actual = finished_latents(pipeline, inputs, init_image)
-    assert (actual - expected).abs().max() < MAX_LATENT_ERROR * expected.abs().max()
+    job = pipeline.prepare(inputs, init_image)
+    # The stock pipeline draws its initial noise from the same generator as that of the steps.
+    job.generator = torch.Generator().manual_seed(1)
+    torch.randn(job.shape, generator=job.generator)
+    while not job.is_done:
+        pipeline.step([job])
+    assert (job.latents - expected).abs().max() < MAX_LATENT_ERROR * expected.abs().max()
+
+
+@pytest.mark.parametrize("scheduler", ["euler_a", "lcm"])
+def test_noise_of_the_steps_is_drawn_from_the_start_s_seed(
+    pipeline: RiffusionPipeline, init_image: Image.Image, scheduler: SchedulerName
+) -> None:
+    inputs = request(scheduler=scheduler, start={"seed": 5}, end={"seed": 6}, alpha=0.5)
+    expected = pipeline.prepare(inputs, init_image)
+    expected.generator = torch.Generator().manual_seed(5)
+    while not expected.is_done:
+        pipeline.step([expected])
+    assert torch.equal(finished_latents(pipeline, inputs, init_image), expected.latents)
 
 
 def test_scale_factor_and_channels_come_from_the_checkpoint(pipeline: RiffusionPipeline) -> None:
@@ -128,7 +146,7 @@ def test_scale_factor_and_channels_come_from_the_checkpoint(pipeline: RiffusionP
 
 @pytest.mark.parametrize("scheduler", [None, *SCHEDULERS])
 @pytest.mark.parametrize("steps", [1, 5])
-def test_every_scheduler_paints(
+def test_every_scheduler_changes_the_image(
     pipeline: RiffusionPipeline,
     init_image: Image.Image,
     scheduler: SchedulerName | None,
@@ -141,7 +159,7 @@ def test_every_scheduler_paints(
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_jobs_in_company_equal_jobs_alone(
+def test_batched_jobs_equal_single_jobs(
     pipeline: RiffusionPipeline, init_image: Image.Image, scheduler: SchedulerName
 ) -> None:
     mask = Image.linear_gradient("L")
@@ -167,7 +185,7 @@ def test_jobs_in_company_equal_jobs_alone(
     )
 
 
-def test_calling_the_pipeline_is_riffusing_with_progress(
+def test_calling_the_pipeline_equals_riffuse_and_reports_progress(
     pipeline: RiffusionPipeline, init_image: Image.Image
 ) -> None:
     seen: list[tuple[int, int]] = []
@@ -180,7 +198,7 @@ def test_calling_the_pipeline_is_riffusing_with_progress(
 
 
 @pytest.mark.parametrize(("alpha", "end"), [(0.0, "start"), (1.0, "end")])
-def test_ends_of_an_interpolation_are_the_ends(
+def test_interpolation_at_0_and_1_equals_its_ends(
     pipeline: RiffusionPipeline, init_image: Image.Image, alpha: float, end: str
 ) -> None:
     changes = {
@@ -216,7 +234,7 @@ def test_alpha_between_differs_from_both_ends(
     ],
     ids=["negative", "negative unguided", "weights", "weight zero", "weight one"],
 )
-def test_what_reaches_the_unet(
+def test_changes_that_reach_the_unet(
     pipeline: RiffusionPipeline, init_image: Image.Image, change: dict[str, Any], differs: bool
 ) -> None:
     plain = {"start": {"guidance": change["start"].get("guidance", 7.0)}}
@@ -226,14 +244,12 @@ def test_what_reaches_the_unet(
     assert bool((actual - baseline).abs().max() > 1e-3) == differs
 
 
-def test_brackets_are_text_without_reweighting(
-    pipeline: RiffusionPipeline,
-) -> None:
+def test_brackets_are_text_without_reweighting(pipeline: RiffusionPipeline) -> None:
     assert not torch.equal(pipeline.embed_text("(piano)"), pipeline.embed_text_weighted("(piano)"))
     assert torch.equal(pipeline.embed_text("piano"), pipeline.embed_text_weighted("piano"))
 
 
-def test_words_beyond_75_tokens_count(pipeline: RiffusionPipeline) -> None:
+def test_words_beyond_75_tokens_are_embedded(pipeline: RiffusionPipeline) -> None:
     long = "piano " * 80
     short, longer = pipeline.embed_text_weighted("piano"), pipeline.embed_text_weighted(long)
     assert (short.shape[1], longer.shape[1]) == (77, 154)
@@ -256,7 +272,7 @@ def test_mask_keeps_black_and_repaints_white(
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_kept_latents_end_clean(
+def test_kept_latents_end_without_noise(
     pipeline: RiffusionPipeline, init_image: Image.Image, scheduler: SchedulerName
 ) -> None:
     job = pipeline.prepare(
@@ -288,13 +304,13 @@ def test_denoising_that_rounds_to_no_step_keeps_the_image(
         request(scheduler="ddim", start={"denoising": 0.1}, num_inference_steps=5), init_image
     )
     assert job.is_done
-    posterior = pipeline.vae.encode(job.grid.pixels_from_image(init_image)).latent_dist
+    posterior = pipeline.vae.encode(job.geometry.pixels_from_image(init_image)).latent_dist
     noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(1))
     expected = (posterior.mean + posterior.std * noise) * pipeline.vae.config.scaling_factor
     assert torch.allclose(job.latents, expected, atol=MAX_LATENT_ERROR)
 
 
-def test_the_same_seed_is_the_same_image_whatever_the_global_generator_says(
+def test_images_depend_on_the_seed_and_not_on_the_global_generator(
     pipeline: RiffusionPipeline, init_image: Image.Image
 ) -> None:
     torch.manual_seed(5)

@@ -1,4 +1,4 @@
-"""The weighting syntax."""
+"""The syntax of weights in prompts."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The engine: jobs share calls, and nobody notices but by the time it takes."""
+"""The engine: jobs share calls, and sharing changes nothing about their images."""
 
 import threading
 import time
@@ -19,13 +19,14 @@ from riffusion.engine import Engine, RequestHandle
 from riffusion.engine.engine import EngineStep
 from riffusion.errors import GenerationCancelled, GenerationError, InputError
 from riffusion.spectrogram.params import SpectrogramParams
+from tests.runtime import cuda_stand_in
 
 MAX_GREY_LEVELS = 1
 """Rounding to 8 bits of float32 sums in another order."""
 TIMEOUT_S = 60.0
 SIZES = ((48, 48), (64, 48))
 LONG_PROMPT = "piano and bells " * 60
-"""More tokens than the text encoder reads at once."""
+"""More tokens than the text encoder reads in one chunk."""
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +37,13 @@ def pipeline(pristine: Path) -> RiffusionPipeline:
 
 
 @pytest.fixture
-def ticks() -> list[EngineStep]:
+def steps() -> list[EngineStep]:
     return []
 
 
 @pytest.fixture
-def engine(pipeline: RiffusionPipeline, ticks: list[EngineStep]) -> Iterator[Engine]:
-    engine = Engine(pipeline, max_rows=6, max_num_running=8, on_step=ticks.append)
+def engine(pipeline: RiffusionPipeline, steps: list[EngineStep]) -> Iterator[Engine]:
+    engine = Engine(pipeline, max_rows=6, max_num_running=8, on_step=steps.append)
     yield engine
     engine.close()
 
@@ -55,9 +56,13 @@ def noise_image(size: tuple[int, int], seed: int = 0) -> Image.Image:
 IMAGE = noise_image(SIZES[0])
 
 
-def request(steps: int = 4, **start: Any) -> InferenceInput:
+def request(steps: int = 4, scheduler: SchedulerName | None = None, **start: Any) -> InferenceInput:
     return InferenceInput.parse(
-        {"start": {"prompt": "piano", "seed": 1} | start, "num_inference_steps": steps}
+        {
+            "start": {"prompt": "piano", "seed": 1} | start,
+            "num_inference_steps": steps,
+            "scheduler": scheduler,
+        }
     )
 
 
@@ -65,16 +70,16 @@ def levels(first: Image.Image, second: Image.Image) -> int:
     return int(np.abs(np.asarray(first, np.int16) - np.asarray(second, np.int16)).max())
 
 
-def held(engine: Engine) -> threading.Event:
-    """Keep the engine busy, so that what is submitted next joins in one tick; set it to go on."""
+def blocked(engine: Engine) -> threading.Event:
+    """Block the engine inside a step, until the event is set: what is submitted joins together."""
     release = threading.Event()
     began = threading.Event()
 
-    def hold(done: int, total: int) -> None:
+    def block(done: int, total: int) -> None:
         began.set()
         release.wait(TIMEOUT_S)
 
-    engine.submit(request(steps=1, denoising=1.0), IMAGE, on_progress=hold)
+    engine.submit(request(steps=1, denoising=1.0), IMAGE, on_progress=block)
     assert began.wait(TIMEOUT_S)
     return release
 
@@ -113,83 +118,85 @@ def jobs(
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_a_job_does_not_depend_on_its_company(
+def test_an_image_does_not_depend_on_the_jobs_batched_with_it(
     pipeline: RiffusionPipeline, engine: Engine, mix: list[Any]
 ) -> None:
-    release = held(engine)
-    tickets = [engine.submit(*job) for job in mix]
+    release = blocked(engine)
+    handles = [engine.submit(*job) for job in mix]
     release.set()
-    together = [ticket.image.result(TIMEOUT_S) for ticket in tickets]
+    together = [handle.image.result(TIMEOUT_S) for handle in handles]
     for job, image in zip(mix, together, strict=True):
         assert levels(image, pipeline(*job).images[0]) <= MAX_GREY_LEVELS
 
 
-def test_jobs_share_calls(engine: Engine, ticks: list[EngineStep]) -> None:
-    release = held(engine)
-    tickets = [engine.submit(request(steps=4, seed=s, denoising=1.0), IMAGE) for s in range(3)]
+def test_jobs_share_calls(engine: Engine, steps: list[EngineStep]) -> None:
+    release = blocked(engine)
+    handles = [engine.submit(request(steps=4, seed=s, denoising=1.0), IMAGE) for s in range(3)]
     release.set()
-    for ticket in tickets:
-        ticket.image.result(TIMEOUT_S)
-    shared = [tick for tick in ticks if tick.num_jobs == 3]
+    for handle in handles:
+        handle.image.result(TIMEOUT_S)
+    shared = [step for step in steps if step.num_jobs == 3]
     assert len(shared) == 4
-    assert {tick.num_rows for tick in shared} == {6}
+    assert {step.num_rows for step in shared} == {6}
 
 
-def test_a_short_job_is_not_stuck_behind_long_ones(engine: Engine, ticks: list[EngineStep]) -> None:
-    """Six rows a call hold three of these jobs, so four jobs take turns."""
+def test_a_short_job_does_not_wait_for_long_ones(engine: Engine, steps: list[EngineStep]) -> None:
+    """A call of six rows holds three of these jobs, so four jobs take turns."""
     long = [engine.submit(request(steps=150, seed=s), IMAGE) for s in range(3)]
-    while not any(tick.num_jobs == 3 for tick in ticks):
+    while not any(step.num_jobs == 3 for step in steps):
         time.sleep(0.001)
-    before = len(ticks)
+    before = len(steps)
     short = engine.submit(request(steps=4, denoising=1.0), IMAGE)
     short.image.result(TIMEOUT_S)
-    assert len(ticks) - before <= 3 * 4
-    assert not any(ticket.image.done() for ticket in long)
-    for ticket in long:
-        ticket.cancel()
+    assert len(steps) - before <= 3 * 4
+    assert not any(handle.image.done() for handle in long)
+    for handle in long:
+        handle.cancel()
 
 
-def test_sizes_take_turns(engine: Engine, ticks: list[EngineStep]) -> None:
-    release = held(engine)
+def test_image_sizes_take_turns(engine: Engine, steps: list[EngineStep]) -> None:
+    release = blocked(engine)
     done_at: dict[int, list[int]] = {0: [], 1: []}
-    tickets = []
+    handles = []
     for kind, size in enumerate(SIZES):
-        note = done_at[kind]
-        tickets.append(
+        record = done_at[kind]
+        handles.append(
             engine.submit(
                 request(steps=5, denoising=1.0),
                 noise_image(size),
-                on_progress=lambda done, total, note=note: note.append(len(ticks)),
+                on_progress=lambda done, total, record=record: record.append(len(steps)),
             )
         )
     release.set()
-    for ticket in tickets:
-        ticket.image.result(TIMEOUT_S)
+    for handle in handles:
+        handle.image.result(TIMEOUT_S)
     merged = sorted([(at, 0) for at in done_at[0]] + [(at, 1) for at in done_at[1]])
     assert [kind for _, kind in merged] == [0, 1] * 5
 
 
-def test_cancelling_frees_the_place_within_a_step(engine: Engine, ticks: list[EngineStep]) -> None:
+def test_cancelling_frees_the_slot_within_a_step(engine: Engine, steps: list[EngineStep]) -> None:
     steps_at_cancel: list[int] = []
-    ticket: RequestHandle | None = None
+    handle: RequestHandle | None = None
     submitted = threading.Event()
 
     def stop(done: int, total: int) -> None:
         submitted.wait(TIMEOUT_S)
-        assert ticket is not None
+        assert handle is not None
         steps_at_cancel.append(done)
-        ticket.cancel()
+        handle.cancel()
 
-    ticket = engine.submit(request(steps=100), IMAGE, on_progress=stop)
+    handle = engine.submit(request(steps=100), IMAGE, on_progress=stop)
     submitted.set()
     with pytest.raises(GenerationCancelled):
-        ticket.image.result(TIMEOUT_S)
+        handle.image.result(TIMEOUT_S)
+    engine.submit(request(steps=1, scheduler="ddim", denoising=1.0), IMAGE).image.result(TIMEOUT_S)
     assert steps_at_cancel == [1]
+    assert [step.num_jobs for step in steps] == [1, 1]  # the second step is the other request's
 
 
-def test_a_job_that_waits_can_be_cancelled(pipeline: RiffusionPipeline) -> None:
+def test_a_waiting_request_can_be_cancelled(pipeline: RiffusionPipeline) -> None:
     engine = Engine(pipeline, max_num_running=1)
-    release = held(engine)
+    release = blocked(engine)
     waiting = engine.submit(request(), IMAGE)
     waiting.cancel()
     release.set()
@@ -199,7 +206,7 @@ def test_a_job_that_waits_can_be_cancelled(pipeline: RiffusionPipeline) -> None:
     engine.close()
 
 
-def test_a_call_that_is_too_large_is_tried_in_halves(
+def test_a_call_that_fails_is_repeated_in_halves(
     engine: Engine, pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = pipeline.unet.forward
@@ -211,17 +218,17 @@ def test_a_call_that_is_too_large_is_tried_in_halves(
 
     expected = pipeline(request(), IMAGE).images[0]
     monkeypatch.setattr(pipeline.unet, "forward", small_device)
-    release = held(engine)
-    tickets = [engine.submit(request(), IMAGE) for _ in range(3)]
+    release = blocked(engine)
+    handles = [engine.submit(request(), IMAGE) for _ in range(3)]
     release.set()
-    for ticket in tickets:
-        assert levels(ticket.image.result(TIMEOUT_S), expected) <= MAX_GREY_LEVELS
+    for handle in handles:
+        assert levels(handle.image.result(TIMEOUT_S), expected) <= MAX_GREY_LEVELS
 
 
-def test_a_job_that_breaks_the_model_fails_alone(
+def test_a_job_that_breaks_the_model_fails_without_the_others(
     engine: Engine, pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Embeddings of one prompt make the UNet raise, those of another make it return NaN."""
+    """One prompt's embeddings make the UNet raise, another's make it return NaN."""
     call = pipeline.unet.forward
     raising, poisonous = (pipeline.embed_text(text) for text in ("drums", "bells"))
 
@@ -236,7 +243,7 @@ def test_a_job_that_breaks_the_model_fails_alone(
 
     expected = pipeline(request(), IMAGE).images[0]
     monkeypatch.setattr(pipeline.unet, "forward", fragile)
-    release = held(engine)
+    release = blocked(engine)
     good, broken, nan = (
         engine.submit(request(prompt=p), IMAGE) for p in ("piano", "drums", "bells")
     )
@@ -251,7 +258,7 @@ def test_a_job_that_breaks_the_model_fails_alone(
     )
 
 
-def test_a_guidance_that_breaks_numbers_is_the_request_s_fault(
+def test_latents_that_are_not_finite_at_high_guidance_are_an_input_error(
     engine: Engine, pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = pipeline.unet.forward
@@ -263,8 +270,8 @@ def test_a_guidance_that_breaks_numbers_is_the_request_s_fault(
     assert caught.value.field == "start.guidance"
 
 
-def test_an_observer_that_fails_harms_nobody(pipeline: RiffusionPipeline) -> None:
-    def on_step(tick: EngineStep) -> None:
+def test_an_error_in_on_step_is_ignored(pipeline: RiffusionPipeline) -> None:
+    def on_step(step: EngineStep) -> None:
         raise RuntimeError("observer")
 
     engine = Engine(pipeline, on_step=on_step)
@@ -273,13 +280,13 @@ def test_an_observer_that_fails_harms_nobody(pipeline: RiffusionPipeline) -> Non
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("callback"), SystemExit(3)])
-def test_a_callback_that_fails_ends_its_own_job_alone(
+def test_an_error_in_on_progress_fails_only_its_own_request(
     engine: Engine, failure: BaseException
 ) -> None:
     def fail(done: int, total: int) -> None:
         raise failure
 
-    release = held(engine)
+    release = blocked(engine)
     bad = engine.submit(request(), IMAGE, on_progress=fail)
     good = engine.submit(request(), IMAGE)
     release.set()
@@ -288,11 +295,12 @@ def test_a_callback_that_fails_ends_its_own_job_alone(
     good.image.result(TIMEOUT_S)
 
 
-def test_memory_that_ran_out_is_not_asked_for_again(
+def test_a_batch_size_that_ran_out_of_memory_is_not_tried_again(
     engine: Engine, pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = pipeline.unet.forward
     num_refused = 0
+    emptied: list[int] = []
 
     def small_device(rows: torch.Tensor, *args: Any, **options: Any) -> Any:
         nonlocal num_refused
@@ -301,32 +309,70 @@ def test_memory_that_ran_out_is_not_asked_for_again(
             raise torch.OutOfMemoryError("out of memory")
         return call(rows, *args, **options)
 
+    expected = pipeline(request(denoising=1.0), IMAGE).images[0]
     monkeypatch.setattr(pipeline.unet, "forward", small_device)
-    release = held(engine)
-    tickets = [engine.submit(request(steps=10, denoising=1.0), IMAGE) for _ in range(3)]
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(num_refused))
+    release = blocked(engine)
+    handles = [engine.submit(request(denoising=1.0), IMAGE) for _ in range(3)]
     release.set()
-    for ticket in tickets:
-        ticket.image.result(TIMEOUT_S)
+    for handle in handles:
+        assert levels(handle.image.result(TIMEOUT_S), expected) <= MAX_GREY_LEVELS
     assert num_refused == 1
+    assert emptied == [1]  # before the halves are tried
 
 
-def test_the_image_cannot_be_cancelled_behind_the_engine_s_back(engine: Engine) -> None:
-    release = held(engine)
-    ticket = engine.submit(request(), IMAGE)
-    assert not ticket.image.cancel()
-    ticket.cancel()
+def test_on_cuda_a_step_includes_the_work_of_the_gpu(
+    engine: Engine,
+    steps: list[EngineStep],
+    pipeline: RiffusionPipeline,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """CUDA calls return before the GPU is done, so each step waits for the stream."""
+    cuda_stand_in.install(monkeypatch)
+    monkeypatch.setattr(type(pipeline), "device", torch.device("cuda"))
+    engine.submit(request(steps=4, denoising=1.0), IMAGE).image.result(TIMEOUT_S)
+    assert cuda_stand_in.StreamStandIn.num_synchronizations == len(steps) > 0
+
+
+def test_a_bug_in_the_engine_fails_the_running_requests_and_the_loop_continues(
+    engine: Engine, pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(pipeline, "relative_length", lambda shape: 1 / 0)
+        handles = [engine.submit(request(), IMAGE) for _ in range(2)]
+        for handle in handles:
+            with pytest.raises(GenerationError, match="the model failed on this clip: division"):
+                handle.image.result(TIMEOUT_S)
+    assert engine.submit(request(), IMAGE).image.result(TIMEOUT_S).size == IMAGE.size
+
+
+def test_only_the_handle_can_cancel_not_the_future(engine: Engine) -> None:
+    release = blocked(engine)
+    handle = engine.submit(request(), IMAGE)
+    assert not handle.image.cancel()
+    handle.cancel()
     release.set()
     with pytest.raises(GenerationCancelled):
-        ticket.image.result(TIMEOUT_S)
+        handle.image.result(TIMEOUT_S)
 
 
-def test_nothing_is_repainted_at_denoising_0(engine: Engine) -> None:
-    ticket = engine.submit(request(denoising=0.0), IMAGE)
-    assert ticket.image.result(TIMEOUT_S).size == IMAGE.size
-    assert "decode" in ticket.stages_s
+def test_denoising_0_passes_the_image_through_the_vae_only(
+    engine: Engine, pipeline: RiffusionPipeline, steps: list[EngineStep]
+) -> None:
+    handle = engine.submit(request(scheduler="ddim", denoising=0.0), IMAGE)
+    image = handle.image.result(TIMEOUT_S)
+    assert steps == []
+    assert handle.stages_s.keys() == {"waiting", "prepare", "diffusion", "decode"}
+    pixels = torch.from_numpy(np.asarray(IMAGE, np.float32).transpose(2, 0, 1)[None] / 127.5 - 1)
+    with torch.inference_mode():
+        posterior = pipeline.vae.encode(pixels).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(1))
+        decoded = pipeline.vae.decode(posterior.mean + posterior.std * noise).sample[0]
+    expected = ((decoded / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    assert levels(image, Image.fromarray(expected)) <= MAX_GREY_LEVELS
 
 
-def test_a_closed_engine_takes_nothing(pipeline: RiffusionPipeline) -> None:
+def test_a_closed_engine_refuses_requests(pipeline: RiffusionPipeline) -> None:
     engine = Engine(pipeline)
     engine.close()
     engine.close()
@@ -334,23 +380,44 @@ def test_a_closed_engine_takes_nothing(pipeline: RiffusionPipeline) -> None:
         engine.submit(request(), IMAGE)
 
 
-def test_closing_finishes_what_was_submitted(pipeline: RiffusionPipeline) -> None:
+def test_closing_completes_submitted_requests(pipeline: RiffusionPipeline) -> None:
     engine = Engine(pipeline)
-    tickets = [engine.submit(request(steps=2, seed=s), IMAGE) for s in range(3)]
+    handles = [engine.submit(request(steps=2, seed=s), IMAGE) for s in range(3)]
     engine.close()
-    assert all(ticket.image.done() for ticket in tickets)
+    assert all(handle.image.done() for handle in handles)
 
 
-def test_the_wait_is_the_time_that_the_shortest_job_takes_in_company(
-    engine: Engine,
+def test_the_estimate_is_the_time_until_the_shortest_job_is_done(
+    pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """On a clock that advances by a second per row of the UNet's calls, it is exact."""
+    now_s = 0.0
+    call = pipeline.unet.forward
+
+    def timed(rows: torch.Tensor, *args: Any, **options: Any) -> Any:
+        nonlocal now_s
+        now_s += len(rows)
+        return call(rows, *args, **options)
+
+    estimates: list[float] = []  # clock time at which the first image will be done
+    monkeypatch.setattr(pipeline.unet, "forward", timed)
+    engine = Engine(
+        pipeline,
+        on_step=lambda _: estimates.append(now_s + engine.seconds_until_an_image_is_done()),
+        clock=lambda: now_s,
+    )
     assert engine.seconds_until_an_image_is_done() == 0
-    first = engine.submit(request(steps=150, denoising=1.0), IMAGE)
-    while "prepare" not in first.stages_s:
-        time.sleep(0.001)
-    time.sleep(0.3)
-    started = time.perf_counter()
-    expected = engine.seconds_until_an_image_is_done()
-    first.image.result(TIMEOUT_S)
-    actual = time.perf_counter() - started
-    assert 0.2 * actual < expected < 5 * actual
+    release = blocked(engine)
+    long, short = (
+        engine.submit(request(steps=steps, scheduler="ddim", denoising=1.0), IMAGE)
+        for steps in (6, 3)
+    )
+    release.set()
+    for handle in (short, long):
+        handle.image.result(TIMEOUT_S)
+    engine.close()
+    assert engine.seconds_until_an_image_is_done() == 0
+    # A step of both jobs has four rows and the short job ends after three; two rows are the
+    # blocking job's. The long job is alone for its last three steps.
+    short_s, long_s = 2 + 3 * 4, 2 + 3 * 4 + 3 * 2
+    assert estimates[1:] == pytest.approx([short_s, short_s, long_s, long_s, long_s, long_s])

@@ -1,4 +1,4 @@
-"""The files of a diffusers checkpoint: which ones count, and how each is read safely."""
+"""The files of a diffusers checkpoint: which ones loading needs, and how to read them safely."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from riffusion.spectrogram import params as spectrogram_params
 
 INDEX_NAME = "model_index.json"
 MAX_SHARD_SIZE = "15MB"
-"""Largest file of weights that is written, small enough for a repository."""
+"""Largest weights file to write; small enough for a Git repository."""
 SCHEDULER_NAME = "scheduler/scheduler_config.json"
 WEIGHT_STEMS = {
     "vae": ("diffusion_pytorch_model", "diffusion_pytorch_model"),
     "unet": ("diffusion_pytorch_model", "diffusion_pytorch_model"),
     "text_encoder": ("model", "pytorch_model"),
 }
-"""Names of the weights in each subfolder: of safetensors, and of pickles."""
+"""File names of the weights in each subfolder, without suffix: (safetensors, pickle)."""
 TOKENIZER_NAMES = (
     "vocab.json",
     "merges.txt",
@@ -44,14 +44,14 @@ _SHOWN_NAMES = 3
 
 
 def needed_files(names: Iterable[str], *, prefer_half: bool, where: str) -> list[str]:
-    """The files that loading reads, out of all files of a folder or a hub repository.
+    """The files that loading reads, from all files of a folder or a hub repository.
 
-    Copies of the same weights in other formats, the safety checker and traced models are left out.
+    It skips copies of the same weights in other formats, the safety checker and traced models.
 
     Args:
         names: paths relative to the checkpoint, with `/`.
         prefer_half: take weights published in half precision over the full ones.
-        where: the checkpoint's name for messages.
+        where: name of the checkpoint in error messages.
 
     Raises:
         CheckpointError: a component has no configuration or no complete weights.
@@ -79,16 +79,16 @@ def needed_files(names: Iterable[str], *, prefer_half: bool, where: str) -> list
 def weight_files(
     names: Iterable[str], part: str, *, prefer_half: bool = False, where: str
 ) -> list[str]:
-    """The file, or all shards, of one component's weights.
+    """The weights file of one component, or all its shards.
 
-    Safetensors come before pickles. Shards carry their number and count in their names, which is
-    all that the index file beside them adds, so that is not read.
+    Safetensors are preferred over pickles. The index file beside shards isn't read: the shards'
+    names already hold their number and count.
 
     Args:
         names: paths relative to the checkpoint.
         part: `vae`, `unet`, `text_encoder`, or another network in a subfolder.
-        prefer_half: take a `fp16` variant first instead of last.
-        where: the checkpoint's name for messages.
+        prefer_half: prefer a `fp16` variant; otherwise it is the last choice.
+        where: name of the checkpoint in error messages.
 
     Raises:
         CheckpointError: there are no weights, or a shard is missing.
@@ -122,15 +122,15 @@ def weight_files(
 
 
 def is_weights(name: str, part: str) -> bool:
-    """Whether a path relative to the checkpoint is of a component's weights."""
+    """Whether a path, relative to the checkpoint, is a weights file of a component."""
     return name.startswith(f"{part}/") and name.endswith((".safetensors", ".bin"))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object that a configuration file holds.
+    """Read the JSON object of a configuration file.
 
     Raises:
-        CheckpointError: the file is missing, broken, or no JSON object.
+        CheckpointError: the file is missing, broken, or isn't a JSON object.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -146,12 +146,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_weights(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
-    """Tensors by name, mapped from the files where the format allows it.
+    """Read tensors by name, memory-mapped if the format allows it.
 
-    Pickles are read with `weights_only=True`, so that code in them is refused, not run.
+    Pickles are read with `weights_only=True`: code in them is refused, not run.
 
     Args:
-        paths: one file, or all shards of one.
+        paths: one file, or all its shards.
 
     Raises:
         CheckpointError: a file is missing, truncated, foreign, or holds more than tensors.
@@ -191,13 +191,13 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
         content = _load_pickle(path)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} ({path.stat().st_size} bytes) was refused: it is damaged, or a pickle with "
-            "more than tensors in it, which could run code; use the .safetensors version"
+            f"{path} ({path.stat().st_size} bytes) was refused: it is damaged, or a pickle that "
+            "holds more than tensors and could run code; use the .safetensors version"
         ) from error
-    except Exception as error:  # what a damaged pickle raises depends on where it is damaged
+    except Exception as error:  # a damaged pickle can raise anything
         raise _unreadable(path, "a PyTorch file", error) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]  # how training frameworks wrap it
+        content = content["state_dict"]  # wrapped by a training framework
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} must hold tensors by name; use another checkpoint")
     return {
@@ -207,10 +207,10 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
 
 def _load_pickle(path: Path) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of other pickle protocols; the result or error tells
+        warnings.simplefilter("ignore")  # about other pickle protocols; harmless here
         if zipfile.is_zipfile(path):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        # Before torch 1.6 the files were no zip archives; those can't be mapped.
+        # Files of torch before 1.6 aren't zip archives and can't be mapped.
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -222,13 +222,13 @@ def _unreadable(path: Path, what: str, error: Exception) -> CheckpointError:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's message, for use inside a one-line message."""
+    """The first line of an exception's message, at most 200 characters, for one-line messages."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
 
 
 def abridged(names: Iterable[str]) -> str:
-    """The first few names, and how many more there are."""
+    """The first three names, and the number of the others."""
     listed = list(names)
     shown = ", ".join(listed[:_SHOWN_NAMES])
     more = len(listed) - _SHOWN_NAMES

@@ -1,4 +1,4 @@
-"""Reading a diffusers folder, as today's diffusers writes it or as diffusers 0.9 did."""
+"""Reading a diffusers folder, in today's format or that of diffusers 0.9."""
 
 from __future__ import annotations
 
@@ -30,22 +30,23 @@ CLASS_NAMES = {
     "text_encoder": ("CLIPTextModel",),
     "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
 }
-"""What a Stable Diffusion 1.x checkpoint is made of, beside its scheduler."""
+"""Classes of the parts of a Stable Diffusion 1.x checkpoint, apart from its scheduler."""
 UNUSED_PARTS = {"safety_checker", "feature_extractor", "image_encoder"}
-"""Left out when present: the safety checker was made for photographs and blanks spectrograms, and
-the other two only serve it."""
+"""Parts that are not loaded: the safety checker was trained on photographs and blanks spectrograms,
+and only it needs the other two."""
 
 
 @dataclass
 class RawCheckpoint:
-    """A checkpoint as it was read, in diffusers' layout, before any network is built.
+    """Configurations and weights of a checkpoint, in diffusers' layout; no network is built yet.
 
     Args:
         configs: by part: `vae`, `unet`, `text_encoder` and `scheduler`.
-        weights: tensors by name, by part.
-        tokenizer: folder of the tokenizer's files.
-        directory: folder of all files.
-        paths: what to name in messages about a part.
+        weights: by part, tensors by name.
+        tokenizer: folder with the tokenizer's files.
+        directory: folder with all files.
+        paths: by part, the path to name in error messages.
+        weights_format: `SafeTensors` or `pickle`.
     """
 
     configs: dict[str, dict[str, Any]]
@@ -57,10 +58,10 @@ class RawCheckpoint:
 
 
 def read_folder(folder: Path, *, prefer_half: bool = False) -> RawCheckpoint:
-    """Read a diffusers folder, as today's diffusers writes it or as diffusers 0.9 did.
+    """Read a diffusers folder, in today's format or that of diffusers 0.9.
 
     Args:
-        folder: the one with `model_index.json`.
+        folder: the folder with `model_index.json`.
         prefer_half: take weights published in half precision over the full ones.
 
     Raises:
@@ -90,10 +91,10 @@ def read_folder(folder: Path, *, prefer_half: bool = False) -> RawCheckpoint:
 
 
 def _check_index(index: dict[str, Any], path: Path) -> None:
-    """Refuse the index of another kind of model.
+    """Check that `model_index.json` describes a Stable Diffusion 1.x model.
 
     Raises:
-        CheckpointError: a part is missing, of another class, or one too many.
+        CheckpointError: a part is missing, has another class, or doesn't belong to such a model.
     """
     parts = {
         name: str(entry[1])
@@ -115,17 +116,17 @@ def _check_index(index: dict[str, Any], path: Path) -> None:
             "(AutoencoderKL, UNet2DConditionModel, CLIPTextModel) can be loaded"
         )
     if "safety_checker" in parts:
-        logger.info("safety_checker is left out: made for photographs, it blanks spectrograms")
+        logger.info("safety_checker is not loaded: trained on photographs, it blanks spectrograms")
 
 
 def _not_a_checkpoint(folder: Path) -> CheckpointError:
-    """What a folder without an index seems to be, and the remedy."""
+    """The error for a folder without `model_index.json`: what it seems to hold, and the remedy."""
     names = sorted(path.name for path in folder.iterdir())
     if not names:
         return CheckpointError(f"{folder} is empty; name a folder that holds {INDEX_NAME}")
     if any("lora" in name.lower() or name.startswith("adapter_") for name in names):
         return CheckpointError(
-            f"{folder} holds LoRA weights, which only change a checkpoint; merge them into one "
+            f"{folder} holds LoRA weights, not a checkpoint; merge them into a checkpoint "
             "and name that"
         )
     files = [name for name in names if name.endswith(SINGLE_FILE_SUFFIXES)]

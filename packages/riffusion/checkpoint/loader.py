@@ -1,9 +1,9 @@
 """Loading a checkpoint: the networks, tokenizer and scheduler of a Stable Diffusion 1.x model.
 
-source ─▶ find_checkpoint                 argument, environment, Truss mount, embedded
-       ─▶ fetch                           a hub id becomes a folder in the local cache
-       ─▶ read_folder, read_single_file   configurations and tensors, nothing built yet
-       ─▶ build_network, …                every weight present and used, parts that fit
+source ─▶ find_checkpoint                 from the argument, environment, Truss mount or bundle
+       ─▶ fetch                           downloads a hub id to a folder in the local cache
+       ─▶ read_folder, read_single_file   read configurations and tensors; build nothing yet
+       ─▶ build_network, …                check that every weight is used and that the parts fit
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 @dataclass
 class Components:
-    """What a pipeline is made of, loaded, checked against each other and ready on the device.
+    """The parts of a pipeline: loaded, checked against each other, and on the device.
 
     Args:
-        source: what was asked for; of a hub id, `revision` is the commit that was loaded.
-        directory: the local folder with the files, or that of the single file.
+        source: where they come from; for a hub id, `revision` is the commit that was loaded.
+        directory: the local folder with the files, or with the single file.
         weights_format: `SafeTensors` or `pickle`.
     """
 
@@ -72,7 +72,7 @@ class Components:
 
     @property
     def description(self) -> str:
-        """What was loaded, from where and how, in one line."""
+        """One line: checkpoint, origin, device, precision, size and format."""
         name = self.source.location
         if self.source.kind != "hub":
             name = Path(name).resolve().name
@@ -94,18 +94,18 @@ def load_components(
     revision: str | None = None,
     local_files_only: bool = False,
 ) -> Components:
-    """Load a checkpoint from a folder, a single file or the hub, and log once what was loaded.
+    """Load a checkpoint from a folder, a single file or the hub, and log one line about it.
 
     Args:
-        source: where from; a path, a hub id and None are looked up by `find_checkpoint`.
+        source: where from; anything but a `CheckpointSource` is resolved by `find_checkpoint`.
         device: see `riffusion.runtime.devices.select_device`.
         dtype: see `choose_dtype`.
         revision: commit, tag or branch on the hub, in place of the one in `source`.
-        local_files_only: take hub checkpoints from the local cache alone.
+        local_files_only: look for hub checkpoints in the local cache only.
 
     Raises:
         CheckpointError: the checkpoint is missing, truncated, foreign, or can't be reached.
-        InputError: there is no such device or precision.
+        InputError: the device or precision is unknown.
     """
     if not isinstance(source, CheckpointSource):
         source = find_checkpoint(source)
@@ -131,7 +131,7 @@ def load_components(
         for part in ("vae", "text_encoder", "unet")
     }
     networks = {part: network.to(chosen_device) for part, network in networks.items()}
-    if chosen_device.type == "cuda":  # what its convolutions are fastest with; on CPUs the slowest
+    if chosen_device.type == "cuda":  # where convolutions are fastest so; on CPUs they are slower
         for part in ("vae", "unet"):
             networks[part].to(memory_format=torch.channels_last)
     tokenizer = load_tokenizer(raw.tokenizer)
@@ -152,20 +152,20 @@ def load_components(
 
 
 def choose_dtype(device: torch.device, requested: torch.dtype | None = None) -> torch.dtype:
-    """The precision to compute in; without a request half on CUDA and single elsewhere.
+    """The precision to compute in; by default half on CUDA and single elsewhere.
 
-    Half precision on the CPU would be slower than single and lacks operations, so a request for it
-    is answered with single precision and a warning.
+    On the CPU half precision is slower than single and some operations are missing, so a request
+    for it gives single precision and a warning.
 
     Raises:
-        InputError: the type is none of float32, float16 and bfloat16.
+        InputError: the requested type isn't float32, float16 or bfloat16.
     """
     if requested is None:
         return torch.float16 if device.type == "cuda" else torch.float32
     if requested not in DTYPES:
         raise InputError(f"{requested} must be float32, float16 or bfloat16", field="dtype")
     if requested == torch.float16 and device.type == "cpu":
-        logger.warning("dtype=float16 is not for the CPU; computing in float32 instead")
+        logger.warning("dtype=float16 is not supported on the CPU; computing in float32 instead")
         return torch.float32
     return requested
 
@@ -174,4 +174,4 @@ def _spectrogram_params(directory: Path) -> SpectrogramParams:
     try:
         return SpectrogramParams.load(directory)
     except SpectrogramParamsError as error:
-        raise CheckpointError(f"{error}; mend the file, or remove it for the defaults") from error
+        raise CheckpointError(f"{error}; fix the file, or remove it to use the defaults") from error

@@ -1,4 +1,4 @@
-"""Building the parts of a checkpoint from what was read, and checking that they fit."""
+"""Building the networks, tokenizer and scheduler of a checkpoint, and checking that they fit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from riffusion.errors import CheckpointError
 
 CLASSES = {"vae": AutoencoderKL, "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
 
-_OLD_ATTENTION_NAMES = {  # of the VAE's attention before diffusers 0.12
+_OLD_ATTENTION_NAMES = {  # in the VAE's attention before diffusers 0.12
     ".query.": ".to_q.",
     ".key.": ".to_k.",
     ".value.": ".to_v.",
@@ -34,25 +34,25 @@ def build_network(
     dtype: torch.dtype,
     path: Path,
 ) -> Any:
-    """The network of one part, on the CPU, for inference.
+    """Build the network of one part, on the CPU, for inference.
 
-    Every weight must be there and used: what is missing would otherwise stay random. Tensors that
-    have the right precision already stay mapped from their file.
+    Every weight must be present and used: a missing one would silently stay random. Tensors that
+    already have the right precision stay memory-mapped.
 
     Args:
         part: `vae`, `unet` or `text_encoder`.
         config: the network's configuration in diffusers' or transformers' terms.
-        weights: tensors by name; names of older releases are understood.
+        weights: tensors by name; names of older releases are accepted.
         dtype: precision to compute in.
-        path: where they come from, for messages.
+        path: path to name in error messages.
 
     Raises:
-        CheckpointError: the configuration is not of such a network, or the weights don't fit it.
+        CheckpointError: the configuration is invalid for this network, or the weights don't fit it.
     """
     network = _empty_network(part, config, path)
     expected = network.state_dict()
     named = {_current_name(part, name): tensor for name, tensor in weights.items()}
-    named.pop("embeddings.position_ids", None)  # a constant that older releases stored
+    named.pop("embeddings.position_ids", None)  # a constant, stored by older releases
     class_name = CLASSES[part].__name__
     if missing := sorted(expected.keys() - named.keys()):
         raise CheckpointError(
@@ -77,7 +77,7 @@ def build_network(
 
 
 def build_scheduler(config: dict[str, Any], path: Path) -> Any:
-    """The noise schedule and sampler that a checkpoint was published with.
+    """Build the scheduler that a checkpoint was published with.
 
     Raises:
         CheckpointError: the class is unknown, or its settings are not valid.
@@ -91,7 +91,7 @@ def build_scheduler(config: dict[str, Any], path: Path) -> Any:
         )
     try:
         return kind.from_config(config)  # type: ignore[attr-defined]
-    except Exception as error:  # constructors raise anything at all on foreign settings
+    except Exception as error:  # constructors can raise anything on foreign settings
         raise CheckpointError(
             f"{path} does not describe a {name} ({first_line(error)}); download the checkpoint "
             "again"
@@ -99,7 +99,7 @@ def build_scheduler(config: dict[str, Any], path: Path) -> Any:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder, with or without the `tokenizer.json` that today's releases write.
+    """Load the tokenizer from a folder, with or without today's `tokenizer.json`.
 
     Raises:
         CheckpointError: the files are missing or broken.
@@ -108,8 +108,8 @@ def load_tokenizer(folder: Path) -> Any:
         tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # the tokenizers library raises plain Exception
         raise CheckpointError(
-            f"{folder} is not a CLIP tokenizer ({first_line(error)}); it has vocab.json and "
-            "merges.txt, download them again"
+            f"{folder} is not a CLIP tokenizer ({first_line(error)}); download its vocab.json "
+            "and merges.txt again"
         ) from error
     special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     if None in special:
@@ -121,12 +121,12 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def check_agreement(networks: Mapping[str, Any], tokenizer: Any, where: Path) -> None:
-    """Refuse parts that don't fit each other, and limit the tokenizer to what the encoder reads.
+    """Check that the parts fit each other, and limit the tokenizer to the encoder's length.
 
     Args:
         networks: by part.
-        tokenizer: its `model_max_length` is lowered where it has no limit of its own.
-        where: the checkpoint, for messages.
+        tokenizer: its `model_max_length` is lowered to the text encoder's.
+        where: path to name in error messages.
 
     Raises:
         CheckpointError: two parts disagree.
@@ -134,8 +134,8 @@ def check_agreement(networks: Mapping[str, Any], tokenizer: Any, where: Path) ->
     unet, vae, text = (networks[part].config for part in ("unet", "vae", "text_encoder"))
     if unet.in_channels == 2 * vae.latent_channels + 1:
         raise CheckpointError(
-            f"{where}: unet in_channels={unet.in_channels} is an inpainting model's; masks work "
-            "without one here, use the plain checkpoint"
+            f"{where}: unet in_channels={unet.in_channels} is an inpainting model's; masks don't "
+            "need one here, use the plain checkpoint"
         )
     rules = [
         ("unet in_channels", unet.in_channels, "vae latent_channels", vae.latent_channels),
@@ -164,21 +164,20 @@ def check_agreement(networks: Mapping[str, Any], tokenizer: Any, where: Path) ->
             )
     if len(tokenizer) > text.vocab_size:
         raise CheckpointError(
-            f"{where}: the tokenizer has {len(tokenizer)} tokens, text_encoder "
-            f"vocab_size={text.vocab_size} must be as many; use the tokenizer that came with the "
-            "checkpoint"
+            f"{where}: the tokenizer has {len(tokenizer)} tokens, more than text_encoder "
+            f"vocab_size={text.vocab_size}; use the tokenizer that came with the checkpoint"
         )
     tokenizer.model_max_length = min(tokenizer.model_max_length, text.max_position_embeddings)
 
 
 def _empty_network(part: str, config: dict[str, Any], path: Path) -> Any:
-    """The network without memory for its weights."""
+    """The network, with no memory allocated for its weights."""
     try:
         with init_empty_weights(include_buffers=False):
             if part == "text_encoder":
                 return CLIPTextModel(CLIPTextConfig.from_dict(config))
             return CLASSES[part].from_config(config)
-    except Exception as error:  # constructors raise anything at all on foreign settings
+    except Exception as error:  # constructors can raise anything on foreign settings
         raise CheckpointError(
             f"{path} does not describe a {CLASSES[part].__name__} ({first_line(error)}); use a "
             "Stable Diffusion 1.x checkpoint"
@@ -209,5 +208,5 @@ def _check_finite(network: torch.nn.Module, path: Path, dtype: torch.dtype) -> N
 
 
 def half_copy(part: Any) -> Any:
-    """A copy of a network in half precision on the CPU; of anything else, itself."""
+    """A half-precision copy of a network, on the CPU; anything else is returned unchanged."""
     return copy.deepcopy(part).cpu().half() if isinstance(part, nn.Module) else part

@@ -1,10 +1,10 @@
 """Reading a single file in the original layout of Stable Diffusion 1.x (`.safetensors`, `.ckpt`).
 
-Such a file holds all weights under the names of the original code, and nothing else. The
-configuration is read off the weights' shapes; what shapes don't tell is as Stable Diffusion 1.x
-has it. A diffusers folder beside the file (`unet/config.json`, `vae/config.json`,
-`text_encoder/config.json`, `scheduler/scheduler_config.json`, `tokenizer/`) goes first, part by
-part.
+Such a file holds only the weights, under the names of the original code. The configuration is
+derived from the weights' shapes; settings that shapes don't determine are those of Stable Diffusion
+1.x. Files of a diffusers folder beside the single file (`unet/config.json`, `vae/config.json`,
+`text_encoder/config.json`, `scheduler/scheduler_config.json`, `tokenizer/`) take precedence, each
+for its part.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ TEXT = "cond_stage_model.transformer.text_model."
 CLIP_VOCAB_SIZE = 49408
 UNET_HEADS = 8
 CLIP_HEAD_CHANNELS = 64
-ALPHA_TOLERANCE = 1e-3  # of cumulated alphas in [0, 1]; half precision resolves 5e-4
-STABLE_DIFFUSION_SCHEDULE = {  # v1-inference.yaml of the original release, with PNDM as sampler
+ALPHA_TOLERANCE = 1e-3  # absolute, of cumulative alphas in [0, 1]; half precision resolves 5e-4
+STABLE_DIFFUSION_SCHEDULE = {  # v1-inference.yaml of the original release; sampler PNDM
     "_class_name": "PNDMScheduler",
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
@@ -45,11 +45,11 @@ STABLE_DIFFUSION_SCHEDULE = {  # v1-inference.yaml of the original release, with
     "steps_offset": 1,
 }
 
-_FOREIGN = {  # the start of some tensor's name, what such a file is, and the remedy
+_FOREIGN = {  # start of a tensor's name: (what the file is, the remedy)
     "conditioner.embedders.": ("a Stable Diffusion XL model", "use a Stable Diffusion 1.x one"),
     "cond_stage_model.model.": ("a Stable Diffusion 2.x model", "use a Stable Diffusion 1.x one"),
     "double_blocks.": ("a Flux model", "use a Stable Diffusion 1.x one"),
-    "lora_": ("a LoRA, which only changes a checkpoint", "merge it into one and name that"),
+    "lora_": ("a LoRA, not a checkpoint", "merge it into a checkpoint and name that"),
     "down_blocks.": ("one part of a diffusers folder", "name the folder with model_index.json"),
     "encoder.": ("one part of a diffusers folder", "name the folder with model_index.json"),
     "text_model.": ("one part of a diffusers folder", "name the folder with model_index.json"),
@@ -62,12 +62,12 @@ def read_single_file(path: Path, *, local_files_only: bool = False) -> RawCheckp
     """Read a single file into diffusers' layout.
 
     Args:
-        path: the file; the tokenizer is looked for in `tokenizer/` beside it, then on the hub.
-        local_files_only: take the hub's tokenizer from the local cache alone.
+        path: the file. Its tokenizer is taken from `tokenizer/` beside it, else from the hub.
+        local_files_only: look for the hub's tokenizer in the local cache only.
 
     Raises:
-        CheckpointError: the file is truncated or of another kind of model, or there is no
-            tokenizer for it.
+        CheckpointError: the file is truncated or another kind of model, or it has no
+            tokenizer.
     """
     weights = read_weights([path])
     _check_kind(weights, path)
@@ -104,10 +104,10 @@ def _config_beside(path: Path) -> dict[str, Any] | None:
 
 
 def _check_kind(weights: Weights, path: Path) -> None:
-    """Refuse other kinds of files.
+    """Check that the file holds a UNet, a VAE and a text encoder.
 
     Raises:
-        CheckpointError: one of the three networks is not there.
+        CheckpointError: one of the three is missing.
     """
     absent = [
         prefix
@@ -120,16 +120,16 @@ def _check_kind(weights: Weights, path: Path) -> None:
         if any(name.startswith(start) for name in weights):
             raise CheckpointError(f"{path} is {kind}; {remedy}")
     raise CheckpointError(
-        f"{path} has no weights named {absent[0]}…, a single-file checkpoint of Stable Diffusion "
-        "1.x has them; use one that is not pruned, or a diffusers folder"
+        f"{path} has no weights named {absent[0]}…, which single-file checkpoints of Stable "
+        "Diffusion 1.x have; use one that is not pruned, or a diffusers folder"
     )
 
 
 def _unet_config(weights: Weights) -> dict[str, Any]:
-    """UNet2DConditionModel's configuration from the shapes of the weights.
+    """Configuration of the UNet2DConditionModel, from the shapes of the weights.
 
-    The input blocks are a convolution, then for each level its residual blocks, each with or
-    without a transformer, and, but for the last level, a downsampling convolution.
+    The input blocks are a convolution, then per level its residual blocks, each with or without a
+    transformer. Every level but the last ends with a downsampling convolution.
     """
     first = weights[f"{UNET}input_blocks.0.0.weight"]
     levels: list[list[tuple[int, bool]]] = [[]]
@@ -157,12 +157,12 @@ def _unet_config(weights: Weights) -> dict[str, Any]:
         ],
         "cross_attention_dim": weights[query_name].shape[1],
         "use_linear_projection": weights[f"{UNET}middle_block.1.proj_in.weight"].ndim == 2,
-        "attention_head_dim": UNET_HEADS,  # the number of heads, whatever diffusers calls it
+        "attention_head_dim": UNET_HEADS,  # the number of heads, despite diffusers' name
     }
 
 
 def _vae_config(weights: Weights) -> dict[str, Any]:
-    """AutoencoderKL's configuration from the shapes of the weights."""
+    """Configuration of the AutoencoderKL, from the shapes of the weights."""
     channels: list[int] = []
     while (name := f"{VAE}encoder.down.{len(channels)}.block.0.conv1.weight") in weights:
         channels.append(weights[name].shape[0])
@@ -181,7 +181,7 @@ def _vae_config(weights: Weights) -> dict[str, Any]:
 
 
 def _text_config(weights: Weights) -> dict[str, Any]:
-    """CLIPTextModel's configuration from the shapes of the weights."""
+    """Configuration of the CLIPTextModel, from the shapes of the weights."""
     vocab_size, hidden_size = weights[f"{TEXT}embeddings.token_embedding.weight"].shape
     layers = 0
     while f"{TEXT}encoder.layers.{layers}.mlp.fc1.weight" in weights:
@@ -200,13 +200,13 @@ def _text_config(weights: Weights) -> dict[str, Any]:
 
 
 def _schedule(weights: Weights, path: Path) -> dict[str, Any]:
-    """The scheduler's configuration, compared with the noise schedule in the file if it has one.
+    """Configuration of the scheduler, checked against the file's noise schedule if it has one.
 
     Raises:
         CheckpointError: the file was trained with another noise schedule.
     """
     config = dict(STABLE_DIFFUSION_SCHEDULE)
-    if "v_pred" in weights:  # how files for v-prediction are marked
+    if "v_pred" in weights:  # the marker of v-prediction models
         config["prediction_type"] = "v_prediction"
     stored = weights.get("alphas_cumprod")
     if stored is not None:
@@ -222,10 +222,10 @@ def _schedule(weights: Weights, path: Path) -> dict[str, Any]:
 
 
 def _tokenizer_folder(path: Path, config: dict[str, Any], local_files_only: bool) -> Path:
-    """Where the tokenizer is: beside the file, or in the hub's local cache after fetching it.
+    """Folder of the tokenizer: beside the file, else downloaded from the hub.
 
     Raises:
-        CheckpointError: it is not beside the file and not the hub's, or not reachable.
+        CheckpointError: none is beside the file, and the hub's doesn't fit or can't be reached.
     """
     beside = path.parent / "tokenizer"
     if beside.is_dir():

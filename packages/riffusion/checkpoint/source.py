@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from."""
+"""Where a checkpoint comes from: parsing paths and hub ids, and the search order."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ DEFAULT_HUB_ID = "riffusion/riffusion-model-v1"
 """The published checkpoint on the Hugging Face hub, for `--checkpoint`."""
 ENVIRONMENT_VARIABLE: Final = "RIFFUSION_CHECKPOINT"
 TRUSS_MOUNT = Path("/models/riffusion")
-"""Where Truss puts the weights that `config.yaml` names (`mount_location`)."""
+"""Where Truss mounts the weights that `config.yaml` names (`mount_location`)."""
 EMBEDDED = Path("data/demo-checkpoint")
-"""The checkpoint that comes with the bundle, relative to the bundle's root."""
+"""The checkpoint inside the bundle, relative to the bundle's root."""
 SINGLE_FILE_SUFFIXES = (".safetensors", ".ckpt")
 
 Kind = Literal["folder", "file", "hub"]
@@ -28,13 +28,13 @@ _HUB_ID = re.compile(r"(?P<id>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+)
 
 @dataclass(frozen=True)
 class CheckpointSource:
-    """Where a checkpoint comes from, before anything is read.
+    """Where a checkpoint comes from; nothing is read yet.
 
     Args:
         kind: a diffusers `folder`, a single `file` in the original layout, or a `hub` id.
         location: path of the folder or file, or `owner/name` on the hub.
         revision: commit, tag or branch on the hub; None is its default branch.
-        origin: what named it.
+        origin: which setting named it.
     """
 
     kind: Kind
@@ -48,12 +48,12 @@ class CheckpointSource:
 
     @classmethod
     def parse(cls, text: str, origin: Origin = "argument") -> CheckpointSource:
-        """Source that a path or a hub id, `owner/name` or `owner/name@revision`, stands for.
+        """Parse a path or a hub id (`owner/name` or `owner/name@revision`).
 
-        A path that exists wins over a hub id that is spelled the same.
+        An existing path takes precedence over a hub id of the same spelling.
 
         Raises:
-            CheckpointError: it is neither.
+            CheckpointError: the text is neither an existing path nor a hub id.
         """
         name = origin if origin != "argument" else "checkpoint"
         path = Path(text).expanduser()
@@ -77,13 +77,13 @@ class CheckpointSource:
 
 def find_checkpoint(explicit: str | os.PathLike[str] | None = None) -> CheckpointSource:
     """The checkpoint to use: the argument, else `RIFFUSION_CHECKPOINT`, else the Truss weights
-    mount if there is one, else the embedded one.
+    mount if it exists, else the embedded one.
 
     Args:
-        explicit: path of a folder or file, or a hub id; None to look in the other places.
+        explicit: path of a folder or file, or a hub id; None to search the other places.
 
     Raises:
-        CheckpointError: what is named does not exist, or nothing is named and embedded.
+        CheckpointError: the named checkpoint doesn't exist, or none is named and none embedded.
     """
     if explicit is not None:
         return CheckpointSource.parse(os.fspath(explicit))

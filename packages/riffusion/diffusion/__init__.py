@@ -1,4 +1,17 @@
-"""Diffusion: from prompts, seeds and an image to an image."""
+"""Diffusion: from prompts, seeds and an image to an image.
+
+pipeline        `RiffusionPipeline`: prepare, step, decode; upstream's methods; warm-up
+preparation     from a request to a job
+job             the state of one image between UNet calls
+batching        several jobs in one UNet call
+schedulers      the schedulers that a request can name
+conditioning    prompts to embeddings
+prompt_weights  the syntax of weights in prompts
+interpolation   linear and spherical interpolation
+geometry        sizes of images, and images and masks as tensors
+vae             images to latents and back
+upstream        upstream's functions
+"""
 
 from riffusion.diffusion.pipeline import RiffusionPipeline
 

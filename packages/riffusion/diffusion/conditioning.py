@@ -1,4 +1,4 @@
-"""Prompts → embeddings that the UNet is conditioned on."""
+"""Prompts → embeddings, which condition the UNet."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,15 @@ from riffusion.diffusion.prompt_weights import WeightedText, parse_prompt_weight
 from riffusion.runtime.cache import TensorCache
 
 _MEAN_IS_ZERO = 1e-6
-"""Mean of an embedding, relative to its mean size, under which it is only rounding."""
+"""Mean of an embedding, relative to its mean magnitude, below which it is a rounding error."""
 
 
 class PromptEncoder:
     """Embeds weighted prompts of any length.
 
-    CLIP reads a fixed number of tokens (77 with Stable Diffusion: start, 75 of text, end). A
-    longer prompt is read in chunks of 75, each with its own start and end, and the UNet attends
-    to all of them side by side.
+    CLIP reads a fixed number of tokens (77 in Stable Diffusion: start, 75 of text, end). A longer
+    prompt is split into chunks of 75, each with its own start and end token, and the UNet attends
+    to the concatenation of all chunks.
     """
 
     def __init__(
@@ -30,15 +30,15 @@ class PromptEncoder:
         self._chunk_tokens = int(tokenizer.model_max_length) - 2
 
     def embed(self, prompts: Sequence[str], weighted: bool = True) -> list[torch.Tensor]:
-        """Embeddings of several prompts that are to be blended or run in one batch.
+        """Embed several prompts to one length, so that they can be interpolated or batched.
 
         Args:
-            prompts: any text; equal ones are embedded once.
-            weighted: whether brackets are weights or text.
+            prompts: any text; equal prompts are embedded once.
+            weighted: whether brackets are weights; otherwise they are text.
 
         Returns:
-            One (1, chunks · chunk length, width) tensor a prompt; all have as many chunks as the
-            longest prompt needs.
+            One (1, chunks · chunk length, width) tensor per prompt, all with the number of chunks
+            that the longest prompt needs.
 
         Raises:
             InputError: a weight is out of range.
@@ -74,7 +74,7 @@ class PromptEncoder:
         padding = (
             tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         )
-        # The text is followed by its end token, which CLIP's pooling looks for; then by padding.
+        # The end token, which CLIP's pooling needs, follows the text; then the padding.
         ends = [tokenizer.eos_token_id, *[padding] * (missing - 1)] if missing else []
         ids = torch.tensor(tokens + ends, dtype=torch.long).view(num_chunks, size)
         bos = torch.full((num_chunks, 1), tokenizer.bos_token_id)
@@ -95,14 +95,14 @@ class PromptEncoder:
 def stack_embeddings(
     embeddings: Sequence[torch.Tensor],
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Embeddings of prompts of different lengths in one batch.
+    """Stack embeddings of different lengths into one batch.
 
     Args:
         embeddings: (rows, tokens, width) each.
 
     Returns:
-        All rows, (rows, most tokens, width), and which tokens to attend to, (rows, most tokens)
-        with 1 and 0; None if all are as long.
+        All rows, (rows, maximum tokens, width), padded with zeros, and the attention mask,
+        (rows, maximum tokens), 1 where a token counts; None if all lengths are equal.
     """
     longest = max(embedding.shape[1] for embedding in embeddings)
     if all(embedding.shape[1] == longest for embedding in embeddings):
@@ -113,10 +113,10 @@ def stack_embeddings(
 
 
 def _weigh(embedding: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Scale tokens by their weights, then everything so that the mean stays what it was.
+    """Scale tokens by their weights, then the whole embedding to its original mean.
 
-    Keeping the mean is the convention of the web interfaces that this syntax comes from. A mean of
-    zero can't be kept by scaling; the weights then apply as they are.
+    Keeping the mean is the convention of the web interfaces that this syntax comes from. If the
+    weighted mean is zero, no scaling can restore it; then the weighted tokens are used as they are.
     """
     weighted = embedding * factors.unsqueeze(-1)
     before, after = embedding.float().mean(), weighted.float().mean()

@@ -1,8 +1,8 @@
-"""Images and masks on the grid of a checkpoint: pixel tensors, and their cells in latent space.
+"""Images and masks as pixel tensors, and their size in latent space.
 
-The VAE shrinks an image by its scale factor and the UNet halves the latents further, so sizes
-must be multiples of a cell. Images are mirrored out to whole cells rather than resized, since
-resizing would change tempo and pitch; after decoding the extra is cut off.
+The VAE divides an image's size by its scale factor and the UNet halves the latents several times,
+so sizes must be multiples of the product. Images are padded by mirroring rather than resized, since
+resizing would change tempo and pitch; after decoding the padding is cropped.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class LatentGeometry:
     """Geometry of one image.
 
     Args:
-        width, height: of the image, in pixels.
-        vae_scale_factor: pixels that one latent spans.
-        multiple: pixels that sizes must be a multiple of.
+        width, height: size of the image in pixels.
+        vae_scale_factor: pixels per latent, in each direction.
+        multiple: number of pixels that padded sizes are a multiple of.
     """
 
     width: int
@@ -31,7 +31,7 @@ class LatentGeometry:
 
     @property
     def padded_size(self) -> tuple[int, int]:
-        """(width, height) in pixels, rounded up to whole cells."""
+        """(width, height) in pixels, rounded up to multiples of `multiple`."""
         return (
             -(-self.width // self.multiple) * self.multiple,
             -(-self.height // self.multiple) * self.multiple,
@@ -39,7 +39,7 @@ class LatentGeometry:
 
     @property
     def latent_size(self) -> tuple[int, int]:
-        """(width, height) in latents."""
+        """(width, height) of the latents."""
         width, height = self.padded_size
         return width // self.vae_scale_factor, height // self.vae_scale_factor
 
@@ -49,22 +49,22 @@ class LatentGeometry:
         return torch.from_numpy(self._mirrored(rgb).transpose(2, 0, 1)[None]) * 2 - 1
 
     def image_from_pixels(self, pixels: torch.Tensor) -> Image.Image:
-        """Image of (3, padded height, padded width) values in [-1, 1], cut to its size."""
+        """Image from (3, padded height, padded width) values in [-1, 1], cropped to its size."""
         unit = (pixels / 2 + 0.5).clamp(0, 1)[:, : self.height, : self.width]
         array = unit.float().cpu().numpy().transpose(1, 2, 0)
         return Image.fromarray((array * 255).round().astype(np.uint8))
 
     def repaint_from_mask(self, mask: Image.Image) -> torch.Tensor:
-        """Share of repainting as (1, 1, padded height, padded width) in [0, 1]; 1 is repainted.
+        """Share of repainting per pixel, (1, 1, padded height, padded width) in [0, 1].
 
-        The mask is stretched to the image, whatever its own size.
+        White is 1 (repainted), black 0 (kept). A mask of any size is resized to the image.
         """
         luminance = rgb_image(mask).convert("L").resize((self.width, self.height))
         share = np.asarray(luminance, dtype=np.float32) / np.float32(255)
         return torch.from_numpy(self._mirrored(share)[None, None].copy())
 
     def latents_from_repaint(self, repaint: torch.Tensor) -> torch.Tensor:
-        """Mean share of repainting in each latent, (1, 1, latent height, latent width)."""
+        """Mean share of repainting per latent, (1, 1, latent height, latent width)."""
         return torch.nn.functional.avg_pool2d(repaint, self.vae_scale_factor)
 
     def _mirrored(self, array: FloatArray) -> FloatArray:

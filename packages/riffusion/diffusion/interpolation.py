@@ -1,9 +1,9 @@
-"""Blends between two ends: linear for embeddings and scales, spherical for noise.
+"""Interpolation between two ends: linear for embeddings and scales, spherical for noise.
 
-The straight line between two Gaussian noises passes closer to the origin than either end: at the
-middle the variance is halved, and a diffusion model, which knows only unit variance, draws mud.
-The great circle keeps the norm. With the angle θ between the ends (Shoemake, "Animating rotation
-with quaternion curves", 1985, section 3.3):
+The straight line between two samples of Gaussian noise passes closer to the origin than either end:
+in the middle the variance is halved, and a diffusion model, trained on unit variance, makes poor
+images from it. The great circle keeps the norm. With the angle θ between the ends (Shoemake,
+"Animating rotation with quaternion curves", 1985, section 3.3):
 
     slerp(t) = (sin((1 − t) θ) · a + sin(t θ) · b) / sin θ
 """
@@ -17,11 +17,11 @@ import torch
 from riffusion.spectrogram.image import FloatArray
 
 _NEARLY_PARALLEL = 0.9995
-"""Cosine beyond which sin θ is too small to divide by, and the line is as good as the circle."""
+"""Cosine above which sin θ is too small to divide by, and the line is close to the circle."""
 
 
 def lerp(start: float, end: float, alpha: float) -> float:
-    """Straight line from `start` (alpha 0) to `end` (alpha 1)."""
+    """Linear interpolation from `start` (alpha 0) to `end` (alpha 1)."""
     return start * (1.0 - alpha) + end * alpha
 
 
@@ -32,11 +32,11 @@ def slerp(alpha: float, start: FloatArray, end: FloatArray) -> FloatArray: ...
 def slerp(
     alpha: float, start: torch.Tensor | FloatArray, end: torch.Tensor | FloatArray
 ) -> torch.Tensor | FloatArray:
-    """Great circle from `start` (alpha 0) to `end` (alpha 1), each taken as one long vector.
+    """Spherical interpolation from `start` (alpha 0) to `end` (alpha 1), each as one long vector.
 
     Args:
         alpha: position, usually in [0, 1].
-        start, end: tensors or arrays of one shape. Parallel or zero ends are blended linearly.
+        start, end: tensors or arrays of one shape. Parallel or zero ends are interpolated linearly.
 
     Returns:
         The same type, shape and dtype as `start`.

@@ -1,4 +1,4 @@
-"""One image on its way from noise to done."""
+"""The state of one image between UNet calls."""
 
 import inspect
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from riffusion.diffusion.geometry import LatentGeometry
 
 @dataclass(frozen=True)
 class Inpainting:
-    """What a masked job keeps.
+    """What a job with a mask keeps.
 
     Args:
         init_image: the image that is kept where the mask is black.
         init_latents: its latents, (1, channels, height, width).
-        noise: what they are noised with, same shape.
-        repaint: share of repainting for each latent, (1, 1, height, width).
-        repaint_pixels: the same for each pixel, (1, 1, padded height, padded width).
+        noise: noise to add to them, same shape.
+        repaint: share of repainting per latent in [0, 1], (1, 1, height, width).
+        repaint_pixels: the same per pixel, (1, 1, padded height, padded width).
     """
 
     init_image: Image.Image
@@ -34,21 +34,22 @@ class DenoisingJob:
     """State of one image between two UNet calls.
 
     It owns its scheduler, so jobs that differ in steps, strength, scheduler or guidance can share
-    a UNet call: each says what it feeds in (`unet_rows`) and takes back its part (`advance`).
+    a UNet call: each gives its rows (`unet_rows`) and takes its part of the output (`advance`).
 
     Args:
-        grid: the image's geometry.
-        latents: (1, channels, height, width), noised to the first of `timesteps`.
-        timesteps: those still to run, noisiest first, on the CPU.
-        scheduler: a fresh diffusers scheduler, its timesteps set.
-        embeddings: (rows, tokens, width); the negative prompt's before the prompt's if guided.
+        geometry: the image's geometry.
+        latents: (1, channels, height, width), with the noise of the first timestep.
+        timesteps: timesteps to run, noisiest first, on the CPU.
+        scheduler: a diffusers scheduler of its own, with its timesteps set.
+        embeddings: (rows, tokens, width); if guided, the negative prompt's before the prompt's.
         guidance: classifier-free guidance scale.
-        guidance_interval: share of the steps (from, to) between which guidance applies.
-        generator: for schedulers that draw noise on the way.
-        inpainting: what to keep, for a masked job.
+        generator: for schedulers that draw noise in each step.
+        guidance_interval: guidance applies from the first to the second share of the steps.
+        inpainting: what to keep, for a job with a mask.
+        steps_done: number of completed steps.
     """
 
-    grid: LatentGeometry
+    geometry: LatentGeometry
     latents: torch.Tensor
     timesteps: torch.Tensor
     scheduler: Any
@@ -61,34 +62,34 @@ class DenoisingJob:
 
     @property
     def num_steps(self) -> int:
-        """UNet calls from start to end."""
+        """Number of steps in total; each takes one UNet call."""
         return len(self.timesteps)
 
     @property
     def shape(self) -> torch.Size:
-        """Of the latents; jobs of one shape can share a UNet call."""
+        """Shape of the latents. Jobs of one shape can share a UNet call."""
         return self.latents.shape
 
     @property
     def steps_left(self) -> int:
-        """UNet calls still to come."""
+        """Number of steps still to run."""
         return self.num_steps - self.steps_done
 
     @property
     def num_rows(self) -> int:
-        """Rows of the next UNet call: two if it is guided, else one."""
+        """Rows in the next UNet call: two if the step is guided, else one."""
         first, last = self.guidance_interval
         is_inside = first <= self.steps_done / self.num_steps < last
         return len(self.embeddings) if is_inside else 1
 
     @property
     def is_done(self) -> bool:
-        """Whether the latents are ready to be decoded."""
+        """Whether all steps are done, so that the latents can be decoded."""
         return self.steps_done >= self.num_steps
 
     @property
     def timestep(self) -> torch.Tensor:
-        """The timestep to run next, a scalar."""
+        """Timestep of the next step, a scalar."""
         return self.timesteps[self.steps_done]
 
     def unet_rows(self) -> torch.Tensor:
@@ -97,12 +98,12 @@ class DenoisingJob:
         return scaled.expand(self.num_rows, -1, -1, -1)
 
     def unet_embeddings(self) -> torch.Tensor:
-        """What the rows of the next UNet call are conditioned on, (rows, tokens, width)."""
+        """Embeddings for the rows of the next UNet call, (rows, tokens, width)."""
         return self.embeddings[-self.num_rows :]
 
     @torch.inference_mode()
     def advance(self, prediction: torch.Tensor) -> None:
-        """Take one step.
+        """Run one step.
 
         Args:
             prediction: the UNet's output for `unet_rows`, same shape.
@@ -123,21 +124,21 @@ class DenoisingJob:
         return "generator" in inspect.signature(self.scheduler.step).parameters
 
     def _keep_unmasked(self, keep: Inpainting) -> torch.Tensor:
-        """Put the init latents back, noised as the rest still is; clean after the last step."""
+        """Latents, with the init latents put back where the mask keeps them, noised as the rest."""
         kept = keep.init_latents
         if not self.is_done:
             kept = self.scheduler.add_noise(kept, keep.noise, self.timestep.reshape(1))
         return kept + keep.repaint * (self.latents - kept)
 
     def finish(self, pixels: torch.Tensor) -> Image.Image:
-        """The image.
+        """The finished image. Pixels that the mask keeps entirely are the init image's own.
 
         Args:
-            pixels: the decoded latents, (3, padded height, padded width) in [-1, 1].
+            pixels: decoded latents, (3, padded height, padded width) in [-1, 1].
         """
         if self.inpainting is not None:
             keep = self.inpainting
-            init = self.grid.pixels_from_image(keep.init_image).to(pixels)[0]
+            init = self.geometry.pixels_from_image(keep.init_image).to(pixels)[0]
             untouched = keep.repaint_pixels.to(pixels)[0] == 0
             pixels = torch.where(untouched, init, pixels)
-        return self.grid.image_from_pixels(pixels)
+        return self.geometry.image_from_pixels(pixels)

@@ -1,4 +1,4 @@
-"""The samplers that a request can name, each with the settings it is known to work well with."""
+"""The schedulers (samplers) that a request can name, each with settings that work well."""
 
 import inspect
 from typing import Any, get_args
@@ -11,7 +11,7 @@ from riffusion.datatypes import SchedulerName
 from riffusion.errors import InputError
 
 _CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
-    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),  # PRK warm-up doesn't fit img2img
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),  # no PRK warm-up in img2img
     "ddim": ("DDIMScheduler", {"clip_sample": False}),
     "dpmsolver++": (
         "DPMSolverMultistepScheduler",
@@ -26,14 +26,14 @@ _CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def new_scheduler(name: SchedulerName | None, trained: SchedulerMixin) -> SchedulerMixin:
-    """A fresh sampler, so that no two jobs share one's state.
+    """A new scheduler; schedulers hold state, so each job has its own.
 
     Args:
-        name: which; None for the checkpoint's own.
-        trained: the checkpoint's scheduler, whose noise schedule and prediction type carry over.
+        name: scheduler to use; None for the checkpoint's own.
+        trained: the checkpoint's scheduler; its noise schedule and prediction type are kept.
 
     Raises:
-        InputError: there is no such sampler.
+        InputError: there is no scheduler of that name.
     """
     if name is None:
         return type(trained).from_config(trained.config)
@@ -46,23 +46,23 @@ def new_scheduler(name: SchedulerName | None, trained: SchedulerMixin) -> Schedu
 
 
 def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int) -> None:
-    """Lay out a sampler's timesteps, any number of them.
+    """Set a scheduler's timesteps, for any number of steps.
 
-    LCM picks its timesteps out of those it was distilled at, 50 by default; for more of them the
-    grid is made as fine as is needed.
+    LCM selects its timesteps from those it was distilled with, 50 by default. For more steps than
+    that it selects from as many timesteps as there are steps.
     """
     options = {}
     if "original_inference_steps" in inspect.signature(scheduler.set_timesteps).parameters:
-        usual = scheduler.config.original_inference_steps
-        options["original_inference_steps"] = max(usual, num_inference_steps)
+        distilled = scheduler.config.original_inference_steps
+        options["original_inference_steps"] = max(distilled, num_inference_steps)
     scheduler.set_timesteps(num_inference_steps, **options)
 
 
 def partial_timesteps(scheduler: Any, num_inference_steps: int, strength: float) -> torch.Tensor:
-    """The timesteps that img2img runs at a strength: the last ones of the schedule.
+    """The timesteps that img2img runs at a given strength: the last ones of the schedule.
 
-    PNDM lists its second timestep twice, the first being corrected once it is known; the count
-    includes that repetition, which is what upstream's images are made with.
+    PNDM lists its second timestep twice, to correct the first step. The count includes the
+    repetition, as upstream's does.
     """
     timesteps: torch.Tensor = scheduler.timesteps.cpu()
     repeated = len(timesteps) - num_inference_steps

@@ -1,4 +1,4 @@
-"""Images ⇄ latents: the VAE, with what it encoded kept."""
+"""Images ⇄ latents: encoding with a cache, decoding with a single-precision fallback."""
 
 import torch
 from diffusers import AutoencoderKL
@@ -9,70 +9,70 @@ from riffusion.runtime.cache import TensorCache, image_key
 
 
 class LatentCodec:
-    """Encodes and decodes with a VAE. Lossy: the VAE keeps what its latents have room for.
+    """Encodes and decodes with a VAE. Lossy: an image loses detail when encoded.
 
     Args:
-        vae: scale factors and channels are read from it.
-        cache: of posteriors by image, so that a seed image that comes again costs nothing.
+        vae: defines scaling factor, channels, device and precision.
+        cache: posteriors by image, so that an image is encoded once.
     """
 
     def __init__(self, vae: AutoencoderKL, cache: TensorCache) -> None:
         self._vae = vae
         self._cache = cache
 
-    def encode(self, image: Image.Image, grid: LatentGeometry, seed: int) -> torch.Tensor:
-        """Latents of an image, drawn from the VAE's posterior.
+    def encode(self, image: Image.Image, geometry: LatentGeometry, seed: int) -> torch.Tensor:
+        """Sample an image's latents from the VAE's posterior.
 
         Args:
-            image: as large as `grid`.
-            seed: of the draw.
+            image: image of the size that `geometry` describes.
+            seed: seed of the sample.
 
         Returns:
-            (1, channels, height, width), scaled as the UNet takes them.
+            (1, channels, height, width), multiplied by the VAE's scaling factor.
         """
         key = (image_key(image), self._vae.device, self._vae.dtype)
-        mean, deviation = self._cache.get(key, lambda: self._posterior(image, grid))
-        noise = noise_from_seed(seed, grid, mean.shape[1]).to(mean)
+        mean, deviation = self._cache.get(key, lambda: self._posterior(image, geometry))
+        noise = noise_from_seed(seed, geometry, mean.shape[1]).to(mean)
         return (mean + deviation * noise) * float(self._vae.config.scaling_factor)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Pixels of latents that are scaled as the UNet gives them.
+        """Decode latents to pixels.
 
-        In half precision the decoder's values can exceed the largest number; then it runs again
-        in single precision.
+        In half precision the decoder can overflow; those images are decoded again in single
+        precision.
 
         Args:
-            latents: (batch, channels, height, width).
+            latents: (batch, channels, height, width), multiplied by the VAE's scaling factor.
 
         Returns:
-            (batch, 3, padded height, padded width), about [-1, 1].
+            (batch, 3, padded height, padded width), approximately in [-1, 1].
         """
         unscaled = latents / self._vae.config.scaling_factor
         pixels: torch.Tensor = self._vae.decode(unscaled, return_dict=False)[0]
         if unscaled.dtype != torch.float16:
             return pixels
-        overflown = ~torch.isfinite(pixels).flatten(1).all(dim=1)
-        if bool(overflown.any()):
+        overflowed = ~torch.isfinite(pixels).flatten(1).all(dim=1)
+        if bool(overflowed.any()):
             try:
                 self._vae.to(torch.float32)
-                again = self._vae.decode(unscaled[overflown].float(), return_dict=False)[0]
+                again = self._vae.decode(unscaled[overflowed].float(), return_dict=False)[0]
             finally:
                 self._vae.to(unscaled.dtype)
-            pixels[overflown] = again.to(unscaled.dtype)
+            pixels[overflowed] = again.to(unscaled.dtype)
         return pixels
 
-    def _posterior(self, image: Image.Image, grid: LatentGeometry) -> tuple[torch.Tensor, ...]:
-        """Mean and deviation of an image's latents, (1, channels, height, width) each."""
-        pixels = grid.pixels_from_image(image).to(self._vae.device, self._vae.dtype)
+    def _posterior(self, image: Image.Image, geometry: LatentGeometry) -> tuple[torch.Tensor, ...]:
+        """Mean and standard deviation of an image's latents, (1, channels, height, width) each."""
+        pixels = geometry.pixels_from_image(image).to(self._vae.device, self._vae.dtype)
         posterior = self._vae.encode(pixels).latent_dist
         return posterior.mean, posterior.std
 
 
-def noise_from_seed(seed: int, grid: LatentGeometry, num_channels: int) -> torch.Tensor:
-    """Noise in latent space, (1, channels, height, width) float32, mean 0, variance 1.
+def noise_from_seed(seed: int, geometry: LatentGeometry, num_channels: int) -> torch.Tensor:
+    """Gaussian noise in latent space, (1, channels, height, width) float32, mean 0, variance 1.
 
-    It is drawn on the CPU, so that a seed means the same clip on every device.
+    It is drawn on the CPU, so that a seed gives the same clip on every device.
     """
-    width, height = grid.latent_size
+    width, height = geometry.latent_size
     generator = torch.Generator("cpu").manual_seed(seed)
     return torch.randn((1, num_channels, height, width), generator=generator)

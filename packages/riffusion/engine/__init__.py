@@ -1,4 +1,8 @@
-"""Continuous batching: many requests share the UNet calls of one pipeline."""
+"""Continuous batching: many requests share the UNet calls of one pipeline.
+
+engine   the loop: schedule, run one UNet call, postprocess
+request  what the caller holds: the future image, timings, `cancel`
+"""
 
 from riffusion.engine.engine import Engine
 from riffusion.engine.request import RequestHandle

@@ -1,15 +1,14 @@
-"""Continuous batching: one loop owns the model, and live jobs share its calls step by step.
+"""Continuous batching: one loop owns the model, and running jobs share its calls step by step.
 
-    submit ─▶ waiting ─▶ prepare ─▶ line ─▶ a tick: one UNet call ─▶ decode ─▶ RequestHandle.image
-                                     ▲                │ not done yet
-                                     └────────────────┘
+    submit ─▶ waiting ─▶ prepare ─▶ running ─▶ step: one UNet call ─▶ decode ─▶ RequestHandle.image
+                                       ▲                │ not done yet
+                                       └────────────────┘
 
-The live jobs stand in a line. A tick takes the one in front and, from those behind it, all that
-fit into the same UNet call: jobs of the same image size, whatever their prompts, steps,
-strengths, schedulers and guidance. Each goes one step further and then to the end of the line. So
-a job joins at the next tick and leaves when it is done; and where one call can't hold all, each
-still gets its turn as often as any other. Turns are counted, not their time: a long image among
-short ones slows them by as much as its steps cost.
+Running jobs form a queue. A step takes the first job and all others that fit into the same UNet
+call: jobs of the same image size, with any prompts, step counts, strengths, schedulers and
+guidance. Each advances by one step and moves to the end of the queue. So a job joins at the next
+step and leaves when it is done, and if one call can't hold all jobs, they take turns. Scheduling is
+round-robin by step, not by time: a long image slows short ones by as much as its steps cost.
 """
 
 import logging
@@ -33,25 +32,25 @@ from riffusion.errors import GenerationError, InputError, RiffusionError
 logger = logging.getLogger(__name__)
 
 MAX_ROWS = 16
-"""Rows of one UNet call, where nothing else is said: eight guided jobs."""
+"""Default for the maximum number of rows per UNet call: eight guided jobs."""
 MAX_NUM_RUNNING = 16
-"""Jobs in the line; more wait, so that memory is bounded and each gets on."""
+"""Default for the number of slots. It bounds memory, and the time between two steps of a job."""
 _USUAL_GUIDANCE = 10.0
-"""Up to here, latents that aren't numbers are the model's fault and not the request's."""
-_NEWEST_TICK = 0.2
-"""Weight of the newest tick in the mean duration of a row."""
+"""Up to this guidance, latents that aren't finite are the model's fault, not the request's."""
+_NEWEST_STEP_WEIGHT = 0.2
+"""Weight of the newest step in the moving average of the seconds per row."""
 
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
 class EngineStep:
-    """What one turn of the loop did.
+    """What one step of the engine did.
 
     Args:
-        num_jobs: that shared the UNet call.
-        num_rows: of the call; two for a guided job.
-        seconds: it took.
+        num_jobs: number of jobs that shared the UNet call.
+        num_rows: rows of the call; a guided job has two.
+        seconds: duration of the call.
     """
 
     num_jobs: int
@@ -60,22 +59,21 @@ class EngineStep:
 
 
 @dataclass(eq=False)
-class _Running:
-    """A job in the line, and whose it is."""
-
+class _RunningJob:
     job: DenoisingJob
-    ticket: RequestHandle
+    request: RequestHandle
 
 
 class Engine:
-    """Runs any number of jobs on one pipeline. Threads submit; one thread of its own computes.
+    """Runs any number of requests on one pipeline. Any thread may submit; one thread computes.
 
     Args:
-        pipeline: the model. Nobody else may use it in the meantime.
-        max_rows: of one UNet call, for clips of the usual length; a row of an image twice as
-            long counts twice.
-        max_num_running: jobs that share the model's time; the others wait.
-        on_step: called after each tick, in the engine's thread.
+        pipeline: the model. Nothing else may use it at the same time.
+        max_rows: maximum rows per UNet call, for clips of the usual length. A row of an image of
+            twice that length counts twice.
+        max_num_running: number of slots: jobs that take turns. Further requests wait.
+        on_step: called after each step, in the engine's thread.
+        clock: current time in seconds.
     """
 
     def __init__(
@@ -83,22 +81,24 @@ class Engine:
         pipeline: RiffusionPipeline,
         max_rows: int = MAX_ROWS,
         max_num_running: int = MAX_NUM_RUNNING,
-        on_step: Callable[[EngineStep], None] = lambda tick: None,
+        on_step: Callable[[EngineStep], None] = lambda step: None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.pipeline = pipeline
         self.max_rows = max_rows
         self.max_num_running = max_num_running
         self.on_step = on_step
+        self._clock = clock
         self._inbox: queue.SimpleQueue[RequestHandle | None] = queue.SimpleQueue()
         self._waiting: deque[RequestHandle] = deque()
-        self._running: deque[_Running] = deque()
-        self._most_jobs: dict[torch.Size, int] = {}
-        """Of one call, for shapes that the device ran out of memory with."""
-        self._tick_s = 0.0
-        self._row_s = 0.0
+        self._running: deque[_RunningJob] = deque()
+        self._max_jobs: dict[torch.Size, int] = {}
+        """Maximum jobs per call, for shapes that ran out of memory."""
+        self._last_step_s = 0.0
+        self._seconds_per_row = 0.0
         self._is_closed = False
-        self._door = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._submit_lock = threading.Lock()
+        self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
 
     def submit(
         self,
@@ -107,27 +107,27 @@ class Engine:
         mask_image: Image.Image | None = None,
         on_progress: ProgressCallback | None = None,
     ) -> RequestHandle:
-        """Ask for an image; see `RiffusionPipeline.prepare` for the arguments.
+        """Request an image; see `RiffusionPipeline.prepare` for the arguments.
 
         Args:
-            on_progress: called after each step with (steps done, steps in all), in the engine's
+            on_progress: called after each step with (steps done, number of steps), in the engine's
                 thread.
 
         Raises:
             GenerationError: the engine is closed.
         """
-        ticket = RequestHandle(inputs, init_image, mask_image, on_progress)
-        with self._door:
+        request = RequestHandle(inputs, init_image, mask_image, on_progress)
+        with self._submit_lock:
             if self._is_closed:
                 raise GenerationError("the engine is closed")
-            self._inbox.put(ticket)
+            self._inbox.put(request)
             if not self._thread.is_alive():
                 self._thread.start()
-        return ticket
+        return request
 
     def close(self) -> None:
-        """Finish what was submitted, then end the thread."""
-        with self._door:
+        """Complete all submitted requests, then end the thread."""
+        with self._submit_lock:
             was_closed, self._is_closed = self._is_closed, True
         if not was_closed:
             self._inbox.put(None)
@@ -136,174 +136,186 @@ class Engine:
 
     @property
     def num_running(self) -> int:
-        """Jobs that share the model's time."""
+        """Number of jobs that have a slot."""
         return len(self._running)
 
     @property
     def num_waiting(self) -> int:
-        """Jobs behind them."""
+        """Number of requests that wait for a slot."""
         return len(self._waiting) + self._inbox.qsize()
 
     def seconds_until_an_image_is_done(self) -> float:
-        """Of those in the line, at the pace of the last ticks."""
-        jobs = [live.job for live in list(self._running) if not live.job.is_done]
+        """Estimated seconds until the first running job is done, at the speed of recent steps."""
+        jobs = [running.job for running in list(self._running) if not running.job.is_done]
         if not jobs:
             return 0.0
-        round_s = self._row_s * sum(job.num_rows for job in jobs)  # in which each job steps once
+        round_s = self._seconds_per_row * sum(job.num_rows for job in jobs)  # one step per job
         return round_s * min(job.steps_left for job in jobs)
 
-    def _run(self) -> None:
-        while self._collect():
+    def _loop(self) -> None:
+        while self._receive():
             try:
-                self._drop_unwanted()
-                self._admit()
-                self._tick()
-            except Exception as error:  # a mistake in this module must not end the loop
-                logger.exception("the engine failed; its live jobs are given up")
-                self._give_up_line(error)
+                self._step()
+            except Exception as error:  # a bug in this module must not end the loop
+                logger.exception("the engine failed; its running jobs fail")
+                for running in self._running:
+                    running.request.fail(_model_failure(error))
+                self._running.clear()
 
-    def _collect(self) -> bool:
-        """Read the inbox, waiting if there is nothing else to do; False at the end."""
+    def _receive(self) -> bool:
+        """Move submitted requests to `_waiting`; block if idle. False once closed and idle."""
         while not self._inbox.empty() or not (self._running or self._waiting):
-            ticket = self._inbox.get()
-            if ticket is None:  # the last entry, as nothing is submitted after closing
+            request = self._inbox.get()
+            if request is None:  # always the last entry: after closing nothing is submitted
                 self._inbox.put(None)
                 return bool(self._running or self._waiting)
-            self._waiting.append(ticket)
+            self._waiting.append(request)
         return True
 
-    def _drop_unwanted(self) -> None:
-        """Free the places of jobs that were cancelled or have failed."""
-        for ticket in (*(live.ticket for live in self._running), *self._waiting):
-            if ticket.cancellation is not None:
-                ticket.fail(ticket.cancellation)
-        self._running = deque(live for live in self._running if live.ticket.is_wanted)
-        self._waiting = deque(ticket for ticket in self._waiting if ticket.is_wanted)
+    def _step(self) -> None:
+        batch = self._schedule()
+        self._run(batch)
+        self._postprocess(batch)
 
-    def _admit(self) -> None:
-        """Let jobs that wait join the line, first come first served.
-
-        Those in the line wait for that as long as for one more tick, and not longer.
-        """
-        until = time.perf_counter() + self._tick_s
-        while self._waiting and len(self._running) < self.max_num_running:
-            self._prepare(self._waiting.popleft())
-            if self._running and time.perf_counter() > until:
-                return
-
-    def _prepare(self, ticket: RequestHandle) -> None:
-        ticket.end_stage("waiting")
-        try:
-            job = self.pipeline.prepare(ticket.inputs, ticket.init_image, ticket.mask_image)
-        except RiffusionError as error:
-            ticket.fail(error)
-        except Exception as error:
-            ticket.fail(_model_failure(error))
-        else:
-            ticket.end_stage("prepare")
-            self._running.append(_Running(job, ticket))
-
-    def _tick(self) -> None:
-        """One UNet call for the front of the line and those that fit beside it."""
-        batch = self._next_batch()
-        if batch:
-            num_rows = sum(live.job.num_rows for live in batch)
-            started = time.perf_counter()
-            self._advance(batch)
-            self._note(EngineStep(len(batch), num_rows, time.perf_counter() - started))
-        self._decode([live for live in self._running if live.job.is_done and live.ticket.is_wanted])
-        passed_over = [live for live in self._running if live not in batch]
-        self._running = deque(
-            live for live in (*passed_over, *batch) if not live.ticket.image.done()
-        )
-
-    def _next_batch(self) -> list[_Running]:
-        """The front of the line, with all that can share its call; none if all are done."""
-        undone = [live for live in self._running if not live.job.is_done]
+    def _schedule(self) -> list[_RunningJob]:
+        """Fill free slots, and choose the jobs of the next UNet call; none if all are done."""
+        self._drop_inactive()
+        self._fill_slots()
+        undone = [running for running in self._running if not running.job.is_done]
         if not undone:
             return []
         shape = undone[0].job.shape
-        room = self.max_rows / self.pipeline.relative_length(shape)
-        batch: list[_Running] = []
-        for live in undone:
-            if live.job.shape == shape and (live.job.num_rows <= room or not batch):
-                batch.append(live)
-                room -= live.job.num_rows
-        return batch[: self._most_jobs.get(shape)]
+        free_rows = self.max_rows / self.pipeline.relative_length(shape)
+        batch: list[_RunningJob] = []
+        for running in undone:
+            fits = running.job.shape == shape and running.job.num_rows <= free_rows
+            if fits or not batch:
+                batch.append(running)
+                free_rows -= running.job.num_rows
+        return batch[: self._max_jobs.get(shape)]
 
-    def _advance(self, batch: Sequence[_Running]) -> None:
-        """Take a step with each."""
-        for live, prediction in self._in_parts(batch, self.pipeline.predict):
+    def _drop_inactive(self) -> None:
+        """Free the slots of requests that were cancelled or have failed."""
+        for request in (*(running.request for running in self._running), *self._waiting):
+            if request.cancellation is not None:
+                request.fail(request.cancellation)
+        self._running = deque(running for running in self._running if running.request.is_active)
+        self._waiting = deque(request for request in self._waiting if request.is_active)
+
+    def _fill_slots(self) -> None:
+        """Start waiting requests, first come first served.
+
+        Running jobs wait meanwhile, but for at most about the duration of one step.
+        """
+        until = self._clock() + self._last_step_s
+        while self._waiting and len(self._running) < self.max_num_running:
+            self._prepare(self._waiting.popleft())
+            if self._running and self._clock() > until:
+                return
+
+    def _prepare(self, request: RequestHandle) -> None:
+        request.end_stage("waiting")
+        try:
+            job = self.pipeline.prepare(request.inputs, request.init_image, request.mask_image)
+        except RiffusionError as error:
+            request.fail(error)
+        except Exception as error:
+            request.fail(_model_failure(error))
+        else:
+            request.end_stage("prepare")
+            self._running.append(_RunningJob(job, request))
+
+    def _run(self, batch: Sequence[_RunningJob]) -> None:
+        """Advance each job of the batch by one step, with one UNet call."""
+        if not batch:
+            return
+        num_rows = sum(running.job.num_rows for running in batch)
+        started = self._clock()
+        for running, prediction in self._call_in_parts(batch, self.pipeline.predict):
             try:
-                live.job.advance(prediction)
+                running.job.advance(prediction)
             except Exception as error:
-                live.ticket.fail(_model_failure(error))
+                running.request.fail(_model_failure(error))
             else:
-                live.ticket.report(live.job.steps_done, live.job.num_steps)
-        if self.pipeline.device.type == "cuda":  # so that a tick's time is its own
+                running.request.report(running.job.steps_done, running.job.num_steps)
+        if self.pipeline.device.type == "cuda":  # so that the duration includes the GPU's work
             torch.cuda.current_stream(self.pipeline.device).synchronize()
+        self._record(EngineStep(len(batch), num_rows, self._clock() - started))
 
-    def _decode(self, done: Sequence[_Running]) -> None:
-        """Turn finished jobs into images."""
-        for live in done:
-            live.ticket.end_stage("diffusion")
-        for live, image in self._in_parts(done, self._decode_finite):
-            live.ticket.end_stage("decode")
-            live.ticket.succeed(image)
+    def _record(self, step: EngineStep) -> None:
+        """Update the measured speed, and call `on_step`."""
+        self._last_step_s = step.seconds
+        newest = step.seconds / step.num_rows
+        weight = _NEWEST_STEP_WEIGHT if self._seconds_per_row else 1.0
+        self._seconds_per_row += (newest - self._seconds_per_row) * weight
+        try:
+            self.on_step(step)
+        except Exception:
+            logger.exception("on_step failed")
+
+    def _postprocess(self, batch: Sequence[_RunningJob]) -> None:
+        """Decode the jobs that are done, and move the others of the batch to the queue's end."""
+        self._decode(
+            [
+                running
+                for running in self._running
+                if running.job.is_done and running.request.is_active
+            ]
+        )
+        skipped = [running for running in self._running if running not in batch]
+        self._running = deque(
+            running for running in (*skipped, *batch) if not running.request.image.done()
+        )
+
+    def _decode(self, done: Sequence[_RunningJob]) -> None:
+        """Complete the requests of finished jobs with their images."""
+        for running in done:
+            running.request.end_stage("diffusion")
+        for running, image in self._call_in_parts(done, self._decode_finite):
+            running.request.end_stage("decode")
+            running.request.succeed(image)
 
     def _decode_finite(self, jobs: Sequence[DenoisingJob]) -> list[Image.Image]:
         for job in jobs:
             _check_finite(job)
         return self.pipeline.decode(jobs)
 
-    def _in_parts(
+    def _call_in_parts(
         self,
-        batch: Sequence[_Running],
-        work: Callable[[Sequence[DenoisingJob]], Sequence[_Result]],
-    ) -> list[tuple[_Running, _Result]]:
-        """Each job with its part of the result of `work` on all of them.
+        batch: Sequence[_RunningJob],
+        call: Callable[[Sequence[DenoisingJob]], Sequence[_Result]],
+    ) -> list[tuple[_RunningJob, _Result]]:
+        """Each job with its part of the result of `call` on the whole batch.
 
-        Where that fails, halves are tried, down to the one job that it fails for, whose ticket ends
-        here. `work` changes no job, so it can be repeated.
+        If the call fails, it is repeated on halves of the batch, down to the single job that it
+        fails for, whose request fails. `call` must not change a job, so that it can be repeated.
         """
         if not batch:
             return []
         try:
-            return list(zip(batch, work([live.job for live in batch]), strict=True))
+            return list(zip(batch, call([running.job for running in batch]), strict=True))
         except Exception as error:
             if len(batch) == 1:
                 is_known = isinstance(error, RiffusionError)
-                batch[0].ticket.fail(error if is_known else _model_failure(error))
+                batch[0].request.fail(error if is_known else _model_failure(error))
                 return []
             logger.warning("a call for %d jobs failed, trying halves: %s", len(batch), error)
             half = len(batch) // 2
             if isinstance(error, torch.OutOfMemoryError):
                 torch.cuda.empty_cache()
-                self._most_jobs[batch[0].job.shape] = half
-            return [*self._in_parts(batch[:half], work), *self._in_parts(batch[half:], work)]
-
-    def _note(self, tick: EngineStep) -> None:
-        """Keep the pace, and tell the observer."""
-        self._tick_s = tick.seconds
-        newest = tick.seconds / tick.num_rows
-        self._row_s += (newest - self._row_s) * (_NEWEST_TICK if self._row_s else 1.0)
-        try:
-            self.on_step(tick)
-        except Exception:
-            logger.exception("the engine's observer failed")
-
-    def _give_up_line(self, error: Exception) -> None:
-        for live in self._running:
-            live.ticket.fail(_model_failure(error))
-        self._running.clear()
+                self._max_jobs[batch[0].job.shape] = half
+            return [
+                *self._call_in_parts(batch[:half], call),
+                *self._call_in_parts(batch[half:], call),
+            ]
 
 
 def _check_finite(job: DenoisingJob) -> None:
-    """Check that a job's latents are numbers.
+    """Check that a job's latents are finite.
 
     Raises:
-        InputError: they aren't, at a guidance that can do that.
-        GenerationError: they aren't, and should be.
+        InputError: they aren't, and the guidance is unusually high.
+        GenerationError: they aren't, at usual guidance.
     """
     if bool(torch.isfinite(job.latents).all()):
         return

@@ -1,4 +1,4 @@
-"""One image in the making, as the one who asked for it sees it."""
+"""A request to the engine, as its caller sees it."""
 
 import time
 from concurrent.futures import Future
@@ -11,14 +11,13 @@ from riffusion.errors import GenerationCancelled
 
 
 class RequestHandle:
-    """What is asked for, and the image to come. The engine alone ends it.
+    """A request's inputs and its future image. Only the engine completes it.
 
     Attributes:
         image: the future image. It raises `GenerationCancelled` after `cancel`, `InputError`,
-            `GenerationError` where the model failed on this job, or what `on_progress` raised.
-        stages_s: seconds by stage, as far as it has come: `waiting`, `prepare`, `diffusion`,
-            `decode`.
-        cancellation: why nobody wants the image any more, or None.
+            `GenerationError` if the model failed on this request, or what `on_progress` raised.
+        stages_s: seconds per completed stage: `waiting`, `prepare`, `diffusion`, `decode`.
+        cancellation: the exception of the first `cancel`, or None.
     """
 
     def __init__(
@@ -30,33 +29,33 @@ class RequestHandle:
     ) -> None:
         self.inputs, self.init_image, self.mask_image = inputs, init_image, mask_image
         self.image: Future[Image.Image] = Future()
-        self.image.set_running_or_notify_cancel()  # `cancel` is the only way to stop it
+        self.image.set_running_or_notify_cancel()  # so that only `cancel` can stop it
         self.stages_s: dict[str, float] = {}
         self.cancellation: GenerationCancelled | None = None
         self._on_progress = on_progress
-        self._since = time.perf_counter()
+        self._stage_started = time.perf_counter()
 
     def cancel(self, reason: GenerationCancelled | None = None) -> None:
-        """Nobody wants the image any more; its place is free at the next tick.
+        """Stop the request. The engine frees its slot before the next step.
 
         Args:
-            reason: what `image` raises then.
+            reason: the exception that `image` raises.
         """
         self.cancellation = self.cancellation or reason or GenerationCancelled("cancelled")
 
     @property
-    def is_wanted(self) -> bool:
-        """Whether there is still something to be done for it."""
+    def is_active(self) -> bool:
+        """Whether the request is neither completed nor cancelled."""
         return self.cancellation is None and not self.image.done()
 
     def end_stage(self, name: str) -> None:
-        """Note the time since the last stage as that of `name`."""
+        """Record the time since the last stage ended as that of stage `name`."""
         now = time.perf_counter()
-        self.stages_s[name] = now - self._since
-        self._since = now
+        self.stages_s[name] = now - self._stage_started
+        self._stage_started = now
 
     def report(self, steps_done: int, num_steps: int) -> None:
-        """Tell of progress. A callback that raises ends this image, and nothing else."""
+        """Call `on_progress`. If it raises, only this request fails."""
         if self._on_progress is None:
             return
         try:
@@ -65,10 +64,10 @@ class RequestHandle:
             self.fail(error)
 
     def succeed(self, image: Image.Image) -> None:
-        """Hand the image over."""
+        """Complete the request with its image."""
         self.image.set_result(image)
 
     def fail(self, error: BaseException) -> None:
-        """End without an image, unless it has ended."""
+        """Complete the request with an error, unless it is completed already."""
         if not self.image.done():
             self.image.set_exception(error)

@@ -1,4 +1,4 @@
-"""Tensors that cost a network call, kept for the next request that needs them."""
+"""A cache of tensors that are expensive to compute, shared between requests."""
 
 import hashlib
 import threading
@@ -12,15 +12,15 @@ Tensors = tuple[torch.Tensor, ...]
 
 
 class TensorCache:
-    """Tensors by key; beyond a number of bytes those that were not used for longest are dropped.
+    """Least-recently-used cache of tensors, limited in bytes.
 
-    Several threads may share it. Two that miss the same key at once both make it, to equal values.
+    Thread-safe. Two threads that miss the same key at the same time both compute it.
 
     Args:
-        max_bytes: of all tensors together. Larger ones are made anew each time.
+        max_bytes: limit for all tensors together. Larger entries are not stored.
 
     Attributes:
-        num_hits, num_misses: since the beginning.
+        num_hits, num_misses: lookups since the cache was made.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -30,7 +30,7 @@ class TensorCache:
         self.num_misses = 0
 
     def get(self, key: Hashable, make: Callable[[], Tensors]) -> Tensors:
-        """The tensors of a key, made if they aren't there. They must not be changed."""
+        """The tensors of a key, computed by `make` on a miss. Callers must not modify them."""
         with self._lock:
             if (found := self._entries.get(key)) is not None:
                 self.num_hits += 1
@@ -44,7 +44,7 @@ class TensorCache:
 
 
 def image_key(image: Image.Image) -> Hashable:
-    """Equal for images of the same pixels."""
+    """A cache key that is equal for images of equal mode, size and pixels."""
     return image.mode, image.size, hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 

@@ -1,10 +1,10 @@
-"""UNet calls, on CUDA without the time between kernels.
+"""UNet calls through CUDA graphs, which remove the time between kernels.
 
-A UNet of this size has some thousand kernels, each shorter than Python takes to launch the next. A
-CUDA graph records them once and replays them as one. It needs fixed shapes: rows are padded to the
-next of a few batch sizes, and what comes out for the padding is dropped. Graphs are recorded before
-the first request; what has other shapes, such as a longer clip, runs as it is, and nobody waits for
-a recording.
+A UNet of this size runs about a thousand kernels, and each takes less time than Python needs to
+launch the next. A CUDA graph records them once and replays them with one launch. Graphs have fixed
+shapes: rows are padded to the next of a few batch sizes, and the padding's outputs are dropped.
+Graphs are recorded before the first request. A call of another shape, such as that of a longer
+clip, runs without a graph, so no request waits for a recording.
 """
 
 from collections.abc import Callable, Hashable
@@ -14,16 +14,16 @@ from typing import Any
 import torch
 
 BATCH_SIZES = (1, 2, 4, 6, 8, 12, 16)
-"""Rows that graphs are recorded for; larger calls run as they are."""
+"""Numbers of rows that graphs are recorded for; larger calls run without a graph."""
 _WARM_UP_CALLS = 3
-"""Before recording, so that libraries have chosen their kernels and allocated their memory."""
+"""Calls before recording, in which libraries choose their kernels and allocate their memory."""
 
 Inputs = tuple[torch.Tensor, ...]
 
 
 @dataclass(frozen=True)
 class _Recorded:
-    """A graph with the memory that it reads from and writes to."""
+    """A graph, and the tensors that it reads from and writes to."""
 
     graph: Any
     inputs: Inputs
@@ -31,7 +31,7 @@ class _Recorded:
 
 
 class CudaGraphRunner:
-    """Calls a UNet. Belongs to one thread at a time."""
+    """Calls a UNet, through a CUDA graph if one is recorded. Not thread-safe."""
 
     def __init__(self) -> None:
         self._recorded: dict[Hashable, _Recorded] = {}
@@ -46,17 +46,17 @@ class CudaGraphRunner:
         embeddings: torch.Tensor,
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The UNet's output.
+        """Call the UNet.
 
         Args:
             unet: a `UNet2DConditionModel`.
             rows: (rows, channels, height, width).
-            timesteps: (rows,), floating-point, as samplers have them between whole numbers.
+            timesteps: (rows,), floating-point: some samplers' timesteps aren't whole numbers.
             embeddings: (rows, tokens, width).
             mask: (rows, tokens), 1 where a token counts; None if all do.
 
         Returns:
-            As `rows`.
+            The UNet's output, same shape as `rows`.
         """
         size = padded_size(len(rows))
         if mask is None and size is not None and self._recorded:
@@ -76,25 +76,23 @@ class CudaGraphRunner:
         timesteps: torch.Tensor,
         embeddings: torch.Tensor,
     ) -> None:
-        """Record the call of these shapes, on CUDA; elsewhere nothing.
+        """Record a graph for calls of these shapes. CUDA only.
 
         Args:
-            unet, rows, timesteps, embeddings: as in a call, of any values, as many rows as one of
-                `BATCH_SIZES`.
+            unet, rows, timesteps, embeddings: see `__call__`. Values don't matter; the number of
+                rows is one of `BATCH_SIZES`.
         """
-        if rows.device.type != "cuda":
-            return
         static = tuple(tensor.clone() for tensor in (rows, timesteps, embeddings))
         self._memory = self._memory or torch.cuda.graph_pool_handle()
         self._on_side_stream(lambda: [_call(unet, *static) for _ in range(_WARM_UP_CALLS)])
         graph = torch.cuda.CUDAGraph()
-        # Other threads, which make sound on the same device, may go on in the meantime.
+        # thread_local: other threads, which compute audio on this device, may continue meanwhile.
         with torch.cuda.graph(graph, pool=self._memory, capture_error_mode="thread_local"):
             output = _call(unet, *static)
         self._recorded[_key(unet, static)] = _Recorded(graph, static, output)
 
     def forget(self) -> None:
-        """Drop all graphs, which read the weights where they were when recorded."""
+        """Drop all graphs. Call it before weights move: graphs read their recorded addresses."""
         self._recorded.clear()
 
     def _on_side_stream(self, work: Callable[[], object]) -> None:
@@ -123,17 +121,17 @@ def _call(
 
 
 def _key(unet: Any, inputs: Inputs) -> Hashable:
-    """What two calls must have in common to be the same graph."""
+    """Calls of equal keys can use the same graph."""
     return id(unet), tuple((tensor.shape, tensor.dtype, tensor.device) for tensor in inputs)
 
 
 def padded_size(num_rows: int) -> int | None:
-    """The smallest of `BATCH_SIZES` that holds so many rows, or None."""
+    """The smallest of `BATCH_SIZES` that is at least `num_rows`, or None."""
     return next((size for size in BATCH_SIZES if size >= num_rows), None)
 
 
 def _padded(tensor: torch.Tensor, size: int) -> torch.Tensor:
-    """`tensor` with its last row repeated until there are `size`."""
+    """Repeat the last row until there are `size` rows."""
     missing = size - len(tensor)
     if missing == 0:
         return tensor

@@ -1,0 +1,60 @@
+"""Several jobs in one call: jobs of one shape are stacked into one batch, and results are split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from riffusion.diffusion.conditioning import stack_embeddings
+from riffusion.diffusion.job import DenoisingJob
+
+
+class UNetBatch(NamedTuple):
+    """Inputs of one UNet call, in the order of `CudaGraphRunner`'s arguments.
+
+    Args:
+        rows: noisy latents, (rows, channels, height, width).
+        timesteps: (rows,) float32.
+        embeddings: (rows, tokens, width).
+        mask: (rows, tokens), 1 where a token counts; None if all do.
+    """
+
+    rows: torch.Tensor
+    timesteps: torch.Tensor
+    embeddings: torch.Tensor
+    mask: torch.Tensor | None
+
+
+def group_by_shape(jobs: Sequence[DenoisingJob]) -> list[list[int]]:
+    """Indices of the jobs whose latents have the same shape, one list per shape."""
+    groups: dict[torch.Size, list[int]] = {}
+    for index, job in enumerate(jobs):
+        groups.setdefault(job.shape, []).append(index)
+    return list(groups.values())
+
+
+def stack_jobs(jobs: Sequence[DenoisingJob], device: torch.device) -> UNetBatch:
+    """The next UNet inputs of several jobs, as one batch.
+
+    Args:
+        jobs: unfinished jobs of one shape.
+        device: the UNet's device.
+    """
+    num_rows = torch.tensor([job.num_rows for job in jobs])
+    timesteps = torch.stack([job.timestep for job in jobs])
+    embeddings, mask = stack_embeddings([job.unet_embeddings() for job in jobs])
+    return UNetBatch(
+        torch.cat([job.unet_rows() for job in jobs]),
+        timesteps.float().repeat_interleave(num_rows).to(device),
+        embeddings,
+        mask,
+    )
+
+
+def split_predictions(
+    predictions: torch.Tensor, jobs: Sequence[DenoisingJob]
+) -> list[torch.Tensor]:
+    """Each job's rows of the UNet's output; the inverse of stacking."""
+    return list(torch.split(predictions, [job.num_rows for job in jobs]))

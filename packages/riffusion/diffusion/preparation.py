@@ -1,0 +1,169 @@
+"""From a request to a `DenoisingJob`: embeddings, timesteps, noise, init image and mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+
+from riffusion.datatypes import CLIP_DURATION_S, InferenceInput
+from riffusion.diffusion.conditioning import PromptEncoder
+from riffusion.diffusion.geometry import LatentGeometry
+from riffusion.diffusion.interpolation import lerp, slerp
+from riffusion.diffusion.job import DenoisingJob, Inpainting
+from riffusion.diffusion.schedulers import new_scheduler, partial_timesteps, set_timesteps
+from riffusion.diffusion.vae import LatentCodec, noise_from_seed
+from riffusion.errors import InputError
+from riffusion.runtime.cache import TensorCache, image_key
+from riffusion.spectrogram.params import SpectrogramParams
+
+
+@dataclass(frozen=True)
+class ImageSizes:
+    """Sizes of a checkpoint's images.
+
+    Args:
+        params: define the height (number of frequencies) and the duration of a frame.
+        vae_scale_factor: pixels per latent, in each direction.
+        multiple: pixels that the VAE's and the UNet's inputs must be a multiple of.
+    """
+
+    params: SpectrogramParams
+    vae_scale_factor: int
+    multiple: int
+
+    def of_clip(self, duration_s: float | None = None) -> LatentGeometry:
+        """Geometry of a clip's image.
+
+        Args:
+            duration_s: length in seconds; None for the usual 5.12 s.
+        """
+        step_s = self.params.step_size_ms / 1000
+        num_frames = max(1, round((duration_s or CLIP_DURATION_S) / step_s))
+        return self.of_image(num_frames, self.params.num_frequencies)
+
+    def of_image(self, width: int, height: int) -> LatentGeometry:
+        """Geometry of an image of a given size in pixels."""
+        return LatentGeometry(width, height, self.vae_scale_factor, self.multiple)
+
+
+class _Begin(NamedTuple):
+    """Where denoising begins: latents, the timesteps still to run, and what a mask keeps."""
+
+    latents: torch.Tensor
+    timesteps: torch.Tensor
+    inpainting: Inpainting | None = None
+
+
+@dataclass(frozen=True)
+class JobPreparation:
+    """Turns requests into jobs for one checkpoint.
+
+    Args:
+        unet: defines the latents' channels, device and precision.
+        trained_scheduler: the checkpoint's own scheduler.
+        prompt_encoder, latent_codec: prompts → embeddings, images → latents.
+        sizes: sizes of the checkpoint's images.
+        mask_cache: masks on the UNet's device, by mask image.
+    """
+
+    unet: Any
+    trained_scheduler: Any
+    prompt_encoder: PromptEncoder
+    latent_codec: LatentCodec
+    sizes: ImageSizes
+    mask_cache: TensorCache
+
+    def prepare(
+        self,
+        inputs: InferenceInput,
+        init_image: Image.Image | None,
+        mask_image: Image.Image | None,
+        weighted_prompts: bool,
+    ) -> DenoisingJob:
+        """See `RiffusionPipeline.prepare`."""
+        if inputs.mode == "txt2img":
+            init_image = None
+        if mask_image is not None and init_image is None:
+            raise InputError("a mask needs an init image whose black parts are kept", "mask_image")
+        geometry = (
+            self.sizes.of_clip(inputs.duration_s)
+            if init_image is None
+            else self.sizes.of_image(*init_image.size)
+        )
+        guidance = lerp(inputs.start.guidance, inputs.end.guidance, inputs.alpha)
+        embeddings = self._embeddings(inputs, guidance > 1.0, weighted_prompts)
+        scheduler = new_scheduler(inputs.scheduler, self.trained_scheduler)
+        set_timesteps(scheduler, inputs.num_inference_steps)
+        start_noise = self.noise(inputs.start.seed, geometry)
+        noise = slerp(inputs.alpha, start_noise, self.noise(inputs.end.seed, geometry))
+        if init_image is None:
+            begin = _Begin(noise * scheduler.init_noise_sigma, scheduler.timesteps.cpu())
+        else:
+            begin = self._begin_with_image(
+                inputs, scheduler, geometry, noise, init_image, mask_image
+            )
+        return DenoisingJob(
+            geometry=geometry,
+            latents=begin.latents,
+            timesteps=begin.timesteps,
+            scheduler=scheduler,
+            embeddings=embeddings,
+            guidance=guidance,
+            guidance_interval=inputs.guidance_interval,
+            generator=torch.Generator("cpu").manual_seed(inputs.start.seed),
+            inpainting=begin.inpainting,
+        )
+
+    def noise(self, seed: int, geometry: LatentGeometry) -> torch.Tensor:
+        """Noise in the UNet's precision and on its device, (1, channels, height, width)."""
+        noise = noise_from_seed(seed, geometry, self.unet.config.in_channels)
+        return noise.to(self.unet.device, self.unet.dtype)
+
+    def _embeddings(
+        self, inputs: InferenceInput, is_guided: bool, weighted_prompts: bool
+    ) -> torch.Tensor:
+        """Embeddings between the two ends: the negative prompt's if guided, then the prompt's."""
+        start, end = inputs.start, inputs.end
+        prompts = [start.prompt, end.prompt]
+        if is_guided:
+            prompts += [start.negative_prompt or "", end.negative_prompt or ""]
+        embedded = self.prompt_encoder.embed(prompts, weighted=weighted_prompts)
+        pairs = zip(embedded[::2], embedded[1::2], strict=True)
+        rows = [torch.lerp(at_start, at_end, inputs.alpha) for at_start, at_end in pairs]
+        return torch.cat(rows[::-1])
+
+    def _begin_with_image(
+        self,
+        inputs: InferenceInput,
+        scheduler: Any,
+        geometry: LatentGeometry,
+        noise: torch.Tensor,
+        init_image: Image.Image,
+        mask_image: Image.Image | None,
+    ) -> _Begin:
+        """The init image's latents with noise, and the timesteps of the request's strength."""
+        strength = lerp(inputs.start.denoising, inputs.end.denoising, inputs.alpha)
+        timesteps = partial_timesteps(scheduler, inputs.num_inference_steps, strength)
+        init_latents = self.latent_codec.encode(init_image, geometry, inputs.start.seed)
+        latents = init_latents
+        if len(timesteps) > 0:
+            latents = scheduler.add_noise(init_latents, noise, timesteps[:1])
+        if mask_image is None:
+            return _Begin(latents, timesteps)
+        repaint_pixels, repaint = self._repaint(mask_image, geometry)
+        inpainting = Inpainting(init_image, init_latents, noise, repaint, repaint_pixels)
+        return _Begin(latents, timesteps, inpainting)
+
+    def _repaint(self, mask: Image.Image, geometry: LatentGeometry) -> tuple[torch.Tensor, ...]:
+        """Share of repainting per pixel and per latent, (1, 1, height, width) each."""
+
+        def make() -> tuple[torch.Tensor, ...]:
+            pixels = geometry.repaint_from_mask(mask)
+            latents = geometry.latents_from_repaint(pixels)
+            return pixels, latents.to(self.unet.device, self.unet.dtype)
+
+        key = (image_key(mask), geometry, self.unet.device, self.unet.dtype)
+        return self.mask_cache.get(key, make)

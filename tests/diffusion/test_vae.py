@@ -1,0 +1,66 @@
+"""The VAE: decoding in half precision that overflows is repeated in single precision."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+
+from riffusion.diffusion import RiffusionPipeline
+from riffusion.diffusion.vae import LatentCodec
+from riffusion.runtime.cache import TensorCache
+
+HALF_ERROR = 0.02  # pixels of about 1; half precision keeps 11 bits, and errors add up over layers
+LARGE = 1e6  # more than half precision holds, 65504
+
+
+def overflow(module: torch.nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+    """Multiply the batch's first row; the decoder's normalization undoes that in float32."""
+    return torch.cat([output[:1] * LARGE, output[1:]])
+
+
+@pytest.fixture
+def vae(pristine: Path) -> AutoencoderKL:
+    """A VAE in half precision, whose decoder overflows on the first row of a batch."""
+    vae = copy.deepcopy(RiffusionPipeline.from_pretrained(pristine, device="cpu").vae).half()
+    vae.decoder.mid_block.register_forward_hook(overflow)
+    return vae
+
+
+@pytest.fixture
+def latents() -> torch.Tensor:
+    return torch.randn(3, 4, 4, 4, generator=torch.Generator().manual_seed(0)).half()
+
+
+@torch.inference_mode()
+def test_an_image_that_overflows_is_decoded_in_single_precision(
+    vae: AutoencoderKL, latents: torch.Tensor
+) -> None:
+    scaled = latents / vae.config.scaling_factor
+    in_half = vae.decode(scaled, return_dict=False)[0]
+    assert torch.isfinite(in_half).flatten(1).all(dim=1).tolist() == [False, True, True]
+    in_single = copy.deepcopy(vae).float().decode(scaled.float(), return_dict=False)[0]
+    pixels = LatentCodec(vae, TensorCache(0)).decode(latents)
+    assert pixels.dtype == torch.float16
+    assert (pixels[:1].float() - in_single[:1]).abs().max() < HALF_ERROR
+    assert torch.equal(pixels[1:], in_half[1:])
+    assert vae.dtype == torch.float16
+
+
+@torch.inference_mode()
+def test_the_vae_is_in_half_precision_again_after_an_error(
+    vae: AutoencoderKL, latents: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = vae.decode
+
+    def out_of_memory(latents: torch.Tensor, **options: Any) -> Any:
+        if latents.dtype == torch.float32:
+            raise torch.OutOfMemoryError("out of memory")
+        return decode(latents, **options)
+
+    monkeypatch.setattr(vae, "decode", out_of_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        LatentCodec(vae, TensorCache(0)).decode(latents)
+    assert vae.dtype == torch.float16

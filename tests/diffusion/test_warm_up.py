@@ -1,0 +1,106 @@
+"""Warm-up: on CUDA it records graphs of the UNet's calls, with a stand-in for CUDA on the CPU."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from riffusion.datatypes import InferenceInput
+from riffusion.diffusion import RiffusionPipeline
+from riffusion.spectrogram.params import SpectrogramParams
+from tests.runtime import cuda_stand_in
+
+MAX_LATENT_ERROR = 1e-4  # float32 sums in another order, latents of about 1
+WARM_UP_CALLS = 3
+
+
+@pytest.fixture
+def pipeline(pristine: Path) -> RiffusionPipeline:
+    """A pipeline whose clips of 5.12 s are 64 by 16 pixels."""
+    pipeline = RiffusionPipeline.from_pretrained(pristine, device="cpu")
+    pipeline.spectrogram_params = SpectrogramParams(num_frequencies=16, step_size_ms=80)
+    return pipeline
+
+
+@pytest.fixture
+def rows_of_calls(pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows of each call of the UNet's Python code."""
+    rows_of_calls: list[int] = []
+    call = pipeline.unet.forward
+
+    def counted(rows: torch.Tensor, *args: Any, **options: Any) -> Any:
+        rows_of_calls.append(len(rows))
+        return call(rows, *args, **options)
+
+    monkeypatch.setattr(pipeline.unet, "forward", counted)
+    return rows_of_calls
+
+
+@pytest.fixture
+def cuda(pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda_stand_in.install(monkeypatch)
+    monkeypatch.setattr(type(pipeline), "device", torch.device("cuda"))
+
+
+def request(**changes: Any) -> InferenceInput:
+    start = {"prompt": "piano", "seed": 1}
+    values = {"start": start, "mode": "txt2img", "num_inference_steps": 3, "scheduler": "ddim"}
+    return InferenceInput.parse(values | changes)
+
+
+def finished_latents(pipeline: RiffusionPipeline, inputs: InferenceInput) -> torch.Tensor:
+    job = pipeline.prepare(inputs)
+    while not job.is_done:
+        pipeline.step([job])
+    return job.latents
+
+
+def test_on_a_cpu_each_batch_size_is_called_once(
+    pipeline: RiffusionPipeline, rows_of_calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    decode = pipeline.vae.decode
+
+    def counted(latents: torch.Tensor, **options: Any) -> Any:
+        decoded.append(len(latents))
+        return decode(latents, **options)
+
+    monkeypatch.setattr(pipeline.vae, "decode", counted)
+    pipeline.warm_up(batch_sizes=(1, 2, 4))
+    assert rows_of_calls == [1, 2, 4]
+    assert decoded == [1, 2]  # guided jobs have two rows, so four rows are two images
+
+
+@pytest.mark.usefixtures("cuda")
+def test_on_cuda_requests_after_warm_up_replay_graphs(
+    pipeline: RiffusionPipeline, rows_of_calls: list[int]
+) -> None:
+    expected = finished_latents(pipeline, request())
+    rows_of_calls.clear()
+    pipeline.warm_up(batch_sizes=(1, 2))
+    assert rows_of_calls == [1] * (WARM_UP_CALLS + 1) + [2] * (WARM_UP_CALLS + 1)
+    rows_of_calls.clear()
+    actual = finished_latents(pipeline, request())
+    assert rows_of_calls == []
+    assert (actual - expected).abs().max() < MAX_LATENT_ERROR
+
+
+@pytest.mark.usefixtures("cuda")
+def test_longer_clips_and_moved_networks_run_without_graphs(
+    pipeline: RiffusionPipeline, rows_of_calls: list[int]
+) -> None:
+    pipeline.warm_up(batch_sizes=(2,))
+    rows_of_calls.clear()
+    finished_latents(pipeline, request(duration_s=10.24))
+    assert rows_of_calls == [2, 2, 2]
+    rows_of_calls.clear()
+    pipeline.to(torch.float64)  # graphs would read the old weights
+    finished_latents(pipeline, request())
+    assert rows_of_calls == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("duration_s", "length"), [(1.0, 1.0), (5.12, 1.0), (10.24, 2.0)])
+def test_relative_length(pipeline: RiffusionPipeline, duration_s: float, length: float) -> None:
+    job = pipeline.prepare(request(duration_s=duration_s))
+    assert pipeline.relative_length(job.shape) == length
