@@ -141,7 +141,7 @@ def _overall_progress(
 
 
 def thinned(rows: Sequence[DatasetRow], per_label: int | None) -> list[int]:
-    """Indices of the rows to keep, in ascending order: for each label, those with the lowest hashes.
+    """Indices of the rows to keep, ascending: for each label, those with the lowest hashes.
 
     Rows are chosen by hashes of their file names rather than every n-th, since styles and tempos
     alternate in a data set and a fixed step could skip one of them. A smaller selection is always

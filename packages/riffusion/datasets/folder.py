@@ -81,9 +81,7 @@ class DatasetRow:
         try:
             values: Any = json.loads(line)
         except ValueError as error:
-            raise InputError(
-                f"{where} is not JSON ({error}); write one object per line"
-            ) from error
+            raise InputError(f"{where} is not JSON ({error}); write one object per line") from error
         if not isinstance(values, dict):
             raise InputError(f"{where} is not a JSON object; write one with file_name and text")
         row: dict[str, Any] = {}
@@ -242,7 +240,9 @@ def sole_writer(directory: Path) -> Iterator[None]:
                 "choose another folder"
             ) from None
         except OSError as error:
-            logger.debug("%s cannot be locked, so other runs are not kept out: %s", directory, error)
+            logger.debug(
+                "%s cannot be locked, so other runs are not kept out: %s", directory, error
+            )
         yield
     finally:
         os.close(handle)

@@ -1,5 +1,4 @@
-"""Size of the training images, their spectrogram parameters, and checks that networks accept them.
-"""
+"""Size and spectrogram parameters of training images, and checks that networks accept them."""
 
 from dataclasses import replace
 
@@ -63,7 +62,9 @@ def downsampling_factor(vae: AutoencoderKL) -> int:
     return int(2 ** (len(vae.config.block_out_channels) - 1))
 
 
-def check_fits_vae(folder: DatasetFolder, config: DataConfig, vae: AutoencoderKL) -> tuple[int, int]:
+def check_fits_vae(
+    folder: DatasetFolder, config: DataConfig, vae: AutoencoderKL
+) -> tuple[int, int]:
     """Check that a VAE can encode the training images.
 
     Returns:

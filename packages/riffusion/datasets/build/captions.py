@@ -166,9 +166,7 @@ def _rows(file: MetadataFile) -> Iterable[tuple[str, Mapping[str, Any]]]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise InputError(
-                f"{where} is not JSON ({error}); write one object per line"
-            ) from error
+            raise InputError(f"{where} is not JSON ({error}); write one object per line") from error
         if not isinstance(row, dict):
             raise InputError(f"{where} is not a JSON object; write one with file_name and text")
         yield where, row
