@@ -218,8 +218,8 @@ def test_a_folder_that_was_made_with_other_options(
         ("{}/new --soundfont {}/letter.txt", "letter.txt' is not a soundfont"),
         ("{}", "is not a data set; choose an empty folder"),
         ("{}/letter.txt", "is not a data set"),
-        ("{}/letter.txt/new", "cannot be made"),
-        ("/proc/self/new", "cannot be made"),  # a read-only file system
+        ("{}/letter.txt/new", "cannot be created"),
+        ("/proc/self/new", "cannot be created"),  # a read-only file system
     ],
 )
 def test_refused_in_one_line(

@@ -19,7 +19,7 @@ SMALL = ImageFormat(
     ),
     32,
 )
-"""0.32 s of sound in 32 columns of 80 samples."""
+"""0.32 s of audio in 32 frames of 80 samples."""
 
 
 def tone(
@@ -31,14 +31,14 @@ def tone(
 
 
 def sweep(duration_s: float, rate: int = 8000, channels: int = 1) -> np.ndarray:
-    """A tone whose pitch rises, so that no two places in it sound alike."""
+    """A tone with rising pitch, so that no two parts of it are the same."""
     t = np.arange(round(duration_s * rate)) / rate
     wave = 0.3 * np.sin(2 * np.pi * (200 + 150 * t) * t)
     return np.stack([wave * (1 - 0.3 * channel) for channel in range(channels)]).astype(np.float32)
 
 
 def write(path: Path, waveform: np.ndarray, rate: int = 8000) -> Path:
-    """Write a sound in the format of its extension, folders included."""
+    """Write audio in the format of the file's extension, and create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_audio(segment_from_waveform(waveform, rate), path)
     return path
@@ -70,7 +70,7 @@ def files_of(audio_dir: Path) -> list[AudioFile]:
 def build(
     audio_dir: Path, directory: Path, image: ImageFormat = SMALL, **options: object
 ) -> BuildReport:
-    """`build_dataset` in this process, with any field of either kind of options."""
+    """Run `build_dataset` in this process with fields of `BuildOptions` or `SliceOptions`."""
     names = SliceOptions.__dataclass_fields__
     slices = {name: options.pop(name) for name in list(options) if name in names}
     return build_dataset(
@@ -83,7 +83,7 @@ def build(
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    """Every file below a folder, hidden ones included."""
+    """Content of every file below a folder, including hidden files."""
     return {
         path.relative_to(directory).as_posix(): path.read_bytes()
         for path in sorted(directory.rglob("*"))

@@ -1,4 +1,4 @@
-"""A tiny data set of striped images: horizontal stripes are tones, vertical ones are beats."""
+"""A tiny data set of striped images: horizontal stripes are tones, vertical stripes are beats."""
 
 from pathlib import Path
 

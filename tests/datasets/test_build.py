@@ -1,4 +1,4 @@
-"""Recordings to images: against the image converter, known sounds, and known counts."""
+"""Recordings → images: compared with the image converter, known signals and known counts."""
 
 from pathlib import Path
 
@@ -15,13 +15,13 @@ from riffusion.spectrogram.params import SpectrogramParams
 from tests.datasets.recordings import SMALL, build, contents, sweep, tone, write
 
 MAX_ROWS_OFF = 1
-"""Mel bands: a tone between two bands belongs to either."""
+"""Mel bands: a tone between two bands may appear in either."""
 LEVEL_TOLERANCE = 2
-"""Grey levels: pydub mixes to whole 16-bit steps, we to floats."""
+"""Grey levels: pydub mixes to 16-bit integers, this code to floats."""
 
 
 def images_of(directory: Path, split: str = "train") -> list[np.ndarray]:
-    """Pixels, in the order of the rows."""
+    """Pixels of all images, in the order of the rows."""
     folder = DatasetFolder(directory)
     images = []
     for row in folder.rows(split):  # type: ignore[arg-type]
@@ -31,18 +31,18 @@ def images_of(directory: Path, split: str = "train") -> list[np.ndarray]:
 
 
 def strongest_row(pixels: np.ndarray) -> int:
-    """Mel band, from the bottom, that is darkest."""
+    """The darkest mel band, counted from the bottom."""
     return len(pixels) - 1 - int(pixels.mean(axis=1).argmin())
 
 
 def mel_band(frequency_hz: float, params: SpectrogramParams) -> float:
-    """The band whose triangle peaks there, by the HTK formula."""
+    """The band whose filter peaks at a frequency, by the HTK formula."""
     mel_hz = lambda hz: 2595 * np.log10(1 + hz / 700)  # noqa: E731
     low, high = mel_hz(params.min_frequency), mel_hz(params.max_frequency)
     return float((mel_hz(frequency_hz) - low) / (high - low) * (params.num_frequencies + 1) - 1)
 
 
-def test_a_image_is_that_of_the_converter(tmp_path: Path) -> None:
+def test_an_image_equals_that_of_the_converter(tmp_path: Path) -> None:
     song = write(tmp_path / "in/song.wav", sweep(11, 44100), 44100)
     report = build(tmp_path / "in", tmp_path / "out", PRESETS["riffusion"])
     assert report.num_images == {"train": 2}
@@ -109,7 +109,7 @@ def test_stereo_is_mixed_for_mono_images(tmp_path: Path) -> None:
     converter = SpectrogramImageConverter(SMALL.params, "cpu")
     expected = converter.spectrogram_image_from_audio(segment_from_samples(samples, 8000))
     difference = images_of(tmp_path / "out")[0] - np.asarray(expected).astype(int)[..., 0]
-    loud = np.asarray(expected)[..., 0] < 200  # elsewhere there is but the rounding of the mix
+    loud = np.asarray(expected)[..., 0] < 200  # elsewhere there are only rounding errors
     assert loud.any()
     assert np.abs(difference[loud]).max() <= LEVEL_TOLERANCE
 
@@ -135,7 +135,7 @@ def test_silence_and_clipping_are_left_out(tmp_path: Path) -> None:
     assert report.left_out == {"silent": 3, "clipped": 1}  # the music is a sine at -13.5 dB
 
 
-def test_what_is_left_at_the_end(tmp_path: Path) -> None:
+def test_the_remainder_at_the_end_is_dropped_or_kept(tmp_path: Path) -> None:
     write(tmp_path / "in/song.wav", sweep(0.8))
     write(tmp_path / "in/tiny.wav", sweep(0.2))
     report = build(tmp_path / "in", tmp_path / "drop", validation_share=0)
@@ -167,7 +167,7 @@ def test_all_slices_of_a_recording_go_to_one_split(tmp_path: Path) -> None:
     } != validation
 
 
-def test_names_that_differ_in_the_extension_alone(tmp_path: Path) -> None:
+def test_names_that_differ_only_in_the_extension(tmp_path: Path) -> None:
     write(tmp_path / "in/a.wav", tone(500, 0.4))
     write(tmp_path / "in/a.flac", tone(2000, 0.4))
     build(tmp_path / "in", tmp_path / "out", validation_share=0)

@@ -1,4 +1,4 @@
-"""Captions from metadata files, tags and names, and what is wrong with them."""
+"""Captions from metadata files, tags and names, and errors in them."""
 
 import json
 import logging
@@ -69,12 +69,12 @@ def test_captions_from_tags(tmp_path: Path, tags: dict[str, str], text: str | No
     assert (caption and caption.text) == text
 
 
-def test_tags_of_no_sound_are_none(tmp_path: Path) -> None:
+def test_a_file_without_audio_has_no_tags(tmp_path: Path) -> None:
     (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\nhttp://localhost:1/a.mp3\n")
     assert caption_from_tags(tmp_path / "list.m3u8") is None
 
 
-def test_metadata_goes_before_tags_before_names(
+def test_metadata_precedes_tags_and_tags_precede_names(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     songs = tmp_path / "in"
@@ -113,7 +113,7 @@ def test_metadata_goes_before_tags_before_names(
     }
 
 
-def test_files_without_the_caption_that_is_asked_for_fail(tmp_path: Path) -> None:
+def test_files_without_a_caption_from_the_chosen_source_fail(tmp_path: Path) -> None:
     songs = tmp_path / "in"
     write(songs / "42.wav", SONG)
     write_tagged(songs / "tagged.flac", SONG, {"title": "a title"})
@@ -175,7 +175,7 @@ def test_a_file_of_captions_beside_the_recordings(tmp_path: Path) -> None:
         ),
         ("metadata.jsonl", '{"file_name": "b.wav", "text": "b"}\n', "no row matches a file"),
         ("metadata.jsonl", '{"file_name": "../a.wav", "text": "b"}\n', "no row matches a file"),
-        ("metadata.jsonl", '{"file_name": "a.wav", "text": "b"}\n' * 2, "is there twice"),
+        ("metadata.jsonl", '{"file_name": "a.wav", "text": "b"}\n' * 2, "is listed twice"),
         ("metadata.csv", "name,text\na.wav,b\n", "line 2 has no file_name"),
         ("metadata.csv", b"file_name,text\na.wav,\xff\n", "is not UTF-8"),
     ],
@@ -214,17 +214,17 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
     assert (row.source, row.text) == ("caf? solo.wav", "caf? solo")
 
 
-def test_captions_that_are_nowhere_are_refused(tmp_path: Path) -> None:
+def test_missing_captions_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "in/a.wav", SONG)
     with pytest.raises(InputError, match="captions: .*metadata.jsonl or metadata.csv"):
         build(tmp_path / "in", tmp_path / "out", caption_source="metadata")
     with pytest.raises(InputError, match="captions: .*cannot be read"):
         build(tmp_path / "in", tmp_path / "out", captions=tmp_path / "none.csv")
-    with pytest.raises(InputError, match="captions: .* does not go with captions from tags"):
+    with pytest.raises(InputError, match="captions: .* cannot be combined with captions from tags"):
         build(tmp_path / "in", tmp_path / "out", captions=tmp_path / "c.csv", caption_source="tags")
 
 
-def test_another_data_set_in_the_folder_is_no_metadata(tmp_path: Path) -> None:
+def test_metadata_of_another_data_set_in_the_folder_is_ignored(tmp_path: Path) -> None:
     song = write(tmp_path / "in/a b.wav", tone(500, 0.4))
     build(tmp_path / "in", tmp_path / "in/earlier")
     (tmp_path / "in/earlier/train/metadata.jsonl").write_text("no JSON")

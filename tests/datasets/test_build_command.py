@@ -1,4 +1,4 @@
-"""The command: what it prints, what it refuses, and who else reads its data sets."""
+"""The command `dataset build`: output, errors, and that other programs read its data sets."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ SMALL = ("--sample-rate", 8000, "--padded-duration-ms", 100, "--height", 64, "--
 
 
 class Command:
-    """`riffusion dataset build` in this process: exit code, and what it prints."""
+    """Runs `riffusion dataset build` in this process; returns exit code and printed lines."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
@@ -61,13 +61,15 @@ def test_a_folder_becomes_a_data_set(tmp_path: Path, command: Command) -> None:
     assert "Left out: 1 too short" in card
 
 
-def test_bad_files_are_listed_and_the_others_are_done(tmp_path: Path, command: Command) -> None:
+def test_bad_files_are_listed_and_the_others_are_processed(
+    tmp_path: Path, command: Command
+) -> None:
     songs, out = tmp_path / "in", tmp_path / "out"
     write(songs / "a.wav", sweep(1.0))
     (songs / "broken.mp3").write_text("no sound at all")
     (songs / "empty.wav").touch()
     arguments = (songs, "-o", out, *SMALL, "--validation-share", 0)
-    for _ in range(2):  # they are tried again
+    for _ in range(2):  # failed files are tried again
         code, printed, errors = command(*arguments)
         assert code == 2
         assert [line.split(": ")[:2] for line in errors] == [
@@ -86,7 +88,7 @@ def test_bad_files_are_listed_and_the_others_are_done(tmp_path: Path, command: C
     assert errors[0].startswith(f"error: output='{out}' was made with other options (inputs: ")
 
 
-def test_damage_is_told_with_the_name_of_the_file(
+def test_warnings_about_damage_name_the_file(
     tmp_path: Path, command: Command, caplog: pytest.LogCaptureFixture
 ) -> None:
     song = write(tmp_path / "in/song.mp3", sweep(3.0, 44100), 44100)
@@ -101,7 +103,7 @@ def test_damage_is_told_with_the_name_of_the_file(
     assert [record.getMessage() for record in caplog.records] == first
 
 
-def test_only_bad_files_leave_no_data_set(tmp_path: Path, command: Command) -> None:
+def test_only_bad_files_give_no_data_set(tmp_path: Path, command: Command) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/broken.mp3").write_text("no sound at all")
     code, printed, errors = command(tmp_path / "in", "-o", tmp_path / "out", *SMALL)
@@ -110,7 +112,7 @@ def test_only_bad_files_leave_no_data_set(tmp_path: Path, command: Command) -> N
     assert not (tmp_path / "out/train/metadata.jsonl").exists()
 
 
-def test_nothing_but_silence_is_told(tmp_path: Path, command: Command) -> None:
+def test_silence_only_is_an_error(tmp_path: Path, command: Command) -> None:
     write(tmp_path / "in/a.wav", np.zeros((1, 8000), np.float32))
     code, _, errors = command(tmp_path / "in", "-o", tmp_path / "out", *SMALL)
     assert code == 2
@@ -121,9 +123,9 @@ def test_nothing_but_silence_is_told(tmp_path: Path, command: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["in", "--duration-s", 5.12, "--width", 500], "--duration-s: 5.12 s are 512 columns"),
-        (["in", "--duration-s", 5.12, "--beats", 8], "--duration-s: 5.12 s do not go with beats=8"),
-        (["in", "--beats", 8, "--keep-rest"], "--keep-rest: a rest is no whole number of beats"),
+        (["in", "--duration-s", 5.12, "--width", 500], "--duration-s: 5.12 s are 512 frames"),
+        (["in", "--duration-s", 5.12, "--beats", 8], "--duration-s: 5.12 s cannot be combined wit"),
+        (["in", "--beats", 8, "--keep-rest"], "--keep-rest: a remainder is not a whole number of"),
         (["in", "--overlap", 1], "--overlap: 1.0 must be from 0 to 0.95"),
         (["in", "--validation-share", 1], "--validation-share: 1.0 must be from 0 to 0.9"),
         (["in", "--processes", 0], "--processes: 0 must be at least 1"),
@@ -167,7 +169,7 @@ def test_a_data_set_inside_the_folder_of_recordings(tmp_path: Path, command: Com
         assert "3 images from 1 recordings for training" in printed[0]
 
 
-def test_images_on_beats_have_the_width_asked_for(tmp_path: Path, command: Command) -> None:
+def test_images_cut_on_beats_have_the_requested_width(tmp_path: Path, command: Command) -> None:
     from tests.datasets.test_build_slicing import RATE, clicks
 
     wave, _ = clicks(120, 0.2, 6)
@@ -182,7 +184,7 @@ def test_images_on_beats_have_the_width_asked_for(tmp_path: Path, command: Comma
         with Image.open(tmp_path / "out/train" / row.file_name) as image:
             assert image.size == (96, 64)
             loudness = 255 - np.asarray(image).astype(float).mean(axis=0)
-        # Four clicks in 96 columns: one in every 24, the first one at the start.
+        # Four clicks in 96 frames: one in every 24, the first one at the start.
         folded = loudness.reshape(4, 24)
         assert (folded.argmax(axis=1) <= 5).all()
 
@@ -191,7 +193,7 @@ def test_datasets_and_training_scripts_of_diffusers_read_it(
     tmp_path: Path, command: Command
 ) -> None:
     songs, out = tmp_path / "in", tmp_path / "out"
-    # Words that `datasets` takes for splits where they are part of a path.
+    # The `datasets` library takes these words for splits if they are part of a path.
     write(songs / "test/my train song.wav", sweep(1.0))
     write(songs / "validation/eval.wav", sweep(0.7))
     write_tagged(songs / "dev test.flac", sweep(0.4), {"title": "church bells", "genre": "Sacred"})

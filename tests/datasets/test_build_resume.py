@@ -1,4 +1,4 @@
-"""Interrupted, killed, out of space, and gone on with: the same bytes in the end."""
+"""Builds that were interrupted, killed or out of disk space resume to the same bytes."""
 
 import os
 import resource
@@ -27,9 +27,10 @@ from tests.datasets.recordings import (
     write,
 )
 
-NUM_FILES = 40
+NUM_FILES = 12
+"""More than the two workers can finish from their queue of three after their parent has died."""
 MAX_WAIT_S = 120.0
-"""For two processes to import torch on a busy machine."""
+"""Ends a test that hangs."""
 
 
 def write_songs(folder: Path, count: int) -> Path:
@@ -39,14 +40,14 @@ def write_songs(folder: Path, count: int) -> Path:
 
 
 def times(directory: Path) -> dict[str, int]:
-    """When each image was written."""
+    """Modification time of each image."""
     return {
         path.relative_to(directory).as_posix(): path.stat().st_mtime_ns
         for path in directory.rglob("*.png")
     }
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_where_it_stopped(tmp_path: Path) -> None:
     songs = write_songs(tmp_path / "in", 4)
     build(songs, tmp_path / "whole")
     out = tmp_path / "out"
@@ -62,11 +63,11 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     finished = times(out)
     assert len(finished) == 2 * 4
     assert not (out / "train/metadata.jsonl").exists()
-    # What a killed run leaves behind: half a source, with half a file.
+    # A killed run leaves behind an unfinished source with an incomplete file.
     unfinished = out / "train/000003"
     unfinished.mkdir(parents=True)
     (unfinished / "0000.png").write_bytes(b"half an image")
-    (unfinished / "0009.png").write_bytes(b"of other times")
+    (unfinished / "0009.png").write_bytes(b"from another run")
     (unfinished / ".0123456789abcdef.tmp").touch()
     (out / ".build/.0123456789abcdef.tmp").touch()
     (out / ".build/000002.json").write_text('{"rows": [')
@@ -79,7 +80,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert contents(out) == contents(tmp_path / "whole")
 
 
-def test_a_image_that_is_gone_is_made_again(tmp_path: Path) -> None:
+def test_a_missing_image_is_made_again(tmp_path: Path) -> None:
     songs, out = write_songs(tmp_path / "in", 2), tmp_path / "out"
     build(songs, out)
     whole, finished = contents(out), times(out)
@@ -97,7 +98,7 @@ def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
     options = BuildOptions(SliceOptions(SMALL))
 
     def start_another(done: int, total: int) -> None:
-        with pytest.raises(InputError, match="is being made by another run"):
+        with pytest.raises(InputError, match="is in use by another run"):
             build(songs, out)
 
     build_dataset(songs, files_of(songs), out, options, 1, start_another)
@@ -105,7 +106,7 @@ def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
 
 
 _PROGRAM = """
-    import sys
+    import os, signal, sys
     from pathlib import Path
     from riffusion.datasets.build.builder import build_dataset
     from riffusion.datasets.build.formats import image_format
@@ -117,20 +118,20 @@ _PROGRAM = """
         width=32, sample_rate=8000, padded_duration_ms=100, num_frequencies=64
     )
     files = [AudioFile(path, path.name) for path in sorted(songs.iterdir())]
-    build_dataset(songs, files, out, BuildOptions(SliceOptions(image)), 2)
+    die = lambda done, total: os.kill(os.getpid(), signal.SIGKILL)
+    build_dataset(songs, files, out, BuildOptions(SliceOptions(image)), 2, die)
 """
+"""Kills itself when the first file is done."""
 
 
-def test_a_killed_run_leaves_no_process_and_goes_on(tmp_path: Path) -> None:
+def test_a_killed_run_leaves_no_process_and_resumes(tmp_path: Path) -> None:
     songs, out = write_songs(tmp_path / "in", NUM_FILES), tmp_path / "out"
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(_PROGRAM), str(songs), str(out)],
         cwd=Path(__file__).parents[2],
         start_new_session=True,
     )
-    _wait_until(lambda: process.poll() is not None or any(out.glob(".build/*.json")))
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    assert process.wait(MAX_WAIT_S) == -signal.SIGKILL
     _wait_until(lambda: not _is_group_alive(process.pid))
     records = len(list(out.glob(".build/*.json")))
     assert 0 < records < NUM_FILES
@@ -163,7 +164,7 @@ def _is_group_alive(group: int) -> bool:
 
 @contextmanager
 def largest_file(num_bytes: int) -> Iterator[None]:
-    """Writing more to a file fails, as on a full disk."""
+    """Limit the size of files, which stands for a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
     try:
@@ -172,7 +173,7 @@ def largest_file(num_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_ends_the_run_and_keeps_what_is_done(tmp_path: Path) -> None:
+def test_a_full_disk_ends_the_run_and_keeps_finished_files(tmp_path: Path) -> None:
     songs, out = tmp_path / "in", tmp_path / "out"
     write(songs / "a.wav", tone(500, 0.4))
     noise = np.random.default_rng(0).normal(0, 0.2, (1, 8000)).astype(np.float32)
@@ -205,7 +206,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_done(tmp_path: Path) -> None
         ({"limit": 1}, r"inputs: '2 files, \w+' then, '1 files, \w+' now"),
     ],
 )
-def test_a_data_set_of_other_options_is_refused(
+def test_a_data_set_with_other_options_is_refused(
     tmp_path: Path, change: dict[str, float], message: str
 ) -> None:
     songs = write_songs(tmp_path / "in", 2)

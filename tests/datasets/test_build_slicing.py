@@ -1,4 +1,4 @@
-"""Where recordings are cut: invariants, click tracks, and formats that contradict themselves."""
+"""Slicing of recordings: invariants, click tracks, and contradictory formats."""
 
 import numpy as np
 import pytest
@@ -19,14 +19,14 @@ from riffusion.errors import InputError
 from riffusion.spectrogram.params import SpectrogramParams
 
 RATE = 22050
-MAX_BEAT_ERROR_S = 0.025  # onset strength has a value every 10 ms, of windows of 46 ms
+MAX_BEAT_ERROR_S = 0.025  # onset strength has a value every 10 ms, from windows of 46 ms
 MAX_TEMPO_ERROR = 0.02  # relative: two cuts 10 ms off in 2 s of four beats
 MAX_LEVEL_ERROR_DB = 0.01  # float32 sums
 MEDIUM = ImageFormat(SpectrogramParams(sample_rate=RATE), 200)
 
 
 def clicks(tempo_bpm: float, offset_s: float, duration_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Short decaying tones (1, samples), and when they begin."""
+    """Short decaying tones (1, samples), and their start times in seconds."""
     times = np.arange(offset_s, duration_s - 0.1, 60 / tempo_bpm)
     wave = np.zeros(round(duration_s * RATE), np.float32)
     t = np.arange(round(0.05 * RATE)) / RATE
@@ -42,14 +42,14 @@ def clicks(tempo_bpm: float, offset_s: float, duration_s: float) -> tuple[np.nda
     overlap=st.sampled_from([0.0, 0.25, 0.5, 0.95]),
     keep_rest=st.booleans(),
 )
-def test_even_slices_lie_inside_and_leave_less_than_one_out(
+def test_even_slices_cover_the_recording_except_for_less_than_one_slice(
     num_samples: int, width: int, overlap: float, keep_rest: bool
 ) -> None:
     image = ImageFormat(SpectrogramParams(sample_rate=8000), width)
     slices = even_slices(num_samples, image, overlap, keep_rest)
     starts = np.array([part.start for part in slices])
     length, hop = image.num_samples, image.params.hop_length
-    assert all(part.num_columns == width and part.tempo_bpm is None for part in slices)
+    assert all(part.num_frames == width and part.tempo_bpm is None for part in slices)
     step = max(1, round(width * (1 - overlap))) * hop
     assert (np.diff(starts) == step).all()
     if keep_rest:
@@ -72,13 +72,13 @@ def test_beats_of_a_click_track(tempo_bpm: float, offset_s: float) -> None:
     assert len(inner) == len(times)
 
 
-def test_beat_slices_begin_on_beats_and_tell_the_tempo() -> None:
+def test_beat_slices_begin_on_beats_and_have_the_tempo() -> None:
     wave, times = clicks(120, 0.3, 20)
     slices = beat_slices(wave, MEDIUM, beats=4, overlap=0.0)
     assert len(slices) == (len(times) - 1) // 4
     for part in slices:
         assert np.abs(times - part.start / RATE).min() <= MAX_BEAT_ERROR_S
-        assert part.num_columns * 220 / RATE == pytest.approx(2.0, rel=MAX_TEMPO_ERROR)
+        assert part.num_frames * 220 / RATE == pytest.approx(2.0, rel=MAX_TEMPO_ERROR)
         assert part.tempo_bpm == pytest.approx(120, rel=MAX_TEMPO_ERROR)
     starts = np.array([part.start for part in slices]) / RATE
     assert np.diff(starts) == pytest.approx(2.0, rel=MAX_TEMPO_ERROR)
@@ -97,7 +97,7 @@ def test_beat_slices_follow_a_change_of_tempo(monkeypatch: pytest.MonkeyPatch) -
     ):
         tempi = 240 / seconds[inside, 1]
         assert len(tempi) >= 2
-        octaves = np.log2(tempi / tempo_bpm)  # twice or half the tempo is right, too
+        octaves = np.log2(tempi / tempo_bpm)  # double or half the tempo is correct, too
         assert octaves == pytest.approx(np.rint(octaves), abs=MAX_TEMPO_ERROR)
     starts = [part.start for part in slices]
     assert starts == sorted(set(starts))
@@ -118,7 +118,7 @@ def test_no_beats_is_an_input_error(duration_s: float) -> None:
         beat_slices(np.zeros((1, round(duration_s * RATE)), np.float32), MEDIUM, 4, 0.0)
 
 
-def test_a_cut_beyond_the_end_is_filled_with_silence() -> None:
+def test_a_cut_beyond_the_end_is_padded_with_silence() -> None:
     wave = np.arange(1, 6, dtype=np.float32)[None]
     assert cut(wave, 3, 4).tolist() == [[4, 5, 0, 0]]
     assert cut(wave, 1, 2).tolist() == [[2, 3]]
@@ -162,7 +162,7 @@ def test_formats(arguments: dict[str, object], width: int, duration_s: float) ->
     assert image.width == width
 
 
-def test_the_highest_band_follows_the_rate_unless_it_is_chosen() -> None:
+def test_the_highest_frequency_follows_the_rate_unless_it_is_given() -> None:
     assert image_format(sample_rate=16000).params.max_frequency == 8000
     assert image_format(sample_rate=16000, max_frequency=9000).params.max_frequency == 9000
     assert image_format().params == PRESETS["riffusion"].params
@@ -171,13 +171,13 @@ def test_the_highest_band_follows_the_rate_unless_it_is_chosen() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"duration_s": 5.12, "width": 500}, "duration_s: .* 512 columns .* not width=500"),
-        ({"duration_s": 5.123}, "duration_s: .* take 5.12 or 5.13"),
+        ({"duration_s": 5.12, "width": 500}, "duration_s: .* 512 frames .* not width=500"),
+        ({"duration_s": 5.123}, "duration_s: .* use 5.12 or 5.13"),
         ({"duration_s": 0}, "duration_s: 0 must be over 0"),
         ({"duration_s": 5.12, "beats": 8}, "duration_s: .* beats=8; leave one of them out"),
         ({"duration_s": float("nan")}, "duration_s: nan must be over 0"),
-        ({"duration_s": 1000}, "duration_s: 100000 columns must be from 1 to 6000"),
-        ({"width": 0}, "width: 0 columns"),
+        ({"duration_s": 1000}, "duration_s: 100000 frames must be from 1 to 6000"),
+        ({"width": 0}, "width: 0 frames"),
         ({"preset": "large"}, "preset: 'large' is unknown; use riffusion or audio-diffusion"),
         ({"num_frequencies": 0}, "num_frequencies=0"),
         ({"min_frequency": 9000, "sample_rate": 16000}, "min_frequency=9000"),
@@ -197,6 +197,6 @@ def test_options_out_of_range_are_refused(name: str, value: float) -> None:
         SliceOptions(MEDIUM, **{name: value})  # type: ignore[arg-type]
 
 
-def test_a_rest_of_beats_is_refused() -> None:
+def test_a_remainder_with_beats_is_refused() -> None:
     with pytest.raises(InputError, match="keep_rest"):
         SliceOptions(MEDIUM, beats=4, keep_rest=True)

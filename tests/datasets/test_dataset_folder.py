@@ -1,4 +1,4 @@
-"""The data-set folder: odd characters, damaged files, two runs at once, and folders replaced."""
+"""The data-set folder: odd characters, damaged files, simultaneous runs, and replaced folders."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def claim(directory: Path, command: str = "test") -> None:
     claim_directory(directory, command, {"seed": 0}, SpectrogramParams())
 
 
-def test_rows_with_any_characters_come_back(tmp_path: Path) -> None:
+def test_rows_with_any_characters_are_read_back(tmp_path: Path) -> None:
     odd = 'line\u2028and page\u0085, tab\t, "quotes", \\ and 鼓'
     row = DatasetRow("a.png", odd, (odd, "b"), ("c", "d"), odd, "beat", odd, {"mood": odd, "n": 1})
     claim(tmp_path / "set")
@@ -37,6 +37,75 @@ def test_metadata_that_is_not_text(tmp_path: Path) -> None:
         DatasetFolder(tmp_path).rows("train")
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", r"line 2 is not JSON .*; write one object per line"),
+        ("[1]", r"line 2 is not a JSON object; write one with file_name and text"),
+        ('{"file_name": "a.png"}', r"line 2 has no 'text'; file_name and text are required"),
+        ('{"file_name": null, "text": ""}', r"line 2 has no 'file_name'"),
+        ('{"file_name": "a.png", "text": 3}', r"line 2: text=3 must be a string"),
+        (
+            '{"file_name": "a.png", "text": "", "captions": "b"}',
+            r"line 2: captions='b' must be a list of strings",
+        ),
+        (
+            '{"file_name": "a.png", "text": "", "wordings": [1]}',
+            r"line 2: wordings=\[1\] must be a list of strings",
+        ),
+        ('{"file_name": "../a.png", "text": ""}', r"file_name='../a.png' must stay in the folder"),
+        ('{"file_name": "/a.png", "text": ""}', r"file_name='/a.png' must stay in the folder"),
+    ],
+)
+def test_a_malformed_row_is_named(tmp_path: Path, line: str, message: str) -> None:
+    claim(tmp_path)
+    write_metadata(tmp_path, "train", [DatasetRow("a.png", "a")])
+    with (tmp_path / "train/metadata.jsonl").open("a") as file:
+        file.write(f"{line}\n\n")
+    with pytest.raises(InputError, match=message):
+        DatasetFolder(tmp_path).rows("train")
+
+
+def test_unknown_columns_are_kept(tmp_path: Path) -> None:
+    claim(tmp_path)
+    row = DatasetRow("a.png", "a", extras={"tempo_bpm": 120.0})
+    write_metadata(tmp_path, "train", [row])
+    assert DatasetFolder(tmp_path).rows("train") == [row]
+    assert row.all_captions == ("a",)
+    assert DatasetFolder(tmp_path).rows("validation") == []
+
+
+def test_a_folder_without_metadata_is_not_a_data_set(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no train/metadata\.jsonl; make a data set with"):
+        DatasetFolder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"dataset\.json is not JSON .*; choose another folder"),
+        ("[]", r"command: None then, 'test' now"),
+        ('{"format": 0, "command": "test", "options": {"seed": 0}}', "format: 0 then, 1 now"),
+        ('{"format": 1, "command": "test", "options": {}}', "seed: None then, 0 now"),
+    ],
+)
+def test_a_folder_with_another_record_is_refused(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        claim(tmp_path)
+    assert (tmp_path / "dataset.json").read_text() == content
+
+
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"exists and is not a data set; choose an empty folder"):
+        claim(tmp_path / "file")
+    with pytest.raises(InputError, match=r"cannot be created \(Not a directory\); make room"):
+        claim(tmp_path / "file/set")
+
+
 def test_a_folder_of_another_command_is_refused(tmp_path: Path) -> None:
     claim(tmp_path)
     with pytest.raises(InputError, match="command: 'test' then, 'other' now"):
@@ -48,7 +117,7 @@ def test_a_second_run_is_kept_out_until_the_first_ends(tmp_path: Path) -> None:
     claim(tmp_path)
     with (
         sole_writer(tmp_path),
-        pytest.raises(InputError, match="is being made by another run; wait for its end"),
+        pytest.raises(InputError, match="is in use by another run; wait until it ends"),
         sole_writer(tmp_path),
     ):
         pass

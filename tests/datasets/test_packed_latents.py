@@ -1,4 +1,4 @@
-"""Latents in the images' place: what rounding costs, what they train, what is refused."""
+"""Packed latents: rounding error, training from them, and what is refused."""
 
 import json
 from pathlib import Path
@@ -27,12 +27,13 @@ from tests.training.recipe_runs import QUIET, loss_of, new_recipe, train
 SIDE = 16
 LEVELS = 8
 HALF_PRECISION = 2**-11
-"""Relative rounding error of float16, in which latents are held."""
+"""Relative rounding error of float16, the precision of latents in memory."""
 DEVIATION_TOLERANCE = 0.02
-"""Relative; of the deviation of 150,000 rounding errors, which itself scatters by 0.2 %."""
+"""Relative, for the standard deviation of 150,000 rounding errors, which varies by 0.2 %."""
 TRAINED_LOSS_TOLERANCE = 0.01
-"""Relative difference of losses after as many steps. Latents' rounding has 0.13 % of their power at
-8 levels a unit, and less of the loss, as noise is most of what is seen."""
+"""Relative difference of losses after the same number of steps. At 8 levels per unit the rounding
+error has 0.13 % of the latents' power; its share in the loss is smaller, as most of the network's
+input is noise."""
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def config_of(task: str, base: Path, dataset: Path, output: Path) -> dict[str, A
     config: dict[str, Any] = {
         "task": task,
         "output": str(output),
-        "data": {"dataset": str(dataset), "batch_size": 8, "rolls": 4},
+        "data": {"dataset": str(dataset), "batch_size": 8, "circular_shifts": 4},
         "optimizer": {"learning_rate": 3e-3, "warmup_steps": 2},
         "run": QUIET | {"steps": 10},
     }
@@ -94,7 +95,7 @@ def config_of(task: str, base: Path, dataset: Path, output: Path) -> dict[str, A
 def pack(
     directory: Path, latents: torch.Tensor, levels: int = LEVELS
 ) -> tuple[float, torch.Tensor]:
-    """Share that was cut off, and what comes back."""
+    """The share of clipped values, and the latents as they are read back."""
     path = directory / LATENTS_NAME
     share = write_latents(path, latents, levels, (SIDE, SIDE), "encoder")
     return share, read_latents(path)[1]
@@ -115,13 +116,13 @@ def test_rounding_errs_by_at_most_half_a_level(
     assert error <= 0.5 / levels + HALF_PRECISION * 127 / levels
 
 
-def test_rounding_has_the_deviation_that_is_stated(tmp_path: Path) -> None:
+def test_rounding_has_the_stated_deviation(tmp_path: Path) -> None:
     latents = torch.randn(600, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     error = pack(tmp_path, latents)[1].float() - latents
     assert float(error.std()) == pytest.approx(1 / (LEVELS * 12**0.5), rel=DEVIATION_TOLERANCE)
 
 
-def test_what_lies_too_far_out_is_cut_off_and_counted(tmp_path: Path) -> None:
+def test_values_out_of_range_are_clipped_and_counted(tmp_path: Path) -> None:
     latents = torch.zeros(2, 1, 5, 5)
     latents[0, 0, 0, 0], latents[1, 0, 4, 4] = 1e6, -1e6
     share, back = pack(tmp_path, latents)
@@ -162,7 +163,7 @@ def test_recipes_see_the_same_examples(
     assert not (tmp_path / "none").exists()
 
 
-def test_training_comes_to_the_same(
+def test_training_from_images_and_from_latents_gives_similar_losses(
     dataset: Path, packed: Path, base: Path, tmp_path: Path
 ) -> None:
     losses = {}
@@ -177,8 +178,8 @@ def test_training_comes_to_the_same(
     assert losses["packed"] == pytest.approx(losses["images"], rel=TRAINED_LOSS_TOLERANCE)
 
 
-def test_the_folder_brings_its_vae_along(packed: Path, base: Path, tmp_path: Path) -> None:
-    """In half precision, which is the same encoder still."""
+def test_the_folder_contains_its_vae(packed: Path, base: Path, tmp_path: Path) -> None:
+    """The VAE is stored in half precision, with the same encoder fingerprint."""
     config = config_of("text_to_spectrogram", base, packed, tmp_path) | {"vae": str(packed)}
     examples = new_recipe(config, tmp_path).examples("train", tmp_path)
     assert len(examples) == 24  # type: ignore[arg-type]
@@ -197,7 +198,7 @@ def test_another_encoder_is_refused_another_decoder_is_not(
     expected = read_latents(packed / "train" / LATENTS_NAME)[1]
     assert torch.equal(examples_of(packed, vae, tmp_path).latents, expected)
     torch.nn.init.zeros_(vae.encoder.conv_out.weight)
-    with pytest.raises(InputError, match=r"holds latents of encoder \w+, the VAE has encoder"):
+    with pytest.raises(InputError, match=r"holds latents of encoder \w+, but the VAE has encoder"):
         examples_of(packed, vae, tmp_path)
 
 
@@ -222,7 +223,7 @@ def copy(dataset: Path, base: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "fewer", "missing"])
-def test_a_damaged_file_is_named(copy: Path, base: Path, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_file_is_refused(copy: Path, base: Path, tmp_path: Path, damage: str) -> None:
     split: Split = "validation"
     path = copy / split / LATENTS_NAME
     data = path.read_bytes()
@@ -245,7 +246,7 @@ def test_a_damaged_file_is_named(copy: Path, base: Path, tmp_path: Path, damage:
 
 
 def test_a_header_that_promises_less_than_a_shard_holds_is_refused(tmp_path: Path) -> None:
-    """Nothing is expanded beyond what is announced."""
+    """Data is never expanded beyond the size in the header."""
     pack(tmp_path, torch.zeros(4, 1, 64, 64))
     path = tmp_path / LATENTS_NAME
     data = path.read_bytes()
@@ -281,14 +282,14 @@ def test_thinning_is_even_ordered_and_nested(counts: dict[str, int], most: int) 
     assert thinned(rows, None) == list(range(len(rows)))
 
 
-def test_thinning_passes_over_no_part_of_a_cycle() -> None:
-    """Styles that take turns by sevens all stay, about as often as each other."""
+def test_thinning_keeps_all_styles_of_a_cycle() -> None:
+    """Seven alternating styles are all kept, about equally often."""
     kept = thinned(rows_of({"piano": 700}), 100)
     of_style = [sum(number % 7 == style for number in kept) for style in range(7)]
     assert min(of_style) >= 5
 
 
-def test_a_thinned_data_set_has_the_rows_and_latents_that_belong_together(
+def test_a_thinned_data_set_has_matching_rows_and_latents(
     dataset: Path, base: Path, tmp_path: Path
 ) -> None:
     source = DatasetFolder(dataset)
@@ -309,7 +310,7 @@ def test_a_thinned_data_set_has_the_rows_and_latents_that_belong_together(
     assert not list(tmp_path.glob(".few*"))
 
 
-def test_latents_of_a_training_are_found_again(
+def test_cached_latents_of_a_training_run_are_reused(
     dataset: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = new_recipe(config_of("text_to_spectrogram", base, dataset, tmp_path), tmp_path)
@@ -331,15 +332,15 @@ def test_the_command_prints_counts_and_size(
     assert f"Wrote {output} (24 latents for validation, 24 latents for train, " in captured.out
     info = json.loads((output / "dataset.json").read_text())
     assert info["options"]["made_from"]["command"] == "test"
-    assert main(arguments) == 0  # goes on with what is there
+    assert main(arguments) == 0  # resumes
     assert main([*arguments, "--levels-per-unit", "4"]) == 2
     assert "levels_per_unit: 8 then, 4 now" in capsys.readouterr().err
     arguments[2] = str(output)
     assert main([*arguments[:-1], str(tmp_path / "again")]) == 2
-    assert "holds latents already; name the data set of images" in capsys.readouterr().err
+    assert "already holds latents; name the data set of images" in capsys.readouterr().err
 
 
-def test_what_needs_images_refuses_in_one_line(
+def test_commands_that_need_images_refuse_latents(
     packed: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = new_recipe(
@@ -354,17 +355,17 @@ def test_what_needs_images_refuses_in_one_line(
         tmp_path,
     )
     examples = recipe.examples("train", tmp_path)
-    with pytest.raises(InputError, match="holds latents in place of image"):
+    with pytest.raises(InputError, match="holds latents instead of image"):
         for row in range(len(examples)):  # type: ignore[arg-type]
             examples[row, row]
     capsys.readouterr()
     assert main(["evaluate", str(base), "--dataset", str(packed), "-o", str(tmp_path / "r")]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert [line for line in errors if line.startswith("error: ")] == errors[-1:]
-    assert "holds latents in place of image" in errors[-1]
+    assert "holds latents instead of image" in errors[-1]
 
 
-def test_labels_and_captions_stay(dataset: Path, packed: Path) -> None:
+def test_labels_and_captions_are_kept(dataset: Path, packed: Path) -> None:
     before, after = DatasetFolder(dataset), DatasetFolder(packed)
     assert after.rows("train") == before.rows("train")
     assert {row.label for row in after.rows("validation")} == set(LABELS)

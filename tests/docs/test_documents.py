@@ -1,4 +1,4 @@
-"""What the pages on training show is true: commands parse, files are there, Python runs."""
+"""The pages on training are correct: commands parse, files exist, Python code runs."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ GUIDE, EXAMPLE = ROOT / "docs/training.md", ROOT / "examples/new_sound/README.md
 
 
 def blocks(page: Path, language: str = "") -> list[str]:
-    """Code blocks of a page, without their indentation."""
+    """Code blocks of a page, without indentation."""
     pattern = rf"^( *)```{language}\n(.*?)^ *```$"
     found = re.findall(pattern, page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     return ["\n".join(line[len(indent) :] for line in code.splitlines()) for indent, code in found]
@@ -39,7 +39,7 @@ def commands(page: Path) -> list[list[str]]:
     [*commands(GUIDE), *commands(EXAMPLE)],
     ids=lambda arguments: " ".join(arguments)[:60],
 )
-def test_a_command_parses_and_its_configuration_is_there(arguments: list[str]) -> None:
+def test_a_command_parses_and_its_configuration_loads(arguments: list[str]) -> None:
     group = typer.main.get_command(app)
     with group.make_context("riffusion", list(arguments)) as context:
         name, command, rest = group.resolve_command(context, list(arguments))  # type: ignore[attr-defined]
@@ -59,7 +59,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert link.startswith("http") or (page.parent / link).exists(), link
 
 
-def test_the_guide_has_a_command_of_every_kind() -> None:
+def test_the_guide_has_every_kind_of_command() -> None:
     assert {arguments[0] for arguments in commands(GUIDE)} >= {
         "dataset",
         "train",
@@ -68,7 +68,7 @@ def test_the_guide_has_a_command_of_every_kind() -> None:
     }
 
 
-def test_the_example_makes_what_it_says() -> None:
+def test_the_example_makes_the_stated_numbers_of_clips() -> None:
     made = {arguments[2]: arguments for arguments in commands(EXAMPLE) if arguments[0] == "dataset"}
 
     def options(name: str) -> CorpusOptions:
@@ -87,10 +87,10 @@ def test_the_example_makes_what_it_says() -> None:
     assert set(judged["--sounds"].split(",")) == known | {"sitar"}
 
 
-def test_the_example_teaches_words_that_old_captions_lack() -> None:
+def test_the_example_adds_words_that_old_captions_do_not_contain() -> None:
     config = load_config(ROOT / "examples/new_sound/fine_tune.yaml")
     assert isinstance(config, FineTuneConfig)
-    words = set(config.first_meanings)
+    words = set(config.initial_phrases)
     assert "sitar" in words
     for label, sound in SOUNDS.items():
         if sound.is_held_out:

@@ -19,7 +19,7 @@ QUIET = {
     "save_every": 0,
     "ema_decay": 0.0,
 }
-"""`run` options of a run that is over in a moment."""
+"""`run` options for short runs: nothing is logged, validated, sampled or saved on the way."""
 
 
 def write_config(config: dict[str, Any], path: Path) -> Path:
@@ -28,14 +28,14 @@ def write_config(config: dict[str, Any], path: Path) -> Path:
 
 
 def new_recipe(config: dict[str, Any], folder: Path) -> Recipe:
-    """A configuration's recipe, with its first weights."""
+    """A configuration's recipe, with its initial weights."""
     options = load_config(write_config(config, folder / "config.yaml"))
     torch.manual_seed(options.run.seed)
     return recipe_for(options)
 
 
 def train(config: dict[str, Any], folder: Path) -> tuple[Recipe, Path]:
-    """Train in this process; the recipe as it is in the end, and the folder of the result."""
+    """Train in this process; returns the trained recipe and the folder of the result."""
     options = load_config(write_config(config, folder / "config.yaml"))
     for state in (AcceleratorState, GradientState, PartialState):
         state._reset_state()
@@ -48,7 +48,7 @@ def train(config: dict[str, Any], folder: Path) -> tuple[Recipe, Path]:
 def loss_of(
     recipe: Recipe, folder: Path, name: str = "loss", count: int = 16, seed: int = 0
 ) -> float:
-    """Mean of a loss over the first training examples, with the same noise each time."""
+    """Mean of a loss over the first training examples, always with the same noise."""
     examples = recipe.examples("train", folder / "cache")
     batch = batch_of([examples[row % len(examples), row] for row in range(count)])
     recipe.objective.eval()
@@ -63,13 +63,13 @@ def loss_of(
 
 
 def options_of(recipe: Recipe) -> TrainingConfig:
-    """The configuration that a recipe was made from."""
+    """The configuration of a recipe."""
     options: TrainingConfig = recipe.config  # type: ignore[attr-defined] # each recipe has its own
     return options
 
 
 def batch_of(examples: list[Example]) -> Example:
-    """Examples with a leading axis, as a loader makes them."""
+    """Examples collated to a batch, as a loader does."""
     batch: Any = torch.utils.data.default_collate(examples)
     result: Example = batch
     return result

@@ -1,4 +1,4 @@
-"""Training the decoder of a finished checkpoint alone."""
+"""Training only the decoder of a finished checkpoint."""
 
 from pathlib import Path
 
@@ -47,9 +47,9 @@ def test_only_the_decoder_changes_and_the_whole_checkpoint_is_written(
 
     old, new = (RiffusionPipeline.from_pretrained(path, device="cpu") for path in (base, folder))
     for part in ("unet", "text_encoder"):
-        theirs = getattr(old, part).state_dict()
+        old_weights = getattr(old, part).state_dict()
         for name, weight in getattr(new, part).state_dict().items():
-            assert torch.equal(weight, theirs[name].half().float()), name
+            assert torch.equal(weight, old_weights[name].half().float()), name
     inputs = {
         "start": {"prompt": "tone", "seed": 3},
         "num_inference_steps": 2,

@@ -1,4 +1,4 @@
-"""The diffusion loss against the formulas of its papers, and against sums done by hand."""
+"""The diffusion loss against the formulas of its papers, and against explicit calculations."""
 
 import numpy as np
 import pytest
@@ -21,9 +21,9 @@ def loss_of(prediction: str, **options: object) -> DiffusionLoss:
 
 
 def signal_share(kind: str = "scaled_linear") -> np.ndarray:
-    """ᾱ of every timestep in double precision: products of 1 - β.
+    """ᾱ of every timestep in double precision: the cumulative product of 1 - β.
 
-    Stable Diffusion's β are linear in their square roots, those of Ho et al. 2020 in themselves.
+    β is linear in Ho et al. 2020; in Stable Diffusion, its square root is.
     """
     if kind == "scaled_linear":
         betas = np.linspace(0.00085**0.5, 0.012**0.5, NUM_STEPS) ** 2
@@ -40,7 +40,7 @@ def snr(kind: str = "scaled_linear") -> np.ndarray:
 def noised(
     loss: DiffusionLoss, clean: torch.Tensor, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(timesteps, noise, noisy) that the loss draws from a seed."""
+    """(timesteps, noise, noisy) that the loss uses for a seed."""
     found: list[torch.Tensor] = []
 
     def predict(noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
@@ -61,8 +61,8 @@ def test_the_schedules_are_those_of_the_papers(options: dict[str, object], kind:
 
 @pytest.mark.parametrize("gamma", [1.0, 5.0, 20.0])
 def test_min_snr_weights_are_those_of_hang_et_al(gamma: float) -> None:
-    """Hang et al. 2023, section 3.4: min(SNR, γ) of x₀'s error, which is that of ε by SNR, of v by
-    SNR + 1.
+    """Hang et al. 2023, section 3.4: the error of x₀ has weight min(SNR, γ); it is the error of ε
+    divided by SNR, or that of v divided by SNR + 1.
     """
     timesteps = torch.arange(NUM_STEPS)
     weight_of_clean = np.minimum(snr(), gamma)
@@ -74,16 +74,15 @@ def test_min_snr_weights_are_those_of_hang_et_al(gamma: float) -> None:
     assert v.max() == pytest.approx(gamma / (gamma + 1), rel=0.02)
 
 
-def test_without_gamma_all_timesteps_weigh_one() -> None:
+def test_without_gamma_all_weights_are_one() -> None:
     weights = loss_of("v_prediction").weights(torch.tensor([0, 500, 999]))
     assert weights.tolist() == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("gamma", [None, 5.0])
-def test_one_error_of_the_image_weighs_the_same_for_epsilon_and_v(gamma: float | None) -> None:
-    """A guess of x₀ as a guess of ε or of v: with min-SNR, the losses are equal (Hang et al. 2023).
-
-    Without weights they differ by SNR + 1 over SNR, so this fails there.
+def test_an_error_of_the_image_costs_the_same_for_epsilon_and_v(gamma: float | None) -> None:
+    """The same estimate of x₀, expressed as ε or as v: with min-SNR, the losses are equal (Hang et
+    al. 2023). Without weights they differ by (SNR + 1) / SNR.
     """
     clean = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
     error = 0.1 * torch.randn(SHAPE, generator=torch.Generator().manual_seed(2))
@@ -123,14 +122,14 @@ def test_the_target_of_v_leads_back_to_image_and_noise() -> None:
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_knowing_nothing_costs_the_targets_variance(prediction: str) -> None:
-    """Image and noise of unit variance make v of unit variance, at every timestep."""
+def test_predicting_zero_costs_the_variance_of_the_target(prediction: str) -> None:
+    """If image and noise have unit variance, v has unit variance at every timestep."""
     clean = torch.randn(256, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     loss = loss_of(prediction)(clean, torch.Generator().manual_seed(0), lambda n, _: 0 * n)
     assert float(loss) == pytest.approx(1, abs=STATISTICAL)
 
 
-def test_weights_are_applied_example_by_example() -> None:
+def test_weights_are_applied_per_example() -> None:
     clean = torch.zeros(8, 1, 2, 2)
     loss = loss_of("epsilon", min_snr_gamma=5.0)
     timesteps = loss.draw_timesteps(8, torch.Generator().manual_seed(3))
@@ -158,7 +157,7 @@ def test_timesteps_are_stratified_and_follow_the_generator() -> None:
         tuple((loss.draw_timesteps(4, torch.Generator().manual_seed(s)) // 250).tolist())
         for s in range(20)
     }
-    assert len(orders) > 5  # no place of the batch has a stratum of its own
+    assert len(orders) > 5  # strata are assigned to the examples at random
 
 
 def test_logit_normal_timesteps_prefer_the_middle() -> None:
@@ -196,7 +195,7 @@ def test_a_bad_schedule_is_named(options: dict[str, object], message: str) -> No
 
 
 def test_a_zero_terminal_snr_has_no_infinite_weight() -> None:
-    """Lin et al. 2024: the last timestep is noise alone, its v is minus the image."""
+    """Lin et al. 2024: at the last timestep there is only noise, and v is minus the image."""
     loss = loss_of(
         "v_prediction", min_snr_gamma=5.0, noise_schedule={"rescale_betas_zero_snr": True}
     )

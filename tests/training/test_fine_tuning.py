@@ -1,4 +1,4 @@
-"""Fine-tuning: what is learned, what stays as it was, what stock diffusers makes of the result."""
+"""Fine-tuning: what is learned, what stays the same, and that stock diffusers reads the result."""
 
 import shutil
 from pathlib import Path
@@ -18,8 +18,8 @@ from tests.training.recipe_runs import QUIET, batch_of, loss_of, new_recipe, tra
 
 SIDE = 16
 HALF_PRECISION_LEVELS = 4
-"""Grey levels by which weights rounded to half precision, before or after they are put together,
-may change an image of a few steps."""
+"""Grey levels by which rounding the weights to half precision, before or after merging, may change
+an image of a few steps."""
 LORA = {
     "rank": 4,
     "alpha": 6,
@@ -48,7 +48,7 @@ def config_of(
         "task": "fine_tune",
         "checkpoint": str(base),
         "output": str(output),
-        "data": {"dataset": str(dataset), "batch_size": 4, "rolls": 4},
+        "data": {"dataset": str(dataset), "batch_size": 4, "circular_shifts": 4},
         "optimizer": {"learning_rate": 5e-3, "warmup_steps": 1, "weight_decay": 0.0},
         "run": QUIET | {"steps": steps},
         **others,
@@ -91,7 +91,7 @@ def riffusion_image(folder: Path, prompt: str = "tone") -> np.ndarray:
     return np.asarray(pipeline.riffuse(InferenceInput.parse(inputs)), dtype=np.int16)
 
 
-def test_full_fine_tuning_learns_and_leaves_the_rest(
+def test_full_fine_tuning_learns_and_keeps_the_other_parts(
     base: Path, dataset: Path, tmp_path: Path
 ) -> None:
     config = config_of(base, dataset, tmp_path / "run")
@@ -115,7 +115,7 @@ def test_full_fine_tuning_learns_and_leaves_the_rest(
     assert "unet in full" in card
 
 
-def test_full_training_of_the_text_encoder_moves_both(
+def test_full_training_of_the_text_encoder_changes_both_networks(
     base: Path, dataset: Path, tmp_path: Path
 ) -> None:
     config = config_of(base, dataset, tmp_path / "run", steps=2, train_text_encoder=True)
@@ -128,7 +128,7 @@ def test_full_training_of_the_text_encoder_moves_both(
 
 @pytest.fixture(scope="module")
 def lora_run(base: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """(recipe before, recipe after, output folder) of a LoRA of both networks."""
+    """(recipe before training, recipe after training, folder) of LoRA for both networks."""
     folder = tmp_path_factory.mktemp("lora")
     config = config_of(base, dataset, folder / "run", steps=40, lora=LORA, train_text_encoder=True)
     before = new_recipe(config, folder)
@@ -176,7 +176,7 @@ def test_the_merged_weights_are_the_base_with_b_times_a(base: Path, lora_run: An
     assert update.abs().max() > 0.02
 
 
-def test_stock_diffusers_with_the_adapter_draws_what_the_merged_checkpoint_does(
+def test_stock_diffusers_with_the_adapter_generates_what_the_merged_checkpoint_does(
     base: Path, lora_run: Any
 ) -> None:
     *_, folder = lora_run
@@ -226,10 +226,10 @@ def test_gradient_checkpointing_gives_the_same_gradients(
         torch.testing.assert_close(plain, checkpointed)
 
 
-def test_a_state_holds_what_is_trained_and_a_run_goes_on_from_it(
+def test_a_state_holds_only_trained_weights_and_a_run_resumes_from_it(
     base: Path, dataset: Path, tmp_path: Path
 ) -> None:
-    lora = {"rank": 4, "dropout": 0.3}  # dropout has no generator but the global one
+    lora = {"rank": 4, "dropout": 0.3}  # dropout uses the global generator
     config = config_of(base, dataset, tmp_path / "run", lora=lora, new_words=["sitar"], steps=4)
     config["run"]["save_every"] = 2
     config["run"]["ema_decay"] = 0.9
@@ -247,11 +247,11 @@ def test_a_state_holds_what_is_trained_and_a_run_goes_on_from_it(
     assert torch.equal(words["sitar"], same["sitar"])
 
 
-def test_a_run_validates_draws_and_replays(base: Path, dataset: Path, tmp_path: Path) -> None:
+def test_a_run_validates_samples_and_replays(base: Path, dataset: Path, tmp_path: Path) -> None:
     config = config_of(base, dataset, tmp_path / "run", steps=4, lora={"rank": 2})
     config["run"] = {"steps": 4, "validate_every": 4, "sample_every": 40, "validation_batches": 1}
     config["sample"] = {"prompts": ["beat"], "steps": 1, "seeds": 1}
     config["data"]["replay"] = {"dataset": str(dataset), "share": 0.25}
     _, folder = train(config, tmp_path)
     assert (tmp_path / "run/samples/step-00000004.png").is_file()
-    assert "25% of the examples, of 24 images in `stripes`" in (folder / "README.md").read_text()
+    assert "25% of the examples, from 24 images in `stripes`" in (folder / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""The adversary of a decoder: who is moved by which loss."""
+"""The patch discriminator: which loss has gradients for which network, and that it learns."""
 
 import torch
 from torch import nn
@@ -16,30 +16,30 @@ def _has_gradient(module: nn.Module) -> bool:
     return any(p.grad is not None and bool(p.grad.any()) for p in module.parameters())
 
 
-def test_each_loss_moves_one_side_alone() -> None:
+def test_each_loss_has_gradients_for_one_network_only() -> None:
     torch.manual_seed(0)
     for name in ("discriminator", "generator", "features"):
-        judge, decoder = PatchDiscriminator(), nn.Conv2d(3, 3, 1)
-        losses = adversarial_losses(judge, decoder(_images(0)), _images(1))
+        discriminator, decoder = PatchDiscriminator(), nn.Conv2d(3, 3, 1)
+        losses = adversarial_losses(discriminator, decoder(_images(0)), _images(1))
         getattr(losses, name).backward()
-        assert _has_gradient(judge) == (name == "discriminator"), name
+        assert _has_gradient(discriminator) == (name == "discriminator"), name
         assert _has_gradient(decoder) == (name != "discriminator"), name
 
 
-def test_it_learns_to_tell_smooth_images_from_textured_ones() -> None:
+def test_it_learns_to_distinguish_smooth_images_from_textured_ones() -> None:
     torch.manual_seed(0)
-    judge = PatchDiscriminator()
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3)
+    discriminator = PatchDiscriminator()
+    optimizer = torch.optim.AdamW(discriminator.parameters(), lr=2e-3)
     for seed in range(40):
         textured = _images(seed)
-        losses = adversarial_losses(judge, nn.AvgPool2d(3, 1, 1)(textured), textured)
+        losses = adversarial_losses(discriminator, nn.AvgPool2d(3, 1, 1)(textured), textured)
         optimizer.zero_grad()
         losses.discriminator.backward()
         optimizer.step()
     unseen = _images(1000)
     smooth = nn.AvgPool2d(3, 1, 1)(unseen)
-    real_share = (judge(unseen)[-1] > 0).float().mean()
-    smooth_share = (judge(smooth)[-1] < 0).float().mean()
+    real_share = (discriminator(unseen)[-1] > 0).float().mean()
+    smooth_share = (discriminator(smooth)[-1] < 0).float().mean()
     assert real_share > 0.9
     assert smooth_share > 0.9
 

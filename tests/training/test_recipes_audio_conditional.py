@@ -1,6 +1,8 @@
-"""Conditioning on encodings: from a column, a file, or a network that learns along."""
+"""Conditioning on encodings: from a column, a file, a CLAP model, or an encoder in training."""
 
+import hashlib
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from riffusion.datasets.folder import DatasetFolder
-from riffusion.errors import InputError
+from riffusion.errors import InputError, MediaError
 from riffusion.spectrogram.params import SpectrogramParams
 from riffusion.training.networks.audio_conditional_pipeline import AudioConditionalPipeline
 from riffusion.training.networks.audio_encoder import (
-    HEARD_HEIGHT,
-    HEARD_WIDTH,
+    INPUT_HEIGHT,
+    INPUT_WIDTH,
     AudioEncoder,
-    encoder_image,
+    encoder_input,
 )
 from riffusion.training.recipes import Recipe
 from tests.datasets.striped_dataset import LABELS, make_striped_dataset
@@ -27,21 +29,21 @@ from tests.training.recipe_runs import QUIET, batch_of, loss_of, new_recipe, tra
 
 SIDE = 16
 HALF_PRECISION_LEVELS = 6
-"""Grey levels by which weights rounded to half precision may change an image of a few guided
+"""Grey levels by which rounding the weights to half precision may change an image of a few guided
 steps."""
 WIDTH = 4
 ENCODINGS = {
     label: [2.0 * (number == place) for number in range(WIDTH)]
     for place, label in enumerate(LABELS)
 }
-"""What tells the labels apart."""
+"""One encoding per label."""
 NETWORK = {"tokens": 2, "width": 8, "channels": [8, 8], "groups": 4}
 Weights = dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stripes, whose rows have their encodings in a column."""
+    """Striped images with encodings in a column of the metadata."""
     directory = make_striped_dataset(tmp_path_factory.mktemp("data") / "stripes", side=SIDE)
     add_column(directory, "encoding", lambda label, number: ENCODINGS[label])
     return directory
@@ -49,14 +51,14 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def file(dataset: Path) -> Path:
-    """The same encodings as a file, two tokens each."""
+    """The same encodings in a file, with two tokens each."""
     path = dataset.parent / "encodings.safetensors"
     save_file(file_encodings(dataset), path)
     return path
 
 
 def add_column(directory: Path, column: str, value_of: Any) -> None:
-    """Add a column to the metadata; `value_of` has the label and the row's number."""
+    """Add a column to the metadata; `value_of` gets a row's label and number."""
     for split in ("train", "validation"):
         lines = (directory / split / "metadata.jsonl").read_text().splitlines()
         rows = [json.loads(line) for line in lines]
@@ -107,7 +109,7 @@ def encoder_of(kind: str, file: Path) -> dict[str, Any]:
 
 
 def loss_with_swapped_encodings(recipe: Recipe, folder: Path) -> tuple[float, float]:
-    """Losses with the right encodings, and with those of the other label."""
+    """Losses with the right encodings, and with encodings of the other label."""
     rows = recipe.folder.rows("train")
     examples = recipe.examples("train", folder / "cache")
     right = batch_of([examples[row, row] for row in range(16)])
@@ -119,11 +121,11 @@ def loss_with_swapped_encodings(recipe: Recipe, folder: Path) -> tuple[float, fl
     losses = []
     with torch.inference_mode():
         for batch in (right, swapped):
-            drawn = [
+            values = [
                 recipe.objective(batch, torch.Generator().manual_seed(seed))["loss"]
                 for seed in range(4)
             ]
-            losses.append(float(torch.stack(drawn).mean()))
+            losses.append(float(torch.stack(values).mean()))
     return losses[0], losses[1]
 
 
@@ -134,7 +136,7 @@ def pixels_of(image: Image.Image) -> np.ndarray:
 @pytest.mark.parametrize(
     ("kind", "shape"), [("column", (1, WIDTH)), ("file", (2, WIDTH)), ("network", (2, 8))]
 )
-def test_encodings_are_learned_from_and_the_checkpoint_draws_as_the_recipe_does(
+def test_encodings_are_used_and_the_checkpoint_generates_what_the_recipe_does(
     dataset: Path, file: Path, tmp_path: Path, kind: str, shape: tuple[int, int]
 ) -> None:
     steps = 120 if kind == "column" else 60
@@ -143,37 +145,38 @@ def test_encodings_are_learned_from_and_the_checkpoint_draws_as_the_recipe_does(
     recipe, folder = train(config, tmp_path)
     assert loss_of(recipe, tmp_path) < 0.5 * loss_of(before, tmp_path)
     right, swapped = loss_with_swapped_encodings(recipe, tmp_path)
-    assert right < 0.97 * swapped  # the UNet listens
-    told = json.loads((folder / "encodings.json").read_text())
-    assert (told["tokens"], told["width"]) == shape
-    assert told["from"] == {"network": "audio_encoder"}.get(kind, kind)
+    assert right < 0.97 * swapped  # the UNet uses the encodings
+    described = json.loads((folder / "encodings.json").read_text())
+    assert (described["tokens"], described["width"]) == shape
+    assert described["from"] == {"network": "audio_encoder"}.get(kind, kind)
     assert SpectrogramParams.load(folder).num_frequencies == SIDE
     assert f"encodings: {shape[0]} x {shape[1]}" in (folder / "README.md").read_text()
 
     pipeline = AudioConditionalPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
-    held, drawn = recipe.sample().rows
+    held_out, generated = recipe.sample().rows
     if kind == "network":
-        encodings = pipeline.encode(held)
+        encodings = pipeline.encode(held_out)
         assert encodings.shape == (2, *shape)
     else:
         assert pipeline.audio_encoder is None
         rows = DatasetFolder(dataset).rows("validation")
-        chosen = (rows[0], rows[-1])  # as two images of the sheet are
+        chosen = (rows[0], rows[-1])  # the rows of the two images in the sample grid
         encodings = torch.tensor([[ENCODINGS[row.label]] * shape[0] for row in chosen])
         with pytest.raises(InputError, match=r"has no audio encoder of its own"):
-            pipeline.encode(held)
+            pipeline.encode(held_out)
     again = pipeline(encodings, num_inference_steps=3, guidance=2.0).images
-    for image, same in zip(again, drawn, strict=True):
+    for image, same in zip(again, generated, strict=True):
         difference = np.abs(pixels_of(image) - pixels_of(same)).max()
         assert difference <= HALF_PRECISION_LEVELS
-    assert np.abs(pixels_of(drawn[0]) - pixels_of(drawn[1])).max() > HALF_PRECISION_LEVELS
+    first, second = map(pixels_of, generated)
+    assert np.abs(first - second).max() > HALF_PRECISION_LEVELS
     if kind == "column":
-        check_that_stripes_are_as_asked_for(pipeline)
+        check_that_stripes_follow_the_encodings(pipeline)
 
 
-def check_that_stripes_are_as_asked_for(pipeline: AudioConditionalPipeline) -> None:
-    """Tones are horizontal stripes: columns are alike. Of beats, rows are."""
+def check_that_stripes_follow_the_encodings(pipeline: AudioConditionalPipeline) -> None:
+    """Tones are horizontal stripes, constant over time; beats are constant over frequency."""
     wanted = [label for label in LABELS for _ in range(4)]
     encodings = torch.tensor([[ENCODINGS[label]] for label in wanted])
     images = pipeline(encodings, num_inference_steps=10, guidance=2.0).images
@@ -197,7 +200,7 @@ def test_the_encoder_learns_with_the_unet(dataset: Path, tmp_path: Path) -> None
         assert torch.equal(begun[name], weight.half().float()), name
 
 
-def test_latents_are_drawn_at_their_size(dataset: Path, file: Path, tmp_path: Path) -> None:
+def test_latents_are_generated_at_their_size(dataset: Path, file: Path, tmp_path: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         vae = AutoencoderKL(
@@ -220,7 +223,7 @@ def test_latents_are_drawn_at_their_size(dataset: Path, file: Path, tmp_path: Pa
     assert [image.size for image in images] == [(SIDE, SIDE)]
 
 
-def test_dropout_leaves_encodings_out(dataset: Path, tmp_path: Path) -> None:
+def test_dropout_drops_encodings_at_its_rate(dataset: Path, tmp_path: Path) -> None:
     config = config_of(dataset, tmp_path / "run", {"column": "encoding"})
     config["data"]["caption_dropout"] = 0.25
     examples = new_recipe(config, tmp_path).examples("train", tmp_path / "cache")
@@ -230,26 +233,26 @@ def test_dropout_leaves_encodings_out(dataset: Path, tmp_path: Path) -> None:
     assert kept == [float(examples[0, draw]["kept"]) for draw in range(400)]
 
 
-def test_a_image_is_heard_as_means_of_its_pixels() -> None:
+def test_the_encoder_input_has_the_means_of_the_pixels() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (128, 256), dtype=np.uint8)
-    heard = encoder_image(Image.fromarray(pixels))
-    assert heard.shape == (1, HEARD_HEIGHT, HEARD_WIDTH)
+    small = encoder_input(Image.fromarray(pixels))
+    assert small.shape == (1, INPUT_HEIGHT, INPUT_WIDTH)
     means = pixels.reshape(64, 2, 64, 4).mean(axis=(1, 3)) / 127.5 - 1
-    assert np.abs(heard[0].numpy() - means).max() <= 1.01 / 127.5  # rounded to whole levels
-    assert torch.equal(encoder_image(Image.fromarray(pixels).convert("RGB")), heard)
+    assert np.abs(small[0].numpy() - means).max() <= 1.01 / 127.5  # rounded to whole levels
+    assert torch.equal(encoder_input(Image.fromarray(pixels).convert("RGB")), small)
 
 
 def test_encodings_of_the_encoder_have_unit_variance() -> None:
     encoder = AudioEncoder(tokens=3, width=16, channels=(8,), groups=4)
     with torch.inference_mode():
-        encodings = encoder(torch.rand(5, 1, HEARD_HEIGHT, HEARD_WIDTH) * 2 - 1)
+        encodings = encoder(torch.rand(5, 1, INPUT_HEIGHT, INPUT_WIDTH) * 2 - 1)
     assert encodings.shape == (5, 3, 16)
     assert float(encodings.mean()) == pytest.approx(0, abs=1e-5)
     assert float(encodings.square().mean()) == pytest.approx(1, abs=0.01)
 
 
 def copy_of(dataset: Path, directory: Path, value_of: Any) -> Path:
-    """A data set like that, with another column `bad`."""
+    """A small data set with a column `bad`."""
     make_striped_dataset(directory, rows_per_label=2, side=SIDE)
     add_column(directory, "bad", value_of)
     return directory
@@ -261,10 +264,13 @@ def copy_of(dataset: Path, directory: Path, value_of: Any) -> Path:
         (lambda label, n: 1.0, r"encoder.column='bad' of 'tone_0.png' is 1.0; a list of numbers"),
         (lambda label, n: "x", r"encoder.column='bad' of 'tone_0.png' is 'x'; a list of numbers"),
         (lambda label, n: [[1, 2], [3]], r"'bad' of 'tone_0.png' is \[\[1, 2\], \[3\]\]; a list"),
-        (lambda label, n: [], r"'tone_0.png' has an encoding of shape \(0,\), .* at least one"),
+        (lambda label, n: [], r"'tone_0.png' has an encoding of shape \(0,\), .* and not be empty"),
         (lambda label, n: [1.0] * (1 + n), r"'beat_0.png' has an encoding of shape \(2,\), the f"),
-        (lambda label, n: [[[1.0]]], r"shape \(1, 1, 1\), .*; all must be \(width,\) or \(tokens"),
-        (lambda label, n: [float("nan")], r"the encoding of 'tone_0.png' is not finite; make it"),
+        (
+            lambda label, n: [[[1.0]]],
+            r"shape \(1, 1, 1\), .*; all must have .*, \(width,\) or \(to",
+        ),
+        (lambda label, n: [float("nan")], r"the encoding of 'tone_0.png' is not finite; compute"),
     ],
     ids=["number", "text", "ragged", "empty", "unequal", "deep", "nan"],
 )
@@ -297,6 +303,82 @@ def test_a_bad_file_is_named(dataset: Path, tmp_path: Path) -> None:
         new_recipe(config, tmp_path)
 
 
+@pytest.fixture
+def clap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that looks like a CLAP model, with a stand-in for the model itself.
+
+    Its embedding of a clip is the label's encoding, scaled to norm 1, as CLAP's embeddings are.
+    """
+    folder = tmp_path / "clap"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"projection_dim": WIDTH}))
+    (folder / "model.safetensors").write_bytes(b"weights")
+
+    class Embedder:
+        num_clips = 0
+
+        def __init__(self, directory: Path, params: SpectrogramParams) -> None:
+            assert (directory, params.num_frequencies) == (folder, SIDE)
+
+        def embed(self, planes: list[np.ndarray]) -> np.ndarray:
+            Embedder.num_clips += len(planes)
+            labels = ["tone" if np.ptp(plane, axis=-1).max() == 0 else "beat" for plane in planes]
+            return np.array([ENCODINGS[label] for label in labels]) / 2
+
+    monkeypatch.setattr("riffusion.evaluation.metrics.clap.ClapEmbedder", Embedder)
+    return folder
+
+
+def test_clap_encodes_each_clip_once_at_unit_mean_square(
+    dataset: Path, tmp_path: Path, clap: Path
+) -> None:
+    from riffusion.evaluation.metrics import clap as module
+
+    config = config_of(dataset, tmp_path / "run", {"clap": str(clap)}, steps=2)
+    recipe = new_recipe(config, tmp_path)
+    rows = DatasetFolder(dataset).rows("train")
+    for _ in range(2):  # the second time from the cache
+        examples = recipe.examples("train", tmp_path / "cache")
+        for number, row in enumerate(rows):
+            expected = torch.tensor([ENCODINGS[row.label]])  # norm 2, the root of the width
+            assert torch.equal(examples[number, number]["encoding"], expected)
+    assert module.ClapEmbedder.num_clips == len(rows)  # type: ignore[attr-defined] # the stand-in
+
+    (clap / "model.safetensors").write_bytes(b"other weights")
+    recipe.examples("train", tmp_path / "cache")
+    assert module.ClapEmbedder.num_clips == 2 * len(rows)  # type: ignore[attr-defined]
+
+    _, folder = train(config, tmp_path)
+    described = json.loads((folder / "encodings.json").read_text())
+    sha256 = hashlib.sha256(b"other weights").hexdigest()
+    expected_description = {"tokens": 1, "width": WIDTH, "from": "clap", "model": "clap"}
+    assert described.items() >= (expected_description | {"sha256": sha256}).items()
+
+
+def test_a_cache_that_cannot_be_written_is_named(dataset: Path, tmp_path: Path, clap: Path) -> None:
+    recipe = new_recipe(config_of(dataset, tmp_path / "run", {"clap": str(clap)}), tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"cache='.*' cannot be written .*; make room there"):
+            recipe.examples("train", tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize("encoder", [{"clap": "CLAP"}, {"network": NETWORK}])
+def test_an_image_that_is_missing_is_named(
+    tmp_path: Path, clap: Path, encoder: dict[str, Any]
+) -> None:
+    directory = make_striped_dataset(tmp_path / "stripes", rows_per_label=2, side=SIDE)
+    (directory / "train/beat_1.png").unlink()
+    encoder = {"clap": str(clap)} if "clap" in encoder else encoder
+    recipe = new_recipe(config_of(directory, tmp_path / "run", encoder), tmp_path)
+    with pytest.raises((InputError, MediaError), match=r"beat_1\.png"):
+        recipe.examples("train", tmp_path / "cache")
+
+
 def test_splits_of_different_shapes_are_named(dataset: Path, tmp_path: Path) -> None:
     path = tmp_path / "mixed.safetensors"
     encodings = file_encodings(dataset)
@@ -305,14 +387,16 @@ def test_splits_of_different_shapes_are_named(dataset: Path, tmp_path: Path) -> 
     save_file(encodings, path)
     recipe = new_recipe(config_of(dataset, tmp_path / "run", {"file": str(path)}), tmp_path)
     recipe.examples("train", tmp_path / "cache")
-    with pytest.raises(InputError, match=r"validation encodings are \(3, 4\), those of train \(2"):
+    with pytest.raises(
+        InputError, match=r"validation encodings have shape \(3, 4\), those of train have \(2"
+    ):
         recipe.examples("validation", tmp_path / "cache")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"unet": {"cross_attention_dim": 9}}, r"unet.cross_attention_dim=9 must be 4, as the pi"),
+        ({"unet": {"cross_attention_dim": 9}}, r"unet.cross_attention_dim=9 must be 4 to fit the "),
         ({"data": {"resolution": 27}}, r"data.resolution=27 must be a multiple of 2"),
         ({"encoder": {"network": {"words": 2}}}, r"encoder.network.words is not an option of Audi"),
         ({"encoder": {"network": {"channels": [9]}}}, r"encoder.network: AudioEncoder refuses thi"),
@@ -337,5 +421,5 @@ def test_the_pipeline_refuses_what_does_not_fit(dataset: Path, tmp_path: Path) -
         pipeline(torch.zeros(2, 4))
     with pytest.raises(InputError, match=r"encodings: shape \(1, 1, 5\) must be"):
         pipeline(torch.zeros(1, 1, 5))
-    with pytest.raises(InputError, match=r"seeds: \[7\] must be one for each of 2 encodings"):
+    with pytest.raises(InputError, match=r"seeds: \[7\] must be one for each of the 2 encodings"):
         pipeline(torch.zeros(2, 1, 4), seeds=[7])

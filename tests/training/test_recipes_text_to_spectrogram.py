@@ -1,4 +1,4 @@
-"""A text-conditional model from scratch: it learns, and samples as it was trained."""
+"""A text-conditional model from scratch: it learns, and samples on the schedule of its training."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def config_of(dataset: Path, vae: Path, output: Path, **others: Any) -> dict[str
         "task": "text_to_spectrogram",
         "output": str(output),
         "vae": str(vae),
-        "data": {"dataset": str(dataset), "batch_size": 8, "rolls": 4},
+        "data": {"dataset": str(dataset), "batch_size": 8, "circular_shifts": 4},
         "unet": {
             "block_out_channels": [16, 32],
             "layers_per_block": 1,
@@ -66,16 +66,14 @@ def config_of(dataset: Path, vae: Path, output: Path, **others: Any) -> dict[str
     }
 
 
-def test_it_learns_and_draws_a_row_for_each_prompt(
-    dataset: Path, vae: Path, tmp_path: Path
-) -> None:
+def test_it_learns_and_samples_one_row_per_prompt(dataset: Path, vae: Path, tmp_path: Path) -> None:
     config = config_of(dataset, vae, tmp_path / "run")
     before = loss_of(new_recipe(config, tmp_path), tmp_path)
     recipe, folder = train(config, tmp_path)
     assert loss_of(recipe, tmp_path) < 0.7 * before
     samples = recipe.sample()
     assert [len(row) for row in samples.rows] == [3, 3]
-    assert [caption for caption, _ in samples.heard] == ["tone", "beat"]
+    assert [caption for caption, _ in samples.played] == ["tone", "beat"]
     RiffusionPipeline.from_pretrained(folder, device="cpu")
 
 
@@ -95,7 +93,7 @@ def test_the_checkpoint_samples_on_the_schedule_of_its_training(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"text_encoder": {"vocab_size": 9}}, r"text_encoder\.vocab_size=9 must be \d+, as the to"),
+        ({"text_encoder": {"vocab_size": 9}}, r"text_encoder\.vocab_size=9 must be \d+ to fit the"),
         ({"text_encoder": {"num_attention_heads": 3}}, "text_encoder: CLIPTextModel refuses this"),
         ({"init_from": "VAE"}, r"init_from=.* has no tokenizer; name a whole checkpoint"),
     ],

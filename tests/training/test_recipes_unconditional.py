@@ -1,4 +1,4 @@
-"""Diffusion without a condition, in pixels and in latents: it learns, stock diffusers reads it."""
+"""Unconditional diffusion of pixels and latents: it learns, and stock diffusers reads it."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,8 @@ from tests.training.recipe_runs import QUIET, loss_of, new_recipe, train
 
 SIDE = 16
 HALF_PRECISION_LEVELS = 3
-"""Grey levels by which weights rounded to half precision may change an image of a few steps."""
+"""Grey levels by which rounding the weights to half precision may change an image of a few steps.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def config_of(dataset: Path, output: Path, steps: int = 60, **others: Any) -> di
     return {
         "task": "unconditional",
         "output": str(output),
-        "data": {"dataset": str(dataset), "batch_size": 8, "rolls": 4},
+        "data": {"dataset": str(dataset), "batch_size": 8, "circular_shifts": 4},
         "unet": {
             "block_out_channels": [16, 32],
             "layers_per_block": 1,
@@ -65,7 +66,7 @@ def pixels_of(image: Any) -> np.ndarray:
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_pixels_are_learned_and_stock_pipelines_draw_them(
+def test_pixels_are_learned_and_stock_pipelines_generate_the_same(
     dataset: Path, tmp_path: Path, prediction: str
 ) -> None:
     config = config_of(dataset, tmp_path / "run", objective={"prediction": prediction})
@@ -85,14 +86,14 @@ def test_pixels_are_learned_and_stock_pipelines_draw_them(
             assert difference <= HALF_PRECISION_LEVELS
 
 
-def test_ddim_repeats_itself_and_follows_its_seed(dataset: Path, tmp_path: Path) -> None:
+def test_ddim_is_deterministic_and_depends_on_the_seed(dataset: Path, tmp_path: Path) -> None:
     recipe = new_recipe(config_of(dataset, tmp_path / "run"), tmp_path)
     first, second = recipe.sample().rows[0], recipe.sample().rows[0]
     assert [pixels_of(p).tolist() for p in first] == [pixels_of(p).tolist() for p in second]
     assert pixels_of(first[0]).tolist() != pixels_of(first[1]).tolist()
 
 
-def test_ddpm_samples_of_three_colours(dataset: Path, tmp_path: Path) -> None:
+def test_ddpm_samples_three_channels(dataset: Path, tmp_path: Path) -> None:
     config = config_of(dataset, tmp_path / "run", steps=2, channels=3)
     config["optimizer"]["warmup_steps"] = 1
     config["sample"]["sampler"] = "ddpm"
@@ -103,7 +104,7 @@ def test_ddpm_samples_of_three_colours(dataset: Path, tmp_path: Path) -> None:
     assert recipe.sample().rows[0][0].size == (SIDE, SIDE)
 
 
-def test_crops_are_learned_and_drawn_at_their_width(dataset: Path, tmp_path: Path) -> None:
+def test_crops_are_learned_and_generated_at_their_width(dataset: Path, tmp_path: Path) -> None:
     config = config_of(dataset, tmp_path / "run", steps=2)
     config["optimizer"]["warmup_steps"] = 1
     config["data"]["crop_width"] = 8
@@ -123,19 +124,19 @@ def test_resized_images_keep_their_pitch_and_tempo(dataset: Path, tmp_path: Path
     assert params.num_frequencies == SIDE // 2
     assert params.step_size_ms * SIDE // 2 == before.step_size_ms * SIDE
     config["data"]["resolution"] = SIDE - 4
-    with pytest.raises(InputError, match=r"data\.resolution=12 puts the columns .* 13\.3333 ms"):
+    with pytest.raises(InputError, match=r"data\.resolution=12 gives images .* of 13\.3333 ms"):
         _ = new_recipe(config, tmp_path).params
 
 
-def test_stereo_wants_three_planes(dataset: Path, tmp_path: Path) -> None:
+def test_stereo_needs_three_channels(dataset: Path, tmp_path: Path) -> None:
     stereo = shutil.copytree(dataset, tmp_path / "stereo")
     SpectrogramParams(num_frequencies=SIDE, stereo=True).save(stereo)
-    with pytest.raises(InputError, match="channels=1 has no room for stereo images"):
+    with pytest.raises(InputError, match="channels=1 is not enough for stereo images"):
         new_recipe(config_of(stereo, tmp_path / "run"), tmp_path)
     new_recipe(config_of(stereo, tmp_path / "run", channels=3), tmp_path)
 
 
-def test_latents_are_learned_and_a_stock_pipeline_draws_them(
+def test_latents_are_learned_and_a_stock_pipeline_generates_the_same(
     dataset: Path, vae: Path, tmp_path: Path
 ) -> None:
     config = config_of(dataset, tmp_path / "run", vae=str(vae))
@@ -158,11 +159,11 @@ def test_latents_are_learned_and_a_stock_pipeline_draws_them(
     [
         ({"data": {"resolution": 27}}, r"data.resolution=27 must be a multiple of 2, by which"),
         ({"data": {"crop_width": 7}}, r"data.crop_width=7 must be a multiple of 2"),
-        ({"unet": {"in_channels": 2}}, r"unet.in_channels=2 must be 1, as the images are"),
+        ({"unet": {"in_channels": 2}}, r"unet.in_channels=2 must be 1 to fit the images"),
         ({"unet": {"block_channels": [8]}}, r"unet.block_channels is not an option of UNet2DModel"),
-        ({"vae": "VAE", "channels": 3}, r"channels=3 is of pixels, and vae=.* has channels of"),
+        ({"vae": "VAE", "channels": 3}, r"channels=3 applies to pixels, but vae=.* determines"),
         ({"vae": "VAE", "sample": {"sampler": "ddpm"}}, r"sampler='ddpm' is for pixels"),
-        ({"vae": "VAE", "unet": {"in_channels": 1}}, r"unet.in_channels=1 must be 4, as the laten"),
+        ({"vae": "VAE", "unet": {"in_channels": 1}}, r"unet.in_channels=1 must be 4 to fit the la"),
         ({"vae": "VAE", "data": {"resolution": 30}}, r"data.resolution=30 must be a multiple of 4"),
         ({"vae": "/nowhere"}, r"checkpoint='/nowhere' has no vae"),
         ({"init_from": "VAE"}, r"has no unet"),

@@ -1,16 +1,21 @@
-"""The training loop: it learns, it goes on exactly where it was ended, it keeps what it has."""
+"""The training loop: it learns, it resumes exactly, and it keeps its states."""
 
 import itertools
+import json
 import math
+import multiprocessing
 import os
 import resource
 import shutil
 import signal
-import subprocess
+import socket
 import sys
-import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -19,22 +24,28 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 
+from riffusion.cli.app import main
 from riffusion.cli.train import train as train_command
+from riffusion.datasets.examples import Example
 from riffusion.errors import InputError, TrainingError
 from riffusion.spectrogram.params import SpectrogramParams
 from riffusion.training.config import OptimizerConfig, load_config
 from riffusion.training.ema import ExponentialMovingAverage
 from riffusion.training.learning_rate import learning_rate_at
 from riffusion.training.recipes import recipe_for
+from riffusion.training.recipes.autoencoder import AutoencoderObjective
 from riffusion.training.trainer import Trainer, new_accelerator
 from tests.datasets.striped_dataset import SIDE, make_striped_dataset
 
 STEPS = 12
 SAVE_EVERY = 3
 LARGEST_FILE_BYTES = 4096
-"""On a disk that is full: less than any network, more than what a test prints."""
+"""File size limit that stands for a full disk: below any network, above a test's output."""
 PROCESS_TIMEOUT_S = 240
-"""Two processes that import torch on a busy machine take most of a minute."""
+"""Ends a process that hangs."""
+PROCESSES = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
+"""A forked process needn't import torch again, which takes most of a test's time. With a GPU, torch
+doesn't allow forking."""
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +53,16 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_striped_dataset(tmp_path_factory.mktemp("data") / "stripes")
 
 
+PROCESSES_TOLERANCE = 1e-4
+"""Relative difference of weights: gradients are summed in another order, which Adam amplifies for
+small gradients."""
+
+
 def autoencoder_config(dataset: Path, output: Path, **run: Any) -> dict[str, Any]:
     return {
         "task": "autoencoder",
         "output": str(output),
-        "data": {"dataset": str(dataset), "batch_size": 4, "crop_width": 16, "rolls": 2},
+        "data": {"dataset": str(dataset), "batch_size": 4, "crop_width": 16, "circular_shifts": 2},
         "autoencoder": {
             "in_channels": 3,
             "out_channels": 3,
@@ -93,21 +109,59 @@ def train(config: dict[str, Any], folder: Path) -> Path:
     return new_trainer(config, folder).train()
 
 
-def start(config: Path, *launcher: str) -> subprocess.Popen[str]:
-    """Train in another process, as a user does."""
-    command = [sys.executable, "-m", *launcher, "riffusion", "train", str(config)]
-    return subprocess.Popen(
-        command,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def start(config: Path, prepare: Callable[[], None], **environment: str) -> BaseProcess:
+    """Start `riffusion train` in another process, which calls `prepare` first."""
+    process = PROCESSES.Process(target=run_command, args=(config, prepare, environment))
+    process.start()
+    return process
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, errors = process.communicate(timeout=PROCESS_TIMEOUT_S)
-    return process.returncode, errors
+def run_command(config: Path, prepare: Callable[[], None], environment: dict[str, str]) -> None:
+    os.environ.update(environment | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"})
+    torch.set_num_threads(1)
+    forget_accelerator()
+    prepare()
+    sys.exit(main(["train", str(config)]))
+
+
+def die_after_step(last: int) -> None:
+    """Make the trainer kill its process after a step, before it saves a state."""
+    step = Trainer._step
+
+    def step_or_die(self: Trainer, number: int, batches: Any) -> dict[str, float]:
+        losses = step(self, number, batches)
+        if number + 1 == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return losses
+
+    Trainer._step = step_or_die  # type: ignore[method-assign]
+
+
+def remove_noise() -> None:
+    """Set the posterior's noise to 0, which depends on the number of processes."""
+    forward = AutoencoderObjective.forward
+
+    def forward_without_noise(
+        self: AutoencoderObjective, batch: Example, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        with patch.object(torch, "randn", lambda shape, generator: torch.zeros(shape)):
+            return forward(self, batch, generator)
+
+    AutoencoderObjective.forward = forward_without_noise  # type: ignore[method-assign]
+
+
+def exit_code(process: BaseProcess) -> int | None:
+    """Wait until a process ends, or kill it."""
+    process.join(PROCESS_TIMEOUT_S)
+    process.kill()
+    process.join()
+    return process.exitcode
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def weights_of(output: Path) -> dict[str, torch.Tensor]:
@@ -147,25 +201,21 @@ def recipe_pixels(examples: Any, row: int) -> torch.Tensor:
     return pixels_from_bytes(torch.from_numpy(examples.pixels(row).copy()))
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(dataset: Path, tmp_path: Path) -> None:
-    whole = autoencoder_config(dataset, tmp_path / "whole")
-    code, errors = finish(start(write_config(whole, tmp_path / "whole.yaml")))
-    assert code == 0, errors
-
-    broken = autoencoder_config(dataset, tmp_path / "broken", steps=STEPS)
-    path = write_config(broken, tmp_path / "broken.yaml")
-    process = start(path)
-    first_state = tmp_path / "broken/states" / f"step-{SAVE_EVERY:08}"
-    deadline = time.monotonic() + PROCESS_TIMEOUT_S
-    while not first_state.is_dir() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+@pytest.mark.parametrize("kill_at", [SAVE_EVERY + 1, 3 * SAVE_EVERY])
+def test_a_killed_run_resumes_to_the_same_weights(
+    dataset: Path, tmp_path: Path, kill_at: int
+) -> None:
+    """Killed after a step beyond its last state, or before the state of the step is saved."""
+    train(autoencoder_config(dataset, tmp_path / "whole"), tmp_path)
+    config = autoencoder_config(dataset, tmp_path / "broken")
+    path = write_config(config, tmp_path / "broken.yaml")
+    assert exit_code(start(path, partial(die_after_step, kill_at))) == -signal.SIGKILL
+    last = (kill_at - 1) // SAVE_EVERY * SAVE_EVERY
+    assert (tmp_path / f"broken/states/step-{last:08}").is_dir()
+    assert not (tmp_path / f"broken/states/step-{last + SAVE_EVERY:08}").exists()
     assert not (tmp_path / "broken/checkpoint").exists()
 
-    code, errors = finish(start(path))
-    assert code == 0, errors
+    train(config, tmp_path)
     expected, found = weights_of(tmp_path / "whole"), weights_of(tmp_path / "broken")
     assert expected.keys() == found.keys()
     for name in expected:
@@ -173,31 +223,37 @@ def test_a_killed_run_goes_on_to_the_same_weights(dataset: Path, tmp_path: Path)
 
 
 def test_two_processes_are_one_with_the_double_batch(dataset: Path, tmp_path: Path) -> None:
+    """Without noise, weights differ by rounding; with half a batch, they differ by far more."""
     options: dict[str, Any] = {"steps": 4, "sample_every": 0, "validate_every": 0, "ema_decay": 0.0}
-    alone = autoencoder_config(dataset, tmp_path / "alone", **options)
-    alone["data"]["batch_size"] = 4
-    alone["loss"] = {"kl": 0.0}
-    code, errors = finish(start(write_config(alone, tmp_path / "alone.yaml")))
-    assert code == 0, errors
-    pair = autoencoder_config(dataset, tmp_path / "pair", **options)
-    pair["data"]["batch_size"] = 2
-    pair["loss"] = {"kl": 0.0}
-    launcher = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m"]
-    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    path = write_config(pair, tmp_path / "pair.yaml")
-    code, errors = finish(start(path, *launcher))
-    assert code == 0, errors
-    # The posterior's noise differs between the two, so the weights agree only roughly.
-    a, b = weights_of(tmp_path / "alone"), weights_of(tmp_path / "pair")
-    similarity = torch.nn.functional.cosine_similarity(
-        torch.cat([v.flatten().float() for v in a.values()]),
-        torch.cat([v.flatten().float() for v in b.values()]),
-        dim=0,
+
+    def config_file(name: str, batch_size: int) -> Path:
+        config = autoencoder_config(dataset, tmp_path / name, **options)
+        config["data"]["batch_size"] = batch_size
+        return write_config(config, tmp_path / f"{name}.yaml")
+
+    pair = config_file("pair", 2)
+    variables = {  # as `torchrun` and `accelerate launch` set them
+        "ACCELERATE_USE_CPU": "true",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+    }
+    processes = [
+        *(start(pair, remove_noise, RANK=rank, LOCAL_RANK=rank, **variables) for rank in "01"),
+        start(config_file("alone", 4), remove_noise),
+        start(config_file("half", 2), remove_noise),
+    ]
+    assert [exit_code(process) for process in processes] == [0, 0, 0, 0]
+    alone, of_pair, half = (
+        torch.cat([weight.flatten() for weight in weights_of(tmp_path / name).values()])
+        for name in ("alone", "pair", "half")
     )
-    assert similarity > 0.99
+    assert (of_pair - alone).norm() < PROCESSES_TOLERANCE * alone.norm()
+    assert (half - alone).norm() > 100 * PROCESSES_TOLERANCE * alone.norm()
 
 
-def test_the_run_shows_curves_images_and_sound(dataset: Path, tmp_path: Path) -> None:
+def test_the_run_logs_curves_images_and_audio(dataset: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     train(autoencoder_config(dataset, tmp_path / "run"), tmp_path)
@@ -212,7 +268,7 @@ def test_the_run_shows_curves_images_and_sound(dataset: Path, tmp_path: Path) ->
     assert (tmp_path / "run/samples/step-00000012.png").is_file()
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_keeps_its_state(
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_its_state(
     dataset: Path, tmp_path: Path
 ) -> None:
     config = autoencoder_config(dataset, tmp_path / "run")
@@ -223,7 +279,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_its_state(
     assert not (tmp_path / "run/checkpoint").exists()
 
 
-def test_gradients_that_are_no_numbers_do_not_reach_a_state(dataset: Path, tmp_path: Path) -> None:
+def test_gradients_that_are_not_finite_do_not_reach_a_state(dataset: Path, tmp_path: Path) -> None:
     config = autoencoder_config(dataset, tmp_path / "run", sample_every=0, validate_every=0)
     config["run"]["save_every"] = 1
     trainer = new_trainer(config, tmp_path)
@@ -244,7 +300,7 @@ def test_gradients_that_are_no_numbers_do_not_reach_a_state(dataset: Path, tmp_p
         ("optimizer", {"learning_rate": 1e-5}, "optimizer.learning_rate=0.005 then, 1e-05 now"),
     ],
 )
-def test_another_run_is_not_gone_on_with(
+def test_another_run_is_not_resumed(
     dataset: Path, tmp_path: Path, section: str, changes: dict[str, Any], named: str
 ) -> None:
     config = autoencoder_config(dataset, tmp_path / "run", steps=2, sample_every=0)
@@ -253,6 +309,19 @@ def test_another_run_is_not_gone_on_with(
     with pytest.raises(InputError, match="holds another run") as caught:
         train(config, tmp_path)
     assert named in str(caught.value)
+
+
+def test_a_run_from_before_keys_were_renamed_resumes(dataset: Path, tmp_path: Path) -> None:
+    config = autoencoder_config(dataset, tmp_path / "run", steps=2, sample_every=0)
+    train(config, tmp_path)
+    path = tmp_path / "run/run.json"
+    identity = json.loads(path.read_text())
+    identity["data"]["rolls"] = identity["data"].pop("circular_shifts")
+    path.write_text(json.dumps(identity))
+    train(config, tmp_path)
+    config["data"]["circular_shifts"] = 4
+    with pytest.raises(InputError, match=r"data\.circular_shifts=2 then, 4 now"):
+        train(config, tmp_path)
 
 
 def test_a_damaged_state_is_named(dataset: Path, tmp_path: Path) -> None:
@@ -286,20 +355,20 @@ def test_a_full_disk_keeps_the_last_state(dataset: Path, tmp_path: Path) -> None
     train(config, tmp_path)
 
 
-def test_what_a_killed_run_left_unfinished_is_cleared_away(dataset: Path, tmp_path: Path) -> None:
+def test_unfinished_states_of_a_killed_run_are_deleted(dataset: Path, tmp_path: Path) -> None:
     config = autoencoder_config(dataset, tmp_path / "run", steps=2, sample_every=0)
     states = tmp_path / "run/states"
     trainer = new_trainer(config, tmp_path)
     trainer.states.claim(trainer.config)
     (states / ".unfinished").mkdir(parents=True)
-    (states / ".unfinished/model.safetensors").write_bytes(b"half of it")
+    (states / ".unfinished/model.safetensors").write_bytes(b"incomplete")
     (states / "step-00000001 (a copy)").mkdir()
     trainer.train()
     left = {path.name for path in states.iterdir()}
     assert left == {"step-00000002", "step-00000001 (a copy)"}
 
 
-def test_curves_have_no_gap_where_a_run_went_on(dataset: Path, tmp_path: Path) -> None:
+def test_curves_have_no_gap_where_a_run_was_resumed(dataset: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     config = autoencoder_config(dataset, tmp_path / "run", validate_every=3, sample_every=0)
@@ -311,39 +380,39 @@ def test_curves_have_no_gap_where_a_run_went_on(dataset: Path, tmp_path: Path) -
     assert [event.step for event in events.Scalars("validation/loss")] == [3, 6, 9, 12]
     losses = {event.step: event.value for event in events.Scalars("train/loss")}
     assert list(losses) == [2, 4, 6, 8, 10, 12]
-    assert losses[10] > 0.7 * losses[8]  # of step 10 alone; half of it, were step 9 counted as 0
+    assert losses[10] > 0.7 * losses[8]  # it would be half if step 9 counted as 0
 
 
-def test_averages_come_back_from_a_file(tmp_path: Path) -> None:
+def test_ema_weights_are_saved_and_loaded(tmp_path: Path) -> None:
     weights = [torch.nn.Parameter(torch.randn(3)), torch.nn.Parameter(torch.randn(2, 2))]
-    average = ExponentialMovingAverage(weights, decay=0.9)
-    average.step(weights)
-    average.save(tmp_path / "averaged.safetensors")
+    ema = ExponentialMovingAverage(weights, decay=0.9)
+    ema.step(weights)
+    ema.save(tmp_path / "averaged.safetensors")
     other = ExponentialMovingAverage(
         [torch.nn.Parameter(torch.zeros_like(w)) for w in weights], decay=0.9
     )
     other.load(tmp_path / "averaged.safetensors")
     assert other.optimization_step == 1
-    for found, expected in zip(other.shadow_params, average.shadow_params, strict=True):
+    for found, expected in zip(other.shadow_params, ema.shadow_params, strict=True):
         assert torch.equal(found, expected)
     with pytest.raises(ValueError, match="averages 2 weights"):
         ExponentialMovingAverage(weights[:1], decay=0.9).load(tmp_path / "averaged.safetensors")
 
 
-def test_averages_follow_their_formula_and_give_the_weights_back() -> None:
+def test_ema_follows_its_formula_and_restores_the_weights() -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
-    average, expected = ExponentialMovingAverage([weight], decay=0.6), 0.0
+    ema, expected = ExponentialMovingAverage([weight], decay=0.6), 0.0
     for step in range(1, 6):
         weight.data.fill_(float(step))
-        average.step([weight])
+        ema.step([weight])
         decay = min(1 - step**-0.75, 0.6)
         expected = decay * expected + (1 - decay) * step
-    with average.in_place_of([weight]):
+    with ema.applied_to([weight]):
         assert weight.item() == pytest.approx(expected)
     assert weight.item() == 5
 
 
-def test_a_precision_that_the_device_has_not_is_refused(
+def test_a_precision_that_the_device_lacks_is_refused(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
@@ -375,7 +444,7 @@ def test_an_output_folder_with_other_things_is_left_alone(dataset: Path, tmp_pat
     assert (tmp_path / "run/precious.txt").read_text() == "mine"
 
 
-def test_the_learning_rate_rises_stays_and_falls() -> None:
+def test_the_learning_rate_rises_stays_constant_and_falls() -> None:
     config = OptimizerConfig(learning_rate=0.1, warmup_steps=10, flat_share=0.5)
     rates = [learning_rate_at(step, 100, config) for step in range(100)]
     assert rates[0] == pytest.approx(0.01)

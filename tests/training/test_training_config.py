@@ -1,4 +1,4 @@
-"""Configurations are refused with one line that names the value, the rule and the remedy."""
+"""A bad configuration is refused with one line that names the value, the rule and the remedy."""
 
 import copy
 from pathlib import Path
@@ -19,11 +19,11 @@ NEEDED: dict[str, dict[str, Any]] = {
     "audio_conditional": {"encoder": {"network": {}}},
     "fine_tune": {"checkpoint": "c"},
 }
-"""What each task's configuration can't be without, besides `output`, `data` and `run`."""
+"""Required keys of each task, besides `output`, `data` and `run`."""
 
 
 def load(tmp_path: Path, task: str, changes: dict[str, Any], *overrides: str) -> TrainingConfig:
-    """Load the shortest configuration of a task with `section.key` changes."""
+    """Load the minimal configuration of a task with `section.key` changes."""
     values: dict[str, Any] = {
         "task": task,
         "output": "o",
@@ -52,7 +52,7 @@ def refusal(tmp_path: Path, task: str, changes: dict[str, Any], *overrides: str)
 
 
 @pytest.mark.parametrize("task", NEEDED)
-def test_the_shortest_configuration_of_each_task_is_enough(tmp_path: Path, task: str) -> None:
+def test_the_minimal_configuration_of_each_task_is_valid(tmp_path: Path, task: str) -> None:
     config = load(tmp_path, task, {})
     assert (config.task, config.data.batch_size, config.output) == (task, 16, Path("o"))
 
@@ -94,7 +94,7 @@ ENCODER_RULE = "encoder: needs exactly one of column, file, clap and network, no
         ("autoencoder", {"run.mixed_precision": "fp8"}, "='fp8' must be 'no', 'bf16' or 'fp16'"),
         ("autoencoder", {"optimizer.learning_rate": -1}, "rate=-1 must be greater than 0"),
         ("autoencoder", {"optimizer.learning_rate": float("nan")}, "=nan must be a finite number"),
-        ("autoencoder", {"data": 5}, "data=5 must be a section with keys of its own: dataset, bat"),
+        ("autoencoder", {"data": 5}, "data=5 must be a section with the keys dataset, batch_size"),
         ("autoencoder", {"data": {}}, "data.dataset is missing"),
         ("autoencoder", {"output": 3}, "output=3 must be a path"),
         ("autoencoder", {"autoencoder": 3}, "autoencoder=3 must be a section of names and values"),
@@ -107,17 +107,16 @@ ENCODER_RULE = "encoder: needs exactly one of column, file, clap and network, no
         (
             "autoencoder",
             {"train_decoder_only": True},
-            "train_decoder_only=true keeps the encoder that init_from names; name a checkpoint "
-            "there",
+            "train_decoder_only=true keeps the encoder of init_from; name a checkpoint there",
         ),
         (
             "text_to_spectrogram",
             {"data.crop_width": 64},
-            "data.crop_width=64 cuts pixels, and images are encoded whole into latents here; "
+            "data.crop_width=64 crops pixels, but this task encodes whole images into latents; "
             "leave it out",
         ),
-        ("fine_tune", {"data.crop_width": 64}, "data.crop_width=64 cuts pixels"),
-        ("unconditional", {"vae": "v", "data.crop_width": 64}, "data.crop_width=64 cuts pixels"),
+        ("fine_tune", {"data.crop_width": 64}, "data.crop_width=64 crops pixels"),
+        ("unconditional", {"vae": "v", "data.crop_width": 64}, "data.crop_width=64 crops pixels"),
         ("text_to_spectrogram", {"vocabulary_size": 100}, "vocabulary_size=100 must be greater"),
         (
             "unconditional",
@@ -132,20 +131,21 @@ ENCODER_RULE = "encoder: needs exactly one of column, file, clap and network, no
                 "objective.noise_schedule": {"rescale_betas_zero_snr": True},
             },
             "objective.noise_schedule.rescale_betas_zero_snr=true leaves no signal at the last "
-            "timestep, where the noise says nothing of the image; use objective.prediction="
+            "timestep, where the noise tells nothing about the image; use objective.prediction="
             "v_prediction",
         ),
         (
             "unconditional",
             {"vae": "v", "channels": 3},
-            "channels=3 is of pixels, and vae='v' has channels of its own; leave one of them out",
+            "channels=3 applies to pixels, but vae='v' determines the channels of latents; leave "
+            "one of them out",
         ),
         ("unconditional", {"channels": 2}, "channels=2 must be 1 or 3"),
         (
             "unconditional",
             {"vae": "v", "sample.sampler": "ddpm"},
-            "sample.sampler='ddpm' is for pixels; latents are sampled by ddim: leave it out, or "
-            "leave vae out",
+            "sample.sampler='ddpm' is for pixels; latents are sampled with ddim: leave out "
+            "sample.sampler or vae",
         ),
         ("audio_conditional", {"encoder": {}}, f"{ENCODER_RULE}none"),
         ("audio_conditional", {"encoder": {"column": None}}, f"{ENCODER_RULE}none"),
@@ -158,13 +158,13 @@ ENCODER_RULE = "encoder: needs exactly one of column, file, clap and network, no
             "fine_tune",
             {"train_unet": False},
             "train_unet=false, train_text_encoder=false and no new_words leave nothing to train; "
-            "allow one of them",
+            "enable one of them",
         ),
         (
             "fine_tune",
             {"train_unet": False, "new_words": ["sitar"], "lora": {}},
             "lora has no network to update, as train_unet=false and train_text_encoder=false; "
-            "allow one of them, or leave lora out to train new_words alone",
+            "enable one of them, or leave lora out to train only new_words",
         ),
         (
             "fine_tune",
@@ -181,7 +181,7 @@ ENCODER_RULE = "encoder: needs exactly one of column, file, clap and network, no
             {"lora.unet_modules": []},
             "lora.unet_modules=[] updates nothing; set train_unet=false instead",
         ),
-        ("fine_tune", {"lora": True}, "lora=True must be a section with keys of its own: rank, al"),
+        ("fine_tune", {"lora": True}, "lora=True must be a section with the keys rank, alpha, dro"),
         ("fine_tune", {"new_words": ["a "]}, "new_words=['a '] must not be empty or begin or end"),
         ("fine_tune", {"new_words": [""]}, "new_words=[''] must not be empty or begin or end"),
         (
@@ -209,10 +209,18 @@ def test_a_bad_value_or_a_contradiction_is_named(
 
 
 def test_every_problem_is_named_once(tmp_path: Path) -> None:
-    line = refusal(tmp_path, "autoencoder", {"run.steps": 0, "data.rolls": 0, "unet": {}})
+    changes = {"run.steps": 0, "data.circular_shifts": 0, "unet": {}}
+    line = refusal(tmp_path, "autoencoder", changes)
     problems = [problem.partition(" ")[0] for problem in line.split("; ")]
-    assert problems.count("run.steps=0") == problems.count("data.rolls=0") == 1
+    assert problems.count("run.steps=0") == problems.count("data.circular_shifts=0") == 1
     assert "unet" in problems
+
+
+def test_former_names_of_keys_are_accepted(tmp_path: Path) -> None:
+    config = load(tmp_path, "unconditional", {"data.rolls": 4, "sample.pictures": 3})
+    assert config.data.circular_shifts == 4
+    assert isinstance(config, sections.UnconditionalConfig)
+    assert config.sample.images == 3
 
 
 @pytest.mark.parametrize("task", [None, "vae", 3, ["autoencoder"]])
@@ -234,7 +242,7 @@ def test_values_are_overridden(tmp_path: Path) -> None:
     assert isinstance(config, FineTuneConfig)
     assert config.run.steps == 500
     assert config.optimizer.learning_rate == 5e-4
-    assert config.first_meanings == {"sitar": "acoustic guitar", "raga": "raga"}
+    assert config.initial_phrases == {"sitar": "acoustic guitar", "raga": "raga"}
     assert config.data.replay is not None
     assert config.data.replay.dataset == Path("old")
 
@@ -263,7 +271,7 @@ def test_a_bad_override_is_named(tmp_path: Path, override: str, line: str) -> No
         ("", "must hold a mapping with `task`, `data`, `run` …"),
     ],
 )
-def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str, rule: str) -> None:
+def test_a_file_that_is_not_a_configuration_is_named(tmp_path: Path, text: str, rule: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text)
     with pytest.raises(InputError) as caught:

@@ -1,0 +1,14 @@
+"""Data sets of captioned spectrogram images, and training examples from them.
+
+folder           the data-set folder on disk: rows, images, metadata
+build            folder of audio → data set
+config           the `data` section of a configuration
+image_size       size of the training images, their spectrogram parameters, checks for networks
+examples         images as training examples (pixels)
+sampler          resumable order of examples, and the loader that follows it
+latents          images as VAE latents, encoded once and cached
+circular_shifts  latents of loops, rotated in time at random
+packed_latents   file format for latents at one byte per value
+encode           data set of images → data set of packed latents
+tensor_files     writes tensors as safetensors, atomically
+"""

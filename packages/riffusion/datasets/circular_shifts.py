@@ -1,22 +1,28 @@
-"""Latents of loops, which may start anywhere."""
+"""Latents of loops, rotated in time at random: a loop may start anywhere."""
+
+from pathlib import Path
 
 import numpy as np
+import torch
+from diffusers import AutoencoderKL
 from torch.utils.data import Dataset
 
-from riffusion.datasets.examples import Example, Key
+from riffusion.datasets.config import DataConfig
+from riffusion.datasets.examples import SHIFT_STREAM, Example, Key
+from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.datasets.latents import LatentExamples
 
 
 class CircularlyShiftedLatents(Dataset[Example]):
-    """Latents rolled along time, as their images could be.
+    """Latents that are circularly shifted along time, as their images could be.
 
-    A roll by whole columns of latents is what the encoder makes of the rolled image, but for the
-    columns at the edges, where it sees the image's end.
+    Shifting latents by whole frames equals encoding the shifted image, except at the edges, where
+    the encoder sees the border of the image.
 
     Args:
         examples: the latents.
-        num_shifts: evenly spaced columns to start at; 1 leaves them as they are.
-        seed: what a draw's roll follows from, with its number.
+        num_shifts: number of evenly spaced start frames; 1 leaves the latents unchanged.
+        seed: together with the number of the draw, it determines the shift.
     """
 
     def __init__(self, examples: LatentExamples, num_shifts: int, seed: int) -> None:
@@ -29,13 +35,35 @@ class CircularlyShiftedLatents(Dataset[Example]):
     def __getitem__(self, key: Key) -> Example:
         example = self.examples[key]
         if self.num_shifts > 1:
-            # Not the stream that chooses captions, which would tie wordings to places.
-            rng = np.random.default_rng((self.seed, key[1], _ROLLS))
+            # A separate random stream: otherwise the caption and the shift would be correlated.
+            rng = np.random.default_rng((self.seed, key[1], SHIFT_STREAM))
             width = example["latents"].shape[-1]
             shift = int(rng.integers(self.num_shifts)) * width // self.num_shifts
             example["latents"] = example["latents"].roll(shift, dims=-1)
         return example
 
 
-_ROLLS = 1
-"""Tells this stream of random numbers from others of one seed and draw."""
+def encoded_examples(
+    folder: DatasetFolder,
+    split: Split,
+    vae: AutoencoderKL,
+    config: DataConfig,
+    cache: Path,
+    seed: int,
+) -> CircularlyShiftedLatents:
+    """Latents of a split, encoded on the GPU if there is one, with `config.circular_shifts`.
+
+    Args:
+        folder: the data set.
+        split: the split to read.
+        vae: the encoder; moved to the GPU if there is one.
+        config: see `DataConfig`.
+        cache: folder of the encoded latents.
+        seed: determines the shifts.
+
+    Raises:
+        InputError, MediaError: as `LatentExamples`.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    latents = LatentExamples(folder, split, vae.to(device), config, cache)
+    return CircularlyShiftedLatents(latents, config.circular_shifts, seed)

@@ -1,4 +1,4 @@
-"""What is read of a data set, as configurations and commands say it."""
+"""The `data` section of a configuration: which data set is used, and how."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,27 +11,28 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
-    """A part of a configuration, which refuses keys that it doesn't know."""
+    """A section of a configuration. Unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
-    """What is learned from, and in which portions.
+    """The data set, batches and augmentation.
 
     Args:
         dataset: the data-set folder; relative to the working directory.
-        batch_size: examples of one process in one forward pass.
-        accumulate: forward passes of one step; the step sees batch_size · accumulate · processes
+        batch_size: examples per process and forward pass.
+        accumulate: forward passes per step; a step sees batch_size · accumulate · processes
             examples.
-        crop_width: train on windows of this many columns at full height; None is the whole image.
-        resolution: images are resized to this height and width first, None leaves them.
+        crop_width: train on random windows of this many frames at full height; None uses the whole
+            image.
+        resolution: resize images to this height and width first; None keeps their size.
         circular_shifts: the images are loops, and each draw starts at one of this many evenly
             spaced frames. `rolls` is accepted as the old name.
-        caption_dropout: share of examples that are shown without what they are conditioned on,
-            their caption or their encoding, for guidance.
-        num_workers: processes that read images; 0 reads in the training process.
-        keep_in_memory: keep decoded images (256 KB each at 512 × 512).
+        caption_dropout: share of examples without their condition (caption or encoding), for
+            classifier-free guidance.
+        num_workers: processes that load examples; 0 loads them in the training process.
+        keep_in_memory: keep decoded images in memory (256 KB each at 512 × 512).
     """
 
     dataset: Path

@@ -1,11 +1,11 @@
-"""A data set of images as one of latents, small enough to bring along to another machine.
+"""Data set of images → data set of packed latents, small enough to copy to another machine.
 
-What a folder of latents holds:
+Contents of a folder of latents:
 
-    README.md, dataset.json, spectrogram_params.json    as every data set
-    SPLIT/metadata.jsonl                                the rows that were kept, as they were
+    README.md, dataset.json, spectrogram_params.json    as in every data set
+    SPLIT/metadata.jsonl                                the selected rows, unchanged
     SPLIT/latents.safetensors                           see `packed_latents`
-    train/….png                                         the first image, which says their size
+    train/….png                                         the first image, which tells the size
     vae/                                                the VAE, in half precision
 """
 
@@ -33,7 +33,7 @@ from riffusion.datasets.folder import (
     claim_directory,
     write_metadata,
 )
-from riffusion.datasets.image_size import check_multiple, image_size
+from riffusion.datasets.image_size import check_fits_vae
 from riffusion.datasets.latents import LatentExamples, Progress
 from riffusion.datasets.packed_latents import (
     encoder_fingerprint,
@@ -48,12 +48,12 @@ COMMAND = "dataset encode"
 
 @dataclass(frozen=True)
 class EncodeReport:
-    """What became of a data set.
+    """Size and loss of an encoded data set.
 
     Args:
-        num_rows: kept, by split.
-        num_bytes: of the folder.
-        cut_share: of the latents, too far out for their byte.
+        num_rows: number of rows, by split.
+        num_bytes: size of the folder.
+        cut_share: share of the latent values that were clipped to the range of a byte.
     """
 
     num_rows: dict[Split, int]
@@ -71,30 +71,29 @@ def encode_dataset(
     cache: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> EncodeReport:
-    """Make a data-set folder of latents.
+    """Build a data-set folder of packed latents.
 
     Args:
         source: the data set of images.
-        vae: the encoder, on the device where it shall work.
-        directory: made if it isn't there.
-        clips_per_label: at most so many of each label in each split, see `thinned`.
-        levels: a unit of the latents. 8 err by a deviation of 0.036, 4 by 0.072.
-        cache: folder of latents that a training encoded, or that one can go on with; None deletes
-            them at the end.
+        vae: the encoder, on the device that it should run on.
+        directory: the new data set; created if it doesn't exist.
+        clips_per_label: maximum number of rows per label and split, see `thinned`.
+        levels: quantisation levels per unit of the latents. The standard deviation of the error is
+            0.036 at 8 levels and 0.072 at 4.
+        cache: folder for the latents before packing, shared with training runs; None uses a
+            temporary folder.
         progress: called while images are encoded.
 
     Raises:
-        InputError: the data set holds latents already, the VAE can't take its images, the folder
-            was made with other options, or something can't be written.
+        InputError: the data set already holds latents, its image size doesn't fit the VAE, the
+            folder was made with other options, or something can't be written.
         MediaError: an image is missing or damaged.
     """
     where = f"dataset={str(source.directory)!r}"
     if has_latents(source):
-        raise InputError(f"{where} holds latents already; name the data set of images")
+        raise InputError(f"{where} already holds latents; name the data set of images")
     config = DataConfig(dataset=source.directory)
-    size = image_size(source, config)
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    check_multiple(size, factor, config, "the VAE")
+    size = check_fits_vae(source, config, vae)
     encoder = encoder_fingerprint(vae)
     options = {
         "clips_per_label": clips_per_label,
@@ -109,14 +108,15 @@ def encode_dataset(
     all_rows = {split: source.rows(split) for split in SPLITS}
     num_rows: dict[Split, int] = {}
     num_cut = 0.0
-    for split in reversed(SPLITS):  # `train` last: its metadata make the folder a data set
+    for split in reversed(SPLITS):  # `train` last: its metadata file makes the folder a data set
         rows = all_rows[split]
         if not rows:
             continue
         kept = thinned(rows, clips_per_label)
-        behind = len(all_rows["validation"]) if split == "train" else 0
-        tell = partial(_tell, progress, behind, sum(map(len, all_rows.values())))
-        examples = LatentExamples(source, split, vae, config, cache or own_cache, tell)
+        done_before = len(all_rows["validation"]) if split == "train" else 0
+        num_images = sum(map(len, all_rows.values()))
+        split_progress = partial(_overall_progress, progress, done_before, num_images)
+        examples = LatentExamples(source, split, vae, config, cache or own_cache, split_progress)
         (directory / split).mkdir(exist_ok=True)
         share = write_latents(
             directory / split / LATENTS_NAME, examples.latents[kept], levels, size, encoder
@@ -132,20 +132,24 @@ def encode_dataset(
     return EncodeReport(num_rows, num_bytes, num_cut / sum(num_rows.values()))
 
 
-def _tell(progress: Progress, behind: int, total: int, done: int, _: int) -> None:
-    """Of all splits, what LatentExamples tells of one."""
-    progress(behind + done, total)
+def _overall_progress(
+    progress: Progress, done_before: int, total: int, done: int, split_total: int
+) -> None:
+    """Turn the progress of one split into the progress of all splits."""
+    del split_total
+    progress(done_before + done, total)
 
 
 def thinned(rows: Sequence[DatasetRow], per_label: int | None) -> list[int]:
-    """Which rows are kept, in their order: of each label, those with the lowest hashes.
+    """Indices of the rows to keep, ascending: for each label, those with the lowest hashes.
 
-    Hashes of file names rather than every n-th row: styles and tempos take turns in a data set, and
-    such a step could pass over one of them. Fewer rows are always some of more.
+    Rows are chosen by hashes of their file names rather than every n-th, since styles and tempos
+    alternate in a data set and a fixed step could skip one of them. A smaller selection is always
+    a subset of a larger one.
 
     Args:
-        rows: of a split.
-        per_label: at most so many of each; None keeps all.
+        rows: all rows of a split.
+        per_label: maximum number of rows per label; None keeps all.
     """
     if per_label is None:
         return list(range(len(rows)))
@@ -169,7 +173,7 @@ def _rows_fingerprint(source: DatasetFolder) -> str:
 
 
 def _info(source: DatasetFolder) -> object:
-    """What the images' own `dataset.json` says; None if there is none."""
+    """Content of the source's `dataset.json`; None if there is none."""
     path = source.directory / INFO_NAME
     if not path.is_file():
         return None
@@ -187,15 +191,15 @@ def _copy_image(source: DatasetFolder, row: DatasetRow, directory: Path) -> None
 
 
 def _card(source: DatasetFolder, levels: int, num_rows: dict[Split, int]) -> str:
-    """The images' card, with what became of them."""
+    """The source's card, with a section about the latents."""
     path = source.directory / "README.md"
     text = path.read_text(encoding="utf-8").rstrip() if path.is_file() else "# Latents"
     counts = ", ".join(f"{num_rows[split]} of {split}" for split in SPLITS if split in num_rows)
     return f"""{text}
 
 ## As latents
-`riffusion dataset encode` put latents of the VAE in `vae/` in the images' place ({counts}):
-round({levels} · z) in `latents.safetensors` of each split, which errs by a deviation of
-{1 / (levels * 12**0.5):.3f} against about 1. One image is left, which says their size. The
-licences above hold for them too.
+`riffusion dataset encode` replaced the images by latents of the VAE in `vae/` ({counts}):
+round({levels} · z) in `latents.safetensors` of each split. The rounding error has a standard
+deviation of {1 / (levels * 12**0.5):.3f}, that of the latents is about 1. One image is kept, which
+tells the image size. The licences above apply to the latents, too.
 """

@@ -1,17 +1,11 @@
-"""Training examples in an order that depends only on the seed and the step, so runs can be resumed.
+"""Images of a data set as training examples."""
 
-`ResumableSampler` yields keys (row, draw): the row of the data set, and the number of the draw,
-which seeds everything random about the example: where it is cropped, which caption it gets.
-"""
-
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from riffusion.datasets.config import DataConfig
 from riffusion.datasets.folder import DatasetFolder, Split
@@ -19,14 +13,23 @@ from riffusion.errors import InputError, MediaError
 from riffusion.spectrogram.image import rgb_image
 
 Key = tuple[int, int]
+"""(row, draw): the row of the data set, and the running number of the draw, which seeds everything
+random about the example."""
+
+SHIFT_STREAM, REPLAY_STREAM, DROPOUT_STREAM = 1, 2, 3
+"""Tags that keep random streams with the same seed and draw apart: np.random.default_rng((seed,
+draw, tag)). Changing them changes every training run."""
 
 
 class Example(TypedDict, total=False):
-    """What a recipe's network is given, after batching with a leading axis.
+    """One training example; batches have a leading axis.
 
-    pixels: (3, height, width) in [-1, 1]. latents: (channels, height, width), scaled.
-    input_ids: (tokens,). encoding: (tokens, width) of an audio encoder, or the small image that
-    one in training hears, (1, height, width) in [-1, 1]; kept: 1, or 0 to go without it, ().
+    pixels: (3, height, width) in [-1, 1].
+    latents: (channels, height, width), scaled.
+    input_ids: (tokens,), the tokenized caption.
+    encoding: (tokens, width), an audio encoding; or (1, height, width) in [-1, 1], the small image
+        that an audio encoder in training reads.
+    kept: scalar; 1, or 0 if the encoding is dropped.
     """
 
     pixels: torch.Tensor
@@ -37,72 +40,20 @@ class Example(TypedDict, total=False):
 
 
 class Examples(Protocol):
-    """A map-style data set of examples by key."""
+    """A map-style data set that returns an example for each key."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, key: Key, /) -> Example: ...
 
 
-@dataclass
-class ResumableSampler(Sampler[list[Key]]):
-    """Batches of keys for one process, from step `first_batch` on, without end.
-
-    Every epoch is a permutation of the rows of its own. Processes take turns within a step, so that
-    a step sees the same examples however many processes share it.
-
-    Args:
-        num_rows: of the data set.
-        batch_size: keys a batch.
-        seed: of the permutations.
-        first_batch: batches of this process that are already behind it.
-        process, num_processes: which one this is, of how many.
-    """
-
-    num_rows: int
-    batch_size: int
-    seed: int
-    first_batch: int = 0
-    process: int = 0
-    num_processes: int = 1
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        batch = self.first_batch
-        epoch, permutation = -1, np.empty(0, dtype=np.int64)
-        while True:
-            first_draw = (batch * self.num_processes + self.process) * self.batch_size
-            keys = []
-            for draw in range(first_draw, first_draw + self.batch_size):
-                if draw // self.num_rows != epoch:
-                    epoch = draw // self.num_rows
-                    permutation = np.random.default_rng((self.seed, epoch)).permutation(
-                        self.num_rows
-                    )
-                keys.append((int(permutation[draw % self.num_rows]), draw))
-            yield keys
-            batch += 1
-
-
-def example_loader(
-    examples: Examples, order: ResumableSampler, num_workers: int = 0
-) -> DataLoader[Example]:
-    """Batches of examples in that order."""
-    return DataLoader(
-        examples,  # type: ignore[arg-type] # the protocol is all that it needs
-        batch_sampler=order,
-        num_workers=num_workers,
-        persistent_workers=num_workers > 0,
-        pin_memory=torch.cuda.is_available(),
-    )
-
-
 class ImageExamples(Dataset[Example]):
-    """Images of a data set as pixels, rolled and cropped at random.
+    """Images of a data set as pixels, circularly shifted and cropped at random.
 
     Args:
         folder: the data set.
-        split: of it.
+        split: the split to read.
         config: see `DataConfig`.
-        seed: what a draw's crop and roll follow from, with its number.
+        seed: together with the number of the draw, it determines crop and shift.
 
     Raises:
         InputError: the split is empty, or images are smaller than the crop.
@@ -129,17 +80,17 @@ class ImageExamples(Dataset[Example]):
         if width is not None:
             if width > pixels.shape[-1]:
                 raise InputError(
-                    f"data.crop_width={width} exceeds the images' {pixels.shape[-1]} columns"
+                    f"data.crop_width={width} exceeds the images' {pixels.shape[-1]} frames"
                 )
             left = int(rng.integers(pixels.shape[-1] - width + 1))
             pixels = pixels[..., left : left + width]
         return {"pixels": pixels_from_bytes(torch.from_numpy(np.array(pixels, order="C")))}
 
     def pixels(self, row: int) -> np.ndarray:
-        """A row's image: uint8 (1 or 3, height, width); one plane where all three are equal.
+        """A row's image: uint8 (1 or 3, height, width); one plane if all three are equal.
 
         Raises:
-            MediaError: it is missing or damaged.
+            MediaError: the image is missing or damaged.
         """
         if row in self._kept:
             return self._kept[row]

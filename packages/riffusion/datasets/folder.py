@@ -1,14 +1,14 @@
-"""The data-set folder: spectrogram images with captions, as `datasets` and diffusers read them.
+"""The data-set folder: captioned spectrogram images, as `datasets` and diffusers read them.
 
-    DIR/README.md                  what it is made of, with licences
-    DIR/spectrogram_params.json    how its images were made
-    DIR/dataset.json               format, command and options that made it
+    DIR/README.md                  data-set card: origin and licences
+    DIR/spectrogram_params.json    spectrogram parameters of the images
+    DIR/dataset.json               format, command and options that the data set was made with
     DIR/train/metadata.jsonl       one row per image: file_name, text, captions, …
     DIR/train/….png
     DIR/validation/…               the same, from other sources
 
-Rows are Hugging Face's "imagefolder" metadata. `text` is one caption; `captions` holds all wordings
-of it, of which training draws one each time.
+Rows are Hugging Face's "imagefolder" metadata. `text` is one caption; `captions` lists all
+alternatives, and training picks one of them at random each time.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ FORMAT = 1
 METADATA_NAME = "metadata.jsonl"
 INFO_NAME = "dataset.json"
 LATENTS_NAME = "latents.safetensors"
-"""In a split's folder, where latents are in the images' place (`packed_latents`)."""
+"""File in a split's folder, if the data set holds latents instead of images (`packed_latents`)."""
 
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -39,17 +39,17 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True)
 class DatasetRow:
-    """One image and what is known of it.
+    """One image with its metadata.
 
     Args:
-        file_name: of the image, relative to its split's folder, with forward slashes.
-        text: its caption.
-        captions: every wording of the caption; empty means `text` alone.
-        wordings: name of each caption's template, parallel to `captions`, or empty.
+        file_name: path of the image, relative to its split's folder, with forward slashes.
+        text: the caption.
+        captions: all alternative captions; empty means `text` only.
+        wordings: names of the caption templates, parallel to `captions`; or empty.
         label: class for evaluation, such as `piano`; empty if unknown.
         kind: `instrument`, `beat`, `mixture`, or empty.
-        source: the file or score that it was made from.
-        extras: further scalar columns, the same ones in each row of a data set.
+        source: the file or score that the image was made from.
+        extras: further scalar columns, the same in every row of a data set.
     """
 
     file_name: str
@@ -68,26 +68,28 @@ class DatasetRow:
 
     @classmethod
     def from_json(cls, line: str, where: str = METADATA_NAME) -> Self:
-        """Read a line of `metadata.jsonl`. Columns that aren't ours go to `extras`.
+        """Read a line of `metadata.jsonl`. Unknown columns go to `extras`.
+
+        Args:
+            line: the line.
+            where: its position, for error messages.
 
         Raises:
-            InputError: it is not a JSON object with `file_name` and `text`, or a column of ours is
-                of the wrong type. `where` is named.
+            InputError: the line is not a JSON object with `file_name` and `text`, or a known column
+                has the wrong type.
         """
         try:
             values: Any = json.loads(line)
         except ValueError as error:
-            raise InputError(
-                f"{where} is not JSON ({error}); one object a line is needed"
-            ) from error
+            raise InputError(f"{where} is not JSON ({error}); write one object per line") from error
         if not isinstance(values, dict):
-            raise InputError(f"{where} is not a JSON object; one with file_name and text is needed")
+            raise InputError(f"{where} is not a JSON object; write one with file_name and text")
         row: dict[str, Any] = {}
         for name in _COLUMNS:
             value = values.pop(name, None)
             if value is None:
                 if name in ("file_name", "text"):
-                    raise InputError(f"{where} has no {name!r}; file_name and text are needed")
+                    raise InputError(f"{where} has no {name!r}; file_name and text are required")
                 continue
             if name in ("captions", "wordings"):
                 if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
@@ -100,7 +102,7 @@ class DatasetRow:
 
     @property
     def all_captions(self) -> tuple[str, ...]:
-        """Every wording, at least `text`."""
+        """All alternative captions; `text` if there are no others."""
         return self.captions or (self.text,)
 
 
@@ -108,13 +110,13 @@ _COLUMNS = ("file_name", "text", "captions", "wordings", "label", "kind", "sourc
 
 
 class DatasetFolder:
-    """A data-set folder, open for reading.
+    """A data-set folder, for reading.
 
     Args:
-        directory: the folder that holds `train/`.
+        directory: the folder that contains `train/`.
 
     Raises:
-        InputError: it isn't a data set.
+        InputError: the folder isn't a data set.
     """
 
     def __init__(self, directory: str | Path) -> None:
@@ -127,11 +129,11 @@ class DatasetFolder:
         self.params = SpectrogramParams.load(self.directory)
 
     def rows(self, split: Split) -> list[DatasetRow]:
-        """Rows of a split, in the file's order; none if the split doesn't exist.
+        """Rows of a split, in the order of the file; empty if the split doesn't exist.
 
         Raises:
-            InputError: the file can't be read, a row is malformed, or leads out of the split's
-                folder.
+            InputError: the file can't be read, or a row is malformed or names a file outside the
+                split's folder.
         """
         path = self.directory / split / METADATA_NAME
         if not path.is_file():
@@ -153,25 +155,25 @@ class DatasetFolder:
         return rows
 
     def image_path(self, split: Split, row: DatasetRow) -> Path:
-        """Where a row's image lies.
+        """Path of a row's image.
 
         Raises:
-            InputError: the data set holds latents in the images' place.
+            InputError: the data set holds latents instead of images.
         """
         path = self.directory / split / row.file_name
         if not path.is_file() and (self.directory / split / LATENTS_NAME).is_file():
             raise InputError(
-                f"dataset={str(self.directory)!r} holds latents in place of image "
+                f"dataset={str(self.directory)!r} holds latents instead of image "
                 f"{row.file_name!r}; name the data set that `riffusion dataset encode` was given"
             )
         return path
 
 
 def write_metadata(directory: Path, split: Split, rows: Iterable[DatasetRow]) -> None:
-    """Write a split's `metadata.jsonl`, whole or not at all.
+    """Write a split's `metadata.jsonl` atomically.
 
     Raises:
-        InputError: it can't be written.
+        InputError: the file can't be written.
     """
     folder = directory / split
     folder.mkdir(parents=True, exist_ok=True)
@@ -182,16 +184,16 @@ def write_metadata(directory: Path, split: Split, rows: Iterable[DatasetRow]) ->
 def claim_directory(
     directory: Path, command: str, options: Mapping[str, Any], params: SpectrogramParams
 ) -> None:
-    """Make `directory` a data set in the making, or go on with one that was begun alike.
+    """Start a data set in `directory`, or check that one was started there with the same options.
 
     Args:
-        directory: made if it isn't there.
-        command: that makes the data set, such as `dataset build`.
-        options: that decide what the images and captions are; JSON values.
-        params: of its images.
+        directory: created if it doesn't exist.
+        command: the command that makes the data set, such as `dataset build`.
+        options: everything that affects the images and captions, as JSON values.
+        params: spectrogram parameters of the images.
 
     Raises:
-        InputError: it holds something else, or a data set made with other options.
+        InputError: the folder holds something else, or a data set made with other options.
     """
     info = {"format": FORMAT, "command": command, "options": dict(options)}
     path = directory / INFO_NAME
@@ -213,20 +215,20 @@ def claim_directory(
         directory.mkdir(parents=True, exist_ok=True)
         if not path.is_file():
             write_file((json.dumps(info, indent=2) + "\n").encode(), path)
-        params.save(directory)  # a run that was ended right after its claim has not written them
+        params.save(directory)  # again: a run may have been killed before it wrote them
     except OSError as error:
         raise InputError(
-            f"output={str(directory)!r} cannot be made ({error.strerror}); make room there, or "
+            f"output={str(directory)!r} cannot be created ({error.strerror}); make room there, or "
             "choose another place"
         ) from error
 
 
 @contextlib.contextmanager
 def sole_writer(directory: Path) -> Iterator[None]:
-    """Keep other runs out of a data set in the making, until the block or this process ends.
+    """Lock a data set against other runs until the block or this process ends.
 
     Raises:
-        InputError: another run is at it.
+        InputError: another run is writing to it.
     """
     handle = os.open(directory, os.O_RDONLY)
     try:
@@ -234,18 +236,20 @@ def sole_writer(directory: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(
-                f"output={str(directory)!r} is being made by another run; wait for its end, or "
+                f"output={str(directory)!r} is in use by another run; wait until it ends, or "
                 "choose another folder"
             ) from None
         except OSError as error:
-            logger.debug("%s cannot be locked, so nobody is kept out: %s", directory, error)
+            logger.debug(
+                "%s cannot be locked, so other runs are not kept out: %s", directory, error
+            )
         yield
     finally:
         os.close(handle)
 
 
 def _difference(found: Any, wanted: dict[str, Any]) -> str:
-    """The first option that differs, as `name: then → now`."""
+    """The first option that differs, as `name: OLD then, NEW now`."""
     if not isinstance(found, dict) or found.get("command") != wanted["command"]:
         made_by = found.get("command") if isinstance(found, dict) else None
         return f"command: {made_by!r} then, {wanted['command']!r} now"

@@ -1,7 +1,8 @@
-"""How large a data set's images are, what they mean, and whether networks can take them."""
+"""Size and spectrogram parameters of training images, and checks that networks accept them."""
 
 from dataclasses import replace
 
+from diffusers import AutoencoderKL
 from PIL import Image
 
 from riffusion.datasets.config import DataConfig
@@ -11,11 +12,11 @@ from riffusion.spectrogram.params import SpectrogramParams
 
 
 def image_size(folder: DatasetFolder, config: DataConfig) -> tuple[int, int]:
-    """(height, width) of what is trained on, after resizing and cropping, by the first image.
+    """(height, width) of the training images after resizing and cropping; read from the first one.
 
     Raises:
         InputError: there are no images.
-        MediaError: the first one is missing or damaged.
+        MediaError: the first image is missing or damaged.
     """
     rows = folder.rows("train")
     if not rows:
@@ -33,11 +34,11 @@ def image_size(folder: DatasetFolder, config: DataConfig) -> tuple[int, int]:
 
 
 def resized_params(folder: DatasetFolder, config: DataConfig) -> SpectrogramParams:
-    """Spectrogram parameters of what is trained on: a resized image has other rows and steps.
+    """Spectrogram parameters of the training images: resizing changes mel bands and time steps.
 
     Raises:
-        InputError: columns would no longer be whole milliseconds apart, or further than the window
-            that each of them was seen through.
+        InputError: the time step would no longer be a whole number of milliseconds, or would exceed
+            the analysis window.
         MediaError: the first image is missing or damaged.
     """
     params, side = folder.params, config.resolution
@@ -48,24 +49,47 @@ def resized_params(folder: DatasetFolder, config: DataConfig) -> SpectrogramPara
     step_size_ms = params.step_size_ms * width / side
     if step_size_ms % 1 or step_size_ms >= params.window_duration_ms:
         raise InputError(
-            f"data.resolution={side} puts the columns of images {width} wide {step_size_ms:g} ms "
-            f"apart; whole milliseconds below window_duration_ms={params.window_duration_ms} are "
-            "needed: choose another resolution, or make the data set in that size"
+            f"data.resolution={side} gives images of {width} frames a step of {step_size_ms:g} ms; "
+            "the step must be whole milliseconds, below "
+            f"window_duration_ms={params.window_duration_ms}: choose another resolution, or make "
+            "the data set in that size"
         )
     return replace(params, num_frequencies=side, step_size_ms=int(step_size_ms))
 
 
+def downsampling_factor(vae: AutoencoderKL) -> int:
+    """Pixels per latent, in each direction."""
+    return int(2 ** (len(vae.config.block_out_channels) - 1))
+
+
+def check_fits_vae(
+    folder: DatasetFolder, config: DataConfig, vae: AutoencoderKL
+) -> tuple[int, int]:
+    """Check that a VAE can encode the training images.
+
+    Returns:
+        (height, width) of the images in pixels.
+
+    Raises:
+        InputError: height or width is not a multiple of the VAE's downsampling factor.
+        MediaError: the first image is missing or damaged.
+    """
+    size = image_size(folder, config)
+    check_multiple(size, downsampling_factor(vae), config, "the VAE")
+    return size
+
+
 def check_multiple(size: tuple[int, int], multiple: int, config: DataConfig, what: str) -> None:
-    """Check that a network can halve images as often as it does.
+    """Check that height and width are multiples of a network's downsampling factor.
 
     Args:
         size: (height, width) in pixels.
-        multiple: of what they must be.
-        config: where they come from, for the message.
-        what: halves them, such as `the VAE`.
+        multiple: the downsampling factor.
+        config: the configuration that determines the size, for the message.
+        what: name of the network, such as `the VAE`, for the message.
 
     Raises:
-        InputError: that isn't so.
+        InputError: height or width is not a multiple.
     """
     if all(side % multiple == 0 for side in size):
         return
@@ -77,8 +101,8 @@ def check_multiple(size: tuple[int, int], multiple: int, config: DataConfig, wha
     else:
         name = f"images of {width} x {height} pixels"
     raise InputError(
-        f"{name} must be a multiple of {multiple}, by which {what} divides; "
-        f"{_nearest(size, multiple)} would do"
+        f"{name} must be a multiple of {multiple}, by which {what} divides; use "
+        f"{_nearest(size, multiple)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Images of a data set as latents, encoded once and kept on disk, or brought along."""
+"""Images of a data set as VAE latents: encoded once and cached, or read from packed latents."""
 
 import hashlib
 import json
@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.utils.data import Dataset
 
 from riffusion.datasets.config import DataConfig
 from riffusion.datasets.examples import Example, ImageExamples, Key, pixels_from_bytes
 from riffusion.datasets.folder import METADATA_NAME, DatasetFolder, Split
-from riffusion.datasets.packed_latents import has_latents, latents_of
-from riffusion.errors import InputError
+from riffusion.datasets.packed_latents import has_latents, load_latents
+from riffusion.datasets.tensor_files import write_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -28,19 +27,20 @@ Progress = Callable[[int, int], None]
 
 
 class LatentExamples(Dataset[Example]):
-    """Scaled latents of a split, in memory in half precision.
+    """Scaled latents of a split, held in memory in half precision.
 
     Args:
-        folder: the data set; with latents in its images' place (`packed_latents`), those.
-        split: of it.
-        vae: the encoder. The posterior's mean is kept; its scaling factor is applied.
-        config: of the data.
-        cache: folder for the encoded latents; they are found again by what they were made from.
+        folder: the data set, of images or of packed latents (`packed_latents`).
+        split: the split to read.
+        vae: the encoder. Latents are the mean of the posterior times the VAE's scaling factor.
+        config: see `DataConfig`.
+        cache: folder of the encoded latents; file names contain a hash of everything that they
+            depend on.
         progress: called while images are encoded.
 
     Raises:
-        InputError: the split is empty, the cache can't be written, or the data set's latents are of
-            another encoder or damaged.
+        InputError: the split is empty, the cache can't be written, or packed latents are damaged or
+            from another encoder.
         MediaError: an image is missing or damaged.
     """
 
@@ -55,22 +55,14 @@ class LatentExamples(Dataset[Example]):
     ) -> None:
         if has_latents(folder):
             self.rows = folder.rows(split)
-            self.latents = latents_of(folder, split, vae, config)
+            self.latents = load_latents(folder, split, vae, config)
             return
         images = ImageExamples(folder, split, config, seed=0)
         self.rows = images.rows
         path = cache / f"latents-{split}-{_fingerprint(folder, split, vae, config)}.safetensors"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".tmp")
-            try:
-                save_file({"latents": _encode(images, vae, progress)}, temporary)
-                temporary.replace(path)
-            except (OSError, SafetensorError) as error:  # a full disk is the latter's
-                temporary.unlink(missing_ok=True)
-                raise InputError(
-                    f"cache={str(path)!r} cannot be written ({error}); make room there"
-                ) from error
+            write_tensors({"latents": _encode(images, vae, progress)}, path, "cache")
         self.latents = load_file(path)["latents"]
 
     def __len__(self) -> int:
@@ -82,10 +74,10 @@ class LatentExamples(Dataset[Example]):
 
 @torch.inference_mode()
 def _encode(images: ImageExamples, vae: AutoencoderKL, progress: Progress) -> torch.Tensor:
-    """(rows, channels, height, width) float16."""
+    """Scaled latents of all images, (rows, channels, height, width) float16."""
     latents = []
-    # Half the memory traffic where the processor has the instructions; a small VAE errs by far
-    # more.
+    # bfloat16 halves the memory traffic on processors that support it. Its rounding error is far
+    # below the reconstruction error of a small VAE.
     with torch.autocast(vae.device.type, torch.bfloat16):
         for first in range(0, len(images), _IMAGES_PER_BATCH):
             rows = range(first, min(first + _IMAGES_PER_BATCH, len(images)))
@@ -101,7 +93,7 @@ def _encode(images: ImageExamples, vae: AutoencoderKL, progress: Progress) -> to
 def _fingerprint(
     folder: DatasetFolder, split: Split, vae: AutoencoderKL, config: DataConfig
 ) -> str:
-    """What the latents follow from: rows, size, and the encoder's weights."""
+    """Hash of everything that the latents depend on: rows, image size and encoder weights."""
     digest = hashlib.sha256((folder.directory / split / METADATA_NAME).read_bytes())
     digest.update(json.dumps([str(folder.directory.resolve()), config.resolution]).encode())
     for name, tensor in sorted(vae.state_dict().items()):

@@ -1,16 +1,16 @@
-"""Latents of a data set in few bytes, in its images' place.
+"""File format for latents at one byte per value; it replaces the images of a data set.
 
     SPLIT/latents.safetensors    latents of the split's rows, in the order of its metadata.jsonl
 
-A latent z, scaled so that it has about unit deviation, becomes round(levels · z), cut off at ±127,
-in one byte. Uniform rounding errs by a deviation of 1 / (levels · √12): 0.036 of the latents' own
-at 8 levels a unit, 0.072 at 4 (Gersho & Gray 1992, "Vector Quantization and Signal Compression",
-section 5.6).
+A latent value z, scaled to about unit standard deviation, is stored as round(levels · z), clipped
+to ±127, in one byte. The error of uniform rounding has a standard deviation of 1 / (levels · √12):
+0.036 at 8 levels per unit, 0.072 at 4 (Gersho & Gray 1992, "Vector Quantization and Signal
+Compression", section 5.6).
 
-`shard-00000`, … are bytes, each an xz stream of the latents of 256 rows, (rows, channels, height,
-width). LZMA finds a loop's repeated bars again, which Huffman codes alone would not. xz has a
-checksum of its own, and a stream is never expanded beyond what the header announces. The header
-also has a fingerprint of the encoder, since latents mean nothing to any other.
+`shard-00000`, … are byte tensors, each an xz stream of the latents of 256 rows, (rows, channels,
+height, width). LZMA exploits the repeated bars of a loop, which Huffman coding alone would not. xz
+includes a checksum, and a stream is never expanded beyond the size in the header. The header also
+has a fingerprint of the encoder, since latents are meaningless to any other.
 """
 
 import hashlib
@@ -23,30 +23,30 @@ import torch
 from diffusers import AutoencoderKL
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
+from riffusion.datasets.config import Count, DataConfig, Section
 from riffusion.datasets.folder import LATENTS_NAME, DatasetFolder, Split
+from riffusion.datasets.tensor_files import write_tensors
 from riffusion.errors import InputError
-from riffusion.training.config.sections import Count, DataConfig, Section
 
 MAX_LEVELS = 64
-"""At which what is more than two deviations away would be cut off."""
+"""At this number of levels, values beyond two standard deviations are clipped."""
 
 _FORMAT = 1
 _HEADER = "packed_latents"
 _ROWS_PER_SHARD = 256
 _LZMA_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 4, "lp": 0, "pb": 0}]
-"""Bytes are unaligned symbols (`pb`, `lp`), which their predecessors tell something of (`lc`)."""
+"""Symbols are single bytes without alignment (`pb`, `lp`), predicted from the one before (`lc`)."""
 
 
 class PackedHeader(Section):
-    """What a file of packed latents says of itself.
+    """Header of a file of packed latents.
 
     Args:
-        format: of the file.
-        levels: a unit.
-        rows: how many.
-        shape: (channels, height, width) of each.
+        format: version of the file format.
+        levels: quantisation levels per unit.
+        rows: number of rows.
+        shape: (channels, height, width) of each row.
         image: (height, width) of the images, in pixels.
         encoder: see `encoder_fingerprint`.
     """
@@ -60,14 +60,15 @@ class PackedHeader(Section):
 
 
 def has_latents(folder: DatasetFolder) -> bool:
-    """Whether a data set holds latents in its images' place."""
+    """Whether a data set holds latents instead of images."""
     return (folder.directory / "train" / LATENTS_NAME).is_file()
 
 
 def encoder_fingerprint(vae: AutoencoderKL) -> str:
-    """Names an encoder, whatever decoder it goes with.
+    """Hash of a VAE's encoder, independent of its decoder.
 
-    In half precision, in which checkpoints are written, so that a VAE is the same before and after.
+    Weights are hashed in half precision, the precision of saved checkpoints, so that a VAE has the
+    same fingerprint before and after saving.
     """
     digest = hashlib.sha256(repr(float(vae.config.scaling_factor)).encode())
     for name, tensor in sorted(vae.state_dict().items()):
@@ -80,20 +81,20 @@ def encoder_fingerprint(vae: AutoencoderKL) -> str:
 def write_latents(
     path: Path, latents: torch.Tensor, levels: int, image: tuple[int, int], encoder: str
 ) -> float:
-    """Pack latents; `read_latents` is the inverse but for rounding.
+    """Pack latents; `read_latents` is the inverse, except for rounding and clipping.
 
     Args:
-        path: replaced as a whole.
+        path: the file; replaced if it exists.
         latents: (rows, channels, height, width), scaled.
-        levels: a unit, 1 to `MAX_LEVELS`.
-        image: (height, width) that they are of, in pixels.
+        levels: quantisation levels per unit, 1 to `MAX_LEVELS`.
+        image: (height, width) of the images in pixels.
         encoder: see `encoder_fingerprint`.
 
     Returns:
-        The share of latents that were cut off, as they lie beyond ±127 / levels.
+        The share of values beyond ±127 / levels, which were clipped.
 
     Raises:
-        InputError: it can't be written.
+        InputError: the file can't be written.
     """
     shards = {}
     num_cut = 0
@@ -114,15 +115,7 @@ def write_latents(
         image=image,
         encoder=encoder,
     )
-    temporary = path.with_suffix(".tmp")
-    try:
-        save_file(shards, temporary, metadata={_HEADER: header.model_dump_json()})
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:  # a full disk is the latter's
-        temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"latents={str(path)!r} cannot be written ({error}); make room there"
-        ) from error
+    write_tensors(shards, path, "latents", metadata={_HEADER: header.model_dump_json()})
     return num_cut / latents.numel()
 
 
@@ -140,7 +133,7 @@ def read_latents(path: Path) -> tuple[PackedHeader, torch.Tensor]:
             text = (file.metadata() or {}).get(_HEADER, "null")
             header = PackedHeader.model_validate(json.loads(text))
             if header.format != _FORMAT:
-                raise ValueError(f"format {header.format} is of another version")
+                raise ValueError(f"format {header.format} is not supported")
             parts = [
                 _unpacked(bytes(file.get_tensor(_shard_name(first)).numpy()), header, first)
                 for first in range(0, header.rows, _ROWS_PER_SHARD)
@@ -152,40 +145,41 @@ def read_latents(path: Path) -> tuple[PackedHeader, torch.Tensor]:
     return header, torch.cat(parts)
 
 
-def latents_of(
+def load_latents(
     folder: DatasetFolder, split: Split, vae: AutoencoderKL, config: DataConfig
 ) -> torch.Tensor:
-    """Latents that a data set holds, once it is clear that they are the right ones.
+    """Read a data set's packed latents, and check that they fit the VAE and the configuration.
 
     Args:
-        folder: `has_latents` holds for it.
-        split: of it.
-        vae: must have the encoder that they were made with.
-        config: of the training.
+        folder: a data set for which `has_latents` is true.
+        split: the split to read.
+        vae: must have the encoder that the latents were made with.
+        config: the training's `data` section.
 
     Returns:
         (rows, channels, height, width), float16.
 
     Raises:
-        InputError: they are of another encoder, size or number of rows, missing or damaged.
+        InputError: the latents are from another encoder, have another image size or number of rows,
+            or are missing or damaged.
     """
     path = folder.directory / split / LATENTS_NAME
     header, latents = read_latents(path)
     where = f"data.dataset={str(folder.directory)!r}"
     if header.encoder != (encoder := encoder_fingerprint(vae)):
         raise InputError(
-            f"{where} holds latents of encoder {header.encoder}, the VAE has encoder {encoder}; "
-            "train with the VAE that `riffusion dataset encode` was given, or encode again"
+            f"{where} holds latents of encoder {header.encoder}, but the VAE has encoder {encoder};"
+            " train with the VAE that `riffusion dataset encode` was given, or encode again"
         )
     side = config.resolution
     if side is not None and header.image != (side, side):
         height, width = header.image
         raise InputError(
-            f"data.resolution={side} differs from the {width} x {height} pixels that {where} holds "
-            "latents of; leave it out"
+            f"data.resolution={side} differs from the {width} x {height} pixels of the images that "
+            f"{where} was encoded from; leave it out"
         )
     if header.rows != (num_rows := len(folder.rows(split))):
-        raise _damaged(path, f"it has {header.rows} rows, the metadata {num_rows}")
+        raise _damaged(path, f"it has {header.rows} rows, the metadata has {num_rows}")
     return latents
 
 
@@ -209,6 +203,6 @@ def _shard_name(first: int) -> str:
 
 def _damaged(path: Path, reason: str) -> InputError:
     return InputError(
-        f"latents={str(path)!r} cannot be read ({reason}); copy the data set again, or make it "
+        f"latents={str(path)!r} cannot be read ({reason}); copy the data set again, or encode it "
         "again with `riffusion dataset encode`"
     )

@@ -1,4 +1,4 @@
-"""Encodings of a data set's clips: from its metadata, from a file, or from a CLAP model."""
+"""Encodings of a data set's audio: from its metadata, from a file, or from a CLAP model."""
 
 import hashlib
 import json
@@ -10,35 +10,36 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.utils.data import Dataset
 
 from riffusion.checkpoint.files import read_json
 from riffusion.datasets.circular_shifts import CircularlyShiftedLatents
-from riffusion.datasets.examples import Example, ImageExamples, Key
+from riffusion.datasets.examples import DROPOUT_STREAM, Example, ImageExamples, Key
 from riffusion.datasets.folder import METADATA_NAME, DatasetFolder, DatasetRow, Split
+from riffusion.datasets.tensor_files import write_tensors
 from riffusion.errors import InputError, MediaError
 from riffusion.io.files import check_readable
 from riffusion.training.config import EncoderConfig
-from riffusion.training.networks.audio_encoder import encoder_image
+from riffusion.training.networks.audio_encoder import encoder_input
 
 logger = logging.getLogger(__name__)
 
 _MAX_FILE_BYTES = 2**34
 _CLAP_WIDTH = 512
-"""Where its configuration doesn't say: transformers' default."""
+"""Width of CLAP embeddings if the model's configuration doesn't name it: transformers' default."""
 
 
 def load_encodings(
     folder: DatasetFolder, split: Split, config: EncoderConfig, cache: Path
 ) -> torch.Tensor:
-    """Encodings of a split's rows, or the small images that an encoder in training hears.
+    """Encodings of a split's rows, or the input images of an encoder that is trained.
 
     Args:
         folder: the data set.
-        split: of it.
-        config: where encodings come from.
-        cache: folder for those that take long to make.
+        split: the split to read.
+        config: source of the encodings.
+        cache: folder for encodings that take long to compute.
 
     Returns:
         (rows, tokens, width), or (rows, 1, height, width) with `config.network`; float32.
@@ -50,7 +51,7 @@ def load_encodings(
     """
     rows = folder.rows(split)
     if config.network is not None:
-        return torch.stack([_heard(folder.image_path(split, row)) for row in rows])
+        return torch.stack([_encoder_input(folder.image_path(split, row)) for row in rows])
     if config.column is not None:
         return _stacked([_from_column(row, config.column) for row in rows], rows, "encoder.column")
     if config.file is not None:
@@ -69,7 +70,7 @@ def load_encodings(
 
 
 def encoding_shape(folder: DatasetFolder, config: EncoderConfig) -> tuple[int, int]:
-    """(tokens, width) of the encodings that the data set brings along; of CLAP's.
+    """(tokens, width) of the encodings from a column, a file or a CLAP model.
 
     Raises:
         InputError, CheckpointError: as `load_encodings`.
@@ -83,13 +84,13 @@ def encoding_shape(folder: DatasetFolder, config: EncoderConfig) -> tuple[int, i
 
 
 class EncodedExamples(Dataset[Example]):
-    """Images or latents with their encodings, some of which are left out.
+    """Images or latents with their encodings, some of which are dropped.
 
     Args:
-        examples: to which `encoding` and `kept` are added.
-        encodings: one a row.
-        dropout: share of draws that go without.
-        seed: what dropout follows from, with the draw's number.
+        examples: the images or latents; `encoding` and `kept` are added to them.
+        encodings: one encoding per row.
+        dropout: share of draws without an encoding.
+        seed: together with the number of the draw, it determines the dropout.
     """
 
     def __init__(
@@ -107,21 +108,18 @@ class EncodedExamples(Dataset[Example]):
 
     def __getitem__(self, key: Key) -> Example:
         row, draw = key
-        is_kept = np.random.default_rng((self.seed, draw, _DROPOUT)).random() >= self.dropout
+        rng = np.random.default_rng((self.seed, draw, DROPOUT_STREAM))
+        is_kept = rng.random() >= self.dropout
         example = self.examples[key]
         example["encoding"] = self.encodings[row]
         example["kept"] = torch.tensor(float(is_kept))
         return example
 
 
-_DROPOUT = 3
-"""Tells this stream of random numbers from others of one seed and draw."""
-
-
-def _heard(path: Path) -> torch.Tensor:
+def _encoder_input(path: Path) -> torch.Tensor:
     try:
         with Image.open(path) as image:
-            return encoder_image(image)
+            return encoder_input(image)
     except OSError as error:
         raise MediaError(f"image={str(path)!r} cannot be read: {error}") from error
 
@@ -135,7 +133,7 @@ def _from_column(row: DatasetRow, column: str) -> torch.Tensor:
     if encoding.ndim == 0:
         raise InputError(
             f"encoder.column={column!r} of {row.file_name!r} is {repr(value)[:40]}; a list of "
-            "numbers is needed in every row"
+            "numbers is required in every row"
         )
     return encoding
 
@@ -150,25 +148,25 @@ def _from_file(found: dict[str, torch.Tensor], name: str, path: Path) -> torch.T
 
 
 def _stacked(encodings: list[torch.Tensor], rows: list[DatasetRow], where: str) -> torch.Tensor:
-    """(rows, tokens, width) of encodings that are all (width,) or all (tokens, width)."""
+    """Stack encodings that are all (width,) or all (tokens, width) to (rows, tokens, width)."""
     first = encodings[0] if encodings else torch.empty(1, 1)
     for encoding, row in zip(encodings, rows, strict=True):
         if encoding.shape != first.shape or encoding.ndim not in (1, 2) or not encoding.numel():
             raise InputError(
                 f"{where}: {row.file_name!r} has an encoding of shape {tuple(encoding.shape)}, the "
-                f"first one has {tuple(first.shape)}; all must be (width,) or (tokens, width) "
-                "alike, of at least one number"
+                f"first one has {tuple(first.shape)}; all must have the same shape, (width,) or "
+                "(tokens, width), and not be empty"
             )
         if not encoding.isfinite().all():
             raise InputError(
-                f"{where}: the encoding of {row.file_name!r} is not finite; make it again"
+                f"{where}: the encoding of {row.file_name!r} is not finite; compute it again"
             )
     stacked = torch.stack(encodings) if encodings else first[:0]
     return stacked[:, None] if stacked.ndim == 2 else stacked
 
 
 def _from_clap(folder: DatasetFolder, split: Split, clap: Path, cache: Path) -> torch.Tensor:
-    """(rows, 1, width) of unit mean square, kept on disk."""
+    """CLAP embeddings scaled to unit mean square, (rows, 1, width); cached on disk."""
     rows = folder.rows(split)
     digest = hashlib.sha256((folder.directory / split / METADATA_NAME).read_bytes())
     digest.update(json.dumps([str(folder.directory.resolve()), clap_fingerprint(clap)]).encode())
@@ -178,28 +176,20 @@ def _from_clap(folder: DatasetFolder, split: Split, clap: Path, cache: Path) -> 
         from riffusion.evaluation.metrics.clap import ClapEmbedder
 
         embedder = ClapEmbedder(clap, folder.params)
-        logger.info("CLAP listens to %d clips of %s", len(rows), split)
+        logger.info("computing CLAP embeddings of %d clips of %s", len(rows), split)
         planes = [read_plane(folder.image_path(split, row), folder.params) for row in rows]
         found = torch.from_numpy(embedder.embed(planes)).float()
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        try:
-            save_file({"encodings": found * found.shape[-1] ** 0.5}, temporary)
-            temporary.replace(path)
-        except (OSError, SafetensorError) as error:  # a full disk is the latter's
-            temporary.unlink(missing_ok=True)
-            raise InputError(
-                f"cache={str(path)!r} cannot be written ({error}); make room there"
-            ) from error
+        write_tensors({"encodings": found * found.shape[-1] ** 0.5}, path, "cache")
     encodings: torch.Tensor = load_file(path)["encodings"][:, None]
     return encodings
 
 
 def clap_fingerprint(clap: Path) -> str:
-    """SHA-256 of a CLAP model's weights, which names it wherever it lies.
+    """SHA-256 of a CLAP model's weights, which identifies it independently of its path.
 
     Raises:
-        InputError: it has no weights in safetensors.
+        InputError: the folder has no weights in safetensors format.
     """
     path = clap / "model.safetensors"
     if not path.is_file():

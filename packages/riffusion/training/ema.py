@@ -1,4 +1,4 @@
-"""Averaged weights, which are validated, sampled and exported in place of the latest ones."""
+"""Exponential moving average (EMA) of the weights, used for validation, samples and export."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,36 +11,42 @@ from safetensors.torch import save_file
 
 
 class ExponentialMovingAverage(EMAModel):  # type: ignore[misc] # diffusers is untyped
-    """An exponential moving average of weights, over few of them at first.
+    """Exponential moving average of weights whose decay rises during training.
 
-    At step s the decay is 1 - s^-0.75, and at most `decay`: 0.999 after 10,000 steps.
+    At step s the decay is min(1 - s^-0.75, `decay`); 1 - s^-0.75 reaches 0.999 after 10,000 steps.
 
     Args:
-        parameters: that are averaged.
-        decay: towards which it rises.
+        parameters: the weights to average.
+        decay: the highest decay.
     """
 
     def __init__(self, parameters: Sequence[torch.nn.Parameter], decay: float) -> None:
         super().__init__(parameters, decay=decay, use_ema_warmup=True, power=0.75)
 
     def save(self, path: Path) -> None:
-        """Write the averages, and how many steps they are over, as safetensors."""
+        """Write the averages and the number of steps as safetensors."""
         averages = {f"{index:05}": average for index, average in enumerate(self.shadow_params)}
         save_file(averages, path, metadata={"steps": str(self.optimization_step)})
 
     def load(self, path: Path) -> None:
-        """Take the averages of a file, to where these ones are."""
+        """Read averages that `save` wrote, onto the present devices.
+
+        Raises:
+            ValueError: the file has another number of weights.
+        """
         with safe_open(path, "pt") as file:
             names = sorted(file.keys())
             if len(names) != len(self.shadow_params):
-                raise ValueError(f"{path} averages {len(names)} weights, not this run's")
+                raise ValueError(
+                    f"{path} averages {len(names)} weights, this run has {len(self.shadow_params)}"
+                )
             for average, name in zip(self.shadow_params, names, strict=True):
                 average.copy_(file.get_tensor(name))
             self.optimization_step = int(file.metadata()["steps"])
 
     @contextmanager
-    def in_place_of(self, parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:
-        """The averages in the parameters while the block lasts; afterwards what was there."""
+    def applied_to(self, parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:
+        """Replace the parameters by their averages within the block, and restore them after it."""
         self.store(parameters)
         self.copy_to(parameters)
         try:

@@ -1,4 +1,4 @@
-"""The learning rate of a step: linear up, flat, then along a cosine towards 0."""
+"""The learning-rate schedule: linear warm-up, constant part, cosine decay towards 0."""
 
 import math
 
@@ -9,9 +9,9 @@ def learning_rate_at(step: int, steps: int, config: OptimizerConfig) -> float:
     """Learning rate of a step.
 
     Args:
-        step: counted from 0.
-        steps: of the whole run.
-        config: the rate of the flat part, and where that begins and ends.
+        step: the step, counted from 0.
+        steps: number of steps of the whole run.
+        config: learning rate, and begin and end of the constant part.
     """
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps

@@ -1,27 +1,27 @@
-"""Old examples among new ones.
+"""Mixes old examples among the new ones of fine-tuning.
 
-A network that only sees new examples forgets what it knew. Rehearsing old ones beside them is the
-oldest remedy (Robins 1995), and for diffusion models known as prior preservation (Ruiz et al. 2022,
-DreamBooth, section 3.3).
+A network that only sees new examples forgets what it learned before. Rehearsing old examples is the
+oldest remedy (Robins 1995); for diffusion models it is known as prior preservation (Ruiz et al.
+2022, DreamBooth, section 3.3).
 """
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from riffusion.datasets.examples import Example, Examples, Key
+from riffusion.datasets.examples import REPLAY_STREAM, Example, Examples, Key
 
 
 class ReplayedExamples(Dataset[Example]):
-    """New examples, some of whose draws are given to old ones.
+    """New examples, with a share of the draws replaced by old examples.
 
-    Of the first n draws, floor(n · share) are of old examples, evenly spread, so that every batch
-    has its part. Old examples take turns in an order of their own.
+    Of the first n draws, floor(n · share) are old examples, evenly spaced, so every batch has about
+    the same share. Each epoch of the old examples is a permutation of its own.
 
     Args:
-        new: as many as this data set seems to have.
-        old: to be kept in mind.
-        share: of the draws, in (0, 1).
-        seed: of the old ones' order.
+        new: the new examples; they determine the length of this data set.
+        old: the old examples.
+        share: share of the draws, in (0, 1).
+        seed: determines the order of the old examples.
     """
 
     def __init__(self, new: Examples, old: Examples, share: float, seed: int) -> None:
@@ -32,13 +32,9 @@ class ReplayedExamples(Dataset[Example]):
 
     def __getitem__(self, key: Key) -> Example:
         _, draw = key
-        turn = int(draw * self.share)
-        if int((draw + 1) * self.share) == turn:
+        old_draw = int(draw * self.share)
+        if int((draw + 1) * self.share) == old_draw:
             return self.new[key]
-        epoch, place = divmod(turn, len(self.old))
-        order = np.random.default_rng((self.seed, epoch, _REPLAY)).permutation(len(self.old))
-        return self.old[int(order[place]), draw]
-
-
-_REPLAY = 2
-"""Tells this stream of random numbers from others of one seed and number."""
+        epoch, position = divmod(old_draw, len(self.old))
+        order = np.random.default_rng((self.seed, epoch, REPLAY_STREAM)).permutation(len(self.old))
+        return self.old[int(order[position]), draw]

@@ -1,14 +1,12 @@
-"""States of a run on disk, from which it goes on exactly.
+"""Training states on disk, from which a run resumes exactly.
 
     OUTPUT/states/step-00000500/    accelerate's state: networks and optimizer
-                                    averaged.safetensors: the averaged weights, if there are any
-    OUTPUT/run.json                 what the run is of: the configuration's parts that must not
-    change
+                                    averaged.safetensors: EMA weights, if EMA is on
+    OUTPUT/run.json                 the options that must not change during a run
 
-A state is written beside its place and renamed, so an unfinished one is never taken for a good one,
-even after a power cut.
-Since order, crops, captions, timesteps and noise follow from the seed and the step, there is
-nothing else to remember.
+A state is written to a temporary folder and renamed, so an unfinished state is never taken for a
+complete one, even after a power cut. Order, crops, captions, timesteps and noise are determined by
+the seed and the step, so nothing else needs to be saved.
 """
 
 import json
@@ -26,14 +24,16 @@ from riffusion.training.config import TrainingConfig
 from riffusion.training.ema import ExponentialMovingAverage
 
 _RUN_NAME = "run.json"
-_AVERAGE_NAME = "averaged.safetensors"
+_EMA_NAME = "averaged.safetensors"
 _FREE_TO_CHANGE = {
     "run": {"log_every", "validate_every", "sample_every", "save_every", "keep_states"},
     "data": {"num_workers", "keep_in_memory"},
     "sample": None,
     "output": None,
 }
-"""Options that may differ when a run goes on; None is a whole section."""
+"""Options that may change when a run is resumed; None stands for the whole section."""
+_FORMER_NAMES = {("data", "rolls"): "circular_shifts"}
+"""Keys that earlier versions wrote to `run.json`, with their present names."""
 
 
 class TrainingStates:
@@ -41,28 +41,29 @@ class TrainingStates:
 
     Args:
         output: folder of the run.
-        keep: how many of the latest states stay.
+        keep: number of latest states to keep.
 
     Attributes:
-        average: averaged weights that belong to the states.
+        ema: EMA weights that are saved and loaded with the states.
     """
 
     def __init__(self, output: Path, keep: int) -> None:
         self.output = output
         self.keep = keep
-        self.average: ExponentialMovingAverage | None = None
+        self.ema: ExponentialMovingAverage | None = None
 
     def claim(self, config: TrainingConfig) -> None:
-        """Make the folder this run's, or check that it already is.
+        """Start a run in the folder, or check that the run in it has the same options.
 
         Raises:
-            InputError: it holds something else, or a run with other options, of which one is named.
+            InputError: the folder holds something else, or a run with other options; the first one
+                that differs is named.
         """
         path = self.output / _RUN_NAME
         identity = _identity(config)
         if path.is_file():
             try:
-                found = json.loads(path.read_text(encoding="utf-8"))
+                found = _with_present_names(json.loads(path.read_text(encoding="utf-8")))
             except ValueError as error:
                 raise InputError(f"{path} is not JSON ({error}); choose another output") from error
             if found != identity:
@@ -79,7 +80,7 @@ class TrainingStates:
             self.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"output={str(self.output)!r} cannot be made ({error.strerror})"
+                f"output={str(self.output)!r} cannot be created ({error.strerror})"
             ) from error
         write_file((json.dumps(identity, indent=2) + "\n").encode(), path)
 
@@ -88,39 +89,39 @@ class TrainingStates:
         return max(self._steps(), default=0)
 
     def load(self, accelerator: Accelerator, step: int) -> None:
-        """Go on from a state.
+        """Load a state.
 
         Raises:
-            TrainingError: it is damaged.
+            TrainingError: the state is damaged.
         """
         try:
             accelerator.load_state(str(self._path(step)))
-            if self.average is not None:
-                self.average.load(self._path(step) / _AVERAGE_NAME)
-        except Exception as error:  # whatever damage does to pickles and tensors
+            if self.ema is not None:
+                self.ema.load(self._path(step) / _EMA_NAME)
+        except Exception as error:  # damaged pickles and tensors raise all kinds of errors
             reason = " ".join(str(error).split())[:300]
             raise TrainingError(
-                f"state={str(self._path(step))!r} cannot be loaded ({reason}); delete it to go on "
+                f"state={str(self._path(step))!r} cannot be loaded ({reason}); delete it to resume "
                 "from the one before"
             ) from error
 
     def save(self, accelerator: Accelerator, step: int) -> None:
-        """Write a state, then forget the oldest. Call it in every process.
+        """Write a state, then delete the oldest ones. Must be called in every process.
 
         Raises:
-            TrainingError: it can't be written; earlier states are left as they are.
+            TrainingError: the state can't be written; earlier states are kept.
         """
         temporary = self.output / "states" / ".unfinished"
         if accelerator.is_main_process:
-            shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+            shutil.rmtree(temporary, ignore_errors=True)  # left behind by a killed run
         accelerator.wait_for_everyone()
         try:
             accelerator.save_state(str(temporary))
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
-                if self.average is not None:
-                    self.average.save(temporary / _AVERAGE_NAME)
-                _bring_to_disk(temporary)
+                if self.ema is not None:
+                    self.ema.save(temporary / _EMA_NAME)
+                _sync_to_disk(temporary)
                 temporary.replace(self._path(step))
         except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError is torch.save's
             shutil.rmtree(temporary, ignore_errors=True)
@@ -130,11 +131,11 @@ class TrainingStates:
                 shutil.rmtree(self._path(old), ignore_errors=True)
 
     def write_error(self, what: str, error: Exception) -> TrainingError:
-        """The error for something that can't be written, such as on a full disk."""
+        """The error for something that can't be written, for example because the disk is full."""
         reason = " ".join(str(error).split())
         return TrainingError(
             f"output={str(self.output)!r}: {what} cannot be written ({reason}); make room there "
-            f"and run the same command again, it goes on from step {self.latest_step()}"
+            f"and run the same command again; it resumes from step {self.latest_step()}"
         )
 
     def _path(self, step: int) -> Path:
@@ -145,15 +146,15 @@ class TrainingStates:
         return [int(path.name[5:]) for path in folders]
 
 
-def _bring_to_disk(folder: Path) -> None:
-    """Wait until a folder's files are on the disk, before the folder gets its name."""
+def _sync_to_disk(folder: Path) -> None:
+    """Flush a folder's files to the disk, before the folder gets its final name."""
     for path in folder.iterdir():
         with path.open("rb+") as file:
             os.fsync(file.fileno())
 
 
 def _identity(config: TrainingConfig) -> dict[str, Any]:
-    """What must not change in the middle of a run."""
+    """The options that must not change during a run."""
     values: dict[str, Any] = json.loads(config.model_dump_json())
     for section, names in _FREE_TO_CHANGE.items():
         if names is None:
@@ -164,8 +165,17 @@ def _identity(config: TrainingConfig) -> dict[str, Any]:
     return values
 
 
+def _with_present_names(found: Any) -> Any:
+    """Content of `run.json`, with the present names of renamed keys."""
+    for (section, former), name in _FORMER_NAMES.items():
+        values = found.get(section) if isinstance(found, dict) else None
+        if isinstance(values, dict) and former in values:
+            values[name] = values.pop(former)
+    return found
+
+
 def _difference(found: Any, wanted: Any, name: str = "") -> str:
-    """The first value that differs, as `section.key: then → now`."""
+    """The first value that differs, as `section.key=OLD then, NEW now`."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         for key in sorted({*found, *wanted}):
             if found.get(key) != wanted.get(key):

@@ -1,7 +1,8 @@
-"""The training loop, one for every recipe.
+"""The training loop, the same for every recipe.
 
-Everything random in step s follows from the seed, s and the process's number. So a run that was
-ended anywhere, and goes on from its last state, is the run that was never ended.
+Everything random in step s is determined by the seed, s and the index of the process. A run that
+is killed at any point and resumed from its last state therefore ends with the same weights as an
+uninterrupted run.
 """
 
 import logging
@@ -15,7 +16,8 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from safetensors import SafetensorError
 
-from riffusion.datasets.examples import Example, Examples, ResumableSampler, example_loader
+from riffusion.datasets.examples import Example, Examples
+from riffusion.datasets.sampler import ResumableSampler, example_loader
 from riffusion.errors import InputError, TrainingError
 from riffusion.training.config import TrainingConfig
 from riffusion.training.ema import ExponentialMovingAverage
@@ -32,12 +34,12 @@ Progress = Callable[[int, int], None]
 
 
 class Trainer:
-    """Trains what a recipe provides.
+    """Trains the networks of a recipe.
 
     Args:
-        config: of the run.
-        recipe: made from it.
-        accelerator: of this process.
+        config: the configuration of the run.
+        recipe: the recipe of that configuration.
+        accelerator: the accelerator of this process.
         progress: called after each step.
     """
 
@@ -54,20 +56,20 @@ class Trainer:
         self.accelerator = accelerator
         self.states = TrainingStates(config.output, config.run.keep_states)
         self.held_out: Examples | None = None
-        self.average: ExponentialMovingAverage | None = None
+        self.ema: ExponentialMovingAverage | None = None
 
     def train(self) -> Path:
-        """Train from the last state, or from the beginning, to the end.
+        """Train to the end, from the last state if there is one.
 
         Returns:
-            The folder with the result, `OUTPUT/checkpoint`.
+            The folder of the result, `OUTPUT/checkpoint`.
 
         Raises:
             InputError: the output folder holds something else, or the data doesn't fit.
-            TrainingError: the loss is no longer a number, or something can't be written.
+            TrainingError: the loss or its gradient is not finite, or something can't be written.
         """
         accelerator = self.accelerator
-        with accelerator.main_process_first():  # the others find what it has encoded
+        with accelerator.main_process_first():  # the other processes find its encoded latents
             self.states.claim(self.config)
             cache = self.config.output / "cache"
             examples = self.recipe.examples("train", cache)
@@ -77,7 +79,7 @@ class Trainer:
         first = self.states.latest_step()
         if first > 0:
             self.states.load(accelerator, first)
-            logger.info("going on from step %d", first)
+            logger.info("resuming from step %d", first)
         try:
             if accelerator.is_main_process:
                 self.tracker = RunTracker(self.config.output, self.recipe.params, first)
@@ -87,7 +89,7 @@ class Trainer:
             raise self.states.write_error("samples, curves or the checkpoint", error) from error
 
     def _prepare(self) -> None:
-        """Wrap the networks, the optimizer and the averaged weights."""
+        """Set up optimizer, accelerator and EMA."""
         accelerator, options = self.accelerator, self.config.optimizer
         objective = self.recipe.objective
         if self.config.run.gradient_checkpointing:
@@ -102,11 +104,11 @@ class Trainer:
         objective.train()
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
         if self.config.run.ema_decay > 0:
-            self.average = ExponentialMovingAverage(self.parameters, self.config.run.ema_decay)
-            self.states.average = self.average
+            self.ema = ExponentialMovingAverage(self.parameters, self.config.run.ema_decay)
+            self.states.ema = self.ema
 
     def _train_from(self, first: int, examples: Examples) -> None:
-        """All steps from `first` on, with what is due after each."""
+        """Run all steps from `first`, and log, validate, sample and save when due."""
         run = self.config.run
         batches = self._batches(examples, first)
         recent: list[dict[str, float]] = []
@@ -122,7 +124,7 @@ class Trainer:
 
     def _batches(self, examples: Examples, first_step: int) -> Iterator[Example]:
         accelerator, data = self.accelerator, self.config.data
-        order = ResumableSampler(
+        sampler = ResumableSampler(
             num_rows=len(examples),
             batch_size=data.batch_size,
             seed=self.config.run.seed,
@@ -130,10 +132,10 @@ class Trainer:
             process=accelerator.process_index,
             num_processes=accelerator.num_processes,
         )
-        return iter(example_loader(examples, order, data.num_workers))
+        return iter(example_loader(examples, sampler, data.num_workers))
 
     def _step(self, step: int, batches: Iterator[Example]) -> dict[str, float]:
-        """One optimizer step over `accumulate` batches; returns their mean losses."""
+        """Run one optimizer step over `accumulate` batches; returns their mean losses."""
         accelerator, accumulate = self.accelerator, self.config.data.accumulate
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, self.config.run.steps, self.config.optimizer)
@@ -142,9 +144,9 @@ class Trainer:
             is_last = part == accumulate - 1
             batch = self._on_device(next(batches))
             seed = self._seed(step, part)
-            torch.manual_seed(~seed)  # dropout layers know no generator of their own
+            torch.manual_seed(~seed)  # dropout layers use the global generator
             generator = torch.Generator().manual_seed(seed)
-            # Processes exchange gradients once a step.
+            # Processes exchange gradients once per step.
             with nullcontext() if is_last else accelerator.no_sync(self.objective):
                 losses: Losses = self.objective(batch, generator)
                 accelerator.backward(losses["loss"] / accumulate)
@@ -154,41 +156,41 @@ class Trainer:
         self._check_finite(step, means["loss"], float(norm))
         self.optimizer.step()
         self.optimizer.zero_grad()
-        if self.average is not None:
-            self.average.step(self.parameters)
+        if self.ema is not None:
+            self.ema.step(self.parameters)
         return means
 
     def _on_device(self, batch: Example) -> Example:
         return {name: value.to(self.accelerator.device) for name, value in batch.items()}  # type: ignore[return-value, attr-defined]
 
     def _seed(self, step: int, part: int) -> int:
-        """Of all random numbers of one forward pass."""
-        place = (step * self.config.data.accumulate + part) * self.accelerator.num_processes
-        seed = self.config.run.seed * 1_000_003 + place + self.accelerator.process_index
+        """Seed of all random numbers of one forward pass of this process."""
+        index = (step * self.config.data.accumulate + part) * self.accelerator.num_processes
+        seed = self.config.run.seed * 1_000_003 + index + self.accelerator.process_index
         return int(seed % 2**63)
 
     def _check_finite(self, step: int, loss: float, gradient_norm: float) -> None:
-        """Stop every process, before the weights are changed, if they would be spoilt.
+        """Stop every process before non-finite values reach the weights.
 
         Raises:
-            TrainingError: so it is.
+            TrainingError: the loss or the norm of its gradient is not finite.
         """
         losses = torch.tensor(loss, device=self.accelerator.device)
         loss = float(self.accelerator.reduce(losses, reduction="mean"))
-        # The gradient scaler of fp16 passes over such gradients itself; there are some at first.
+        # The gradient scaler of fp16 skips non-finite gradients itself; a few occur at the start.
         if math.isfinite(loss) and (
             math.isfinite(gradient_norm) or self.accelerator.scaler is not None
         ):
             return
         raise TrainingError(
             f"loss={loss} and gradient_norm={gradient_norm} at step {step + 1} must be finite; the "
-            f"state of step {self.states.latest_step()} is kept. Lower "
-            f"optimizer.learning_rate={self.config.optimizer.learning_rate}, or use "
-            "run.mixed_precision=no, in a new output folder"
+            f"state of step {self.states.latest_step()} is kept. Start again in a new output "
+            f"folder with a lower optimizer.learning_rate={self.config.optimizer.learning_rate} or "
+            "with run.mixed_precision=no"
         )
 
     def _run_due(self, done: int) -> None:
-        """Validate, sample and save when it is time."""
+        """Sample, validate and save if due after `done` steps."""
         run = self.config.run
         is_end = done == run.steps
         is_early = done == max(1, run.sample_every // 10)
@@ -207,13 +209,13 @@ class Trainer:
             logger.info("step %d, %s: %s", step, kind, shown)
 
     def _validate(self, step: int) -> None:
-        """Losses on the same held-out batches with the same noise each time."""
+        """Log the losses on held-out batches: the same batches and the same noise each time."""
         if self.held_out is None or not self.accelerator.is_main_process:
             return
-        order = ResumableSampler(len(self.held_out), self.config.data.batch_size, seed=0)
-        batches = iter(example_loader(self.held_out, order))
+        sampler = ResumableSampler(len(self.held_out), self.config.data.batch_size, seed=0)
+        batches = iter(example_loader(self.held_out, sampler))
         parts = []
-        with self._averaged_weights(), torch.inference_mode(), self.accelerator.autocast():
+        with self._ema_weights(), torch.inference_mode(), self.accelerator.autocast():
             for number in range(self.config.run.validation_batches):
                 generator = torch.Generator().manual_seed(number)
                 losses = self.recipe.objective(self._on_device(next(batches)), generator)
@@ -222,26 +224,25 @@ class Trainer:
 
     def _sample(self, step: int) -> None:
         if self.accelerator.is_main_process:
-            with self._averaged_weights():
+            with self._ema_weights():
                 self.tracker.log_samples(step, self.recipe.sample())
 
     @contextmanager
-    def _averaged_weights(self) -> Iterator[None]:
-        """The averaged weights in the networks' place, in evaluation mode."""
+    def _ema_weights(self) -> Iterator[None]:
+        """Put the networks into evaluation mode with their EMA weights, if EMA is on."""
         self.recipe.objective.eval()
-        average = self.average
         try:
-            with nullcontext() if average is None else average.in_place_of(self.parameters):
+            with nullcontext() if self.ema is None else self.ema.applied_to(self.parameters):
                 yield
         finally:
             self.recipe.objective.train()
 
     def _finish(self) -> Path:
-        """Write the result with its card."""
+        """Write the result and its model card."""
         directory = self.config.output / "checkpoint"
         if self.accelerator.is_main_process:
             self.tracker.close()
-            with self._averaged_weights():
+            with self._ema_weights():
                 self.recipe.export(directory)
                 write_model_card(self.config, self.recipe, directory)
         self.accelerator.wait_for_everyone()
@@ -249,24 +250,25 @@ class Trainer:
 
 
 def new_accelerator(config: TrainingConfig) -> Accelerator:
-    """The accelerator of this process, on its device, among as many as were launched.
+    """The accelerator of this process; it finds its device and the other launched processes itself.
 
     Raises:
-        InputError: the device doesn't compute in the precision that is asked for.
+        InputError: the device doesn't support `run.mixed_precision`.
     """
     precision = config.run.mixed_precision
     accelerator = Accelerator(
         mixed_precision=precision,
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
-    if precision == "fp16" and accelerator.device.type == "cpu":  # accelerate passes over it
+    if precision == "fp16" and accelerator.device.type == "cpu":  # accelerate would ignore it
         raise InputError(
-            "run.mixed_precision=fp16 needs a GPU, and training is on the CPU; use bf16, or no"
+            "run.mixed_precision=fp16 needs a GPU, but training runs on the CPU; use bf16 or no"
         )
     return accelerator
 
 
 def _numbers(losses: Losses) -> dict[str, float]:
+    """Losses as numbers, without gradients."""
     return {name: float(value.detach()) for name, value in losses.items()}
 
 

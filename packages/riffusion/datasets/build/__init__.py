@@ -1,13 +1,14 @@
-"""Folders of audio → data sets of captioned spectrogram images.
+"""Builds data sets of captioned spectrogram images from folders of audio.
 
-formats         sizes and parameters of images: presets, and what is changed about them
-options         what decides a data set
-sources         the files: numbers, splits, and what identifies them
-captions, tags  captions from metadata files, tags, and names
-beat_tracking   where the beats of a recording are
-slicing         where a recording is cut, and which parts of it are left out
-images        a file's slices → PNG
-worker          one file in a process of a pool: images, then a record that it is done
-records         what is to be done about a file, and what came of it
-build, card     all files: options, processes, resuming, metadata, card
+formats         image sizes and spectrogram parameters: presets and changes to them
+options         every option that affects the data set
+sources         the audio files: numbering, train/validation split, fingerprint
+captions, tags  captions from metadata files, file names and audio tags
+beat_tracking   beat times of a recording
+slicing         where a recording is cut, and which slices are left out
+images          recording → PNG images of its slices
+worker          processes one file in a process pool: images, then a record that it is done
+records         jobs, and the records of finished files
+report          counts and failures of a whole build
+builder, card   the whole build: options, processes, resuming, metadata, data-set card
 """

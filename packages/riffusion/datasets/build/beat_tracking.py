@@ -1,11 +1,12 @@
-"""Where the beats of a recording are.
+"""Beat times of a recording.
 
-Beats are times that are strong in onsets and a period apart. With onset strength O, period p and
+Beats are times with strong onsets, about one period apart. With onset strength O, period p and
 tightness a, the best chain of beats that ends at time t scores
 
     C(t) = O(t) + max over d of [ C(t - d) - a · log²(d / p) ]
 
-which dynamic programming finds for all t in one pass; the links back from the end are the beats.
+Dynamic programming computes C(t) for all t in one pass; following the links back from the end gives
+the beats.
 (D. P. W. Ellis, "Beat tracking by dynamic programming", JNMR 36, 2007, equations 2 to 5.)
 """
 
@@ -16,20 +17,20 @@ from riffusion.audio.waveform import Waveform
 from riffusion.loops.tempo import estimate_tempo, onset_strength
 
 _STEP_S = 0.01
-"""Of `onset_strength`."""
+"""Time step of `onset_strength`."""
 _TIGHTNESS = 100.0
-"""Ellis's, for onset strengths of standard deviation 1."""
+"""Ellis's value, for onset strengths of standard deviation 1."""
 
 
 def track_beats(waveform: Waveform, sample_rate: int) -> npt.NDArray[np.float64]:
-    """Times of the beats in seconds, in order, to about 10 ms.
+    """Beat times in seconds, in ascending order, accurate to about 10 ms.
 
     Args:
-        waveform: (channels, samples) in [-1, 1], of about one tempo.
+        waveform: (channels, samples) in [-1, 1], with a roughly constant tempo.
         sample_rate: Hz.
 
     Raises:
-        InputError: shorter than 1.5 s, or without any onsets.
+        InputError: the waveform is shorter than 1.5 s or has no onsets.
     """
     step_s = round(_STEP_S * sample_rate) / sample_rate
     period = 60 / estimate_tempo(waveform, sample_rate) / step_s

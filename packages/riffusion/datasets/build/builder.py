@@ -1,4 +1,4 @@
-"""All files: options, processes, resuming, metadata and card."""
+"""The whole build: checks options, runs the processes, resumes, writes metadata and card."""
 
 import logging
 import os
@@ -52,24 +52,24 @@ def build_dataset(
     num_processes: int | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
-    """Make a data-set folder of recordings, or go on with one that was begun alike.
+    """Build a data-set folder from recordings, or resume a build with the same options.
 
     Args:
-        audio_dir: the recordings' folder, where metadata files are looked for, too.
-        files: the recordings; metadata files among them are passed over.
-        directory: of the data set; made if it isn't there.
-        options: with the recordings, they decide every byte of the data set.
-        num_processes: default one a CPU.
-        progress: called with how many files are done, and of how many.
+        audio_dir: the folder of the recordings, which is also searched for metadata files.
+        files: the recordings; metadata files among them are skipped.
+        directory: the data-set folder; created if it doesn't exist.
+        options: together with the recordings, they determine every byte of the data set.
+        num_processes: default: one per CPU.
+        progress: called with (files done, files in all).
 
     Returns:
-        What was made. A file that can't be used doesn't keep the others from being used.
+        Counts and failures. A file that can't be used doesn't stop the build.
 
     Raises:
-        InputError: no recording, captions that don't match, options that contradict each other, a
-            folder that was begun with others or is being made by another run, no image at all,
-            or something can't be written. What was done until then is kept.
-        RiffusionError: a process died.
+        InputError: there are no recordings, captions don't match, options contradict each other,
+            the folder was started with other options or is in use by another run, no image is left,
+            or something can't be written. Finished work is kept.
+        RiffusionError: a worker process died.
     """
     if num_processes is not None and num_processes < 1:
         raise InputError(f"{num_processes} must be at least 1", field="processes")
@@ -100,7 +100,7 @@ def _build(
     num_processes: int | None,
     progress: Progress | None,
 ) -> BuildReport:
-    """Make what is missing, then metadata and card."""
+    """Process the files without a record, then write metadata and card."""
     _remove_unfinished_files(directory)
     report = BuildReport()
     records: dict[Source, Record] = {}
@@ -136,8 +136,8 @@ def _metadata_files(audio_dir: Path, directory: Path, options: BuildOptions) -> 
     found = find_metadata(audio_dir, directory)
     if not found and options.caption_source == "metadata":
         raise InputError(
-            f"{str(audio_dir)!r} has no {' or '.join(METADATA_NAMES)}; add one with file_name and "
-            "text, or name another file",
+            f"{str(audio_dir)!r} has no {' or '.join(METADATA_NAMES)}; add one with the columns "
+            "file_name and text, or name another file",
             field="captions",
         )
     return found
@@ -146,7 +146,7 @@ def _metadata_files(audio_dir: Path, directory: Path, options: BuildOptions) -> 
 def _recordings(
     audio_dir: Path, files: Sequence[AudioFile], options: BuildOptions
 ) -> list[AudioFile]:
-    """Files without those that hold captions."""
+    """The audio files: `files` without the metadata files."""
     captions = None if options.captions is None else options.captions.resolve()
     recordings = [
         file
@@ -163,12 +163,12 @@ def _recordings(
 
 def _no_caption() -> InputError:
     return InputError(
-        "no row of the captions has this file_name; add one, or use auto", field="caption_from"
+        "no row of the captions has this file_name; add a row, or use auto", field="caption_from"
     )
 
 
 def _remove_unfinished_files(directory: Path) -> None:
-    """What a run that was killed left behind, outside the folders of sources."""
+    """Delete temporary files that a killed run left outside the folders of single sources."""
     for folder in (directory, directory / RECORDS, *(directory / split for split in SPLITS)):
         for path in folder.glob(".*.tmp"):
             path.unlink(missing_ok=True)
@@ -177,12 +177,12 @@ def _remove_unfinished_files(directory: Path) -> None:
 def _results(
     jobs: Sequence[Job], options: SliceOptions, num_processes: int | None
 ) -> Iterator[tuple[Job, Record | Exception]]:
-    """Each job with its record, or with why its file can't be used, as they are done."""
+    """Yield each job when it is done, with its record or the reason why its file can't be used."""
     workers = min(num_processes or os.cpu_count() or 1, len(jobs))
     if workers <= 1:
-        yield from _results_here(jobs, options)
+        yield from _results_in_this_process(jobs, options)
         return
-    # The largest files go first, so that none is left alone at the end.
+    # Start with the largest files, so that no process is still busy with one at the end.
     jobs = sorted(jobs, key=lambda job: -job.source.file.path.stat().st_size)
     with process_pool(workers, prepare_process, (options,)) as pool:
         futures = {pool.submit(build_in_process, job): job for job in jobs}
@@ -195,7 +195,7 @@ def _results(
                 yield futures[future], error
 
 
-def _results_here(
+def _results_in_this_process(
     jobs: Sequence[Job], options: SliceOptions
 ) -> Iterator[tuple[Job, Record | Exception]]:
     if not jobs:
@@ -220,7 +220,7 @@ def _finish(
     report: BuildReport,
     options: BuildOptions,
 ) -> None:
-    """Count, and write metadata and card."""
+    """Fill in the report's counts, and write metadata and card."""
     num_without_caption = 0
     for source in sources:
         record = records[source]
@@ -235,7 +235,7 @@ def _finish(
         logger.warning("%d files have no caption; their text is empty", num_without_caption)
     if not report.num_images["train"]:
         if report.failures and not report.num_images:
-            return  # they say why
+            return  # the failures say why
         for name, failure in report.failures.items():
             logger.warning("%s: %s", name, failure)
         raise InputError(_why_empty(report))
@@ -249,11 +249,11 @@ def _finish(
 def _why_empty(report: BuildReport) -> str:
     if report.num_images:
         return (
-            f"all {report.num_images['validation']} images are for validation; lower "
-            "validation_share, or take another seed"
+            f"all {report.num_images['validation']} images are in the validation split; lower "
+            "validation_share, or use another seed"
         )
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(report.left_out.items()))
     return (
-        f"no image is left ({reasons}); take shorter slices or longer recordings, or change "
+        f"no image is left ({reasons}); use shorter slices or longer recordings, or change "
         "silence_db and max_clipping"
     )

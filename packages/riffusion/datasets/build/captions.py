@@ -22,28 +22,29 @@ _TEXT_COLUMNS = ("text", "caption")
 
 @dataclass(frozen=True)
 class Caption:
-    """What a recording is called.
+    """The caption of a recording.
 
     Args:
         text: the caption.
-        others: more wordings of it.
+        alternatives: further captions of the same recording.
         label: class for evaluation, if known.
-        kind: `instrument`, `beat`, `mixture`, if known.
+        kind: `instrument`, `beat` or `mixture`, if known.
     """
 
     text: str
-    others: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
     label: str = ""
     kind: str = ""
 
 
 @dataclass(frozen=True)
 class MetadataFile:
-    """A file of captions, read.
+    """The content of a file of captions.
 
     Args:
-        name: for messages.
-        folder: that its file names are relative to, below the audio folder; empty for itself.
+        name: its name, for messages.
+        folder: the folder that its file names are relative to, itself relative to the audio folder;
+            `.` is the audio folder.
         content: its bytes.
     """
 
@@ -52,26 +53,26 @@ class MetadataFile:
     content: bytes
 
 
-def find_metadata(audio_dir: Path, apart_from: Path) -> list[MetadataFile]:
-    """Every metadata.jsonl and metadata.csv in a folder and below it, none in hidden folders.
+def find_metadata(audio_dir: Path, output: Path) -> list[MetadataFile]:
+    """Every metadata.jsonl and metadata.csv in a folder and its subfolders, except hidden ones.
 
     Args:
-        audio_dir: where to look.
-        apart_from: the data set that is being made; neither its own files count, nor those of
-            any other data set of images.
+        audio_dir: the folder to search.
+        output: the data set that is being built. Its metadata files, and those of any other data
+            set of images, are skipped.
 
     Raises:
-        InputError: one can't be read.
+        InputError: a file can't be read.
     """
-    outputs = os.path.realpath(apart_from)
+    output_path = os.path.realpath(output)
     found = []
     for path in sorted(audio_dir.rglob("metadata.*")):
         name = path.relative_to(audio_dir)
         if (
             path.name in METADATA_NAMES
             and not any(part.startswith(".") for part in name.parts)
-            # Unlike `Path.resolve`, `realpath` doesn't mind a link that points to itself.
-            and not Path(os.path.realpath(path)).is_relative_to(outputs)
+            # Unlike `Path.resolve`, `realpath` accepts a link that points to itself.
+            and not Path(os.path.realpath(path)).is_relative_to(output_path)
             and not (path.parents[1] / INFO_NAME).is_file()
         ):
             found.append(_read(path, name.as_posix(), name.parent))
@@ -79,10 +80,10 @@ def find_metadata(audio_dir: Path, apart_from: Path) -> list[MetadataFile]:
 
 
 def read_metadata_file(path: Path) -> MetadataFile:
-    """A file of captions whose file names are relative to the audio folder.
+    """Read a file of captions whose file names are relative to the audio folder.
 
     Raises:
-        InputError: it can't be read.
+        InputError: the file can't be read.
     """
     return _read(path, str(path), Path())
 
@@ -100,18 +101,19 @@ def _read(path: Path, name: str, folder: Path) -> MetadataFile:
 def match_captions(
     files: Sequence[MetadataFile], names: Iterable[str]
 ) -> tuple[dict[str, Caption], list[str]]:
-    """Captions by the names of the recordings.
+    """Match captions with recordings.
 
     Args:
-        files: of captions, with the columns file_name, text or caption, and perhaps captions (in
-            JSON: a list of wordings), label and kind, as Hugging Face's "audiofolder" has them.
-        names: of the recordings, below the audio folder.
+        files: files of captions in the layout of Hugging Face's "audiofolder": columns file_name,
+            text or caption, and optionally captions (in JSON: a list of alternatives), label and
+            kind.
+        names: paths of the recordings, relative to the audio folder.
 
     Returns:
-        Captions by recording, and the file names in the metadata that no recording has.
+        Captions by recording, and the file names in the metadata that match no recording.
 
     Raises:
-        InputError: a line is malformed, a recording is named twice, or not one row matches.
+        InputError: a line is malformed, a recording is listed twice, or no row matches.
     """
     by_key = {_key(name): name for name in names}
     matched: dict[str, Caption] = {}
@@ -123,25 +125,25 @@ def match_captions(
             if name is None:
                 unmatched.append(listed)
             elif name in matched:
-                raise InputError(f"{where}: file_name={listed!r} is there twice; keep one row")
+                raise InputError(f"{where}: file_name={listed!r} is listed twice; keep one row")
             else:
                 matched[name] = caption
     if unmatched and not matched:
         listing = ", ".join(file.name for file in files)
         raise InputError(
             f"captions={listing}: no row matches a file of the folder, for instance "
-            f"file_name={unmatched[0]!r}; paths relative to the folder are needed"
+            f"file_name={unmatched[0]!r}; use paths relative to the folder"
         )
     return matched, unmatched
 
 
 def _key(name: str) -> str:
-    """Without the difference between é as one character and as two, which macOS makes of it."""
+    """Normalized path: macOS writes é as two characters where others write one."""
     return unicodedata.normalize("NFC", PurePosixPath(name.replace("\\", "/")).as_posix())
 
 
 def _rows(file: MetadataFile) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """Where each row stands, and its columns."""
+    """Yield each row's position, for messages, and its columns."""
     try:
         text = file.content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -154,7 +156,7 @@ def _rows(file: MetadataFile) -> Iterable[tuple[str, Mapping[str, Any]]]:
         except csv.Error as error:
             raise InputError(
                 f"captions={file.name}, line {reader.line_num} is not CSV ({error}); save it with "
-                "commas between columns, and quotes around text that holds commas"
+                "commas between columns, and quotes around text that contains commas"
             ) from error
         return
     for number, line in enumerate(text.split("\n"), start=1):
@@ -164,11 +166,9 @@ def _rows(file: MetadataFile) -> Iterable[tuple[str, Mapping[str, Any]]]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise InputError(
-                f"{where} is not JSON ({error}); one object a line is needed"
-            ) from error
+            raise InputError(f"{where} is not JSON ({error}); write one object per line") from error
         if not isinstance(row, dict):
-            raise InputError(f"{where} is not a JSON object; one with file_name and text is needed")
+            raise InputError(f"{where} is not a JSON object; write one with file_name and text")
         yield where, row
 
 
@@ -176,29 +176,32 @@ def _caption(where: str, row: Mapping[str, Any]) -> tuple[str, Caption]:
     """File name and caption of a row."""
     listed = row.get("file_name")
     if not isinstance(listed, str) or not listed:
-        raise InputError(f"{where} has no file_name; file_name and text are needed")
+        raise InputError(f"{where} has no file_name; file_name and text are required")
     captions = row.get("captions") or []
     if not isinstance(captions, list) or not all(isinstance(item, str) for item in captions):
         raise InputError(f"{where}: captions={captions!r} must be a list of strings")
     texts = [row[name] for name in _TEXT_COLUMNS if row.get(name) is not None] or captions[:1]
     if not texts:
-        raise InputError(f"{where} has no text; a column text or caption is needed")
+        raise InputError(f"{where} has no text; a column text or caption is required")
     values = {"text": texts[0], "label": row.get("label"), "kind": row.get("kind")}
     for name, value in values.items():
         if value is not None and not isinstance(value, str):
             raise InputError(f"{where}: {name}={value!r} must be a string")
     text, label, kind = (one_line(values[name] or "") for name in ("text", "label", "kind"))
-    others = tuple(dict.fromkeys(item for item in map(one_line, captions) if item != text))
-    return listed, Caption(text, others, label, kind)
+    alternatives = tuple(dict.fromkeys(item for item in map(one_line, captions) if item != text))
+    return listed, Caption(text, alternatives, label, kind)
 
 
 def caption_from_name(name: str) -> Caption | None:
-    """`drums/01_slow-rock.mp3` → `slow rock, drums`; None if nothing but numbers is left.
+    """Caption from a file's path: `drums/01_slow-rock.mp3` → `slow rock, drums`.
 
-    Track numbers in front go; of the folders, the innermost with a word in it counts.
+    Leading track numbers are dropped; the innermost folder whose name contains a word is appended.
 
     Args:
-        name: path below the audio folder.
+        name: path relative to the audio folder.
+
+    Returns:
+        None if the path contains only numbers.
     """
     *folders, stem = PurePosixPath(one_line(name)).with_suffix("").parts
     own = _words(stem)
@@ -210,7 +213,7 @@ def caption_from_name(name: str) -> Caption | None:
 
 
 def _words(name: str) -> str:
-    """Words of a file's or folder's name, without numbers in front."""
+    """The words of a file or folder name, without leading numbers."""
     words = [word for word in re.split(r"[\s_.,;()\[\]{}-]+", name) if word]
     while words and not any(character.isalpha() for character in words[0]):
         words.pop(0)
@@ -218,5 +221,5 @@ def _words(name: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` in UTF-8, `?` for what isn't, with every run of white space as one blank."""
+    """`text` with every run of white space as one space, and `?` for what UTF-8 can't encode."""
     return " ".join(text.encode(errors="replace").decode().split())

@@ -1,26 +1,26 @@
-"""The data-set card: where the images come from, and how they were made."""
+"""The data-set card: origin of the images, and how they were made."""
 
 from riffusion.datasets.build.options import BuildOptions
 from riffusion.datasets.build.report import BuildReport
 
 
 def card_text(options: BuildOptions, report: BuildReport) -> str:
-    """The text of `README.md`, with the front matter that the Hugging Face hub reads."""
+    """Text of `README.md`, with the front matter that the Hugging Face hub reads."""
     slices = options.slices
     params, width = slices.image.params, slices.image.width
     mode = "left in green and right in blue" if params.stereo else "grey"
     length = (
         f"{slices.image.duration_s:.6g} s"
         if slices.beats is None
-        else f"{slices.beats} beats, stretched or squeezed in time to the same width"
+        else f"{slices.beats} beats, resized in time to the same width"
     )
     counts = "\n".join(
         f"| {split} | {report.num_images[split]} | {report.num_files[split]} |"
         for split in ("train", "validation")
     )
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(report.left_out.items()))
-    column = 1000 * params.hop_length / params.sample_rate
-    tempo = " `tempo_bpm` is that of its beats." if slices.beats is not None else ""
+    frame_ms = 1000 * params.hop_length / params.sample_rate
+    tempo = " `tempo_bpm` is the tempo of its beats." if slices.beats is not None else ""
     return f"""---
 license: other
 task_categories:
@@ -36,17 +36,17 @@ tags:
 |---|---|---|
 {counts}
 
-Each image is {width}×{params.num_frequencies}, {mode}, and shows {length}: one column every
-{column:.4g} ms, one row per mel band from {params.min_frequency} to {params.max_frequency} Hz.
+Each image is {width}×{params.num_frequencies}, {mode}, and shows {length}: one frame every
+{frame_ms:.4g} ms, one row per mel band from {params.min_frequency} to {params.max_frequency} Hz.
 `spectrogram_params.json` and each image's EXIF hold the parameters. All slices of a recording are
 in one split. Left out: {reasons or "nothing"}; {len(report.failures)} files could not be used.
 
 ## Columns
-`text` is the caption, `captions` has all wordings. `label` and `kind` say what is heard, where that
-is known. `source` is the recording's file, `start_s` where in it the slice begins.{tempo}
+`text` is the caption, `captions` has all alternatives. `label` and `kind` name the sound, where
+known. `source` is the recording's file, `start_s` the position of the slice in it.{tempo}
 
 ## Origin and licence
 Made by `riffusion dataset build`; `dataset.json` has the options. The images are copies of the
-recordings in another form, so the recordings' licences hold for them: name them here, and in the
-first lines, before you pass this data set on.
+recordings in another form, so the licences of the recordings apply to them: name them here and in
+the front matter before you share this data set.
 """

@@ -1,4 +1,4 @@
-"""Sizes and parameters of a data set's images: presets, and what is changed about them."""
+"""Image sizes and spectrogram parameters of data sets: presets, and changes to them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from riffusion.spectrogram.params import SpectrogramParams
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """What all images of a data set have in common.
+    """Size and spectrogram parameters of all images of a data set.
 
     Args:
-        params: how an image is made; its height is `params.num_frequencies`.
-        width: columns.
+        params: spectrogram parameters; the image height is `params.num_frequencies`.
+        width: number of frames.
     """
 
     params: SpectrogramParams
@@ -23,12 +23,12 @@ class ImageFormat:
 
     @property
     def num_samples(self) -> int:
-        """Samples of the sound that an image shows."""
+        """Samples of audio per image."""
         return self.params.num_samples(self.width)
 
     @property
     def duration_s(self) -> float:
-        """Length of the sound that an image shows."""
+        """Seconds of audio per image."""
         return self.num_samples / self.params.sample_rate
 
 
@@ -48,13 +48,13 @@ PRESETS: Mapping[str, ImageFormat] = {
         256,
     ),
 }
-"""`riffusion`: 512×512, 5.12 s, as the published checkpoint.
+"""`riffusion`: 512×512, 5.12 s, as for the published checkpoint.
 
 `audio-diffusion`: 256×256 at 22.05 kHz, the size, rate and mel scale of audio-diffusion's published
-models. Its hop is 512 and its window 2048 samples; here both are whole milliseconds, 507 and 2050
-samples, so that 256 columns last 5.89 s in place of 5.94 s. Its pixels are decibels of power over a
-range of 80 dB, bright where it is loud; here they are amplitudes to the power of 0.25, dark where
-it is loud, as in all other images of Riffusion."""
+models. Its hop is 512 samples and its window 2048; here both are whole milliseconds, 507 and 2050
+samples, so 256 frames last 5.89 s instead of 5.94 s. Its pixels are decibels of power over a range
+of 80 dB, with loud parts bright; here they are amplitudes to the power of 0.25, with loud parts
+dark, as in all other Riffusion images."""
 
 
 def image_format(
@@ -65,27 +65,27 @@ def image_format(
     beats: int | None = None,
     **changes: int | float | bool | None,
 ) -> ImageFormat:
-    """A preset, changed where something else is asked for.
+    """A preset with the given changes.
 
-    Where `max_frequency` isn't among the changes, it is lowered to half the sample rate.
+    Unless `max_frequency` is given, it is lowered to at most half the sample rate.
 
     Args:
         preset: one of `PRESETS`.
-        width: columns; default as `duration_s` says, else the preset's.
-        duration_s: length of the sound; a whole number of columns.
-        beats: of a slice, if slices are cut on beats, which says how long they are.
-        changes: fields of `SpectrogramParams`; None leaves the preset's.
+        width: number of frames; default: as many as `duration_s` needs, else the preset's.
+        duration_s: length of the audio; must be a whole number of frames.
+        beats: beats per slice, if slices are cut on beats; excludes `duration_s`.
+        changes: fields of `SpectrogramParams`; None keeps the preset's value.
 
     Raises:
-        InputError: an unknown preset, a duration that is no whole number of columns, or not as long
-            as `width` columns, or asked for besides `beats`.
-        SpectrogramParamsError: parameters that are out of range or contradict each other.
+        InputError: the preset is unknown, or the duration isn't a whole number of frames, differs
+            from `width` frames, or is given together with `beats`.
+        SpectrogramParamsError: parameters are out of range or contradict each other.
     """
     if preset not in PRESETS:
         raise InputError(f"{preset!r} is unknown; use {' or '.join(PRESETS)}", field="preset")
     if duration_s is not None and beats is not None:
         raise InputError(
-            f"{duration_s:g} s do not go with beats={beats}; leave one of them out",
+            f"{duration_s:g} s cannot be combined with beats={beats}; leave one of them out",
             field="duration_s",
         )
     base = PRESETS[preset]
@@ -95,32 +95,32 @@ def image_format(
         chosen["max_frequency"] = rate // 2
     params = dataclasses.replace(base.params, **chosen)  # type: ignore[arg-type]  # it checks itself
     if duration_s is not None:
-        width = _columns(params, duration_s, width)
+        width = _num_frames(params, duration_s, width)
     elif width is None:
         width = base.width
     if not 1 <= width <= MAX_WIDTH:
         name = "width" if duration_s is None else "duration_s"
-        raise InputError(f"{width} columns must be from 1 to {MAX_WIDTH}", field=name)
+        raise InputError(f"{width} frames must be from 1 to {MAX_WIDTH}", field=name)
     return ImageFormat(params, width)
 
 
-def _columns(params: SpectrogramParams, duration_s: float, width: int | None) -> int:
-    """Columns that last `duration_s`, to the sample."""
+def _num_frames(params: SpectrogramParams, duration_s: float, width: int | None) -> int:
+    """Number of frames that last `duration_s`, exact to the sample."""
     hop, rate = params.hop_length, params.sample_rate
-    columns = duration_s * rate / hop
-    if not 0 < columns < 2**31:
-        raise InputError(f"{duration_s} must be over 0; 5.12 is the usual one", field="duration_s")
-    if width is not None and width != round(columns):
+    frames = duration_s * rate / hop
+    if not 0 < frames < 2**31:
+        raise InputError(f"{duration_s} must be over 0; 5.12 is usual", field="duration_s")
+    if width is not None and width != round(frames):
         raise InputError(
-            f"{duration_s:g} s are {columns:.6g} columns of {hop} samples at {rate} Hz, not "
+            f"{duration_s:g} s are {frames:.6g} frames of {hop} samples at {rate} Hz, not "
             f"width={width}; leave one of them out",
             field="duration_s",
         )
-    if abs(columns - round(columns)) * hop >= 0.5:
-        below, above = int(columns) * hop / rate, (int(columns) + 1) * hop / rate
+    if abs(frames - round(frames)) * hop >= 0.5:
+        below, above = int(frames) * hop / rate, (int(frames) + 1) * hop / rate
         raise InputError(
-            f"{duration_s:g} s are {columns:.2f} columns of {hop} samples at {rate} Hz; whole "
-            f"columns are needed, take {below:.6g} or {above:.6g}",
+            f"{duration_s:g} s are {frames:.2f} frames of {hop} samples at {rate} Hz; a whole "
+            f"number is required, use {below:.6g} or {above:.6g}",
             field="duration_s",
         )
-    return round(columns)
+    return round(frames)

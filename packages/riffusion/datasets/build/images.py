@@ -1,4 +1,4 @@
-"""A recording → the images of its slices."""
+"""Recording → PNG images of its slices."""
 
 import io
 import zlib
@@ -26,10 +26,10 @@ from riffusion.spectrogram.converter import SpectrogramConverter
 from riffusion.spectrogram.image_converter import image_from_mel_amplitudes
 
 _SAMPLES_PER_BLOCK = 2**18
-"""Mixed at once; a block of stereo fits a processor's cache."""
+"""Samples mixed at once; a block of stereo fits into a processor's cache."""
 _PNG_OPTIONS = {"compress_level": 3, "compress_type": zlib.Z_RLE}
-"""Runs and Huffman codes alone: the noise of spectrograms has hardly any repeats to be searched
-for, so that files are as small as at the default level, in a seventh of the time."""
+"""Run-length and Huffman coding only: spectrograms are noisy and have hardly any repeats to search
+for, so files are as small as at the default level, in a seventh of the time."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class SliceImage:
 
 
 class ImageMaker:
-    """Cuts recordings and draws the slices, one after the other with one converter.
+    """Cuts recordings into slices and converts them to images, all with one converter.
 
     Args:
-        options: for all recordings.
+        options: the options for all recordings.
     """
 
     def __init__(self, options: SliceOptions) -> None:
@@ -52,13 +52,13 @@ class ImageMaker:
         self.params = options.image.params
         self._converter = SpectrogramConverter(self.params, device="cpu")
         self.left_out: Counter[Reason] = Counter()
-        """Slices of the last recording that were left out, by reason."""
+        """Number of slices of the last recording that were left out, by reason."""
 
     def images(self, segment: AudioSegment) -> Iterator[SliceImage]:
-        """Images of a recording's slices, in order; none if it is too short.
+        """Yield the images of a recording's slices, in order; none if it is too short.
 
         Raises:
-            InputError: no beats are found where they are needed.
+            InputError: slices are cut on beats, and no beats were found.
         """
         self.left_out = Counter()
         samples = samples_from_segment(segment)
@@ -66,13 +66,13 @@ class ImageMaker:
         mixed = _mixed(samples, 2 if self.params.stereo else 1)
         waveform = resample(mixed, segment.frame_rate, rate)
         for part in self._slices(waveform):
-            num_samples = self.params.num_samples(part.num_columns)
+            num_samples = self.params.num_samples(part.num_frames)
             audible = waveform[:, part.start : part.start + num_samples]
             stop = part.start + audible.shape[1]
             first, last = (at * segment.frame_rate // rate for at in (part.start, stop))
-            reason = self._flaw(audible, samples[:, first:last])
+            reason = self._reason_to_leave_out(audible, samples[:, first:last])
             if reason is None:
-                yield SliceImage(part, self._draw(cut(waveform, part.start, num_samples)))
+                yield SliceImage(part, self._png(cut(waveform, part.start, num_samples)))
             else:
                 self.left_out[reason] += 1
 
@@ -82,19 +82,19 @@ class ImageMaker:
             return beat_slices(waveform, options.image, options.beats, options.overlap)
         return even_slices(waveform.shape[1], options.image, options.overlap, options.keep_rest)
 
-    def _flaw(self, audible: Waveform, samples: Samples) -> Reason | None:
-        """Why a slice is left out.
+    def _reason_to_leave_out(self, audible: Waveform, samples: Samples) -> Reason | None:
+        """Why a slice is left out; None if it is kept.
 
         Args:
-            audible: as it is drawn.
-            samples: as they are in the file.
+            audible: the slice as it is converted to an image.
+            samples: the same part of the file, at the file's own rate and channels.
         """
         if level_db(audible) < self.options.silence_db:
             return "silent"
         return "clipped" if clipped_share(samples) > self.options.max_clipping else None
 
-    def _draw(self, waveform: Waveform) -> bytes:
-        """PNG of a slice (channels, samples), with parameters and maximum in its EXIF."""
+    def _png(self, waveform: Waveform) -> bytes:
+        """PNG of a slice (channels, samples), with parameters and maximum value in its EXIF."""
         amplitudes = self._converter.spectrogram_from_waveform(waveform)
         if amplitudes.shape[-1] != self.options.image.width:
             amplitudes = stretch(amplitudes, self.options.image.width)
@@ -106,7 +106,10 @@ class ImageMaker:
 
 
 def _mixed(samples: Samples, num_channels: int) -> Waveform:
-    """Integers (any, samples) as a waveform (num_channels, samples), in blocks to save memory."""
+    """Integer samples (any, samples) → waveform (num_channels, samples).
+
+    Works in blocks to save memory.
+    """
     scale = np.float32(-1 / np.iinfo(samples.dtype).min)
     mixed = np.empty((num_channels, samples.shape[1]), dtype=np.float32)
     for first in range(0, samples.shape[1], _SAMPLES_PER_BLOCK):

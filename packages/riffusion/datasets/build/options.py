@@ -1,4 +1,4 @@
-"""What decides a data set."""
+"""Every option that affects the content of a data set."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,13 +15,13 @@ _MAX_VALIDATION_SHARE = 0.9
 
 @dataclass(frozen=True)
 class SliceOptions:
-    """How recordings are cut, and what is left out.
+    """How recordings are cut, and which slices are left out.
 
     Args:
         image: size and parameters.
-        beats: cut on beats, so many a slice; None for slices of the image's own duration.
-        overlap: share of a slice that the next one repeats, up to 0.95.
-        keep_rest: keep what is left at the end, followed by silence; not with `beats`.
+        beats: beats per slice, to cut on beats; None for slices of the image's own duration.
+        overlap: share of a slice that the next one repeats, 0 to 0.95.
+        keep_rest: keep the remainder at the end, padded with silence; excludes `beats`.
         silence_db: slices with a lower level, in dB of full scale, are left out.
         max_clipping: slices with a larger share of clipped samples are left out.
 
@@ -42,21 +42,23 @@ class SliceOptions:
             _check(self, beats=(1, MAX_BEATS))
             if self.keep_rest:
                 raise InputError(
-                    "a rest is no whole number of beats; leave one of the two out", "keep_rest"
+                    "a remainder is not a whole number of beats; leave one of the two out",
+                    "keep_rest",
                 )
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What decides a data set, besides the recordings.
+    """Everything besides the recordings that determines a data set.
 
     Args:
         slices: how recordings are cut.
-        caption_source: `metadata`, `tags`, `names`; `auto` for the first of them that there is.
+        caption_source: `metadata`, `tags` or `names`; `auto` uses the first one available.
         captions: file of captions; None for every metadata.jsonl and metadata.csv of the folder.
-        validation_share: of the recordings, up to 0.9; over 0 at least one, if there are two.
-        limit: only so many recordings, in order; 0 and below for all.
-        seed: another seed, other recordings for validation.
+        validation_share: share of recordings for validation, 0 to 0.9. Above 0, at least one
+            recording is used if there are two or more.
+        limit: maximum number of recordings, in order; 0 or less for all.
+        seed: determines which recordings are used for validation.
 
     Raises:
         InputError: an option is out of range, or two contradict each other.
@@ -73,16 +75,16 @@ class BuildOptions:
         _check(self, validation_share=(0, _MAX_VALIDATION_SHARE), seed=(0, 2**63 - 1))
         if self.captions is not None and self.caption_source not in ("auto", "metadata"):
             raise InputError(
-                f"{str(self.captions)!r} does not go with captions from {self.caption_source}; "
-                "leave one of the two out",
+                f"{str(self.captions)!r} cannot be combined with captions from "
+                f"{self.caption_source}; leave one of the two out",
                 field="captions",
             )
 
     def to_json(self, inputs: str) -> dict[str, Any]:
-        """What `dataset.json` records.
+        """The options as `dataset.json` records them.
 
         Args:
-            inputs: fingerprint of the recordings and captions, which stands for `limit`, too.
+            inputs: fingerprint of the recordings and captions; it also covers `limit`.
         """
         slices = asdict(self.slices)
         image = slices.pop("image")

@@ -1,7 +1,7 @@
-"""What is to be done about a source, and what came of it.
+"""Jobs for single sources, and records of finished ones.
 
-A record is written after all images of a source, and a source without one starts anew from an
-empty folder, so that a run can be killed at any moment.
+A record is written after all images of its source. A source without a record is redone from an
+empty folder, so a run can be killed at any moment.
 """
 
 import json
@@ -15,22 +15,22 @@ from riffusion.datasets.folder import DatasetRow
 from riffusion.errors import InputError
 
 RECORDS = ".build"
-"""Folder of the records in the data set; hidden, so that `datasets` passes it over."""
+"""Folder of the records in the data set; hidden, so that the `datasets` library ignores it."""
 
 
 class OutputError(InputError):
-    """The data set can't be written, which ends the whole run."""
+    """The data set can't be written. This ends the whole run."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A source, and what a process needs to know besides.
+    """The work on one source, as sent to a worker process.
 
     Args:
         source: the recording.
-        caption: from metadata, if there is one.
-        caption_source: where it comes from else.
-        directory: of the data set.
+        caption: its caption from metadata, if there is one.
+        caption_source: where the caption comes from otherwise.
+        directory: the data-set folder.
     """
 
     source: Source
@@ -41,12 +41,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Record:
-    """What a source became.
+    """The result of one source.
 
     Args:
-        rows: its images.
-        left_out: slices without an image, by reason.
-        warnings: about the file.
+        rows: one row per image.
+        left_out: number of slices without an image, by reason.
+        warnings: warnings about the file.
     """
 
     rows: tuple[DatasetRow, ...] = ()
@@ -54,7 +54,7 @@ class Record:
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        """`from_json` is the inverse."""
+        """The record as JSON; `from_json` is the inverse."""
         values = {
             "rows": [json.loads(row.to_json()) for row in self.rows],
             "left_out": self.left_out,
@@ -67,23 +67,23 @@ class Record:
         """Read a record.
 
         Raises:
-            ValueError: it is damaged.
+            ValueError: the record is damaged.
         """
         try:
             values = json.loads(text)
             rows = tuple(DatasetRow.from_json(json.dumps(row)) for row in values["rows"])
             return cls(rows, dict(values["left_out"]), tuple(values["warnings"]))
         except (KeyError, TypeError) as error:
-            raise ValueError(f"no record: {error}") from error
+            raise ValueError(f"not a record: {error}") from error
 
 
 def record_path(directory: Path, source: Source) -> Path:
-    """Where a source's record lies once it is done."""
+    """Path of a source's record."""
     return directory / RECORDS / f"{source.folder}.json"
 
 
 def read_record(directory: Path, source: Source) -> Record | None:
-    """A source's record; None if it isn't done, or an image of it is gone."""
+    """A source's record; None if the source isn't finished or one of its images is missing."""
     try:
         record = Record.from_json(record_path(directory, source).read_text(encoding="utf-8"))
     except (OSError, ValueError):

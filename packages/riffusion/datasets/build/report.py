@@ -1,4 +1,4 @@
-"""What a data set came to hold."""
+"""Counts and failures of a build."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a data set came to hold.
+    """Counts and failures of a build.
 
     Args:
-        num_images: by split.
-        num_files: that gave images, by split.
-        left_out: slices (`too short`: files) without an image, by reason.
+        num_images: number of images, by split.
+        num_files: number of files with at least one image, by split.
+        left_out: number of slices (for `too short`: files) without an image, by reason.
         failures: why files could not be used, by name.
     """
 

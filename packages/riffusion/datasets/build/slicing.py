@@ -1,4 +1,4 @@
-"""Where a recording is cut, and which of its slices are left out."""
+"""Where a recording is cut, and which slices are left out."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,10 +14,9 @@ from riffusion.errors import InputError
 Reason = Literal["silent", "clipped"]
 
 _BEAT_WINDOW_S = 120.0
-"""Music is followed in stretches of this length, so that its tempo may change from one to the
-next."""
+"""Beats are tracked in windows of this length, so the tempo may change between windows."""
 _MIN_WINDOW_S = 1.5
-"""Less is too short to find a tempo."""
+"""Shorter audio is too short to find a tempo."""
 _FULL_SCALE_SHARE = 0.999
 
 
@@ -27,25 +26,25 @@ class Slice:
 
     Args:
         start: first sample.
-        num_columns: that it lasts; may reach beyond the end, where silence is.
-        tempo_bpm: if it was cut on beats.
+        num_frames: length in frames; may reach beyond the end, where silence is added.
+        tempo_bpm: tempo, if it was cut on beats.
     """
 
     start: int
-    num_columns: int
+    num_frames: int
     tempo_bpm: float | None = None
 
 
 def even_slices(
     num_samples: int, image: ImageFormat, overlap: float, keep_rest: bool
 ) -> list[Slice]:
-    """Slices of an image's length, from the first sample on.
+    """Slices of an image's length, starting at the first sample.
 
     Args:
-        num_samples: of the recording.
-        image: how long a slice is.
+        num_samples: length of the recording.
+        image: determines the length of a slice.
         overlap: share of a slice that the next one repeats, below 1.
-        keep_rest: also what is left at the end, if it is a column or more.
+        keep_rest: also keep the remainder at the end, if it is at least one frame.
     """
     hop = image.params.hop_length
     step = max(1, round(image.width * (1 - overlap))) * hop
@@ -59,16 +58,16 @@ def even_slices(
 
 
 def beat_slices(waveform: Waveform, image: ImageFormat, beats: int, overlap: float) -> list[Slice]:
-    """Slices of whole beats, each starting on one; as many columns as they last.
+    """Slices of whole beats that start on a beat; their numbers of frames vary with the tempo.
 
     Args:
-        waveform: (channels, samples) at the image's rate.
-        image: its rate and hop.
-        beats: of a slice.
-        overlap: share of a slice that the next one repeats, in whole beats.
+        waveform: (channels, samples) at the image's sample rate.
+        image: determines sample rate and hop.
+        beats: beats per slice.
+        overlap: share of a slice that the next one repeats, rounded to whole beats.
 
     Raises:
-        InputError: nowhere in the recording a beat was found.
+        InputError: no beats were found anywhere in the recording.
     """
     rate, hop = image.params.sample_rate, image.params.hop_length
     step = max(1, round(beats * (1 - overlap)))
@@ -79,16 +78,16 @@ def beat_slices(waveform: Waveform, image: ImageFormat, beats: int, overlap: flo
         stretch = waveform[:, position : position + window]
         try:
             times = track_beats(stretch, rate)
-        except InputError as error:  # silence, or a sound without onsets
+        except InputError as error:  # silence, or audio without onsets
             times, problem = np.empty(0), error
         firsts = range(0, len(times) - beats, step)
         for first in firsts:
             start, stop = (round(times[i] * rate) for i in (first, first + beats))
             tempo_bpm = 60 * beats * rate / (stop - start)
-            columns = max(1, round((stop - start) / hop))
-            slices.append(Slice(position + start, columns, round(tempo_bpm, 2)))
+            num_frames = max(1, round((stop - start) / hop))
+            slices.append(Slice(position + start, num_frames, round(tempo_bpm, 2)))
         next_start = round(times[firsts[-1] + step] * rate) if firsts else 0
-        # Go on where the next slice would begin, unless the stretch was the last one.
+        # Continue where the next slice would begin, unless this was the last window.
         is_last = position + window >= waveform.shape[1]
         position += window if is_last or next_start == 0 else next_start
     if not slices and problem is not None:
@@ -97,23 +96,23 @@ def beat_slices(waveform: Waveform, image: ImageFormat, beats: int, overlap: flo
 
 
 def cut(waveform: Waveform, start: int, num_samples: int) -> Waveform:
-    """A slice (channels, num_samples), filled up with silence beyond the recording's end."""
+    """A slice (channels, num_samples), padded with silence beyond the recording's end."""
     part = waveform[:, start : start + num_samples]
     missing = num_samples - part.shape[1]
     return np.pad(part, ((0, 0), (0, missing))) if missing else part
 
 
 def level_db(waveform: Waveform) -> float:
-    """Root mean square of (channels, samples) in dB of full scale; silence is -inf."""
+    """Root-mean-square level of (channels, samples) in dB of full scale; silence is -inf."""
     power = float(np.mean(np.square(waveform), dtype=np.float64))
     return 10 * float(np.log10(power)) if power > 0 else -np.inf
 
 
 def clipped_share(samples: Samples) -> float:
-    """Share of samples that are clipped, in the channel where it is largest.
+    """Share of clipped samples, in the channel with the largest share.
 
-    A sample counts that lies at full scale, as does one of its neighbours: a peak of music that
-    was brought to full scale touches it with single samples, one that was cut off stays there.
+    A sample counts as clipped if it and a neighbour are at full scale. A peak that was normalised
+    to full scale reaches it with single samples only; a clipped peak stays there.
 
     Args:
         samples: (channels, samples) of a recording at its own rate, as integers.

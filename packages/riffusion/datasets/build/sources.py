@@ -1,4 +1,4 @@
-"""The files that a data set is made of: their numbers, their splits, and what identifies them."""
+"""The audio files of a data set: numbering, train/validation split, fingerprint."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ class AudioFile:
 
     Args:
         path: the file.
-        name: path below the audio folder, `/` between the parts.
+        name: path relative to the audio folder, with `/` between the parts.
     """
 
     path: Path
@@ -23,13 +23,13 @@ class AudioFile:
 
 @dataclass(frozen=True)
 class Source:
-    """A recording with its place in the data set.
+    """A recording with its number and split in the data set.
 
     Args:
         file: the recording.
-        number: in the order of the files; names the folder of its images. Names of files are
-            not used for it: `datasets` takes words such as `test` in a path for a split.
-        split: that all its images go to.
+        number: position in the order of the files. It names the folder of the images. File names
+            aren't used, as the `datasets` library takes words such as `test` in a path for a split.
+        split: the split of all its images.
     """
 
     file: AudioFile
@@ -38,33 +38,35 @@ class Source:
 
     @property
     def folder(self) -> str:
-        """Of its images, below its split's."""
+        """Folder of its images, relative to the split's folder."""
         return f"{self.number:06d}"
 
 
 def assign_splits(files: Sequence[AudioFile], validation_share: float, seed: int) -> list[Source]:
-    """Number the files, and draw those for validation.
+    """Number the files, and choose at random those for validation.
 
     Args:
-        files: in order.
-        validation_share: of the files, rounded; over 0 at least one file, if there are two.
-        seed: another seed, other files.
+        files: the files, in order.
+        validation_share: share of the files for validation, rounded. Above 0, at least one file is
+            used if there are two or more.
+        seed: determines which files are chosen.
     """
     count = round(validation_share * len(files))
     if validation_share > 0 and len(files) > 1:
         count = min(max(count, 1), len(files) - 1)
-    drawn = {file.name for file in sorted(files, key=lambda file: _draw(file, seed))[:count]}
+    ordered = sorted(files, key=lambda file: _random_key(file, seed))
+    chosen = {file.name for file in ordered[:count]}
     return [
-        Source(file, number, "validation" if file.name in drawn else "train")
+        Source(file, number, "validation" if file.name in chosen else "train")
         for number, file in enumerate(files)
     ]
 
 
 def fingerprint(files: Iterable[AudioFile], captions: Mapping[str, bytes]) -> str:
-    """What tells apart another set of inputs: names and sizes of files, and all captions.
+    """Hash of the inputs: names and sizes of the files, and all captions.
 
     Raises:
-        OSError: a file is gone.
+        OSError: a file is missing.
     """
     digest = hashlib.sha256()
     for file in files:
@@ -74,5 +76,5 @@ def fingerprint(files: Iterable[AudioFile], captions: Mapping[str, bytes]) -> st
     return digest.hexdigest()[:16]
 
 
-def _draw(file: AudioFile, seed: int) -> bytes:
+def _random_key(file: AudioFile, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}/{file.name}".encode(errors="surrogateescape")).digest()

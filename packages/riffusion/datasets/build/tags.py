@@ -9,10 +9,13 @@ from riffusion.datasets.build.captions import Caption, one_line
 
 
 def caption_from_tags(path: Path) -> Caption | None:
-    """`Title, genre, by artist` from a recording's tags; None without title and genre.
+    """Caption `Title, genre, by artist` from a recording's tags.
 
     Args:
-        path: a file that `read_audio` reads.
+        path: a file that `read_audio` can read.
+
+    Returns:
+        None if neither title nor genre is tagged, or the file can't be read.
     """
     tags: dict[str, str] = {}
     options = {"format_whitelist": decoding._CONTAINERS}

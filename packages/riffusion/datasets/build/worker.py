@@ -1,6 +1,6 @@
-"""One source in a process of a pool: its images, then its record.
+"""Processes one source in a process pool: its images, then its record.
 
-What is slow to import is imported here by the processes alone, not by the one that waits for them.
+Modules that are slow to import are imported in the worker processes only, not in the parent.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ _maker: "ImageMaker | None" = None
 
 
 def prepare_process(options: SliceOptions) -> None:
-    """What `build_in_process` needs."""
+    """Initialise a worker process for `build_in_process`."""
     global _maker
     from riffusion.datasets.build.images import ImageMaker
 
@@ -31,23 +31,23 @@ def prepare_process(options: SliceOptions) -> None:
 
 
 def build_in_process(job: Job) -> Record:
-    """`build_source` in a process that `prepare_process` prepared."""
+    """Run `build_source` in a process that `prepare_process` initialised."""
     if _maker is None:
-        raise RuntimeError("the process was not prepared by prepare_process")
+        raise RuntimeError("the process was not initialised by prepare_process")
     return build_source(job, _maker)
 
 
 def build_source(job: Job, maker: "ImageMaker") -> Record:
-    """Make a source's images and its record.
+    """Write a source's images and its record.
 
     Raises:
-        OutputError: something can't be written.
+        OutputError: the data set can't be written.
         InputError: the recording can't be used.
     """
     from riffusion.audio import read_audio
 
     source = job.source
-    for split in SPLITS:  # what a run that was killed left behind
+    for split in SPLITS:  # delete what a killed run left behind
         shutil.rmtree(job.directory / split / source.folder, ignore_errors=True)
     rows = []
     with _collected_warnings() as warnings:
@@ -76,10 +76,10 @@ def build_source(job: Job, maker: "ImageMaker") -> Record:
 
 
 def _caption(job: Job) -> Caption:
-    """The recording's caption; an empty one if there is nothing to make it of.
+    """The recording's caption; empty if `auto` finds none.
 
     Raises:
-        InputError: there is none where it was asked for.
+        InputError: the chosen caption source has none for this recording.
     """
     if job.caption is not None:
         return job.caption
@@ -91,7 +91,10 @@ def _caption(job: Job) -> Caption:
     if caption is None and job.caption_source in ("auto", "names"):
         caption = caption_from_name(job.source.file.name)
     if caption is None and job.caption_source != "auto":
-        missing = {"tags": "neither title nor genre is tagged", "names": "its name has no word"}
+        missing = {
+            "tags": "neither title nor genre is tagged",
+            "names": "the file name contains no word",
+        }
         raise InputError(
             f"{missing[job.caption_source]}; change that, or use auto", field="caption_from"
         )
@@ -102,7 +105,7 @@ def _row(name: str, source: str, caption: Caption, extras: dict[str, str | float
     return DatasetRow(
         file_name=name,
         text=caption.text,
-        captions=(caption.text, *caption.others),
+        captions=(caption.text, *caption.alternatives),
         label=caption.label,
         kind=caption.kind,
         source=source,
@@ -112,7 +115,7 @@ def _row(name: str, source: str, caption: Caption, extras: dict[str, str | float
 
 @contextlib.contextmanager
 def _output_errors() -> Iterator[None]:
-    """Tell apart what ends the run from what is a file's own fault."""
+    """Raise `OutputError`, which ends the run, for errors in writing."""
     try:
         yield
     except InputError as error:
@@ -126,7 +129,7 @@ def _output_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _collected_warnings() -> Iterator[list[str]]:
-    """Warnings of decoding, which don't name the file, in place of their going to the log."""
+    """Collect the decoder's warnings, which don't name the file, instead of logging them."""
     messages: list[str] = []
 
     class Collector(logging.Handler):

@@ -1,4 +1,4 @@
-"""States of a run without what the run doesn't change."""
+"""Leaves frozen weights out of training states."""
 
 from typing import Any
 
@@ -6,16 +6,16 @@ from torch import nn
 
 
 def keep_only_trained_weights(module: nn.Module) -> None:
-    """Leave frozen parameters out of a module's state, and don't miss them when it is loaded.
+    """Leave frozen parameters out of a module's state dict, and allow loading it without them.
 
-    A state is for going on, and frozen weights are read from where they came from again. Of a
-    low-rank update of a full-size checkpoint, a state is a hundredth then.
+    A resumed run reads frozen weights from their checkpoint again. For LoRA of a full-size
+    checkpoint, this makes a state a hundred times smaller.
 
     Args:
-        module: changed in place; which of its parameters are frozen is asked each time.
+        module: changed in place; its parameters are checked at each save and load.
     """
     module.register_state_dict_post_hook(_drop_frozen)  # type: ignore[no-untyped-call]
-    module.register_load_state_dict_post_hook(_forgive_frozen)  # type: ignore[no-untyped-call]
+    module.register_load_state_dict_post_hook(_allow_missing_frozen)  # type: ignore[no-untyped-call]
 
 
 def _drop_frozen(
@@ -27,7 +27,7 @@ def _drop_frozen(
             state.pop(prefix + name, None)
 
 
-def _forgive_frozen(module: nn.Module, incompatible: Any) -> None:
+def _allow_missing_frozen(module: nn.Module, incompatible: Any) -> None:
     frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
     incompatible.missing_keys[:] = [
         missing

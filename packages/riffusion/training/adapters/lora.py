@@ -1,8 +1,8 @@
-"""Low-rank updates of a network (Hu et al. 2021, "LoRA"): W is frozen, and B·A beside it learned.
+"""LoRA, low-rank adaptation (Hu et al. 2021): W is frozen, and an update B·A is trained beside it.
 
-    W' = W + alpha / rank · B · A        A: rank x inputs, B: outputs x rank, zero at first
+    W' = W + alpha / rank · B · A        A: rank x inputs, B: outputs x rank, initially zero
 
-peft puts the layers into the network; here they are chosen, read out and merged.
+peft injects the layers into the network; this module selects, exports and merges them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,20 +19,20 @@ DEFAULT_MODULES = {
     "unet": ("to_q", "to_k", "to_v", "to_out.0"),
     "text_encoder": ("q_proj", "k_proj", "v_proj", "out_proj"),
 }
-"""The attention's layers, which get updates if nothing else is asked for."""
+"""The attention layers, which get LoRA by default."""
 _DIFFUSERS_PREFIX = {"unet": "unet.", "text_encoder": "text_encoder.text_model."}
 
 
 def add_lora(network: nn.Module, part: str, config: LoraConfig) -> None:
-    """Freeze a network and put updates beside its layers, in single precision.
+    """Freeze a network and add LoRA to its layers, in single precision.
 
     Args:
-        network: changed in place; computes what it did, as the updates are zero at first.
+        network: changed in place; its output stays the same at first, as the updates are zero.
         part: `unet` or `text_encoder`.
         config: see `LoraConfig`.
 
     Raises:
-        InputError: no layer has a name that ends like that, or one is of a kind that has no update.
+        InputError: no linear or convolutional layer's name ends in one of the configured names.
     """
     import peft
 
@@ -43,7 +43,7 @@ def add_lora(network: nn.Module, part: str, config: LoraConfig) -> None:
             ends = sorted({name.rpartition(".")[2] for name in names if not name[-1].isdigit()})
             raise InputError(
                 f"lora.{part}_modules: no linear or convolutional layer's name ends in {module!r}; "
-                f"names end in {', '.join(ends)}, with the names before them where those are alike"
+                f"names end in {', '.join(ends)}; prefix them with the name before to be specific"
             )
     network.requires_grad_(False)
     options = peft.LoraConfig(
@@ -59,32 +59,31 @@ def add_lora(network: nn.Module, part: str, config: LoraConfig) -> None:
 
 
 def merged_weights(base: Mapping[str, torch.Tensor], network: nn.Module) -> dict[str, torch.Tensor]:
-    """Weights of the network without updates that computes what `network` does with them.
+    """Weights of a plain network that computes the same as `network` with LoRA.
 
     Args:
         base: weights of the network before `add_lora`, in single precision on the CPU.
-        network: with updates, in any precision.
+        network: the network with LoRA, in any precision.
     """
     merged = dict(base)
-    for name, layer in _updated_layers(network):
+    for name, layer in _lora_layers(network):
         update = layer.get_delta_weight(ADAPTER_NAME).float().cpu()
         merged[f"{name}.weight"] = base[f"{name}.weight"] + update
     return merged
 
 
 def adapter_weights(network: nn.Module, part: str) -> dict[str, torch.Tensor]:
-    """Updates under the names that diffusers' `load_lora_weights` knows, in half precision.
+    """LoRA weights under the names that diffusers' `load_lora_weights` expects, in half precision.
 
-    alpha / rank is multiplied into B. So the file means the same to every program, whether or not
-    it has been told alpha.
+    alpha / rank is multiplied into B, so the file works in programs that don't know alpha.
 
     Args:
-        network: with updates.
+        network: the network with LoRA.
         part: `unet` or `text_encoder`.
     """
     prefix = _DIFFUSERS_PREFIX[part]
     weights = {}
-    for name, layer in _updated_layers(network):
+    for name, layer in _lora_layers(network):
         down, up = layer.lora_A[ADAPTER_NAME].weight, layer.lora_B[ADAPTER_NAME].weight
         scaled = up.detach().float() * layer.scaling[ADAPTER_NAME]
         weights[f"{prefix}{name}.lora_A.weight"] = down.detach().half().cpu().contiguous()
@@ -92,7 +91,7 @@ def adapter_weights(network: nn.Module, part: str) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _updated_layers(network: nn.Module) -> Iterator[tuple[str, Any]]:
+def _lora_layers(network: nn.Module) -> Iterator[tuple[str, Any]]:
     from peft.tuners.lora import LoraLayer
 
     for name, layer in network.named_modules():

@@ -1,8 +1,8 @@
-"""Words that a checkpoint's tokenizer doesn't know, as tokens of their own.
+"""Textual inversion (Gal et al. 2022): new words become tokens with learned embeddings.
 
-Byte-pair encoding can spell any word, from pieces that it shares with other words: to learn what
-`sitar` means from its pieces is to change what words that hold `ar` mean. A token of its own has an
-embedding of its own (Gal et al. 2022, "textual inversion"), and nothing else moves.
+Byte-pair encoding can spell any word, but from pieces that other words use, too: training the
+pieces of `sitar` would also change the meaning of words that contain `ar`. A new token has its own
+embedding, and nothing else changes.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ from riffusion.errors import InputError
 
 
 class ExtendedEmbedding(nn.Module):
-    """An embedding whose last rows alone are learned.
+    """An embedding of which only the last rows are trained.
 
     Args:
         known: the frozen rows, (tokens, width).
-        new: what the new rows begin as, (words, width).
+        new: initial values of the trained rows, (words, width).
     """
 
     def __init__(self, known: nn.Embedding, new: torch.Tensor) -> None:
@@ -32,7 +32,7 @@ class ExtendedEmbedding(nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """All rows, in the precision of the frozen ones."""
+        """All rows, in the precision of the frozen rows."""
         return torch.cat([self.known.weight, self.new.to(self.known.weight.dtype)])
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
@@ -44,17 +44,17 @@ class ExtendedEmbedding(nn.Module):
 
 
 def add_words(tokenizer: CLIPTokenizer, words: Mapping[str, str]) -> dict[str, list[int]]:
-    """Make words tokens, whole words only and in any case.
+    """Add words to a tokenizer as tokens, matched as whole words in upper or lower case.
 
     Args:
         tokenizer: changed in place.
-        words: in lower case, each with a phrase.
+        words: the words in lower case, each with the phrase that its embedding starts from.
 
     Returns:
-        For each word, the tokens that its phrase had before.
+        For each word, the token ids of its phrase.
 
     Raises:
-        InputError: a word is one token already, or contains another one, or its phrase is empty.
+        InputError: a word is already a single token, or its phrase has no tokens.
     """
     ids = {
         word: tokenizer(phrase, add_special_tokens=False).input_ids
@@ -63,29 +63,29 @@ def add_words(tokenizer: CLIPTokenizer, words: Mapping[str, str]) -> dict[str, l
     for word, phrase in words.items():
         if len(tokenizer(word, add_special_tokens=False).input_ids) == 1:
             raise InputError(
-                f"new_words: {word!r} is a token of this checkpoint already; leave it out, its "
-                "meaning is learned with train_text_encoder"
+                f"new_words: {word!r} is already a token of this checkpoint; leave it out, and use "
+                "train_text_encoder to train its meaning"
             )
         if not ids[word]:
-            raise InputError(f"new_words.{word}={phrase!r} has no words; name what it resembles")
+            raise InputError(f"new_words.{word}={phrase!r} has no words; name a similar sound")
     tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=True) for word in words])
     return ids
 
 
-def first_rows(text_encoder: CLIPTextModel, ids: Mapping[str, list[int]]) -> torch.Tensor:
-    """What new rows begin as: the mean of those of each word's phrase, (words, width)."""
+def initial_rows(text_encoder: CLIPTextModel, ids: Mapping[str, list[int]]) -> torch.Tensor:
+    """Initial embeddings (words, width): for each word, the mean over the tokens of its phrase."""
     known = text_encoder.get_input_embeddings().weight.detach().float()
     return torch.stack([known[tokens].mean(dim=0) for tokens in ids.values()])
 
 
 def extend_embedding(text_encoder: CLIPTextModel, first_id: int, new: torch.Tensor) -> None:
-    """Give new tokens their rows, in an embedding like the one before.
+    """Append rows for new tokens to a text encoder's embedding.
 
     Args:
         text_encoder: changed in place.
-        first_id: token of the first new row. Rows from there on, which some checkpoints have
-            without using them, are replaced.
-        new: (words, width).
+        first_id: id of the first new token. Existing rows from there on, which are unused in some
+            checkpoints, are replaced.
+        new: the new rows, (words, width).
     """
     known = text_encoder.get_input_embeddings().weight
     rows = torch.cat([known.detach()[:first_id], new.to(known)])
@@ -94,12 +94,12 @@ def extend_embedding(text_encoder: CLIPTextModel, first_id: int, new: torch.Tens
     text_encoder.config.vocab_size = len(rows)
 
 
-def learn_new_rows_alone(text_encoder: CLIPTextModel, num_words: int) -> ExtendedEmbedding:
-    """Freeze an embedding but for its last rows.
+def train_last_rows_only(text_encoder: CLIPTextModel, num_words: int) -> ExtendedEmbedding:
+    """Freeze a text encoder's embedding, except for its last rows.
 
     Args:
         text_encoder: changed in place.
-        num_words: how many rows are learned.
+        num_words: number of rows to train.
     """
     rows = text_encoder.get_input_embeddings().weight.detach()
     kept = rows[:-num_words].clone()
@@ -110,11 +110,11 @@ def learn_new_rows_alone(text_encoder: CLIPTextModel, num_words: int) -> Extende
 
 
 def write_words(words: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Write each word as a file that diffusers' `load_textual_inversion` reads.
+    """Write each word as a file for diffusers' `load_textual_inversion`.
 
     Args:
-        words: with their embeddings, (width,).
-        folder: made if it isn't there.
+        words: the words with their embeddings, (width,).
+        folder: created if it doesn't exist.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for word, row in words.items():
@@ -122,5 +122,5 @@ def write_words(words: Mapping[str, torch.Tensor], folder: Path) -> None:
 
 
 def word_file_name(word: str) -> str:
-    """Name of a word's file."""
+    """File name for a word, with `_` for characters that aren't letters or digits."""
     return "".join(letter if letter.isalnum() else "_" for letter in word) + ".safetensors"

@@ -1,4 +1,9 @@
-"""The training configuration: what a YAML file may say, by sections and tasks."""
+"""The training configuration: one YAML file per run.
+
+loader    reads a file, applies overrides, explains errors
+tasks     one class per task: all keys of its file
+sections  sections that several tasks share
+"""
 
 from riffusion.training.config.loader import TrainingConfig, load_config
 from riffusion.training.config.sections import (

@@ -1,7 +1,7 @@
-"""The training configuration: a YAML file, checked before anything is loaded.
+"""Reads a training configuration, a YAML file, and checks it before anything else is loaded.
 
-`task` decides which recipe reads the rest. Every section refuses keys that it doesn't know, and
-names the ones it does; `configs/` holds one example per task.
+`task` selects the recipe. Every section refuses unknown keys and lists the known ones; `configs/`
+has an example of every task.
 """
 
 import types
@@ -38,14 +38,15 @@ _ADAPTER: TypeAdapter[TrainingConfig] = TypeAdapter(
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainingConfig:
-    """Read a configuration.
+    """Read and check a configuration.
 
     Args:
         path: the YAML file.
-        overrides: `section.key=value` with YAML values, over what the file says.
+        overrides: `section.key=value` with YAML values, which replace values of the file.
 
     Raises:
-        InputError: it can't be read, or holds keys or values that are not allowed; each is named.
+        InputError: the file can't be read, or has keys or values that are not allowed; the message
+            names all of them.
     """
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -82,7 +83,7 @@ def _apply(override: str, values: dict[str, Any]) -> None:
 
 def _explained(problem: Any) -> str:
     """One of pydantic's errors as `section.key=value: rule`."""
-    # The first part is the task; parts such as `tuple[str, ...]` are ours, of fields of two kinds.
+    # The first part is the task; parts such as `tuple[str, ...]` name a member of a union type.
     location = [str(part) for part in problem["loc"][1:] if "[" not in str(part)]
     name = ".".join(location) or "task"
     if problem["type"] == "extra_forbidden":
@@ -96,7 +97,7 @@ def _explained(problem: Any) -> str:
     shown = "" if isinstance(value, dict) else f"={value!r}"
     if problem["type"] == "model_type":
         keys = ", ".join(_keys_beside((*problem["loc"], "")))
-        return f"{name}{shown} must be a section with keys of its own: {keys}"
+        return f"{name}{shown} must be a section with the keys {keys}"
     if problem["type"] in _RULES:
         return f"{name}{shown} must be {_RULES[problem['type']]}"
     message = str(problem["msg"].removeprefix("Value error, "))
@@ -112,11 +113,11 @@ _RULES = {
     "tuple_type": "a list, as in [one, two]",
     "path_type": "a path",
 }
-"""What pydantic says in words of Python."""
+"""Replacements for messages in which pydantic names Python types."""
 
 
 def _keys_beside(location: tuple[Any, ...]) -> list[str]:
-    """Keys that are known where an unknown one stands."""
+    """Known keys of the section at a location."""
     section: type[BaseModel] = _CONFIG_BY_TASK[location[0]]
     for part in location[1:-1]:
         section = _model_of(section.model_fields[str(part)].annotation)
@@ -124,7 +125,7 @@ def _keys_beside(location: tuple[Any, ...]) -> list[str]:
 
 
 def _model_of(annotation: Any) -> type[BaseModel]:
-    """The section of a field, which may be optional."""
+    """The section class of a field's annotation, which may be optional."""
     if get_origin(annotation) is types.UnionType:
         (model,) = (kind for kind in get_args(annotation) if kind is not type(None))
         return _model_of(model)

@@ -1,4 +1,4 @@
-"""Sections of training configurations that several tasks share."""
+"""Sections that several tasks share."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -10,15 +10,15 @@ from riffusion.datasets.config import Count, DataConfig, Positive, Section, Shar
 __all__ = ["Count", "DataConfig", "Positive", "Section", "Share"]
 
 NetworkOptions = dict[str, Any]
-"""Keyword arguments of a diffusers or transformers network; the recipe checks the names."""
+"""Keyword arguments of a diffusers or transformers network; the recipe checks their names."""
 
 
 class ReplayConfig(Section):
-    """Old examples among the new ones, so that what was learned of them stays.
+    """Old examples mixed among the new ones, so that the model doesn't forget them.
 
     Args:
-        dataset: folder of the old data, or of more of its kind.
-        share: of the examples, over 0 and under 1.
+        dataset: data set that the checkpoint was trained on, or a similar one.
+        share: share of old examples, above 0 and below 1.
     """
 
     dataset: Path
@@ -29,21 +29,21 @@ class FineTuneDataConfig(DataConfig):
     """`DataConfig` with old examples mixed in.
 
     Args:
-        replay: which ones, and how many.
+        replay: which old examples, and their share; None for none.
     """
 
     replay: ReplayConfig | None = None
 
 
 class OptimizerConfig(Section):
-    """AdamW and its learning rate: linear warm-up, flat, then down to zero along a cosine.
+    """AdamW and its learning-rate schedule: linear warm-up, constant part, cosine decay to 0.
 
     Args:
-        learning_rate: in the flat part.
-        warmup_steps: from zero to it.
-        flat_share: of the steps, before the cosine begins.
-        weight_decay, beta1, beta2: AdamW's.
-        max_grad_norm: longer gradients are shortened to this.
+        learning_rate: rate of the constant part.
+        warmup_steps: steps of the linear warm-up from 0.
+        flat_share: share of all steps at which the cosine decay begins.
+        weight_decay, beta1, beta2: parameters of AdamW.
+        max_grad_norm: gradients with a larger norm are scaled down to this norm.
     """
 
     learning_rate: Positive = 1e-4
@@ -56,18 +56,18 @@ class OptimizerConfig(Section):
 
 
 class RunConfig(Section):
-    """How long, on what, and what is written on the way.
+    """Length, seed and precision of a run, and what it writes when.
 
     Args:
-        steps: optimizer steps in all.
-        seed: of weights, order, noise and captions. The same seed gives the same run.
-        mixed_precision: `no`, `bf16` (also on CPUs that have it) or `fp16`.
-        gradient_checkpointing: less memory for more time.
-        ema_decay: of the averaged weights that are validated, sampled and exported; 0 is off.
-        log_every, validate_every, sample_every, save_every: in steps; 0 is never. The first sheet
-            of samples comes early, after a tenth of `sample_every`.
-        validation_batches: at most so many; the same ones each time.
-        keep_states: how many of the latest states stay on disk.
+        steps: total number of optimizer steps.
+        seed: seed of weights, order, noise and captions. The same seed gives the same run.
+        mixed_precision: `no`, `bf16` (also on CPUs that support it) or `fp16` (GPU only).
+        gradient_checkpointing: saves memory, takes more time.
+        ema_decay: decay of the EMA weights that are validated, sampled and exported; 0 is off.
+        log_every, validate_every, sample_every, save_every: intervals in steps; 0 is never. The
+            first sample grid is written early, after a tenth of `sample_every`.
+        validation_batches: number of batches per validation, the same ones each time.
+        keep_states: number of latest states to keep on disk.
     """
 
     steps: Count
@@ -84,11 +84,11 @@ class RunConfig(Section):
 
 
 class TimestepConfig(Section):
-    """How timesteps are drawn, and how errors at them count.
+    """Sampling and weighting of timesteps.
 
     Args:
-        min_snr_gamma: weight of a timestep is cut off at this signal-to-noise ratio (Hang et al.
-            2023); None weighs all timesteps alike.
+        min_snr_gamma: weights are clipped at this signal-to-noise ratio (Hang et al. 2023); None
+            gives all timesteps the same weight.
         timesteps: `uniform`, or `logit_normal`, which prefers the middle (Esser et al. 2024).
     """
 
@@ -97,12 +97,12 @@ class TimestepConfig(Section):
 
 
 class ObjectiveConfig(TimestepConfig):
-    """What a diffusion model is asked for, and how errors count.
+    """What a diffusion model predicts, its noise schedule, and the weights of its loss.
 
     Args:
-        prediction: of `epsilon` (the noise) or `v_prediction` (Salimans & Ho 2022, section 4).
-        noise_schedule: keyword arguments of diffusers' DDPMScheduler over Stable Diffusion's, or,
-            for pixels, over those of Ho et al. 2020.
+        prediction: `epsilon` (the noise) or `v_prediction` (Salimans & Ho 2022, section 4).
+        noise_schedule: keyword arguments of diffusers' DDPMScheduler. They override those of
+            Stable Diffusion, or for pixels those of Ho et al. 2020.
     """
 
     prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
@@ -118,19 +118,19 @@ class ObjectiveConfig(TimestepConfig):
         if self.noise_schedule.get("rescale_betas_zero_snr") and self.prediction == "epsilon":
             raise ValueError(
                 "objective.noise_schedule.rescale_betas_zero_snr=true leaves no signal at the last "
-                "timestep, where the noise says nothing of the image; use "
+                "timestep, where the noise tells nothing about the image; use "
                 "objective.prediction=v_prediction"
             )
         return self
 
 
 class SampleConfig(Section):
-    """The sheet of samples: a row per prompt, a column per seed.
+    """The sample grid: one row per prompt, one column per seed.
 
     Args:
-        prompts: what to ask for; empty takes captions of the validation split.
+        prompts: the prompts; if empty, captions of the validation split are used.
         seeds: images per prompt.
-        steps, guidance: of the sampler.
+        steps, guidance: inference steps, and scale of classifier-free guidance.
     """
 
     prompts: tuple[str, ...] = ()
@@ -140,13 +140,13 @@ class SampleConfig(Section):
 
 
 class UnconditionalSampleConfig(Section):
-    """The sheet of samples of a model that takes no orders.
+    """The sample grid of an unconditional model.
 
     Args:
-        images: how many, seeds 0, 1, ….
-        sampler: `ddim` (Song et al. 2020), deterministic, or `ddpm` (Ho et al. 2020), which adds
-            noise in each step and wants hundreds of them.
-        steps: of the sampler.
+        images: number of images, with seeds 0, 1, …. `pictures` is accepted as the old name.
+        sampler: `ddim` (Song et al. 2020), which is deterministic, or `ddpm` (Ho et al. 2020),
+            which adds noise in each step and needs hundreds of steps.
+        steps: inference steps.
     """
 
     images: Annotated[Count, Field(validation_alias=AliasChoices("images", "pictures"))] = 6
@@ -155,11 +155,11 @@ class UnconditionalSampleConfig(Section):
 
 
 class EncodedSampleConfig(Section):
-    """The sheet of samples: held-out images above what their encodings are drawn as.
+    """The sample grid: held-out images above the images generated from their encodings.
 
     Args:
-        images: how many.
-        steps, guidance: of the sampler, DDIM.
+        images: number of images. `pictures` is accepted as the old name.
+        steps, guidance: DDIM steps, and scale of classifier-free guidance.
     """
 
     images: Annotated[Count, Field(validation_alias=AliasChoices("images", "pictures"))] = 6

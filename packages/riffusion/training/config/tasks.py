@@ -40,26 +40,28 @@ class _Task(Section):
 class _FromScratch(_Task):
     data: DataConfig
     init_from: Path | None = None
-    """Checkpoint whose weights the networks start from, where names and shapes agree."""
+    """Checkpoint whose weights the networks start from, where names and shapes match."""
 
 
 def _check_uncropped(data: DataConfig) -> None:
     if data.crop_width is not None:
         raise ValueError(
-            f"data.crop_width={data.crop_width} cuts pixels, and images are encoded whole into "
-            "latents here; leave it out"
+            f"data.crop_width={data.crop_width} crops pixels, but this task encodes whole images "
+            "into latents; leave it out"
         )
 
 
 class AutoencoderLossConfig(Section):
-    """Weights of the VAE's losses. Pixels are in [-1, 1]; L1 has weight 1.
+    """Weights of the VAE's losses. Pixels are in [-1, 1]; their L1 error has weight 1.
 
     Args:
-        gradient: L1 of differences between neighbouring pixels, which keeps partials and onsets
-            sharp.
-        kl: of the posterior to a unit Gaussian, a mean over latent elements.
-        adversarial: of a discriminator's verdict and features; 0 for none. Sharpens textures, at
-            a little more error. It trains beside the VAE with the same learning rate.
+        gradient: weight of the L1 error of differences between neighbouring pixels, which keeps
+            partials and onsets sharp.
+        kl: weight of the KL divergence of the posterior to a unit Gaussian, averaged over latent
+            elements.
+        adversarial: weight of the adversarial and feature-matching losses; 0 is off. They sharpen
+            textures at the cost of a slightly higher error. The discriminator is trained together
+            with the VAE, at the same learning rate.
     """
 
     gradient: Annotated[float, Field(ge=0)] = 0.25
@@ -68,7 +70,7 @@ class AutoencoderLossConfig(Section):
 
 
 class AutoencoderConfig(_FromScratch):
-    """A VAE. `train_decoder_only` leaves the latents as they are, for UNets that know them."""
+    """A VAE. `train_decoder_only` keeps the latents, so that UNets trained on them stay valid."""
 
     task: Literal["autoencoder"]
     autoencoder: NetworkOptions = Field(default_factory=dict)
@@ -82,8 +84,7 @@ class AutoencoderConfig(_FromScratch):
     def _check_start(self) -> Self:
         if self.train_decoder_only and self.init_from is None:
             raise ValueError(
-                "train_decoder_only=true keeps the encoder that init_from names; name a checkpoint "
-                "there"
+                "train_decoder_only=true keeps the encoder of init_from; name a checkpoint there"
             )
         return self
 
@@ -107,9 +108,9 @@ class TextToSpectrogramConfig(_FromScratch):
 
 class _PixelsOrLatents(_FromScratch):
     vae: Path | None = None
-    """VAE whose latents are drawn; None draws pixels."""
+    """VAE whose latents are generated; None for pixels."""
     channels: Literal[1, 3] | None = None
-    """Of pixels: 1 (the default) for mono, 3 for stereo, whose planes differ."""
+    """Channels of pixels: 1 (the default) for mono, 3 for stereo, whose channels differ."""
     unet: NetworkOptions = Field(default_factory=dict)
     objective: ObjectiveConfig = ObjectiveConfig()
 
@@ -119,15 +120,15 @@ class _PixelsOrLatents(_FromScratch):
             return self
         if self.channels is not None:
             raise ValueError(
-                f"channels={self.channels} is of pixels, and vae={str(self.vae)!r} has channels of "
-                "its own; leave one of them out"
+                f"channels={self.channels} applies to pixels, but vae={str(self.vae)!r} determines "
+                "the channels of latents; leave one of them out"
             )
         _check_uncropped(self.data)
         return self
 
 
 class UnconditionalConfig(_PixelsOrLatents):
-    """A diffusion model of pixels (Ho et al. 2020) or of latents, without any condition."""
+    """An unconditional diffusion model of pixels (Ho et al. 2020) or of latents."""
 
     task: Literal["unconditional"]
     sample: UnconditionalSampleConfig = UnconditionalSampleConfig()
@@ -136,21 +137,21 @@ class UnconditionalConfig(_PixelsOrLatents):
     def _check_sampler(self) -> Self:
         if self.vae is not None and self.sample.sampler != "ddim":
             raise ValueError(
-                f"sample.sampler={self.sample.sampler!r} is for pixels; latents are sampled by "
-                "ddim: leave it out, or leave vae out"
+                f"sample.sampler={self.sample.sampler!r} is for pixels; latents are sampled with "
+                "ddim: leave out sample.sampler or vae"
             )
         return self
 
 
 class EncoderConfig(Section):
-    """Where a clip's encoding comes from: exactly one of four.
+    """Source of the encodings: exactly one of four.
 
     Args:
-        column: of the data set's metadata, a list of numbers.
-        file: safetensors with a tensor per image, (width,) or (tokens, width), under the name
+        column: column of the data set's metadata that holds a list of numbers.
+        file: safetensors file with one tensor per image, (width,) or (tokens, width), named
             `train/…png` or `validation/…png`.
-        clap: folder with a CLAP model in Hugging Face's format, which hears each image once.
-        network: keyword arguments of `AudioEncoder`, which learns together with the UNet.
+        clap: folder with a CLAP model in Hugging Face's format, which encodes each clip once.
+        network: keyword arguments of `AudioEncoder`, which is trained together with the UNet.
     """
 
     column: str | None = None
@@ -170,7 +171,7 @@ class EncoderConfig(Section):
 
 
 class AudioConditionalConfig(_PixelsOrLatents):
-    """A diffusion model of pixels or latents that an encoding tells how a clip sounds."""
+    """A diffusion model of pixels or latents that is conditioned on encodings of audio."""
 
     task: Literal["audio_conditional"]
     encoder: EncoderConfig
@@ -178,15 +179,15 @@ class AudioConditionalConfig(_PixelsOrLatents):
 
 
 class LoraConfig(Section):
-    """Low-rank updates beside frozen weights (Hu et al. 2021): W + alpha / rank · B · A.
+    """LoRA: low-rank updates beside frozen weights, W + alpha / rank · B · A (Hu et al. 2021).
 
     Args:
         rank: rows of A and columns of B.
-        alpha: None is `rank`.
-        dropout: of what goes into A, while training.
-        unet_modules: ends of names of linear and convolutional layers that get an update; None is
-            the attention's.
-        text_encoder_modules: likewise, with `train_text_encoder`; None is the attention's.
+        alpha: scale; None stands for `rank`.
+        dropout: dropout of A's input during training.
+        unet_modules: the linear and convolutional layers that get LoRA, by the ends of their names;
+            None stands for the attention layers.
+        text_encoder_modules: the same for the text encoder, with `train_text_encoder`.
     """
 
     rank: Count = 16
@@ -197,46 +198,47 @@ class LoraConfig(Section):
 
 
 class FineTuneConfig(_Task):
-    """A Stable Diffusion 1.x checkpoint, taught more.
+    """Fine-tuning of a Stable Diffusion 1.x checkpoint.
 
-    What is predicted, and on which noise schedule, is the checkpoint's to say.
+    Prediction type and noise schedule are the checkpoint's.
     """
 
     task: Literal["fine_tune"]
     data: FineTuneDataConfig
     checkpoint: str
-    """Folder, single file or hub id, as `--checkpoint` takes."""
+    """Folder, single file or hub id, as for `--checkpoint`."""
     train_unet: bool = True
     train_text_encoder: bool = False
     lora: LoraConfig | None = None
-    """None trains the networks' weights themselves."""
+    """None trains the weights of the networks themselves."""
     new_words: tuple[str, ...] | dict[str, str | None] = ()
-    """Words that become tokens of their own, with an embedding that is learned. As a mapping, each
-    with a phrase that it means at first; without one it begins as its pieces' mean."""
+    """Textual inversion: words that become tokens with learned embeddings. In a mapping, each word
+    has a phrase whose mean embedding it starts from; the default is the word's own former tokens.
+    """
     objective: TimestepConfig = TimestepConfig()
     sample: SampleConfig = SampleConfig()
 
     @property
-    def first_meanings(self) -> dict[str, str]:
-        """New words, in lower case, with what they mean at first."""
+    def initial_phrases(self) -> dict[str, str]:
+        """New words, in lower case, with the phrases that their embeddings start from."""
         words = self.new_words
         given = words if isinstance(words, dict) else dict.fromkeys(words)
-        return {word.lower(): meaning or word for word, meaning in given.items()}
+        return {word.lower(): phrase or word for word, phrase in given.items()}
 
     @model_validator(mode="after")
     def _check_what_is_trained(self) -> Self:
         if not (self.train_unet or self.train_text_encoder or self.new_words):
             raise ValueError(
                 "train_unet=false, train_text_encoder=false and no new_words leave nothing to "
-                "train; allow one of them"
+                "train; enable one of them"
             )
         _check_uncropped(self.data)
-        if any(not word.strip() or word != word.strip() for word in self.first_meanings):
+        if any(not word.strip() or word != word.strip() for word in self.initial_phrases):
             raise ValueError(
-                f"new_words={list(self.first_meanings)} must not be empty or begin or end with a "
+                f"new_words={list(self.initial_phrases)} must not be empty or begin or end with a "
                 "space"
             )
-        if len(self.first_meanings) < len(self.new_words):
+        if len(self.initial_phrases) < len(self.new_words):
             raise ValueError(
                 f"new_words={list(self.new_words)} must differ in more than case; name each once"
             )
@@ -250,7 +252,7 @@ class FineTuneConfig(_Task):
         if not (self.train_unet or self.train_text_encoder):
             raise ValueError(
                 "lora has no network to update, as train_unet=false and train_text_encoder=false; "
-                "allow one of them, or leave lora out to train new_words alone"
+                "enable one of them, or leave lora out to train only new_words"
             )
         for name, is_trained in (
             ("unet", self.train_unet),

@@ -1,0 +1,6 @@
+"""Writes the results of training.
+
+checkpoint  a pipeline as a diffusers folder
+adapter     LoRA and textual inversion as small files for stock diffusers
+model_card  the model card, README.md
+"""

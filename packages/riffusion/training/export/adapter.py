@@ -1,4 +1,4 @@
-"""What fine-tuning learned, as small files that stock diffusers puts on the base checkpoint."""
+"""Writes LoRA and textual inversion as small files for stock diffusers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,28 +10,28 @@ from riffusion.io.files import write_file
 from riffusion.io.folders import replaced_folder
 from riffusion.training.adapters.textual_inversion import word_file_name, write_words
 
-UPDATES_NAME = "pytorch_lora_weights.safetensors"
+LORA_NAME = "pytorch_lora_weights.safetensors"
 WORDS_FOLDER = "new_words"
 
 
 def write_adapter(
     directory: Path,
-    updates: Mapping[str, torch.Tensor],
+    lora: Mapping[str, torch.Tensor],
     words: Mapping[str, torch.Tensor],
     base: str,
 ) -> None:
     """Write an adapter.
 
     Args:
-        directory: replaced, once the new one is complete.
-        updates: low-rank updates under diffusers' names; may be none.
-        words: new words with their embeddings; may be none.
-        base: what it is for, in words.
+        directory: replaced when the new one is complete.
+        lora: LoRA weights under diffusers' names; may be empty.
+        words: new words with their embeddings; may be empty.
+        base: name of the base checkpoint.
     """
     with replaced_folder(directory) as folder:
         lines = ["pipeline = StableDiffusionPipeline.from_pretrained(base)"]
-        if updates:
-            save_file(dict(updates), folder / UPDATES_NAME, metadata={"format": "pt"})
+        if lora:
+            save_file(dict(lora), folder / LORA_NAME, metadata={"format": "pt"})
             lines.append("pipeline.load_lora_weights(adapter)")
         if words:
             write_words(words, folder / WORDS_FOLDER)
@@ -46,7 +46,8 @@ def write_adapter(
 
 _README = """# Adapter
 
-For the checkpoint it was trained on: {base}. The same, put together, is the checkpoint beside it.
+For the checkpoint that it was trained on: {base}. The folder `checkpoint` beside this one holds
+base and adapter merged.
 
 ```python
 from diffusers import StableDiffusionPipeline

@@ -1,6 +1,4 @@
-"""A trained pipeline as a diffusers folder in half precision, in shards small enough for a
-repository.
-"""
+"""Writes a trained pipeline as a diffusers folder, in half precision and in small shards."""
 
 import copy
 from pathlib import Path
@@ -14,11 +12,11 @@ from riffusion.training.networks.tokenizer import save_tokenizer
 
 
 def write_checkpoint(pipeline: RiffusionPipeline, directory: Path) -> None:
-    """Write a checkpoint that stock diffusers and `RiffusionPipeline.from_pretrained` read.
+    """Write a checkpoint that stock diffusers and `RiffusionPipeline.from_pretrained` can read.
 
     Args:
-        pipeline: left in the precision it has.
-        directory: replaced, once the new one is complete.
+        pipeline: not changed; copies of its networks are converted.
+        directory: replaced when the new one is complete.
     """
     networks = {
         name: copy.deepcopy(getattr(pipeline, name)).cpu().half()

@@ -1,4 +1,4 @@
-"""The card of a trained checkpoint: what it is, what it was made from, how."""
+"""The model card of a trained checkpoint: networks, data and training."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,20 +21,20 @@ Trained by `riffusion train` (task `{task}`) on {date}.
 {facts}
 
 ## Data
-`{dataset}`: {num_train} training and {num_validation} validation images. Its own card, with
-origin and licences, follows where it has one.
+`{dataset}`: {num_train} training and {num_validation} validation images. The card of the data set,
+with origin and licences:
 
 {data_card}
 
 ## Training
-{steps} steps of {batch} examples a process, AdamW at {rate:g}, {precision}, averaged weights {ema},
-seed {seed}.
+{steps} steps of {batch} examples per process, AdamW with learning rate {rate:g}, {precision}, EMA
+{ema}, seed {seed}.
 
 ## Scores
-Not evaluated yet: `riffusion evaluate` writes the table that belongs here.
+Not evaluated yet: insert the table that `riffusion evaluate` writes.
 
 ## Licence
-Follows from the data's licences above; state it here before you publish.
+Depends on the licences of the data above; state it here before you publish.
 """
 
 

@@ -1,6 +1,6 @@
-"""The loss of a diffusion model: noise an example to a random timestep, and ask for what was added.
+"""The loss of a diffusion model: add noise at a random timestep, and predict the noise or v.
 
-Ho et al. 2020 for epsilon, Salimans & Ho 2022 for v, Hang et al. 2023 for min-SNR weights.
+Sources: Ho et al. 2020 for epsilon, Salimans & Ho 2022 for v, Hang et al. 2023 for min-SNR weights.
 """
 
 import inspect
@@ -12,7 +12,7 @@ from diffusers import DDPMScheduler
 from riffusion.errors import InputError
 from riffusion.training.config import ObjectiveConfig
 
-STABLE_DIFFUSION_SCHEDULE = {  # of latents: Rombach et al. 2022
+STABLE_DIFFUSION_SCHEDULE = {  # for latents: Rombach et al. 2022
     "num_train_timesteps": 1000,
     "beta_schedule": "scaled_linear",
     "beta_start": 0.00085,
@@ -28,11 +28,11 @@ PIXEL_SCHEDULE = {  # Ho et al. 2020, section 4
     "steps_offset": 0,
 }
 Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""(noisy, timesteps) → prediction, of the shape of `noisy`."""
+"""(noisy, timesteps) → prediction with the shape of `noisy`."""
 
 
 def noise_schedule(config: ObjectiveConfig) -> DDPMScheduler:
-    """The schedule that the model is trained on: Stable Diffusion's, with the config's changes.
+    """The noise schedule for training: Stable Diffusion's, with the changes of the configuration.
 
     Raises:
         InputError: an option is unknown, or its value isn't allowed.
@@ -53,10 +53,10 @@ def noise_schedule(config: ObjectiveConfig) -> DDPMScheduler:
 
 
 class DiffusionLoss:
-    """Mean squared error of a prediction at random timesteps.
+    """Mean squared error of the prediction at random timesteps.
 
     Args:
-        config: what is predicted, and how timesteps are drawn and weighed.
+        config: prediction type, noise schedule, and sampling and weighting of timesteps.
     """
 
     def __init__(self, config: ObjectiveConfig) -> None:
@@ -70,8 +70,8 @@ class DiffusionLoss:
 
         Args:
             clean: (batch, channels, height, width), scaled to about unit variance.
-            generator: on the CPU, for timesteps and noise, so that they are the same on each
-                device.
+            generator: generator on the CPU for timesteps and noise, so that they are the same on
+                every device.
             predict: the network.
         """
         timesteps = self.draw_timesteps(len(clean), generator).to(clean.device)
@@ -86,10 +86,11 @@ class DiffusionLoss:
         return loss
 
     def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """(count,) integers in [0, num_train_timesteps), on the CPU, one in each of `count` strata.
+        """Random timesteps on the CPU: (count,) integers in [0, num_train_timesteps).
 
-        Stratified draws cover the range evenly in every batch, which lowers the loss's variance
-        (Kingma et al. 2021, section I.1).
+        One is drawn from each of `count` strata, in random order. Stratified sampling covers the
+        range evenly in every batch, which lowers the variance of the loss (Kingma et al. 2021,
+        section I.1).
         """
         strata = torch.arange(count) + torch.rand(count, generator=generator)
         position = (strata / count)[torch.randperm(count, generator=generator)]
@@ -99,8 +100,9 @@ class DiffusionLoss:
         return (position * steps).long().clamp(0, steps - 1)
 
     def weights(self, timesteps: torch.Tensor) -> torch.Tensor:
-        """(batch,) weights: 1, or min-SNR's min(snr, γ)/snr for epsilon, min(snr, γ)/(snr + 1) for
-        v.
+        """Weights of the examples' errors, (batch,).
+
+        They are 1, or with min-SNR min(snr, γ)/snr for epsilon and min(snr, γ)/(snr + 1) for v.
         """
         gamma = self.config.min_snr_gamma
         if gamma is None:

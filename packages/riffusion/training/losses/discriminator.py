@@ -1,6 +1,6 @@
-"""An adversary that tells decoded patches from real ones, by which a decoder learns texture.
+"""A patch discriminator and its losses, which teach a decoder texture.
 
-L1 alone is content with the median of what might be there, which is blurred. Source: the patch
+L1 loss alone leads to the median of all plausible images, which is blurred. Source: the patch
 discriminator of Isola et al. 2017, with the hinge losses and feature matching of later work.
 """
 
@@ -16,10 +16,10 @@ _NORM_GROUPS = 8
 
 
 class PatchDiscriminator(nn.Module):
-    """(batch, 3, height, width) in [-1, 1] → one map of features a layer, and last the verdicts.
+    """Images (batch, 3, height, width) in [-1, 1] → feature maps of each layer, then the scores.
 
-    A verdict is positive for a patch of about 30×30 pixels that looks real. It sees loudness alone,
-    the mean over channels.
+    A score is positive if its patch of about 30×30 pixels looks real. The input is averaged over
+    channels first.
     """
 
     def __init__(self) -> None:
@@ -42,12 +42,13 @@ class PatchDiscriminator(nn.Module):
 
 @dataclass
 class AdversarialLosses:
-    """Scalars.
+    """Adversarial losses, each a scalar.
 
     Args:
-        discriminator: moves the discriminator's weights alone.
-        generator: of decoded pixels that don't look real; moves the decoder alone.
-        features: L1 between the features of decoded and real pixels; moves the decoder alone.
+        discriminator: hinge loss; its gradient reaches only the discriminator.
+        generator: negated mean score of the decoded images; its gradient reaches only the decoder.
+        features: L1 distance between features of decoded and real images; its gradient reaches only
+            the decoder.
     """
 
     discriminator: torch.Tensor
@@ -58,23 +59,23 @@ class AdversarialLosses:
 def adversarial_losses(
     discriminator: PatchDiscriminator, decoded: torch.Tensor, real: torch.Tensor
 ) -> AdversarialLosses:
-    """Losses of both sides, whose sum one optimizer can minimise.
+    """Losses of decoder and discriminator; one optimizer can minimise their sum.
 
     Args:
-        discriminator: in training.
-        decoded: (batch, 3, height, width), with a gradient to the decoder.
-        real: as large.
+        discriminator: the discriminator in training.
+        decoded: (batch, 3, height, width), with gradients to the decoder.
+        real: images of the same shape.
     """
-    seen_real = discriminator(real)
-    seen_fake = discriminator(decoded.detach())
+    of_real = discriminator(real)
+    of_decoded = discriminator(decoded.detach())
     frozen = {name: weight.detach() for name, weight in discriminator.named_parameters()}
-    judged = functional_call(discriminator, frozen, decoded)
+    for_decoder = functional_call(discriminator, frozen, decoded)
     distances = [
         F.l1_loss(fake, true.detach())
-        for fake, true in zip(judged[:-1], seen_real[:-1], strict=True)
+        for fake, true in zip(for_decoder[:-1], of_real[:-1], strict=True)
     ]
     return AdversarialLosses(
-        discriminator=F.relu(1 - seen_real[-1]).mean() + F.relu(1 + seen_fake[-1]).mean(),
-        generator=-judged[-1].mean(),
+        discriminator=F.relu(1 - of_real[-1]).mean() + F.relu(1 + of_decoded[-1]).mean(),
+        generator=-for_decoder[-1].mean(),
         features=torch.stack(distances).mean(),
     )

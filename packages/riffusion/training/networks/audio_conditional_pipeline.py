@@ -1,4 +1,4 @@
-"""A diffusers pipeline that draws a clip that sounds like an encoding."""
+"""A diffusers pipeline that generates clips from encodings of audio."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from riffusion.errors import InputError
-from riffusion.training.networks.audio_encoder import AudioEncoder, encoder_image
+from riffusion.training.networks.audio_encoder import AudioEncoder, encoder_input
 
 
 class AudioConditionalPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is untyped
-    """Encodings in, images out. `from_pretrained` and `save_pretrained` are diffusers' own.
+    """Encodings → images. `from_pretrained` and `save_pretrained` are diffusers' own.
 
     Args:
-        unet: draws pixels, or latents of `vae`. Its `sample_size` is (height, width) of either.
+        unet: generates pixels, or latents of `vae`. Its `sample_size` is (height, width) of them.
         scheduler: DDIM, with the noise schedule of training.
-        vae: None for pixels.
+        vae: None for a UNet that generates pixels.
         audio_encoder: encodes images; None if encodings come from elsewhere.
     """
 
@@ -51,12 +51,12 @@ class AudioConditionalPipeline(DiffusionPipeline):  # type: ignore[misc] # diffu
         """
         if self.audio_encoder is None:
             raise InputError(
-                "this checkpoint has no audio encoder of its own; its encodings.json says where "
+                "this checkpoint has no audio encoder of its own; encodings.json in it tells where "
                 "its encodings come from"
             )
-        heard = torch.stack([encoder_image(image) for image in images])
+        inputs = torch.stack([encoder_input(image) for image in images])
         encodings: torch.Tensor = self.audio_encoder(
-            heard.to(self.audio_encoder.device, self.audio_encoder.dtype)
+            inputs.to(self.audio_encoder.device, self.audio_encoder.dtype)
         )
         return encodings
 
@@ -68,30 +68,31 @@ class AudioConditionalPipeline(DiffusionPipeline):  # type: ignore[misc] # diffu
         num_inference_steps: int = 50,
         guidance: float = 2.0,
     ) -> ImagePipelineOutput:
-        """Draw an image per encoding.
+        """Generate one image per encoding.
 
         Args:
             encodings: (images, tokens, width).
-            seeds: of the noise, one an image; 0, 1, … if None.
+            seeds: seeds of the noise, one per image; None stands for 0, 1, ….
             num_inference_steps: DDIM steps.
-            guidance: how far to lead away from what is drawn without an encoding (Ho & Salimans
-                2022); 1 is not at all.
+            guidance: scale of classifier-free guidance (Ho & Salimans 2022); 1 is off.
 
         Raises:
-            InputError: encodings of another shape than the UNet attends to, or not a seed for each.
+            InputError: encodings have another shape than the UNet needs, or the number of seeds
+                differs from the number of encodings.
         """
         unet, scheduler = self.unet, type(self.scheduler).from_config(self.scheduler.config)
         width = unet.config.cross_attention_dim
         if encodings.ndim != 3 or encodings.shape[-1] != width:
             raise InputError(
                 f"shape {tuple(encodings.shape)} must be (images, tokens, {width}); "
-                "encodings.json of the checkpoint says what they are",
+                "encodings.json of the checkpoint describes them",
                 field="encodings",
             )
         seeds = range(len(encodings)) if seeds is None else seeds
         if len(seeds) != len(encodings):
             raise InputError(
-                f"{list(seeds)} must be one for each of {len(encodings)} encodings", field="seeds"
+                f"{list(seeds)} must be one for each of the {len(encodings)} encodings",
+                field="seeds",
             )
         states = encodings.to(unet.device, unet.dtype)
         noise = self._noise(seeds)
@@ -103,13 +104,13 @@ class AudioConditionalPipeline(DiffusionPipeline):  # type: ignore[misc] # diffu
             noisy = torch.cat([sample, sample]) if is_guided else sample
             prediction = unet(noisy, timestep, encoder_hidden_states=context, return_dict=False)[0]
             if is_guided:
-                without, prediction = prediction.chunk(2)
-                prediction = without + guidance * (prediction - without)
+                unconditional, prediction = prediction.chunk(2)
+                prediction = unconditional + guidance * (prediction - unconditional)
             sample = scheduler.step(prediction, timestep, sample).prev_sample
         return ImagePipelineOutput(images=self._images(sample))
 
     def _noise(self, seeds: Sequence[int]) -> torch.Tensor:
-        """Drawn on the CPU: a seed means one image everywhere."""
+        """Noise, generated on the CPU, so that a seed gives the same image on every device."""
         config = self.unet.config
         size: Any = config.sample_size
         height, width = (size, size) if isinstance(size, int) else size

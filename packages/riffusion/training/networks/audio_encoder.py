@@ -1,8 +1,8 @@
-"""A small encoder that learns, together with a diffusion model, what is worth knowing of a clip.
+"""A small audio encoder that is trained together with a diffusion model.
 
-The clip is drawn again from noise and its encoding, so the encoding comes to hold what noise can't
-tell (Preechakul et al. 2022, "Diffusion autoencoders"). Time is averaged out on the way: encodings
-say how a clip sounds, not when.
+The diffusion model reconstructs the clip from noise and its encoding, so the encoding learns what
+noise can't provide (Preechakul et al. 2022, "Diffusion autoencoders"). The encoder averages over
+time: encodings describe timbre and style, not timing.
 """
 
 import torch
@@ -11,18 +11,18 @@ from diffusers.configuration_utils import register_to_config
 from PIL import Image
 from torch import nn
 
-HEARD_HEIGHT, HEARD_WIDTH = 64, 64
-"""Rows and columns of the small image that is heard: of 512 x 512, 8 x 8 pixels become one."""
+INPUT_HEIGHT, INPUT_WIDTH = 64, 64
+"""Mel bands and frames of the encoder's input: 8 x 8 pixels of a 512 x 512 image become one."""
 
 
 class AudioEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc] # diffusers is untyped
     """Small images → encodings.
 
     Args:
-        tokens: vectors of an encoding, which the UNet attends to.
-        width: of each.
-        channels: of the convolutions, each of which halves the image.
-        groups: of their normalisation.
+        tokens: vectors per encoding, to which the UNet attends.
+        width: size of each vector.
+        channels: output channels of the convolutions, each of which halves the image.
+        groups: groups of their group normalisation.
     """
 
     @register_to_config  # type: ignore[untyped-decorator] # diffusers is untyped
@@ -44,25 +44,25 @@ class AudioEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc] # diffusers i
             ]
             before = after
         self.layers = nn.Sequential(*layers)
-        height = -(-HEARD_HEIGHT // 2 ** len(channels))
+        height = -(-INPUT_HEIGHT // 2 ** len(channels))
         self.to_tokens = nn.Linear(before * height, tokens * width)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, heard: torch.Tensor) -> torch.Tensor:
-        """(batch, 1, 64, 64) in [-1, 1] → (batch, tokens, width) of unit variance."""
-        features = self.layers(heard).mean(dim=-1).flatten(1)
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(batch, 1, 64, 64) in [-1, 1] → encodings (batch, tokens, width) of unit variance."""
+        features = self.layers(images).mean(dim=-1).flatten(1)
         encodings: torch.Tensor = self.norm(
             self.to_tokens(features).unflatten(1, (-1, self.config.width))
         )
         return encodings
 
 
-def encoder_image(image: Image.Image) -> torch.Tensor:
-    """The small image of an image of any size, (1, 64, 64) in [-1, 1]; stereo's mean is heard.
+def encoder_input(image: Image.Image) -> torch.Tensor:
+    """Image of any size → the encoder's input, (1, 64, 64) in [-1, 1]; channels are averaged.
 
-    Each pixel is the mean of those that it stands for.
+    Each pixel is the mean of the pixels that it covers.
     """
     grey = image if image.mode == "L" else image.convert("RGB").convert("L")
-    small = grey.resize((HEARD_WIDTH, HEARD_HEIGHT), Image.Resampling.BOX)
+    small = grey.resize((INPUT_WIDTH, INPUT_HEIGHT), Image.Resampling.BOX)
     pixels = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8)
-    return (pixels.float() / 127.5 - 1).view(1, HEARD_HEIGHT, HEARD_WIDTH)
+    return (pixels.float() / 127.5 - 1).view(1, INPUT_HEIGHT, INPUT_WIDTH)

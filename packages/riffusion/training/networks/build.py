@@ -1,4 +1,4 @@
-"""Making networks from a configuration, and giving them weights to start from."""
+"""Builds networks from a configuration, and loads weights of checkpoints."""
 
 import inspect
 import logging
@@ -21,10 +21,10 @@ def new_network(network_class: type[Any], options: Mapping[str, Any], section: s
     Args:
         network_class: such as `UNet2DConditionModel`.
         options: its keyword arguments.
-        section: of the configuration that they come from, for messages.
+        section: the section of the configuration that the options come from, for messages.
 
     Raises:
-        InputError: an unknown option, or a combination that the network refuses.
+        InputError: an option is unknown, or the network refuses a value or combination.
     """
     known = [
         name for name in inspect.signature(network_class.__init__).parameters if name != "self"
@@ -41,7 +41,7 @@ def check_keys(options: Mapping[str, Any], known: list[str], section: str, what:
     """Check that every option is known.
 
     Raises:
-        InputError: one isn't; the known ones are named.
+        InputError: an option is unknown; the message lists the known ones.
     """
     for name in options:
         if name not in known:
@@ -50,75 +50,97 @@ def check_keys(options: Mapping[str, Any], known: list[str], section: str, what:
             )
 
 
-def start_from(network: nn.Module, folder: Path, part: str) -> None:
-    """Copy a checkpoint's weights into a network, where names and shapes agree.
+def check_fixed_options(
+    options: Mapping[str, Any], fixed: Mapping[str, Any], section: str, reason: str
+) -> None:
+    """Check configured options whose values follow from something else, such as the data.
 
     Args:
-        network: receives them.
+        options: the options as configured.
+        fixed: the only allowed values.
+        section: the section of the configuration, for the message.
+        reason: what determines the values, as in `the VAE`.
+
+    Raises:
+        InputError: an option is configured with another value.
+    """
+    for name, value in fixed.items():
+        given = options.get(name, value)
+        if (tuple(given) if isinstance(given, list) else given) != value:
+            raise InputError(
+                f"{section}.{name}={given!r} must be {value!r} to fit {reason}; leave it out"
+            )
+
+
+def start_from(network: nn.Module, folder: Path, part: str) -> None:
+    """Copy a checkpoint's weights into a network, where names and shapes match.
+
+    Args:
+        network: receives the weights.
         folder: a diffusers folder, or one part of it.
         part: `vae`, `unet`, `text_encoder` …
 
     Raises:
-        InputError: no such part, or nothing in it agrees.
+        InputError: the checkpoint has no such part, or none of its weights match.
         CheckpointError: its files are damaged.
     """
     weights = part_weights(folder, part)
     own = network.state_dict()
-    fitting = {
+    matching = {
         name: tensor
         for name, tensor in weights.items()
         if name in own and own[name].shape == tensor.shape
     }
-    if not fitting:
+    if not matching:
         raise InputError(
-            f"init_from={str(folder)!r}: none of its {len(weights)} {part} weights has a name and "
-            "shape of the configured network; use the network options that it was trained with"
+            f"init_from={str(folder)!r}: none of its {len(weights)} {part} weights matches the "
+            "configured network in name and shape; use the network options that it was trained with"
         )
     network.load_state_dict(
-        {name: tensor.to(own[name].dtype) for name, tensor in fitting.items()}, strict=False
+        {name: tensor.to(own[name].dtype) for name, tensor in matching.items()}, strict=False
     )
-    logger.info("%s: %d of %d weights from %s", part, len(fitting), len(own), folder)
+    logger.info("%s: %d of %d weights from %s", part, len(matching), len(own), folder)
 
 
 def part_folder(folder: Path, part: str) -> Path:
-    """Where a part of a checkpoint lies: in a folder of its own, or in `folder` itself.
+    """Folder of one part of a checkpoint: its subfolder, or `folder` itself.
 
     Raises:
-        InputError: it has no such part.
+        InputError: the checkpoint has no such part.
     """
-    for place in (folder / part, folder):
-        if (place / "config.json").is_file():
-            return place
+    for candidate in (folder / part, folder):
+        if (candidate / "config.json").is_file():
+            return candidate
     raise InputError(f"checkpoint={str(folder)!r} has no {part}; name a diffusers folder")
 
 
 def part_weights(folder: Path, part: str) -> dict[str, torch.Tensor]:
-    """Weights of one part of a checkpoint by name.
-
-    Raises:
-        InputError: it has no such part.
-        CheckpointError: its files are damaged.
-    """
-    place = part_folder(folder, part)
-    names = [f"{part}/{path.name}" for path in place.iterdir()]
-    files = weight_files(names, part, where=str(place))
-    return read_weights([place / Path(name).name for name in files])
-
-
-def load_network(network_class: type[Any], folder: Path, part: str) -> Any:
-    """A trained network of a checkpoint, in single precision.
+    """Weights of one part of a checkpoint, by name.
 
     Raises:
         InputError: the checkpoint has no such part.
-        CheckpointError: the part is damaged, or its weights don't fit its configuration.
+        CheckpointError: its files are damaged.
     """
-    place = part_folder(folder, part)
-    config = read_json(place / "config.json")
+    directory = part_folder(folder, part)
+    names = [f"{part}/{path.name}" for path in directory.iterdir()]
+    files = weight_files(names, part, where=str(directory))
+    return read_weights([directory / Path(name).name for name in files])
+
+
+def load_network(network_class: type[Any], folder: Path, part: str) -> Any:
+    """A network of a checkpoint with its weights, in single precision.
+
+    Raises:
+        InputError: the checkpoint has no such part.
+        CheckpointError: the part is damaged, or its weights don't match its configuration.
+    """
+    directory = part_folder(folder, part)
+    config = read_json(directory / "config.json")
     network = network_class.from_config(config)
     weights = {name: tensor.float() for name, tensor in part_weights(folder, part).items()}
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{place}: {reason}; download the checkpoint again") from error
+        raise CheckpointError(f"{directory}: {reason}; download the checkpoint again") from error
     return network

@@ -1,7 +1,7 @@
-"""A CLIP tokenizer with a vocabulary of its own, learned from captions.
+"""Trains a CLIP tokenizer on captions.
 
-Byte-pair encoding as CLIP's: lower case, `</w>` ends a word. All 256 bytes are in the vocabulary,
-within and at the end of a word, so that every text can be read, in captions or not.
+Byte-pair encoding as in CLIP: lower case, `</w>` ends a word. The vocabulary includes all 256
+bytes, within a word and at its end, so every text can be tokenized.
 """
 
 import json
@@ -18,12 +18,13 @@ _END_OF_WORD = "</w>"
 def train_tokenizer(
     captions: Iterable[str], vocabulary_size: int, max_tokens: int
 ) -> CLIPTokenizer:
-    """Learn a tokenizer.
+    """Train a tokenizer.
 
     Args:
-        captions: to learn from; common words become one token.
-        vocabulary_size: at most so many tokens; 514 are bytes and marks.
-        max_tokens: of a prompt, start and end included; longer ones are read in chunks.
+        captions: the training text; common words become single tokens.
+        vocabulary_size: maximum number of tokens; 514 of them are bytes and markers.
+        max_tokens: tokens per prompt, including start and end; longer prompts are split into
+            chunks.
     """
     bytes_ = sorted(pre_tokenizers.ByteLevel.alphabet())
     singles = [*bytes_, *(byte + _END_OF_WORD for byte in bytes_)]
@@ -34,9 +35,8 @@ def train_tokenizer(
     learner.train_from_iterator(
         (caption.lower() for caption in captions),
         trainers.BpeTrainer(
-            vocab_size=vocabulary_size
-            - len(bytes_)
-            - 2,  # the trainer counts singles as they occur
+            # The end-of-word forms of the bytes and the two markers are added below.
+            vocab_size=vocabulary_size - len(bytes_) - 2,
             initial_alphabet=bytes_,
             end_of_word_suffix=_END_OF_WORD,
             show_progress=False,
@@ -56,9 +56,9 @@ def train_tokenizer(
 
 
 def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
-    """Write a tokenizer as every release of transformers reads it.
+    """Write a tokenizer so that every version of transformers can read it.
 
-    transformers 5 writes `tokenizer.json` alone; earlier ones, and other programs, want
+    transformers 5 writes only `tokenizer.json`; earlier versions and other programs need
     `vocab.json` and `merges.txt`.
     """
     tokenizer.save_pretrained(folder)

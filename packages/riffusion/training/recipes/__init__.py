@@ -1,4 +1,13 @@
-"""Recipes: what can be trained, each a file of its own."""
+"""Recipes: what can be trained, one module per task.
+
+recipe               the interface between a recipe and the trainer
+autoencoder          VAE
+text_to_spectrogram  latent UNet and text encoder, from scratch
+fine_tune            Stable Diffusion checkpoints: in full, LoRA, textual inversion
+unconditional        UNet of pixels or latents without a condition
+audio_conditional    UNet of pixels or latents, conditioned on encodings of audio
+image_space          pixels or latents, for the last two
+"""
 
 from riffusion.datasets.folder import DatasetFolder
 from riffusion.training.config import (
@@ -14,11 +23,11 @@ __all__ = ["Recipe", "recipe_for"]
 
 
 def recipe_for(config: TrainingConfig) -> Recipe:
-    """The recipe of a configuration's task, with its networks made.
+    """The recipe of a configuration's task, with its networks built.
 
     Raises:
-        InputError: the data set or a checkpoint is not there, or options don't fit.
-        CheckpointError: a checkpoint is damaged or foreign.
+        InputError: the data set or a checkpoint doesn't exist, or options don't fit.
+        CheckpointError: a checkpoint is damaged or of another kind.
     """
     folder = DatasetFolder(config.data.dataset)
     if isinstance(config, AutoencoderConfig):

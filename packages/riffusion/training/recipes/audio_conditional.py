@@ -1,6 +1,6 @@
-"""A diffusion model that is told by an encoding how a clip sounds, of pixels or of latents.
+"""A diffusion model of pixels or latents that is conditioned on encodings of audio.
 
-The UNet attends to the encoding as Stable Diffusion's does to text.
+The UNet attends to the encoding as Stable Diffusion's UNet attends to text.
 """
 
 import json
@@ -27,12 +27,11 @@ from riffusion.training.audio_encodings import (
     load_encodings,
 )
 from riffusion.training.config import AudioConditionalConfig
-from riffusion.training.fixed_options import check_fixed_options
 from riffusion.training.losses.diffusion import DiffusionLoss
 from riffusion.training.networks.audio_conditional_pipeline import AudioConditionalPipeline
 from riffusion.training.networks.audio_encoder import AudioEncoder
-from riffusion.training.networks.build import new_network, start_from
-from riffusion.training.recipes.image_space import ImageSpace, colour
+from riffusion.training.networks.build import check_fixed_options, new_network, start_from
+from riffusion.training.recipes.image_space import ImageSpace
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 
 ENCODINGS_NAME = "encodings.json"
@@ -43,9 +42,9 @@ class AudioConditionalObjective(Objective):
 
     Args:
         unet: the network in training.
-        audio_encoder: in training too; None if examples bring encodings along.
-        loss: of the UNet's predictions.
-        space: of what it draws.
+        audio_encoder: trained, too; None if the examples contain encodings.
+        loss: the loss of the UNet's predictions.
+        space: pixels or latents.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class AudioConditionalObjective(Objective):
 
 
 class AudioConditionalRecipe(Recipe):
-    """Trains a `UNet2DConditionModel`, and an `AudioEncoder` if encodings are its to learn."""
+    """Trains a `UNet2DConditionModel`, and an `AudioEncoder` with `encoder.network`."""
 
     objective: AudioConditionalObjective
 
@@ -97,7 +96,7 @@ class AudioConditionalRecipe(Recipe):
             "out_channels": self.space.channels,
             "cross_attention_dim": self.encoding_shape[1],
         }
-        check_fixed_options(config.unet, options, "unet", "the images and encodings are")
+        check_fixed_options(config.unet, options, "unet", "the images and encodings")
         unet = new_network(UNet2DConditionModel, options | config.unet, "unet")
         self.space.check_levels(len(unet.config.block_out_channels))
         if config.init_from is not None:
@@ -112,15 +111,15 @@ class AudioConditionalRecipe(Recipe):
         encodings = load_encodings(self.folder, split, self.config.encoder, cache)
         if self.config.encoder.network is None and encodings.shape[1:] != self.encoding_shape:
             raise InputError(
-                f"{split} encodings are {tuple(encodings.shape[1:])}, those of train "
-                f"{self.encoding_shape} (tokens, width); make them all with one encoder"
+                f"{split} encodings have shape {tuple(encodings.shape[1:])}, those of train have "
+                f"{self.encoding_shape} (tokens, width); make all of them with the same encoder"
             )
         examples = self.space.examples(split, cache)
         run, data = self.config.run, self.config.data
         return EncodedExamples(examples, encodings, data.caption_dropout, run.seed)
 
     def pipeline(self) -> AudioConditionalPipeline:
-        """The networks as they are, ready to draw."""
+        """The networks as they are, ready to generate."""
         objective = self.objective
         vae = self.space.vae
         pipeline = AudioConditionalPipeline(
@@ -133,36 +132,35 @@ class AudioConditionalRecipe(Recipe):
         return pipeline
 
     def sample(self) -> Samples:
-        """Held-out images above what is drawn from their encodings."""
+        """Held-out images above the images generated from their encodings."""
         config = self.config.sample
         split: Split = "validation" if self.folder.rows("validation") else "train"
         rows = self.folder.rows(split)
         count = min(config.images, len(rows))
         chosen = np.linspace(0, len(rows) - 1, count).round().astype(int)
-        images = []
+        originals = []
         for number in chosen:
             with Image.open(self.folder.image_path(split, rows[number])) as image:
-                images.append(rgb_image(image))
+                originals.append(rgb_image(image))
         pipeline = self.pipeline()
         if pipeline.audio_encoder is not None:
-            encodings = pipeline.encode(images)
+            encodings = pipeline.encode(originals)
         else:
             cache = self.config.output / "cache"
-            of_split = load_encodings(self.folder, split, self.config.encoder, cache)
-            encodings = of_split[torch.from_numpy(chosen)]
-        drawn = pipeline(
-            encodings, num_inference_steps=config.steps, guidance=config.guidance
-        ).images
-        shown = [colour(image) for image in drawn]
-        heard = [image.resize(shown[0].size) for image in images]
+            all_encodings = load_encodings(self.folder, split, self.config.encoder, cache)
+            encodings = all_encodings[torch.from_numpy(chosen)]
+        output = pipeline(encodings, num_inference_steps=config.steps, guidance=config.guidance)
+        generated = [image.convert("RGB") for image in output.images]
+        held_out = [image.resize(generated[0].size) for image in originals]
+        captions = ["held out", "generated from the encoding"]
         return Samples(
-            rows=[heard, shown],
-            captions=["held out", "drawn from the encoding"],
-            heard=[("held out", heard[0]), ("drawn from the encoding", shown[0])],
+            rows=[held_out, generated],
+            captions=captions,
+            played=list(zip(captions, (held_out[0], generated[0]), strict=True)),
         )
 
     def export(self, directory: Path) -> None:
-        """Write a folder for `AudioConditionalPipeline`, with the encoder or what it is."""
+        """Write a folder for `AudioConditionalPipeline`, with a description of the encodings."""
         pipeline = self.pipeline()
         parts = {name: half_copy(part) for name, part in pipeline.components.items()}
         with replaced_folder(directory) as folder:
@@ -172,7 +170,7 @@ class AudioConditionalRecipe(Recipe):
             write_file(text.encode(), folder / ENCODINGS_NAME)
 
     def _encodings(self) -> dict[str, Any]:
-        """What encodings are and where they come from, for other programs."""
+        """Shape and source of the encodings, for other programs."""
         encoder = self.config.encoder
         tokens, width = self.encoding_shape
         found: dict[str, Any] = {"tokens": tokens, "width": width}
@@ -202,13 +200,13 @@ class AudioConditionalRecipe(Recipe):
         facts = {
             "UNet": f"`UNet2DConditionModel`, blocks {tuple(unet.config.block_out_channels)}, "
             f"{self.config.objective.prediction}, {num_parameters(unet)}",
-            "draws": self.space.description,
+            "generates": self.space.description,
             "encodings": f"{tokens} x {width}, {origin}",
             "to load": "`AudioConditionalPipeline.from_pretrained(folder)` of "
             "`riffusion.training.networks.audio_conditional_pipeline`",
         }
         if encoder is not None:
-            facts["audio encoder"] = f"`AudioEncoder`, {num_parameters(encoder)}, trained along"
+            facts["audio encoder"] = f"`AudioEncoder`, {num_parameters(encoder)}, trained, too"
         if self.space.vae is not None:
             facts["VAE"] = f"{num_parameters(self.space.vae)}, not trained here"
         return facts

@@ -1,10 +1,10 @@
 """A VAE between spectrogram images and latents.
 
-    loss = |x̂ − x| + a · |∇x̂ − ∇x| + k · KL(posterior ‖ unit Gaussian) + d · adversary
+    loss = |x̂ − x| + a · |∇x̂ − ∇x| + k · KL(posterior ‖ unit Gaussian) + d · adversarial loss
 
-The gradient term compares differences between neighbouring pixels. It weighs edges, which partials
-and onsets are, against plain surfaces, which L1 alone is content to get right. The adversary, which
-is optional, asks for textures that can be real where the latents don't say which one it was.
+The gradient term compares differences between neighbouring pixels. It emphasises edges (partials
+and onsets), while L1 alone is dominated by plain areas. The optional adversarial loss makes the
+decoder produce realistic textures where the latents don't determine the details.
 """
 
 import math
@@ -18,31 +18,31 @@ from PIL import Image
 
 from riffusion.datasets.examples import Example, ImageExamples, pixels_from_bytes
 from riffusion.datasets.folder import DatasetFolder, Split
-from riffusion.datasets.image_size import check_multiple, image_size
+from riffusion.datasets.image_size import check_fits_vae, downsampling_factor
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
 from riffusion.io.folders import replaced_folder
 from riffusion.training.config import AutoencoderConfig, AutoencoderLossConfig
 from riffusion.training.export.checkpoint import write_checkpoint
-from riffusion.training.latent_scaling import normalize_latents
 from riffusion.training.losses.discriminator import PatchDiscriminator, adversarial_losses
 from riffusion.training.networks.build import load_network, new_network, start_from
+from riffusion.training.networks.latent_scaling import normalize_latents
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 
 _FEATURE_SHARE = 20.0
-"""Weight of the adversary's features to that of its verdict."""
-_NUM_SHOWN = 6
+"""Weight of the feature-matching loss, relative to that of the generator loss."""
+_NUM_SAMPLES = 6
 _NUM_MEASURED = 256
-"""Images whose latents say how channels are scaled."""
+"""Number of images from which mean and deviation of the latents are measured."""
 
 
 class AutoencoderObjective(Objective):
-    """Reconstruction of pixels through the posterior's noise.
+    """The losses of a VAE: images are reconstructed from latents sampled from the posterior.
 
     Args:
         vae: the network in training.
-        weights: of the losses.
-        train_decoder_only: the encoder, and with it the latents, stay as they are.
+        weights: weights of the losses.
+        train_decoder_only: freeze the encoder, and with it the latents.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class AutoencoderObjective(Objective):
         }
         if self.discriminator is not None:
             parts = adversarial_losses(self.discriminator, decoded, pixels)
-            weighed = parts.generator + _FEATURE_SHARE * parts.features
-            losses["loss"] = losses["loss"] + self.weights.adversarial * weighed
+            adversarial = parts.generator + _FEATURE_SHARE * parts.features
+            losses["loss"] = losses["loss"] + self.weights.adversarial * adversarial
             losses["loss"] = losses["loss"] + parts.discriminator
             losses |= {
                 "generator": parts.generator,
@@ -86,15 +86,16 @@ class AutoencoderObjective(Objective):
 
 
 def _gradient_error(decoded: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-    """Mean L1 of the differences of neighbours in time and in frequency."""
+    """Mean L1 error of the differences between neighbours in time and in frequency."""
     error = decoded - pixels
     return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
 
 
 def _divergence(mean: torch.Tensor, log_variance: torch.Tensor, scale: float) -> torch.Tensor:
-    """KL divergence of scaled latents to a unit Gaussian, a mean over their elements.
+    """KL divergence of the scaled latents' posterior to a unit Gaussian, a mean over elements.
 
-    Scaled, since that is what diffusion sees and what `normalize_latents` leaves at deviation 1.
+    Latents are scaled first, since diffusion models are trained on scaled latents, and
+    `normalize_latents` brings scaled latents to unit deviation.
     """
     scaled = log_variance + 2 * math.log(scale)
     return 0.5 * ((scale * mean).square() + scaled.exp() - 1 - scaled).mean()
@@ -108,14 +109,13 @@ class AutoencoderRecipe(Recipe):
     def __init__(self, folder: DatasetFolder, config: AutoencoderConfig) -> None:
         super().__init__(folder, config.data)
         self.config = config
-        vae = _first_vae(config)
+        vae = _initial_vae(config)
         if vae.quant_conv is None or vae.post_quant_conv is None:
             raise InputError(
-                "autoencoder.use_quant_conv and use_post_quant_conv must be true, as channels are "
-                "scaled in those convolutions; leave them out"
+                "autoencoder.use_quant_conv and use_post_quant_conv must be true, since latent "
+                "scales are folded into those convolutions; leave them out"
             )
-        factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        check_multiple(image_size(folder, config.data), factor, config.data, "the VAE")
+        check_fits_vae(folder, config.data, vae)
         self.objective = AutoencoderObjective(vae, config.loss, config.train_decoder_only)
 
     def examples(self, split: Split, cache: Path) -> ImageExamples:
@@ -123,27 +123,27 @@ class AutoencoderRecipe(Recipe):
         return ImageExamples(self.folder, split, self.config.data, self.config.run.seed)
 
     def sample(self) -> Samples:
-        """Held-out images above what comes back from their latents."""
+        """Held-out images above their reconstructions."""
         split: Split = "validation" if self.folder.rows("validation") else "train"
-        images = self._images(split, _NUM_SHOWN)
+        images = self._images(split, _NUM_SAMPLES)
         with torch.inference_mode():
-            rebuilt = [self._rebuild(image) for image in images]
-        shown = [image_from_pixels(image) for image in images]
+            reconstructed = [self._reconstruct(image) for image in images]
+        held_out = [image_from_pixels(image) for image in images]
         return Samples(
-            rows=[shown, rebuilt],
-            captions=["held out", "rebuilt"],
-            heard=[("held out", shown[0]), ("rebuilt", rebuilt[0])],
+            rows=[held_out, reconstructed],
+            captions=["held out", "reconstructed"],
+            played=[("held out", held_out[0]), ("reconstructed", reconstructed[0])],
         )
 
-    def _rebuild(self, pixels: torch.Tensor) -> Image.Image:
+    def _reconstruct(self, pixels: torch.Tensor) -> Image.Image:
         vae = self.objective.vae
         batch = pixels[None].to(vae.device)
         return image_from_pixels(vae.decode(vae.encode(batch).latent_dist.mean).sample[0])
 
     def export(self, directory: Path) -> None:
-        """Write `vae/` and `spectrogram_params.json`; scaled latents have about unit deviation.
+        """Write `vae/` and `spectrogram_params.json`, with latents scaled to about unit deviation.
 
-        A decoder that was trained for a whole checkpoint is written in its midst.
+        If only the decoder of a whole checkpoint was trained, the whole checkpoint is written.
         """
         vae, origin = self.objective.vae, self.config.init_from
         if self.config.train_decoder_only and origin is not None and (origin / "unet").is_dir():
@@ -158,7 +158,7 @@ class AutoencoderRecipe(Recipe):
             self.params.save(temporary)
 
     def _images(self, split: Split, count: int) -> list[torch.Tensor]:
-        """At most so many whole images from all over a split, (3, height, width) in [-1, 1]."""
+        """At most `count` whole images, evenly spaced in a split, (3, height, width) in [-1, 1]."""
         examples = ImageExamples(self.folder, split, self.config.data, self.config.run.seed)
         chosen = np.linspace(0, len(examples) - 1, min(count, len(examples))).round().astype(int)
         return [pixels_from_bytes(torch.from_numpy(examples.pixels(int(i)).copy())) for i in chosen]
@@ -167,13 +167,13 @@ class AutoencoderRecipe(Recipe):
         vae = self.objective.vae
         blocks = tuple(vae.config.block_out_channels)
         return {
-            "VAE": f"`AutoencoderKL`, factor {2 ** (len(blocks) - 1)}, "
+            "VAE": f"`AutoencoderKL`, factor {downsampling_factor(vae)}, "
             f"{vae.config.latent_channels} latent channels, blocks {blocks}, {num_parameters(vae)}"
         }
 
 
-def _first_vae(config: AutoencoderConfig) -> AutoencoderKL:
-    """The VAE of `init_from`; or one as described, with what fits of its weights."""
+def _initial_vae(config: AutoencoderConfig) -> AutoencoderKL:
+    """The VAE of `init_from`; or a new one as configured, with its weights where they match."""
     if config.init_from is not None and not config.autoencoder:
         return load_network(AutoencoderKL, config.init_from, "vae")
     vae = new_network(AutoencoderKL, config.autoencoder, "autoencoder")

@@ -1,8 +1,8 @@
-"""Teaching a Stable Diffusion 1.x checkpoint more: in full, by low-rank updates, or by new words.
+"""Fine-tuning of a Stable Diffusion 1.x checkpoint: in full, by LoRA, or by textual inversion.
 
-What is not trained stays as it is, bit for bit, and in half precision where the run computes in it.
-The result is a whole checkpoint; of low-rank updates and new words there is also a small adapter,
-which stock diffusers puts on the checkpoint that was started from.
+Frozen weights stay the same bit for bit; they are held in half precision if the run uses mixed
+precision. The result is a whole checkpoint. LoRA and textual inversion are also written as a small
+adapter, which stock diffusers adds to the base checkpoint.
 """
 
 from contextlib import nullcontext
@@ -14,10 +14,9 @@ from torch import nn
 from transformers import CLIPTextModel
 
 from riffusion.checkpoint.loader import Components, load_components
-from riffusion.datasets.circular_shifts import CircularlyShiftedLatents
+from riffusion.datasets.circular_shifts import encoded_examples
 from riffusion.datasets.folder import DatasetFolder, Split
-from riffusion.datasets.image_size import check_multiple, image_size, resized_params
-from riffusion.datasets.latents import LatentExamples
+from riffusion.datasets.image_size import check_fits_vae, resized_params
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
 from riffusion.spectrogram.compatibility import check_compatible_params
@@ -27,8 +26,8 @@ from riffusion.training.adapters.lora import adapter_weights, add_lora, merged_w
 from riffusion.training.adapters.textual_inversion import (
     add_words,
     extend_embedding,
-    first_rows,
-    learn_new_rows_alone,
+    initial_rows,
+    train_last_rows_only,
 )
 from riffusion.training.config import DataConfig, FineTuneConfig, ObjectiveConfig
 from riffusion.training.export.adapter import write_adapter
@@ -48,7 +47,7 @@ _HALF = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class FineTuneRecipe(Recipe):
-    """Trains a checkpoint's UNet, its text encoder, updates of them, or embeddings of new words."""
+    """Trains UNet and text encoder of a checkpoint, LoRA for them, or embeddings of new words."""
 
     objective: TextDiffusionObjective
 
@@ -69,12 +68,12 @@ class FineTuneRecipe(Recipe):
         self.first_new_id = len(base.tokenizer)
         unet, text_encoder = base.unet, base.text_encoder
         if config.new_words:
-            ids = add_words(base.tokenizer, config.first_meanings)
-            extend_embedding(text_encoder, self.first_new_id, first_rows(text_encoder, ids))
+            ids = add_words(base.tokenizer, config.initial_phrases)
+            extend_embedding(text_encoder, self.first_new_id, initial_rows(text_encoder, ids))
         self._prepare("unet", unet, config.train_unet)
         self._prepare("text_encoder", text_encoder, config.train_text_encoder)
         if config.new_words and not self._trains_whole_text_encoder:
-            learn_new_rows_alone(text_encoder, len(config.new_words))
+            train_last_rows_only(text_encoder, len(config.new_words))
         self.objective = TextDiffusionObjective(unet, text_encoder, self._loss())
         keep_only_trained_weights(self.objective)
 
@@ -83,46 +82,44 @@ class FineTuneRecipe(Recipe):
         return load_components(self.config.checkpoint, device="cpu", dtype=torch.float32)
 
     def _check_params(self, base: Components, folder: DatasetFolder, name: str) -> None:
-        """Images must sound the way the checkpoint's do, if it says how they do."""
+        """Check that a data set has the checkpoint's spectrogram parameters, if it has any."""
         if (base.directory / PARAMS_NAME).is_file():
             params = resized_params(folder, self.config.data)
             where = f"{name}={str(folder.directory)!r}"
             check_compatible_params(base.spectrogram_params, params, where=where)
 
     def _check_sizes(self) -> None:
-        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         for folder in (self.folder, self.replay):
             if folder is not None:
-                size = image_size(folder, self.config.data)
-                check_multiple(size, factor, self.config.data, "the VAE")
+                check_fits_vae(folder, self.config.data, self.vae)
 
     @property
     def _trains_whole_text_encoder(self) -> bool:
         return self.config.train_text_encoder and self.config.lora is None
 
     def _prepare(self, part: str, network: nn.Module, is_trained: bool) -> None:
-        """Freeze what is not trained, and hold it in the precision that is computed in."""
+        """Freeze a network in the run's precision and add LoRA, unless it is trained in full."""
         lora = self.config.lora
         if is_trained and lora is None:
             network.train()
             return
         network.requires_grad_(False)
         if self.half is not None:
-            nn.Module.to(network, self.half)  # diffusers' own `to` warns, of nothing that is here
+            nn.Module.to(network, self.half)  # diffusers' own `to` gives an irrelevant warning
         if is_trained and lora is not None:
             add_lora(network, part, lora)
 
     def _loss(self) -> DiffusionLoss:
-        """On the checkpoint's noise schedule, for what it predicts.
+        """The loss with the checkpoint's noise schedule and prediction type.
 
         Raises:
-            InputError: it predicts something else than noise or v.
+            InputError: the prediction type is neither epsilon nor v_prediction.
         """
         schedule = self.scheduler.config
         prediction = schedule.get("prediction_type", "epsilon")
         if prediction not in ("epsilon", "v_prediction"):
             raise InputError(
-                f"checkpoint={self.config.checkpoint!r} predicts {prediction!r}; epsilon and "
+                f"checkpoint={self.config.checkpoint!r} predicts {prediction!r}; only epsilon and "
                 "v_prediction can be trained"
             )
         options = {name: schedule[name] for name in SCHEDULE_OPTIONS if name in schedule}
@@ -132,7 +129,7 @@ class FineTuneRecipe(Recipe):
         )
 
     def examples(self, split: Split, cache: Path) -> CaptionedExamples | ReplayedExamples:
-        """New examples, in training among old ones; held-out ones are new alone."""
+        """Examples of a split; for training, with old examples mixed in if `replay` is set."""
         new = self._captioned(self.folder, split, self.config.data, cache)
         replay = self.config.data.replay
         if replay is None or self.replay is None or split == "validation":
@@ -144,12 +141,10 @@ class FineTuneRecipe(Recipe):
     def _captioned(
         self, folder: DatasetFolder, split: Split, data: DataConfig, cache: Path
     ) -> CaptionedExamples:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        latents = LatentExamples(folder, split, self.vae.to(device), data, cache)
-        self.vae.to("cpu")  # until samples are drawn: its place is worth more to the UNet
         seed = self.config.run.seed
-        rolled = CircularlyShiftedLatents(latents, data.circular_shifts, seed)
-        return CaptionedExamples(rolled, self.tokenizer, data.caption_dropout, seed)
+        latents = encoded_examples(folder, split, self.vae, data, cache, seed)
+        self.vae.to("cpu")  # until samples are generated: the UNet needs the GPU memory
+        return CaptionedExamples(latents, self.tokenizer, data.caption_dropout, seed)
 
     def sample(self) -> Samples:
         prompts = list(self.config.sample.prompts) or held_out_captions(self.folder)
@@ -174,29 +169,29 @@ class FineTuneRecipe(Recipe):
         )
 
     def export(self, directory: Path) -> None:
-        """Write the whole checkpoint, and beside it `adapter/` of what was learned."""
+        """Write the whole checkpoint, and `adapter/` beside it for LoRA and textual inversion."""
         objective = self.objective
         if self._trains_whole_text_encoder and self.config.train_unet:
             unet, text_encoder = objective.unet, objective.text_encoder
         else:
-            base = self._load_base()  # as what is frozen may be here in half precision only
+            base = self._load_base()  # frozen weights may be in memory in half precision only
             unet, text_encoder = base.unet, base.text_encoder
             if self.config.new_words:
                 extend_embedding(text_encoder, self.first_new_id, self._new_rows())
             if self.config.train_unet:
-                self._copy_trained(objective.unet, unet)
+                self._merge_trained(objective.unet, unet)
             if self.config.train_text_encoder:
-                self._copy_trained(objective.text_encoder, text_encoder)
+                self._merge_trained(objective.text_encoder, text_encoder)
         write_checkpoint(self._pipeline(unet, text_encoder, self.vae), directory)
         self._export_adapter(directory.with_name("adapter"))
 
-    def _copy_trained(self, trained: nn.Module, whole: nn.Module) -> None:
-        """Bring what was learned of one network into one that is as it was."""
+    def _merge_trained(self, trained: nn.Module, base: nn.Module) -> None:
+        """Copy trained weights into a base network, or merge their LoRA into it."""
         if self.config.lora is None:
             weights = {name: weight.cpu() for name, weight in trained.state_dict().items()}
         else:
-            weights = merged_weights(whole.state_dict(), trained)
-        whole.load_state_dict(weights)
+            weights = merged_weights(base.state_dict(), trained)
+        base.load_state_dict(weights)
 
     def _new_rows(self) -> torch.Tensor:
         """Embeddings of the new words, (words, width)."""
@@ -205,21 +200,21 @@ class FineTuneRecipe(Recipe):
 
     def _export_adapter(self, directory: Path) -> None:
         config, objective = self.config, self.objective
-        updates: dict[str, torch.Tensor] = {}
+        lora: dict[str, torch.Tensor] = {}
         if config.lora is not None and config.train_unet:
-            updates |= adapter_weights(objective.unet, "unet")
+            lora |= adapter_weights(objective.unet, "unet")
         if config.lora is not None and config.train_text_encoder:
-            updates |= adapter_weights(objective.text_encoder, "text_encoder")
+            lora |= adapter_weights(objective.text_encoder, "text_encoder")
         is_full = config.lora is None and (config.train_unet or config.train_text_encoder)
         if not is_full:
-            words = dict(zip(config.first_meanings, self._new_rows(), strict=True))
-            write_adapter(directory, updates, words, self.base_name)
+            words = dict(zip(config.initial_phrases, self._new_rows(), strict=True))
+            write_adapter(directory, lora, words, self.base_name)
 
     def facts(self) -> dict[str, Any]:
         config, objective = self.config, self.objective
         trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
         parts = [name for name in ("unet", "text_encoder") if getattr(config, f"train_{name}")]
-        what = f"{' and '.join(parts)} in full" if parts else "new words alone"
+        what = f"{' and '.join(parts)} in full" if parts else "textual inversion"
         if config.lora is not None:
             alpha = config.lora.alpha or config.lora.rank
             what = f"{' and '.join(parts)} by LoRA of rank {config.lora.rank}, alpha {alpha:g}"
@@ -229,10 +224,10 @@ class FineTuneRecipe(Recipe):
             "predicts": objective.loss.config.prediction,
         }
         if config.new_words:
-            facts["new words"] = ", ".join(config.first_meanings)
+            facts["new words"] = ", ".join(config.initial_phrases)
         if config.data.replay is not None and self.replay is not None:
             facts["replay"] = (
-                f"{config.data.replay.share:.0%} of the examples, of "
+                f"{config.data.replay.share:.0%} of the examples, from "
                 f"{len(self.replay.rows('train'))} images in `{self.replay.directory.name}`"
             )
         return facts

@@ -1,4 +1,4 @@
-"""What a recipe provides so that the trainer can train it."""
+"""The interface between a recipe and the trainer."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -16,21 +16,21 @@ from riffusion.spectrogram.params import SpectrogramParams
 from riffusion.training.config import DataConfig
 
 Losses = dict[str, torch.Tensor]
-"""Scalars by name; `loss` is what is minimised, the others are shown."""
+"""Scalars by name; `loss` is minimised, the others are only logged."""
 
 
 class Objective(nn.Module, ABC):
-    """The networks in training, as one module whose call is the loss.
+    """The networks in training as one module that returns the losses.
 
-    One module is what accelerate wraps for several processes and for mixed precision.
+    It is one module because accelerate wraps one for several processes and mixed precision.
     """
 
     @abstractmethod
     def forward(self, batch: Example, generator: torch.Generator) -> Losses:
-        """Losses of a batch; everything random is drawn from `generator`, on the CPU."""
+        """Losses of a batch; all random numbers come from `generator`, on the CPU."""
 
     def enable_gradient_checkpointing(self) -> None:
-        """Keep fewer activations and compute them again."""
+        """Keep fewer activations, and recompute the others in the backward pass."""
         for network in self.children():
             checkpointed: Any = network
             if hasattr(network, "gradient_checkpointing_enable"):
@@ -41,28 +41,28 @@ class Objective(nn.Module, ABC):
 
 @dataclass
 class Samples:
-    """Images to look at, and to listen to.
+    """Samples of a run.
 
     Args:
-        rows: images of one size, row by row.
-        captions: one a row.
-        heard: (caption, image) of those that become sound.
+        rows: rows of images, all of one size.
+        captions: one caption per row.
+        played: (caption, image) of the samples that are also converted to audio.
     """
 
     rows: list[list[Image.Image]]
     captions: list[str]
-    heard: list[tuple[str, Image.Image]] = field(default_factory=list)
+    played: list[tuple[str, Image.Image]] = field(default_factory=list)
 
 
 class Recipe(ABC):
-    """One way to train: networks, examples, loss, samples and what is left at the end.
+    """One kind of training: networks, examples, losses, samples and export.
 
     Args:
         folder: the data set.
-        data: what is taken from it.
+        data: the configuration's `data` section.
 
     Attributes:
-        objective: the networks in training. Parameters that need no gradient are left alone.
+        objective: the networks in training. Parameters without `requires_grad` stay frozen.
     """
 
     objective: Objective
@@ -73,30 +73,30 @@ class Recipe(ABC):
 
     @property
     def params(self) -> SpectrogramParams:
-        """Of the images that are learned from and drawn.
+        """Spectrogram parameters of the training images and of generated images.
 
         Raises:
-            InputError: the data set's images can't be resized as asked for.
+            InputError: the images can't be resized to `data.resolution`.
         """
         return resized_params(self.folder, self._data)
 
     @abstractmethod
     def examples(self, split: Split, cache: Path) -> Examples:
-        """Examples of a split. What takes long to make is kept under `cache`."""
+        """Examples of a split. Results of long computations are kept in the folder `cache`."""
 
     @abstractmethod
     def sample(self) -> Samples:
-        """What the networks can do by now; the same seeds every time."""
+        """Samples of the networks as they are, with the same seeds every time."""
 
     @abstractmethod
     def export(self, directory: Path) -> None:
-        """Write the result as diffusers reads it."""
+        """Write the result as a diffusers folder."""
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """Of the result, for its card: shapes and sizes by name."""
+        """Shapes and sizes of the networks by name, for the model card."""
 
 
 def num_parameters(network: nn.Module) -> str:
-    """Such as `1.52 M`."""
+    """Number of parameters as text, such as `1.52 M`."""
     return f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M"

@@ -1,4 +1,4 @@
-"""A latent UNet conditioned on text, with its text encoder, from scratch."""
+"""A latent UNet conditioned on text, and its text encoder, from scratch."""
 
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,23 @@ from PIL import Image
 from torch.utils.data import Dataset
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from riffusion.datasets.circular_shifts import CircularlyShiftedLatents
+from riffusion.datasets.circular_shifts import CircularlyShiftedLatents, encoded_examples
 from riffusion.datasets.examples import Example, Key
 from riffusion.datasets.folder import DatasetFolder, Split
-from riffusion.datasets.image_size import check_multiple, image_size
-from riffusion.datasets.latents import LatentExamples
+from riffusion.datasets.image_size import check_fits_vae
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
 from riffusion.training.config import SampleConfig, TextToSpectrogramConfig
 from riffusion.training.export.checkpoint import write_checkpoint
-from riffusion.training.fixed_options import check_fixed_options
 from riffusion.training.losses.diffusion import DiffusionLoss
-from riffusion.training.networks.build import check_keys, load_network, new_network, start_from
+from riffusion.training.networks.build import (
+    check_fixed_options,
+    check_keys,
+    load_network,
+    new_network,
+    start_from,
+)
 from riffusion.training.networks.tokenizer import train_tokenizer
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 
@@ -36,15 +40,15 @@ SCHEDULE_OPTIONS = (
     "trained_betas",
     "rescale_betas_zero_snr",
 )
-"""Options of a noise schedule that every scheduler of diffusers has."""
+"""Options of the noise schedule that every diffusers scheduler has."""
 
 
 class TextDiffusionObjective(Objective):
-    """The diffusion loss of a UNet that reads captions.
+    """The diffusion loss of a UNet conditioned on captions.
 
     Args:
         unet, text_encoder: the networks in training.
-        loss: of the UNet's predictions.
+        loss: the loss of the UNet's predictions.
     """
 
     def __init__(
@@ -68,19 +72,18 @@ class TextDiffusionObjective(Objective):
 
 
 class CaptionedExamples(Dataset[Example]):
-    """Latents or pixels with one of their captions, or with the empty one.
+    """Latents with one of their captions, or with the empty caption.
 
     Args:
-        examples: with `rows`, to which `input_ids` are added.
-        tokenizer: captions are cut off after its `model_max_length`.
-        dropout: share of examples whose caption is left out, so that guidance has something to lead
-            away from.
-        seed: what choice and dropout follow from, with the draw's number.
+        examples: the latents; `input_ids` are added to them.
+        tokenizer: captions are truncated to its `model_max_length`.
+        dropout: share of examples with the empty caption, for classifier-free guidance.
+        seed: together with the number of the draw, it determines caption and dropout.
     """
 
     def __init__(
         self,
-        examples: LatentExamples | CircularlyShiftedLatents,
+        examples: CircularlyShiftedLatents,
         tokenizer: CLIPTokenizer,
         dropout: float,
         seed: int,
@@ -116,8 +119,7 @@ class TextToSpectrogramRecipe(Recipe):
         super().__init__(folder, config.data)
         self.config = config
         self.vae = load_network(AutoencoderKL, config.vae, "vae").requires_grad_(False).eval()
-        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        check_multiple(image_size(folder, config.data), factor, config.data, "the VAE")
+        check_fits_vae(folder, config.data, self.vae)
         self.tokenizer = _tokenizer(folder, config)
         text_encoder = _new_text_encoder(self.tokenizer, config.text_encoder)
         channels = self.vae.config.latent_channels
@@ -126,7 +128,7 @@ class TextToSpectrogramRecipe(Recipe):
             "out_channels": channels,
             "cross_attention_dim": text_encoder.config.hidden_size,
         }
-        check_fixed_options(config.unet, unet_options, "unet", "the VAE and the text encoder are")
+        check_fixed_options(config.unet, unet_options, "unet", "the VAE and the text encoder")
         unet = new_network(UNet2DConditionModel, unet_options | config.unet, "unet")
         if config.init_from is not None:
             start_from(unet, config.init_from, "unet")
@@ -134,11 +136,9 @@ class TextToSpectrogramRecipe(Recipe):
         self.objective = TextDiffusionObjective(unet, text_encoder, DiffusionLoss(config.objective))
 
     def examples(self, split: Split, cache: Path) -> CaptionedExamples:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        latents = LatentExamples(self.folder, split, self.vae.to(device), self.config.data, cache)
-        run, data = self.config.run, self.config.data
-        rolled = CircularlyShiftedLatents(latents, data.circular_shifts, run.seed)
-        return CaptionedExamples(rolled, self.tokenizer, data.caption_dropout, run.seed)
+        seed, data = self.config.run.seed, self.config.data
+        latents = encoded_examples(self.folder, split, self.vae, data, cache, seed)
+        return CaptionedExamples(latents, self.tokenizer, data.caption_dropout, seed)
 
     def pipeline(self) -> RiffusionPipeline:
         """The networks as they are, ready to generate."""
@@ -152,7 +152,7 @@ class TextToSpectrogramRecipe(Recipe):
             unet=objective.unet,
             scheduler=DPMSolverMultistepScheduler(
                 **schedule,
-                timestep_spacing="trailing",  # from pure noise on, as trained (Lin et al. 2023)
+                timestep_spacing="trailing",  # starts at pure noise, as trained (Lin et al. 2023)
                 use_karras_sigmas=True,
             ),
             spectrogram_params=self.params,
@@ -180,13 +180,15 @@ class TextToSpectrogramRecipe(Recipe):
 def sample_prompts(
     pipeline: RiffusionPipeline, prompts: list[str], config: SampleConfig
 ) -> Samples:
-    """A row of images per prompt, each denoised together: all rows would take much memory."""
-    rows = [_draw(pipeline, prompt, config) for prompt in prompts]
-    heard = [(prompt, row[0]) for prompt, row in zip(prompts, rows, strict=True)]
-    return Samples(rows=rows, captions=prompts, heard=heard)
+    """One row of images per prompt. Each row is one batch, as all rows at once need more memory."""
+    rows = [_sample_row(pipeline, prompt, config) for prompt in prompts]
+    played = [(prompt, row[0]) for prompt, row in zip(prompts, rows, strict=True)]
+    return Samples(rows=rows, captions=prompts, played=played)
 
 
-def _draw(pipeline: RiffusionPipeline, prompt: str, config: SampleConfig) -> list[Image.Image]:
+def _sample_row(
+    pipeline: RiffusionPipeline, prompt: str, config: SampleConfig
+) -> list[Image.Image]:
     jobs = [
         pipeline.prepare(
             InferenceInput.parse(
@@ -206,15 +208,15 @@ def _draw(pipeline: RiffusionPipeline, prompt: str, config: SampleConfig) -> lis
 
 
 def _tokenizer(folder: DatasetFolder, config: TextToSpectrogramConfig) -> CLIPTokenizer:
-    """The tokenizer of the checkpoint to start from, or one learned from the captions."""
+    """The tokenizer of `init_from`, or one trained on the captions."""
     if config.init_from is not None:
-        place = config.init_from / "tokenizer"
-        if not place.is_dir():
+        directory = config.init_from / "tokenizer"
+        if not directory.is_dir():
             raise InputError(
                 f"init_from={str(config.init_from)!r} has no tokenizer; name a whole checkpoint of "
                 "text_to_spectrogram, or leave it out"
             )
-        tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(place)
+        tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(directory)
         return tokenizer
     captions = [caption for row in folder.rows("train") for caption in row.all_captions]
     max_tokens = config.text_encoder.get("max_position_embeddings", _MAX_TOKENS)
@@ -223,7 +225,7 @@ def _tokenizer(folder: DatasetFolder, config: TextToSpectrogramConfig) -> CLIPTo
 
 def _new_text_encoder(tokenizer: CLIPTokenizer, options: dict[str, Any]) -> CLIPTextModel:
     """A text encoder with random weights."""
-    ours = {
+    fixed = {
         "vocab_size": len(tokenizer),
         "max_position_embeddings": tokenizer.model_max_length,
         "bos_token_id": tokenizer.bos_token_id,
@@ -232,16 +234,16 @@ def _new_text_encoder(tokenizer: CLIPTokenizer, options: dict[str, Any]) -> CLIP
     }
     known = [*CLIPTextConfig().to_dict()]
     check_keys(options, known, "text_encoder", "CLIPTextModel")
-    check_fixed_options(options, ours, "text_encoder", "the tokenizer is")
+    check_fixed_options(options, fixed, "text_encoder", "the tokenizer")
     try:
-        return CLIPTextModel(CLIPTextConfig(**(options | ours)))
+        return CLIPTextModel(CLIPTextConfig(**(options | fixed)))
     except (ValueError, TypeError, RuntimeError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"text_encoder: CLIPTextModel refuses this: {reason}") from error
 
 
 def held_out_captions(folder: DatasetFolder) -> list[str]:
-    """One caption of each of up to eight labels of the validation split."""
+    """One caption per label of the validation split, for at most eight labels."""
     rows = folder.rows("validation") or folder.rows("train")
     captions = {row.label or row.text: row.text for row in rows}
     return list(captions.values())[:8]

@@ -1,8 +1,8 @@
-"""A diffusion model that takes no orders, of pixels or of a VAE's latents.
+"""An unconditional diffusion model of pixels or of a VAE's latents.
 
 Pixels: Ho et al. 2020, "Denoising diffusion probabilistic models". Latents: Rombach et al. 2022,
 "High-resolution image synthesis with latent diffusion models". Samplers: DDPM, or DDIM (Song et al.
-2020), which is deterministic and can skip steps.
+2020), which is deterministic and needs fewer steps.
 """
 
 from pathlib import Path
@@ -27,20 +27,19 @@ from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.errors import InputError
 from riffusion.io.folders import replaced_folder
 from riffusion.training.config import UnconditionalConfig
-from riffusion.training.fixed_options import check_fixed_options
 from riffusion.training.losses.diffusion import DiffusionLoss
-from riffusion.training.networks.build import new_network, start_from
-from riffusion.training.recipes.image_space import ImageSpace, colour
+from riffusion.training.networks.build import check_fixed_options, new_network, start_from
+from riffusion.training.recipes.image_space import ImageSpace
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 
 
 class UnconditionalObjective(Objective):
-    """The diffusion loss of a UNet alone.
+    """The diffusion loss of an unconditional UNet.
 
     Args:
         unet: the network in training.
-        loss: of its predictions.
-        space: of what it draws.
+        loss: the loss of its predictions.
+        space: pixels or latents.
     """
 
     def __init__(self, unet: UNet2DModel, loss: DiffusionLoss, space: ImageSpace) -> None:
@@ -70,7 +69,7 @@ class UnconditionalRecipe(Recipe):
         if self.space.vae is not None and height != width:
             raise InputError(
                 f"images of {width * self.space.factor} x {height * self.space.factor} pixels "
-                "must be square to be drawn as latents, as diffusers' LDMPipeline has it; set "
+                "must be square, since diffusers' LDMPipeline generates square latents; set "
                 "data.resolution, or leave vae out"
             )
         options = {
@@ -79,7 +78,7 @@ class UnconditionalRecipe(Recipe):
             "out_channels": self.space.channels,
         }
         what = "images" if self.space.vae is None else "latents"
-        check_fixed_options(config.unet, options, "unet", f"the {what} are")
+        check_fixed_options(config.unet, options, "unet", f"the {what}")
         unet = new_network(UNet2DModel, options | config.unet, "unet")
         self.space.check_levels(len(unet.config.block_out_channels))
         if config.init_from is not None:
@@ -90,10 +89,10 @@ class UnconditionalRecipe(Recipe):
         return self.space.examples(split, cache)
 
     def pipeline(self) -> DiffusionPipeline:
-        """The networks as they are, in a stock pipeline."""
+        """The networks as they are, in a pipeline of stock diffusers."""
         unet, schedule = self.objective.unet, self.objective.loss.schedule.config
         if self.space.vae is not None:
-            # Its first argument is meant for a VQModel; all it does with it is to decode.
+            # LDMPipeline expects a VQModel, but it only calls `decode`, so a VAE works, too.
             pipeline = LDMPipeline(
                 vqvae=self.space.vae.to(unet.device),
                 unet=unet,
@@ -107,19 +106,19 @@ class UnconditionalRecipe(Recipe):
         return pipeline
 
     def sample(self) -> Samples:
-        """Seeds 0, 1, … in one row."""
+        """One row of images, with seeds 0, 1, …."""
         config = self.config.sample
         generators = [torch.Generator().manual_seed(seed) for seed in range(config.images)]
         with torch.inference_mode():
-            drawn = self.pipeline()(
+            images = self.pipeline()(
                 batch_size=config.images, generator=generators, num_inference_steps=config.steps
             ).images
-        row = [colour(image) for image in drawn]
+        row = [image.convert("RGB") for image in images]
         caption = f"{config.sampler}, {config.steps} steps"
-        return Samples(rows=[row], captions=[caption], heard=[(caption, row[0])])
+        return Samples(rows=[row], captions=[caption], played=[(caption, row[0])])
 
     def export(self, directory: Path) -> None:
-        """Write a folder for `DDPMPipeline` and `DDIMPipeline`, of latents for `LDMPipeline`."""
+        """Write a folder for `DDPMPipeline` and `DDIMPipeline`; for latents, for `LDMPipeline`."""
         pipeline = self.pipeline()
         parts = {name: half_copy(part) for name, part in pipeline.components.items()}
         with replaced_folder(directory) as folder:
@@ -132,13 +131,13 @@ class UnconditionalRecipe(Recipe):
         facts = {
             "UNet": f"`UNet2DModel`, blocks {tuple(unet.config.block_out_channels)}, "
             f"{self.config.objective.prediction}, {num_parameters(unet)}",
-            "draws": self.space.description,
+            "generates": self.space.description,
             "to load": f"`diffusers.{pipeline}.from_pretrained(folder)`; "
             "`riffusion image-to-audio` plays its images",
         }
         if self.space.vae is not None:
             facts["VAE"] = (
-                f"`AutoencoderKL`, {num_parameters(self.space.vae)}, not trained here; it lies in "
-                "`vqvae/`, where `LDMPipeline` looks for it"
+                f"`AutoencoderKL`, {num_parameters(self.space.vae)}, not trained here; it is in "
+                "`vqvae/`, where `LDMPipeline` expects it"
             )
         return facts

@@ -1,6 +1,6 @@
-"""Latents brought to the scale that diffusion needs, without touching what they decode to.
+"""Scales the latents of a VAE to the range that diffusion needs, without changing decoded images.
 
-The scaling factor of Stable Diffusion is one number for all channels. Channels of a small VAE
+The scaling factor of Stable Diffusion is one number for all channels. The channels of a small VAE
 differ in mean and spread, so each gets its own shift and scale, folded into the 1×1 convolutions at
 the end of the encoder and at the start of the decoder.
 """
@@ -11,8 +11,9 @@ import torch
 from diffusers import AutoencoderKL
 
 SMALLEST_DEVIATION = 0.3
-"""Relative to the largest channel's. Channels that carry less than this are not blown up to full
-size: their noise would be learned with as much effort as the others' music."""
+"""Relative to the channel with the largest deviation. Channels below this are not scaled up to unit
+deviation: the diffusion model would spend as much effort on their noise as on the music in the
+others."""
 
 
 @torch.no_grad()
@@ -20,11 +21,12 @@ def normalize_latents(vae: AutoencoderKL, images: Iterable[torch.Tensor]) -> Non
     """Shift and scale channels so that scaled latents have zero mean and at most unit deviation.
 
     With z' = (z − m) / d per channel: the encoder's last convolution gets W / d and (b − m) / d for
-    means and b − 2·ln d for log-variances; the decoder's first one gets W · d and b + W · m.
+    means and b − 2·ln d for log-variances; the decoder's first convolution gets W · d and
+    b + W · m.
 
     Args:
-        vae: changed in place; needs its `quant_conv` and `post_quant_conv`.
-        images: (3, height, width) each, in [-1, 1].
+        vae: changed in place; must have `quant_conv` and `post_quant_conv`.
+        images: images to measure mean and deviation with, each (3, height, width) in [-1, 1].
     """
     means, squares, count = 0.0, 0.0, 0
     for image in images:

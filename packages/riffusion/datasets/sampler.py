@@ -1,0 +1,73 @@
+"""The order of training examples, which depends only on the seed and the step.
+
+`ResumableSampler` yields keys (row, draw): the row of the data set, and the running number of the
+draw, which seeds everything random about the example, such as its crop and its caption. A resumed
+run therefore sees the same examples as an uninterrupted one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from riffusion.datasets.examples import Example, Examples, Key
+
+
+@dataclass
+class ResumableSampler(Sampler[list[Key]]):
+    """Endless batches of keys for one process, starting at batch `first_batch`.
+
+    Every epoch is a different permutation of the rows. Within a step, the processes take
+    consecutive batches, so a step sees the same examples however many processes share it.
+
+    Args:
+        num_rows: rows of the data set.
+        batch_size: keys per batch.
+        seed: determines the permutations.
+        first_batch: number of batches that this process has already seen.
+        process, num_processes: index of this process, and number of processes.
+    """
+
+    num_rows: int
+    batch_size: int
+    seed: int
+    first_batch: int = 0
+    process: int = 0
+    num_processes: int = 1
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        batch = self.first_batch
+        epoch, permutation = -1, np.empty(0, dtype=np.int64)
+        while True:
+            first_draw = (batch * self.num_processes + self.process) * self.batch_size
+            keys = []
+            for draw in range(first_draw, first_draw + self.batch_size):
+                if draw // self.num_rows != epoch:
+                    epoch = draw // self.num_rows
+                    permutation = np.random.default_rng((self.seed, epoch)).permutation(
+                        self.num_rows
+                    )
+                keys.append((int(permutation[draw % self.num_rows]), draw))
+            yield keys
+            batch += 1
+
+
+def example_loader(
+    examples: Examples, sampler: ResumableSampler, num_workers: int = 0
+) -> DataLoader[Example]:
+    """Loader of batches of examples, in the sampler's order.
+
+    Args:
+        examples: the examples.
+        sampler: yields the keys of each batch.
+        num_workers: processes that load examples; 0 loads them in this process.
+    """
+    return DataLoader(
+        examples,  # type: ignore[arg-type] # the protocol is all that DataLoader needs
+        batch_sampler=sampler,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
