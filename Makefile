@@ -28,7 +28,7 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 	@if command -v uv >/dev/null; then uv venv --quiet --clear --seed --python $(PYTHON) $(VENV); else $(PYTHON) -m venv --clear $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; fi
 	@uv=$$(command -v uv || echo $(BIN)/uv); \
 		echo "installing the pinned requirements (about 5 GB, mostly torch)"; \
-		$$uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt && \
+		$$uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements-dev.txt && \
 		$$uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $(READY)
 

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import results
-from riffusion.datasets.build.formats import PRESETS, ImageFormat
+from riffusion.datasets.from_audio.formats import PRESETS, ImageFormat
 
 NUM_CORES = 2
 REPEATS = 3
@@ -136,9 +136,9 @@ def build_with_librosa(audio_dir: Path, output: Path, image: ImageFormat) -> flo
 
 def build_with_ours(audio_dir: Path, output: Path, image: ImageFormat) -> float:
     """What the command does. Returns its seconds."""
-    from riffusion.datasets.build.builder import build_dataset
-    from riffusion.datasets.build.options import BuildOptions, SliceOptions
-    from riffusion.datasets.build.sources import AudioFile
+    from riffusion.datasets.from_audio.builder import build_dataset
+    from riffusion.datasets.from_audio.options import BuildOptions, SliceOptions
+    from riffusion.datasets.from_audio.sources import AudioFile
 
     started = time.perf_counter()
     files = [AudioFile(path, path.name) for path in sorted(audio_dir.iterdir())]

@@ -29,12 +29,14 @@ class Fault:
         code: `X-Error-Code` of that answer.
         cut: number of bytes of the body to send before closing the connection.
         body: send this instead of the file, with its own length.
+        hangs: never respond.
     """
 
     status: int = 0
     code: str = ""
     cut: int | None = None
     body: bytes | None = None
+    hangs: bool = False
 
 
 @dataclass
@@ -52,6 +54,7 @@ class HubStandIn:
         self.repositories: dict[str, Repository] = {}
         self.faults: dict[str, Fault] = {}
         self.requests: list[tuple[str, str]] = []
+        self.closing = threading.Event()
         stand_in = self
 
         class Handler(_Handler):
@@ -100,6 +103,7 @@ class HubStandIn:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -122,7 +126,10 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, path))
         fault = next((fault for text, fault in self.hub.faults.items() if text in path), Fault())
-        if fault.status:
+        if fault.hangs:
+            self.hub.closing.wait()
+            self.close_connection = True
+        elif fault.status:
             self._fail(fault.status, fault.code)
         elif path.startswith("/api/models/"):
             self._answer_api(path.removeprefix("/api/models/").split("/"), fault)

@@ -183,6 +183,17 @@ def test_nothing_cached_and_no_hub(
     assert hub.requests == []
 
 
+def test_a_hub_that_never_responds(hub: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("riffusion.checkpoint.hub.REQUEST_TIMEOUT_S", 0.3)
+    hub.faults["/"] = Fault(hangs=True)
+    for revision in (None, "0" * 40):
+        assert NOT_CACHED in refused(revision=revision)
+    hub.faults.clear()
+    online = load_components(NAME, device="cpu")
+    hub.faults["/"] = Fault(hangs=True)
+    assert load_components(NAME, device="cpu").source == online.source
+
+
 def test_an_interrupted_download_is_not_used(
     hub: HubStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,10 +7,10 @@ import av
 import numpy as np
 
 from riffusion.audio import segment_from_waveform, write_audio
-from riffusion.datasets.build.builder import BuildReport, build_dataset
-from riffusion.datasets.build.formats import ImageFormat
-from riffusion.datasets.build.options import BuildOptions, SliceOptions
-from riffusion.datasets.build.sources import AudioFile
+from riffusion.datasets.from_audio.builder import BuildReport, build_dataset
+from riffusion.datasets.from_audio.formats import ImageFormat
+from riffusion.datasets.from_audio.options import BuildOptions, SliceOptions
+from riffusion.datasets.from_audio.sources import AudioFile
 from riffusion.spectrogram.params import SpectrogramParams
 
 SMALL = ImageFormat(

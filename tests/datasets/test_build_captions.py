@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from riffusion.datasets.build.builder import build_dataset
-from riffusion.datasets.build.captions import caption_from_name
-from riffusion.datasets.build.options import BuildOptions, SliceOptions
-from riffusion.datasets.build.sources import AudioFile
-from riffusion.datasets.build.tags import caption_from_tags
 from riffusion.datasets.folder import DatasetFolder, DatasetRow
+from riffusion.datasets.from_audio.builder import build_dataset
+from riffusion.datasets.from_audio.captions import caption_from_name
+from riffusion.datasets.from_audio.options import BuildOptions, SliceOptions
+from riffusion.datasets.from_audio.sources import AudioFile
+from riffusion.datasets.from_audio.tags import caption_from_tags
 from riffusion.errors import InputError
 from tests.datasets.recordings import SMALL, build, sweep, tone, write, write_tagged
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from riffusion.datasets.build.builder import build_dataset
-from riffusion.datasets.build.options import BuildOptions, SliceOptions
+from riffusion.datasets.from_audio.builder import build_dataset
+from riffusion.datasets.from_audio.options import BuildOptions, SliceOptions
 from riffusion.errors import InputError
 from tests.datasets.recordings import (
     SMALL,
@@ -108,10 +108,10 @@ def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
 _PROGRAM = """
     import os, signal, sys
     from pathlib import Path
-    from riffusion.datasets.build.builder import build_dataset
-    from riffusion.datasets.build.formats import image_format
-    from riffusion.datasets.build.options import BuildOptions, SliceOptions
-    from riffusion.datasets.build.sources import AudioFile
+    from riffusion.datasets.from_audio.builder import build_dataset
+    from riffusion.datasets.from_audio.formats import image_format
+    from riffusion.datasets.from_audio.options import BuildOptions, SliceOptions
+    from riffusion.datasets.from_audio.sources import AudioFile
 
     songs, out = map(Path, sys.argv[1:])
     image = image_format(

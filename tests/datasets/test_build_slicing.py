@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riffusion.datasets.build.beat_tracking import track_beats
-from riffusion.datasets.build.formats import PRESETS, ImageFormat, image_format
-from riffusion.datasets.build.options import SliceOptions
-from riffusion.datasets.build.slicing import (
+from riffusion.datasets.from_audio.beat_tracking import track_beats
+from riffusion.datasets.from_audio.formats import PRESETS, ImageFormat, image_format
+from riffusion.datasets.from_audio.options import SliceOptions
+from riffusion.datasets.from_audio.slicing import (
     beat_slices,
     clipped_share,
     cut,
@@ -86,7 +86,7 @@ def test_beat_slices_begin_on_beats_and_have_the_tempo() -> None:
 
 
 def test_beat_slices_follow_a_change_of_tempo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("riffusion.datasets.build.slicing._BEAT_WINDOW_S", 8.0)
+    monkeypatch.setattr("riffusion.datasets.from_audio.slicing._BEAT_WINDOW_S", 8.0)
     slow, _ = clicks(80, 0.0, 12)
     fast, _ = clicks(140, 0.0, 12)
     slices = beat_slices(np.concatenate([slow, fast], axis=1), MEDIUM, beats=4, overlap=0.0)
@@ -104,7 +104,7 @@ def test_beat_slices_follow_a_change_of_tempo(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_music_after_a_long_silence_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("riffusion.datasets.build.slicing._BEAT_WINDOW_S", 4.0)
+    monkeypatch.setattr("riffusion.datasets.from_audio.slicing._BEAT_WINDOW_S", 4.0)
     wave, _ = clicks(120, 0.0, 8)
     silence = np.zeros((1, 5 * RATE), np.float32)
     slices = beat_slices(np.concatenate([silence, wave], axis=1), MEDIUM, beats=2, overlap=0.0)

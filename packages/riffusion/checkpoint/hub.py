@@ -10,14 +10,16 @@ from __future__ import annotations
 import dataclasses
 import glob
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import get_cached_repo_tree, snapshot_download
-from huggingface_hub.errors import (
+from huggingface_hub import HfApi, get_cached_repo_tree, snapshot_download
+from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError is its client's
     CachedRepoTreeNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
+    HTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -34,7 +36,11 @@ CLIP_ID = "openai/clip-vit-large-patch14"
 """Repository with the tokenizer of Stable Diffusion 1.x, which single files don't include."""
 CLIP_COMMIT = "32bd64288804d66eefd0ccbe215aa642df71cc41"
 
+REQUEST_TIMEOUT_S = 20.0
+"""Time for the hub's first response. The client's own requests for metadata have no limit."""
+
 _ACCESS_STATUSES = (401, 403)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def fetch(
@@ -94,6 +100,7 @@ def _download(
     name: str, wanted: str | None, file_names: Sequence[str], local_files_only: bool
 ) -> Path:
     """The local folder of a commit, named after its hash, with the given files in it."""
+    local_files_only = local_files_only or not (_is_cached(name, wanted) or _responds(name, wanted))
     try:
         folder = snapshot_download(
             name,
@@ -104,6 +111,30 @@ def _download(
     except Exception as error:  # the client raises errors of many libraries; the first line tells
         raise CheckpointError(_message(error, name, wanted)) from error
     return Path(folder)
+
+
+def _is_cached(name: str, wanted: str | None) -> bool:
+    """Whether this is a commit whose list of files is in the cache: no need to ask the hub."""
+    if wanted is None or not _COMMIT.fullmatch(wanted):
+        return False
+    try:
+        get_cached_repo_tree(name, revision=wanted)
+    except CachedRepoTreeNotFoundError:
+        return False
+    return True
+
+
+def _responds(name: str, wanted: str | None) -> bool:
+    """Whether the hub responds in time, with whatever it says."""
+    try:
+        HfApi().model_info(name, revision=wanted, timeout=REQUEST_TIMEOUT_S)
+    except HfHubHTTPError:
+        return True  # the download gets the same response and explains it
+    except (HTTPError, OfflineModeIsEnabled):
+        return False
+    except Exception:  # not a hub's response, such as a login page
+        return True
+    return True
 
 
 def _file_names(name: str, folder: Path) -> list[str]:

@@ -141,11 +141,11 @@ def build(
     It has spectrogram images with captions. You can interrupt it: the same command resumes where it
     stopped. Recordings that can't be used are listed at the end.
     """
-    from riffusion.datasets.build.builder import build_dataset
-    from riffusion.datasets.build.formats import image_format
-    from riffusion.datasets.build.options import BuildOptions, SliceOptions
-    from riffusion.datasets.build.report import BuildReport
-    from riffusion.datasets.build.sources import AudioFile
+    from riffusion.datasets.from_audio.builder import build_dataset
+    from riffusion.datasets.from_audio.formats import image_format
+    from riffusion.datasets.from_audio.options import BuildOptions, SliceOptions
+    from riffusion.datasets.from_audio.report import BuildReport
+    from riffusion.datasets.from_audio.sources import AudioFile
 
     image = image_format(
         preset.value,

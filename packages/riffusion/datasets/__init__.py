@@ -1,7 +1,7 @@
 """Data sets of captioned spectrogram images, and training examples from them.
 
 folder           the data-set folder on disk: rows, images, metadata
-build            folder of audio → data set
+from_audio       folder of audio → data set
 config           the `data` section of a configuration
 image_size       size of the training images, their spectrogram parameters, checks for networks
 examples         images as training examples (pixels)

@@ -12,5 +12,6 @@ learning_rate    warm-up, constant part, cosine decay
 ema              exponential moving average of the weights
 state            training states on disk, to resume from
 tracking         TensorBoard curves, sample grids and audio during a run
-export           writes checkpoints, adapters and model cards
+export           writes checkpoints and adapters
+model_card       the model card, README.md
 """

@@ -21,8 +21,8 @@ from riffusion.datasets.sampler import ResumableSampler, example_loader
 from riffusion.errors import InputError, TrainingError
 from riffusion.training.config import TrainingConfig
 from riffusion.training.ema import ExponentialMovingAverage
-from riffusion.training.export.model_card import write_model_card
 from riffusion.training.learning_rate import learning_rate_at
+from riffusion.training.model_card import write_model_card
 from riffusion.training.recipes.recipe import Losses, Recipe
 from riffusion.training.state import TrainingStates
 from riffusion.training.tracking import RunTracker

@@ -2,5 +2,4 @@
 
 checkpoint  a pipeline as a diffusers folder
 adapter     LoRA and textual inversion as small files for stock diffusers
-model_card  the model card, README.md
 """

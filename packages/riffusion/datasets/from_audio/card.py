@@ -1,7 +1,7 @@
 """The data-set card: origin of the images, and how they were made."""
 
-from riffusion.datasets.build.options import BuildOptions
-from riffusion.datasets.build.report import BuildReport
+from riffusion.datasets.from_audio.options import BuildOptions
+from riffusion.datasets.from_audio.report import BuildReport
 
 
 def card_text(options: BuildOptions, report: BuildReport) -> str:

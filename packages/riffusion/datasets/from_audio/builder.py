@@ -7,7 +7,8 @@ from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from riffusion.datasets.build.captions import (
+from riffusion.datasets.folder import SPLITS, claim_directory, sole_writer, write_metadata
+from riffusion.datasets.from_audio.captions import (
     METADATA_NAMES,
     Caption,
     MetadataFile,
@@ -15,24 +16,23 @@ from riffusion.datasets.build.captions import (
     match_captions,
     read_metadata_file,
 )
-from riffusion.datasets.build.card import card_text
-from riffusion.datasets.build.options import BuildOptions, SliceOptions
-from riffusion.datasets.build.records import (
+from riffusion.datasets.from_audio.card import card_text
+from riffusion.datasets.from_audio.options import BuildOptions, SliceOptions
+from riffusion.datasets.from_audio.records import (
     RECORDS,
     Job,
     OutputError,
     Record,
     read_record,
 )
-from riffusion.datasets.build.report import BuildReport
-from riffusion.datasets.build.sources import (
+from riffusion.datasets.from_audio.report import BuildReport
+from riffusion.datasets.from_audio.sources import (
     AudioFile,
     Source,
     assign_splits,
     fingerprint,
 )
-from riffusion.datasets.build.worker import build_in_process, build_source, prepare_process
-from riffusion.datasets.folder import SPLITS, claim_directory, sole_writer, write_metadata
+from riffusion.datasets.from_audio.worker import build_in_process, build_source, prepare_process
 from riffusion.errors import InputError
 from riffusion.io.files import write_file
 from riffusion.runtime.processes import one_torch_thread, process_pool
@@ -200,7 +200,7 @@ def _results_in_this_process(
 ) -> Iterator[tuple[Job, Record | Exception]]:
     if not jobs:
         return
-    from riffusion.datasets.build.images import ImageMaker
+    from riffusion.datasets.from_audio.images import ImageMaker
 
     maker = ImageMaker(options)
     with one_torch_thread():

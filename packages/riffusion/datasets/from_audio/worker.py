@@ -9,15 +9,15 @@ import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from riffusion.datasets.build.captions import Caption, caption_from_name, one_line
-from riffusion.datasets.build.options import SliceOptions
-from riffusion.datasets.build.records import Job, OutputError, Record, record_path
 from riffusion.datasets.folder import SPLITS, DatasetRow
+from riffusion.datasets.from_audio.captions import Caption, caption_from_name, one_line
+from riffusion.datasets.from_audio.options import SliceOptions
+from riffusion.datasets.from_audio.records import Job, OutputError, Record, record_path
 from riffusion.errors import InputError
 from riffusion.io.files import write_file
 
 if TYPE_CHECKING:
-    from riffusion.datasets.build.images import ImageMaker
+    from riffusion.datasets.from_audio.images import ImageMaker
 
 _maker: "ImageMaker | None" = None
 
@@ -25,7 +25,7 @@ _maker: "ImageMaker | None" = None
 def prepare_process(options: SliceOptions) -> None:
     """Initialise a worker process for `build_in_process`."""
     global _maker
-    from riffusion.datasets.build.images import ImageMaker
+    from riffusion.datasets.from_audio.images import ImageMaker
 
     _maker = ImageMaker(options)
 
@@ -85,7 +85,7 @@ def _caption(job: Job) -> Caption:
         return job.caption
     caption = None
     if job.caption_source in ("auto", "tags"):
-        from riffusion.datasets.build.tags import caption_from_tags
+        from riffusion.datasets.from_audio.tags import caption_from_tags
 
         caption = caption_from_tags(job.source.file.path)
     if caption is None and job.caption_source in ("auto", "names"):

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from riffusion.datasets.build.captions import CaptionSource
-from riffusion.datasets.build.formats import ImageFormat
+from riffusion.datasets.from_audio.captions import CaptionSource
+from riffusion.datasets.from_audio.formats import ImageFormat
 from riffusion.errors import InputError
 from riffusion.loops.grid import MAX_BEATS
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from riffusion.audio.pcm import Samples
 from riffusion.audio.waveform import Waveform
-from riffusion.datasets.build.beat_tracking import track_beats
-from riffusion.datasets.build.formats import ImageFormat
+from riffusion.datasets.from_audio.beat_tracking import track_beats
+from riffusion.datasets.from_audio.formats import ImageFormat
 from riffusion.errors import InputError
 
 Reason = Literal["silent", "clipped"]

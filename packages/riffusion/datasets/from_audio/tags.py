@@ -5,7 +5,7 @@ from pathlib import Path
 import av
 
 from riffusion.audio import decoding
-from riffusion.datasets.build.captions import Caption, one_line
+from riffusion.datasets.from_audio.captions import Caption, one_line
 
 
 def caption_from_tags(path: Path) -> Caption | None:

@@ -11,8 +11,8 @@ import numpy as np
 from riffusion.audio import AudioSegment, Waveform, resample, with_channels
 from riffusion.audio.pcm import Samples
 from riffusion.audio.segments import samples_from_segment
-from riffusion.datasets.build.options import SliceOptions
-from riffusion.datasets.build.slicing import (
+from riffusion.datasets.from_audio.options import SliceOptions
+from riffusion.datasets.from_audio.slicing import (
     Reason,
     Slice,
     beat_slices,

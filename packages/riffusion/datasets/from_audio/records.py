@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from riffusion.datasets.build.captions import Caption, CaptionSource
-from riffusion.datasets.build.sources import Source
 from riffusion.datasets.folder import DatasetRow
+from riffusion.datasets.from_audio.captions import Caption, CaptionSource
+from riffusion.datasets.from_audio.sources import Source
 from riffusion.errors import InputError
 
 RECORDS = ".build"
