@@ -59,7 +59,7 @@ test-fast: setup ## Python tests without those that use the real server, start p
 lint: setup $(if $(NPM),web/node_modules/.package-lock.json) ## ruff, the order of imports between folders, strict mypy, strict TypeScript
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/lint-imports --no-logo --no-cache
+	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/mypy
 	@$(if $(NPM),cd web && $(NPM) run --silent check,echo "left out: the web app's types; $(NO_NPM)")
 

@@ -13,7 +13,7 @@ def test_folders_import_downwards_only() -> None:
     """The contracts are in pyproject.toml."""
     command = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run(
-        [command, "--no-logo", "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+        [command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
 
