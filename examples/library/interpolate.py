@@ -7,11 +7,11 @@ import sys
 
 from PIL import Image
 
-from riffusion.audio import stitch
 from riffusion.datatypes import InferenceInput, PromptInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.engine import Engine
 from riffusion.spectrogram_image_converter import SpectrogramImageConverter
+from riffusion.util.audio_util import stitch_segments
 
 NUM_CLIPS = 3
 
@@ -36,7 +36,7 @@ def main(path: str) -> None:
     ]
     clips = [converter.audio_from_spectrogram_image(request.image.result()) for request in requests]
     engine.close()
-    stitch(clips, crossfade_s=0.1).export(path, format="wav")
+    stitch_segments(clips, crossfade_s=0.1).export(path, format="wav")
     print(f"Wrote {path}")
 
 

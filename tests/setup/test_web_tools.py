@@ -171,9 +171,10 @@ def test_apt_get_that_fails_or_hangs_is_not_waited_for(script: str, machine: Mac
 
 
 def test_pytest_needs_no_npm() -> None:
-    """`make test` begins with it, and only then looks for what the web app needs."""
+    """`make test` runs it first, and only then installs what the web app needs."""
     recipe = (ROOT / "Makefile").read_text().partition("\ntest:")[2].partition("\n\n")[0]
     needed, *steps = recipe.splitlines()
     assert needed.partition("##")[0].split() == ["setup"]
-    assert "pytest" in steps[0]
-    assert "scripts/test_web.sh" in steps[1]
+    (pytest_step,) = (i for i, step in enumerate(steps) if "$(PYTEST)" in step)
+    (web_step,) = (i for i, step in enumerate(steps) if "scripts/test_web.sh" in step)
+    assert pytest_step < web_step
