@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Programs that Python tests use beside the pinned requirements: installed where that may be done, otherwise named, as are
-# the tests that are left out for want of them. It is a failure only with RIFFUSION_REQUIRE_ALL=1.
+# Installs the programs that Python tests need, if this is root on Debian. If that isn't possible, it says which tests are
+# left out, and fails only with RIFFUSION_REQUIRE_ALL=1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -11,7 +11,7 @@ left_out() {
 }
 
 if ! npm=$(scripts/web_tool.sh --install npm); then
-    left_out "the web app's tests, also those in a browser, as said above"
+    left_out "the web app's tests, in Node and in a browser; the line above has the reason"
     exit 0
 fi
 unset MAKEFLAGS MFLAGS # set by make, if it runs this script
@@ -25,5 +25,5 @@ if CHROMIUM=$(scripts/web_tool.sh --install chromium); then
     export CHROMIUM
     (cd web && "$npm" run --silent e2e)
 else
-    left_out "the tests in a browser, as said above"
+    left_out "the tests in a browser; the line above has the reason"
 fi

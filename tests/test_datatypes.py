@@ -144,3 +144,19 @@ def test_any_json_is_a_request_or_an_input_error(values: dict[str, Any]) -> None
         return
     again = InferenceInput.parse(json.loads(inputs.model_dump_json()))
     assert again == inputs
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"guidance_interval": [1, 0]}, "guidance_interval: [1, 0] must be in ascending order"),
+        ({"start": {"prompt": "x", "seed": 1.5}}, "start.seed: "),
+    ],
+)
+def test_rules_of_our_own_are_told_without_pydantics_words(
+    change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        InferenceInput.parse({"start": {"prompt": "x", "seed": 1}, **change})
+    assert str(caught.value).startswith(message)
+    assert "Value error" not in str(caught.value)

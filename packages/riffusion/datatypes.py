@@ -118,11 +118,21 @@ class PromptInput(_Request):
     """Classifier-free guidance scale; values up to 1 turn guidance off."""
 
 
+def _or_null(schema: dict[str, Any]) -> None:
+    """Allow null in a field's JSON schema."""
+    value = dict(schema)
+    schema.clear()
+    schema["anyOf"] = [value, {"type": "null"}]
+
+
 class InferenceInput(_Request):
     """One clip: an interpolation between two prompts, starting from an init image."""
 
     start: PromptInput
-    end: Annotated[PromptInput, Field(default_factory=lambda valid: valid["start"])]
+    end: Annotated[
+        PromptInput,
+        Field(default_factory=lambda valid: valid["start"], json_schema_extra=_or_null),
+    ]
     """Default: the same as `start`."""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Position between `start` (0) and `end` (1)."""
@@ -212,9 +222,9 @@ def input_error_from_validation(error: ValidationError) -> InputError:
     """The first error of a failed validation: `<field>: <what is wrong and what is allowed>`."""
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
+    message = str(first["msg"]).removeprefix("Value error, ")
     if not field and first["type"] == "value_error":
-        return InputError(str(first["msg"]).removeprefix("Value error, "))  # it names its field
-    message = str(first["msg"])
+        return InputError(message)  # it names its field
     value = first.get("input")
     if first["type"] != "missing" and isinstance(value, (str, int, float)):
         text = repr(value)

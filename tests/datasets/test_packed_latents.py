@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 
 from riffusion.cli.app import main
 from riffusion.datasets import latents as latents_module
@@ -220,6 +221,16 @@ def copy(dataset: Path, base: Path, tmp_path: Path) -> Path:
     """Packed latents to be damaged."""
     encode_dataset(DatasetFolder(dataset), vae_of(base), tmp_path / "copy")
     return tmp_path / "copy"
+
+
+def test_the_header_keeps_its_former_key(tmp_path: Path) -> None:
+    """Files of earlier versions say `picture`; they are read, and new ones can be read there."""
+    pack(tmp_path, torch.zeros(2, 2, 3, 5))
+    with safe_open(tmp_path / LATENTS_NAME, "pt") as file:
+        header = json.loads(file.metadata()["packed_latents"])
+    assert header["picture"] == [SIDE, SIDE]
+    assert "image" not in header
+    assert read_latents(tmp_path / LATENTS_NAME)[0].image == (SIDE, SIDE)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "fewer", "missing"])

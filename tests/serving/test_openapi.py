@@ -220,3 +220,9 @@ def test_a_hosted_endpoint_without_images_has_no_such_paths() -> None:
     schema = openapi_schema(has_images=False, has_metrics=False)
     OpenAPIV31SpecValidator(schema).validate()
     assert list(schema["paths"]) == ["/run_inference/", "/v1/models/model:predict", "/health"]
+
+
+def test_end_may_be_null() -> None:
+    request = {"start": {"prompt": "x", "seed": 1}, "end": None}
+    assert not list(validator("InferenceInput").iter_errors(request))
+    assert InferenceInput.parse(request).end.prompt == "x"

@@ -8,11 +8,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from riffusion.errors import ServerError
+from riffusion.errors import InputError, ServerError
 from riffusion.serving.local.serve import serve
 from riffusion.serving.local.truss_server import LocalTrussServer, find_bundle
 from tests.serving.conftest import BUNDLE_DIR, free_port, write_mini_bundle
@@ -206,3 +207,21 @@ def test_no_server_is_left_behind_when_its_parent_is_killed(tmp_path: Path) -> N
     wait_until(
         lambda: not list(tmp_path.glob("riffusion-server-*")), "its directory is still there"
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"app_dir": Path("no/such/folder")}, "app_dir"),
+        ({"allowed_origins": ("foo",)}, "allowed_origin"),
+        ({"trusted_proxies": ("foo",)}, "trusted_proxy"),
+    ],
+)
+def test_serve_refuses_wrong_options_before_it_starts_anything(
+    options: dict[str, Any], field: str
+) -> None:
+    announced: list[str] = []
+    with pytest.raises(InputError) as caught:
+        serve(endpoint="http://127.0.0.1:9", announce=announced.append, **options)
+    assert caught.value.field == field
+    assert announced == []

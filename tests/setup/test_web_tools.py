@@ -77,7 +77,7 @@ def test_without_npm_the_web_apps_tests_are_said_to_be_left_out(machine: Machine
     assert code == 0
     assert "npm is missing; install Node 18.19 or newer" in said
     assert "nodejs npm not installed: only root may" in said
-    assert "left out: the web app's tests, also those in a browser" in said
+    assert "left out: the web app's tests, in Node and in a browser" in said
     assert machine.test_web(RIFFUSION_REQUIRE_ALL="1")[0] == 1
 
 

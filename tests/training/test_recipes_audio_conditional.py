@@ -3,13 +3,15 @@
 import hashlib
 import json
 import resource
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -28,6 +30,7 @@ from tests.datasets.striped_dataset import LABELS, make_striped_dataset
 from tests.training.recipe_runs import QUIET, batch_of, loss_of, new_recipe, train
 
 SIDE = 16
+FORMER_MODULE = "riffusion.training.audio_encoder"
 HALF_PRECISION_LEVELS = 6
 """Grey levels by which rounding the weights to half precision may change an image of a few guided
 steps."""
@@ -221,6 +224,36 @@ def test_latents_are_generated_at_their_size(dataset: Path, file: Path, tmp_path
     encodings = torch.tensor([[ENCODINGS["tone"]] * 2])
     images = pipeline(encodings, seeds=[5], num_inference_steps=2).images
     assert [image.size for image in images] == [(SIDE, SIDE)]
+
+
+def test_a_checkpoint_of_an_earlier_version_loads(tmp_path: Path) -> None:
+    """Its `model_index.json` has the module that the audio encoder was in."""
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(8,),
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=8,
+        attention_head_dim=4,
+    )
+    pipeline = AudioConditionalPipeline(
+        unet, DDIMScheduler(), audio_encoder=AudioEncoder(**NETWORK)
+    )
+    pipeline.save_pretrained(tmp_path)
+    index = tmp_path / "model_index.json"
+    text = index.read_text()
+    assert "riffusion.training.networks.audio_encoder" in text
+    index.write_text(text.replace("riffusion.training.networks.audio_encoder", FORMER_MODULE))
+    code = (
+        "from riffusion.training.audio_conditional_pipeline import AudioConditionalPipeline\n"
+        f"print(type(AudioConditionalPipeline.from_pretrained({str(tmp_path)!r}).audio_encoder))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "AudioEncoder" in done.stdout, done.stderr
 
 
 def test_dropout_drops_encodings_at_its_rate(dataset: Path, tmp_path: Path) -> None:

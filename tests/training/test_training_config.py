@@ -221,6 +221,10 @@ def test_former_names_of_keys_are_accepted(tmp_path: Path) -> None:
     assert config.data.circular_shifts == 4
     assert isinstance(config, sections.UnconditionalConfig)
     assert config.sample.images == 3
+    overridden = load(tmp_path, "unconditional", {"data.circular_shifts": 4}, "data.rolls=2")
+    assert overridden.data.circular_shifts == 2
+    line = refusal(tmp_path, "unconditional", {"data.circular_shifts": 4, "data.rolls": 2})
+    assert line == ("data.rolls is the former name of data.circular_shifts; drop one of the two")
 
 
 @pytest.mark.parametrize("task", [None, "vae", 3, ["autoencoder"]])

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -28,7 +28,7 @@ class DataConfig(Section):
             image.
         resolution: resize images to this height and width first; None keeps their size.
         circular_shifts: the images are loops, and each draw starts at one of this many evenly
-            spaced frames. `rolls` is accepted as the old name.
+            spaced frames. Its former name is `rolls`.
         caption_dropout: share of examples without their condition (caption or encoding), for
             classifier-free guidance.
         num_workers: processes that load examples; 0 loads them in the training process.
@@ -40,9 +40,7 @@ class DataConfig(Section):
     accumulate: Count = 1
     crop_width: Count | None = None
     resolution: Count | None = None
-    circular_shifts: Annotated[
-        Count, Field(validation_alias=AliasChoices("circular_shifts", "rolls"))
-    ] = 1
+    circular_shifts: Count = 1
     caption_dropout: Share = 0.1
     num_workers: Annotated[int, Field(ge=0)] = 0
     keep_in_memory: bool = False

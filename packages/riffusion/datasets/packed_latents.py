@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from pydantic import Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from riffusion.datasets.config import Count, DataConfig, Section
@@ -47,7 +47,7 @@ class PackedHeader(Section):
         levels: quantisation levels per unit.
         rows: number of rows.
         shape: (channels, height, width) of each row.
-        image: (height, width) of the images, in pixels.
+        image: (height, width) of the images, in pixels; `picture` in the file.
         encoder: see `encoder_fingerprint`.
     """
 
@@ -55,7 +55,9 @@ class PackedHeader(Section):
     levels: int = Field(ge=1, le=MAX_LEVELS)
     rows: Count
     shape: tuple[Count, Count, Count]
-    image: tuple[Count, Count]
+    image: tuple[Count, Count] = Field(
+        validation_alias=AliasChoices("image", "picture"), serialization_alias="picture"
+    )
     encoder: str
 
 
@@ -115,7 +117,9 @@ def write_latents(
         image=image,
         encoder=encoder,
     )
-    write_tensors(shards, path, "latents", metadata={_HEADER: header.model_dump_json()})
+    write_tensors(
+        shards, path, "latents", metadata={_HEADER: header.model_dump_json(by_alias=True)}
+    )
     return num_cut / latents.numel()
 
 

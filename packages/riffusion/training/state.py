@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from riffusion.errors import InputError, TrainingError
 from riffusion.io.files import write_file
 from riffusion.training.config import TrainingConfig
+from riffusion.training.config.former_keys import rename_former_keys
 from riffusion.training.ema import ExponentialMovingAverage
 
 _RUN_NAME = "run.json"
@@ -32,8 +33,6 @@ _FREE_TO_CHANGE = {
     "output": None,
 }
 """Options that may change when a run is resumed; None stands for the whole section."""
-_FORMER_NAMES = {("data", "rolls"): "circular_shifts"}
-"""Keys that earlier versions wrote to `run.json`, with their present names."""
 
 
 class TrainingStates:
@@ -63,7 +62,9 @@ class TrainingStates:
         identity = _identity(config)
         if path.is_file():
             try:
-                found = _with_present_names(json.loads(path.read_text(encoding="utf-8")))
+                found = json.loads(path.read_text(encoding="utf-8"))
+                if isinstance(found, dict):
+                    rename_former_keys(found)
             except ValueError as error:
                 raise InputError(f"{path} is not JSON ({error}); choose another output") from error
             if found != identity:
@@ -163,15 +164,6 @@ def _identity(config: TrainingConfig) -> dict[str, Any]:
             for name in names:
                 values[section].pop(name)
     return values
-
-
-def _with_present_names(found: Any) -> Any:
-    """Content of `run.json`, with the present names of renamed keys."""
-    for (section, former), name in _FORMER_NAMES.items():
-        values = found.get(section) if isinstance(found, dict) else None
-        if isinstance(values, dict) and former in values:
-            values[name] = values.pop(former)
-    return found
 
 
 def _difference(found: Any, wanted: Any, name: str = "") -> str:

@@ -45,6 +45,7 @@ DEFAULT_PORT = 3013
 _CHEAP_REQUESTS = 10
 """Requests of any kind that a client may make per request for a clip: a page has many parts."""
 _CHECK_TIMEOUT_S = 3.0
+_RETRY_HEALTH_S = 1
 _CHECK_MAX_AGE_S = 1.0
 """The endpoint's health and metrics are fetched at most this often, for all clients together."""
 _CLIENT_CLOSED_REQUEST = 499
@@ -159,7 +160,8 @@ class _Gateway:
         reason = await self._readiness.get()
         if reason is None:
             return JSONResponse(content)
-        return JSONResponse({**content, "status": "unavailable", "error": reason}, 503)
+        unavailable = {**content, "status": "unavailable", "error": reason}
+        return JSONResponse(unavailable, 503, {"Retry-After": str(_RETRY_HEALTH_S)})
 
     async def metrics(self, _: Request) -> Response:
         """The endpoint's metrics, unchanged."""

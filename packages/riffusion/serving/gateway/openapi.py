@@ -229,14 +229,17 @@ def _too_many() -> Schema:
 
 
 def _busy(description: str) -> Schema:
-    """503: as JSON from the gateway and the endpoint; as text beyond the limit of connections."""
+    """503: as JSON with Retry-After; beyond the limit of connections as plain text."""
     response = _with_retry_after(_failure(description))
     response["content"]["text/plain"] = {"schema": {"type": "string"}}
     return response
 
 
 def _with_retry_after(response: Schema) -> Schema:
-    header = {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
+    header = {
+        "description": "Seconds to wait, in JSON responses.",
+        "schema": {"type": "integer", "minimum": 1},
+    }
     return {**response, "headers": {"Retry-After": header}}
 
 

@@ -14,7 +14,7 @@ from typing import Self
 import uvicorn
 from fastapi import FastAPI
 
-from riffusion.errors import ServerError
+from riffusion.errors import InputError, ServerError
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.serving.addresses import (
     DEFAULT_HOST,
@@ -28,6 +28,7 @@ from riffusion.serving.client import DEFAULT_RETRY_BUDGET_S, DEFAULT_TIMEOUT_S, 
 from riffusion.serving.gateway.app import DEFAULT_PORT as DEFAULT_GATEWAY_PORT
 from riffusion.serving.gateway.app import create_gateway
 from riffusion.serving.gateway.client_limits import ClientLimits
+from riffusion.serving.gateway.origins import AllowedOrigins
 from riffusion.serving.local.truss_server import LocalTrussServer
 
 logger = logging.getLogger(__name__)
@@ -78,9 +79,17 @@ def serve(
     Raises:
         ServerError: a server could not be started, or ended by itself.
         EndpointError: `endpoint` is not an address.
-        InputError: an allowed origin or a trusted proxy is not valid.
+        InputError: an allowed origin, a trusted proxy or the web app's directory is not valid.
     """
-    networks_of(trusted_proxies)  # raises before anything is started
+    # These raise before anything is started.
+    networks_of(trusted_proxies)
+    AllowedOrigins(allowed_origins)
+    if app_dir is not None and not (app_dir / "index.html").is_file():
+        raise InputError(
+            f"{str(app_dir)!r} has no index.html; build the web app with `make web`, and use "
+            "web/dist",
+            field="app_dir",
+        )
     if endpoint is not None and not gateway:
         raise ServerError(f"endpoint={endpoint} needs the gateway; drop one of the two options")
     with _interrupted_by_sigterm(), contextlib.ExitStack() as servers:

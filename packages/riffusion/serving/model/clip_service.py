@@ -210,7 +210,7 @@ class ClipService:
             await asyncio.wrap_future(job.handle.image)
             clip, output = await self._make_audio(job, resolved)
         except Exception as error:
-            self._record_failure(job, error)
+            self._record_failure(error)
             job.put(error)
         else:
             self._num_failures = 0
@@ -249,7 +249,7 @@ class ClipService:
         clip = self._generator.finish(resolved, job.handle)
         return clip, output_from_clip(clip, resolved.inputs)
 
-    def _record_failure(self, job: ClipJob, error: Exception) -> None:
+    def _record_failure(self, error: Exception) -> None:
         metrics.record_failure(error)
         if isinstance(error, GenerationCancelled):
             logger.info("clip stopped: %s", error)

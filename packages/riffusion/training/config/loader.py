@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from riffusion.errors import InputError
+from riffusion.training.config.former_keys import FORMER_KEYS, rename_former_keys
 from riffusion.training.config.tasks import (
     AudioConditionalConfig,
     AutoencoderConfig,
@@ -55,6 +56,10 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainingConf
         raise InputError(f"config={str(path)!r} cannot be read as YAML: {reason}") from error
     if not isinstance(values, dict):
         raise InputError(f"config={str(path)!r} must hold a mapping with `task`, `data`, `run` …")
+    try:
+        rename_former_keys(values)
+    except InputError as error:
+        raise InputError(f"config={str(path)!r}: {error}") from error
     for override in overrides:
         _apply(override, values)
     try:
@@ -70,6 +75,7 @@ def _apply(override: str, values: dict[str, Any]) -> None:
     *sections, key = name.split(".")
     if not equals or not key or not all(sections):
         raise InputError(f"override={override!r} must look like run.steps=500")
+    key = FORMER_KEYS.get(".".join(sections), {}).get(key, key)
     for section in sections:
         inner = values.setdefault(section, {})
         if not isinstance(inner, dict):

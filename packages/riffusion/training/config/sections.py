@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import Field, model_validator
 
 from riffusion.datasets.config import Count, DataConfig, Positive, Section, Share
 
@@ -149,7 +149,7 @@ class UnconditionalSampleConfig(Section):
         steps: inference steps.
     """
 
-    images: Annotated[Count, Field(validation_alias=AliasChoices("images", "pictures"))] = 6
+    images: Count = 6
     sampler: Literal["ddim", "ddpm"] = "ddim"
     steps: Count = 50
 
@@ -162,6 +162,6 @@ class EncodedSampleConfig(Section):
         steps, guidance: DDIM steps, and scale of classifier-free guidance.
     """
 
-    images: Annotated[Count, Field(validation_alias=AliasChoices("images", "pictures"))] = 6
+    images: Count = 6
     steps: Count = 50
     guidance: Annotated[float, Field(ge=0)] = 2.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,6 +42,17 @@ class AudioConditionalPipeline(DiffusionPipeline):  # type: ignore[misc] # diffu
     ) -> None:
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler, vae=vae, audio_encoder=audio_encoder)
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **options: Any) -> AudioConditionalPipeline:
+        """Load a pipeline, as diffusers does.
+
+        `model_index.json` of earlier checkpoints names the audio encoder by its former module,
+        which diffusers finds only if it is imported already.
+        """
+        importlib.import_module("riffusion.training.audio_encoder")
+        pipeline: AudioConditionalPipeline = super().from_pretrained(*args, **options)
+        return pipeline
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Image.Image]) -> torch.Tensor:
