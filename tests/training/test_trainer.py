@@ -405,7 +405,7 @@ def test_a_killed_run_does_not_lock_its_folder(dataset: Path, tmp_path: Path) ->
 
 
 def test_a_folder_that_a_file_manager_opened_is_vacant(dataset: Path, tmp_path: Path) -> None:
-    config = autoencoder_config(dataset, tmp_path / "run", steps=1, sample_every=0)
+    config = autoencoder_config(dataset, tmp_path / "run", steps=2, sample_every=0)
     (tmp_path / "run").mkdir()
     (tmp_path / "run/.DS_Store").write_bytes(b"\0\0\0\1Bud1")
     assert train(config, tmp_path).is_dir()

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from riffusion.datasets.folder import INFO_NAME
 from riffusion.errors import InputError
+from riffusion.io.folders import linked_files
 
 CaptionSource = Literal["auto", "metadata", "tags", "names"]
 
@@ -56,6 +57,8 @@ class MetadataFile:
 def find_metadata(audio_dir: Path, output: Path) -> list[MetadataFile]:
     """Every metadata.jsonl and metadata.csv in a folder and its subfolders, except hidden ones.
 
+    Subfolders include folders that are linked there.
+
     Args:
         audio_dir: the folder to search.
         output: the data set that is being built. Its metadata files, and those of any other data
@@ -66,7 +69,8 @@ def find_metadata(audio_dir: Path, output: Path) -> list[MetadataFile]:
     """
     output_path = os.path.realpath(output)
     found = []
-    for path in sorted(audio_dir.rglob("metadata.*")):
+    linked = (path for path in linked_files(audio_dir) if path.name in METADATA_NAMES)
+    for path in sorted({*audio_dir.rglob("metadata.*"), *linked}):
         name = path.relative_to(audio_dir)
         if (
             path.name in METADATA_NAMES
