@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,6 +11,7 @@ from PIL import Image
 from riffusion.audio import num_samples, read_audio
 from riffusion.cli.clip_requests import InitOptions, build_request, check_ids
 from riffusion.errors import InputError
+from riffusion.generation.generator import ClipGenerator
 from riffusion.generation.media import Media
 from riffusion.io.images import read_image
 from riffusion.spectrogram.params import SpectrogramParams
@@ -80,6 +82,34 @@ def test_interpolate(tmp_path: Path, run: Run) -> None:
     images = [np.asarray(read_image(tmp_path / "p" / name)) for name in names]
     assert not np.array_equal(images[0], images[1])
     assert not np.array_equal(images[1], images[2])
+
+
+def test_interpolate_decodes_and_draws_its_audio_once(
+    tmp_path: Path, write_recording: WriteRecording, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    song = write_recording("song.wav", duration_s=0.64)
+    calls: list[str] = []
+
+    def counted(module: object, name: str) -> None:
+        original = getattr(module, name)
+
+        def call(*arguments: object, **options: object) -> object:
+            if "w" not in arguments:  # the piece is written with `av.open`, too
+                calls.append(name)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(module, name, call)
+
+    counted(av, "open")  # every decoder goes through it
+    counted(ClipGenerator, "image_from_audio")
+    result = run(
+        "interpolate", "piano", "drums", "-o", tmp_path / "piece.wav", "--steps-between", 4,
+        "--seed", 1, "--init-audio", song, "--steps", 2, "--device", "cpu",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert calls == ["open", "image_from_audio"]
+    monkeypatch.undo()
+    assert read_audio(tmp_path / "piece.wav").duration_seconds == pytest.approx(4 * 0.64, abs=0.05)
 
 
 def test_crossfade_longer_than_a_clip_is_refused_before_one_is_made(

@@ -113,6 +113,28 @@ def test_a_folder_of_another_command_is_refused(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "dataset.json").read_text())["command"] == "test"
 
 
+@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "desktop.ini", "._set", "lost+found"])
+def test_a_folder_that_a_file_manager_opened_can_be_claimed(tmp_path: Path, name: str) -> None:
+    """By `dataset build`, `synthesize` and `encode` alike."""
+    (tmp_path / name).touch()
+    claim(tmp_path)
+    claim(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/notes").touch()
+    with pytest.raises(InputError, match="exists and is not a data set; choose an empty folder"):
+        claim(tmp_path / "other")
+
+
+def test_files_saved_with_a_byte_order_mark_are_read(tmp_path: Path) -> None:
+    claim(tmp_path)
+    write_metadata(tmp_path, "train", [DatasetRow("a.png", "a"), DatasetRow("b.png", "b")])
+    for name in ("train/metadata.jsonl", "dataset.json"):
+        path = tmp_path / name
+        path.write_text("\ufeff" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert [row.text for row in DatasetFolder(tmp_path).rows("train")] == ["a", "b"]
+    claim(tmp_path)
+
+
 def test_a_second_run_is_kept_out_until_the_first_ends(tmp_path: Path) -> None:
     claim(tmp_path)
     with (

@@ -1,6 +1,7 @@
 """Packed latents: rounding error, training from them, and what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -349,6 +350,43 @@ def test_the_command_prints_counts_and_size(
     arguments[2] = str(output)
     assert main([*arguments[:-1], str(tmp_path / "again")]) == 2
     assert "already holds latents; name the data set of images" in capsys.readouterr().err
+
+
+def test_other_files_in_the_folders_change_nothing(
+    dataset: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, output = tmp_path / "source", tmp_path / "packed"
+    shutil.copytree(dataset, tmp_path / "real")
+    source.symlink_to(tmp_path / "real")
+    for folder in (source, source / "train", source / "validation"):
+        (folder / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+        (folder / "._metadata.jsonl").write_bytes(b"\0\5\x16\7")
+        (folder / "stray.png").write_bytes(b"no image")
+        (folder / "album").symlink_to(source)
+    output.mkdir()
+    (output / ".DS_Store").touch()
+    arguments = ["dataset", "encode", str(source), "--vae", str(base), "-o", str(output)]
+    assert main(arguments) == 0
+    assert "(24 latents for validation, 24 latents for train, " in capsys.readouterr().out
+    clean = [*arguments[:2], str(dataset), *arguments[3:-1], str(tmp_path / "clean")]
+    assert main(clean) == 0
+    for split in ("train", "validation"):
+        name = f"{split}/{LATENTS_NAME}"
+        assert (output / name).read_bytes() == (tmp_path / "clean" / name).read_bytes()
+
+
+def test_a_second_run_at_the_same_time_is_refused(
+    dataset: Path, base: Path, tmp_path: Path
+) -> None:
+    def start_another(done: int, total: int) -> None:
+        with pytest.raises(InputError, match="is in use by another run; .* is process "):
+            encode_dataset(DatasetFolder(dataset), vae_of(base), tmp_path / "l")
+        calls.append(done)
+
+    calls: list[int] = []
+    encode_dataset(DatasetFolder(dataset), vae_of(base), tmp_path / "l", progress=start_another)
+    assert calls
+    assert not (tmp_path / "l/.owner").exists()
 
 
 def test_commands_that_need_images_refuse_latents(

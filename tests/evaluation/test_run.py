@@ -192,6 +192,22 @@ def test_the_command_gives_the_same_scores_with_the_classifier_of_the_report(
     assert "VAE" not in (tmp_path / "scores.md").read_text(encoding="utf-8")
 
 
+def test_other_files_in_the_data_set_and_report_folder_change_nothing(
+    corpus: Path, checkpoint: Path, report_dir: Path, report: dict[str, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(corpus, tmp_path / "real")
+    (tmp_path / "set").symlink_to(tmp_path / "real")
+    for folder in ("set", "set/train", "set/validation", "out"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+        (tmp_path / folder / "._a.png").write_bytes(b"\0\5\x16\7")
+        (tmp_path / folder / "stray.png").write_bytes(b"no image")
+    options = ("--dataset", tmp_path / "set", *QUICK, "--classifier", report_dir / "classifier")
+    assert command(checkpoint, *options, "--parts", "adherence", "-o", tmp_path / "out") == 0
+    again = json.loads((tmp_path / "out/report.json").read_text())
+    assert again["adherence"] == report["adherence"]
+
+
 def test_a_classifier_is_trained_and_saved_if_none_is_given(
     corpus: Path, checkpoint: Path, tmp_path: Path
 ) -> None:

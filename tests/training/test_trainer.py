@@ -368,6 +368,49 @@ def test_unfinished_states_of_a_killed_run_are_deleted(dataset: Path, tmp_path: 
     assert left == {"step-00000002", "step-00000001 (a copy)"}
 
 
+def test_a_second_run_in_the_folder_is_refused_and_harms_nothing(
+    dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(autoencoder_config(dataset, tmp_path / "alone", sample_every=0), tmp_path)
+    config = autoencoder_config(dataset, tmp_path / "run", sample_every=0)
+    path = write_config(config, tmp_path / "second.yaml")
+    codes = []
+
+    def start_another(done: int, total: int) -> None:
+        if done in (1, SAVE_EVERY, STEPS):
+            codes.append(exit_code(start(path, lambda: None)))
+
+    new_trainer(config, tmp_path, progress=start_another).train()
+    assert codes == [2, 2, 2]
+    errors = [line for line in capfd.readouterr().err.splitlines() if "error" in line]
+    assert errors == [
+        f"error: output={str(tmp_path / 'run')!r} is in use by another run; wait until it ends, "
+        "or choose another folder (the other run is "
+        f"process {os.getpid()} on {socket.gethostname()})"
+    ] * len(codes)
+    alone, beside = weights_of(tmp_path / "alone"), weights_of(tmp_path / "run")
+    assert all(torch.equal(alone[name], beside[name]) for name in alone)
+    assert not (tmp_path / "run/.owner").exists()
+
+
+def test_a_killed_run_does_not_lock_its_folder(dataset: Path, tmp_path: Path) -> None:
+    """Nor do its loader processes, which notice their parent's death only after some seconds."""
+    config = autoencoder_config(dataset, tmp_path / "run", steps=4, sample_every=0)
+    config["data"]["num_workers"] = 1
+    path = write_config(config, tmp_path / "first.yaml")
+    assert exit_code(start(path, partial(die_after_step, 2))) == -signal.SIGKILL
+    assert (tmp_path / "run/.owner").is_file()
+    train(config, tmp_path)
+    assert (tmp_path / "run/checkpoint").is_dir()
+
+
+def test_a_folder_that_a_file_manager_opened_is_vacant(dataset: Path, tmp_path: Path) -> None:
+    config = autoencoder_config(dataset, tmp_path / "run", steps=2, sample_every=0)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    assert train(config, tmp_path).is_dir()
+
+
 def test_curves_have_no_gap_where_a_run_was_resumed(dataset: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

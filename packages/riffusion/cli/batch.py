@@ -7,13 +7,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from riffusion.cli.audio_files import list_audio_files
 from riffusion.cli.progress import progress_bar
 from riffusion.errors import InputError, RiffusionError
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
-TEXT_SUFFIXES = (".txt", ".md", ".csv", ".json", ".lrc", ".nfo", ".cue", ".m3u", ".pdf")
-"""Extensions of files that are often found beside audio files: covers, images from an earlier run,
-lyrics, playlists. Such files are ignored unless the pattern ends in their extension."""
 
 
 class BatchError(RiffusionError):
@@ -70,7 +66,7 @@ def list_batch(audio_dir: Path, output_dir: Path, glob: str, limit: int) -> list
     Raises:
         InputError: the folder does not exist, the pattern is malformed, or no file matches.
     """
-    paths = _audio_files(audio_dir, output_dir, glob)
+    paths = list_audio_files(audio_dir, output_dir, glob)
     # A stem is unique if no other file has it as its stem or as its whole name.
     uses = Counter(
         name.casefold() for path in paths for name in {str(path.with_suffix("")), str(path)}
@@ -81,40 +77,6 @@ def list_batch(audio_dir: Path, output_dir: Path, glob: str, limit: int) -> list
         relative = path.relative_to(audio_dir)
         items.append(BatchItem(path, relative.as_posix(), unique.relative_to(audio_dir)))
     return items[:limit] if limit > 0 else items
-
-
-def _audio_files(audio_dir: Path, output_dir: Path, glob: str) -> list[Path]:
-    """The files that match, without hidden files, outputs, and extensions that are no audio's."""
-    if not audio_dir.is_dir():
-        what = "is not a folder" if audio_dir.exists() else "does not exist"
-        raise InputError(
-            f"{str(audio_dir)!r} {what}; name a folder with audio files", field="audio_dir"
-        )
-    try:
-        found = sorted(path for path in audio_dir.glob(glob) if path.is_file())
-    except (ValueError, NotImplementedError) as error:
-        raise InputError(
-            f"{glob!r} is not a valid pattern ({error}); write one like '**/*.mp3'", field="glob"
-        ) from None
-    outputs = output_dir.resolve()
-    is_apart = outputs != audio_dir.resolve()
-    ignored_suffixes = tuple(
-        suffix for suffix in IMAGE_SUFFIXES + TEXT_SUFFIXES if not glob.lower().endswith(suffix)
-    )
-    paths = [
-        path
-        for path in found
-        if not any(part.startswith(".") for part in path.relative_to(audio_dir).parts)
-        and path.suffix.lower() not in ignored_suffixes
-        and not (is_apart and path.resolve().is_relative_to(outputs))
-    ]
-    if not paths:
-        raise InputError(
-            f"{str(audio_dir)!r} has no audio file that matches {glob!r}; choose another folder or "
-            "pattern",
-            field="audio_dir",
-        )
-    return paths
 
 
 def run_batch(

@@ -24,6 +24,7 @@ class CaptionFrom(StrEnum):
 
     AUTO = "auto"
     METADATA = "metadata"
+    SIDECARS = "sidecars"
     TAGS = "tags"
     NAMES = "names"
 
@@ -97,8 +98,9 @@ def build(
     caption_from: Annotated[
         CaptionFrom,
         typer.Option(
-            help="Source of captions: a metadata file, the files' tags, or file and folder names; "
-            "auto uses the first of these that a recording has."
+            help="Source of captions: a metadata file, a text file beside each recording (a.txt "
+            "beside a.wav), the files' tags, or file and folder names; auto uses the first of "
+            "these that a recording has."
         ),
     ] = CaptionFrom.AUTO,
     overlap: Annotated[
@@ -130,7 +132,10 @@ def build(
     ] = None,
     limit: Annotated[
         int,
-        typer.Option(help="Maximum number of recordings, in order of their names; -1 for all."),
+        typer.Option(
+            help="Maximum number of recordings, in order of their names; -1 for all. Files that "
+            "can't be used don't count."
+        ),
     ] = -1,
     seed: Annotated[
         int, typer.Option(help="Decides which recordings are used for validation.")

@@ -31,6 +31,7 @@ from riffusion.datasets.folder import (
     DatasetRow,
     Split,
     claim_directory,
+    sole_writer,
     write_metadata,
 )
 from riffusion.datasets.image_size import check_fits_vae
@@ -86,7 +87,8 @@ def encode_dataset(
 
     Raises:
         InputError: the data set already holds latents, its image size doesn't fit the VAE, the
-            folder was made with other options, or something can't be written.
+            folder was made with other options or is in use by another run, or something can't be
+            written.
         MediaError: an image is missing or damaged.
     """
     where = f"dataset={str(source.directory)!r}"
@@ -103,31 +105,36 @@ def encode_dataset(
         "made_from": _info(source),
     }
     claim_directory(directory, COMMAND, options, source.params)
-    half_copy(vae).save_pretrained(directory / "vae", max_shard_size=MAX_SHARD_SIZE)
-    own_cache = directory.with_name(f".{directory.name}.cache")
-    all_rows = {split: source.rows(split) for split in SPLITS}
-    num_rows: dict[Split, int] = {}
-    num_cut = 0.0
-    for split in reversed(SPLITS):  # `train` last: its metadata file makes the folder a data set
-        rows = all_rows[split]
-        if not rows:
-            continue
-        kept = thinned(rows, clips_per_label)
-        done_before = len(all_rows["validation"]) if split == "train" else 0
-        num_images = sum(map(len, all_rows.values()))
-        split_progress = partial(_overall_progress, progress, done_before, num_images)
-        examples = LatentExamples(source, split, vae, config, cache or own_cache, split_progress)
-        (directory / split).mkdir(exist_ok=True)
-        share = write_latents(
-            directory / split / LATENTS_NAME, examples.latents[kept], levels, size, encoder
-        )
-        num_rows[split] = len(kept)
-        num_cut += share * len(kept)
-        if split == "train":
-            _copy_image(source, rows[kept[0]], directory)
-            write_file(_card(source, levels, num_rows).encode(), directory / "README.md")
-        write_metadata(directory, split, [rows[number] for number in kept])
-    shutil.rmtree(own_cache, ignore_errors=True)
+    with sole_writer(directory):
+        half_copy(vae).save_pretrained(directory / "vae", max_shard_size=MAX_SHARD_SIZE)
+        own_cache = directory.with_name(f".{directory.name}.cache")
+        all_rows = {split: source.rows(split) for split in SPLITS}
+        num_rows: dict[Split, int] = {}
+        num_cut = 0.0
+        for split in reversed(
+            SPLITS
+        ):  # `train` last: its metadata file makes the folder a data set
+            rows = all_rows[split]
+            if not rows:
+                continue
+            kept = thinned(rows, clips_per_label)
+            done_before = len(all_rows["validation"]) if split == "train" else 0
+            num_images = sum(map(len, all_rows.values()))
+            split_progress = partial(_overall_progress, progress, done_before, num_images)
+            examples = LatentExamples(
+                source, split, vae, config, cache or own_cache, split_progress
+            )
+            (directory / split).mkdir(exist_ok=True)
+            share = write_latents(
+                directory / split / LATENTS_NAME, examples.latents[kept], levels, size, encoder
+            )
+            num_rows[split] = len(kept)
+            num_cut += share * len(kept)
+            if split == "train":
+                _copy_image(source, rows[kept[0]], directory)
+                write_file(_card(source, levels, num_rows).encode(), directory / "README.md")
+            write_metadata(directory, split, [rows[number] for number in kept])
+        shutil.rmtree(own_cache, ignore_errors=True)
     num_bytes = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
     return EncodeReport(num_rows, num_bytes, num_cut / sum(num_rows.values()))
 
@@ -178,7 +185,7 @@ def _info(source: DatasetFolder) -> object:
     if not path.is_file():
         return None
     try:
-        info: object = json.loads(path.read_text(encoding="utf-8"))
+        info: object = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise InputError(f"{path} is not JSON ({error}); copy the data set again") from error
     return info

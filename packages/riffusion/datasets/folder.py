@@ -11,21 +11,17 @@ Rows are Hugging Face's "imagefolder" metadata. `text` is one caption; `captions
 alternatives, and training picks one of them at random each time.
 """
 
-import contextlib
-import fcntl
 import json
-import logging
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from riffusion.errors import InputError
 from riffusion.io.files import write_file
+from riffusion.io.folders import is_vacant
+from riffusion.io.locks import sole_writer as sole_writer  # for the makers of data sets
 from riffusion.spectrogram.params import SpectrogramParams
-
-logger = logging.getLogger(__name__)
 
 FORMAT = 1
 METADATA_NAME = "metadata.jsonl"
@@ -139,7 +135,7 @@ class DatasetFolder:
         if not path.is_file():
             return []
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path} cannot be read ({error}); make the data set again") from error
         rows = []
@@ -199,7 +195,7 @@ def claim_directory(
     path = directory / INFO_NAME
     if path.is_file():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8-sig"))
         except ValueError as error:
             raise InputError(f"{path} is not JSON ({error}); choose another folder") from error
         if found != json.loads(json.dumps(info)):
@@ -207,7 +203,7 @@ def claim_directory(
                 f"output={str(directory)!r} was made with other options ({_difference(found, info)}"
                 "); choose another folder, or delete this one"
             )
-    elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    elif directory.exists() and not is_vacant(directory):
         raise InputError(
             f"output={str(directory)!r} exists and is not a data set; choose an empty folder"
         )
@@ -221,31 +217,6 @@ def claim_directory(
             f"output={str(directory)!r} cannot be created ({error.strerror}); make room there, or "
             "choose another place"
         ) from error
-
-
-@contextlib.contextmanager
-def sole_writer(directory: Path) -> Iterator[None]:
-    """Lock a data set against other runs until the block or this process ends.
-
-    Raises:
-        InputError: another run is writing to it.
-    """
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"output={str(directory)!r} is in use by another run; wait until it ends, or "
-                "choose another folder"
-            ) from None
-        except OSError as error:
-            logger.debug(
-                "%s cannot be locked, so other runs are not kept out: %s", directory, error
-            )
-        yield
-    finally:
-        os.close(handle)
 
 
 def _difference(found: Any, wanted: dict[str, Any]) -> str:

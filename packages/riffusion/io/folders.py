@@ -1,9 +1,68 @@
-"""Replacing a folder atomically."""
+"""Folders: replacing one atomically, whether one is vacant, and files behind links to folders."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_SYSTEM_FILES = frozenset({".DS_Store", ".localized", "Thumbs.db", "desktop.ini", "lost+found"})
+"""What file managers and file systems create in a folder by themselves."""
+
+
+def is_vacant(directory: Path) -> bool:
+    """Whether a path is a folder that holds nothing but what the system creates by itself.
+
+    Such are the notes of file managers (`.DS_Store`, `Thumbs.db`, `desktop.ini`) and `lost+found`.
+    """
+    return directory.is_dir() and all(
+        path.name in _SYSTEM_FILES or path.name.startswith("._") for path in directory.iterdir()
+    )
+
+
+def linked_files(directory: Path) -> list[Path]:
+    """Files below folders that are linked into a folder (symbolic links), which `glob` leaves out.
+
+    No folder is listed twice: a link to a folder that is listed already, or that contains the
+    link, is passed over, so a loop of links ends. Hidden folders are not entered.
+
+    Returns:
+        Paths below `directory`, sorted; the files of the folder itself are not among them.
+    """
+    seen: set[str] = set()
+    links = _linked_folders(directory, seen, [])
+    found: list[Path] = []
+    while links:
+        link = links.pop(0)
+        target = os.path.realpath(link)
+        around = os.path.realpath(link.parent)
+        if target not in seen and not Path(around).is_relative_to(target):
+            links += _linked_folders(link, seen, found)
+    return sorted(found)
+
+
+def _linked_folders(top: Path, seen: set[str], files: list[Path]) -> list[Path]:
+    """Walk a folder without following links.
+
+    Args:
+        top: the folder.
+        seen: real paths of the folders walked so far; not entered again, and extended.
+        files: extended by the files found.
+
+    Returns:
+        The links to folders found.
+    """
+    links = []
+    for folder, names, file_names in os.walk(top):
+        real = os.path.realpath(folder)
+        if real in seen:
+            names.clear()
+            continue
+        seen.add(real)
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        links += [path for name in names if (path := Path(folder, name)).is_symlink()]
+        files += [path for name in file_names if (path := Path(folder, name)).is_file()]
+    return links
 
 
 @contextmanager

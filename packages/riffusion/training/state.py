@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 
 from riffusion.errors import InputError, TrainingError
 from riffusion.io.files import write_file
+from riffusion.io.folders import is_vacant
 from riffusion.training.config import TrainingConfig
 from riffusion.training.config.former_keys import rename_former_keys
 from riffusion.training.ema import ExponentialMovingAverage
@@ -73,7 +74,7 @@ class TrainingStates:
                     "); choose another output, or delete this one"
                 )
             return
-        if self.output.exists() and (not self.output.is_dir() or any(self.output.iterdir())):
+        if self.output.exists() and not is_vacant(self.output):
             raise InputError(
                 f"output={str(self.output)!r} exists and is not a run; choose an empty folder"
             )

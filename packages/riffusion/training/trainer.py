@@ -8,7 +8,7 @@ uninterrupted run.
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from riffusion.datasets.examples import Example, Examples
 from riffusion.datasets.sampler import ResumableSampler, example_loader
 from riffusion.errors import InputError, TrainingError
+from riffusion.io.locks import sole_writer
 from riffusion.training.config import TrainingConfig
 from riffusion.training.ema import ExponentialMovingAverage
 from riffusion.training.learning_rate import learning_rate_at
@@ -65,16 +66,29 @@ class Trainer:
             The folder of the result, `OUTPUT/checkpoint`.
 
         Raises:
-            InputError: the output folder holds something else, or the data doesn't fit.
+            InputError: the output folder holds something else or is in use by another run, or the
+                data doesn't fit.
             TrainingError: the loss or its gradient is not finite, or something can't be written.
         """
+        with ExitStack() as until_the_end:
+            with self.accelerator.main_process_first():  # the others find its encoded latents
+                self.states.claim(self.config)
+                if self.accelerator.is_main_process:  # it alone writes; the others share its lock
+                    until_the_end.enter_context(sole_writer(self.config.output))
+                examples = self._examples()
+            return self._train(examples)
+
+    def _examples(self) -> Examples:
+        """Examples to train on; those held out are kept in `held_out`."""
+        cache = self.config.output / "cache"
+        examples = self.recipe.examples("train", cache)
+        if self.recipe.folder.rows("validation"):
+            self.held_out = self.recipe.examples("validation", cache)
+        return examples
+
+    def _train(self, examples: Examples) -> Path:
+        """Train to the end in a folder that this run has locked."""
         accelerator = self.accelerator
-        with accelerator.main_process_first():  # the other processes find its encoded latents
-            self.states.claim(self.config)
-            cache = self.config.output / "cache"
-            examples = self.recipe.examples("train", cache)
-            if self.recipe.folder.rows("validation"):
-                self.held_out = self.recipe.examples("validation", cache)
         self._prepare()
         first = self.states.latest_step()
         if first > 0:

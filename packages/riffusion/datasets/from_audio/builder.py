@@ -8,15 +8,10 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from riffusion.datasets.folder import SPLITS, claim_directory, sole_writer, write_metadata
-from riffusion.datasets.from_audio.captions import (
-    METADATA_NAMES,
-    Caption,
-    MetadataFile,
-    find_metadata,
-    match_captions,
-    read_metadata_file,
-)
+from riffusion.datasets.from_audio.captions import Caption
 from riffusion.datasets.from_audio.card import card_text
+from riffusion.datasets.from_audio.final_splits import move_to_final_splits
+from riffusion.datasets.from_audio.inputs import gather_inputs
 from riffusion.datasets.from_audio.options import BuildOptions, SliceOptions
 from riffusion.datasets.from_audio.records import (
     RECORDS,
@@ -31,6 +26,7 @@ from riffusion.datasets.from_audio.sources import (
     Source,
     assign_splits,
     fingerprint,
+    reassign_splits,
 )
 from riffusion.datasets.from_audio.worker import build_in_process, build_source, prepare_process
 from riffusion.errors import InputError
@@ -73,92 +69,75 @@ def build_dataset(
     """
     if num_processes is not None and num_processes < 1:
         raise InputError(f"{num_processes} must be at least 1", field="processes")
-    metadata = _metadata_files(audio_dir, directory, options)
-    files = _recordings(audio_dir, files, options)
-    captions, unmatched = match_captions(metadata, [file.name for file in files])
-    if unmatched:
-        logger.warning(
-            "%d rows of the captions match no file, for instance file_name=%r",
-            len(unmatched),
-            unmatched[0],
-        )
+    inputs = gather_inputs(audio_dir, files, directory, options)
+    files = inputs.recordings
     chosen = files[: options.limit] if options.limit > 0 else files
-    inputs = f"{len(chosen)} files, "
-    inputs += fingerprint(chosen, {file.name: file.content for file in metadata})
-    params = options.slices.image.params
-    claim_directory(directory, COMMAND, options.to_json(inputs), params)
-    sources = assign_splits(chosen, options.validation_share, options.seed)
+    covered = f"{len(chosen)} files, {fingerprint(chosen, inputs.contents)}"
+    claim_directory(directory, COMMAND, options.to_json(covered), options.slices.image.params)
     with sole_writer(directory):
-        return _build(directory, sources, captions, options, num_processes, progress)
+        return _build(directory, files, inputs.captions, options, num_processes, progress)
 
 
 def _build(
     directory: Path,
-    sources: Sequence[Source],
+    files: Sequence[AudioFile],
     captions: Mapping[str, Caption],
     options: BuildOptions,
     num_processes: int | None,
     progress: Progress | None,
 ) -> BuildReport:
-    """Process the files without a record, then write metadata and card."""
+    """Process the files without a record, then write metadata and card.
+
+    If files can't be used, a limit is filled up with the files that follow in order.
+    """
     _remove_unfinished_files(directory)
+    limit = options.limit if options.limit > 0 else len(files)
     report = BuildReport()
-    records: dict[Source, Record] = {}
-    jobs = []
-    for source in sources:
-        caption = captions.get(source.file.name)
-        if caption is None and options.caption_source == "metadata":
-            report.failures[source.file.name] = _no_caption()
-        elif (record := read_record(directory, source)) is not None:
-            records[source] = record
-        else:
-            jobs.append(Job(source, caption, options.caption_source, directory))
-    done = len(sources) - len(jobs)
-    for job, result in _results(jobs, options.slices, num_processes):
-        done += 1
-        if progress is not None:
-            progress(done, len(sources))
-        if isinstance(result, Record):
-            records[job.source] = result
-        else:
-            report.failures[job.source.file.name] = result
-    _finish(
-        directory, [source for source in sources if source in records], records, report, options
-    )
+    records: dict[int, Record] = {}
+    sources: list[Source] = []
+    missing = limit
+    while missing > 0 and len(sources) < len(files):
+        first, end = len(sources), min(len(sources) + missing, len(files))
+        # Which split a source has is final only when all of them are known.
+        sources = assign_splits(files[:end], options.validation_share, options.seed)
+        jobs = []
+        for source in sources[first:]:
+            caption = captions.get(source.file.name)
+            if caption is None and options.caption_source == "metadata":
+                report.failures[source.file.name] = _no_caption()
+                continue
+            # `dataset.json` has a fingerprint of the files up to the limit.
+            own = fingerprint([source.file], {}) if source.number >= limit else ""
+            job = Job(source, caption, options.caption_source, directory, own)
+            record = read_record(job)
+            if record is None:
+                jobs.append(job)
+            else:
+                records[source.number] = record
+        done = end - len(jobs)
+        for job, result in _results(jobs, options.slices, num_processes):
+            done += 1
+            if progress is not None:
+                progress(done, end)
+            if isinstance(result, Record):
+                records[job.source.number] = result
+            else:
+                report.failures[job.source.file.name] = result
+        missing = limit - _num_counted(records, report)
+    _finish(directory, sources, records, report, options)
     return report
 
 
-def _metadata_files(audio_dir: Path, directory: Path, options: BuildOptions) -> list[MetadataFile]:
-    if options.captions is not None:
-        return [read_metadata_file(options.captions)]
-    if options.caption_source in ("tags", "names"):
-        return []
-    found = find_metadata(audio_dir, directory)
-    if not found and options.caption_source == "metadata":
-        raise InputError(
-            f"{str(audio_dir)!r} has no {' or '.join(METADATA_NAMES)}; add one with the columns "
-            "file_name and text, or name another file",
-            field="captions",
-        )
-    return found
+def _num_counted(records: Mapping[int, Record], report: BuildReport) -> int:
+    """Number of recordings that count for the limit.
 
-
-def _recordings(
-    audio_dir: Path, files: Sequence[AudioFile], options: BuildOptions
-) -> list[AudioFile]:
-    """The audio files: `files` without the metadata files."""
-    captions = None if options.captions is None else options.captions.resolve()
-    recordings = [
-        file
-        for file in files
-        if file.path.name not in METADATA_NAMES and file.path.resolve() != captions
-    ]
-    if not recordings:
-        raise InputError(
-            f"{str(audio_dir)!r} has no audio file; name a folder with recordings",
-            field="audio_dir",
-        )
-    return recordings
+    Those are recordings with images, and those that lack a caption because of an option.
+    """
+    num_without_caption = sum(
+        isinstance(failure, InputError) and failure.field == "caption_from"
+        for failure in report.failures.values()
+    )
+    return sum(bool(record.rows) for record in records.values()) + num_without_caption
 
 
 def _no_caption() -> InputError:
@@ -216,42 +195,43 @@ def _results_in_this_process(
 def _finish(
     directory: Path,
     sources: Sequence[Source],
-    records: Mapping[Source, Record],
+    records: Mapping[int, Record],
     report: BuildReport,
     options: BuildOptions,
 ) -> None:
     """Fill in the report's counts, and write metadata and card."""
     num_without_caption = 0
     for source in sources:
-        record = records[source]
+        record = records.get(source.number, Record())
         report.left_out.update(record.left_out)
         for message in record.warnings:
             logger.warning("%s: %s", source.file.name, message)
-        if record.rows:
-            report.num_images[source.split] += len(record.rows)
-            report.num_files[source.split] += 1
-            num_without_caption += not record.rows[0].text
+        num_without_caption += any(not row.text for row in record.rows[:1])
     if num_without_caption:
         logger.warning("%d files have no caption; their text is empty", num_without_caption)
-    if not report.num_images["train"]:
-        if report.failures and not report.num_images:
+    usable = [source for source in sources if source.number in records]
+    usable = [source for source in usable if records[source.number].rows]
+    if not usable:
+        if report.failures:
             return  # the failures say why
-        for name, failure in report.failures.items():
-            logger.warning("%s: %s", name, failure)
         raise InputError(_why_empty(report))
+    if options.validation_share > 0 and len(usable) == 1 < len(sources):
+        logger.warning(
+            "only %s can be used, so no recording is left for validation", usable[0].file.name
+        )
+    usable = reassign_splits(usable, options.validation_share, options.seed)
+    move_to_final_splits(directory, usable)
     for split in SPLITS:
-        rows = [row for source in sources if source.split == split for row in records[source].rows]
+        of_split = [records[source.number] for source in usable if source.split == split]
+        rows = [row for record in of_split for row in record.rows]
         if rows:
+            report.num_images[split] = len(rows)
+            report.num_files[split] = len(of_split)
             write_metadata(directory, split, rows)
     write_file(card_text(options, report).encode(), directory / "README.md")
 
 
 def _why_empty(report: BuildReport) -> str:
-    if report.num_images:
-        return (
-            f"all {report.num_images['validation']} images are in the validation split; lower "
-            "validation_share, or use another seed"
-        )
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(report.left_out.items()))
     return (
         f"no image is left ({reasons}); use shorter slices or longer recordings, or change "

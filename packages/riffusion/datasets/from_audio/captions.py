@@ -1,8 +1,5 @@
 """Captions from metadata files, and from the names of files and folders."""
 
-import csv
-import io
-import json
 import os
 import re
 import unicodedata
@@ -12,9 +9,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from riffusion.datasets.folder import INFO_NAME
+from riffusion.datasets.from_audio.caption_rows import caption_rows
 from riffusion.errors import InputError
+from riffusion.io.folders import linked_files
 
-CaptionSource = Literal["auto", "metadata", "tags", "names"]
+CaptionSource = Literal["auto", "metadata", "sidecars", "tags", "names"]
 
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
 _TEXT_COLUMNS = ("text", "caption")
@@ -56,6 +55,8 @@ class MetadataFile:
 def find_metadata(audio_dir: Path, output: Path) -> list[MetadataFile]:
     """Every metadata.jsonl and metadata.csv in a folder and its subfolders, except hidden ones.
 
+    Subfolders include folders that are linked there.
+
     Args:
         audio_dir: the folder to search.
         output: the data set that is being built. Its metadata files, and those of any other data
@@ -66,7 +67,8 @@ def find_metadata(audio_dir: Path, output: Path) -> list[MetadataFile]:
     """
     output_path = os.path.realpath(output)
     found = []
-    for path in sorted(audio_dir.rglob("metadata.*")):
+    linked = (path for path in linked_files(audio_dir) if path.name in METADATA_NAMES)
+    for path in sorted({*audio_dir.rglob("metadata.*"), *linked}):
         name = path.relative_to(audio_dir)
         if (
             path.name in METADATA_NAMES
@@ -119,7 +121,7 @@ def match_captions(
     matched: dict[str, Caption] = {}
     unmatched = []
     for file in files:
-        for where, row in _rows(file):
+        for where, row in caption_rows(file.name, file.content):
             listed, caption = _caption(where, row)
             name = by_key.get(_key(str(PurePosixPath(file.folder, listed))))
             if name is None:
@@ -140,36 +142,6 @@ def match_captions(
 def _key(name: str) -> str:
     """Normalized path: macOS writes é as two characters where others write one."""
     return unicodedata.normalize("NFC", PurePosixPath(name.replace("\\", "/")).as_posix())
-
-
-def _rows(file: MetadataFile) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """Yield each row's position, for messages, and its columns."""
-    try:
-        text = file.content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"captions={file.name} is not UTF-8 ({error}); save it as UTF-8") from None
-    if file.name.lower().endswith(".csv"):
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        try:
-            for row in reader:
-                yield f"captions={file.name}, line {reader.line_num}", row
-        except csv.Error as error:
-            raise InputError(
-                f"captions={file.name}, line {reader.line_num} is not CSV ({error}); save it with "
-                "commas between columns, and quotes around text that contains commas"
-            ) from error
-        return
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"captions={file.name}, line {number}"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{where} is not JSON ({error}); write one object per line") from error
-        if not isinstance(row, dict):
-            raise InputError(f"{where} is not a JSON object; write one with file_name and text")
-        yield where, row
 
 
 def _caption(where: str, row: Mapping[str, Any]) -> tuple[str, Caption]:

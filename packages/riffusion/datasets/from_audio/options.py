@@ -53,7 +53,8 @@ class BuildOptions:
 
     Args:
         slices: how recordings are cut.
-        caption_source: `metadata`, `tags` or `names`; `auto` uses the first one available.
+        caption_source: `metadata`, `sidecars`, `tags` or `names`; `auto` uses the first one
+            available.
         captions: file of captions; None for every metadata.jsonl and metadata.csv of the folder.
         validation_share: share of recordings for validation, 0 to 0.9. Above 0, at least one
             recording is used if there are two or more.

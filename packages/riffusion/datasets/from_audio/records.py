@@ -4,12 +4,14 @@ A record is written after all images of its source. A source without a record is
 empty folder, so a run can be killed at any moment.
 """
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from riffusion.datasets.folder import DatasetRow
+from riffusion.datasets.folder import SPLITS, DatasetRow
 from riffusion.datasets.from_audio.captions import Caption, CaptionSource
 from riffusion.datasets.from_audio.sources import Source
 from riffusion.errors import InputError
@@ -22,21 +24,38 @@ class OutputError(InputError):
     """The data set can't be written. This ends the whole run."""
 
 
+@contextlib.contextmanager
+def output_errors() -> Iterator[None]:
+    """Raise `OutputError`, which ends the run, for errors in writing."""
+    try:
+        yield
+    except InputError as error:
+        raise OutputError(str(error)) from error
+    except OSError as error:
+        raise OutputError(
+            f"path={str(error.filename)!r} cannot be written ({error.strerror}); "
+            "make room there, or choose another place"
+        ) from error
+
+
 @dataclass(frozen=True)
 class Job:
     """The work on one source, as sent to a worker process.
 
     Args:
         source: the recording.
-        caption: its caption from metadata, if there is one.
+        caption: its caption from metadata or a text file, if there is one.
         caption_source: where the caption comes from otherwise.
         directory: the data-set folder.
+        fingerprint: that of the recording if `dataset.json` doesn't cover it, else empty. A record
+            with another one is out of date.
     """
 
     source: Source
     caption: Caption | None
     caption_source: CaptionSource
     directory: Path
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,19 +66,23 @@ class Record:
         rows: one row per image.
         left_out: number of slices without an image, by reason.
         warnings: warnings about the file.
+        fingerprint: that of the job.
     """
 
     rows: tuple[DatasetRow, ...] = ()
     left_out: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    fingerprint: str = ""
 
     def to_json(self) -> str:
         """The record as JSON; `from_json` is the inverse."""
-        values = {
+        values: dict[str, Any] = {
             "rows": [json.loads(row.to_json()) for row in self.rows],
             "left_out": self.left_out,
             "warnings": self.warnings,
         }
+        if self.fingerprint:
+            values["fingerprint"] = self.fingerprint
         return json.dumps(values, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -72,7 +95,8 @@ class Record:
         try:
             values = json.loads(text)
             rows = tuple(DatasetRow.from_json(json.dumps(row)) for row in values["rows"])
-            return cls(rows, dict(values["left_out"]), tuple(values["warnings"]))
+            left_out, warnings = dict(values["left_out"]), tuple(values["warnings"])
+            return cls(rows, left_out, warnings, values.get("fingerprint", ""))
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a record: {error}") from error
 
@@ -82,11 +106,20 @@ def record_path(directory: Path, source: Source) -> Path:
     return directory / RECORDS / f"{source.folder}.json"
 
 
-def read_record(directory: Path, source: Source) -> Record | None:
-    """A source's record; None if the source isn't finished or one of its images is missing."""
+def read_record(job: Job) -> Record | None:
+    """The record of a job; None if it isn't finished, or if images are missing or out of date.
+
+    All images are in one split, but not always in the source's: see `final_splits`.
+    """
     try:
-        record = Record.from_json(record_path(directory, source).read_text(encoding="utf-8"))
+        text = record_path(job.directory, job.source).read_text(encoding="utf-8")
+        record = Record.from_json(text)
     except (OSError, ValueError):
         return None
-    images = (directory / source.split / row.file_name for row in record.rows)
-    return record if all(image.is_file() for image in images) else None
+    if record.fingerprint != job.fingerprint:
+        return None
+    is_complete = any(
+        all((job.directory / split / row.file_name).is_file() for row in record.rows)
+        for split in SPLITS
+    )
+    return record if is_complete else None

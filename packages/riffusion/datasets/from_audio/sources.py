@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from riffusion.datasets.folder import Split
@@ -48,17 +48,23 @@ def assign_splits(files: Sequence[AudioFile], validation_share: float, seed: int
     Args:
         files: the files, in order.
         validation_share: share of the files for validation, rounded. Above 0, at least one file is
-            used if there are two or more.
+            used if there are two or more. At least one file is left for training.
         seed: determines which files are chosen.
     """
-    count = round(validation_share * len(files))
-    if validation_share > 0 and len(files) > 1:
-        count = min(max(count, 1), len(files) - 1)
-    ordered = sorted(files, key=lambda file: _random_key(file, seed))
-    chosen = {file.name for file in ordered[:count]}
+    sources = [Source(file, number, "train") for number, file in enumerate(files)]
+    return reassign_splits(sources, validation_share, seed)
+
+
+def reassign_splits(sources: Sequence[Source], validation_share: float, seed: int) -> list[Source]:
+    """Choose the splits as `assign_splits` does, and keep the numbers."""
+    count = round(validation_share * len(sources))
+    if validation_share > 0:
+        count = min(max(count, 1), len(sources) - 1)
+    ordered = sorted(sources, key=lambda source: _random_key(source.file, seed))
+    chosen = {source.file.name for source in ordered[: max(count, 0)]}
     return [
-        Source(file, number, "validation" if file.name in chosen else "train")
-        for number, file in enumerate(files)
+        replace(source, split="validation" if source.file.name in chosen else "train")
+        for source in sources
     ]
 
 

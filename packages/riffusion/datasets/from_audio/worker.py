@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from riffusion.datasets.folder import SPLITS, DatasetRow
 from riffusion.datasets.from_audio.captions import Caption, caption_from_name, one_line
 from riffusion.datasets.from_audio.options import SliceOptions
-from riffusion.datasets.from_audio.records import Job, OutputError, Record, record_path
+from riffusion.datasets.from_audio.records import Job, Record, output_errors, record_path
 from riffusion.errors import InputError
 from riffusion.io.files import write_file
 
@@ -56,7 +56,7 @@ def build_source(job: Job, maker: "ImageMaker") -> Record:
         for number, image in enumerate(maker.images(segment)):
             name = f"{source.folder}/{number:04d}.png"
             path = job.directory / source.split / name
-            with _output_errors():
+            with output_errors():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_file(image.png, path)
             start_s = image.slice.start / maker.params.sample_rate
@@ -67,8 +67,8 @@ def build_source(job: Job, maker: "ImageMaker") -> Record:
     left_out = {str(reason): count for reason, count in sorted(maker.left_out.items())}
     if not rows and not left_out:
         left_out = {"too short": 1}
-    record = Record(tuple(rows), left_out, tuple(warnings))
-    with _output_errors():
+    record = Record(tuple(rows), left_out, tuple(warnings), job.fingerprint)
+    with output_errors():
         path = record_path(job.directory, source)
         path.parent.mkdir(exist_ok=True)
         write_file(record.to_json().encode(), path)
@@ -92,6 +92,7 @@ def _caption(job: Job) -> Caption:
         caption = caption_from_name(job.source.file.name)
     if caption is None and job.caption_source != "auto":
         missing = {
+            "sidecars": "no text file beside it has its name and a caption",
             "tags": "neither title nor genre is tagged",
             "names": "the file name contains no word",
         }
@@ -111,20 +112,6 @@ def _row(name: str, source: str, caption: Caption, extras: dict[str, str | float
         source=source,
         extras=extras,
     )
-
-
-@contextlib.contextmanager
-def _output_errors() -> Iterator[None]:
-    """Raise `OutputError`, which ends the run, for errors in writing."""
-    try:
-        yield
-    except InputError as error:
-        raise OutputError(str(error)) from error
-    except OSError as error:
-        raise OutputError(
-            f"path={str(error.filename)!r} cannot be written ({error.strerror}); "
-            "make room there, or choose another place"
-        ) from error
 
 
 @contextlib.contextmanager
