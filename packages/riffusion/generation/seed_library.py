@@ -74,8 +74,8 @@ class SeedLibrary:
         if not directories:
             raise InputError(
                 f"data/{SEED_IMAGE_DIRECTORY} is in none of "
-                f"{', '.join(map(str, bundle_roots()))}; install {DISTRIBUTION} again, or create it "
-                "with `python -m riffusion.loops.seed_images --output data`"
+                f"{', '.join(map(str, bundle_roots()))}; install {DISTRIBUTION} again, or create "
+                "it with `python -m riffusion.loops.seed_images --output data`"
             )
         logger.info("seed images and masks from %s", ", ".join(map(str, directories)))
         return cls(*directories)

@@ -4,6 +4,9 @@ from pathlib import Path
 
 DISTRIBUTION = "riffusion-truss"
 """What to install: `riffusion` on the package index is another person's package."""
+ADD_EXTRAS = f"`make setup` in a checkout, or `pip install '{DISTRIBUTION}[serve,train]'`, adds it"
+"""Remedy for a missing package. pip reads the extras of the distribution that is installed already;
+the package index has none of that name."""
 
 
 def bundle_roots() -> list[Path]:
