@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from riffusion.errors import CheckpointError
-from riffusion.io.bundle import bundle_roots
+from riffusion.io.bundle import DISTRIBUTION, bundle_roots
 
 DEFAULT_HUB_ID = "riffusion/riffusion-model-v1"
 """The published checkpoint on the Hugging Face hub, for `--checkpoint`."""
@@ -96,5 +96,6 @@ def find_checkpoint(explicit: str | os.PathLike[str] | None = None) -> Checkpoin
             return CheckpointSource("folder", str(root / EMBEDDED), origin="embedded")
     raise CheckpointError(
         f"no checkpoint: {EMBEDDED} is in none of {', '.join(map(str, bundle_roots()))}; "
-        f"name one, or set {ENVIRONMENT_VARIABLE}, for example to {DEFAULT_HUB_ID}"
+        f"install {DISTRIBUTION} again, or name one by --checkpoint or {ENVIRONMENT_VARIABLE}, "
+        f"for example {DEFAULT_HUB_ID}"
     )

@@ -38,6 +38,7 @@ from riffusion.cli import (
 from riffusion.cli.batch import BatchDefectError, BatchError, is_own_defect
 from riffusion.cli.option_names import message_by_option
 from riffusion.errors import InputError, RiffusionError, ServerError
+from riffusion.io.bundle import ADD_EXTRAS
 
 if TYPE_CHECKING:
     from typer._click.core import Command
@@ -185,6 +186,9 @@ def _line_and_status(error: Exception, command: "Command") -> tuple[str, int]:
         path = context.command_path if context is not None else "riffusion"
         what = _one_line(error.format_message()).rstrip(".")
         return f"{what}; see `{path} --help`", EXIT_REFUSED
+    if isinstance(error, ModuleNotFoundError) and error.name:  # an extra was not installed
+        line = f"the module {error.name} is not installed, and this command needs it; {ADD_EXTRAS}"
+        return _one_line(line), EXIT_REFUSED
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return _one_line(f"{where}{error.strerror}"), EXIT_REFUSED

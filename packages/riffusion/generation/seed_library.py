@@ -13,7 +13,7 @@ from typing import Self
 from PIL import Image
 
 from riffusion.errors import InputError
-from riffusion.io.bundle import bundle_roots
+from riffusion.io.bundle import DISTRIBUTION, bundle_roots
 from riffusion.io.images import MAX_WIDTH, read_image
 from riffusion.spectrogram.image import rgb_image
 
@@ -73,9 +73,9 @@ class SeedLibrary:
         directories = [directory for directory in directories if directory.is_dir()]
         if not directories:
             raise InputError(
-                f"there is no data/{SEED_IMAGE_DIRECTORY} in {Path.cwd()} or beside the package; "
-                "run from the project's directory, or create it with "
-                "`python -m riffusion.loops.seed_images --output data`"
+                f"data/{SEED_IMAGE_DIRECTORY} is in none of "
+                f"{', '.join(map(str, bundle_roots()))}; install {DISTRIBUTION} again, or create "
+                "it with `python -m riffusion.loops.seed_images --output data`"
             )
         logger.info("seed images and masks from %s", ", ".join(map(str, directories)))
         return cls(*directories)
@@ -121,7 +121,7 @@ class SeedLibrary:
 
 
 def find_data_dir() -> Path | None:
-    """The directory `data` with seed images, in the working directory or beside `packages`."""
+    """The first directory `data` with seed images; see `bundle_roots` for where it may be."""
     for root in bundle_roots():
         if (root / "data" / SEED_IMAGE_DIRECTORY).is_dir():
             return root / "data"

@@ -11,6 +11,7 @@ from riffusion.evaluation.metrics.adherence import AdherenceScores
 from riffusion.evaluation.metrics.img2img_agreement import Img2ImgScores
 from riffusion.evaluation.metrics.interpolation_smoothness import InterpolationScores
 from riffusion.evaluation.metrics.memorization import MemorizationScores
+from riffusion.io.bundle import ADD_EXTRAS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,8 +29,7 @@ def check_matplotlib() -> None:
     """
     if importlib.util.find_spec("matplotlib") is None:
         raise RiffusionError(
-            "matplotlib is not installed, and the report's plots need it; "
-            "pip install 'riffusion[train]'"
+            f"matplotlib is not installed, and the report's plots need it; {ADD_EXTRAS}"
         )
 
 

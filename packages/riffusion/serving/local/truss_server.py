@@ -25,6 +25,7 @@ from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
 from riffusion.errors import ServerError
+from riffusion.io.bundle import DISTRIBUTION, bundle_roots
 from riffusion.serving.addresses import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -33,6 +34,7 @@ from riffusion.serving.addresses import (
     bound_socket,
     local_url,
 )
+from riffusion.serving.local.installed_bundle import complete_bundle
 
 logger = logging.getLogger(__name__)
 
@@ -45,19 +47,21 @@ def find_bundle(start: Path | None = None) -> Path:
     """The nearest directory with a Truss bundle: config.yaml and model/model.py.
 
     Args:
-        start: where to search, upwards; default: the working directory, then this package.
+        start: where to search, upwards; default: the working directory, then the bundle of this
+            package, which may lack `packages/` (see `complete_bundle`).
 
     Raises:
         ServerError: no bundle was found.
     """
-    starts = [start] if start is not None else [Path.cwd(), Path(__file__)]
-    for path in starts:
-        for directory in (path.resolve(), *path.resolve().parents):
-            if (directory / "config.yaml").is_file() and (directory / "model/model.py").is_file():
-                return directory
+    path = (start or Path.cwd()).resolve()
+    own = bundle_roots()[1:] if start is None else []
+    for directory in (path, *path.parents, *own):
+        if (directory / "config.yaml").is_file() and (directory / "model/model.py").is_file():
+            return directory
     raise ServerError(
-        f"no Truss bundle (config.yaml and model/model.py) in or above "
-        f"{' or '.join(str(path) for path in starts)}; run this inside a clone of the repository"
+        f"no Truss bundle (config.yaml and model/model.py) in or above {path}"
+        f"{''.join(f', or in {root}' for root in own)}; run this inside a clone of the repository, "
+        f"or install {DISTRIBUTION} again"
     )
 
 
@@ -124,6 +128,8 @@ class LocalTrussServer:
         bundle_dir = self._bundle_dir or find_bundle()
         try:
             self._directory = Path(tempfile.mkdtemp(prefix=DIRECTORY_PREFIX))
+            checkpoint = self._environment.get("RIFFUSION_CHECKPOINT")
+            bundle_dir = complete_bundle(bundle_dir, self._directory, checkpoint)
             config = _build_context(bundle_dir, self._directory)
             self._spawn(self._directory, config)
             self._wait_until_ready(deadline)
