@@ -26,7 +26,8 @@ from riffusion.generation.seed_library import SeedLibrary
 from riffusion.io.data_urls import bytes_from_data_url
 from riffusion.io.images import decode_image
 from riffusion.runtime.threads import single_threaded
-from riffusion.spectrogram.image import DEFAULT_MAX_VALUE, rgb_image
+from riffusion.spectrogram.image import DEFAULT_MAX_VALUE, has_transparency, rgb_image
+from riffusion.spectrogram.image_conversion import convert_image
 from riffusion.spectrogram.image_converter import SpectrogramImageConverter, params_from_image
 from riffusion.spectrogram.params import SpectrogramParams
 
@@ -158,15 +159,17 @@ class ClipGenerator:
         if inputs.mode == "txt2img":
             return ResolvedInput(inputs, params)
         init_image = self._init_image(inputs, media)
+        try:
+            own_params = params_from_image(init_image, params)
+        except SpectrogramParamsError as error:
+            raise InputError(f"its EXIF holds {error}", "init_image") from error
+        _check_size(init_image, own_params)
         if inputs.mode == "image_to_audio":
-            try:
-                params = params_from_image(init_image, params)
-            except SpectrogramParamsError as error:
-                raise InputError(f"its EXIF holds {error}", "init_image") from error
-            _check_size(init_image, params)
-            return ResolvedInput(inputs, params, init_image)
+            return ResolvedInput(inputs, own_params, _as_rgb(init_image))
         mask_image = self._mask_image(inputs, media)
-        return ResolvedInput(inputs, params, self._fitted(init_image), mask_image)
+        with self._beside_the_engine():
+            init_image = _converted(init_image, own_params, params)
+        return ResolvedInput(inputs, params, init_image, mask_image)
 
     def generate(
         self,
@@ -265,20 +268,48 @@ class ClipGenerator:
 
     def _mask_image(self, inputs: InferenceInput, media: Media) -> Image.Image | None:
         if media.mask_image is not None:
-            return media.mask_image
+            return _readable_mask(media.mask_image)
         if inputs.mask_image is not None:
-            return _decoded_image(inputs.mask_image, "mask_image")
+            return _readable_mask(_decoded_image(inputs.mask_image, "mask_image"))
         if inputs.mask_image_id is not None:
             return self.library.mask_image(inputs.mask_image_id)
         return None
 
-    def _fitted(self, image: Image.Image) -> Image.Image:
-        """`image` resized to one row per mel band of the checkpoint."""
-        rows = self.pipeline.spectrogram_params.num_frequencies
-        pixels = rgb_image(image)
-        if pixels.height != rows:
-            pixels = pixels.resize((pixels.width, rows), Image.Resampling.LANCZOS)
-        return pixels
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """An image with the pixels that its audio is made from, which the answer can hold."""
+    if image.mode in ("RGB", "L") and not has_transparency(image):
+        return image
+    try:
+        rgb = rgb_image(image)
+    except MediaError as error:
+        raise MediaError(str(error), "init_image") from error
+    rgb.getexif().update(image.getexif())
+    return rgb
+
+
+def _readable_mask(mask: Image.Image) -> Image.Image:
+    """A mask as RGB, transparent parts black: they are kept."""
+    try:
+        rgb = rgb_image(mask, background="black")
+    except MediaError as error:
+        raise MediaError(str(error), "mask_image") from error
+    if has_transparency(mask) and rgb.convert("L").getextrema() == (0, 0):
+        logger.warning(
+            "mask_image keeps everything, as transparent and black parts are kept; "
+            "draw in white what is to be repainted"
+        )
+    return rgb
+
+
+def _converted(
+    image: Image.Image, own_params: SpectrogramParams, params: SpectrogramParams
+) -> Image.Image:
+    """An init image with the checkpoint's parameters; without EXIF it counts as having them."""
+    try:
+        return convert_image(image, own_params, params)
+    except InputError as error:
+        raise type(error)(str(error), "init_image") from error
 
 
 def check_prompts(inputs: InferenceInput) -> None:
