@@ -26,7 +26,7 @@ from riffusion.generation.seed_library import SeedLibrary
 from riffusion.io.data_urls import bytes_from_data_url
 from riffusion.io.images import decode_image
 from riffusion.runtime.threads import single_threaded
-from riffusion.spectrogram.image import DEFAULT_MAX_VALUE, has_transparency, rgb_image
+from riffusion.spectrogram.image import DEFAULT_MAX_VALUE, rgb_image
 from riffusion.spectrogram.image_conversion import convert_image
 from riffusion.spectrogram.image_converter import SpectrogramImageConverter, params_from_image
 from riffusion.spectrogram.params import SpectrogramParams
@@ -278,7 +278,7 @@ class ClipGenerator:
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     """An image with the pixels that its audio is made from, which the answer can hold."""
-    if image.mode in ("RGB", "L") and not has_transparency(image):
+    if image.mode in ("RGB", "L") and not image.has_transparency_data:
         return image
     try:
         rgb = rgb_image(image)
@@ -294,7 +294,7 @@ def _readable_mask(mask: Image.Image) -> Image.Image:
         rgb = rgb_image(mask, background="black")
     except MediaError as error:
         raise MediaError(str(error), "mask_image") from error
-    if has_transparency(mask) and rgb.convert("L").getextrema() == (0, 0):
+    if mask.has_transparency_data and rgb.convert("L").getextrema() == (0, 0):
         logger.warning(
             "mask_image keeps everything, as transparent and black parts are kept; "
             "draw in white what is to be repainted"

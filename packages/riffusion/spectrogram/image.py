@@ -95,7 +95,7 @@ def rgb_image(image: Image.Image, background: Background = "white") -> Image.Ima
     try:
         if image.mode == "F" or image.mode.startswith("I"):  # Pillow's convert() clips at 255
             return Image.fromarray(_grey_from_numbers(np.asarray(image))).convert("RGB")
-        if has_transparency(image):
+        if image.has_transparency_data:
             layer = image.convert("RGBA")
             behind = Image.new("RGBA", layer.size, background)
             return Image.alpha_composite(behind, layer).convert("RGB")
@@ -104,11 +104,6 @@ def rgb_image(image: Image.Image, background: Background = "white") -> Image.Ima
         raise
     except (OSError, SyntaxError, ValueError) as error:
         raise MediaError(f"the image cannot be read: {error}; send it again undamaged") from error
-
-
-def has_transparency(image: Image.Image) -> bool:
-    """Whether an image's mode or palette can hold transparent pixels."""
-    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
 
 
 def _grey_from_numbers(numbers: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
