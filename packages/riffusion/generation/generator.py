@@ -21,13 +21,17 @@ from riffusion.diffusion.prompt_weights import parse_prompt_weights
 from riffusion.engine import Engine, RequestHandle
 from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.errors import GenerationCancelled, InputError, MediaError, SpectrogramParamsError
+from riffusion.generation.input_images import (
+    converted_init_image,
+    decoded_image,
+    rgb_init_image,
+    rgb_mask,
+)
 from riffusion.generation.media import Media
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.io.data_urls import bytes_from_data_url
-from riffusion.io.images import decode_image
 from riffusion.runtime.threads import single_threaded
-from riffusion.spectrogram.image import DEFAULT_MAX_VALUE, rgb_image
-from riffusion.spectrogram.image_conversion import convert_image
+from riffusion.spectrogram.image import DEFAULT_MAX_VALUE
 from riffusion.spectrogram.image_converter import SpectrogramImageConverter, params_from_image
 from riffusion.spectrogram.params import SpectrogramParams
 
@@ -165,10 +169,10 @@ class ClipGenerator:
             raise InputError(f"its EXIF holds {error}", "init_image") from error
         _check_size(init_image, own_params)
         if inputs.mode == "image_to_audio":
-            return ResolvedInput(inputs, own_params, _as_rgb(init_image))
+            return ResolvedInput(inputs, own_params, rgb_init_image(init_image))
         mask_image = self._mask_image(inputs, media)
         with self._beside_the_engine():
-            init_image = _converted(init_image, own_params, params)
+            init_image = converted_init_image(init_image, own_params, params)
         return ResolvedInput(inputs, params, init_image, mask_image)
 
     def generate(
@@ -257,7 +261,7 @@ class ClipGenerator:
         if media.init_audio is not None:
             return self.image_from_audio(media.init_audio)
         if inputs.init_image is not None:
-            return _decoded_image(inputs.init_image, "init_image")
+            return decoded_image(inputs.init_image, "init_image")
         if inputs.init_audio is not None:
             data = bytes_from_data_url(inputs.init_audio, "init_audio")
             try:
@@ -268,48 +272,12 @@ class ClipGenerator:
 
     def _mask_image(self, inputs: InferenceInput, media: Media) -> Image.Image | None:
         if media.mask_image is not None:
-            return _readable_mask(media.mask_image)
+            return rgb_mask(media.mask_image)
         if inputs.mask_image is not None:
-            return _readable_mask(_decoded_image(inputs.mask_image, "mask_image"))
+            return rgb_mask(decoded_image(inputs.mask_image, "mask_image"))
         if inputs.mask_image_id is not None:
             return self.library.mask_image(inputs.mask_image_id)
         return None
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    """An image with the pixels that its audio is made from, which the answer can hold."""
-    if image.mode in ("RGB", "L") and not image.has_transparency_data:
-        return image
-    try:
-        rgb = rgb_image(image)
-    except MediaError as error:
-        raise MediaError(str(error), "init_image") from error
-    rgb.getexif().update(image.getexif())
-    return rgb
-
-
-def _readable_mask(mask: Image.Image) -> Image.Image:
-    """A mask as RGB, transparent parts black: they are kept."""
-    try:
-        rgb = rgb_image(mask, background="black")
-    except MediaError as error:
-        raise MediaError(str(error), "mask_image") from error
-    if mask.has_transparency_data and rgb.convert("L").getextrema() == (0, 0):
-        logger.warning(
-            "mask_image keeps everything, as transparent and black parts are kept; "
-            "draw in white what is to be repainted"
-        )
-    return rgb
-
-
-def _converted(
-    image: Image.Image, own_params: SpectrogramParams, params: SpectrogramParams
-) -> Image.Image:
-    """An init image with the checkpoint's parameters; without EXIF it counts as having them."""
-    try:
-        return convert_image(image, own_params, params)
-    except InputError as error:
-        raise type(error)(str(error), "init_image") from error
 
 
 def check_prompts(inputs: InferenceInput) -> None:
@@ -341,11 +309,3 @@ def _check_size(image: Image.Image, params: SpectrogramParams) -> None:
             f"sample_rate={params.sample_rate} are too large a spectrogram; lower one of them",
             "init_image",
         )
-
-
-def _decoded_image(text: str, field_name: str) -> Image.Image:
-    data = bytes_from_data_url(text, field_name)
-    try:
-        return decode_image(data)
-    except MediaError as error:
-        raise MediaError(str(error), field_name) from error
