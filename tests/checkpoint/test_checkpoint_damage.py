@@ -278,6 +278,7 @@ class TestDamage:
             (["config.json", "model.safetensors", "tokenizer.json"], "has no model_index.json"),
             (["pytorch_lora_weights.safetensors"], "LoRA"),
             (["adapter_config.json", "adapter_model.safetensors"], "LoRA"),
+            (["learned_embeds.safetensors"], "holds a textual inversion, not a checkpoint"),
             (["v1.ckpt"], "to load a single file name it: v1.ckpt"),
         ],
     )

@@ -140,7 +140,7 @@ def test_palettes_and_transparency_are_resolved(tmp_path):
     Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "mask_clear.png")
     Image.new("P", (4, 4), 0).save(tmp_path / "palette.png")
     library = SeedLibrary(tmp_path)
-    assert library.mask_image("mask_clear").getpixel((0, 0)) == (255, 255, 255)
+    assert library.mask_image("mask_clear").getpixel((0, 0)) == (0, 0, 0)
     assert library.seed_image("palette").mode == "RGB"
 
 

@@ -1,5 +1,7 @@
 """Amplitudes ⇄ pixels."""
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from riffusion.errors import InputError
+from riffusion.errors import InputError, MediaError
+from riffusion.io.images import decode_image
 from riffusion.spectrogram.image import image_from_spectrogram, rgb_image, spectrogram_from_image
 
 HALF_GREY_LEVEL = 0.5 / 255 + 1e-6  # rounding to 8 bits, and float32 arithmetic
@@ -91,3 +94,51 @@ def test_sixteen_bit_grey_is_scaled() -> None:
 
 def test_transparency_is_silence() -> None:
     assert rgb_image(Image.new("RGBA", (1, 1), (0, 0, 0, 0))).getpixel((0, 0)) == (255,) * 3
+
+
+NUMBERS = {  # pixels of one kind: 0, one half and white
+    "shares of white": np.array([[0, 0.5, 1]], np.float32),
+    "float grey levels": np.array([[0, 127.5, 255]], np.float32),
+    "8 bits in 32": np.array([[0, 128, 255]], np.int32),
+    "16 bits in 32": np.array([[0, 32896, 65535]], np.int32),
+    "8 bits in 16": np.array([[0, 128, 255]], np.uint16),
+    "16 bits": np.array([[0, 32896, 65535]], np.uint16),
+}
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_numbers_of_other_ranges_are_scaled(kind: str) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(NUMBERS[kind]).save(buffer, "TIFF")
+    image = rgb_image(decode_image(buffer.getvalue()))
+    assert np.asarray(image)[0, :, 0].tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "shown"),
+    [
+        (np.array([[-1, 1]], np.float32), "from -1 to 1"),
+        (np.array([[0, 1.5]], np.float32), "from 0 to 1.5"),
+        (np.array([[0, 65535]], np.float32), "from 0 to 65535"),
+        (np.array([[0, np.nan]], np.float32), "nan"),
+        (np.array([[0, np.inf]], np.float32), "inf"),
+        (np.array([[-5, 255]], np.int32), "from -5 to 255"),
+        (np.array([[0, 2**31 - 1]], np.int32), "0 to 255 or 0 to 65535"),
+        (np.array([[0, 1023]], np.uint16), "from 0 to 1023"),
+    ],
+)
+def test_numbers_of_unknown_range_are_refused(numbers: np.ndarray, shown: str) -> None:
+    with pytest.raises(MediaError, match="save the image with 8 bits") as refusal:
+        rgb_image(Image.fromarray(numbers))
+    assert shown in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_parts_show_the_background(mode: str) -> None:
+    image = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
+    image.putpixel((1, 0), (255, 255, 255, 255))
+    image = image.convert("LA") if mode == "LA" else image
+    image = image.quantize(4) if mode == "P" else image
+    assert np.asarray(rgb_image(image))[0, :, 0].tolist() == [255, 255]
+    assert np.asarray(rgb_image(image, background="black"))[0, :, 0].tolist() == [0, 255]

@@ -16,6 +16,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from riffusion.checkpoint.kinds import adapter_in_folder
 from riffusion.errors import CheckpointError
 from riffusion.spectrogram import params as spectrogram_params
 
@@ -64,6 +65,8 @@ def needed_files(names: Iterable[str], *, prefer_half: bool, where: str) -> list
     if "tokenizer/tokenizer.json" not in tokenizer and not pair <= set(tokenizer):
         missing.append("tokenizer/vocab.json with merges.txt")
     if missing:
+        if adapter := adapter_in_folder(present):
+            raise CheckpointError(f"{where} {adapter}")
         raise CheckpointError(
             f"{where} lacks {abridged(missing)}; a Stable Diffusion 1.x checkpoint has them, "
             "download it again or name another"
@@ -127,13 +130,13 @@ def is_weights(name: str, part: str) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read the JSON object of a configuration file.
+    """Read the JSON object of a configuration file, with or without a byte-order mark.
 
     Raises:
         CheckpointError: the file is missing, broken, or isn't a JSON object.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_bytes())  # recognises UTF-8, UTF-16 and UTF-32
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing; download the checkpoint again") from error
     except (OSError, ValueError, RecursionError) as error:

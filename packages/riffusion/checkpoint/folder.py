@@ -19,6 +19,7 @@ from riffusion.checkpoint.files import (
     read_json,
     read_weights,
 )
+from riffusion.checkpoint.kinds import adapter_in_folder
 from riffusion.checkpoint.source import SINGLE_FILE_SUFFIXES
 from riffusion.errors import CheckpointError
 
@@ -124,11 +125,8 @@ def _not_a_checkpoint(folder: Path) -> CheckpointError:
     names = sorted(path.name for path in folder.iterdir())
     if not names:
         return CheckpointError(f"{folder} is empty; name a folder that holds {INDEX_NAME}")
-    if any("lora" in name.lower() or name.startswith("adapter_") for name in names):
-        return CheckpointError(
-            f"{folder} holds LoRA weights, not a checkpoint; merge them into a checkpoint "
-            "and name that"
-        )
+    if adapter := adapter_in_folder(names):
+        return CheckpointError(f"{folder} {adapter}")
     files = [name for name in names if name.endswith(SINGLE_FILE_SUFFIXES)]
     if files and "config.json" not in names:
         return CheckpointError(

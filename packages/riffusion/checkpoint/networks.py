@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import diffusers
@@ -14,7 +17,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from riffusion.checkpoint.files import abridged, first_line
+from riffusion.checkpoint.files import TOKENIZER_NAMES, abridged, first_line
 from riffusion.errors import CheckpointError
 
 CLASSES = {"vae": AutoencoderKL, "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
@@ -105,7 +108,8 @@ def load_tokenizer(folder: Path) -> Any:
         CheckpointError: the files are missing or broken.
     """
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+        with _without_byte_order_marks(folder) as readable:
+            tokenizer = CLIPTokenizer.from_pretrained(str(readable), local_files_only=True)
     except Exception as error:  # the tokenizers library raises plain Exception
         raise CheckpointError(
             f"{folder} is not a CLIP tokenizer ({first_line(error)}); download its vocab.json "
@@ -118,6 +122,22 @@ def load_tokenizer(folder: Path) -> Any:
             "not a CLIP tokenizer, use the one that came with the checkpoint"
         )
     return tokenizer
+
+
+@contextmanager
+def _without_byte_order_marks(folder: Path) -> Iterator[Path]:
+    """A tokenizer's folder whose files begin with their text; a copy if one has a mark."""
+    files = [folder / name for name in TOKENIZER_NAMES if (folder / name).is_file()]
+    marks = {BOM_UTF8: "utf-8-sig", BOM_UTF16_LE: "utf-16", BOM_UTF16_BE: "utf-16"}
+    contents = {path.name: path.read_bytes() for path in files}
+    if not any(content.startswith(tuple(marks)) for content in contents.values()):
+        yield folder
+        return
+    with TemporaryDirectory() as copy_folder:
+        for name, content in contents.items():
+            encoding = next((marks[mark] for mark in marks if content.startswith(mark)), "utf-8")
+            (Path(copy_folder) / name).write_bytes(content.decode(encoding).encode())
+        yield Path(copy_folder)
 
 
 def check_agreement(networks: Mapping[str, Any], tokenizer: Any, where: Path) -> None:

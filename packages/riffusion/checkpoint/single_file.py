@@ -24,6 +24,7 @@ from diffusers.loaders.single_file_utils import (
 from riffusion.checkpoint.files import SCHEDULER_NAME, first_line, read_json, read_weights
 from riffusion.checkpoint.folder import RawCheckpoint
 from riffusion.checkpoint.hub import fetch_clip_tokenizer
+from riffusion.checkpoint.kinds import foreign_kind
 from riffusion.errors import CheckpointError
 
 UNET = "model.diffusion_model."
@@ -43,16 +44,6 @@ STABLE_DIFFUSION_SCHEDULE = {  # v1-inference.yaml of the original release; samp
     "skip_prk_steps": True,
     "set_alpha_to_one": False,
     "steps_offset": 1,
-}
-
-_FOREIGN = {  # start of a tensor's name: (what the file is, the remedy)
-    "conditioner.embedders.": ("a Stable Diffusion XL model", "use a Stable Diffusion 1.x one"),
-    "cond_stage_model.model.": ("a Stable Diffusion 2.x model", "use a Stable Diffusion 1.x one"),
-    "double_blocks.": ("a Flux model", "use a Stable Diffusion 1.x one"),
-    "lora_": ("a LoRA, not a checkpoint", "merge it into a checkpoint and name that"),
-    "down_blocks.": ("one part of a diffusers folder", "name the folder with model_index.json"),
-    "encoder.": ("one part of a diffusers folder", "name the folder with model_index.json"),
-    "text_model.": ("one part of a diffusers folder", "name the folder with model_index.json"),
 }
 
 Weights = Mapping[str, torch.Tensor]
@@ -116,9 +107,8 @@ def _check_kind(weights: Weights, path: Path) -> None:
     ]
     if not absent:
         return
-    for start, (kind, remedy) in _FOREIGN.items():
-        if any(name.startswith(start) for name in weights):
-            raise CheckpointError(f"{path} is {kind}; {remedy}")
+    if kind := foreign_kind(weights):
+        raise CheckpointError(f"{path} is {kind}")
     raise CheckpointError(
         f"{path} has no weights named {absent[0]}…, which single-file checkpoints of Stable "
         "Diffusion 1.x have; use one that is not pruned, or a diffusers folder"

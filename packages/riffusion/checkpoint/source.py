@@ -63,7 +63,8 @@ class CheckpointSource:
             if path.suffix not in SINGLE_FILE_SUFFIXES:
                 raise CheckpointError(
                     f"{name}={text} must end in {' or '.join(SINGLE_FILE_SUFFIXES)}, or be a "
-                    "diffusers folder or a hub id; is it a file from inside such a folder?"
+                    "diffusers folder or a hub id; is it a file from inside such a folder, a LoRA "
+                    "or a textual inversion?"
                 )
             return cls("file", str(path), origin=origin)
         match = _HUB_ID.fullmatch(text)

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from riffusion.datasets.config import DataConfig
 from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.errors import InputError, MediaError
+from riffusion.io.images import read_image
 from riffusion.spectrogram.image import rgb_image
 
 Key = tuple[int, int]
@@ -96,10 +97,10 @@ class ImageExamples(Dataset[Example]):
             return self._kept[row]
         path = self.folder.image_path(self.split, self.rows[row])
         try:
-            with Image.open(path) as image:
-                grey = image.mode == "L"
-                decoded = image.copy() if grey else rgb_image(image)
-        except OSError as error:
+            image = read_image(path)
+            grey = image.mode == "L"
+            decoded = image if grey else rgb_image(image)
+        except InputError as error:
             raise MediaError(f"image={str(path)!r} cannot be read: {error}") from error
         side = self.config.resolution
         if side is not None and decoded.size != (side, side):

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from diffusers import AutoencoderKL
-from PIL import Image
 
 from riffusion.datasets.config import DataConfig
 from riffusion.datasets.folder import DatasetFolder
 from riffusion.errors import InputError, MediaError
+from riffusion.io.images import read_image
 from riffusion.spectrogram.params import SpectrogramParams
 
 
@@ -26,9 +26,8 @@ def image_size(folder: DatasetFolder, config: DataConfig) -> tuple[int, int]:
         height = width = config.resolution
     else:
         try:
-            with Image.open(path) as image:
-                width, height = image.size
-        except OSError as error:
+            width, height = read_image(path).size
+        except InputError as error:
             raise MediaError(f"image={str(path)!r} cannot be read: {error}") from error
     return height, config.crop_width or width
 

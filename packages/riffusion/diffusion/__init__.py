@@ -11,8 +11,22 @@ interpolation   linear and spherical interpolation
 geometry        sizes of images, and images and masks as tensors
 vae             images to latents and back
 upstream        upstream's functions
+
+`RiffusionPipeline` is imported when it is first used: it needs diffusers and transformers, which
+take seconds to import, and the smaller modules don't.
 """
 
-from riffusion.diffusion.pipeline import RiffusionPipeline
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from riffusion.diffusion.pipeline import RiffusionPipeline
 
 __all__ = ["RiffusionPipeline"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "RiffusionPipeline":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from riffusion.diffusion.pipeline import RiffusionPipeline
+
+    return RiffusionPipeline

@@ -57,9 +57,12 @@ class LatentGeometry:
     def repaint_from_mask(self, mask: Image.Image) -> torch.Tensor:
         """Share of repainting per pixel, (1, 1, padded height, padded width) in [0, 1].
 
-        White is 1 (repainted), black 0 (kept). A mask of any size is resized to the image.
+        White is 1 (repainted), black and transparent 0 (kept). A mask of any size is resized to the
+        image.
         """
-        luminance = rgb_image(mask).convert("L").resize((self.width, self.height))
+        luminance = (
+            rgb_image(mask, background="black").convert("L").resize((self.width, self.height))
+        )
         share = np.asarray(luminance, dtype=np.float32) / np.float32(255)
         return torch.from_numpy(self._mirrored(share)[None, None].copy())
 

@@ -1,6 +1,7 @@
 """Making clips from requests.
 
 - `generator`: ClipGenerator: a request → a clip, its image and its audio.
+- `input_images`: init images and masks of requests, checked and converted.
 - `media`: decoded images and audio that take the place of a request's fields.
 - `response`: a clip → the response of the inference API.
 - `seed_library`: seed images and masks by id.

@@ -21,12 +21,17 @@ from riffusion.diffusion.prompt_weights import parse_prompt_weights
 from riffusion.engine import Engine, RequestHandle
 from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.errors import GenerationCancelled, InputError, MediaError, SpectrogramParamsError
+from riffusion.generation.input_images import (
+    converted_init_image,
+    decoded_image,
+    rgb_init_image,
+    rgb_mask,
+)
 from riffusion.generation.media import Media
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.io.data_urls import bytes_from_data_url
-from riffusion.io.images import decode_image
 from riffusion.runtime.threads import single_threaded
-from riffusion.spectrogram.image import DEFAULT_MAX_VALUE, rgb_image
+from riffusion.spectrogram.image import DEFAULT_MAX_VALUE
 from riffusion.spectrogram.image_converter import SpectrogramImageConverter, params_from_image
 from riffusion.spectrogram.params import SpectrogramParams
 
@@ -158,15 +163,17 @@ class ClipGenerator:
         if inputs.mode == "txt2img":
             return ResolvedInput(inputs, params)
         init_image = self._init_image(inputs, media)
+        try:
+            own_params = params_from_image(init_image, params)
+        except SpectrogramParamsError as error:
+            raise InputError(f"its EXIF holds {error}", "init_image") from error
+        _check_size(init_image, own_params)
         if inputs.mode == "image_to_audio":
-            try:
-                params = params_from_image(init_image, params)
-            except SpectrogramParamsError as error:
-                raise InputError(f"its EXIF holds {error}", "init_image") from error
-            _check_size(init_image, params)
-            return ResolvedInput(inputs, params, init_image)
+            return ResolvedInput(inputs, own_params, rgb_init_image(init_image))
         mask_image = self._mask_image(inputs, media)
-        return ResolvedInput(inputs, params, self._fitted(init_image), mask_image)
+        with self._beside_the_engine():
+            init_image = converted_init_image(init_image, own_params, params)
+        return ResolvedInput(inputs, params, init_image, mask_image)
 
     def generate(
         self,
@@ -254,7 +261,7 @@ class ClipGenerator:
         if media.init_audio is not None:
             return self.image_from_audio(media.init_audio)
         if inputs.init_image is not None:
-            return _decoded_image(inputs.init_image, "init_image")
+            return decoded_image(inputs.init_image, "init_image")
         if inputs.init_audio is not None:
             data = bytes_from_data_url(inputs.init_audio, "init_audio")
             try:
@@ -265,20 +272,12 @@ class ClipGenerator:
 
     def _mask_image(self, inputs: InferenceInput, media: Media) -> Image.Image | None:
         if media.mask_image is not None:
-            return media.mask_image
+            return rgb_mask(media.mask_image)
         if inputs.mask_image is not None:
-            return _decoded_image(inputs.mask_image, "mask_image")
+            return rgb_mask(decoded_image(inputs.mask_image, "mask_image"))
         if inputs.mask_image_id is not None:
             return self.library.mask_image(inputs.mask_image_id)
         return None
-
-    def _fitted(self, image: Image.Image) -> Image.Image:
-        """`image` resized to one row per mel band of the checkpoint."""
-        rows = self.pipeline.spectrogram_params.num_frequencies
-        pixels = rgb_image(image)
-        if pixels.height != rows:
-            pixels = pixels.resize((pixels.width, rows), Image.Resampling.LANCZOS)
-        return pixels
 
 
 def check_prompts(inputs: InferenceInput) -> None:
@@ -310,11 +309,3 @@ def _check_size(image: Image.Image, params: SpectrogramParams) -> None:
             f"sample_rate={params.sample_rate} are too large a spectrogram; lower one of them",
             "init_image",
         )
-
-
-def _decoded_image(text: str, field_name: str) -> Image.Image:
-    data = bytes_from_data_url(text, field_name)
-    try:
-        return decode_image(data)
-    except MediaError as error:
-        raise MediaError(str(error), field_name) from error

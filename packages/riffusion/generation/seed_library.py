@@ -100,7 +100,7 @@ class SeedLibrary:
         return self._find("seed_image_id", image_id, self._seed_images)
 
     def mask_image(self, image_id: str) -> Image.Image:
-        """A copy of a mask, RGB: white is repainted, black is kept.
+        """A copy of a mask, RGB: white is repainted, black and transparent are kept.
 
         Raises:
             InputError: the id is unknown.
@@ -148,7 +148,7 @@ def _images(directory: Path) -> dict[str, Path]:
 def _read_rgb(path: Path) -> Image.Image:
     """An image file as RGB. Its EXIF is in `info`, which copies keep."""
     image = read_image(path, max_width=MAX_WIDTH)
-    rgb = rgb_image(image)
+    rgb = rgb_image(image, "black" if path.stem.startswith(MASK_PREFIX) else "white")
     if "exif" in image.info:
         rgb.info["exif"] = image.info["exif"]
     return rgb

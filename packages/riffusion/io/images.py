@@ -1,11 +1,15 @@
-"""Images ⇄ bytes and files, with limits on what is decoded; EXIF is kept."""
+"""Images ⇄ bytes and files, with limits on what is decoded; EXIF is kept.
+
+Images are turned the way that viewers show them, by the orientation in their EXIF.
+"""
 
 import io
+import logging
 import re
 import struct
 from pathlib import Path
 
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -17,6 +21,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 from riffusion.datatypes import ImageFormat
 from riffusion.errors import InputError, MediaError
 from riffusion.io.files import check_readable, write_file
+
+logger = logging.getLogger(__name__)
 
 MAX_WIDTH = 6000
 """One minute in frames of 10 ms."""
@@ -43,6 +49,8 @@ _DECODERS: dict[str, tuple[re.Pattern[bytes], type[ImageFile]]] = {
     "TIFF": (re.compile(rb"(MM|II)(\0[*+]|[*+]\0)"), TiffImageFile),
 }
 """Per format, the first bytes of its files and Pillow's class for them."""
+_TURNED = (5, 6, 7, 8)
+"""EXIF orientations of images whose rows are shown as columns."""
 _ENCODER_OPTIONS: dict[ImageFormat, dict[str, object]] = {
     # Full colour resolution: stereo images have one channel in G and the other in B.
     "jpeg": {"quality": 95, "subsampling": 0},
@@ -66,20 +74,17 @@ def decode_image(
     max_height: int = MAX_HEIGHT,
     max_pixels: int = MAX_WIDTH * MAX_HEIGHT,
 ) -> Image.Image:
-    """Decode an image completely, with its EXIF.
+    """Decode an image completely, as viewers show it, with its EXIF.
 
-    The size is checked in the header, before any pixel is decoded.
+    The size is checked in the header, before any pixel is decoded. EXIF that is damaged is left
+    out, with a warning; its orientation is applied and removed.
 
     Raises:
         MediaError: the bytes aren't an image of a known format, or the image is damaged or larger
             than the limits.
     """
     image = _with_header_read(data)
-    if image.width > max_width or image.height > max_height:
-        raise MediaError(
-            f"the image is {image.width}×{image.height} pixels; "
-            f"at most {max_width}×{max_height} are allowed"
-        )
+    _check_sides(image.size[::-1] if _is_turned(image) else image.size, max_width, max_height)
     if image.width * image.height > max_pixels:
         raise MediaError(
             f"the image is {image.width}×{image.height} pixels; "
@@ -87,10 +92,59 @@ def decode_image(
         )
     try:
         image.load()
-        image.getexif()
     except Exception as error:
         raise MediaError(f"the image is damaged ({error}); send it again undamaged") from error
+    _leave_out_damaged_exif(image)
+    ImageOps.exif_transpose(image, in_place=True)
+    _check_sides(image.size, max_width, max_height)  # a PNG's EXIF can follow its pixels
     return image
+
+
+def _check_sides(size: tuple[int, int], max_width: int, max_height: int) -> None:
+    if size[0] > max_width or size[1] > max_height:
+        raise MediaError(
+            f"the image is {size[0]}×{size[1]} pixels; at most {max_width}×{max_height} are allowed"
+        )
+
+
+def _is_turned(image: ImageFile) -> bool:
+    """Whether the EXIF before the pixels exchanges width and height."""
+    if "exif" not in image.info:
+        return False  # also a TIFF, whose size Pillow exchanges already
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+    except Exception:  # damaged; `_leave_out_damaged_exif` warns about it
+        return False
+
+
+def _leave_out_damaged_exif(image: ImageFile) -> None:
+    """Remove an image's EXIF, with a warning, if a tag can't be read."""
+    try:
+        tags = dict(image.getexif())  # reads every value
+        exif = image.info.get("exif")
+        missing = _num_tags(exif) - len(tags) if exif else 0
+        if missing <= 0:
+            return
+        reason = f"{missing} of its tags can't be read"
+    except Exception as error:  # Pillow's parser raises anything on damaged EXIF
+        reason = str(error) or type(error).__name__
+    logger.warning("the image's EXIF is damaged (%s); ignoring it, the pixels are used", reason)
+    for name in ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"):
+        image.info.pop(name, None)
+    image._exif = Image.Exif()
+    image._exif._loaded = True  # so that a TIFF's isn't read again from its tags
+
+
+def _num_tags(exif: bytes) -> int:
+    """Number of tags that EXIF data announces in its first directory.
+
+    Pillow passes over tags whose values are cut off, so it may read fewer.
+    """
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = "<" if tiff.startswith(b"II") else ">"
+    (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+    (count,) = struct.unpack_from(f"{order}H", tiff, start)
+    return int(count)
 
 
 def _with_header_read(data: bytes) -> ImageFile:
@@ -103,13 +157,16 @@ def _with_header_read(data: bytes) -> ImageFile:
     in it. Only the WebP class has a limit of twice `Image.MAX_IMAGE_PIXELS`, which no WebP image
     with at most `MAX_HEIGHT` rows reaches.
     """
-    for signature, image_class in _DECODERS.values():
+    for name, (signature, image_class) in _DECODERS.items():
         if not signature.match(data):
             continue
         try:
             return image_class(io.BytesIO(data))
-        except (SyntaxError, IndexError, TypeError, struct.error):
-            continue  # Pillow's parsers raise these if the bytes aren't of their format
+        except (SyntaxError, IndexError, TypeError, struct.error) as error:
+            # Pillow's parsers raise these for what they don't know, such as TIFFs of three floats.
+            raise MediaError(
+                f"the image cannot be read as {name} ({error}); save it as an 8-bit PNG"
+            ) from error
         except Exception as error:  # a damaged header can make a parser raise anything
             raise MediaError(
                 f"the image cannot be read ({error}); send it again undamaged"

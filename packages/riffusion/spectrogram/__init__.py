@@ -6,6 +6,7 @@
 - `converter`: audio ⇄ mel amplitudes.
 - `image`: mel amplitudes ⇄ pixels.
 - `image_converter`: audio ⇄ images with their parameters in the EXIF.
+- `image_conversion`: images with other parameters.
 - `compatibility`: checks that two sets of parameters make the same images.
 - `inversion`: mel amplitudes → waveform.
 """

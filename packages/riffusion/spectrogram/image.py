@@ -9,6 +9,8 @@ loudest and 24 dB for the quietest amplitudes, roughly as the ear perceives loud
 A mono image has equal R, G and B planes. A stereo image has left in G, right in B and 0 in R.
 """
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -20,14 +22,18 @@ DEFAULT_MAX_VALUE = 30e6
 mel amplitude of a full-scale 16-bit clip with the default parameters)."""
 
 FloatArray = npt.NDArray[np.float32]
+Background = Literal["white", "black"]
 
 
-def image_from_spectrogram(spectrogram: FloatArray, power: float = 0.25) -> Image.Image:
+def image_from_spectrogram(
+    spectrogram: FloatArray, power: float = 0.25, darkest: float = 1.0
+) -> Image.Image:
     """Image of mel amplitudes. The absolute level is lost, and pixels are rounded to 8 bits.
 
     Args:
         spectrogram: (1 or 2, frequency, time) amplitudes, each at least 0. Silence becomes white.
         power: exponent from relative amplitude to darkness.
+        darkest: amplitude of the loudest pixel relative to black, in [0, 1].
 
     Returns:
         An RGB image, `time` wide and `frequency` high.
@@ -46,6 +52,8 @@ def image_from_spectrogram(spectrogram: FloatArray, power: float = 0.25) -> Imag
             "least 0; clamp or replace the values"
         )
     relative = spectrogram / max_value if max_value > 0 else np.zeros_like(spectrogram)
+    if darkest != 1:
+        relative = relative * darkest
     pixels = np.rint(255 - 255 * np.power(relative, power)).astype(np.uint8)[:, ::-1]
     planes = [np.zeros_like(pixels[0]), *pixels] if len(pixels) == 2 else [pixels[0]] * 3
     return Image.fromarray(np.stack(planes, axis=-1))
@@ -74,20 +82,53 @@ def spectrogram_from_image(
     return amplitudes
 
 
-def rgb_image(image: Image.Image) -> Image.Image:
-    """Convert an image to RGB: with palettes applied, transparency on white, 16 bits scaled to 8.
+def rgb_image(image: Image.Image, background: Background = "white") -> Image.Image:
+    """Convert an image to RGB: with palettes applied, and numbers of other ranges scaled to 0–255.
+
+    Args:
+        image: an image of any mode. Pixels of 16 or 32 bits: see `_grey_from_numbers`.
+        background: what transparent parts show. White means silence; in masks, black is kept.
 
     Raises:
-        MediaError: the image's data is damaged.
+        MediaError: the image's data is damaged, or the range of its numbers is unknown.
     """
     try:
-        if image.mode.startswith("I"):  # 16-bit grey: Pillow's convert() would clip at 255
-            grey = np.asarray(image).astype(np.float64) / 257
-            return Image.fromarray(np.rint(grey.clip(0, 255)).astype(np.uint8)).convert("RGB")
-        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        if image.mode == "F" or image.mode.startswith("I"):  # Pillow's convert() clips at 255
+            return Image.fromarray(_grey_from_numbers(np.asarray(image))).convert("RGB")
+        if image.has_transparency_data:
             layer = image.convert("RGBA")
-            white = Image.new("RGBA", layer.size, "white")
-            return Image.alpha_composite(white, layer).convert("RGB")
+            behind = Image.new("RGBA", layer.size, background)
+            return Image.alpha_composite(behind, layer).convert("RGB")
         return image.convert("RGB")
+    except MediaError:
+        raise
     except (OSError, SyntaxError, ValueError) as error:
         raise MediaError(f"the image cannot be read: {error}; send it again undamaged") from error
+
+
+def _grey_from_numbers(numbers: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    """Grey levels of pixels with 16 or 32 bits, whose files don't tell which number is white.
+
+    Whole numbers are 8-bit levels if none is above 255, and 16-bit levels if the largest is at
+    least 4096. Floating-point numbers are shares of white if none is above 1, and 8-bit levels if
+    the largest is from 16 to 255. Anything else could be of several kinds, and the wrong choice
+    would be a nearly black image, which is noise at full level.
+
+    Raises:
+        MediaError: the numbers are of none of these ranges.
+    """
+    values = numbers.astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    is_whole = np.issubdtype(numbers.dtype, np.integer)
+    scale = 0.0
+    if low >= 0 and is_whole:
+        scale = 1.0 if high <= 255 else 1 / 257 if 4096 <= high <= 65535 else 0.0
+    elif low >= 0:
+        scale = 255.0 if high <= 1 else 1.0 if 16 <= high <= 255 else 0.0
+    if scale == 0.0:  # also for NaN, which fails every comparison
+        known = "0 to 255 or 0 to 65535" if is_whole else "0 to 1 or 0 to 255"
+        raise MediaError(
+            f"the image's numbers are from {low:g} to {high:g}, and {known} with 0 as black is "
+            "needed; scale them, or save the image with 8 bits"
+        )
+    return np.rint(values * scale).astype(np.uint8)

@@ -235,7 +235,7 @@ class SpectrogramParams:
         if not path.is_file():
             return cls()
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(path.read_bytes())  # with or without a byte-order mark
         except ValueError as error:
             raise SpectrogramParamsError(f"{path} is not JSON: {error}") from error
         known = {field.name for field in dataclasses.fields(cls)}

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.utils.data import Dataset
@@ -20,6 +19,7 @@ from riffusion.datasets.folder import METADATA_NAME, DatasetFolder, DatasetRow, 
 from riffusion.datasets.tensor_files import write_tensors
 from riffusion.errors import InputError, MediaError
 from riffusion.io.files import check_readable
+from riffusion.io.images import read_image
 from riffusion.training.config import EncoderConfig
 from riffusion.training.networks.audio_encoder import encoder_input
 
@@ -118,9 +118,8 @@ class EncodedExamples(Dataset[Example]):
 
 def _encoder_input(path: Path) -> torch.Tensor:
     try:
-        with Image.open(path) as image:
-            return encoder_input(image)
-    except OSError as error:
+        return encoder_input(read_image(path))
+    except InputError as error:
         raise MediaError(f"image={str(path)!r} cannot be read: {error}") from error
 
 

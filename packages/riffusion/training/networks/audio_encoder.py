@@ -11,6 +11,8 @@ from diffusers.configuration_utils import register_to_config
 from PIL import Image
 from torch import nn
 
+from riffusion.spectrogram.image import rgb_image
+
 INPUT_HEIGHT, INPUT_WIDTH = 64, 64
 """Mel bands and frames of the encoder's input: 8 x 8 pixels of a 512 x 512 image become one."""
 
@@ -62,7 +64,7 @@ def encoder_input(image: Image.Image) -> torch.Tensor:
 
     Each pixel is the mean of the pixels that it covers.
     """
-    grey = image if image.mode == "L" else image.convert("RGB").convert("L")
+    grey = image if image.mode == "L" else rgb_image(image).convert("L")
     small = grey.resize((INPUT_WIDTH, INPUT_HEIGHT), Image.Resampling.BOX)
     pixels = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8)
     return (pixels.float() / 127.5 - 1).view(1, INPUT_HEIGHT, INPUT_WIDTH)

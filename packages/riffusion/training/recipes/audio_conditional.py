@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from PIL import Image
 
 from riffusion.checkpoint.files import MAX_SHARD_SIZE
 from riffusion.checkpoint.networks import half_copy
@@ -19,6 +18,7 @@ from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.errors import InputError
 from riffusion.io.files import write_file
 from riffusion.io.folders import replaced_folder
+from riffusion.io.images import read_image
 from riffusion.spectrogram.image import rgb_image
 from riffusion.training.audio_encodings import (
     EncodedExamples,
@@ -140,8 +140,7 @@ class AudioConditionalRecipe(Recipe):
         chosen = np.linspace(0, len(rows) - 1, count).round().astype(int)
         originals = []
         for number in chosen:
-            with Image.open(self.folder.image_path(split, rows[number])) as image:
-                originals.append(rgb_image(image))
+            originals.append(rgb_image(read_image(self.folder.image_path(split, rows[number]))))
         pipeline = self.pipeline()
         if pipeline.audio_encoder is not None:
             encodings = pipeline.encode(originals)

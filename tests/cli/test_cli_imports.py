@@ -1,0 +1,83 @@
+"""Which large packages commands import, in processes of their own, and their workers."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from riffusion.audio import segment_from_waveform, write_audio
+from riffusion.io.images import write_image
+from riffusion.spectrogram.image_converter import SpectrogramImageConverter
+from riffusion.spectrogram.params import SpectrogramParams
+
+REPOSITORY = Path(__file__).parents[2]
+TIMEOUT_S = 600
+NETWORK_PACKAGES = ("diffusers", "transformers", "accelerate", "peft")
+RECORDER = f"""
+import os, sys
+class Recorder:
+    def find_spec(self, name, path=None, target=None):
+        if name in {NETWORK_PACKAGES!r}:
+            with open(os.environ["IMPORTED"], "a") as file:
+                print(name, file=file)
+sys.meta_path.insert(0, Recorder())
+"""
+"""Python runs a module of the name sitecustomize at its start, in worker processes too."""
+
+COMMANDS = {
+    "audio-to-image": "audio-to-image --audio songs/a.wav --image out.png",
+    "image-to-audio": "image-to-audio --image a.png --audio out.wav",
+    "print-exif": "print-exif --image a.png",
+    "sample-clips": "sample-clips --audio songs/a.wav --output-dir out --num-clips 1",
+    "audio-to-images-batch": "audio-to-images-batch --audio-dir songs --output-dir out",
+    "dataset build": "dataset build songs --output out --processes 2 --width 64",
+    "help": "--help",
+}
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    tone = (0.3 * np.sin(np.arange(8 * 44_100) * 0.06)).astype(np.float32)[None]
+    (tmp_path / "songs").mkdir()
+    for name in ("a", "b"):
+        write_audio(segment_from_waveform(tone, 44_100), tmp_path / "songs" / f"{name}.wav")
+    converter = SpectrogramImageConverter(SpectrogramParams(), "cpu")
+    write_image(converter.spectrogram_image_from_waveform(tone[:, :44_100]), tmp_path / "a.png")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(RECORDER)
+    return tmp_path
+
+
+def imported(directory: Path, *arguments: str) -> list[str]:
+    """The packages for networks that Python imports while it runs, in any of its processes."""
+    record = directory / "imported.txt"
+    path = os.pathsep.join([str(directory / "site"), str(REPOSITORY / "packages")])
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=directory,
+        env=os.environ | {"PYTHONPATH": path, "IMPORTED": str(record), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    assert done.returncode == 0, done.stderr
+    return sorted(set(record.read_text().split())) if record.exists() else []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_without_a_network_import_no_package_for_networks(
+    directory: Path, command: str
+) -> None:
+    assert imported(directory, "-m", "riffusion", *COMMANDS[command].split()) == []
+    if command != "print-exif" and command != "help":
+        assert any(directory.glob("out*"))
+
+
+def test_parts_of_diffusion_without_a_network_import_none(directory: Path) -> None:
+    parts = "import riffusion.diffusion, riffusion.diffusion.prompt_weights"
+    assert imported(directory, "-c", parts) == []
+    pipeline = "from riffusion.diffusion import RiffusionPipeline"
+    assert {"diffusers", "transformers"} <= set(imported(directory, "-c", pipeline))
