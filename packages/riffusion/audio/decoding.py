@@ -225,9 +225,7 @@ def _changed(rate: int, num_channels: int, to_rate: int, to_num_channels: int) -
 
 def _segment(samples: npt.NDArray[Any], rate: int, sides: str | None) -> AudioSegment:
     """A segment of integers, mixed to stereo if the file's layout isn't a usual one."""
-    return segment_from_samples(
-        samples if sides is None else mixed_to_stereo(samples, sides), rate
-    )
+    return segment_from_samples(samples if sides is None else mixed_to_stereo(samples, sides), rate)
 
 
 def _integers(frame: av.AudioFrame, wide: bool) -> npt.NDArray[np.signedinteger]:
@@ -270,5 +268,3 @@ def _warn_of_clipping(peak: float, *, is_lossy: bool) -> None:
             peak,
             20 * np.log10(peak) + 0.05,
         )
-
-

@@ -33,7 +33,9 @@ class Frames:
         self.container = container
         self.stream = stream
         self.end = 0
-        self.is_exact = container.format.name == "caf" and stream.codec_context.name in _EXACT_CODECS
+        self.is_exact = (
+            container.format.name == "caf" and stream.codec_context.name in _EXACT_CODECS
+        )
         if self.is_exact:
             stream.codec_context.flags2 |= Flags2.skip_manual
 
@@ -84,7 +86,7 @@ def recorded_length(frames: Frames, first: av.AudioFrame, length: int) -> int:
     stream = frames.stream
     if frames.is_exact and stream.duration and stream.time_base:
         recorded = round(stream.duration * stream.time_base * first.sample_rate)
-        return min(length, recorded) if length - recorded <= MAX_PADDING else length
+        return min(length, recorded) if length - recorded < MAX_PADDING else length
     if frames.container.format.name[:3] != "mov" or not stream.duration or not stream.time_base:
         return length
     if stream.time_base > Fraction(2, first.sample_rate):  # too coarse to locate a sample

@@ -60,4 +60,5 @@ def stereo_weights(sides: str) -> npt.NDArray[np.float64]:
     """
     gains = {"L": (1, 0), "R": (0, 1), "C": (0.5**0.5,) * 2, "-": (0, 0)}
     weights = np.array([gains[side] for side in sides], dtype=np.float64).T
-    return weights / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    return weights

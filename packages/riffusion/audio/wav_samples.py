@@ -23,9 +23,7 @@ from riffusion.audio.speakers import WAV_SPEAKERS
 from riffusion.errors import MediaError
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-_GUID_ENDS = tuple(
-    bytes.fromhex(start + "800000aa00389b71") for start in ("00001000", "00000010")
-)
+_GUID_ENDS = tuple(bytes.fromhex(start + "800000aa00389b71") for start in ("00001000", "00000010"))
 """End of a GUID that starts with a plain tag in four bytes, little-endian and big-endian."""
 _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _MAX_CHUNKS = 1000
@@ -99,11 +97,15 @@ class WavSamples:
         if not self.is_extensible and self.width == 4 and self.bits in (16, 24):
             floats = np.ascontiguousarray(samples, "<i4").view(np.float32)
             sizes = np.abs(floats[floats != 0])
-            if sizes.size and _MIN_COOL_EDIT <= sizes.min() and sizes.max() <= _MAX_COOL_EDIT:
+            if sizes.size and sizes.min() >= _MIN_COOL_EDIT and sizes.max() <= _MAX_COOL_EDIT:
                 return floats / np.float32(2 ** (self.bits - 1))
         unused += 8 * (samples.itemsize - self.width)
         in_use = 1 << (self.bits - 1 + 8 * (samples.itemsize - self.width))
-        if -in_use <= samples.min() and samples.max() < in_use and np.any(samples & (2**unused - 1)):
+        if (
+            -in_use <= samples.min()
+            and samples.max() < in_use
+            and np.any(samples & (2**unused - 1))
+        ):
             raise MediaError(
                 f"the file's {self.bits}-bit samples are in the lower bits of {8 * self.width}-bit "
                 f"containers, where the format has the upper ones; {_REMEDY}"

@@ -89,7 +89,9 @@ def generator_from_seed(seed: int) -> torch.Generator:
     """
     generator = torch.Generator("cpu").manual_seed(seed % 2**32)
     if seed >= 2**32:
-        key = np.random.RandomState([seed % 2**32, seed // 2**32]).get_state(legacy=True)[1]
+        key = np.random.RandomState([seed % 2**32, seed // 2**32]).get_state(legacy=False)["state"][
+            "key"
+        ]
         state = generator.get_state().numpy()
         words = state[_STATE_OFFSET:].view(np.uint64)
         words[: key.size] = key
