@@ -230,9 +230,9 @@ def _segment(samples: npt.NDArray[Any], rate: int, sides: str | None) -> AudioSe
 
 def _integers(frame: av.AudioFrame, wide: bool) -> npt.NDArray[np.signedinteger]:
     """(channels, samples), int32 if wide, else int16; floats are rounded and clipped."""
-    array = array_of_frame(frame)
+    array: npt.NDArray[Any] = array_of_frame(frame)
     if array.dtype == np.uint8:
-        return (array.astype(np.int16) - 128) << 8
+        return np.left_shift(array.astype(np.int16) - 128, 8)
     if array.dtype == np.int16:
         return array
     if array.dtype == np.int64:
