@@ -232,7 +232,7 @@ def _integers(frame: av.AudioFrame, wide: bool) -> npt.NDArray[np.signedinteger]
     """(channels, samples), int32 if wide, else int16; floats are rounded and clipped."""
     array: npt.NDArray[Any] = array_of_frame(frame)
     if array.dtype == np.uint8:
-        return np.left_shift(array.astype(np.int16) - 128, 8)
+        return np.asarray((array.astype(np.int16) - 128) << 8, dtype=np.int16)
     if array.dtype == np.int16:
         return array
     if array.dtype == np.int64:
