@@ -236,7 +236,7 @@ def _integers(frame: av.AudioFrame, wide: bool) -> npt.NDArray[np.signedinteger]
     if array.dtype == np.int16:
         return array
     if array.dtype == np.int64:
-        return np.right_shift(array, 32).astype(np.int32)
+        return np.asarray(array >> 32, dtype=np.int32)
     if array.dtype == np.int32:
         return array if wide else np.right_shift(array, 16).astype(np.int16)
     return _rounded(array, wide)
