@@ -9,7 +9,8 @@ import torch
 from diffusers import AutoencoderKL
 
 from riffusion.diffusion import RiffusionPipeline
-from riffusion.diffusion.vae import LatentCodec
+from riffusion.diffusion.geometry import LatentGeometry
+from riffusion.diffusion.vae import LatentCodec, generator_from_seed, noise_from_seed
 from riffusion.runtime.cache import TensorCache
 
 HALF_ERROR = 0.02  # pixels of about 1; half precision keeps 11 bits, and errors add up over layers
@@ -64,3 +65,29 @@ def test_the_vae_is_in_half_precision_again_after_an_error(
     with pytest.raises(torch.OutOfMemoryError):
         LatentCodec(vae, TensorCache(0)).decode(latents)
     assert vae.dtype == torch.float16
+
+
+SEEDS = [0, 1, 5, 2**31, 2**32 - 1, 2**32, 2**32 + 1, 2**32 + 5, 2**33, 5 * 2**32, 2**63 - 1]
+
+
+def test_all_bits_of_a_seed_count() -> None:
+    geometry = LatentGeometry(64, 64, 8, 64)
+    noises = [noise_from_seed(seed, geometry, 4) for seed in SEEDS]
+    for index, noise in enumerate(noises):
+        assert torch.equal(noise, noise_from_seed(SEEDS[index], geometry, 4))
+        for other in noises[:index]:
+            assert abs(torch.corrcoef(torch.stack([noise.flatten(), other.flatten()]))[0, 1]) < 0.3
+
+
+@pytest.mark.parametrize("seed", [seed for seed in SEEDS if seed < 2**32])
+def test_seeds_below_2_to_the_32_are_torchs_own(seed: int) -> None:
+    expected = torch.randn(1000, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(torch.randn(1000, generator=generator_from_seed(seed)), expected)
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**40 + 3, 2**63 - 1])
+def test_noise_of_large_seeds_is_gaussian(seed: int) -> None:
+    noise = torch.randn(100_000, generator=generator_from_seed(seed))
+    assert abs(float(noise.mean())) < 0.02
+    assert float(noise.std()) == pytest.approx(1, abs=0.02)
+    assert float((noise**4).mean()) == pytest.approx(3, abs=0.2)

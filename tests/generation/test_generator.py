@@ -18,6 +18,7 @@ from riffusion.generation.media import Media
 from riffusion.generation.response import output_from_clip
 from riffusion.io.data_urls import bytes_from_data_url, data_url
 from riffusion.io.images import decode_image, encode_image
+from riffusion.spectrogram.image import DEFAULT_MAX_VALUE
 from riffusion.spectrogram.params import SpectrogramParams
 
 STEPS = 2
@@ -230,3 +231,22 @@ def test_stopping_takes_effect_at_the_next_step(generator: ClipGenerator) -> Non
             should_stop=lambda: len(seen) >= 2,
         )
     assert seen == [(1, 50), (2, 50)]
+
+
+@pytest.mark.parametrize("format", ["jpeg", "png", "webp"])
+@pytest.mark.parametrize("with_exif", [False, True])
+def test_the_answer_to_image_to_audio_holds_its_parameters(
+    generator: ClipGenerator, format: str, with_exif: bool
+) -> None:
+    image = Image.new("RGB", (30, generator.pipeline.spectrogram_params.num_frequencies), "gray")
+    params = replace(generator.pipeline.spectrogram_params, step_size_ms=20 if with_exif else 10)
+    exif = image.getexif()
+    if with_exif:
+        exif.update(params.to_exif(max_value=1e6))
+    text = data_url(encode_image(image, "png"), "image/png")
+    values = request(mode="image_to_audio", init_image=text, image_format=format)
+    clip = generator.generate(generator.resolve(values))
+    answer = output_from_clip(clip, values)
+    answered = decode_image(bytes_from_data_url(answer.image, "image")).getexif()
+    assert SpectrogramParams.from_exif(answered) == params == clip.params
+    assert params.max_value_from_exif(answered) == (1e6 if with_exif else DEFAULT_MAX_VALUE)

@@ -6,6 +6,11 @@ AudioSegment, as upstream does; writing accepts both. One line per module:
 - `waveform`: Audio and Waveform; resampling, mixing to mono and stereo.
 - `pcm`: integer samples, and rounding waveforms to them.
 - `segments`: pydub's AudioSegment, and its conversions.
+- `speakers`: which side of a stereo mix each speaker of a layout is heard on.
+- `wav_samples`: WAV samples that FFmpeg reads wrongly.
+- `ogg_chain`: the links of a chained Ogg file.
+- `frames`: an audio stream's frames, as FFmpeg decodes them.
+- `blocks`: collects decoded samples, within the limits.
 - `decoding`: bytes or a file → AudioSegment.
 - `encoding`: audio → the bytes of a file.
 - `writer`: appends audio to a file while it is being made.

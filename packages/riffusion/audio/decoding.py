@@ -8,8 +8,6 @@ whatever the file's header claims.
 import io
 import itertools
 import logging
-from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,12 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from riffusion.audio.segments import AudioSegment, segment_from_samples
-from riffusion.audio.waveform import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, num_samples_in
+from riffusion.audio.blocks import Blocks, Limits, mixed_to_stereo
+from riffusion.audio.frames import Frames, array_of_frame, is_wide, recorded_length
+from riffusion.audio.ogg_chain import ogg_links
+from riffusion.audio.segments import AudioSegment, num_samples, segment_from_samples
+from riffusion.audio.speakers import sides_to_mix
+from riffusion.audio.wav_samples import WavData, unusual_wav_data
 from riffusion.errors import MediaError
 from riffusion.io.files import check_readable
 
@@ -34,8 +36,8 @@ _CONTAINERS = (
     "mpc,mpc8,mpeg,mpegts,ogg,tak,tta,voc,w64,wav,wv,xwma"
 )
 """FFmpeg's demuxers that read a single self-contained stream of bytes."""
-_MAX_PADDING = 4096
-"""Largest number of samples in an encoder's last packets beyond the end of the audio."""
+_LOSSY_OVERSHOOT = 1.5
+"""Peak that lossy codecs reach with audio at full scale, rounded up; 1.5 is 3.5 dB."""
 _REMEDY = "send an audio file such as mp3, wav, flac, ogg or m4a"
 
 
@@ -50,7 +52,9 @@ def decode_audio(
 
     Delay and padding added by an encoder are removed where the file records them: mp3 with a LAME
     tag, m4a, Opus and others. Rate and channels are those of the file (Opus: 48 kHz). Sources with
-    more than 16 bits become 32-bit segments, all others 16-bit; floats beyond full scale clip.
+    more than 16 bits become 32-bit segments, all others 16-bit; floats beyond full scale clip,
+    and a warning is logged. A file with a speaker layout that the number of channels doesn't tell
+    is mixed to stereo. The parts of a chained Ogg file are joined.
 
     For a damaged or truncated file, the parts that can be decoded are returned and a warning is
     logged.
@@ -68,12 +72,12 @@ def decode_audio(
         InputError: the path isn't a file.
     """
     if isinstance(data, Path):
-        return _decode_path(data, max_duration_s, max_bytes, max_samples)
+        return _decode_path(data, max_bytes, Limits(max_duration_s, max_samples))
     if not data:
         raise MediaError(f"the audio file is empty (0 bytes); {_REMEDY}")
     if len(data) > max_bytes:
         raise MediaError(f"the audio file has {len(data)} bytes; at most {max_bytes} are allowed")
-    return _decode_source(io.BytesIO(data), max_duration_s, max_samples)
+    return _decode_source(io.BytesIO(data), Limits(max_duration_s, max_samples))
 
 
 def read_audio(
@@ -89,23 +93,44 @@ def read_audio(
         MediaError: as for `decode_audio`.
         InputError: the path isn't a file.
     """
-    return _decode_path(Path(path), max_duration_s, max_bytes, max_samples)
+    return _decode_path(Path(path), max_bytes, Limits(max_duration_s, max_samples))
 
 
-def _decode_path(
-    path: Path, max_duration_s: float | None, max_bytes: int, max_samples: int
-) -> AudioSegment:
+def _decode_path(path: Path, max_bytes: int, limits: Limits) -> AudioSegment:
     check_readable(path, max_bytes, "audio")
     try:
         with path.open("rb") as file:
-            return _decode_source(file, max_duration_s, max_samples)
+            return _decode_source(file, limits)
     except MediaError as error:
         raise MediaError(f"path={str(path)!r}: {error}") from error
 
 
-def _decode_source(
-    source: io.BufferedIOBase, max_duration_s: float | None, max_samples: int
-) -> AudioSegment:
+def _decode_source(source: io.BufferedIOBase, limits: Limits) -> AudioSegment:
+    """Decode a file; the links of a chained Ogg file are decoded one by one and joined."""
+    links = ogg_links(source)
+    if len(links) < 2:
+        return _decode_link(source, limits)
+    segments: list[AudioSegment] = []
+    for start, end in links:
+        source.seek(start)
+        try:
+            segments.append(_decode_link(io.BytesIO(source.read(end - start)), limits))
+        except _NothingDecodedError as error:
+            logger.warning("a part of the chained audio file is left out: %s", error)
+            continue
+        first, last = segments[0], segments[-1]
+        if (first.frame_rate, first.channels) != (last.frame_rate, last.channels):
+            raise _changed(first.frame_rate, first.channels, last.frame_rate, last.channels)
+        length = sum(num_samples(segment) for segment in segments)
+        limits.check(length, first.frame_rate, first.channels)
+    if not segments:
+        raise _NothingDecodedError(f"no part of the chained file has audio; {_REMEDY}")
+    widest = max(segment.sample_width for segment in segments)
+    data = b"".join(segment.set_sample_width(widest).raw_data for segment in segments)
+    return segments[0]._spawn(data, overrides={"sample_width": widest})
+
+
+def _decode_link(source: io.BufferedIOBase, limits: Limits) -> AudioSegment:
     """Decode as the container that FFmpeg detects; if that fails and the head looks right, as mp3.
 
     FFmpeg's detection goes by likelihood and mistakes some very short mp3 files for video.
@@ -113,13 +138,13 @@ def _decode_source(
     head = source.read(2)
     source.seek(0)
     try:
-        return _decode_as(None, source, max_duration_s, max_samples)
+        return _decode_as(None, source, limits)
     except _NothingDecodedError as error:
         if head != b"ID" and not (head[:1] == b"\xff" and head[1:] >= b"\xe0"):
             raise
         source.seek(0)
         try:
-            return _decode_as("mp3", source, max_duration_s, max_samples)
+            return _decode_as("mp3", source, limits)
         except _NothingDecodedError:
             raise error from None
 
@@ -128,12 +153,10 @@ class _NothingDecodedError(MediaError):
     """No sample could be decoded."""
 
 
-def _decode_as(
-    format: str | None,
-    source: io.BufferedIOBase,
-    max_duration_s: float | None,
-    max_samples: int,
-) -> AudioSegment:
+def _decode_as(format: str | None, source: io.BufferedIOBase, limits: Limits) -> AudioSegment:
+    wav = unusual_wav_data(source)
+    if wav is not None:
+        return _decode_wav(wav, source, limits)
     try:
         container = av.open(source, "r", format=format, options={"format_whitelist": _CONTAINERS})
     except (av.FFmpegError, ValueError) as error:
@@ -146,13 +169,26 @@ def _decode_as(
         stream = container.streams.audio[0]
         if stream.codec_context is None:
             raise _NothingDecodedError(f"the file's audio is in an unknown codec; {_REMEDY}")
-        frames = _Frames(container, stream)
-        return _decode_stream(frames, max_duration_s, max_samples)
+        return _decode_stream(Frames(container, stream), limits)
 
 
-def _decode_stream(
-    frames: "_Frames", max_duration_s: float | None, max_samples: int
-) -> AudioSegment:
+def _decode_wav(wav: WavData, source: io.BufferedIOBase, limits: Limits) -> AudioSegment:
+    """Read samples that FFmpeg would misread."""
+    blocks = Blocks(wav.samples.sample_rate, wav.samples.num_channels, limits)
+    for block in wav.blocks(source):
+        if not blocks.has_room(block.shape[1]):
+            break
+        blocks.add(block)
+    if not blocks.length:
+        raise _NothingDecodedError(f"the file has no samples: it is empty or cut off; {_REMEDY}")
+    samples = wav.samples.checked(blocks.joined(blocks.length))
+    if samples.dtype.kind == "f":
+        _warn_of_clipping(_peak(samples), is_lossy=False)
+        samples = _rounded(samples, wide=True)
+    return _segment(samples, blocks.rate, sides_to_mix(wav.samples.speakers))
+
+
+def _decode_stream(frames: Frames, limits: Limits) -> AudioSegment:
     iterator = iter(frames)
     first = next(iterator, None)
     if first is None:
@@ -160,104 +196,75 @@ def _decode_stream(
             f"no audio could be decoded from the file's {frames.stream.codec_context.name} stream: "
             f"it is empty, truncated or damaged; {_REMEDY}"
         )
-    rate, num_channels = first.sample_rate, first.layout.nb_channels
-    if not MIN_SAMPLE_RATE_HZ <= rate <= MAX_SAMPLE_RATE_HZ:
-        raise MediaError(
-            f"sample_rate={rate} of the file must be from {MIN_SAMPLE_RATE_HZ} to "
-            f"{MAX_SAMPLE_RATE_HZ} Hz; resample it first"
-        )
-    limit = max_samples // num_channels
-    if max_duration_s is not None:
-        limit = min(limit, num_samples_in("max_duration_s", max_duration_s, rate))
-    wide = _is_wide(frames.stream, first)
-    blocks: list[npt.NDArray[np.signedinteger]] = []
-    length = 0
+    rate, layout = first.sample_rate, first.layout
+    sides = sides_to_mix([channel.name for channel in layout.channels])
+    blocks = Blocks(rate, layout.nb_channels, limits)
+    wide = is_wide(frames.stream, first)
+    peak = 0.0
     for frame in itertools.chain([first], iterator):
-        if (frame.sample_rate, frame.layout.nb_channels) != (rate, num_channels):
-            raise MediaError(
-                f"the file changes from {rate} Hz and {num_channels} channels to "
-                f"{frame.sample_rate} Hz and {frame.layout.nb_channels} channels midway; "
-                "convert it to one rate and channel count first"
-            )
-        length += frame.samples
-        if length > limit + _MAX_PADDING:
+        if (frame.sample_rate, frame.layout.name) != (rate, layout.name):
+            count = frame.layout.nb_channels
+            raise _changed(rate, layout.nb_channels, frame.sample_rate, count)
+        if not blocks.has_room(frame.samples):
             break
-        blocks.append(_integers(frame, wide))
-    end = _recorded_length(frames, first, length)
-    if end > limit:
-        raise MediaError(
-            f"the audio is longer than {limit / rate:g} s, the limit for {num_channels} channels "
-            f"at {rate} Hz; shorten it"
-        )
-    return segment_from_samples(np.concatenate(blocks, axis=1)[:, :end], rate)
+        samples = _integers(frame, wide)
+        if frame.format.name[:3] in ("flt", "dbl") and _is_at_full_scale(samples):
+            peak = max(peak, _peak(array_of_frame(frame)))
+        blocks.add(samples)
+    _warn_of_clipping(peak, is_lossy=not wide)
+    end = recorded_length(frames, first, blocks.length)
+    return _segment(blocks.joined(end), rate, sides)
 
 
-class _Frames:
-    """Iterates over all frames that can be decoded.
-
-    Damaged packets are skipped; a damaged container ends the iteration.
-
-    Attributes:
-        end: end of the last packet in the stream's time base, once all frames are read.
-    """
-
-    def __init__(self, container: av.container.InputContainer, stream: av.AudioStream) -> None:
-        self.container = container
-        self.stream = stream
-        self.end = 0
-
-    def __iter__(self) -> Iterator[av.AudioFrame]:
-        num_damaged = 0
-        try:
-            for packet in self.container.demux(self.stream):
-                try:
-                    frames = packet.decode()
-                except av.FFmpegError:
-                    num_damaged += 1
-                    continue
-                if packet.pts is not None:
-                    self.end = max(self.end, packet.pts + (packet.duration or 0))
-                yield from (frame for frame in frames if frame.samples)
-        except av.FFmpegError as error:
-            logger.warning("the audio file is damaged, the rest of it is left out: %s", error)
-        if num_damaged:
-            logger.warning("the audio file is damaged: %d packets are left out", num_damaged)
+def _changed(rate: int, num_channels: int, to_rate: int, to_num_channels: int) -> MediaError:
+    return MediaError(
+        f"the file changes from {rate} Hz and {num_channels} channels to {to_rate} Hz and "
+        f"{to_num_channels} channels midway; convert it to one rate and channel layout first"
+    )
 
 
-def _is_wide(stream: av.AudioStream, frame: av.AudioFrame) -> bool:
-    """Whether the source has more than 16 bits. Lossy codecs decode to floats, but have fewer."""
-    lossless_floats = stream.codec_context.name.startswith(("pcm_f", "wavpack"))
-    name = frame.format.name
-    return name.startswith(("s32", "s64")) or (name[:3] in ("flt", "dbl") and lossless_floats)
+def _segment(samples: npt.NDArray[Any], rate: int, sides: str | None) -> AudioSegment:
+    """A segment of integers, mixed to stereo if the file's layout isn't a usual one."""
+    return segment_from_samples(samples if sides is None else mixed_to_stereo(samples, sides), rate)
 
 
 def _integers(frame: av.AudioFrame, wide: bool) -> npt.NDArray[np.signedinteger]:
     """(channels, samples), int32 if wide, else int16; floats are rounded and clipped."""
-    array: npt.NDArray[Any] = frame.to_ndarray()
-    if not frame.format.is_planar:
-        array = array.reshape(-1, frame.layout.nb_channels).T
+    array: npt.NDArray[Any] = array_of_frame(frame)
     if array.dtype == np.uint8:
-        return (array.astype(np.int16) - 128) << 8
+        return np.asarray((array.astype(np.int16) - 128) << 8, dtype=np.int16)
     if array.dtype == np.int16:
         return array
+    if array.dtype == np.int64:
+        return np.asarray(array >> 32, dtype=np.int32)
     if array.dtype == np.int32:
         return array if wide else np.right_shift(array, 16).astype(np.int16)
+    return _rounded(array, wide)
+
+
+def _rounded(array: npt.NDArray[Any], wide: bool) -> npt.NDArray[np.signedinteger]:
+    """Floats to int32 if wide, else to int16; clipped to full scale."""
     full_scale = 2.0**31 if wide else 2.0**15
     scaled = np.rint(np.clip(np.nan_to_num(array.astype(np.float64)), -1, 1) * full_scale)
     return np.minimum(scaled, full_scale - 1).astype(np.int32 if wide else np.int16)
 
 
-def _recorded_length(frames: _Frames, first: av.AudioFrame, length: int) -> int:
-    """Number of samples that an m4a or mp4 file records in its edit list and last packet.
+def _is_at_full_scale(samples: npt.NDArray[np.signedinteger]) -> bool:
+    full = np.iinfo(samples.dtype)
+    return bool(samples.max() == full.max or samples.min() == full.min)
 
-    FFmpeg's mov demuxer starts at the start of the edit list, but decodes the whole last packet.
-    A difference larger than a packet means a wrong header; `length` is returned then.
-    """
-    stream = frames.stream
-    if frames.container.format.name[:3] != "mov" or not stream.duration or not stream.time_base:
-        return length
-    if stream.time_base > Fraction(2, first.sample_rate):  # too coarse to locate a sample
-        return length
-    duration = min(stream.duration, frames.end - (first.pts or 0))
-    recorded = round(duration * stream.time_base * first.sample_rate)
-    return recorded if 0 < length - recorded <= _MAX_PADDING else length
+
+def _peak(floats: npt.NDArray[Any]) -> float:
+    """Largest finite size."""
+    return float(np.abs(floats).max(initial=0, where=np.isfinite(floats)))
+
+
+def _warn_of_clipping(peak: float, *, is_lossy: bool) -> None:
+    """Lossy codecs overshoot a little: what was at full scale before is above it afterwards."""
+    if peak > (_LOSSY_OVERSHOOT if is_lossy else 1.0):
+        logger.warning(
+            "the audio file has float samples up to %.3g times full scale, which are clipped; "
+            "lower its level by %.1f dB to keep them",
+            peak,
+            20 * np.log10(peak) + 0.05,
+        )

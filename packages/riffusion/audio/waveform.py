@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 import torchaudio.transforms
 
+from riffusion.audio.speakers import DEFAULT_SIDES, stereo_weights
 from riffusion.errors import InputError
 
 Waveform = npt.NDArray[np.float32]
@@ -24,8 +25,6 @@ _LOWPASS_WIDTH = 64
 _ROLLOFF = 0.9475937167399596
 _KAISER_BETA = 14.769656459379492
 """Kaiser-windowed sinc with a stop band below -140 dB; the values of resampy's `kaiser_best`."""
-_SIDES = {3: "LRC", 4: "LRLR", 5: "LRCLR", 6: "LRC-LR", 7: "LRC-CLR", 8: "LRC-LRLR"}
-"""Side of each channel in FFmpeg's default layouts; `-` is the low-frequency effects channel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,10 +119,11 @@ def _resampler(up: int, down: int) -> torchaudio.transforms.Resample:
 
 
 def with_channels(waveform: npt.NDArray[np.floating] | torch.Tensor, num_channels: int) -> Waveform:
-    """Mix to mono, the mean of all channels, or to stereo: (channels, T) to (num_channels, T).
+    """Mix to mono or to stereo: (channels, T) to (num_channels, T).
 
-    Mono is copied to both sides. Three to eight channels are taken to be in FFmpeg's default order:
-    centre channels go to both sides at -3 dB, the low-frequency effects channel is left out, and
+    Three to eight channels are taken to be in FFmpeg's default order. To mono, the result is the
+    mean of all channels except the one for low-frequency effects. To stereo, mono is copied to both
+    sides; centre channels go to both sides at -3 dB, the low-frequency effects are left out, and
     each side is a weighted mean, so it never clips. With more than eight channels, both sides are
     the mean of all.
 
@@ -136,12 +136,11 @@ def with_channels(waveform: npt.NDArray[np.floating] | torch.Tensor, num_channel
         raise InputError(f"num_channels={num_channels} must be 1 or 2")
     if count == num_channels:
         return array
+    sides = DEFAULT_SIDES.get(count, "")
     if num_channels == 1:
-        return np.asarray(array.mean(axis=0, keepdims=True))
-    weights = np.full((2, count), 1.0)
-    for channel, side in enumerate(_SIDES.get(count, "")):
-        weights[:, channel] = {"L": (1, 0), "R": (0, 1), "C": (0.5**0.5,) * 2, "-": (0, 0)}[side]
-    weights /= weights.sum(axis=1, keepdims=True)
+        heard = array if "-" not in sides else np.delete(array, sides.index("-"), axis=0)
+        return np.asarray(heard.mean(axis=0, keepdims=True))
+    weights = stereo_weights(sides) if sides else np.full((2, count), 1 / count)
     return np.asarray(weights @ array, dtype=np.float32)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from riffusion.cli.audio_files import list_audio_files
+from riffusion.cli.outputs import short_name
 from riffusion.cli.progress import progress_bar
 from riffusion.errors import InputError, RiffusionError
 
@@ -44,11 +45,14 @@ class BatchItem:
     name: str
     stem: Path
 
-    def make_output_stem(self, output_dir: Path) -> Path:
-        """`stem` in the output folder; its subfolder is created."""
+    def make_output_path(self, output_dir: Path, ending: str) -> Path:
+        """`stem` in the output folder, with an ending; its subfolder is created.
+
+        A name that is too long for a file system gets a hash in place of the stem's end.
+        """
         stem = output_dir / self.stem
         stem.parent.mkdir(parents=True, exist_ok=True)
-        return stem
+        return stem.with_name(short_name(stem.name, ending, self.name))
 
 
 def list_batch(audio_dir: Path, output_dir: Path, glob: str, limit: int) -> list[BatchItem]:

@@ -135,6 +135,17 @@ def check_ids(
         library.mask_image(request.mask_image_id)
 
 
+def check_weights(request: "InferenceInput") -> None:
+    """Check the weights in a request's prompts before the checkpoint is loaded.
+
+    Raises:
+        InputError: a weight is out of range; `field` names the request's field.
+    """
+    from riffusion.generation.generator import check_prompts
+
+    check_prompts(request)
+
+
 def draw_seed() -> int:
     """A random seed, short enough to type again."""
     return secrets.randbelow(2**31)
@@ -161,11 +172,9 @@ def _read_image(path: Path, option: str) -> "Image.Image":
 
 def _read_audio(path: Path) -> "AudioSegment":
     from riffusion.audio import read_audio
-    from riffusion.datatypes import MAX_DURATION_S, MAX_MEDIA_CHARACTERS
+    from riffusion.datatypes import MAX_DURATION_S
 
-    try:
-        return read_audio(
-            path, max_duration_s=MAX_DURATION_S, max_bytes=MAX_MEDIA_CHARACTERS // 4 * 3
-        )
+    try:  # a request's limit for bytes doesn't apply to a local file
+        return read_audio(path, max_duration_s=MAX_DURATION_S)
     except InputError as error:
         raise InputError(str(error), field="init_audio") from error

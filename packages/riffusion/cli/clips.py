@@ -75,10 +75,10 @@ def sample_clips_batch(
         starts = sample_starts_ms(segment, duration_ms, num_clips_per_file, rng)
         if mono:
             segment = convert(segment, channels=1)
-        stem = item.make_output_stem(Path(output_dir))
         for i, start_ms in enumerate(starts):
-            name = f"{stem.name}_{i}_start_{start_ms}_ms_dur_{duration_ms}_ms.{extension}"
-            write_segment(cut_clip(segment, start_ms, duration_ms), stem.with_name(name))
+            ending = f"_{i}_start_{start_ms}_ms_dur_{duration_ms}_ms.{extension}"
+            path = item.make_output_path(Path(output_dir), ending)
+            write_segment(cut_clip(segment, start_ms, duration_ms), path)
 
     run_batch("files", items, sample, num_threads)
     print(f"Wrote {len(items) * num_clips_per_file} clips to {output_dir}")

@@ -11,6 +11,7 @@ from riffusion.cli.clip_requests import (
     InitOptions,
     build_request,
     check_ids,
+    check_weights,
     draw_seed,
 )
 from riffusion.cli.option_groups import (
@@ -109,6 +110,7 @@ def generate(
     if image is not None:
         check_image_output(image)
     check_ids(requests[0], model.checkpoint, media)
+    check_weights(requests[0])
     maker = ClipMaker(model.checkpoint, model.device)
     resolved = maker.generator.resolve(requests[0], media)
     for index, clip_seed in enumerate(seeds):

@@ -12,6 +12,7 @@ from riffusion.cli.clip_requests import (
     InitOptions,
     build_request,
     check_ids,
+    check_weights,
     draw_seed,
 )
 from riffusion.cli.option_groups import (
@@ -89,6 +90,7 @@ def interpolate(
     if images_dir is not None:
         check_output_dir(images_dir)
     check_ids(request, model.checkpoint, media)
+    check_weights(request)
     maker = ClipMaker(model.checkpoint, model.device)
     resolved = maker.generator.resolve(request, media)
     clip_s = resolved.init_duration_s

@@ -1,9 +1,10 @@
 """Find the option or argument that an error is about."""
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from riffusion.errors import InputError, SpectrogramParamsError
+from riffusion.errors import InputError
 
 if TYPE_CHECKING:
     from typer._click.core import Command
@@ -17,6 +18,11 @@ _SYNONYMS = {
     "num_frames": "width",
 }
 """Parameter names of commands for fields that have a different name."""
+
+_NAME = re.compile(
+    r"""'[^']*'|"[^"]*"|`[^`]*`|(?<![\w./-])(?P<name>[a-z]+(?:_[a-z0-9]+)+|[a-z]+(?==))(?![\w./-])"""
+)
+"""A quotation, or the name of a parameter: with an underscore, or followed by `=`."""
 
 
 def message_by_option(error: InputError, command: "Command") -> str:
@@ -34,13 +40,27 @@ def message_by_option(error: InputError, command: "Command") -> str:
     message = str(error)
     if error.field is not None:
         option = _option(error.field, options)
-        return message if option is None else option + message.removeprefix(error.field)
-    if isinstance(error, SpectrogramParamsError):
-        return re.sub(r"\b[a-z_]+(?==)", lambda name: options.get(name[0], name[0]), message)
-    return message
+        if option is not None:
+            return option + message_by_option_names(message.removeprefix(error.field), options)
+    return message_by_option_names(message, options)
 
 
-def _option(field: str, options: dict[str, str]) -> str | None:
+def message_by_option_names(message: str, options: Mapping[str, str]) -> str:
+    """The message with options in place of the names of parameters: `tempo_bpm`, `width=0`.
+
+    Args:
+        message: texts in quotation marks, such as paths, stay as they are.
+        options: the command's option by the name of its parameter.
+    """
+
+    def option(match: re.Match[str]) -> str:
+        name = match["name"]
+        return match[0] if name is None else _option(name, options) or name
+
+    return _NAME.sub(option, message)
+
+
+def _option(field: str, options: Mapping[str, str]) -> str | None:
     """The option for a request's field.
 
     For `end.seed` that is --end-seed if the command has it, else --seed, else an option or

@@ -153,8 +153,7 @@ def audio_to_images_batch(
 
     def draw(item: BatchItem) -> None:
         drawn = converter.spectrogram_image_from_audio(read_audio(item.path))
-        stem = item.make_output_stem(Path(output_dir))
-        save_image(drawn, stem.with_name(stem.name + suffix))
+        save_image(drawn, item.make_output_path(Path(output_dir), suffix))
 
     run_batch("images", items, draw, num_threads)
     print(f"Wrote {len(items)} images to {output_dir}")

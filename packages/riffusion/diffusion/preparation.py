@@ -14,7 +14,7 @@ from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.diffusion.interpolation import lerp, slerp
 from riffusion.diffusion.job import DenoisingJob, Inpainting
 from riffusion.diffusion.schedulers import new_scheduler, partial_timesteps, set_timesteps
-from riffusion.diffusion.vae import LatentCodec, noise_from_seed
+from riffusion.diffusion.vae import LatentCodec, generator_from_seed, noise_from_seed
 from riffusion.errors import InputError
 from riffusion.runtime.cache import TensorCache, image_key
 from riffusion.spectrogram.params import SpectrogramParams
@@ -113,7 +113,7 @@ class JobPreparation:
             embeddings=embeddings,
             guidance=guidance,
             guidance_interval=inputs.guidance_interval,
-            generator=torch.Generator("cpu").manual_seed(inputs.start.seed),
+            generator=generator_from_seed(inputs.start.seed),
             inpainting=begin.inpainting,
         )
 

@@ -21,7 +21,7 @@ _TOKEN = re.compile(
     r"""
       \\(?P<escaped>[()\[\]\\])           # a literal bracket or backslash
     | (?P<open>[(\[])
-    | :(?P<weight>[+-]?\d*\.?\d+)\)       # closes a round bracket with a weight of its own
+    | :\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*\)    # closes a round bracket with a weight
     | (?P<close>[)\]])
     | (?P<text>[^\\()\[\]:]+|[\\:])       # a run of plain text, or a stray backslash or colon
     """,

@@ -1,11 +1,15 @@
 """Images ⇄ latents: encoding with a cache, decoding with a single-precision fallback."""
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
 from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.runtime.cache import TensorCache, image_key
+
+_STATE_OFFSET = 24
+"""Bytes before the Mersenne Twister's 624 words in the state of torch's CPU generator."""
 
 
 class LatentCodec:
@@ -74,5 +78,22 @@ def noise_from_seed(seed: int, geometry: LatentGeometry, num_channels: int) -> t
     It is drawn on the CPU, so that a seed gives the same clip on every device.
     """
     width, height = geometry.latent_size
-    generator = torch.Generator("cpu").manual_seed(seed)
-    return torch.randn((1, num_channels, height, width), generator=generator)
+    return torch.randn((1, num_channels, height, width), generator=generator_from_seed(seed))
+
+
+def generator_from_seed(seed: int) -> torch.Generator:
+    """A generator on the CPU whose numbers differ for any two seeds from 0 to 2^63 - 1.
+
+    torch's own CPU generator uses the low 32 bits of a seed only. Seeds below 2^32 go to it as they
+    are; for larger seeds, its state is the Mersenne Twister's that NumPy makes from both halves.
+    """
+    generator = torch.Generator("cpu").manual_seed(seed % 2**32)
+    if seed >= 2**32:
+        key = np.random.RandomState([seed % 2**32, seed // 2**32]).get_state(legacy=False)["state"][
+            "key"
+        ]
+        state = generator.get_state().numpy()
+        words = state[_STATE_OFFSET:].view(np.uint64)
+        words[: key.size] = key
+        generator.set_state(torch.from_numpy(state))
+    return generator

@@ -233,6 +233,8 @@ class ClipGenerator:
         params = resolved.params
         if resolved.inputs.mode != "image_to_audio":
             image.getexif().update(params.to_exif(max_value=DEFAULT_MAX_VALUE))
+        else:
+            image = _with_parameters(image, params)
         start = time.perf_counter()
         with self._beside_the_engine():
             waveform = self._converter(params).waveform_from_spectrogram_image(image)
@@ -292,6 +294,15 @@ def check_prompts(inputs: InferenceInput) -> None:
                 parse_prompt_weights(prompt or "")
             except InputError as error:
                 raise InputError(str(error), f"{end_name}.{name}") from None
+
+
+def _with_parameters(image: Image.Image, params: SpectrogramParams) -> Image.Image:
+    """A copy of an image whose EXIF holds all that its audio is computed with."""
+    recorded = params.max_value_from_exif(image.getexif())
+    max_value = DEFAULT_MAX_VALUE if recorded is None else recorded
+    copy = image.copy()  # the caller's image stays as it is
+    copy.getexif().update(params.to_exif(max_value=max_value))
+    return copy
 
 
 def _check_size(image: Image.Image, params: SpectrogramParams) -> None:

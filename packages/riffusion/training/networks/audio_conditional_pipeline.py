@@ -17,6 +17,7 @@ from diffusers import (
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
+from riffusion.diffusion.vae import generator_from_seed
 from riffusion.errors import InputError
 from riffusion.training.networks.audio_encoder import AudioEncoder, encoder_input
 
@@ -128,7 +129,7 @@ class AudioConditionalPipeline(DiffusionPipeline):  # type: ignore[misc] # diffu
         height, width = (size, size) if isinstance(size, int) else size
         shape = (config.in_channels, height, width)
         return torch.stack(
-            [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+            [torch.randn(shape, generator=generator_from_seed(seed)) for seed in seeds]
         )
 
     def _images(self, sample: torch.Tensor) -> list[Image.Image]:
