@@ -1,7 +1,8 @@
-"""Runs the Truss server in the child process, as Truss' own `main.py` does, with two differences.
+"""Runs the Truss server in the child process, as Truss' own `main.py` does, with some differences.
 
-The server listens on the given address; Truss itself always listens on 0.0.0.0. If the parent ends
-without stopping it, the server stops as on SIGTERM and removes the directory that the parent made
+The server listens on the given address; Truss itself always listens on 0.0.0.0. It refuses web
+pages, ignores upgrades to WebSocket, which Truss leaves without an answer, and keeps clients that
+stop sending. If the parent ends without stopping it, the server stops as on SIGTERM and removes the directory that the parent made
 for it. `riffusion.serving.local.truss_server` starts this module in the server's directory;
 standard input is a pipe that the parent holds open.
 """
@@ -16,6 +17,8 @@ from typing import Any
 
 import uvicorn
 
+from riffusion.serving.local.half_close import HalfCloseH11Protocol
+from riffusion.serving.local.page_filter import PageFilter
 from riffusion.serving.local.truss_server import DIRECTORY_PREFIX
 
 
@@ -26,8 +29,9 @@ def main() -> None:
     threading.Thread(target=_stop_with_parent, args=(parent_is_gone,), daemon=True).start()
 
     class LocalConfig(uvicorn.Config):
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **{**options, "host": host})
+        def __init__(self, app: Any, **options: Any) -> None:
+            own = {"host": host, "http": HalfCloseH11Protocol, "ws": "none"}
+            super().__init__(PageFilter(app, host), **{**options, **own})
 
     uvicorn.Config = LocalConfig  # type: ignore[misc]
 
