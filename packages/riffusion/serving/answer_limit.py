@@ -9,6 +9,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Self
 
+import httpx
+
 
 class AnswerLimit:
     """Shuts a connection down when the answer takes too long; whoever reads from it then fails.
@@ -49,6 +51,15 @@ class AnswerLimit:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def check(self) -> None:
+        """Check that the answer was not cut off.
+
+        Raises:
+            httpx.ReadTimeout: it was.
+        """
+        if self.has_expired:
+            raise httpx.ReadTimeout("")
 
     def __enter__(self) -> Self:
         return self

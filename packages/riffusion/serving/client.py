@@ -119,8 +119,10 @@ class Endpoint:
             EndpointError: the endpoint can't be reached, took too long, or answered with an error;
                 then `status` and the message are the endpoint's.
         """
-        with self._answer(payload) as (response, _):
-            return self._object_from(response.read())
+        with self._answer(payload) as (response, limit):
+            body = response.read()
+            limit.check()  # a body without a length ends with the connection
+            return self._object_from(body)
 
     def stream(self, payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Generate one clip and yield its events: `progress` ones, then `result`.
@@ -128,10 +130,12 @@ class Endpoint:
         Raises:
             EndpointError: as `predict`, or the stream ended with an error or without a result.
         """
+        is_first = True
         with self._answer({**payload, "stream": True}) as (response, limit):
-            for line in response.iter_lines():
+            for line in filter(str.strip, response.iter_lines()):
                 limit.stop()  # the caller may take any time
-                event = self._object_from(line.encode())
+                event = self._object_from(line.encode(), is_first)
+                is_first = False
                 if event.get("event") == "error":
                     raise EndpointError(str(event.get("error")), status=response.status_code)
                 yield event
@@ -141,7 +145,7 @@ class Endpoint:
             raise EndpointError(f"endpoint={self.shown_url} ended its stream without a result")
 
     def unreachable(self, error: httpx.RequestError) -> EndpointError:
-        """The exception for a request that got no response."""
+        """The exception for a request that got no response, or a part of one."""
         if isinstance(error, httpx.TimeoutException) and not is_unsent(error):
             return EndpointError(
                 f"endpoint={self.shown_url} did not answer within {self.timeout_s:g} s; "
@@ -149,6 +153,12 @@ class Endpoint:
                 status=504,
             )
         reason = str(error) or type(error).__name__
+        if not is_unsent(error):
+            return EndpointError(
+                f"endpoint={self.shown_url} broke off its answer: {reason}; try again, or look at "
+                "its log",
+                502,
+            )
         remedy = "start it with `riffusion serve`" if self.is_local else "check the address"
         return EndpointError(f"endpoint={self.shown_url} is out of reach: {reason}; {remedy}", 502)
 
@@ -168,22 +178,28 @@ class Endpoint:
                     yield response, limit
             except (httpx.RequestError, EndpointError) as error:
                 if limit.has_expired:
-                    raise self.unreachable(httpx.ReadTimeout("")) from error
+                    error = httpx.ReadTimeout("")
                 if isinstance(error, EndpointError):
                     raise
                 raise self.unreachable(error) from error
 
-    def _object_from(self, body: bytes) -> dict[str, Any]:
+    def _object_from(self, body: bytes, is_first: bool = True) -> dict[str, Any]:
+        """The JSON object in a response or, if it isn't the first, in a line of a stream."""
         try:
             values = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             values = None
-        if not isinstance(values, dict):
+        if isinstance(values, dict):
+            return values
+        if is_first:
             raise EndpointError(
                 f"endpoint={self.shown_url} did not answer with a JSON object; is it a Riffusion "
                 "endpoint?"
             )
-        return values
+        raise EndpointError(
+            f"endpoint={self.shown_url} broke off its stream in the middle of a line; try again, "
+            "or look at its log"
+        )
 
     def _proxy(self) -> str | None:
         """The proxy that the environment names for this address; none to this machine.
