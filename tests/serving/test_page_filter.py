@@ -132,9 +132,7 @@ def test_the_client_and_the_gateway_use_the_server(server: LocalTrussServer) -> 
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_an_upgrade_to_websocket_is_answered_at_once(
-    server: LocalTrussServer, method: str
-) -> None:
+def test_an_upgrade_to_websocket_is_answered_at_once(server: LocalTrussServer, method: str) -> None:
     """Truss itself leaves it without an answer. The upgrade is ignored."""
     body = BODY if method == "POST" else None
     headers = {

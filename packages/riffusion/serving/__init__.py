@@ -1,6 +1,6 @@
 """The servers around the model.
 
-    model/        code that runs inside the Truss server: request bodies, concurrency, clips, metrics
+    model/        code inside the Truss server: request bodies, concurrency, clips, metrics
     addresses     hosts, ports, paths and URLs
     retries       HTTP transports that send a request again while the endpoint is busy
     answer_limit  limit on the time of a whole answer

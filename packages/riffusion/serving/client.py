@@ -178,7 +178,7 @@ class Endpoint:
                     yield response, limit
             except (httpx.RequestError, EndpointError) as error:
                 if limit.has_expired:
-                    error = httpx.ReadTimeout("")
+                    raise self.unreachable(httpx.ReadTimeout("")) from error
                 if isinstance(error, EndpointError):
                     raise
                 raise self.unreachable(error) from error

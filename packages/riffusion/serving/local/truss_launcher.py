@@ -2,9 +2,9 @@
 
 The server listens on the given address; Truss itself always listens on 0.0.0.0. It refuses web
 pages, ignores upgrades to WebSocket, which Truss leaves without an answer, and keeps clients that
-stop sending. If the parent ends without stopping it, the server stops as on SIGTERM and removes the directory that the parent made
-for it. `riffusion.serving.local.truss_server` starts this module in the server's directory;
-standard input is a pipe that the parent holds open.
+stop sending. If the parent ends without stopping it, the server stops as on SIGTERM and removes the
+directory that the parent made for it. `riffusion.serving.local.truss_server` starts this module in
+the server's directory; standard input is a pipe that the parent holds open.
 """
 
 import os
@@ -29,9 +29,10 @@ def main() -> None:
     threading.Thread(target=_stop_with_parent, args=(parent_is_gone,), daemon=True).start()
 
     class LocalConfig(uvicorn.Config):
-        def __init__(self, app: Any, **options: Any) -> None:
+        def __init__(self, *args: Any, **options: Any) -> None:
+            app, *others = args
             own = {"host": host, "http": HalfCloseH11Protocol, "ws": "none"}
-            super().__init__(PageFilter(app, host), **{**options, **own})
+            super().__init__(PageFilter(app, host), *others, **{**options, **own})
 
     uvicorn.Config = LocalConfig  # type: ignore[misc]
 
