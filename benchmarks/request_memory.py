@@ -1,6 +1,6 @@
 """Peak memory of the real Truss server with six requests at once, ordinary and the worst accepted.
 
-    python -m benchmarks.request_memory
+    python -m benchmarks.request_memory [NUMBER ...]
 
 Prints, for each kind of request, the statuses of six at once, the peak of the server's memory
 meanwhile, what it holds five seconds later, and the time of a small clip beside them. Needs Linux.
@@ -11,6 +11,7 @@ import collections
 import io
 import json
 import struct
+import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -110,9 +111,11 @@ def measure(server: LocalTrussServer, body: bytes) -> str:
 
 
 def main() -> None:
-    """Measure every kind on one server."""
+    """Measure the kinds whose numbers from 0 are arguments, or all, on one server."""
+    numbers = [int(number) for number in sys.argv[1:]] or range(len(KINDS))
+    kinds = list(KINDS.items())
     with LocalTrussServer(port=free_port()) as server:
-        for name, body in KINDS.items():
+        for name, body in (kinds[number] for number in numbers):
             print(f"{name:32} {measure(server, body())}", flush=True)
 
 
