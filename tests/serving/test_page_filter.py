@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,9 +15,29 @@ from riffusion.serving.client import Endpoint
 from riffusion.serving.local.truss_server import LocalTrussServer
 from tests.serving.conftest import free_port, write_mini_bundle
 from tests.serving.gateways import gateway_to
+from tests.serving.test_truss_server import wait_until
 
 BODY = json.dumps({"start": {"prompt": "bells", "seed": 1}})
 TIMEOUT_S = 60.0
+MODEL = """
+import asyncio
+import pathlib
+
+from fastapi import Request
+
+class Model:
+    async def predict(self, inputs, request: Request):
+        directory = pathlib.Path({directory!r})
+        (directory / "worked").touch()
+        with request.state.watch_disconnect() as gone:
+            for _ in range(int(10 * inputs.get("wait_s", 0))):
+                if gone.is_set():
+                    (directory / "left").touch()
+                    break
+                await asyncio.sleep(0.1)
+        return inputs
+"""
+GATEWAY_PATH = "/run_inference/"
 JSON_TYPE = {"Content-Type": "application/json"}
 
 
@@ -24,14 +45,7 @@ JSON_TYPE = {"Content-Type": "application/json"}
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTrussServer]:
     """A server whose model writes a file for each request, and then returns the request."""
     bundle = write_mini_bundle(tmp_path_factory.mktemp("pages") / "bundle")
-    (bundle / "model/model.py").write_text(
-        "import pathlib\n"
-        "print('the model is loaded', flush=True)\n"
-        "class Model:\n"
-        "    def predict(self, inputs):\n"
-        f"        pathlib.Path({str(bundle.parent / 'worked')!r}).touch()\n"
-        "        return inputs\n"
-    )
+    (bundle / "model/model.py").write_text(MODEL.format(directory=str(bundle.parent)))
     with LocalTrussServer(bundle, port=free_port()) as server:
         yield server
 
@@ -127,7 +141,7 @@ def test_the_client_and_the_gateway_use_the_server(server: LocalTrussServer) -> 
     assert endpoint.predict(json.loads(BODY)) == json.loads(BODY)
     with gateway_to(server.predict_url) as client:
         headers = {"Origin": "http://localhost:5173", "Content-Type": "text/plain"}
-        answer = client.post("/run_inference/", content=BODY, headers=headers)
+        answer = client.post(GATEWAY_PATH, content=BODY, headers=headers)
         assert (answer.status_code, answer.json()) == (200, json.loads(BODY))
 
 
@@ -147,26 +161,46 @@ def test_an_upgrade_to_websocket_is_answered_at_once(server: LocalTrussServer, m
     )
 
 
-def half_closed(url: str, path: str, version: str = "1.1") -> bytes:
-    """The whole response to a client that stops sending after the request."""
+def send(url: str, path: str, body: str) -> socket.socket:
+    """A connection on which a request was sent."""
     address = urlsplit(url)
-    request = (
-        f"POST {path} HTTP/{version}\r\nHost: {address.netloc}\r\nContent-Type: application/json"
-        f"\r\nContent-Length: {len(BODY)}\r\n\r\n{BODY}"
+    connection = socket.create_connection((address.hostname, address.port), TIMEOUT_S)
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json"
+        f"\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    with socket.create_connection((address.hostname, address.port), TIMEOUT_S) as connection:
-        connection.sendall(request.encode())
-        connection.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: connection.recv(2**16), b""))
+    connection.sendall(head.encode() + body.encode())
+    return connection
 
 
-def test_a_client_that_stops_sending_gets_its_answer(server: LocalTrussServer) -> None:
-    direct = half_closed(server.base_url, PREDICT_PATH)
+@pytest.mark.parametrize("wait_s", [0, 2.5])
+def test_a_client_that_stops_sending_gets_its_answer(
+    server: LocalTrussServer, wait_s: float
+) -> None:
+    body = json.dumps({"wait_s": wait_s})
     with gateway_to(server.predict_url) as client:
-        through = half_closed(str(client.base_url), "/run_inference/")
-    for answer in (direct, through):
-        while answer.startswith(b"HTTP/1.1 100 Continue"):  # clients skip these
-            answer = answer.partition(b"\r\n\r\n")[2]
-        head, _, body = answer.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200 OK"), answer
-        assert json.loads(body) == json.loads(BODY)
+        for url, path in ((server.base_url, PREDICT_PATH), (str(client.base_url), GATEWAY_PATH)):
+            with send(url, path, body) as connection:
+                connection.shutdown(socket.SHUT_WR)
+                answer = b"".join(iter(partial(connection.recv, 2**16), b""))
+            while answer.startswith(b"HTTP/1.1 100 "):  # clients skip these
+                answer = answer.partition(b"\r\n\r\n")[2]
+            head, _, content = answer.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 OK"), answer
+            assert json.loads(content) == json.loads(body)
+
+
+@pytest.mark.parametrize("through_gateway", [False, True])
+def test_a_client_that_leaves_is_still_noticed(
+    server: LocalTrussServer, worked: Path, through_gateway: bool
+) -> None:
+    """Closing a connection looks at first like the end of sending."""
+    left = worked.parent / "left"
+    left.unlink(missing_ok=True)
+    with gateway_to(server.predict_url) as client:
+        url = str(client.base_url) if through_gateway else server.base_url
+        path = GATEWAY_PATH if through_gateway else PREDICT_PATH
+        connection = send(url, path, json.dumps({"wait_s": 60}))
+        wait_until(worked.exists, "the model has not started")
+        connection.close()
+        wait_until(left.exists, "nobody noticed that the client has left")
