@@ -171,10 +171,11 @@ class ClipGenerator:
                 assert resolved.init_image is not None  # a mask needs one
                 small = shrunk_mask(resolved.mask_image, resolved.init_image.size)
                 resolved = dataclasses.replace(resolved, mask_image=small)
-            encoded = large_image(inputs.init_image, "init_image")
-            if inputs.mode == "image_to_audio" and resolved.init_image is not None and encoded:
-                row = Image.new("L", (resolved.init_image.width, 1))
-                resolved = dataclasses.replace(resolved, init_image=row, encoded_image=encoded)
+            if inputs.mode == "image_to_audio" and resolved.init_image is not None:
+                encoded = large_image(inputs.init_image, "init_image")
+                if encoded is not None:
+                    row = Image.new("L", (resolved.init_image.width, 1))
+                    resolved = dataclasses.replace(resolved, init_image=row, encoded_image=encoded)
             return resolved
 
     def _resolve(self, inputs: InferenceInput, media: Media) -> ResolvedInput:
