@@ -167,6 +167,8 @@ class ClipGenerator:
         check_prompts(inputs)
         with one_at_a_time(has_large_media(inputs)):
             resolved = self._resolve(inputs, media or Media())
+            if media is not None:
+                return resolved
             if resolved.mask_image is not None and large_image(inputs.mask_image, "mask_image"):
                 assert resolved.init_image is not None  # a mask needs one
                 small = shrunk_mask(resolved.mask_image, resolved.init_image.size)
