@@ -39,6 +39,7 @@ class StubEndpoint(HTTPServer):
             "duration_s": 0.1,
         }
         self.answers: list[dict[str, Any]] = [result]
+        self.rest = b""
 
     @property
     def url(self) -> str:
@@ -55,6 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         for answer in self.server.answers:
             self.wfile.write(json.dumps(answer).encode() + b"\n")
+        self.wfile.write(self.server.rest)
 
     def log_message(self, *_: object) -> None: ...
 
@@ -139,6 +141,20 @@ def test_errors_of_the_endpoint_are_one_line(
     result = run("predict", "-f", request_file, "--endpoint", endpoint.url, "-o", out)
     assert result.code == 2
     assert message in result.err
+    assert len(result.err.splitlines()) == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("rest", [b'{"event": "result", "audio": "data:au', b"\n\n{", b"\n"])
+def test_a_stream_that_breaks_off_is_called_that(
+    endpoint: StubEndpoint, request_file: Path, tmp_path: Path, run: Run, rest: bytes
+) -> None:
+    endpoint.answers, endpoint.rest = [{"event": "progress", "step": 1, "steps": 2}], rest
+    out = tmp_path / "clip.mp3"
+    result = run("predict", "-f", request_file, "--endpoint", endpoint.url, "-o", out)
+    assert result.code == 2
+    expected = "broke off its stream" if rest.strip() else "ended its stream without a result"
+    assert expected in result.err
     assert len(result.err.splitlines()) == 1
     assert not out.exists()
 

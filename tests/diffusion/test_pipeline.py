@@ -1,7 +1,7 @@
 """The pipeline: compared with stock diffusers pipelines, and its own guarantees."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import diffusers
 import numpy as np
@@ -308,6 +308,34 @@ def test_denoising_that_rounds_to_no_step_keeps_the_image(
     noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(1))
     expected = (posterior.mean + posterior.std * noise) * pipeline.vae.config.scaling_factor
     assert torch.allclose(job.latents, expected, atol=MAX_LATENT_ERROR)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("scheduler", [None, *get_args(SchedulerName)])
+def test_denoising_of_0_is_the_vaes_pass_alone(
+    pipeline: RiffusionPipeline,
+    init_image: Image.Image,
+    scheduler: SchedulerName | None,
+    masked: bool,
+) -> None:
+    inputs = request(scheduler=scheduler, start={"denoising": 0.0}, num_inference_steps=5)
+    mask = Image.new("L", init_image.size, 255) if masked else None
+    job = pipeline.prepare(inputs, init_image, mask)
+    assert (job.num_steps, job.is_done) == (0, True)
+    with torch.inference_mode():
+        posterior = pipeline.vae.encode(job.geometry.pixels_from_image(init_image)).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(1))
+        pixels = pipeline.vae.decode(posterior.mean + posterior.std * noise).sample[0]
+    expected = np.asarray(job.geometry.image_from_pixels(pixels), dtype=int)
+    image = np.asarray(pipeline.riffuse(inputs, init_image, mask), dtype=int)
+    assert np.abs(image - expected).max() <= 1  # one grey level of rounding
+    assert (
+        pipeline.prepare(
+            request(scheduler=scheduler, start={"denoising": 0.5}, num_inference_steps=5),
+            init_image,
+        ).num_steps
+        > 0
+    )
 
 
 def test_images_depend_on_the_seed_and_not_on_the_global_generator(

@@ -141,6 +141,30 @@ def test_unexpected_failures_in_a_row_make_the_service_unhealthy(
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("error", [RuntimeError("threads can only be started once"), OSError()])
+def test_failures_while_submitting_make_the_service_unhealthy(
+    generator: ClipGenerator, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = generator.engine.submit
+
+    def fail(*_: Any) -> Any:
+        raise error
+
+    async def scenario() -> None:
+        service = ClipService(generator)
+        monkeypatch.setattr(generator.engine, "submit", fail)
+        for _ in range(MAX_FAILURES_IN_A_ROW):
+            assert service.is_healthy
+            with pytest.raises(type(error)):
+                await service.submit(INPUTS)
+        assert not service.is_healthy
+        monkeypatch.setattr(generator.engine, "submit", submit)
+        await (await service.submit(INPUTS)).result(lambda: False)
+        assert service.is_healthy
+
+    asyncio.run(scenario())
+
+
 def test_a_stream_reports_each_step_and_ends_with_the_clip(
     generator: ClipGenerator,
 ) -> None:

@@ -19,6 +19,7 @@ from riffusion.serving.client import Endpoint
 from riffusion.serving.gateway.app import create_gateway
 from riffusion.serving.gateway.openapi import EXAMPLES, openapi_schema
 from riffusion.serving.local.serve import GatewayServer
+from riffusion.serving.model.request_body import InferenceRequest
 from tests.serving.conftest import TIMEOUT_S, free_port
 
 SCHEMA = openapi_schema()
@@ -226,3 +227,23 @@ def test_end_may_be_null() -> None:
     request = {"start": {"prompt": "x", "seed": 1}, "end": None}
     assert not list(validator("InferenceInput").iter_errors(request))
     assert InferenceInput.parse(request).end.prompt == "x"
+
+
+@pytest.mark.parametrize(
+    "schema", [openapi_schema()["components"]["schemas"], InferenceRequest.model_json_schema()]
+)
+def test_bounds_have_the_names_of_json_schema(schema: dict[str, Any]) -> None:
+    """pydantic writes `ge` and `lt`, which no client knows, if a validator comes before them."""
+    keys: set[str] = set()
+
+    def collect(part: Any) -> None:
+        for child in part.values() if isinstance(part, dict) else part:
+            if isinstance(child, dict | list):
+                collect(child)
+        keys.update(part if isinstance(part, dict) else ())
+
+    collect(schema)
+    assert not keys & {"ge", "gt", "le", "lt"}
+    prompt = (schema.get("$defs") or schema)["PromptInput"]["properties"]
+    assert (prompt["seed"]["minimum"], prompt["seed"]["exclusiveMaximum"]) == (0, 2**63)
+    assert (prompt["denoising"]["minimum"], prompt["denoising"]["maximum"]) == (0, 1)

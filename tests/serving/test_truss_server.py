@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
 from riffusion.errors import InputError, ServerError
 from riffusion.serving.local.serve import serve
@@ -162,6 +163,22 @@ def test_serve_stops_with_an_error_when_the_truss_server_ends(tmp_path: Path) ->
     assert process.returncode != 0
     assert "ServerError: the Truss server ended with exit status 3" in output
     assert not is_listening(gateway_port)
+
+
+def test_serve_stops_with_an_error_when_the_gateway_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread ends if its event loop fails, for example without file descriptors."""
+
+    def run_a_little(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        server.started = True
+        raise RuntimeError("the event loop has failed")
+
+    monkeypatch.chdir(write_mini_bundle(tmp_path / "bundle"))
+    monkeypatch.setattr(uvicorn.Server, "run", run_a_little)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    with pytest.raises(ServerError, match="gateway has ended"):
+        serve(port=free_port(), gateway_port=free_port())
 
 
 @pytest.mark.parametrize("gateway", [True, False])

@@ -101,6 +101,9 @@ describe("the client", () => {
 
   it.each([
     ["a refusal", () => json({ error: "alpha: too large" }, 400), "refused", "alpha: too large"],
+    ["a page that may not use the server", () => json({ error: "origin=https://x.example is not allowed" }, 403), "forbidden", "not allowed"],
+    ["a proxy that forbids it", () => new Response("<html>", { status: 403 }), "forbidden", "403"],
+    ["a missing API key", () => json({ error: "no key" }, 401), "forbidden", "no key"],
     ["a busy server", () => json({ error: "busy" }, 503, { "retry-after": "7" }), "busy", "busy"],
     ["a broken server", () => json({ error: "oops" }, 500), "away", "oops"],
     ["a proxy's page", () => new Response("<html>", { status: 502 }), "away", "502"],

@@ -62,12 +62,13 @@ def partial_timesteps(scheduler: Any, num_inference_steps: int, strength: float)
     """The timesteps that img2img runs at a given strength: the last ones of the schedule.
 
     PNDM lists its second timestep twice, to correct the first step. The count includes the
-    repetition, as upstream's does.
+    repetition, as upstream's does, so any strength above 0 takes a step. At 0 there are none: the
+    image only passes through the VAE. (Upstream takes a step there too.)
     """
     timesteps: torch.Tensor = scheduler.timesteps.cpu()
     repeated = len(timesteps) - num_inference_steps
     count = min(int(num_inference_steps * strength) + repeated, num_inference_steps)
-    begin = len(timesteps) - max(count, 0)
+    begin = len(timesteps) - (count if strength > 0 else 0)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(begin)
     return timesteps[begin:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import time
@@ -28,6 +29,14 @@ from riffusion.generation.input_images import (
     rgb_mask,
 )
 from riffusion.generation.media import Media
+from riffusion.generation.request_memory import (
+    LARGE_AUDIO_S,
+    decoding,
+    has_large_media,
+    large_image,
+    one_at_a_time,
+    shrunk_mask,
+)
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.io.data_urls import bytes_from_data_url
 from riffusion.runtime.threads import single_threaded
@@ -54,12 +63,15 @@ class ResolvedInput:
         init_image: the image that the clip starts from or, for mode image_to_audio, the clip's own
             image; `params.num_frequencies` high; None for mode txt2img.
         mask_image: white is repainted, black is kept.
+        encoded_image: a large clip's own image, which is decoded when its audio is made; then
+            `init_image` is a single row of the same width.
     """
 
     inputs: InferenceInput
     params: SpectrogramParams
     init_image: Image.Image | None = None
     mask_image: Image.Image | None = None
+    encoded_image: bytes | None = field(default=None, repr=False)
 
     @property
     def init_duration_s(self) -> float | None:
@@ -158,7 +170,22 @@ class ClipGenerator:
                 or exceed a limit; `field` names the request's field.
         """
         check_prompts(inputs)
-        media = media or Media()
+        with one_at_a_time(has_large_media(inputs)):
+            resolved = self._resolve(inputs, media or Media())
+            if media is not None:
+                return resolved
+            if resolved.mask_image is not None and large_image(inputs.mask_image, "mask_image"):
+                assert resolved.init_image is not None  # a mask needs one
+                small = shrunk_mask(resolved.mask_image, resolved.init_image.size)
+                resolved = dataclasses.replace(resolved, mask_image=small)
+            if inputs.mode == "image_to_audio" and resolved.init_image is not None:
+                encoded = large_image(inputs.init_image, "init_image")
+                if encoded is not None:
+                    row = Image.new("L", (resolved.init_image.width, 1))
+                    resolved = dataclasses.replace(resolved, init_image=row, encoded_image=encoded)
+            return resolved
+
+    def _resolve(self, inputs: InferenceInput, media: Media) -> ResolvedInput:
         params = self.pipeline.spectrogram_params
         if inputs.mode == "txt2img":
             return ResolvedInput(inputs, params)
@@ -230,6 +257,8 @@ class ClipGenerator:
         The engine continues with other clips meanwhile.
         """
         image = handle.image.result()
+        if resolved.encoded_image is not None:
+            image = decode_image(resolved.encoded_image)
         params = resolved.params
         if resolved.inputs.mode != "image_to_audio":
             image.getexif().update(params.to_exif(max_value=DEFAULT_MAX_VALUE))
@@ -266,10 +295,13 @@ class ClipGenerator:
             return decoded_image(inputs.init_image, "init_image")
         if inputs.init_audio is not None:
             data = bytes_from_data_url(inputs.init_audio, "init_audio")
-            try:
-                return self.image_from_audio(decode_audio(data, max_duration_s=MAX_DURATION_S))
-            except MediaError as error:
-                raise MediaError(str(error), "init_audio") from error
+            with decoding("init_audio"):
+                segment = decode_audio(data, max_duration_s=MAX_DURATION_S)
+            with one_at_a_time(segment.duration_seconds > LARGE_AUDIO_S):
+                try:
+                    return self.image_from_audio(segment)
+                except MediaError as error:
+                    raise MediaError(str(error), "init_audio") from error
         return self.library.seed_image(inputs.seed_image_id)
 
     def _mask_image(self, inputs: InferenceInput, media: Media) -> Image.Image | None:

@@ -5,6 +5,7 @@ import logging
 from PIL import Image
 
 from riffusion.errors import InputError, MediaError
+from riffusion.generation.request_memory import decoding
 from riffusion.io.data_urls import bytes_from_data_url
 from riffusion.io.images import decode_image
 from riffusion.spectrogram.image import rgb_image
@@ -21,10 +22,8 @@ def decoded_image(text: str, field_name: str) -> Image.Image:
         MediaError: it isn't base64 or not an image, or exceeds a limit.
     """
     data = bytes_from_data_url(text, field_name)
-    try:
+    with decoding(field_name):
         return decode_image(data)
-    except MediaError as error:
-        raise MediaError(str(error), field_name) from error
 
 
 def rgb_init_image(image: Image.Image) -> Image.Image:

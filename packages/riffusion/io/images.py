@@ -147,6 +147,25 @@ def _num_tags(exif: bytes) -> int:
     return int(count)
 
 
+def memory_of_image(data: bytes) -> int:
+    """Bytes of memory that decoding an image takes, by its header; no pixel is decoded.
+
+    Pillow stores a pixel in 1, 2 or 4 bytes. What isn't RGB is copied on the way to it, and what
+    has transparency or more than 8 bits is copied twice.
+
+    Raises:
+        MediaError: the bytes aren't an image of a known format.
+    """
+    image = _with_header_read(data)
+    if image.mode == "RGB":
+        num_bytes = 4
+    elif image.mode in ("1", "L", "P", "CMYK", "YCbCr"):
+        num_bytes = 8
+    else:
+        num_bytes = 12
+    return image.width * image.height * num_bytes
+
+
 def _with_header_read(data: bytes) -> ImageFile:
     """An image of which only the header is decoded.
 

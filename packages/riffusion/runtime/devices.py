@@ -73,3 +73,14 @@ def keep_freed_memory() -> None:
         if mallopt is not None:
             mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BLOCK)
             mallopt(_M_TRIM_THRESHOLD, _LARGEST_KEPT_BLOCK)
+
+
+def return_freed_memory() -> None:
+    """Return freed memory to the system, after work that took unusually much of it.
+
+    The counterpart of `keep_freed_memory`, with which memory is kept otherwise.
+    """
+    if sys.platform == "linux":
+        malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if malloc_trim is not None:
+            malloc_trim(0)

@@ -25,6 +25,14 @@ def local_url(host: str, port: int) -> str:
     return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
 
+def is_loopback(host: str) -> bool:
+    """Whether `host` is an address of this machine that no other machine can reach."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def bound_socket(host: str, port: int, option: str) -> socket.socket:
     """A TCP socket that is bound to the port; the caller closes it.
 

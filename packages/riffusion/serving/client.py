@@ -1,19 +1,20 @@
 """Client of an inference endpoint: the local Truss server, or a hosted deployment of the bundle."""
 
-import ipaddress
 import json
 import logging
 import os
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import httpx
 
 from riffusion.errors import EndpointError
-from riffusion.serving.addresses import DEFAULT_HOST, DEFAULT_PORT, PREDICT_PATH
+from riffusion.serving.addresses import DEFAULT_HOST, DEFAULT_PORT, PREDICT_PATH, is_loopback
+from riffusion.serving.answer_limit import AnswerLimit
 from riffusion.serving.retries import (
+    ANSWER_TIMEOUT_EXTENSION,
     BUDGET_EXTENSION,
     AsyncRetryTransport,
     RetryTransport,
@@ -30,6 +31,7 @@ JSON = "application/json"
 MSGPACK = "application/octet-stream"
 """Content types of requests; the Truss server answers in the type of the request."""
 _CONNECT_TIMEOUT_S = 5.0
+_MAX_SHOWN_BYTES = 200
 _CONNECTION_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=16)
 
 
@@ -42,7 +44,7 @@ class Endpoint:
         api_key: sent in the Authorization header. Default: the value of `RIFFUSION_API_KEY` or
             `BASETEN_API_KEY` in the environment, which is never sent unencrypted to another
             machine.
-        timeout_s: limit for each read: the response, or the next event of a stream.
+        timeout_s: limit for the whole answer or, in a stream, for the time to the next event.
         retry_budget_s: total time to wait between attempts while the endpoint is unreachable or
             busy (503). A request that the endpoint may have worked on is not repeated.
 
@@ -58,7 +60,8 @@ class Endpoint:
         retry_budget_s: float = DEFAULT_RETRY_BUDGET_S,
     ) -> None:
         self.predict_url = predict_url(url)
-        self.is_local = _is_loopback(self.predict_url.host)
+        self.is_local = is_loopback(self.predict_url.host)
+        self.timeout_s = timeout_s
         self.timeout = httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S, pool=None)
         self.retry_budget_s = retry_budget_s
         key = api_key or self._key_from_environment()
@@ -86,7 +89,11 @@ class Endpoint:
     def request(self, body: bytes, content_type: str = JSON) -> httpx.Request:
         """The HTTP request for `body`, including the API key, timeouts and retry budget."""
         headers = {"Content-Type": content_type, **self._headers}
-        extensions = {"timeout": self.timeout.as_dict(), BUDGET_EXTENSION: self.retry_budget_s}
+        extensions = {
+            "timeout": self.timeout.as_dict(),
+            BUDGET_EXTENSION: self.retry_budget_s,
+            ANSWER_TIMEOUT_EXTENSION: self.timeout_s,
+        }
         return httpx.Request(
             "POST", self.predict_url, content=body, headers=headers, extensions=extensions
         )
@@ -112,11 +119,10 @@ class Endpoint:
             EndpointError: the endpoint can't be reached, took too long, or answered with an error;
                 then `status` and the message are the endpoint's.
         """
-        with self.client() as client, closing(self._send(client, payload)) as response:
-            try:
-                return self._object_from(response.read())
-            except httpx.RequestError as error:
-                raise self.unreachable(error) from error
+        with self._answer(payload) as (response, limit):
+            body = response.read()
+            limit.check()  # a body without a length ends with the connection
+            return self._object_from(body)
 
     def stream(self, payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Generate one clip and yield its events: `progress` ones, then `result`.
@@ -124,55 +130,76 @@ class Endpoint:
         Raises:
             EndpointError: as `predict`, or the stream ended with an error or without a result.
         """
-        payload = {**payload, "stream": True}
-        with self.client() as client, closing(self._send(client, payload)) as response:
-            try:
-                for line in response.iter_lines():
-                    event = self._object_from(line.encode())
-                    if event.get("event") == "error":
-                        raise EndpointError(str(event.get("error")), status=response.status_code)
-                    yield event
-                    if event.get("event") == "result":
-                        return
-            except httpx.RequestError as error:
-                raise self.unreachable(error) from error
-        raise EndpointError(f"endpoint={self.shown_url} ended its stream without a result")
+        is_first = True
+        with self._answer({**payload, "stream": True}) as (response, limit):
+            for line in filter(str.strip, response.iter_lines()):
+                limit.stop()  # the caller may take any time
+                event = self._object_from(line.encode(), is_first)
+                is_first = False
+                if event.get("event") == "error":
+                    raise EndpointError(str(event.get("error")), status=response.status_code)
+                yield event
+                if event.get("event") == "result":
+                    return
+                limit.restart()
+            raise EndpointError(f"endpoint={self.shown_url} ended its stream without a result")
 
     def unreachable(self, error: httpx.RequestError) -> EndpointError:
-        """The exception for a request that got no response."""
+        """The exception for a request that got no response, or a part of one."""
         if isinstance(error, httpx.TimeoutException) and not is_unsent(error):
             return EndpointError(
-                f"endpoint={self.shown_url} did not answer within {self.timeout.read:g} s; "
+                f"endpoint={self.shown_url} did not answer within {self.timeout_s:g} s; "
                 "try again, or allow more time",
                 status=504,
             )
         reason = str(error) or type(error).__name__
+        if not is_unsent(error):
+            return EndpointError(
+                f"endpoint={self.shown_url} broke off its answer: {reason}; try again, or look at "
+                "its log",
+                502,
+            )
         remedy = "start it with `riffusion serve`" if self.is_local else "check the address"
         return EndpointError(f"endpoint={self.shown_url} is out of reach: {reason}; {remedy}", 502)
 
-    def _send(self, client: httpx.Client, payload: Mapping[str, Any]) -> httpx.Response:
-        """The successful response to `payload`; its body is not read yet."""
-        try:
-            response = client.send(self.request(json.dumps(payload).encode()), stream=True)
-            if not response.is_success:
-                response.read()
-        except httpx.RequestError as error:
-            raise self.unreachable(error) from error
-        if not response.is_success:
-            raise EndpointError(error_message(response), status=response.status_code)
-        return response
+    @contextmanager
+    def _answer(self, payload: Mapping[str, Any]) -> Iterator[tuple[httpx.Response, AnswerLimit]]:
+        """The successful response to `payload`, whose body is not read yet, and its time limit.
 
-    def _object_from(self, body: bytes) -> dict[str, Any]:
+        Errors of httpx inside the context, also while the body is read, become `EndpointError`.
+        """
+        request = self.request(json.dumps(payload).encode())
+        with AnswerLimit(self.timeout_s) as limit, self.client() as client:
+            request.extensions["trace"] = limit.trace
+            try:
+                with closing(client.send(request, stream=True)) as response:
+                    if not response.is_success:
+                        raise _error_from(response)
+                    yield response, limit
+            except (httpx.RequestError, EndpointError) as error:
+                if limit.has_expired:
+                    raise self.unreachable(httpx.ReadTimeout("")) from error
+                if isinstance(error, EndpointError):
+                    raise
+                raise self.unreachable(error) from error
+
+    def _object_from(self, body: bytes, is_first: bool = True) -> dict[str, Any]:
+        """The JSON object in a response or, if it isn't the first, in a line of a stream."""
         try:
             values = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             values = None
-        if not isinstance(values, dict):
+        if isinstance(values, dict):
+            return values
+        if is_first:
             raise EndpointError(
                 f"endpoint={self.shown_url} did not answer with a JSON object; is it a Riffusion "
                 "endpoint?"
             )
-        return values
+        raise EndpointError(
+            f"endpoint={self.shown_url} broke off its stream in the middle of a line; try again, "
+            "or look at its log"
+        )
 
     def _proxy(self) -> str | None:
         """The proxy that the environment names for this address; none to this machine.
@@ -216,13 +243,22 @@ def predict_url(url: str) -> httpx.URL:
 def error_message(response: httpx.Response) -> str:
     """The `error` of an error response, or else the beginning of its body."""
     try:
-        return str(response.json()["error"])
-    except (ValueError, LookupError, TypeError):
-        return f"status {response.status_code}: {response.text[:200]}"
+        return str(json.loads(response.content)["error"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        # Not `response.text`: the header can name a codec that fails, or that isn't for text.
+        text = response.content[:_MAX_SHOWN_BYTES].decode("utf-8", "replace")
+        return f"status {response.status_code}: {text}"
 
 
-def _is_loopback(host: str) -> bool:
+def _error_from(response: httpx.Response) -> EndpointError:
+    """The exception for an error response; its body is read here."""
+    status = response.status_code
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        response.read()
+    except httpx.RequestError as error:
+        reason = str(error) or type(error).__name__
+        return EndpointError(
+            f"the endpoint answered with status {status}, and its message broke off: {reason}",
+            status,
+        )
+    return EndpointError(error_message(response), status)

@@ -19,6 +19,11 @@ import httpx
 logger = logging.getLogger(__name__)
 
 BUDGET_EXTENSION = "retry_budget_s"
+ANSWER_TIMEOUT_EXTENSION = "answer_timeout_s"
+"""Extension of a request with asyncio: the longest time for an answer, in seconds. The body of the
+response, which this module does not read, must be complete at `DEADLINE_EXTENSION`."""
+DEADLINE_EXTENSION = "deadline_s"
+"""Extension that is added to such a request: its deadline by the event loop's clock."""
 _DELAYS_S = (0.25, 0.5, 1.0)
 """Delays where the endpoint doesn't send Retry-After; then the request has failed."""
 _JITTER = 0.25
@@ -102,7 +107,7 @@ class AsyncRetryTransport(httpx.AsyncBaseTransport):
         retries = _retries_of(request)
         while True:
             try:
-                response = await self._transport.handle_async_request(request)
+                response = await self._attempt(request)
             except httpx.TransportError as error:
                 if (delay_s := retries.delay_after(error)) is None:
                     raise
@@ -112,6 +117,19 @@ class AsyncRetryTransport(httpx.AsyncBaseTransport):
                 await response.aclose()
             _log_retry(request, delay_s)
             await asyncio.sleep(delay_s)
+
+    async def _attempt(self, request: httpx.Request) -> httpx.Response:
+        """The response to one attempt; its head must arrive before the deadline."""
+        timeout_s = request.extensions.get(ANSWER_TIMEOUT_EXTENSION)
+        if timeout_s is None:
+            return await self._transport.handle_async_request(request)
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        request.extensions[DEADLINE_EXTENSION] = deadline_s
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                return await self._transport.handle_async_request(request)
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("", request=request) from error
 
     async def aclose(self) -> None:
         """Close the other transport."""

@@ -9,12 +9,13 @@ import { type InferenceInput, type InferenceOutput, isInferenceOutput } from "./
  * Why a request returned no clip.
  *
  * refused: the request is invalid; sending it again cannot help
+ * forbidden: the server is not for this page, or lacks a key; no request can help
  * busy: the server has too much work; try again later
  * away: no response, or a broken one; a retry may succeed
  * cancelled: the page aborted the request
  */
 export interface Failure {
-  readonly kind: "refused" | "busy" | "away" | "cancelled";
+  readonly kind: "refused" | "forbidden" | "busy" | "away" | "cancelled";
   /** For the user: what is wrong and what to do. */
   readonly message: string;
   readonly retryAfter?: Seconds;
@@ -35,6 +36,8 @@ export interface AskOptions {
 export const SILENCE_TIMEOUT: Seconds = 45;
 /** Statuses that a retry cannot change. 404 is not one of them: hosts that are still starting also send it. */
 const REFUSALS = [400, 413, 415, 422];
+/** Statuses that neither a retry nor another request can change. */
+const PROHIBITIONS = [401, 403];
 
 export class Client {
   /**
@@ -128,6 +131,7 @@ async function failureFromResponse(response: Response): Promise<Failure> {
   }
   const message = serverMessage ?? `The server answered with status ${response.status}.`;
   if (REFUSALS.includes(response.status)) return { kind: "refused", message };
+  if (PROHIBITIONS.includes(response.status)) return { kind: "forbidden", message };
   const seconds = Number(response.headers.get("retry-after") ?? "");
   const isBusy = response.status === 503 || response.status === 429;
   return {

@@ -70,12 +70,12 @@ export class ClipRequest<S extends ClipAudio> {
     this.onChange();
   }
 
-  /** Waits before the next attempt. A refused request waits until the user changes something, which cancels it. */
+  /** Waits before the next attempt. A refused or forbidden request waits until the user changes something, which cancels it. */
   private untilRetry({ failure, numFailures }: Trouble): Promise<void> {
     return new Promise((resolve) => {
       const delay = this.scope.child();
       delay.add(resolve);
-      if (failure.kind === "refused") return;
+      if (failure.kind === "refused" || failure.kind === "forbidden") return;
       delay.after(retryDelay(numFailures, this.random, failure.retryAfter), () => delay.dispose());
     });
   }

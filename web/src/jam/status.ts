@@ -60,6 +60,7 @@ function troubleText({ failure }: Trouble, hasPlayed: boolean): string {
   const meanwhile = hasPlayed ? " The last clip keeps playing." : "";
   const message = sentence(failure.message);
   if (failure.kind === "refused") return `${message} Change this setting to continue.${meanwhile}`;
+  if (failure.kind === "forbidden") return `${message} Then reload this page.${meanwhile}`;
   if (failure.kind === "busy") return `The server is busy. Trying again soon.${meanwhile}`;
   return `${message} Trying again.${meanwhile}`;
 }

@@ -1,9 +1,11 @@
 """Passes one request to the endpoint and its response back, whatever the endpoint does.
 
-A stream is passed on as it arrives; if it breaks off, it ends with an error event. Any other
-response is read completely first, and passed on only if it is a clip or an error.
+A stream is passed on line by line. If it breaks off, ends without a result or is silent for too
+long, its last line is an error event. Any other response is read completely first, and passed on
+only if it is a clip or an error.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -16,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from riffusion.errors import EndpointError
 from riffusion.serving.client import MSGPACK, Endpoint
+from riffusion.serving.retries import DEADLINE_EXTENSION
 
 logger = logging.getLogger(__name__)
 
@@ -80,14 +83,18 @@ class ReverseProxy:
         """The whole body of the response; None if it is larger than any clip.
 
         Raises:
-            EndpointError: the body broke off, or is not in the encoding that its header names.
+            EndpointError: the body broke off, took too long, or is not in the encoding that its
+                header names.
         """
         content = bytearray()
         try:
-            async for chunk in upstream.aiter_bytes():
-                content += chunk
-                if len(content) > MAX_RESPONSE_BYTES:
-                    return None
+            async with asyncio.timeout_at(upstream.request.extensions[DEADLINE_EXTENSION]):
+                async for chunk in upstream.aiter_bytes():
+                    content += chunk
+                    if len(content) > MAX_RESPONSE_BYTES:
+                        return None
+        except TimeoutError as error:
+            raise self._endpoint.unreachable(httpx.ReadTimeout("")) from error
         except httpx.RequestError as error:
             raise self._endpoint.unreachable(error) from error
         finally:
@@ -113,12 +120,52 @@ class _StreamRelay(StreamingResponse):
             await _close(self._upstream)  # also if the client left before the first line
 
     async def _lines(self) -> AsyncIterator[bytes]:
+        """Complete lines only, and an error event in place of whatever else the endpoint sends."""
+        lines = _json_lines(self._upstream)
         try:
-            async for chunk in self._upstream.aiter_bytes():
-                yield chunk
-        except httpx.RequestError as error:
-            line = {"event": "error", "error": str(self._endpoint.unreachable(error))}
-            yield b"\n" + json.dumps(line).encode() + b"\n"
+            while True:
+                async with asyncio.timeout(self._endpoint.timeout_s):
+                    line, event = await anext(lines)
+                yield line
+                if event in ("result", "error"):
+                    return
+        except StopAsyncIteration:
+            error = EndpointError(
+                f"endpoint={self._endpoint.shown_url} ended its stream without a result; try again"
+            )
+        except TimeoutError:
+            error = self._endpoint.unreachable(httpx.ReadTimeout(""))
+        except httpx.RequestError as broken:
+            error = self._endpoint.unreachable(broken)
+        logger.warning("%s", error)
+        yield json.dumps({"event": "error", "error": str(error)}).encode() + b"\n"
+
+
+async def _json_lines(upstream: httpx.Response) -> AsyncIterator[tuple[bytes, object]]:
+    """The lines of a stream that are JSON objects, and the `event` of each; others end it."""
+    rest = bytearray()
+    async for chunk in upstream.aiter_bytes():
+        rest += chunk
+        if b"\n" in chunk:
+            *lines, rest = rest.split(b"\n")
+            for line in filter(None, map(bytes.strip, map(bytes, lines))):
+                event = _event_in(line)
+                if event is None:
+                    return
+                yield line + b"\n", event
+        if len(rest) > MAX_RESPONSE_BYTES:
+            return
+    if (event := _event_in(bytes(rest))) is not None:  # a last line without its end
+        yield bytes(rest) + b"\n", event
+
+
+def _event_in(line: bytes) -> object:
+    """The `event` of a line of JSON; None if it is no such line."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return values.get("event") if isinstance(values, dict) else None
 
 
 async def _close(upstream: httpx.Response) -> None:

@@ -3,6 +3,8 @@
 serve           the Truss server and the gateway together: `riffusion serve`
 truss_server    the real Truss server as a child process
 truss_launcher  the main module of that child process
+page_filter     keeps web pages away from the Truss server
+half_close      HTTP/1.1 for clients that stop sending after the request
 
 Only these modules import truss and uvicorn.
 """

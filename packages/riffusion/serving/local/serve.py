@@ -29,6 +29,7 @@ from riffusion.serving.gateway.app import DEFAULT_PORT as DEFAULT_GATEWAY_PORT
 from riffusion.serving.gateway.app import create_gateway
 from riffusion.serving.gateway.client_limits import ClientLimits
 from riffusion.serving.gateway.origins import AllowedOrigins
+from riffusion.serving.local.half_close import HalfCloseH11Protocol
 from riffusion.serving.local.truss_server import LocalTrussServer
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def serve(
         raise ServerError(f"endpoint={endpoint} needs the gateway; drop one of the two options")
     with _interrupted_by_sigterm(), contextlib.ExitStack() as servers:
         try:
-            truss = None
+            truss = web = None
             if endpoint is None:
                 announce("starting the Truss server …")
                 truss = servers.enter_context(
@@ -124,6 +125,8 @@ def serve(
                 time.sleep(_POLL_S)
                 if truss is not None:
                     truss.check()
+                if web is not None:
+                    web.check()
         except KeyboardInterrupt:
             announce("stopping …")
 
@@ -156,7 +159,7 @@ class GatewayServer:
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             app,
-            http="h11",  # the implementation that has a limit on heads
+            http=HalfCloseH11Protocol,  # h11 has a limit on heads
             ws="none",
             log_config=None,
             log_level="warning",
@@ -186,6 +189,11 @@ class GatewayServer:
                 raise ServerError("the gateway did not start; the log has the reason")
             time.sleep(0.01)
         return self
+
+    def check(self) -> None:
+        """Raise `ServerError` if the gateway has ended."""
+        if not self._thread.is_alive():
+            raise ServerError("the gateway has ended; the log has the reason")
 
     def __exit__(
         self,

@@ -1,9 +1,10 @@
-"""Runs the Truss server in the child process, as Truss' own `main.py` does, with two differences.
+"""Runs the Truss server in the child process, as Truss' own `main.py` does, with some differences.
 
-The server listens on the given address; Truss itself always listens on 0.0.0.0. If the parent ends
-without stopping it, the server stops as on SIGTERM and removes the directory that the parent made
-for it. `riffusion.serving.local.truss_server` starts this module in the server's directory;
-standard input is a pipe that the parent holds open.
+The server listens on the given address; Truss itself always listens on 0.0.0.0. It refuses web
+pages, ignores upgrades to WebSocket, which Truss leaves without an answer, and keeps clients that
+stop sending. If the parent ends without stopping it, the server stops as on SIGTERM and removes the
+directory that the parent made for it. `riffusion.serving.local.truss_server` starts this module in
+the server's directory; standard input is a pipe that the parent holds open.
 """
 
 import os
@@ -16,6 +17,8 @@ from typing import Any
 
 import uvicorn
 
+from riffusion.serving.local.half_close import HalfCloseH11Protocol
+from riffusion.serving.local.page_filter import PageFilter
 from riffusion.serving.local.truss_server import DIRECTORY_PREFIX
 
 
@@ -27,7 +30,9 @@ def main() -> None:
 
     class LocalConfig(uvicorn.Config):
         def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **{**options, "host": host})
+            app, *others = args
+            own = {"host": host, "http": HalfCloseH11Protocol, "ws": "none"}
+            super().__init__(PageFilter(app, host), *others, **{**options, **own})
 
     uvicorn.Config = LocalConfig  # type: ignore[misc]
 

@@ -39,6 +39,8 @@ from riffusion.serving.local.installed_bundle import complete_bundle
 logger = logging.getLogger(__name__)
 
 DIRECTORY_PREFIX = "riffusion-server-"
+_PACKAGES_DIR = Path(__file__).parents[3]
+"""Directory that holds this package."""
 _TAIL_LINES = 40
 _POLL_S = 0.1
 
@@ -176,7 +178,10 @@ class LocalTrussServer:
             **self._environment,
             "HOME": str(home),
             "HF_HOME": os.environ.get("HF_HOME", str(Path.home() / ".cache/huggingface")),
-            "PYTHONPATH": str(directory / "context" / config.bundled_packages_dir),
+            "PYTHONPATH": os.pathsep.join(
+                # the bundle's packages, and this one for a bundle that has none
+                map(str, (directory / "context" / config.bundled_packages_dir, _PACKAGES_DIR))
+            ),
             "PYTHONUNBUFFERED": "1",
         }
         self._process = subprocess.Popen(

@@ -9,6 +9,7 @@ cancelled, and its slot in the engine is free at the next step. Each finished cl
 """
 
 import asyncio
+import contextvars
 import json
 import logging
 import os
@@ -29,6 +30,7 @@ from riffusion.errors import (
 )
 from riffusion.generation.generator import Clip, ClipGenerator, ResolvedInput
 from riffusion.generation.response import output_from_clip
+from riffusion.runtime.devices import return_freed_memory
 from riffusion.serving.model import metrics
 from riffusion.serving.model.concurrency_limiter import ConcurrencyLimiter
 
@@ -41,7 +43,12 @@ LARGEST_MAX_WAITING = 30
 Truss always passes a request on to the code that refuses it."""
 MAX_FAILURES_IN_A_ROW = 3
 """After this number of unexpected failures without a success, the service is unhealthy."""
+_NUM_RESOLVE_THREADS = 48
+"""As `predict_concurrency` in config.yaml, so that a request whose image is large, and waits for
+its turn to be decoded, never keeps another one waiting."""
 INTERNAL_ERROR = "the clip could not be made; the server's log has the reason"
+_MANY_FRAMES = 2000
+"""The memory of clips with more frames is returned to the system. It grows with their number."""
 _POLL_S = 0.5
 _HEARTBEAT_S = 5.0
 """Interval at which a stream repeats its progress, so that clients know that it is alive."""
@@ -159,6 +166,7 @@ class ClipService:
             engine.max_num_running, max_waiting, self._seconds_until_slot_is_free
         )
         self._audio_threads = ThreadPoolExecutor(_num_audio_threads(), thread_name_prefix="audio")
+        self._resolve_threads = ThreadPoolExecutor(_NUM_RESOLVE_THREADS, "resolve")
         self._num_in_audio = 0
         self._mean_audio_s = 0.0
         self._num_failures = 0
@@ -184,15 +192,24 @@ class ClipService:
         submitted_s = job.loop.time()
         try:
             self._limiter.check()  # before work that a refusal would waste
-            resolved = await asyncio.to_thread(self._generator.resolve, inputs)
+            context = contextvars.copy_context()  # it has the request's id, for the log
+            resolved = await job.loop.run_in_executor(
+                self._resolve_threads, context.run, self._generator.resolve, inputs
+            )
             self._limiter.check()
         except OverloadedError:
             metrics.record_refusal()
             raise
-        job.handle = self._generator.start(resolved, job.put_progress)
+        try:
+            job.handle = self._generator.start(resolved, job.put_progress)
+        except Exception as error:
+            self._record_failure(job, error)
+            raise
         self._limiter.acquire()
         job.task = asyncio.create_task(self._run(job, resolved))
         job.task.add_done_callback(lambda _: self._limiter.release())
+        if _takes_much_memory(resolved):
+            job.task.add_done_callback(lambda _: self._audio_threads.submit(return_freed_memory))
         if inputs.deadline_s is not None:
             exceeded = DeadlineExceededError(f"not done within deadline_s={inputs.deadline_s:g}")
             timer = job.loop.call_at(submitted_s + inputs.deadline_s, job.stop, exceeded)
@@ -255,6 +272,12 @@ class ClipService:
             logger.info("clip stopped: %s", error)
         elif not isinstance(error, InputError):
             self._num_failures += 1
+
+
+def _takes_much_memory(resolved: ResolvedInput) -> bool:
+    image = resolved.init_image
+    num_frames = image.width if image is not None else (resolved.inputs.duration_s or 0) * 100
+    return resolved.encoded_image is not None or num_frames > _MANY_FRAMES
 
 
 def _num_audio_threads() -> int:
