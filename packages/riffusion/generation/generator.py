@@ -39,6 +39,7 @@ from riffusion.generation.request_memory import (
 )
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.io.data_urls import bytes_from_data_url
+from riffusion.io.images import decode_image
 from riffusion.runtime.threads import single_threaded
 from riffusion.spectrogram.image import DEFAULT_MAX_VALUE
 from riffusion.spectrogram.image_converter import SpectrogramImageConverter, params_from_image
@@ -258,7 +259,7 @@ class ClipGenerator:
         """
         image = handle.image.result()
         if resolved.encoded_image is not None:
-            image = decode_image(resolved.encoded_image)
+            image = rgb_init_image(decode_image(resolved.encoded_image))
         params = resolved.params
         if resolved.inputs.mode != "image_to_audio":
             image.getexif().update(params.to_exif(max_value=DEFAULT_MAX_VALUE))

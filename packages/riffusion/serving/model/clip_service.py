@@ -203,7 +203,7 @@ class ClipService:
         try:
             job.handle = self._generator.start(resolved, job.put_progress)
         except Exception as error:
-            self._record_failure(job, error)
+            self._record_failure(error)
             raise
         self._limiter.acquire()
         job.task = asyncio.create_task(self._run(job, resolved))
