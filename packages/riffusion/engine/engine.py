@@ -29,10 +29,11 @@ from riffusion.diffusion.job import DenoisingJob
 from riffusion.diffusion.batching import group_by_shape
 from riffusion.diffusion.pipeline import DECODE_SIZES, ProgressCallback, RiffusionPipeline
 from riffusion.engine.calls import BatchCalls
+from riffusion.engine.failures import check_finite, clip_failure, engine_death, model_failure
 from riffusion.engine.request import RequestHandle
 from riffusion.engine.watchdog import Watchdog
-from riffusion.errors import ClipMemoryError, GenerationError, InputError, RiffusionError
-from riffusion.runtime.memory import is_out_of_memory, release_memory_of
+from riffusion.errors import GenerationError, RiffusionError
+from riffusion.runtime.memory import release_memory_of
 from riffusion.runtime.threads import single_threaded
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,6 @@ MAX_ROWS = 16
 """Default for the maximum number of rows per UNet call: eight guided jobs."""
 MAX_NUM_RUNNING = 16
 """Default for the number of slots. It bounds memory, and the time between two steps of a job."""
-_USUAL_GUIDANCE = 10.0
-"""Up to this guidance, latents that aren't finite are the model's fault, not the request's."""
 _NEWEST_STEP_WEIGHT = 0.2
 """Weight of the newest step in the moving average of the seconds per row."""
 
@@ -147,7 +146,7 @@ class Engine:
             if self._is_closed:
                 raise GenerationError("the engine is closed")
             if self._death is not None:
-                raise _engine_death(self._death)
+                raise engine_death(self._death)
             self._inbox.put(entry)
             if not self._thread.is_alive():
                 self._thread.start()
@@ -207,9 +206,9 @@ class Engine:
             entries.append(self._inbox.get())
         for entry in entries:
             if isinstance(entry, RequestHandle):
-                entry.fail(_engine_death(error))
+                entry.fail(engine_death(error))
             elif entry is not None:
-                entry.set_exception(_engine_death(error))
+                entry.set_exception(engine_death(error))
 
     def _run_loop(self) -> None:
         while self._receive():
@@ -218,7 +217,7 @@ class Engine:
             except Exception as error:  # a bug in this module must not end the loop
                 logger.exception("the engine failed; its running jobs fail")
                 for running in self._running:
-                    running.request.fail(_model_failure(error))
+                    running.request.fail(model_failure(error))
                 self._running.clear()
 
     def _receive(self) -> bool:
@@ -298,7 +297,7 @@ class Engine:
             self._running.append(_RunningJob(job, request))
             return
         release_memory_of(failure)
-        request.fail(_model_failure(failure))
+        request.fail(model_failure(failure))
 
     def _run(self, batch: Sequence[_RunningJob]) -> None:
         """Advance each job of the batch by one step, with one UNet call."""
@@ -366,47 +365,10 @@ class Engine:
 
     def _decode_finite(self, jobs: Sequence[DenoisingJob]) -> list[Image.Image]:
         for job in jobs:
-            _check_finite(job, self.pipeline.unet.dtype)
+            check_finite(job, self.pipeline.unet.dtype)
         return self.pipeline.decode(jobs)
 
     def _fail(self, running: _RunningJob, error: Exception) -> None:
         """Complete a request whose job failed, alone in its call."""
         length = self.pipeline.relative_length(running.job.shape)
-        if isinstance(error, RiffusionError):
-            running.request.fail(error)
-        elif is_out_of_memory(error) and length > 1:
-            failure = ClipMemoryError(
-                f"memory ran out for a clip of {length:.1f} times the usual length; "
-                "request a shorter one"
-            )
-            failure.__cause__ = error
-            running.request.fail(failure)
-        else:
-            running.request.fail(_model_failure(error))
-
-
-def _check_finite(job: DenoisingJob, precision: torch.dtype) -> None:
-    """Check that a job's latents are finite.
-
-    Raises:
-        InputError: they aren't, and the guidance is unusually high.
-        GenerationError: they aren't, at usual guidance.
-    """
-    if bool(torch.isfinite(job.latents).all()):
-        return
-    message = f"the latents are not finite after {job.num_steps} steps in {precision}"
-    if job.guidance > _USUAL_GUIDANCE:
-        raise InputError(f"{message}; lower guidance={job.guidance:g}", "start.guidance")
-    raise GenerationError(message)
-
-
-def _model_failure(error: Exception) -> GenerationError:
-    failure = GenerationError(f"the model failed on this clip: {error}")
-    failure.__cause__ = error
-    return failure
-
-
-def _engine_death(error: BaseException) -> GenerationError:
-    return GenerationError(
-        f"the engine's thread has died of {type(error).__name__}; restart the server"
-    )
+        running.request.fail(clip_failure(error, length))

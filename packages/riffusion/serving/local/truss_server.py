@@ -25,6 +25,7 @@ from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
 from riffusion.errors import ServerError
+from riffusion.runtime.gpu import REQUIRE_GPU
 from riffusion.serving.addresses import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -166,6 +167,7 @@ class LocalTrussServer:
         environment = {
             "DISABLE_JSON_LOGGING": "1",
             **config.environment_variables,
+            REQUIRE_GPU: "0",  # the bundle's rule is for GPU hosts; a laptop serves from its CPU
             **os.environ,
             **self._environment,
             "HOME": str(home),

@@ -21,6 +21,7 @@ from riffusion.datatypes import InferenceInput, InferenceOutput
 from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.engine.request import RequestHandle
 from riffusion.errors import (
+    ClipMemoryError,
     DeadlineExceededError,
     GenerationCancelled,
     GenerationError,
@@ -29,6 +30,8 @@ from riffusion.errors import (
 )
 from riffusion.generation.generator import Clip, ClipGenerator, ResolvedInput
 from riffusion.generation.response import output_from_clip
+from riffusion.runtime.memory import is_out_of_memory
+from riffusion.runtime.processors import num_usable_cpus
 from riffusion.serving.model import metrics
 from riffusion.serving.model.concurrency_limiter import ConcurrencyLimiter
 
@@ -41,6 +44,9 @@ LARGEST_MAX_WAITING = 30
 Truss always passes a request on to the code that refuses it."""
 MAX_FAILURES_IN_A_ROW = 3
 """After this number of unexpected failures without a success, the service is unhealthy."""
+MAX_MEMORY_FAILURES_IN_A_ROW = 32
+"""The same for clips of the usual length that memory ran out for. It is higher, since one client's
+requests can cause some, and a restart helps only if the process itself has lost the memory."""
 INTERNAL_ERROR = "the clip could not be made; the server's log has the reason"
 _POLL_S = 0.5
 _HEARTBEAT_S = 5.0
@@ -162,16 +168,25 @@ class ClipService:
         self._num_in_audio = 0
         self._mean_audio_s = 0.0
         self._num_failures = 0
+        self._num_memory_failures = 0
         metrics.watch_engine(engine)
         pipeline = generator.pipeline
+        metrics.watch_graphs(pipeline.unet_graphs)
         metrics.watch_cache("embeddings", pipeline.embedding_cache)
         metrics.watch_cache("latents", pipeline.latent_cache)
         metrics.watch_cache("masks", pipeline.mask_cache)
 
     @property
     def is_healthy(self) -> bool:
-        """False after several unexpected failures in a row, for example if the GPU is lost."""
-        return self._num_failures < MAX_FAILURES_IN_A_ROW
+        """False after several unexpected failures in a row, for example if the GPU is lost.
+
+        Also false if the engine's thread hangs or has died.
+        """
+        return (
+            self._generator.engine.is_healthy
+            and self._num_failures < MAX_FAILURES_IN_A_ROW
+            and self._num_memory_failures < MAX_MEMORY_FAILURES_IN_A_ROW
+        )
 
     async def submit(self, inputs: InferenceInput) -> ClipJob:
         """Accept a request. Its ids, images and audio are read before it takes a slot.
@@ -213,7 +228,7 @@ class ClipService:
             self._record_failure(job, error)
             job.put(error)
         else:
-            self._num_failures = 0
+            self._num_failures = self._num_memory_failures = 0
             metrics.record_clip(clip)
             job.timings_s = clip.timings_s
             job.put(output)
@@ -253,13 +268,17 @@ class ClipService:
         metrics.record_failure(error)
         if isinstance(error, GenerationCancelled):
             logger.info("clip stopped: %s", error)
-        elif not isinstance(error, InputError):
+        elif isinstance(error, (InputError, ClipMemoryError)):
+            pass  # the request's fault
+        elif is_out_of_memory(error):
+            self._num_memory_failures += 1
+        else:
             self._num_failures += 1
 
 
 def _num_audio_threads() -> int:
-    """Clips whose audio is made at the same time: half the cores, the engine needs the others."""
-    return max(1, (os.cpu_count() or 1) // 2)
+    """Clips whose audio is made at the same time: half the CPUs, the engine needs the others."""
+    return max(1, num_usable_cpus() // 2)
 
 
 def max_waiting_from_environment() -> int:
