@@ -17,7 +17,7 @@ from tests.runtime import emulated_cuda
 from tests.runtime.emulated_cuda import Device
 
 HEIGHT, WIDTH = 16, 64
-STEPS = 5
+STEPS = 4
 SCHEDULERS = (
     None, "pndm", "ddim", "dpmsolver++", "unipc", "euler", "euler_a", "lms", "lcm",
 )  # fmt: skip
@@ -28,7 +28,7 @@ MAX_WAITS_PER_CALL = 1
 """The timesteps of all rows are one copy."""
 MAX_GREY_LEVELS = 3
 """Half precision of the UNet and the VAE against single, in 8 bits."""
-LONG_PROMPT = "piano and bells " * 60
+LONG_PROMPT = "piano and bells " * 30
 
 Row = tuple[str | None, str]
 TABLE: list[Row] = [(scheduler, mode) for scheduler in SCHEDULERS for mode in MODES]
@@ -63,18 +63,18 @@ def finished(pipeline: RiffusionPipeline, jobs: list[DenoisingJob]) -> list[np.n
     return [np.asarray(picture, dtype=int) for picture in pipeline.decode(jobs)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cuda() -> Iterator[Device]:
     with pytest.MonkeyPatch.context() as patch, emulated_cuda.install(patch) as device:
         yield device
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def on_cpu(pristine: Path) -> RiffusionPipeline:
     return small(pristine, "cpu")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def on_cuda(on_cpu: RiffusionPipeline, pristine: Path, cuda: Device) -> RiffusionPipeline:
     pipeline = small(pristine, "cuda:0")
     assert pipeline.device == torch.device("cuda:0")
@@ -86,8 +86,9 @@ def on_cuda(on_cpu: RiffusionPipeline, pristine: Path, cuda: Device) -> Riffusio
 
 
 def test_every_scheduler_replays_graphs_and_hardly_waits_for_the_gpu(
-    on_cuda: RiffusionPipeline, cuda: Device
+    on_cpu: RiffusionPipeline, on_cuda: RiffusionPipeline, cuda: Device
 ) -> None:
+    """So do their images equal those of a CPU: noise of half precision would change them all."""
     for scheduler, mode in TABLE:
         job = prepared(on_cuda, scheduler, mode)
         cuda.clear()
@@ -101,27 +102,20 @@ def test_every_scheduler_replays_graphs_and_hardly_waits_for_the_gpu(
         assert cuda.num_waits <= limit, (scheduler, mode, cuda.waits)
         assert cuda.num_replays == job.num_steps, (scheduler, mode)
         assert on_cuda.unet_graphs.num_direct_calls == 0
+        (actual,) = finished(on_cuda, [job])
+        (expected,) = finished(on_cpu, [prepared(on_cpu, scheduler, mode)])
+        assert np.abs(actual - expected).max() <= MAX_GREY_LEVELS, (scheduler, mode)
 
 
 def test_graphs_and_direct_calls_draw_equal_images(
     on_cuda: RiffusionPipeline, cuda: Device
 ) -> None:
-    for scheduler, mode in TABLE:
+    for scheduler, mode in ((None, "txt2img"), ("euler_a", "img2img"), ("unipc", "mask")):
         through_graphs = finished(on_cuda, [prepared(on_cuda, scheduler, mode)])
         recorded, on_cuda.unet_graphs._recorded = on_cuda.unet_graphs._recorded, {}
         direct = finished(on_cuda, [prepared(on_cuda, scheduler, mode)])
         on_cuda.unet_graphs._recorded = recorded
         assert (through_graphs[0] == direct[0]).all(), (scheduler, mode)
-
-
-def test_images_on_cuda_are_those_of_a_cpu(
-    on_cpu: RiffusionPipeline, on_cuda: RiffusionPipeline
-) -> None:
-    """Half precision of the UNet changes little; noise drawn in half precision changes all."""
-    for scheduler, mode in TABLE:
-        (expected,) = finished(on_cpu, [prepared(on_cpu, scheduler, mode)])
-        (actual,) = finished(on_cuda, [prepared(on_cuda, scheduler, mode)])
-        assert np.abs(actual - expected).max() <= MAX_GREY_LEVELS, (scheduler, mode)
 
 
 def test_a_long_prompt_leaves_the_others_in_their_graph(
@@ -162,9 +156,9 @@ def test_a_size_whose_recording_fails_runs_without_a_graph(
         return call(rows, *args, **options)
 
     monkeypatch.setattr(pipeline.unet, "forward", fragile)
-    pipeline.warm_up((1, 2, 4))
+    pipeline.warm_up((1, 2))
     graphs = pipeline.unet_graphs
-    assert (graphs.num_recorded, graphs.num_failed) == (2, 1)
+    assert (graphs.num_recorded, graphs.num_failed) == (1, 1)
     assert "no CUDA graph for 2 rows" in caplog.text
     cuda.clear()
     job = pipeline.prepare(request("ddim"))
@@ -172,8 +166,7 @@ def test_a_size_whose_recording_fails_runs_without_a_graph(
     assert cuda.num_replays == 0
     (expected,) = finished(on_cpu, [on_cpu.prepare(request("ddim"))])
     assert np.abs(actual - expected).max() <= MAX_GREY_LEVELS
-    two = [pipeline.prepare(request("ddim", seed=seed)) for seed in (1, 2)]
-    finished(pipeline, two)
+    finished(pipeline, [pipeline.prepare(request("ddim", guidance=1.0))])
     assert cuda.num_replays == STEPS
 
 

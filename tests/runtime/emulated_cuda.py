@@ -121,7 +121,9 @@ class Graph:
     def replay(self) -> None:
         device.num_replays += 1
         for func, args, kwargs, before in self.operations:
-            for old, new in zip(tree_leaves(before), tree_leaves(func(*args, **kwargs)), strict=True):
+            for old, new in zip(
+                tree_leaves(before), tree_leaves(func(*args, **kwargs)), strict=True
+            ):
                 if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
                     old.copy_(new)
 
@@ -155,20 +157,18 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     leaves = tree_leaves((args, kwargs))
     tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
     ours = [tensor for tensor in tensors if isinstance(tensor, EmulatedTensor)]
-    target = kwargs.get("device")
-    to_cuda = target is not None and torch.device(target).type == "cuda"
+    named = [leaf for leaf in leaves if isinstance(leaf, torch.device)]
+    to_cuda = any(each.type == "cuda" for each in named)
     if not ours and not to_cuda:
         return func(*args, **kwargs)
-    if torch._C._dispatch_has_kernel_for_dispatch_key(
-        func.name(), "CompositeImplicitAutograd"
-    ):
+    if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
         with _Dispatch():
             decomposed = func.decompose(*args, **kwargs)
         if decomposed is not NotImplemented:
             return decomposed
     if func is aten._fused_sdp_choice.default:
         return 0  # attention of elementary operations
-    to_cpu = target is not None and not to_cuda
+    to_cpu = bool(named) and not to_cuda
     _check_devices(func, args, tensors, to_cuda, to_cpu)
     device.num_operations += 1
     args, kwargs = tree_map(_values, (args, kwargs))
@@ -252,18 +252,27 @@ def _caller() -> str:
     return "a test"
 
 
+def _enter_without_gradients(self: Any) -> None:
+    self.had_gradients = torch.is_grad_enabled()
+    torch.set_grad_enabled(False)
+
+
+def _exit_without_gradients(self: Any, *_: object) -> None:
+    torch.set_grad_enabled(self.had_gradients)
+
+
 @contextlib.contextmanager
 def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """Emulate CUDA within the block, in the calling thread.
 
-    `inference_mode` becomes `no_grad`, since its tensors know no versions, and a wrapper can't be
-    one of them.
+    `inference_mode` becomes `no_grad`, since views of its tensors can't be wrapped.
     """
     device.__init__()  # type: ignore[misc] # all fields as new
     torch._C._ensureCUDADeviceGuardSet()  # type: ignore[attr-defined]
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)
-    monkeypatch.setattr(torch, "inference_mode", lambda mode=True: torch.no_grad())
+    monkeypatch.setattr(torch.inference_mode, "__enter__", _enter_without_gradients)
+    monkeypatch.setattr(torch.inference_mode, "__exit__", _exit_without_gradients)
     for name, stand_in in {
         "_lazy_init": lambda: None,
         "is_available": lambda: True,

@@ -58,9 +58,11 @@ def test_a_recording_refuses_waits_and_scalars_of_the_cpu(cuda: Device) -> None:
         lambda: torch.ones(3).to("cuda"),
         lambda: tensor * torch.tensor(2.0),
     ):
-        with pytest.raises(EmulationError, match="while a graph is recorded"):
-            with torch.cuda.graph(torch.cuda.CUDAGraph()):
-                fault()
+        with (
+            pytest.raises(EmulationError, match="while a graph is recorded"),
+            torch.cuda.graph(torch.cuda.CUDAGraph()),
+        ):
+            fault()
         assert cuda.recording is None
 
 

@@ -38,8 +38,10 @@ def update_by_coefficients(update: Update, tensors: Sequence[torch.Tensor]) -> t
     if tensors[0].device.type == "cpu":
         return update(list(tensors))
     units = torch.eye(len(tensors), dtype=tensors[0].dtype)
-    coefficients = update([unit.view(1, -1, 1, 1) for unit in units]).flatten().tolist()
-    result = coefficients[0] * tensors[0]
+    coefficients: list[float] = (
+        update([unit.view(1, -1, 1, 1) for unit in units]).flatten().tolist()
+    )
+    result = tensors[0] * coefficients[0]
     for coefficient, tensor in zip(coefficients[1:], tensors[1:], strict=True):
         result.add_(tensor, alpha=coefficient)
     return result

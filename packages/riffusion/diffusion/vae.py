@@ -5,9 +5,8 @@ from contextlib import contextmanager
 
 import torch
 from diffusers import AutoencoderKL
-from PIL import Image
-
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from PIL import Image
 
 from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.errors import GenerationError
@@ -48,7 +47,7 @@ class LatentCodec:
         precision.
 
         Args:
-            latents: (batch, channels, height, width) float32, multiplied by the VAE's scaling factor.
+            latents: (batch, channels, height, width), multiplied by the VAE's scaling factor.
 
         Returns:
             (batch, 3, padded height, padded width), approximately in [-1, 1].

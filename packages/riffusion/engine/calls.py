@@ -19,7 +19,7 @@ from riffusion.runtime.memory import is_out_of_memory, release_memory_of
 logger = logging.getLogger(__name__)
 
 SUCCESSES_BEFORE_MORE = 64
-"""Calls in a row at the limit, after which twice as many jobs are tried; memory may be free again."""
+"""Calls at the limit, after which twice as many jobs are tried: memory may be free again."""
 
 _Result = TypeVar("_Result")
 _Job = TypeVar("_Job")
@@ -67,7 +67,7 @@ class BatchCalls(Generic[_Job]):
         batch: Sequence[_Job],
         call: Callable[[Sequence[DenoisingJob]], Sequence[_Result]],
     ) -> list[tuple[_Job, _Result]]:
-        """Each entry of `batch` with its part of the result of `call`; those that fail are left out.
+        """Each entry of `batch` with its part of the result of `call`, except those that fail.
 
         Args:
             batch: jobs of one shape.

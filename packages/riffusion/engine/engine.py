@@ -25,8 +25,8 @@ import torch
 from PIL import Image
 
 from riffusion.datatypes import InferenceInput
-from riffusion.diffusion.job import DenoisingJob
 from riffusion.diffusion.batching import group_by_shape
+from riffusion.diffusion.job import DenoisingJob
 from riffusion.diffusion.pipeline import DECODE_SIZES, ProgressCallback, RiffusionPipeline
 from riffusion.engine.calls import BatchCalls
 from riffusion.engine.failures import check_finite, clip_failure, engine_death, model_failure
