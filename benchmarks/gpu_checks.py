@@ -1,7 +1,7 @@
 """Checks on a real GPU of what tests on a CPU can only emulate; `--device cpu` tries the script.
 
-Run it with scripts/benchmark_on_gpu.sh. Each check prints one line of JSON as soon as it is
-done, so that a run that is cut off has not been for nothing. A check that fails doesn't stop the others.
+Run it with scripts/benchmark_on_gpu.sh. Each check prints one line of JSON as soon as it is done,
+so that a run that is cut off has not been for nothing. A check that fails doesn't stop the others.
 """
 
 import argparse
