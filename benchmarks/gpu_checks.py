@@ -304,7 +304,8 @@ def _request(
     if mode == "img2img":
         fields["seed_image_id"] = "og_beat"
     if not torch.cuda.is_available():
-        fields["num_inference_steps"] = STEPS_ON_CPU
+        fields |= {"mode": "txt2img", "duration_s": 0.32, "num_inference_steps": STEPS_ON_CPU}
+        fields.pop("seed_image_id", None)
     return InferenceInput.parse(fields | {"scheduler": scheduler})
 
 

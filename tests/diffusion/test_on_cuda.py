@@ -12,6 +12,7 @@ from PIL import Image
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.job import DenoisingJob
+from riffusion.engine import Engine
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.runtime import emulated_cuda
 from tests.runtime.emulated_cuda import Device
@@ -28,6 +29,7 @@ MAX_WAITS_PER_CALL = 1
 """The timesteps of all rows are one copy."""
 MAX_GREY_LEVELS = 3
 """Half precision of the UNet and the VAE against single, in 8 bits."""
+TIMEOUT_S = 300.0
 LONG_PROMPT = "piano and bells " * 30
 
 Row = tuple[str | None, str]
@@ -187,3 +189,29 @@ def test_encoding_in_half_precision_that_overflows_is_repeated_and_not_cached(
         (expected,) = finished(on_cpu, [prepared(on_cpu, "ddim", "img2img")])
         assert np.abs(actual - expected).max() <= MAX_GREY_LEVELS
     assert on_cuda.vae.dtype == torch.float16
+
+
+def test_the_engine_warms_up_records_and_replays_in_its_own_thread(
+    on_cuda: RiffusionPipeline, cuda: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [np.asarray(on_cuda(request("ddim", seed=seed)).images[0]) for seed in (1, 2)]
+    run = Engine._run_loop
+
+    def emulated(engine: Engine) -> None:
+        with emulated_cuda.in_thread():
+            run(engine)
+
+    monkeypatch.setattr(Engine, "_run_loop", emulated)
+    on_cuda.unet_graphs.forget()
+    warm_up = on_cuda.warm_up
+    monkeypatch.setattr(on_cuda, "warm_up", lambda: warm_up((2, 4)))
+    engine = Engine(on_cuda)
+    engine.warm_up()
+    assert on_cuda.unet_graphs.num_recorded == 2
+    cuda.clear()
+    handles = [engine.submit(request("ddim", seed=seed)) for seed in (1, 2)]
+    images = [np.asarray(handle.image.result(TIMEOUT_S), dtype=int) for handle in handles]
+    engine.close()
+    assert STEPS <= cuda.num_replays <= 2 * STEPS  # they share calls once both are prepared
+    for image, alone in zip(images, expected, strict=True):
+        assert np.abs(image - alone).max() <= 1

@@ -252,6 +252,11 @@ def _caller() -> str:
     return "a test"
 
 
+def in_thread() -> contextlib.AbstractContextManager[Any]:
+    """Emulate CUDA in another thread than that of `install`, within it."""
+    return _Dispatch()
+
+
 def _enter_without_gradients(self: Any) -> None:
     self.had_gradients = torch.is_grad_enabled()
     torch.set_grad_enabled(False)
