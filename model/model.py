@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from riffusion.datatypes import InferenceInput, InferenceOutput
 from riffusion.errors import DeadlineExceededError, GenerationCancelled, InputError, OverloadedError
 from riffusion.generation.generator import ClipGenerator
+from riffusion.runtime.gpu import check_required_gpu
 from riffusion.serving.model.clip_service import (
     ClipJob,
     ClipService,
@@ -46,12 +47,19 @@ class Model:
         self._service: ClipService | None = None
 
     def load(self) -> None:
-        """Load the checkpoint. Until this returns, the server answers 503."""
+        """Load the checkpoint. Until this returns, the server answers 503.
+
+        Raises:
+            DeviceError: `RIFFUSION_REQUIRE_GPU` is 1, and no GPU can be used.
+            InputError: an environment variable is not valid.
+            CheckpointError: the checkpoint is missing, truncated or foreign.
+        """
+        check_required_gpu()
         guard_msgpack_decoder()
         generator = ClipGenerator.load(max_num_running=max_running_from_environment())
         logger.info("serving %s", generator.checkpoint_description)
         if generator.pipeline.device.type == "cuda":
-            generator.pipeline.warm_up()
+            generator.engine.warm_up()
         warm_up = generator.resolve(_WARM_UP)
         generator.finish(warm_up, generator.start(warm_up))
         self._service = ClipService(generator, max_waiting=max_waiting_from_environment())

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs python -m benchmarks.full_size on a machine with a CUDA GPU, torch, torchaudio and transformers, but no network, in
-# under 8 minutes. Copy the result from OUT to benchmarks/results on your machine, and run
+# Runs python -m benchmarks.gpu_checks and benchmarks.full_size on a machine with a CUDA GPU, torch, torchaudio and
+# transformers, but no network, in under 8 minutes. Copy the result from OUT to benchmarks/results on your machine, and run
 # python -m benchmarks.report --only '' there to write docs/benchmarks.md.
 #
 #   scripts/benchmark_on_gpu.sh [OUT]        OUT is $OUT by default, or out/gpu
@@ -15,5 +15,8 @@ source scripts/bare_machine.sh
 install_wheels
 export PYTHONPATH="$PWD:$PYTHONPATH"
 mkdir -p "$out"
+# First what can go wrong, one line of JSON per check; a check that fails doesn't stop the table.
+timeout --kill-after=10 270 "$python" -m benchmarks.gpu_checks --seconds 180 2>&1 | tee "$out/gpu_checks.log" ||
+    echo "some checks failed or were cut off: see $out/gpu_checks.log"
 timeout --kill-after=10 $((590 - SECONDS)) "$python" -m benchmarks.full_size 2>&1 | tee "$out/full_size.log"
 cp benchmarks/results/full_size.json "$out/"

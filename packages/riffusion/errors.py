@@ -7,7 +7,9 @@
     │       └── MissingExifError (KeyError)    an image without spectrogram parameters
     ├── GenerationCancelled            the client cancelled the clip, or disconnected
     │   └── DeadlineExceededError      the clip was not done by the request's deadline
-    ├── GenerationError                the model failed on a clip: out of memory, or not finite
+    ├── GenerationError                the model failed on a clip, for example: not finite
+    │   └── ClipMemoryError            memory ran out for a clip that is longer than usual
+    ├── DeviceError                    the GPU that is required can't be used
     ├── CheckpointError                weights that are missing, truncated or foreign
     ├── TrainingError                  a training run cannot continue; its last good state is kept
     ├── OverloadedError                the maximum number of requests is waiting
@@ -63,6 +65,14 @@ class DeadlineExceededError(GenerationCancelled):
 
 class GenerationError(RiffusionError):
     """The model failed on one clip; others are not affected."""
+
+
+class ClipMemoryError(GenerationError):
+    """Memory ran out for a clip that is longer than usual; shorter ones are not affected."""
+
+
+class DeviceError(RiffusionError):
+    """The GPU that is required can't be used."""
 
 
 class CheckpointError(RiffusionError):

@@ -10,6 +10,7 @@ import torch
 from diffusers import AutoencoderKL
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageOps
 from safetensors import safe_open
 
 from riffusion.cli.app import main
@@ -332,6 +333,33 @@ def test_cached_latents_of_a_training_run_are_reused(
     monkeypatch.setattr(latents_module, "_encode", None)  # calling it would be an error
     encode_dataset(DatasetFolder(dataset), vae_of(base), tmp_path / "l", cache=tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_cached_latents_depend_on_pixels_and_scaling_factor(
+    dataset: Path, base: Path, tmp_path: Path
+) -> None:
+    copied = shutil.copytree(dataset, tmp_path / "copied")
+    cache = tmp_path / "cache"
+
+    def latents(vae: AutoencoderKL) -> torch.Tensor:
+        config = DataConfig(dataset=copied)
+        return LatentExamples(DatasetFolder(copied), "train", vae, config, cache).latents
+
+    first = latents(vae_of(base))
+    assert torch.equal(latents(vae_of(base)), first)
+    assert len(list(cache.iterdir())) == 1
+    scaled = vae_of(base)
+    scaled.register_to_config(scaling_factor=2 * scaled.config.scaling_factor)
+    assert torch.allclose(latents(scaled).float(), 2 * first.float(), rtol=1e-2, atol=1e-2)
+    path = sorted((copied / "train").rglob("*.png"))[0]
+    with Image.open(path) as image:
+        ImageOps.invert(image.convert("RGB")).save(path)
+    changed = latents(vae_of(base))
+    differing = [
+        row for row, (a, b) in enumerate(zip(changed, first, strict=True)) if not torch.equal(a, b)
+    ]
+    assert len(differing) == 1
+    assert len(list(cache.iterdir())) == 3
 
 
 def test_the_command_prints_counts_and_size(

@@ -1,5 +1,6 @@
 """Warm-up: on CUDA it records graphs of the UNet's calls, with a stand-in for CUDA on the CPU."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,8 @@ def test_on_a_cpu_each_batch_size_is_called_once(
 
     monkeypatch.setattr(pipeline.vae, "decode", counted)
     pipeline.warm_up(batch_sizes=(1, 2, 4))
-    assert rows_of_calls == [1, 2, 4]
-    assert decoded == [1, 2]  # guided jobs have two rows, so four rows are two images
+    assert rows_of_calls == [4, 2, 1, 2]  # the largest first; then prompts of two lengths
+    assert decoded == [2, 1]  # guided jobs have two rows, so four rows are two images
 
 
 @pytest.mark.usefixtures("cuda")
@@ -79,7 +80,7 @@ def test_on_cuda_requests_after_warm_up_replay_graphs(
     expected = finished_latents(pipeline, request())
     rows_of_calls.clear()
     pipeline.warm_up(batch_sizes=(1, 2))
-    assert rows_of_calls == [1] * (WARM_UP_CALLS + 1) + [2] * (WARM_UP_CALLS + 1)
+    assert rows_of_calls == [2] * (WARM_UP_CALLS + 1) + [1] * (WARM_UP_CALLS + 1) + [2]
     rows_of_calls.clear()
     actual = finished_latents(pipeline, request())
     assert rows_of_calls == []
@@ -104,3 +105,69 @@ def test_longer_clips_and_moved_networks_run_without_graphs(
 def test_relative_length(pipeline: RiffusionPipeline, duration_s: float, length: float) -> None:
     job = pipeline.prepare(request(duration_s=duration_s))
     assert pipeline.relative_length(job.shape) == length
+
+
+@pytest.mark.usefixtures("cuda")
+def test_a_lora_that_is_loaded_after_warm_up_changes_the_images(
+    pipeline: RiffusionPipeline, rows_of_calls: list[int]
+) -> None:
+    """A recorded graph reads the old layers, and so would draw the old image."""
+    from peft import LoraConfig, get_peft_model_state_dict
+
+    pipeline.warm_up(batch_sizes=(2,))
+    before = finished_latents(pipeline, request())
+    rows_of_calls.clear()
+    pipeline.unet.add_adapter(
+        LoraConfig(r=2, lora_alpha=2, init_lora_weights=False, target_modules=["to_q"])
+    )
+    layers = get_peft_model_state_dict(pipeline.unet)
+    adapted = finished_latents(pipeline, request())
+    assert rows_of_calls == [2, 2, 2]
+    assert (adapted - before).abs().max() > 100 * MAX_LATENT_ERROR
+    pipeline.unet.unload_lora()
+    assert (finished_latents(pipeline, request()) - before).abs().max() < MAX_LATENT_ERROR
+    pipeline.warm_up(batch_sizes=(2,))
+    pipeline.unet.load_lora_adapter(layers, prefix=None)
+    rows_of_calls.clear()
+    loaded = finished_latents(pipeline, request())
+    assert rows_of_calls == [2, 2, 2]
+    assert (loaded - adapted).abs().max() < MAX_LATENT_ERROR
+
+
+@pytest.mark.usefixtures("cuda")
+def test_weights_and_modules_that_are_replaced_end_the_use_of_graphs(
+    pipeline: RiffusionPipeline, rows_of_calls: list[int]
+) -> None:
+    unet = pipeline.unet
+    changes = {
+        "a weight": lambda: setattr(
+            unet.conv_in, "weight", torch.nn.Parameter(unet.conv_in.weight * 2)
+        ),
+        "data of a weight": lambda: setattr(
+            unet.conv_in.weight, "data", unet.conv_in.weight.data.clone()
+        ),
+        "a module": lambda: setattr(unet, "conv_out", copy.deepcopy(unet.conv_out)),
+        "precision": lambda: unet.to(torch.float64).to(torch.float32),
+    }
+    for name, change in changes.items():
+        pipeline.warm_up(batch_sizes=(2,))
+        rows_of_calls.clear()
+        finished_latents(pipeline, request())
+        assert rows_of_calls == [], name
+        change()
+        finished_latents(pipeline, request())
+        assert rows_of_calls == [2, 2, 2], name
+
+
+@pytest.mark.usefixtures("cuda")
+def test_weights_that_change_in_place_are_read_by_graphs(
+    pipeline: RiffusionPipeline, rows_of_calls: list[int]
+) -> None:
+    pipeline.warm_up(batch_sizes=(2,))
+    rows_of_calls.clear()
+    before = finished_latents(pipeline, request())
+    with torch.no_grad():
+        pipeline.unet.conv_out.weight.mul_(1.5)
+    after = finished_latents(pipeline, request())
+    assert rows_of_calls == []
+    assert (after - before).abs().max() > 100 * MAX_LATENT_ERROR

@@ -15,9 +15,10 @@ from PIL import Image
 
 from riffusion.datatypes import InferenceInput, SchedulerName
 from riffusion.diffusion import RiffusionPipeline
+from riffusion.diffusion.pipeline import DECODE_SIZES
 from riffusion.engine import Engine, RequestHandle
 from riffusion.engine.engine import EngineStep
-from riffusion.errors import GenerationCancelled, GenerationError, InputError
+from riffusion.errors import ClipMemoryError, GenerationCancelled, GenerationError, InputError
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.runtime import cuda_stand_in
 
@@ -421,3 +422,139 @@ def test_the_estimate_is_the_time_until_the_shortest_job_is_done(
     # blocking job's. The long job is alone for its last three steps.
     short_s, long_s = 2 + 3 * 4, 2 + 3 * 4 + 3 * 2
     assert estimates[1:] == pytest.approx([short_s, short_s, long_s, long_s, long_s, long_s])
+
+
+def test_a_decoding_that_runs_out_of_memory_leaves_the_limit_of_the_unet(
+    engine: Engine,
+    pipeline: RiffusionPipeline,
+    steps: list[EngineStep],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decode = pipeline.vae.decode
+    decoded: list[int] = []
+
+    def small_device(latents: torch.Tensor, **options: Any) -> Any:
+        decoded.append(len(latents))
+        if len(latents) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return decode(latents, **options)
+
+    monkeypatch.setattr(pipeline.vae, "decode", small_device)
+    for _ in range(2):
+        release = blocked(engine)
+        steps.clear()
+        decoded.clear()
+        handles = [engine.submit(request(denoising=1.0), IMAGE) for _ in range(3)]
+        release.set()
+        for handle in handles:
+            handle.image.result(TIMEOUT_S)
+        assert max(step.num_jobs for step in steps) == 3
+    assert max(decoded) == 1  # the second time, three at once are not tried again
+
+
+def test_on_cuda_at_most_four_images_are_decoded_together(
+    pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda_stand_in.install(monkeypatch)
+    monkeypatch.setattr(type(pipeline), "device", torch.device("cuda"))
+    engine = Engine(pipeline)
+    decode = pipeline.vae.decode
+    decoded: list[int] = []
+
+    def counted(latents: torch.Tensor, **options: Any) -> Any:
+        decoded.append(len(latents))
+        return decode(latents, **options)
+
+    monkeypatch.setattr(pipeline.vae, "decode", counted)
+    release = blocked(engine)
+    handles = [engine.submit(request(steps=2, denoising=1.0), IMAGE) for _ in range(7)]
+    release.set()
+    for handle in handles:
+        handle.image.result(TIMEOUT_S)
+    engine.close()
+    assert max(decoded) == max(DECODE_SIZES) == 4
+    assert sum(decoded) == 8
+
+
+def test_the_engine_warms_up_in_its_own_thread(
+    engine: Engine, pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    monkeypatch.setattr(
+        pipeline, "warm_up", lambda: threads.append(threading.current_thread().name)
+    )
+    engine.warm_up()
+    monkeypatch.setattr(pipeline, "warm_up", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        engine.warm_up()
+    engine.submit(request(steps=1), IMAGE).image.result(TIMEOUT_S)
+    assert threads == ["engine"]
+
+
+@pytest.mark.parametrize("stage", ["prepare", "predict", "decode"])
+def test_an_engine_that_hangs_is_unhealthy(
+    pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    now_s = 0.0
+    began, release = threading.Event(), threading.Event()
+    call = getattr(pipeline, stage)
+
+    def held(*args: Any) -> Any:
+        began.set()
+        release.wait(TIMEOUT_S)
+        return call(*args)
+
+    engine = Engine(pipeline, clock=lambda: now_s)
+    engine.submit(request(steps=1, denoising=1.0), IMAGE).image.result(TIMEOUT_S)
+    now_s += 1e6
+    assert engine.is_healthy  # it is idle
+    monkeypatch.setattr(pipeline, stage, held)
+    handle = engine.submit(request(steps=1, denoising=1.0), IMAGE)
+    assert began.wait(TIMEOUT_S)
+    assert engine.is_healthy
+    now_s += 1e6
+    assert not engine.is_healthy
+    release.set()
+    handle.image.result(TIMEOUT_S)
+    assert engine.is_healthy
+    engine.close()
+
+
+@pytest.mark.parametrize("death", [SystemExit(3), KeyboardInterrupt()])
+def test_an_engine_whose_thread_dies_fails_its_requests_and_is_unhealthy(
+    pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch, death: BaseException
+) -> None:
+    engine = Engine(pipeline, max_num_running=1)
+    release = blocked(engine)
+
+    def die(*_: Any) -> Any:
+        raise death
+
+    monkeypatch.setattr(pipeline, "predict", die)
+    handles = [engine.submit(request(), IMAGE) for _ in range(3)]
+    assert engine.is_healthy
+    release.set()
+    for handle in handles:
+        with pytest.raises(GenerationError, match=f"died of {type(death).__name__}; restart"):
+            handle.image.result(TIMEOUT_S)
+    assert not engine.is_healthy
+    with pytest.raises(GenerationError, match="died"):
+        engine.submit(request(), IMAGE)
+    with pytest.raises(GenerationError, match="died"):
+        engine.warm_up()
+    engine.close()
+
+
+def test_a_clip_longer_than_usual_that_memory_runs_out_for_names_its_length(
+    engine: Engine, pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(pipeline.unet, "forward", run_out)
+    long = request().model_copy(update={"mode": "txt2img", "duration_s": 10.24})
+    with pytest.raises(ClipMemoryError, match="of 2.0 times the usual length; request a shorter"):
+        engine.submit(long).image.result(TIMEOUT_S)
+    with pytest.raises(GenerationError, match="the model failed on this clip") as caught:
+        engine.submit(request(), IMAGE).image.result(TIMEOUT_S)
+    assert not isinstance(caught.value, ClipMemoryError)

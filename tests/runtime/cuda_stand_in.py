@@ -68,6 +68,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
         "graph_pool_handle": object,
         "Stream": StreamStandIn,
         "stream": lambda stream: contextlib.nullcontext(),
+        "set_stream": lambda stream: None,
         "current_stream": lambda device=None: StreamStandIn(),
     }.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)

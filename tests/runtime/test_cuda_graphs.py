@@ -109,6 +109,55 @@ def test_a_forgotten_graph_is_not_replayed(runner: CudaGraphRunner, unet: Counti
     assert unet.num_calls == 1
 
 
+def test_another_network_leaves_the_graphs_of_the_first(
+    runner: CudaGraphRunner, unet: CountingUNet
+) -> None:
+    runner(CountingUNet(), *inputs(2))
+    runner(unet, *inputs(2))
+    assert unet.num_calls == 0
+
+
+def test_a_network_never_gets_the_graphs_of_a_dead_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new object may have the address, and so the `id`, of an old one."""
+    cuda_stand_in.install(monkeypatch)
+    runner = CudaGraphRunner()
+    dead = CountingUNet()
+    runner.record(dead, *inputs(2))
+    address = id(dead)
+    del dead
+    news = [CountingUNet() for _ in range(1000)]
+    assert any(id(new) == address for new in news) or len(news) == 1000
+    for new in news:
+        runner(new, *inputs(2))
+        assert new.num_calls == 1
+    assert runner.num_recorded == 0
+
+
+def test_a_failed_recording_leaves_the_others_and_restores_the_stream(
+    unet: CountingUNet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cuda_stand_in.install(monkeypatch)
+    current = object()
+    restored = []
+    monkeypatch.setattr(torch.cuda, "set_stream", restored.append)
+    runner = CudaGraphRunner()
+    assert runner.record(unet, *inputs(4))
+    record = torch.cuda.graph
+    with monkeypatch.context() as broken:
+        broken.setattr(runner, "_on_side_stream", lambda work: work())
+        broken.setattr(torch.cuda, "current_stream", lambda device=None: current)
+        broken.setattr(torch.cuda, "graph", lambda *args, **options: 1 / 0)
+        assert not runner.record(unet, *inputs(2))
+    assert torch.cuda.graph is record
+    assert restored == [current]
+    assert (runner.num_recorded, runner.num_failed) == (1, 1)
+    assert "no CUDA graph for 2 rows, so these calls take longer: division by zero" in caplog.text
+    unet.num_calls = 0
+    runner(unet, *inputs(2))  # padded to no larger size: each size has its own graph
+    runner(unet, *inputs(4))
+    assert (unet.num_calls, runner.num_replays) == (1, 1)
+
+
 def test_without_graphs_the_unet_is_called_with_the_arguments_unchanged() -> None:
     calls = []
 

@@ -12,7 +12,9 @@ from riffusion.checkpoint.source import TRUSS_MOUNT
 from riffusion.datatypes import InferenceInput
 from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.errors import ServerError
-from riffusion.serving.local.truss_server import read_config
+from riffusion.runtime.gpu import REQUIRE_GPU
+from riffusion.serving.local import truss_server
+from riffusion.serving.local.truss_server import LocalTrussServer, read_config
 from riffusion.serving.model.clip_service import LARGEST_MAX_WAITING
 from tests.serving.conftest import BUNDLE_DIR, write_mini_bundle
 
@@ -77,6 +79,29 @@ def test_config_asks_for_an_a10g_and_pins_what_it_loads(config: Any) -> None:
     revision = weights.source.partition("@")[2]
     assert len(revision) == 40
     assert set(revision) <= set("0123456789abcdef")
+
+
+def test_the_bundle_requires_a_gpu_and_the_local_server_does_not(
+    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A laptop is served from its CPU, unless its owner sets the variable."""
+    assert config.environment_variables[REQUIRE_GPU] == "1"
+    seen: list[str] = []
+    monkeypatch.setattr(
+        truss_server.subprocess,
+        "Popen",
+        lambda *args, env, **options: seen.append(env[REQUIRE_GPU]),
+    )
+    for value in (None, "0", "1"):
+        if value is None:
+            monkeypatch.delenv(REQUIRE_GPU, raising=False)
+        else:
+            monkeypatch.setenv(REQUIRE_GPU, value)
+        directory = tmp_path / str(value)
+        directory.mkdir()
+        with pytest.raises(AttributeError):  # there is no process
+            LocalTrussServer(BUNDLE_DIR)._spawn(directory, config)
+    assert seen == ["0", "0", "1"]
 
 
 def test_refusals_never_wait_for_running_clips(config: Any) -> None:

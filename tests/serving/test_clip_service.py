@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
@@ -26,6 +27,7 @@ from riffusion.generation.seed_library import SeedLibrary
 from riffusion.serving.model import clip_service
 from riffusion.serving.model.clip_service import (
     MAX_FAILURES_IN_A_ROW,
+    MAX_MEMORY_FAILURES_IN_A_ROW,
     ClipService,
     max_running_from_environment,
     max_waiting_from_environment,
@@ -59,7 +61,7 @@ class HeldUNet:
     """A UNet whose calls wait until they are released; then they fail if `failure` is set."""
 
     def __init__(self, generator: ClipGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.num_calls = 0
         self.called = threading.Event()
         self.released = threading.Event()
@@ -161,6 +163,49 @@ def test_failures_while_submitting_make_the_service_unhealthy(
         monkeypatch.setattr(generator.engine, "submit", submit)
         await (await service.submit(INPUTS)).result(lambda: False)
         assert service.is_healthy
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("duration_s", [0.16, 10.24])
+def test_one_client_s_requests_that_run_out_of_memory_do_not_restart_the_replica(
+    generator: ClipGenerator, unet: HeldUNet, duration_s: float
+) -> None:
+    inputs = INPUTS.model_copy(update={"duration_s": duration_s})
+    unet.failure = torch.OutOfMemoryError("CUDA out of memory")
+    unet.released.set()
+
+    async def scenario() -> None:
+        service = ClipService(generator)
+        for _ in range(3 * MAX_FAILURES_IN_A_ROW):
+            job = await service.submit(inputs)
+            with pytest.raises(GenerationError):
+                await job.result(lambda: False)
+            await job.task
+            assert service.is_healthy
+        for _ in range(MAX_MEMORY_FAILURES_IN_A_ROW):
+            job = await service.submit(inputs)
+            with pytest.raises(GenerationError):
+                await job.result(lambda: False)
+            await job.task
+        # Clips of the usual length that never fit mean that the process has lost the memory.
+        assert service.is_healthy == (duration_s > 5.12)
+
+    asyncio.run(scenario())
+
+
+def test_an_engine_that_has_died_makes_the_service_unhealthy_at_once(
+    generator: ClipGenerator, unet: HeldUNet
+) -> None:
+    unet.failure = SystemExit(1)
+    unet.released.set()
+
+    async def scenario() -> None:
+        service = ClipService(generator)
+        assert service.is_healthy
+        with pytest.raises(GenerationError, match="the engine's thread has died of SystemExit"):
+            await (await service.submit(INPUTS)).result(lambda: False)
+        assert not service.is_healthy
 
     asyncio.run(scenario())
 

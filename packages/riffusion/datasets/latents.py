@@ -17,6 +17,7 @@ from riffusion.datasets.examples import Example, ImageExamples, Key, pixels_from
 from riffusion.datasets.folder import METADATA_NAME, DatasetFolder, Split
 from riffusion.datasets.packed_latents import has_latents, load_latents
 from riffusion.datasets.tensor_files import write_tensors
+from riffusion.errors import MediaError
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class LatentExamples(Dataset[Example]):
             return
         images = ImageExamples(folder, split, config, seed=0)
         self.rows = images.rows
-        path = cache / f"latents-{split}-{_fingerprint(folder, split, vae, config)}.safetensors"
+        path = cache / f"latents-{split}-{_fingerprint(images, vae)}.safetensors"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_tensors({"latents": _encode(images, vae, progress)}, path, "cache")
@@ -90,12 +91,18 @@ def _encode(images: ImageExamples, vae: AutoencoderKL, progress: Progress) -> to
     return torch.cat(latents).contiguous()
 
 
-def _fingerprint(
-    folder: DatasetFolder, split: Split, vae: AutoencoderKL, config: DataConfig
-) -> str:
-    """Hash of everything that the latents depend on: rows, image size and encoder weights."""
+def _fingerprint(images: ImageExamples, vae: AutoencoderKL) -> str:
+    """Hash of everything that latents depend on: image files, their order and size, the encoder."""
+    folder, split = images.folder, images.split
     digest = hashlib.sha256((folder.directory / split / METADATA_NAME).read_bytes())
-    digest.update(json.dumps([str(folder.directory.resolve()), config.resolution]).encode())
+    settings = [images.config.resolution, float(vae.config.scaling_factor)]
+    digest.update(json.dumps(settings).encode())
+    for row in images.rows:
+        path = folder.image_path(split, row)
+        try:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        except OSError as error:
+            raise MediaError(f"image={str(path)!r} cannot be read: {error}") from error
     for name, tensor in sorted(vae.state_dict().items()):
         if name.startswith(("encoder.", "quant_conv.")):
             digest.update(np.ascontiguousarray(tensor.float().cpu().numpy()).tobytes())

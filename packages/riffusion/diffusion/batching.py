@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,7 +15,7 @@ class UNetBatch(NamedTuple):
     """Inputs of one UNet call, in the order of `CudaGraphRunner`'s arguments.
 
     Args:
-        rows: noisy latents, (rows, channels, height, width).
+        rows: noisy latents in the UNet's precision, (rows, channels, height, width).
         timesteps: (rows,) float32.
         embeddings: (rows, tokens, width).
         mask: (rows, tokens), 1 where a token counts; None if all do.
@@ -35,19 +35,27 @@ def group_by_shape(jobs: Sequence[DenoisingJob]) -> list[list[int]]:
     return list(groups.values())
 
 
-def stack_jobs(jobs: Sequence[DenoisingJob], device: torch.device) -> UNetBatch:
+def group_by_tokens(jobs: Sequence[DenoisingJob]) -> list[list[int]]:
+    """Indices of the jobs whose embeddings have the same length, one list per length."""
+    groups: dict[int, list[int]] = {}
+    for index, job in enumerate(jobs):
+        groups.setdefault(job.embeddings.shape[1], []).append(index)
+    return list(groups.values())
+
+
+def stack_jobs(jobs: Sequence[DenoisingJob], unet: Any) -> UNetBatch:
     """The next UNet inputs of several jobs, as one batch.
 
     Args:
         jobs: unfinished jobs of one shape.
-        device: the UNet's device.
+        unet: defines device and precision.
     """
     num_rows = torch.tensor([job.num_rows for job in jobs])
     timesteps = torch.stack([job.timestep for job in jobs])
     embeddings, mask = stack_embeddings([job.unet_embeddings() for job in jobs])
     return UNetBatch(
-        torch.cat([job.unet_rows() for job in jobs]),
-        timesteps.float().repeat_interleave(num_rows).to(device),
+        torch.cat([job.unet_rows() for job in jobs]).to(unet.dtype),
+        timesteps.float().repeat_interleave(num_rows).to(unet.device),
         embeddings,
         mask,
     )

@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from riffusion.diffusion.prompt_weights import WeightedText, parse_prompt_weights
-from riffusion.runtime.cache import TensorCache
+from riffusion.runtime.cache import TensorCache, network_key
 
 _MEAN_IS_ZERO = 1e-6
 """Mean of an embedding, relative to its mean magnitude, below which it is a rounding error."""
@@ -50,7 +50,7 @@ class PromptEncoder:
 
     def _embedding(self, tokens: list[int], weights: list[float], num_chunks: int) -> torch.Tensor:
         encoder = self._text_encoder
-        key = (tuple(tokens), tuple(weights), num_chunks, encoder.device, encoder.dtype)
+        key = (tuple(tokens), tuple(weights), num_chunks, network_key(encoder))
         (embedding,) = self._cache.get(
             key, lambda: (self._embed_tokens(tokens, weights, num_chunks),)
         )

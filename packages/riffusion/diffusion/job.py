@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from riffusion.diffusion.geometry import LatentGeometry
+from riffusion.diffusion.schedulers import add_noise
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,15 @@ class DenoisingJob:
 
     Args:
         geometry: the image's geometry.
-        latents: (1, channels, height, width), with the noise of the first timestep.
+        latents: (1, channels, height, width) float32, with the noise of the first timestep. They
+            are float32 whatever the UNet's precision is, as are the other tensors beside the UNet:
+            schedulers draw noise in the latents' type, and half precision draws other noise.
         timesteps: timesteps to run, noisiest first, on the CPU.
         scheduler: a diffusers scheduler of its own, with its timesteps set.
         embeddings: (rows, tokens, width); if guided, the negative prompt's before the prompt's.
         guidance: classifier-free guidance scale.
-        generator: for schedulers that draw noise in each step.
+        generator: for schedulers that draw noise in each step; the initial noise has been drawn
+            from it, so the steps' noise is independent of that.
         guidance_interval: guidance applies from the first to the second share of the steps.
         inpainting: what to keep, for a job with a mask.
         steps_done: number of completed steps.
@@ -108,6 +112,7 @@ class DenoisingJob:
         Args:
             prediction: the UNet's output for `unet_rows`, same shape.
         """
+        prediction = prediction.float()
         if self.num_rows == 2:
             unconditional, conditional = prediction.chunk(2)
             prediction = unconditional + self.guidance * (conditional - unconditional)
@@ -127,7 +132,7 @@ class DenoisingJob:
         """Latents, with the init latents put back where the mask keeps them, noised as the rest."""
         kept = keep.init_latents
         if not self.is_done:
-            kept = self.scheduler.add_noise(kept, keep.noise, self.timestep.reshape(1))
+            kept = add_noise(self.scheduler, kept, keep.noise, self.timestep)
         return kept + keep.repaint * (self.latents - kept)
 
     def finish(self, pixels: torch.Tensor) -> Image.Image:

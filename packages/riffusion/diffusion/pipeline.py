@@ -17,7 +17,12 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from riffusion.checkpoint.loader import Components, load_components
 from riffusion.datatypes import InferenceInput
-from riffusion.diffusion.batching import group_by_shape, split_predictions, stack_jobs
+from riffusion.diffusion.batching import (
+    group_by_shape,
+    group_by_tokens,
+    split_predictions,
+    stack_jobs,
+)
 from riffusion.diffusion.conditioning import PromptEncoder
 from riffusion.diffusion.job import DenoisingJob
 from riffusion.diffusion.preparation import ImageSizes, JobPreparation
@@ -34,6 +39,10 @@ _LATENT_CACHE_BYTES = 64 * 2**20
 """About 1,000 images of Stable Diffusion in half precision."""
 _MASK_CACHE_BYTES = 32 * 2**20
 """About 30 masks of clips of the usual length."""
+
+DECODE_SIZES = (4, 3, 2, 1)
+"""Images that are decoded together on CUDA, so that each size's kernels are chosen in advance. More
+together are hardly faster, and each takes about 0.4 GiB in half precision."""
 
 ProgressCallback = Callable[[int, int], None]
 """Called after each step with (steps done, number of steps)."""
@@ -58,6 +67,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
     Attributes:
         checkpoint: where the components were loaded from; None if they were passed in.
         embedding_cache, latent_cache, mask_cache: results that requests share.
+        unet_graphs: CUDA graphs of the UNet's calls, and how many calls used one.
     """
 
     _optional_components = ["safety_checker", "feature_extractor", "image_encoder"]  # noqa: RUF012
@@ -92,8 +102,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         self.embedding_cache = TensorCache(_EMBEDDING_CACHE_BYTES)
         self.latent_cache = TensorCache(_LATENT_CACHE_BYTES)
         self.mask_cache = TensorCache(_MASK_CACHE_BYTES)
-        self._unet_graphs = CudaGraphRunner()
-        self._prompt_encoder = PromptEncoder(tokenizer, text_encoder, self.embedding_cache)
+        self.unet_graphs = CudaGraphRunner()
 
     @classmethod
     def from_pretrained(
@@ -263,9 +272,17 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         Args:
             jobs: unfinished jobs of one shape.
         """
-        return split_predictions(
-            self._unet_graphs(self.unet, *stack_jobs(jobs, self.unet.device)), jobs
-        )
+        if self.unet_graphs.num_recorded == 0:
+            return self._predict_together(jobs)
+        # A graph takes no attention mask, so jobs with longer prompts have a call of their own.
+        predictions: dict[int, torch.Tensor] = {}
+        for indices in group_by_tokens(jobs):
+            found = self._predict_together([jobs[index] for index in indices])
+            predictions.update(zip(indices, found, strict=True))
+        return [predictions[index] for index in range(len(jobs))]
+
+    def _predict_together(self, jobs: Sequence[DenoisingJob]) -> list[torch.Tensor]:
+        return split_predictions(self.unet_graphs(self.unet, *stack_jobs(jobs, self.unet)), jobs)
 
     @torch.inference_mode()
     def decode(self, jobs: Sequence[DenoisingJob]) -> list[Image.Image]:
@@ -280,24 +297,33 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
 
     @torch.inference_mode()
     def warm_up(self, batch_sizes: Sequence[int] = BATCH_SIZES) -> None:
-        """Call the UNet and the VAE's decoder for clips of the usual length, in each batch size.
+        """Run everything that clips of the usual length run, in each batch size.
 
-        On CUDA the UNet's calls are recorded as CUDA graphs.
+        Libraries choose their kernels at the first call of a shape, for each thread anew. So this
+        has to run in the thread that makes the clips: `Engine.warm_up`. On CUDA the UNet's calls
+        are recorded as CUDA graphs. The largest comes first, so that the others fit its memory.
 
         Args:
             batch_sizes: numbers of rows; a guided job has two rows.
         """
-        noise = self._preparation.noise(0, self._sizes.of_clip())
+        geometry = self._sizes.of_clip()
+        self._latent_codec.encode(Image.new("RGB", (geometry.width, geometry.height)), geometry, 0)
+        noise = self._preparation.noise(0, geometry)
         embedding = self.embed_text("")
-        for size in batch_sizes:
-            rows = noise.expand(size, -1, -1, -1)
+        for size in sorted(batch_sizes, reverse=True):
+            rows = noise.to(self.unet.dtype).expand(size, -1, -1, -1)
             timesteps = torch.zeros(size, device=self.unet.device)
             embeddings = embedding.expand(size, -1, -1)
             if self.device.type == "cuda":
-                self._unet_graphs.record(self.unet, rows, timesteps, embeddings)
-            self._unet_graphs(self.unet, rows, timesteps, embeddings)
-            if size <= max(batch_sizes) // 2:
-                self._latent_codec.decode(rows)
+                self.unet_graphs.record(self.unet, rows, timesteps, embeddings)
+            self.unet_graphs(self.unet, rows, timesteps, embeddings)
+        pair = noise.to(self.unet.dtype).expand(2, -1, -1, -1)
+        long = embedding.repeat(2, 2, 1)  # a prompt of two chunks, batched with one of one chunk
+        mask = torch.ones(long.shape[:2], device=long.device, dtype=long.dtype)
+        self.unet_graphs(self.unet, pair, torch.zeros(2, device=pair.device), long, mask)
+        for size in DECODE_SIZES:
+            if size <= max(1, max(batch_sizes) // 2):
+                self._latent_codec.decode(noise.expand(size, -1, -1, -1))
 
     def relative_length(self, latent_shape: torch.Size) -> float:
         """Size of an image relative to that of a clip of the usual length, at least 1.
@@ -310,11 +336,15 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
 
     def to(self, *args: Any, **options: Any) -> Self:
         """Move or convert the networks; see diffusers."""
-        self._unet_graphs.forget()
+        self.unet_graphs.forget()
         moved: Self = super().to(*args, **options)
         return moved
 
     # The components are read at each call, as scripts replace them on a pipeline.
+
+    @property
+    def _prompt_encoder(self) -> PromptEncoder:
+        return PromptEncoder(self.tokenizer, self.text_encoder, self.embedding_cache)
 
     @property
     def _latent_codec(self) -> LatentCodec:

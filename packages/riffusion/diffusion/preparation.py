@@ -13,8 +13,13 @@ from riffusion.diffusion.conditioning import PromptEncoder
 from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.diffusion.interpolation import lerp, slerp
 from riffusion.diffusion.job import DenoisingJob, Inpainting
-from riffusion.diffusion.schedulers import new_scheduler, partial_timesteps, set_timesteps
-from riffusion.diffusion.vae import LatentCodec, generator_from_seed, noise_from_seed
+from riffusion.diffusion.schedulers import (
+    add_noise,
+    new_scheduler,
+    partial_timesteps,
+    set_timesteps,
+)
+from riffusion.diffusion.vae import LatentCodec, draw_noise, generator_from_seed
 from riffusion.errors import InputError
 from riffusion.runtime.cache import TensorCache, image_key
 from riffusion.spectrogram.params import SpectrogramParams
@@ -62,7 +67,7 @@ class JobPreparation:
     """Turns requests into jobs for one checkpoint.
 
     Args:
-        unet: defines the latents' channels, device and precision.
+        unet: defines the latents' channels and device.
         trained_scheduler: the checkpoint's own scheduler.
         prompt_encoder, latent_codec: prompts → embeddings, images → latents.
         sizes: sizes of the checkpoint's images.
@@ -97,7 +102,8 @@ class JobPreparation:
         embeddings = self._embeddings(inputs, guidance > 1.0, weighted_prompts)
         scheduler = new_scheduler(inputs.scheduler, self.trained_scheduler)
         set_timesteps(scheduler, inputs.num_inference_steps)
-        start_noise = self.noise(inputs.start.seed, geometry)
+        generator = generator_from_seed(inputs.start.seed)
+        start_noise = self._noise(generator, geometry)
         noise = slerp(inputs.alpha, start_noise, self.noise(inputs.end.seed, geometry))
         if init_image is None:
             begin = _Begin(noise * scheduler.init_noise_sigma, scheduler.timesteps.cpu())
@@ -113,14 +119,17 @@ class JobPreparation:
             embeddings=embeddings,
             guidance=guidance,
             guidance_interval=inputs.guidance_interval,
-            generator=generator_from_seed(inputs.start.seed),
+            generator=generator,
             inpainting=begin.inpainting,
         )
 
     def noise(self, seed: int, geometry: LatentGeometry) -> torch.Tensor:
-        """Noise in the UNet's precision and on its device, (1, channels, height, width)."""
-        noise = noise_from_seed(seed, geometry, self.unet.config.in_channels)
-        return noise.to(self.unet.device, self.unet.dtype)
+        """Noise on the UNet's device, (1, channels, height, width) float32."""
+        return self._noise(generator_from_seed(seed), geometry)
+
+    def _noise(self, generator: torch.Generator, geometry: LatentGeometry) -> torch.Tensor:
+        noise = draw_noise(generator, geometry, self.unet.config.in_channels)
+        return noise.to(self.unet.device)
 
     def _embeddings(
         self, inputs: InferenceInput, is_guided: bool, weighted_prompts: bool
@@ -150,7 +159,7 @@ class JobPreparation:
         init_latents = self.latent_codec.encode(init_image, geometry, inputs.start.seed)
         latents = init_latents
         if len(timesteps) > 0:
-            latents = scheduler.add_noise(init_latents, noise, timesteps[:1])
+            latents = add_noise(scheduler, init_latents, noise, timesteps[0])
         if mask_image is None:
             return _Begin(latents, timesteps)
         repaint_pixels, repaint = self._repaint(mask_image, geometry)
@@ -163,7 +172,7 @@ class JobPreparation:
         def make() -> tuple[torch.Tensor, ...]:
             pixels = geometry.repaint_from_mask(mask)
             latents = geometry.latents_from_repaint(pixels)
-            return pixels, latents.to(self.unet.device, self.unet.dtype)
+            return pixels, latents.to(self.unet.device)
 
-        key = (image_key(mask), geometry, self.unet.device, self.unet.dtype)
+        key = (image_key(mask), geometry, self.unet.device)
         return self.mask_cache.get(key, make)

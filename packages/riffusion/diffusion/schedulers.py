@@ -8,6 +8,11 @@ import torch
 from diffusers import SchedulerMixin
 
 from riffusion.datatypes import SchedulerName
+from riffusion.diffusion.coefficients import (
+    CachedLMSScheduler,
+    CoefficientUniPCScheduler,
+    update_by_coefficients,
+)
 from riffusion.errors import InputError
 
 _CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -36,13 +41,38 @@ def new_scheduler(name: SchedulerName | None, trained: SchedulerMixin) -> Schedu
         InputError: there is no scheduler of that name.
     """
     if name is None:
-        return type(trained).from_config(trained.config)
+        return _without_waiting(type(trained)).from_config(trained.config)
     if name not in _CLASSES:
         raise InputError(
             f"{name!r} must be one of {', '.join(get_args(SchedulerName))}", "scheduler"
         )
     class_name, settings = _CLASSES[name]
-    return getattr(diffusers, class_name).from_config(trained.config, **settings)
+    scheduler_class = _without_waiting(getattr(diffusers, class_name))
+    return scheduler_class.from_config(trained.config, **settings)
+
+
+def _without_waiting(scheduler_class: type) -> Any:
+    """A class's variant that doesn't make the CPU wait for a GPU, or the class itself."""
+    variants = {
+        diffusers.LMSDiscreteScheduler: CachedLMSScheduler,
+        diffusers.UniPCMultistepScheduler: CoefficientUniPCScheduler,
+    }
+    return variants.get(scheduler_class, scheduler_class)
+
+
+def add_noise(
+    scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor
+) -> torch.Tensor:
+    """Add a timestep's noise to latents, `(1, channels, height, width)`.
+
+    Args:
+        scheduler: a diffusers scheduler.
+        latents, noise: on any device.
+        timestep: scalar, on the CPU.
+    """
+    return update_by_coefficients(
+        lambda tensors: scheduler.add_noise(*tensors, timestep.reshape(1)), [latents, noise]
+    )
 
 
 def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int) -> None:

@@ -1,12 +1,17 @@
 """Images ⇄ latents: encoding with a cache, decoding with a single-precision fallback."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 
 from riffusion.diffusion.geometry import LatentGeometry
-from riffusion.runtime.cache import TensorCache, image_key
+from riffusion.errors import GenerationError
+from riffusion.runtime.cache import TensorCache, image_key, network_key
 
 _STATE_OFFSET = 24
 """Bytes before the Mersenne Twister's 624 words in the state of torch's CPU generator."""
@@ -32,9 +37,9 @@ class LatentCodec:
             seed: seed of the sample.
 
         Returns:
-            (1, channels, height, width), multiplied by the VAE's scaling factor.
+            (1, channels, height, width) float32, multiplied by the VAE's scaling factor.
         """
-        key = (image_key(image), self._vae.device, self._vae.dtype)
+        key = (image_key(image), network_key(self._vae))
         mean, deviation = self._cache.get(key, lambda: self._posterior(image, geometry))
         noise = noise_from_seed(seed, geometry, mean.shape[1]).to(mean)
         return (mean + deviation * noise) * float(self._vae.config.scaling_factor)
@@ -52,33 +57,67 @@ class LatentCodec:
             (batch, 3, padded height, padded width), approximately in [-1, 1].
         """
         unscaled = latents / self._vae.config.scaling_factor
-        pixels: torch.Tensor = self._vae.decode(unscaled, return_dict=False)[0]
-        if unscaled.dtype != torch.float16:
+        precision = self._vae.dtype
+        pixels: torch.Tensor = self._vae.decode(unscaled.to(precision), return_dict=False)[0]
+        if precision != torch.float16:
             return pixels
         overflowed = ~torch.isfinite(pixels).flatten(1).all(dim=1)
         if bool(overflowed.any()):
-            try:
-                self._vae.to(torch.float32)
+            with self._single_precision():
                 again = self._vae.decode(unscaled[overflowed].float(), return_dict=False)[0]
-            finally:
-                self._vae.to(unscaled.dtype)
-            pixels[overflowed] = again.to(unscaled.dtype)
+            pixels[overflowed] = again.to(precision)
         return pixels
 
     def _posterior(self, image: Image.Image, geometry: LatentGeometry) -> tuple[torch.Tensor, ...]:
-        """Mean and standard deviation of an image's latents, (1, channels, height, width) each."""
-        pixels = geometry.pixels_from_image(image).to(self._vae.device, self._vae.dtype)
-        posterior = self._vae.encode(pixels).latent_dist
+        """Mean and standard deviation of an image's latents, (1, channels, height, width) each.
+
+        Raises:
+            GenerationError: they aren't finite, in single precision either.
+        """
+        pixels = geometry.pixels_from_image(image).to(self._vae.device)
+        parameters = self._encode(pixels.to(self._vae.dtype))
+        if self._vae.dtype == torch.float16 and not _is_finite(parameters):
+            with self._single_precision():
+                parameters = self._encode(pixels)
+            if not _is_finite(parameters):
+                raise GenerationError("the VAE's latents of the init image are not finite")
+        posterior = DiagonalGaussianDistribution(parameters)
         return posterior.mean, posterior.std
+
+    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Parameters of the posterior, float32."""
+        parameters: torch.Tensor = self._vae.encode(pixels).latent_dist.parameters
+        return parameters.float()
+
+    @contextmanager
+    def _single_precision(self) -> Iterator[None]:
+        """Compute in single precision within the block."""
+        precision = self._vae.dtype
+        try:
+            self._vae.to(torch.float32)
+            yield
+        finally:
+            self._vae.to(precision)
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
 
 
 def noise_from_seed(seed: int, geometry: LatentGeometry, num_channels: int) -> torch.Tensor:
+    """`draw_noise` with a new generator of that seed."""
+    return draw_noise(generator_from_seed(seed), geometry, num_channels)
+
+
+def draw_noise(
+    generator: torch.Generator, geometry: LatentGeometry, num_channels: int
+) -> torch.Tensor:
     """Gaussian noise in latent space, (1, channels, height, width) float32, mean 0, variance 1.
 
     It is drawn on the CPU, so that a seed gives the same clip on every device.
     """
     width, height = geometry.latent_size
-    return torch.randn((1, num_channels, height, width), generator=generator_from_seed(seed))
+    return torch.randn((1, num_channels, height, width), generator=generator)
 
 
 def generator_from_seed(seed: int) -> torch.Generator:

@@ -17,17 +17,24 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from PIL import Image
 
 from riffusion.datatypes import InferenceInput
+from riffusion.diffusion.batching import group_by_shape
 from riffusion.diffusion.job import DenoisingJob
-from riffusion.diffusion.pipeline import ProgressCallback, RiffusionPipeline
+from riffusion.diffusion.pipeline import DECODE_SIZES, ProgressCallback, RiffusionPipeline
+from riffusion.engine.calls import BatchCalls
+from riffusion.engine.failures import check_finite, clip_failure, engine_death, model_failure
 from riffusion.engine.request import RequestHandle
-from riffusion.errors import GenerationError, InputError, RiffusionError
+from riffusion.engine.watchdog import Watchdog
+from riffusion.errors import GenerationError, RiffusionError
+from riffusion.runtime.memory import release_memory_of
+from riffusion.runtime.threads import single_threaded
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +42,8 @@ MAX_ROWS = 16
 """Default for the maximum number of rows per UNet call: eight guided jobs."""
 MAX_NUM_RUNNING = 16
 """Default for the number of slots. It bounds memory, and the time between two steps of a job."""
-_USUAL_GUIDANCE = 10.0
-"""Up to this guidance, latents that aren't finite are the model's fault, not the request's."""
 _NEWEST_STEP_WEIGHT = 0.2
 """Weight of the newest step in the moving average of the seconds per row."""
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,16 @@ class Engine:
         self.max_num_running = max_num_running
         self.on_step = on_step
         self._clock = clock
-        self._inbox: queue.SimpleQueue[RequestHandle | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[RequestHandle | Future[None] | None] = queue.SimpleQueue()
         self._waiting: deque[RequestHandle] = deque()
         self._running: deque[_RunningJob] = deque()
-        self._max_jobs: dict[torch.Size, int] = {}
-        """Maximum jobs per call, for shapes that ran out of memory."""
+        self._is_cuda = pipeline.device.type == "cuda"
+        self._unet_calls = BatchCalls[_RunningJob](lambda running: running.job, self._fail)
+        self._decode_calls = BatchCalls[_RunningJob](
+            lambda running: running.job, self._fail, max(DECODE_SIZES) if self._is_cuda else None
+        )
+        self._watchdog = Watchdog(clock, pipeline.device.type)
+        self._death: BaseException | None = None
         self._last_step_s = 0.0
         self._seconds_per_row = 0.0
         self._is_closed = False
@@ -114,16 +122,34 @@ class Engine:
                 thread.
 
         Raises:
-            GenerationError: the engine is closed.
+            GenerationError: the engine is closed, or its thread has died.
         """
         request = RequestHandle(inputs, init_image, mask_image, on_progress)
+        self._put(request)
+        return request
+
+    def warm_up(self) -> None:
+        """Run `RiffusionPipeline.warm_up` in the engine's thread, and wait for it.
+
+        Libraries choose their kernels for each thread anew, so no other thread's warm-up counts.
+
+        Raises:
+            GenerationError: the engine is closed, or its thread has died.
+            Exception: what the warm-up raised.
+        """
+        done: Future[None] = Future()
+        self._put(done)
+        done.result()
+
+    def _put(self, entry: RequestHandle | Future[None]) -> None:
         with self._submit_lock:
             if self._is_closed:
                 raise GenerationError("the engine is closed")
-            self._inbox.put(request)
+            if self._death is not None:
+                raise engine_death(self._death)
+            self._inbox.put(entry)
             if not self._thread.is_alive():
                 self._thread.start()
-        return request
 
     def close(self) -> None:
         """Complete all submitted requests, then end the thread."""
@@ -144,6 +170,11 @@ class Engine:
         """Number of requests that wait for a slot."""
         return len(self._waiting) + self._inbox.qsize()
 
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the engine's thread lives, and its present call isn't far older than usual."""
+        return self._death is None and not self._watchdog.is_hanging
+
     def seconds_until_an_image_is_done(self) -> float:
         """Estimated seconds until the first running job is done, at the speed of recent steps."""
         jobs = [running.job for running in list(self._running) if not running.job.is_done]
@@ -153,13 +184,40 @@ class Engine:
         return round_s * min(job.steps_left for job in jobs)
 
     def _loop(self) -> None:
+        # Beside a GPU there is little to compute on the CPU, so the thread needs no OpenMP team.
+        with single_threaded() if self._is_cuda else nullcontext():
+            try:
+                self._run_loop()
+            except BaseException as error:  # such as SystemExit; the thread ends
+                self._die(error)
+
+    def _die(self, error: BaseException) -> None:
+        """Fail everything that was submitted; nobody would complete it."""
+        logger.critical("the engine's thread has died", exc_info=error)
+        with self._submit_lock:
+            self._death = error
+        entries: list[RequestHandle | Future[None] | None] = [
+            *(running.request for running in self._running),
+            *self._waiting,
+        ]
+        self._running.clear()
+        self._waiting.clear()
+        while not self._inbox.empty():
+            entries.append(self._inbox.get())
+        for entry in entries:
+            if isinstance(entry, RequestHandle):
+                entry.fail(engine_death(error))
+            elif entry is not None:
+                entry.set_exception(engine_death(error))
+
+    def _run_loop(self) -> None:
         while self._receive():
             try:
                 self._step()
             except Exception as error:  # a bug in this module must not end the loop
                 logger.exception("the engine failed; its running jobs fail")
                 for running in self._running:
-                    running.request.fail(_model_failure(error))
+                    running.request.fail(model_failure(error))
                 self._running.clear()
 
     def _receive(self) -> bool:
@@ -169,8 +227,19 @@ class Engine:
             if request is None:  # always the last entry: after closing nothing is submitted
                 self._inbox.put(None)
                 return bool(self._running or self._waiting)
-            self._waiting.append(request)
+            if isinstance(request, Future):
+                self._warm_up(request)
+            else:
+                self._waiting.append(request)
         return True
+
+    def _warm_up(self, done: Future[None]) -> None:
+        try:
+            self.pipeline.warm_up()
+        except Exception as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
 
     def _step(self) -> None:
         batch = self._schedule()
@@ -192,7 +261,7 @@ class Engine:
             if fits or not batch:
                 batch.append(running)
                 free_rows -= running.job.num_rows
-        return batch[: self._max_jobs.get(shape)]
+        return batch[: self._unet_calls.max_jobs(shape)]
 
     def _drop_inactive(self) -> None:
         """Free the slots of requests that were cancelled or have failed."""
@@ -216,14 +285,19 @@ class Engine:
     def _prepare(self, request: RequestHandle) -> None:
         request.end_stage("waiting")
         try:
-            job = self.pipeline.prepare(request.inputs, request.init_image, request.mask_image)
+            with self._watchdog.watching():
+                job = self.pipeline.prepare(request.inputs, request.init_image, request.mask_image)
         except RiffusionError as error:
             request.fail(error)
+            return
         except Exception as error:
-            request.fail(_model_failure(error))
+            failure = error
         else:
             request.end_stage("prepare")
             self._running.append(_RunningJob(job, request))
+            return
+        release_memory_of(failure)
+        request.fail(model_failure(failure))
 
     def _run(self, batch: Sequence[_RunningJob]) -> None:
         """Advance each job of the batch by one step, with one UNet call."""
@@ -231,16 +305,23 @@ class Engine:
             return
         num_rows = sum(running.job.num_rows for running in batch)
         started = self._clock()
-        for running, prediction in self._call_in_parts(batch, self.pipeline.predict):
-            try:
-                running.job.advance(prediction)
-            except Exception as error:
-                running.request.fail(_model_failure(error))
-            else:
-                running.request.report(running.job.steps_done, running.job.num_steps)
-        if self.pipeline.device.type == "cuda":  # so that the duration includes the GPU's work
-            torch.cuda.current_stream(self.pipeline.device).synchronize()
+        with self._watchdog.watching():
+            for running, prediction in self._unet_calls.run(batch, self.pipeline.predict):
+                self._advance(running, prediction)
+            if self.pipeline.device.type == "cuda":  # so that the duration includes the GPU's work
+                torch.cuda.current_stream(self.pipeline.device).synchronize()
         self._record(EngineStep(len(batch), num_rows, self._clock() - started))
+
+    def _advance(self, running: _RunningJob, prediction: torch.Tensor) -> None:
+        try:
+            running.job.advance(prediction)
+        except Exception as error:
+            failure = error
+        else:
+            running.request.report(running.job.steps_done, running.job.num_steps)
+            return
+        release_memory_of(failure)
+        self._fail(running, failure)
 
     def _record(self, step: EngineStep) -> None:
         """Update the measured speed, and call `on_step`."""
@@ -271,61 +352,23 @@ class Engine:
         """Complete the requests of finished jobs with their images."""
         for running in done:
             running.request.end_stage("diffusion")
-        for running, image in self._call_in_parts(done, self._decode_finite):
-            running.request.end_stage("decode")
-            running.request.succeed(image)
+        for indices in group_by_shape([running.job for running in done]):
+            group = [done[index] for index in indices]
+            while group:
+                size = self._decode_calls.max_jobs(group[0].job.shape)
+                part, group = group[:size], group[size:] if size else []
+                with self._watchdog.watching():
+                    images = self._decode_calls.run(part, self._decode_finite)
+                for running, image in images:
+                    running.request.end_stage("decode")
+                    running.request.succeed(image)
 
     def _decode_finite(self, jobs: Sequence[DenoisingJob]) -> list[Image.Image]:
         for job in jobs:
-            _check_finite(job)
+            check_finite(job, self.pipeline.unet.dtype)
         return self.pipeline.decode(jobs)
 
-    def _call_in_parts(
-        self,
-        batch: Sequence[_RunningJob],
-        call: Callable[[Sequence[DenoisingJob]], Sequence[_Result]],
-    ) -> list[tuple[_RunningJob, _Result]]:
-        """Each job with its part of the result of `call` on the whole batch.
-
-        If the call fails, it is repeated on halves of the batch, down to the single job that it
-        fails for, whose request fails. `call` must not change a job, so that it can be repeated.
-        """
-        if not batch:
-            return []
-        try:
-            return list(zip(batch, call([running.job for running in batch]), strict=True))
-        except Exception as error:
-            if len(batch) == 1:
-                is_known = isinstance(error, RiffusionError)
-                batch[0].request.fail(error if is_known else _model_failure(error))
-                return []
-            logger.warning("a call for %d jobs failed, trying halves: %s", len(batch), error)
-            half = len(batch) // 2
-            if isinstance(error, torch.OutOfMemoryError):
-                torch.cuda.empty_cache()
-                self._max_jobs[batch[0].job.shape] = half
-            return [
-                *self._call_in_parts(batch[:half], call),
-                *self._call_in_parts(batch[half:], call),
-            ]
-
-
-def _check_finite(job: DenoisingJob) -> None:
-    """Check that a job's latents are finite.
-
-    Raises:
-        InputError: they aren't, and the guidance is unusually high.
-        GenerationError: they aren't, at usual guidance.
-    """
-    if bool(torch.isfinite(job.latents).all()):
-        return
-    message = f"the latents are not finite after {job.num_steps} steps in {job.latents.dtype}"
-    if job.guidance > _USUAL_GUIDANCE:
-        raise InputError(f"{message}; lower guidance={job.guidance:g}", "start.guidance")
-    raise GenerationError(message)
-
-
-def _model_failure(error: Exception) -> GenerationError:
-    failure = GenerationError(f"the model failed on this clip: {error}")
-    failure.__cause__ = error
-    return failure
+    def _fail(self, running: _RunningJob, error: Exception) -> None:
+        """Complete a request whose job failed, alone in its call."""
+        length = self.pipeline.relative_length(running.job.shape)
+        running.request.fail(clip_failure(error, length))

@@ -124,7 +124,8 @@ class ClipGenerator:
         self.engine = Engine(pipeline, max_num_running=max_num_running)
         self._audio_stream: torch.cuda.Stream | None = None
         if pipeline.device.type == "cuda":
-            self._audio_stream = torch.cuda.Stream(pipeline.device)  # type: ignore[no-untyped-call] # torch is half typed
+            # Audio goes first: it is short, and would otherwise wait behind the UNet's graphs.
+            self._audio_stream = torch.cuda.Stream(pipeline.device, priority=-1)  # type: ignore[no-untyped-call] # torch is half typed
         self._converter = functools.lru_cache(maxsize=4)(self._new_converter)
 
     @classmethod

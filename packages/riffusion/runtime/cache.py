@@ -1,7 +1,9 @@
 """A cache of tensors that are expensive to compute, shared between requests."""
 
 import hashlib
+import itertools
 import threading
+import weakref
 from collections.abc import Callable, Hashable
 
 import torch
@@ -41,6 +43,30 @@ class TensorCache:
             with self._lock:
                 self._entries[key] = made
         return made
+
+
+_NETWORK_NUMBERS: weakref.WeakKeyDictionary[torch.nn.Module, int] = weakref.WeakKeyDictionary()
+_NEXT_NUMBER = itertools.count()
+_NUMBERS_LOCK = threading.Lock()
+
+
+def network_key(network: torch.nn.Module) -> Hashable:
+    """A cache key that changes when a network is exchanged, converted, moved or retrained.
+
+    It holds the network's number, as the address of a network can be used again, and the address
+    and version of each weight. Changes in place through `tensor.data` have no version.
+    """
+    with _NUMBERS_LOCK:
+        if network not in _NETWORK_NUMBERS:
+            _NETWORK_NUMBERS[network] = next(_NEXT_NUMBER)
+        number = _NETWORK_NUMBERS[network]
+    weights = hash(tuple(_weight_key(weight) for weight in network.parameters()))
+    first = next(network.parameters())
+    return number, weights, first.device, first.dtype
+
+
+def _weight_key(weight: torch.Tensor) -> Hashable:
+    return weight.data_ptr(), 0 if weight.is_inference() else weight._version
 
 
 def image_key(image: Image.Image) -> Hashable:

@@ -4,14 +4,21 @@ A UNet of this size runs about a thousand kernels, and each takes less time than
 launch the next. A CUDA graph records them once and replays them with one launch. Graphs have fixed
 shapes: rows are padded to the next of a few batch sizes, and the padding's outputs are dropped.
 Graphs are recorded before the first request. A call of another shape, such as that of a longer
-clip, runs without a graph, so no request waits for a recording.
+clip, runs without a graph, so no request waits for a recording. The same is true of a size whose
+recording failed, and of a UNet that has changed since its graphs were recorded.
 """
 
+import logging
+import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from riffusion.runtime.memory import release_memory_of
+
+logger = logging.getLogger(__name__)
 
 BATCH_SIZES = (1, 2, 4, 6, 8, 12, 16)
 """Numbers of rows that graphs are recorded for; larger calls run without a graph."""
@@ -30,13 +37,71 @@ class _Recorded:
     output: torch.Tensor
 
 
+class _Network:
+    """A UNet as it was when its graphs were recorded.
+
+    A graph reads the weights at the addresses that it recorded, and repeats the recorded kernels.
+    It knows neither weights that moved or were replaced, nor modules that were added, such as the
+    layers of a LoRA. The snapshot holds the dictionaries that modules keep both in.
+    """
+
+    def __init__(self, unet: Any) -> None:
+        self._unet = weakref.ref(unet)
+        modules = list(unet.modules()) if isinstance(unet, torch.nn.Module) else []
+        self._children = [(module._modules, dict(module._modules)) for module in modules]
+        self._tensors = [
+            (tensors, {name: (tensor, _address(tensor)) for name, tensor in tensors.items()})
+            for module in modules
+            for tensors in (module._parameters, module._buffers)
+            if tensors
+        ]
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the network still exists."""
+        return self._unet() is not None
+
+    def is_of(self, unet: Any) -> bool:
+        """Whether the snapshot was taken of this object."""
+        return self._unet() is unet
+
+    def is_still(self, unet: Any) -> bool:
+        """Whether the network has the same modules and weights."""
+        return (
+            not _has_adapters(unet)
+            and all(now == before for now, before in self._children)
+            and all(
+                now.keys() == before.keys()
+                and all(
+                    now[name] is tensor and _address(tensor) == address
+                    for name, (tensor, address) in before.items()
+                )
+                for now, before in self._tensors
+            )
+        )
+
+
 class CudaGraphRunner:
-    """Calls a UNet, through a CUDA graph if one is recorded. Not thread-safe."""
+    """Calls a UNet, through a CUDA graph if one is recorded. Not thread-safe.
+
+    Attributes:
+        num_failed: sizes whose recording failed; they run without a graph.
+        num_replays, num_direct_calls: calls with and without a graph.
+    """
 
     def __init__(self) -> None:
+        self.num_failed = 0
+        self.num_replays = 0
+        self.num_direct_calls = 0
         self._recorded: dict[Hashable, _Recorded] = {}
+        self._network: _Network | None = None
         self._memory: Any = None
         self._stream: Any = None
+
+    @property
+    def num_recorded(self) -> int:
+        """Number of recorded graphs."""
+        return len(self._recorded)
 
     def __call__(
         self,
@@ -59,14 +124,16 @@ class CudaGraphRunner:
             The UNet's output, same shape as `rows`.
         """
         size = padded_size(len(rows))
-        if mask is None and size is not None and self._recorded:
+        if mask is None and size is not None and self._has_graphs_of(unet):
             inputs = tuple(_padded(tensor, size) for tensor in (rows, timesteps, embeddings))
-            recorded = self._recorded.get(_key(unet, inputs))
+            recorded = self._recorded.get(_key(inputs))
             if recorded is not None:
                 for static, tensor in zip(recorded.inputs, inputs, strict=True):
                     static.copy_(tensor)
                 recorded.graph.replay()
+                self.num_replays += 1
                 return recorded.output[: len(rows)].clone()
+        self.num_direct_calls += 1
         return _call(unet, rows, timesteps, embeddings, mask)
 
     def record(
@@ -75,13 +142,45 @@ class CudaGraphRunner:
         rows: torch.Tensor,
         timesteps: torch.Tensor,
         embeddings: torch.Tensor,
-    ) -> None:
+    ) -> bool:
         """Record a graph for calls of these shapes. CUDA only.
 
         Args:
             unet, rows, timesteps, embeddings: see `__call__`. Values don't matter; the number of
                 rows is one of `BATCH_SIZES`.
+
+        Returns:
+            Whether there is a graph now. A failure is logged, and calls run without a graph.
         """
+        if _has_adapters(unet):
+            return False
+        if not self._has_graphs_of(unet):
+            self.forget()
+            self._network = _Network(unet)
+        stream = torch.cuda.current_stream()
+        try:
+            self._record(unet, rows, timesteps, embeddings)
+        except Exception as error:
+            failure = error
+        else:
+            return True
+        self.num_failed += 1
+        logger.warning(
+            "no CUDA graph for %d rows, so these calls take longer: %s", len(rows), failure
+        )
+        release_memory_of(failure)
+        torch.cuda.set_stream(stream)  # a failed recording can leave its own stream behind
+        return False
+
+    def forget(self) -> None:
+        """Drop all graphs. Call it before weights move: graphs read their recorded addresses."""
+        self._recorded.clear()
+        self._network = None
+        self._memory = None
+
+    def _record(
+        self, unet: Any, rows: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor
+    ) -> None:
         static = tuple(tensor.clone() for tensor in (rows, timesteps, embeddings))
         self._memory = self._memory or torch.cuda.graph_pool_handle()
         self._on_side_stream(lambda: [_call(unet, *static) for _ in range(_WARM_UP_CALLS)])
@@ -89,11 +188,20 @@ class CudaGraphRunner:
         # thread_local: other threads, which compute audio on this device, may continue meanwhile.
         with torch.cuda.graph(graph, pool=self._memory, capture_error_mode="thread_local"):
             output = _call(unet, *static)
-        self._recorded[_key(unet, static)] = _Recorded(graph, static, output)
+        self._recorded[_key(static)] = _Recorded(graph, static, output)
 
-    def forget(self) -> None:
-        """Drop all graphs. Call it before weights move: graphs read their recorded addresses."""
-        self._recorded.clear()
+    def _has_graphs_of(self, unet: Any) -> bool:
+        """Whether graphs are recorded, and `unet` is still what they were recorded of."""
+        if self._network is None:
+            return False
+        if self._network.is_of(unet) and self._network.is_still(unet):
+            return True
+        if not self._network.is_of(unet) and self._network.is_alive:
+            return False
+        if self._recorded:
+            logger.warning("the UNet has changed; its CUDA graphs are dropped")
+        self.forget()
+        return False
 
     def _on_side_stream(self, work: Callable[[], object]) -> None:
         self._stream = self._stream or torch.cuda.Stream()  # type: ignore[no-untyped-call] # torch is half typed
@@ -120,9 +228,18 @@ def _call(
     return output
 
 
-def _key(unet: Any, inputs: Inputs) -> Hashable:
+def _has_adapters(unet: Any) -> bool:
+    """Whether a LoRA is loaded; its weights and switches are Python's, which a graph can't see."""
+    return bool(getattr(unet, "_hf_peft_config_loaded", False))
+
+
+def _address(tensor: torch.Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _key(inputs: Inputs) -> Hashable:
     """Calls of equal keys can use the same graph."""
-    return id(unet), tuple((tensor.shape, tensor.dtype, tensor.device) for tensor in inputs)
+    return tuple((tensor.shape, tensor.dtype, tensor.device) for tensor in inputs)
 
 
 def padded_size(num_rows: int) -> int | None:

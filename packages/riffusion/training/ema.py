@@ -21,7 +21,8 @@ class ExponentialMovingAverage(EMAModel):  # type: ignore[misc] # diffusers is u
     """
 
     def __init__(self, parameters: Sequence[torch.nn.Parameter], decay: float) -> None:
-        super().__init__(parameters, decay=decay, use_ema_warmup=True, power=0.75)
+        is_cuda = parameters[0].is_cuda  # where one launch for all weights is much faster
+        super().__init__(parameters, decay=decay, use_ema_warmup=True, power=0.75, foreach=is_cuda)
 
     def save(self, path: Path) -> None:
         """Write the averages and the number of steps as safetensors."""

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from riffusion.errors import ServerError
 from riffusion.io.bundle import DISTRIBUTION, bundle_roots
+from riffusion.runtime.gpu import REQUIRE_GPU
 from riffusion.serving.addresses import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -174,6 +175,7 @@ class LocalTrussServer:
         environment = {
             "DISABLE_JSON_LOGGING": "1",
             **config.environment_variables,
+            REQUIRE_GPU: "0",  # the bundle's rule is for GPU hosts; a laptop serves from its CPU
             **os.environ,
             **self._environment,
             "HOME": str(home),

@@ -22,6 +22,7 @@ from riffusion.datatypes import InferenceInput, InferenceOutput
 from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.engine.request import RequestHandle
 from riffusion.errors import (
+    ClipMemoryError,
     DeadlineExceededError,
     GenerationCancelled,
     GenerationError,
@@ -31,6 +32,8 @@ from riffusion.errors import (
 from riffusion.generation.generator import Clip, ClipGenerator, ResolvedInput
 from riffusion.generation.response import output_from_clip
 from riffusion.runtime.devices import return_freed_memory
+from riffusion.runtime.memory import is_out_of_memory
+from riffusion.runtime.processors import num_usable_cpus
 from riffusion.serving.model import metrics
 from riffusion.serving.model.concurrency_limiter import ConcurrencyLimiter
 
@@ -43,6 +46,9 @@ LARGEST_MAX_WAITING = 30
 Truss always passes a request on to the code that refuses it."""
 MAX_FAILURES_IN_A_ROW = 3
 """After this number of unexpected failures without a success, the service is unhealthy."""
+MAX_MEMORY_FAILURES_IN_A_ROW = 32
+"""The same for clips of the usual length that memory ran out for. It is higher, since one client's
+requests can cause some, and a restart helps only if the process itself has lost the memory."""
 _NUM_RESOLVE_THREADS = 48
 """As `predict_concurrency` in config.yaml, so that a request whose image is large, and waits for
 its turn to be decoded, never keeps another one waiting."""
@@ -170,16 +176,25 @@ class ClipService:
         self._num_in_audio = 0
         self._mean_audio_s = 0.0
         self._num_failures = 0
+        self._num_memory_failures = 0
         metrics.watch_engine(engine)
         pipeline = generator.pipeline
+        metrics.watch_graphs(pipeline.unet_graphs)
         metrics.watch_cache("embeddings", pipeline.embedding_cache)
         metrics.watch_cache("latents", pipeline.latent_cache)
         metrics.watch_cache("masks", pipeline.mask_cache)
 
     @property
     def is_healthy(self) -> bool:
-        """False after several unexpected failures in a row, for example if the GPU is lost."""
-        return self._num_failures < MAX_FAILURES_IN_A_ROW
+        """False after several unexpected failures in a row, for example if the GPU is lost.
+
+        Also false if the engine's thread hangs or has died.
+        """
+        return (
+            self._generator.engine.is_healthy
+            and self._num_failures < MAX_FAILURES_IN_A_ROW
+            and self._num_memory_failures < MAX_MEMORY_FAILURES_IN_A_ROW
+        )
 
     async def submit(self, inputs: InferenceInput) -> ClipJob:
         """Accept a request. Its ids, images and audio are read before it takes a slot.
@@ -230,7 +245,7 @@ class ClipService:
             self._record_failure(error)
             job.put(error)
         else:
-            self._num_failures = 0
+            self._num_failures = self._num_memory_failures = 0
             metrics.record_clip(clip)
             job.timings_s = clip.timings_s
             job.put(output)
@@ -270,7 +285,11 @@ class ClipService:
         metrics.record_failure(error)
         if isinstance(error, GenerationCancelled):
             logger.info("clip stopped: %s", error)
-        elif not isinstance(error, InputError):
+        elif isinstance(error, (InputError, ClipMemoryError)):
+            pass  # the request's fault
+        elif is_out_of_memory(error):
+            self._num_memory_failures += 1
+        else:
             self._num_failures += 1
 
 
@@ -281,8 +300,8 @@ def _takes_much_memory(resolved: ResolvedInput) -> bool:
 
 
 def _num_audio_threads() -> int:
-    """Clips whose audio is made at the same time: half the cores, the engine needs the others."""
-    return max(1, (os.cpu_count() or 1) // 2)
+    """Clips whose audio is made at the same time: half the CPUs, the engine needs the others."""
+    return max(1, num_usable_cpus() // 2)
 
 
 def max_waiting_from_environment() -> int:

@@ -9,6 +9,7 @@ from riffusion.engine.engine import Engine, EngineStep
 from riffusion.errors import GenerationCancelled, InputError
 from riffusion.generation.generator import Clip
 from riffusion.runtime.cache import TensorCache
+from riffusion.runtime.cuda_graphs import CudaGraphRunner
 
 _CLIPS = Counter("riffusion_clips", "Clips requested, by outcome.", ["outcome"])
 _REFUSED = Counter("riffusion_refused", "Requests refused because too many were waiting.")
@@ -29,6 +30,8 @@ _STAGE = Histogram(
 )
 _HITS = Gauge("riffusion_cache_hits", "Cache hits since the start.", ["cache"])
 _MISSES = Gauge("riffusion_cache_misses", "Cache misses since the start.", ["cache"])
+_GRAPHS = Gauge("riffusion_cuda_graphs", "CUDA graphs of the UNet, by state.", ["state"])
+_UNET_CALLS = Gauge("riffusion_unet_calls", "UNet calls since the start, by way.", ["way"])
 
 
 def record_clip(clip: Clip) -> None:
@@ -56,6 +59,14 @@ def watch_engine(engine: Engine) -> None:
     _RUNNING.set_function(lambda: engine.num_running)
     _WAITING.set_function(lambda: engine.num_waiting)
     engine.on_step = _record_step
+
+
+def watch_graphs(runner: CudaGraphRunner) -> None:
+    """Show how many graphs were recorded or failed, and how many calls used one."""
+    _GRAPHS.labels("recorded").set_function(lambda: runner.num_recorded)
+    _GRAPHS.labels("failed").set_function(lambda: runner.num_failed)
+    _UNET_CALLS.labels("graph").set_function(lambda: runner.num_replays)
+    _UNET_CALLS.labels("direct").set_function(lambda: runner.num_direct_calls)
 
 
 def watch_cache(name: str, cache: TensorCache) -> None:

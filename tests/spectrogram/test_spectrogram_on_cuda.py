@@ -1,0 +1,37 @@
+"""Audio of images on an emulated CUDA device."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from riffusion.spectrogram.inversion.inverter import MelInverter
+from riffusion.spectrogram.params import SpectrogramParams
+from tests.runtime import emulated_cuda
+from tests.runtime.emulated_cuda import Device
+
+PARAMS = SpectrogramParams(num_frequencies=64, num_griffin_lim_iters=4)
+MAX_ERROR_DB = -60.0
+"""Of the waveform on CUDA, relative to that on the CPU: sums of float32 in another order."""
+MAX_WAITS = 8
+"""Per clip: the amplitudes, their range, and constants; not a wait per pass."""
+
+
+@pytest.fixture
+def cuda() -> Iterator[Device]:
+    with pytest.MonkeyPatch.context() as patch, emulated_cuda.install(patch) as device:
+        yield device
+
+
+def test_a_waveform_on_cuda_is_that_of_the_cpu(cuda: Device) -> None:
+    rng = np.random.default_rng(0)
+    amplitudes = torch.from_numpy(rng.random((1, 64, 40), dtype=np.float32) ** 4)
+    expected = MelInverter(PARAMS, "cpu").waveform_from_mel_amplitudes(amplitudes)
+    inverter = MelInverter(PARAMS, "cuda:0")
+    inverter.waveform_from_mel_amplitudes(amplitudes)
+    cuda.clear()
+    actual = inverter.waveform_from_mel_amplitudes(amplitudes).cpu()
+    error = (actual - expected).square().mean() / expected.square().mean()
+    assert 10 * torch.log10(error) < MAX_ERROR_DB
+    assert cuda.num_waits <= MAX_WAITS, cuda.waits
