@@ -1,14 +1,8 @@
 #!/usr/bin/env bash
-# Programs that Python tests use beside the pinned requirements: installed where that may be done, otherwise named, as are
-# the tests that are left out for want of them. It is a failure only with RIFFUSION_REQUIRE_ALL=1.
+# Installs what Python's tests need beside the pinned requirements, where that may be done. Without it the tests are left
+# out, and named at the end. It is a failure only with RIFFUSION_REQUIRE_ALL=1. PYTHON is the .venv's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=()
-command -v curl >/dev/null || packages+=(curl)
-command -v fluidsynth >/dev/null || packages+=(fluidsynth)
-[ -e /usr/share/sounds/sf3/MuseScore_General_Lite.sf3 ] || packages+=(musescore-general-soundfont-small)
-[ ${#packages[@]} = 0 ] || scripts/install_packages.sh "${packages[@]}" || {
-    echo "left out: the tests that need ${packages[*]}"
-    [ "${RIFFUSION_REQUIRE_ALL:-0}" != 1 ] || exit 1
-}
+read -ra packages < <("$PYTHON" -m tests.needs)
+[ ${#packages[@]} = 0 ] || scripts/install_packages.sh "${packages[@]}" || [ "${RIFFUSION_REQUIRE_ALL:-0}" != 1 ]

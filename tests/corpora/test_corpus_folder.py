@@ -26,6 +26,7 @@ from riffusion.errors import InputError
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.corpora.sine_soundfont import write_sine_soundfont
 from tests.corpora.test_corpus_composition import SCORES
+from tests.needs import FLUIDSYNTH, need
 
 OPTIONS = CorpusOptions(clips_per_sound=14, seed=3, sounds=["flute", "rock drums"])
 ARGUMENTS = ["--sounds", "flute,rock drums", "--clips-per-sound", "14", "--seed", "3"]
@@ -57,7 +58,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fluidsynth() -> None:
+    """Tests that use this are left out where FluidSynth is missing."""
+    need(FLUIDSYNTH)
+
+
+@pytest.fixture(scope="module")
+def whole(fluidsynth: None, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus that was made in this process."""
     folder = tmp_path_factory.mktemp("data") / "whole"
     assert synthesize_corpus(folder, OPTIONS, 1) == {"train": 26, "validation": 2}
@@ -163,7 +170,7 @@ def test_a_clip_does_not_depend_on_how_many_there_are(whole: Path, tmp_path: Pat
     assert found.items() <= images(whole).items()
 
 
-def test_another_seed_is_another_corpus(tmp_path: Path) -> None:
+def test_another_seed_is_another_corpus(fluidsynth: None, tmp_path: Path) -> None:
     made = []
     for seed in (0, 1):
         folder = tmp_path / str(seed)
@@ -215,6 +222,17 @@ def test_a_folder_that_was_made_with_other_options(
         ("{}/new --validation-share nan", "--validation-share: nan must be"),
         ("{}/new --processes 0", "--processes: 0 must be at least 1"),
         ("{}/new --soundfont {}/no.sf2", "--soundfont: "),
+    ],
+)
+def test_refused_in_one_line(
+    arguments: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_refused(arguments, message, tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         ("{}/new --soundfont {}/letter.txt", "letter.txt' is not a soundfont"),
         ("{}", "is not a data set; choose an empty folder"),
         ("{}/letter.txt", "is not a data set"),
@@ -222,7 +240,17 @@ def test_a_folder_that_was_made_with_other_options(
         ("/proc/self/new", "cannot be created"),  # a read-only file system
     ],
 )
-def test_refused_in_one_line(
+def test_refused_in_one_line_once_fluidsynth_is_there(
+    arguments: str,
+    message: str,
+    fluidsynth: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert_refused(arguments, message, tmp_path, capsys)
+
+
+def assert_refused(
     arguments: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "letter.txt").write_text("not a soundfont")
@@ -252,7 +280,7 @@ def test_a_system_without_fluidsynth_or_soundfont(
     assert not (tmp_path / "new").exists()
 
 
-def test_a_full_disk_keeps_what_is_done(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_what_is_done(fluidsynth: None, tmp_path: Path) -> None:
     folder = tmp_path / "full"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))  # room for the options alone
@@ -266,7 +294,7 @@ def test_a_full_disk_keeps_what_is_done(tmp_path: Path) -> None:
     assert json.loads((folder / "dataset.json").read_text())["options"]["seed"] == 0
 
 
-def test_a_folder_for_images_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_for_images_that_cannot_be_made(fluidsynth: None, tmp_path: Path) -> None:
     synthesize_corpus(tmp_path / "a", SMALL, 1)
     other = tmp_path / "b"
     other.mkdir()
