@@ -12,11 +12,10 @@ from riffusion.datasets.folder import DatasetFolder
 from tests.cli.conftest import Run
 from tests.corpora.sine_soundfont import write_sine_soundfont
 from tests.needs import FLUIDSYNTH, need
+from tests.patience import PATIENCE_S
 
 REPOSITORY = Path(__file__).parents[2]
 FLUTE_PROGRAM = 73
-TIMEOUT_S = 240
-"""Three processes that import torch on a busy machine take half a minute."""
 
 
 def _synthesize_in(directory: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -27,7 +26,7 @@ def _synthesize_in(directory: Path, *arguments: object) -> subprocess.CompletedP
         env=os.environ | {"PYTHONPATH": str(REPOSITORY / "packages"), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
     )
 
 

@@ -5,8 +5,7 @@ import os
 import resource
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,12 +26,11 @@ from riffusion.spectrogram.params import SpectrogramParams
 from tests.corpora.sine_soundfont import write_sine_soundfont
 from tests.corpora.test_corpus_composition import SCORES
 from tests.needs import FLUIDSYNTH, need
+from tests.patience import wait_until
 
 OPTIONS = CorpusOptions(clips_per_sound=14, seed=3, sounds=["flute", "rock drums"])
 ARGUMENTS = ["--sounds", "flute,rock drums", "--clips-per-sound", "14", "--seed", "3"]
 SMALL = CorpusOptions(clips_per_sound=2, sounds=["techno beat"], with_scores=False)
-TIMEOUT_S = 120
-"""Three processes that import torch on a busy machine take half a minute."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -95,13 +93,6 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + TIMEOUT_S
-    while not is_so():
-        assert time.monotonic() < end, "timeout"
-        time.sleep(0.01)
-
-
 def test_killed_and_resumed_by_other_processes_it_is_the_same(
     whole: Path, soundfont: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,13 +104,13 @@ def test_killed_and_resumed_by_other_processes_it_is_the_same(
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until(lambda: len(images(folder)) >= 2 or process.poll() is not None)
+        wait_until(lambda: len(images(folder)) >= 2 or process.poll() is not None, "no images")
         pool = children(process.pid)
     finally:
         process.kill()
         process.wait()
     assert len(pool) >= 2
-    wait_until(lambda: not any(map(is_running, pool)))  # they don't wait for work for ever
+    wait_until(lambda: not any(map(is_running, pool)), "a worker waits for work for ever")
 
     done = images(folder)
     expected = images(whole)

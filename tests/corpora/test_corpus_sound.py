@@ -237,3 +237,14 @@ def test_without_fluidsynth(
     monkeypatch.setitem(sys.modules, "fluidsynth", None)  # its import fails
     with pytest.raises(RiffusionError, match="cannot be loaded.*apt-get install fluidsynth"):
         Synthesizer(soundfont)
+
+
+def test_a_fluidsynth_that_cannot_be_loaded(
+    fresh_library: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfont = write_sine_soundfont(tmp_path / "sine.sf2", [(0, FLUTE)])
+    (tmp_path / "libfluidsynth.so").write_bytes(b"not a library")
+    monkeypatch.delitem(sys.modules, "fluidsynth", raising=False)
+    monkeypatch.setattr("ctypes.util.find_library", lambda _: str(tmp_path / "libfluidsynth.so"))
+    with pytest.raises(RiffusionError, match="cannot be loaded.*apt-get install fluidsynth"):
+        Synthesizer(soundfont)

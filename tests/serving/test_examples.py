@@ -12,6 +12,7 @@ from riffusion.audio import num_samples, read_audio, segment_from_waveform, writ
 from riffusion.io.images import read_image
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.needs import need, need_node
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -26,7 +27,6 @@ ARGUMENTS = {
 }
 NEEDS = {".sh": lambda: need("curl"), ".mjs": need_node, ".py": lambda: None}
 """base64 is in coreutils, as ls is."""
-TIMEOUT_S = 240
 
 
 def run(
@@ -38,7 +38,7 @@ def run(
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
         check=False,
     )
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests import needs
+from tests.patience import PATIENCE_S
 from tests.setup.test_web_tools import Machine
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 240
 TESTS = """
 import pytest
 from tests.needs import need
@@ -53,7 +53,7 @@ def run_tests(tmp_path: Path, *options: str, **variables: str) -> tuple[int, str
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
     )  # fmt: skip
     return done.returncode, done.stdout
 
