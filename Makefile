@@ -49,9 +49,11 @@ web/node_modules/.package-lock.json: web/package-lock.json web/.npmrc
 	@cd web && $(NPM) ci --no-progress --loglevel error && touch node_modules/.package-lock.json
 
 test: setup ## all tests: Python's, the web app's, and those in a browser
-	@scripts/test_tools.sh
-	@$(PYTEST)
-	@RIFFUSION="$(abspath $(BIN))/riffusion" scripts/test_web.sh
+	@mkdir -p build && : >build/left_out.txt
+	@PYTHON=$(BIN)/python scripts/test_tools.sh
+	@LEFT_OUT=build/left_out.txt $(PYTEST)
+	@LEFT_OUT=build/left_out.txt RIFFUSION="$(abspath $(BIN))/riffusion" scripts/test_web.sh
+	@cat build/left_out.txt
 
 test-fast: setup ## Python tests without those that use the real server, start processes or train: under 3 minutes
 	@$(PYTEST) -m "not slow"

@@ -1,14 +1,8 @@
 #!/usr/bin/env bash
-# Installs the programs that Python tests need, if this is root on Debian. If that isn't possible, it says which tests are
-# left out, and fails only with RIFFUSION_REQUIRE_ALL=1.
+# Installs what Python's tests need beside the pinned requirements, if this is root on Debian. If that isn't possible, the
+# tests are left out and named at the end; it is a failure only with RIFFUSION_REQUIRE_ALL=1. PYTHON is the .venv's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=()
-command -v curl >/dev/null || packages+=(curl)
-command -v fluidsynth >/dev/null || packages+=(fluidsynth)
-[ -e /usr/share/sounds/sf3/MuseScore_General_Lite.sf3 ] || packages+=(musescore-general-soundfont-small)
-[ ${#packages[@]} = 0 ] || scripts/install_packages.sh "${packages[@]}" || {
-    echo "left out: the tests that need ${packages[*]}"
-    [ "${RIFFUSION_REQUIRE_ALL:-0}" != 1 ] || exit 1
-}
+read -ra packages < <("$PYTHON" -m tests.needs)
+[ ${#packages[@]} = 0 ] || scripts/install_packages.sh "${packages[@]}" || [ "${RIFFUSION_REQUIRE_ALL:-0}" != 1 ]

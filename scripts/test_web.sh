@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # Runs the web app's tests in Node and in Chromium, and installs what they need if it can. Tests that cannot run are
-# reported, and are a failure only with RIFFUSION_REQUIRE_ALL=1. RIFFUSION is the command that the browser tests start
-# a server with.
+# reported, also in the file LEFT_OUT if that is set, and are a failure only with RIFFUSION_REQUIRE_ALL=1. RIFFUSION is
+# the command that the browser tests start a server with.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 left_out() {
     echo "left out: $1"
+    [ -z "${LEFT_OUT:-}" ] || echo "left out: $1" >>"$LEFT_OUT"
     [ "${RIFFUSION_REQUIRE_ALL:-0}" != 1 ] || exit 1
 }
 
 if ! npm=$(scripts/web_tool.sh --install npm); then
-    left_out "the web app's tests, in Node and in a browser; the line above has the reason"
+    left_out "the web app's tests, in Node and in a browser: $(scripts/web_tool.sh npm 2>&1 || true)"
     exit 0
 fi
 unset MAKEFLAGS MFLAGS # set by make, if it runs this script
@@ -25,5 +26,5 @@ if CHROMIUM=$(scripts/web_tool.sh --install chromium); then
     export CHROMIUM
     (cd web && "$npm" run --silent e2e)
 else
-    left_out "the tests in a browser; the line above has the reason"
+    left_out "the tests in a browser: $(scripts/web_tool.sh chromium 2>&1 || true)"
 fi

@@ -5,6 +5,7 @@ For the same reason no test has a time limit, but for the one that ends it when 
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -44,6 +45,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         uses_server = "truss_server" in getattr(item, "fixturenames", ())
         item.add_marker(pytest.mark.xdist_group("server" if uses_server else str(item.path)))
     items.sort(key=lambda item: item.path not in slow_files)  # a stable sort
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how many tests were left out and why, also to the file LEFT_OUT if that is set."""
+    from tests.needs import left_out_lines
+
+    if hasattr(config, "workerinput"):  # one of xdist's processes, which has only some reports
+        return
+    lines = left_out_lines(terminalreporter.stats.get("skipped", []))
+    for line in lines:
+        terminalreporter.write_line(line)
+    if lines and (path := os.environ.get("LEFT_OUT")):
+        with Path(path).open("a") as file:
+            file.writelines(f"{line}\n" for line in lines)
 
 
 @pytest.fixture(scope="session")

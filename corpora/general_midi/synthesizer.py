@@ -250,7 +250,7 @@ def _fluidsynth_library() -> Any:
     """
     try:
         import fluidsynth
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # it is missing, or is one that cannot be loaded
         raise RiffusionError(
             f"FluidSynth cannot be loaded ({error}); `{DEBIAN_PACKAGES}` and `pip install "
             "pyfluidsynth`"

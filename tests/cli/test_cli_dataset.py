@@ -11,11 +11,11 @@ from corpora.general_midi.sounds import SOUNDS
 from riffusion.datasets.folder import DatasetFolder
 from tests.cli.conftest import Run
 from tests.corpora.sine_soundfont import write_sine_soundfont
+from tests.needs import FLUIDSYNTH, need
+from tests.patience import PATIENCE_S
 
 REPOSITORY = Path(__file__).parents[2]
 FLUTE_PROGRAM = 73
-TIMEOUT_S = 240
-"""Three processes that import torch on a busy machine take half a minute."""
 
 
 def _synthesize_in(directory: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -26,7 +26,7 @@ def _synthesize_in(directory: Path, *arguments: object) -> subprocess.CompletedP
         env=os.environ | {"PYTHONPATH": str(REPOSITORY / "packages"), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
     )
 
 
@@ -44,6 +44,7 @@ def test_without_a_clone_of_the_repository_it_says_what_to_install(
 
 def test_it_works_in_any_directory(tmp_path: Path) -> None:
     """Its worker processes, which import the corpus, too, are no exception."""
+    need(FLUIDSYNTH)
     write_sine_soundfont(tmp_path / "sine.sf2", [(0, FLUTE_PROGRAM)])
     done = _synthesize_in(
         tmp_path, "new", "--sounds", "flute", "--clips-per-sound", 2, "--no-scores",

@@ -16,6 +16,7 @@ from riffusion.datatypes import SchedulerName
 from riffusion.errors import InputError
 from riffusion.spectrogram.params import ExifTags, SpectrogramParams
 from tests.cli.conftest import Run, WriteRecording
+from tests.patience import PATIENCE_S
 
 
 def _no_model(*_: object, **__: object) -> None:
@@ -202,7 +203,7 @@ def test_ctrl_c_exits_130_with_one_line(tmp_path: Path) -> None:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     with pipe.open("wb"):  # opens once the command reads the other end
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert err == "error: interrupted\n"
 

@@ -13,6 +13,7 @@ from riffusion.audio import measure_loudness, num_samples, read_audio, waveform_
 from riffusion.io.images import read_image
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.cli.conftest import Run
+from tests.patience import PATIENCE_S
 
 CLIP_SAMPLES = 128 * 441
 MAX_STEP_LU = 1.0
@@ -93,7 +94,7 @@ def test_an_interrupted_jam_leaves_whole_clips(
         if line.startswith("clip        3 of "):
             break
     process.send_signal(kind)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, err) == (130, "error: interrupted\n")
     num_clips = num_samples(read_audio(output)) / CLIP_SAMPLES
     assert num_clips == int(num_clips) >= 3

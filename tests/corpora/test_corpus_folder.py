@@ -5,8 +5,7 @@ import os
 import resource
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,12 +25,12 @@ from riffusion.errors import InputError
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.corpora.sine_soundfont import write_sine_soundfont
 from tests.corpora.test_corpus_composition import SCORES
+from tests.needs import FLUIDSYNTH, need
+from tests.patience import wait_until
 
 OPTIONS = CorpusOptions(clips_per_sound=14, seed=3, sounds=["flute", "rock drums"])
 ARGUMENTS = ["--sounds", "flute,rock drums", "--clips-per-sound", "14", "--seed", "3"]
 SMALL = CorpusOptions(clips_per_sound=2, sounds=["techno beat"], with_scores=False)
-TIMEOUT_S = 120
-"""Three processes that import torch on a busy machine take half a minute."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,7 +56,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fluidsynth() -> None:
+    """Tests that use this are left out where FluidSynth is missing."""
+    need(FLUIDSYNTH)
+
+
+@pytest.fixture(scope="module")
+def whole(fluidsynth: None, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus that was made in this process."""
     folder = tmp_path_factory.mktemp("data") / "whole"
     assert synthesize_corpus(folder, OPTIONS, 1) == {"train": 26, "validation": 2}
@@ -88,13 +93,6 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + TIMEOUT_S
-    while not is_so():
-        assert time.monotonic() < end, "timeout"
-        time.sleep(0.01)
-
-
 def test_killed_and_resumed_by_other_processes_it_is_the_same(
     whole: Path, soundfont: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,13 +104,13 @@ def test_killed_and_resumed_by_other_processes_it_is_the_same(
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until(lambda: len(images(folder)) >= 2 or process.poll() is not None)
+        wait_until(lambda: len(images(folder)) >= 2 or process.poll() is not None, "no images")
         pool = children(process.pid)
     finally:
         process.kill()
         process.wait()
     assert len(pool) >= 2
-    wait_until(lambda: not any(map(is_running, pool)))  # they don't wait for work for ever
+    wait_until(lambda: not any(map(is_running, pool)), "a worker waits for work for ever")
 
     done = images(folder)
     expected = images(whole)
@@ -163,7 +161,7 @@ def test_a_clip_does_not_depend_on_how_many_there_are(whole: Path, tmp_path: Pat
     assert found.items() <= images(whole).items()
 
 
-def test_another_seed_is_another_corpus(tmp_path: Path) -> None:
+def test_another_seed_is_another_corpus(fluidsynth: None, tmp_path: Path) -> None:
     made = []
     for seed in (0, 1):
         folder = tmp_path / str(seed)
@@ -215,6 +213,17 @@ def test_a_folder_that_was_made_with_other_options(
         ("{}/new --validation-share nan", "--validation-share: nan must be"),
         ("{}/new --processes 0", "--processes: 0 must be at least 1"),
         ("{}/new --soundfont {}/no.sf2", "--soundfont: "),
+    ],
+)
+def test_refused_in_one_line(
+    arguments: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_refused(arguments, message, tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         ("{}/new --soundfont {}/letter.txt", "letter.txt' is not a soundfont"),
         ("{}", "is not a data set; choose an empty folder"),
         ("{}/letter.txt", "is not a data set"),
@@ -222,7 +231,17 @@ def test_a_folder_that_was_made_with_other_options(
         ("/proc/self/new", "cannot be created"),  # a read-only file system
     ],
 )
-def test_refused_in_one_line(
+def test_refused_in_one_line_once_fluidsynth_is_there(
+    arguments: str,
+    message: str,
+    fluidsynth: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert_refused(arguments, message, tmp_path, capsys)
+
+
+def assert_refused(
     arguments: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "letter.txt").write_text("not a soundfont")
@@ -252,7 +271,7 @@ def test_a_system_without_fluidsynth_or_soundfont(
     assert not (tmp_path / "new").exists()
 
 
-def test_a_full_disk_keeps_what_is_done(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_what_is_done(fluidsynth: None, tmp_path: Path) -> None:
     folder = tmp_path / "full"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))  # room for the options alone
@@ -266,7 +285,7 @@ def test_a_full_disk_keeps_what_is_done(tmp_path: Path) -> None:
     assert json.loads((folder / "dataset.json").read_text())["options"]["seed"] == 0
 
 
-def test_a_folder_for_images_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_for_images_that_cannot_be_made(fluidsynth: None, tmp_path: Path) -> None:
     synthesize_corpus(tmp_path / "a", SMALL, 1)
     other = tmp_path / "b"
     other.mkdir()

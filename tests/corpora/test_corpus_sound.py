@@ -20,6 +20,7 @@ from riffusion.errors import InputError, RiffusionError
 from riffusion.loops.seed_images import loop_image
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.corpora.sine_soundfont import write_sine_soundfont
+from tests.needs import FLUIDSYNTH, SOUNDFONT, need
 
 PARAMS = SpectrogramParams()
 NUM_SAMPLES = 512 * 441
@@ -41,12 +42,14 @@ QUIETEST_PEAK = 0.02
 
 @pytest.fixture(scope="module")
 def synthesizer() -> Synthesizer:
+    need(FLUIDSYNTH, SOUNDFONT)
     return Synthesizer(find_soundfont())
 
 
 @pytest.fixture(scope="module")
 def sines(tmp_path_factory: pytest.TempPathFactory) -> Synthesizer:
     """A synthesizer with only a flute, which plays sines."""
+    need(FLUIDSYNTH)
     path = tmp_path_factory.mktemp("soundfont") / "sine.sf2"
     return Synthesizer(write_sine_soundfont(path, [(0, FLUTE)]))
 
@@ -210,6 +213,7 @@ def test_missing_soundfonts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_broken_soundfont(
     content: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    need(FLUIDSYNTH)
     (tmp_path / "broken.sf2").write_bytes(content)
     with pytest.raises(InputError, match=r"broken\.sf2' is not a soundfont"):
         Synthesizer(tmp_path / "broken.sf2")
@@ -226,7 +230,21 @@ def test_an_instrument_that_the_soundfont_lacks(
         render(sines, part)
 
 
-def test_without_fluidsynth(fresh_library: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_fluidsynth(
+    fresh_library: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfont = write_sine_soundfont(tmp_path / "sine.sf2", [(0, FLUTE)])
     monkeypatch.setitem(sys.modules, "fluidsynth", None)  # its import fails
-    with pytest.raises(RiffusionError, match="apt-get install fluidsynth"):
-        Synthesizer(find_soundfont())
+    with pytest.raises(RiffusionError, match="cannot be loaded.*apt-get install fluidsynth"):
+        Synthesizer(soundfont)
+
+
+def test_a_fluidsynth_that_cannot_be_loaded(
+    fresh_library: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfont = write_sine_soundfont(tmp_path / "sine.sf2", [(0, FLUTE)])
+    (tmp_path / "libfluidsynth.so").write_bytes(b"not a library")
+    monkeypatch.delitem(sys.modules, "fluidsynth", raising=False)
+    monkeypatch.setattr("ctypes.util.find_library", lambda _: str(tmp_path / "libfluidsynth.so"))
+    with pytest.raises(RiffusionError, match="cannot be loaded.*apt-get install fluidsynth"):
+        Synthesizer(soundfont)

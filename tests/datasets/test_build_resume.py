@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,11 +25,10 @@ from tests.datasets.recordings import (
     tone,
     write,
 )
+from tests.patience import PATIENCE_S, wait_until
 
 NUM_FILES = 12
 """More than the two workers can finish from their queue of three after their parent has died."""
-MAX_WAIT_S = 120.0
-"""Ends a test that hangs."""
 
 
 def write_songs(folder: Path, count: int) -> Path:
@@ -131,8 +129,8 @@ def test_a_killed_run_leaves_no_process_and_resumes(tmp_path: Path) -> None:
         cwd=Path(__file__).parents[2],
         start_new_session=True,
     )
-    assert process.wait(MAX_WAIT_S) == -signal.SIGKILL
-    _wait_until(lambda: not _is_group_alive(process.pid))
+    assert process.wait(PATIENCE_S) == -signal.SIGKILL
+    wait_until(lambda: not _is_group_alive(process.pid), "a worker still runs")
     records = len(list(out.glob(".build/*.json")))
     assert 0 < records < NUM_FILES
     assert not (out / "train/metadata.jsonl").exists()
@@ -145,13 +143,6 @@ def test_a_killed_run_leaves_no_process_and_resumes(tmp_path: Path) -> None:
     build(songs, tmp_path / "whole")
     assert contents(out) == contents(tmp_path / "whole")
     assert times(out).items() >= finished.items()
-
-
-def _wait_until(condition: object) -> None:
-    deadline = time.monotonic() + MAX_WAIT_S
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def _is_group_alive(group: int) -> bool:

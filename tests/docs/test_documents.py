@@ -16,6 +16,7 @@ from corpora.general_midi.options import CorpusOptions
 from corpora.general_midi.sounds import SOUNDS
 from riffusion.cli.app import app
 from riffusion.training.config import FineTuneConfig, load_config
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 GUIDE, EXAMPLE = ROOT / "docs/training.md", ROOT / "examples/new_sound/README.md"
@@ -116,7 +117,7 @@ def test_the_example_compares_two_reports(tmp_path: Path) -> None:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert run.stdout.splitlines() == [
         "before: sitar 0%, old sounds 75.0%",

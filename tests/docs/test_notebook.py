@@ -8,9 +8,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.patience import PATIENCE_S
+
 NOTEBOOK = Path(__file__).parents[2] / "docs/training.ipynb"
-CELL_TIMEOUT_S = 200
-"""Ends a cell that hangs."""
 MAX_CELL_LINES = 40
 FEW_STEPS = ("STEPS = 30", "STEPS = 5")
 """The first cell's parameter, and its value here: the networks needn't learn anything."""
@@ -55,7 +55,7 @@ def test_it_runs(notebook: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     first.source = first.source.replace(*FEW_STEPS)
     client = NotebookClient(
         notebook,
-        timeout=CELL_TIMEOUT_S,
+        timeout=PATIENCE_S,
         kernel_name="python3",
         resources={"metadata": {"path": str(tmp_path)}},
     )

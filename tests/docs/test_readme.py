@@ -1,5 +1,6 @@
 """The README is true: its commands parse, its links lead somewhere, its example runs."""
 
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import typer
 from riffusion.audio import num_samples, read_audio
 from riffusion.cli.app import app
 from tests.docs.readme import ROOT, TEXT, command_lines, python_blocks
+from tests.patience import PATIENCE_S
 
 
 @pytest.mark.parametrize("arguments", command_lines(), ids=" ".join)
@@ -37,5 +39,11 @@ def test_links_lead_somewhere(link: str) -> None:
 def test_python_example_writes_a_clip(tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(ROOT / "data")
     code = next(block for block in python_blocks() if "RiffusionPipeline" in block)
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=240)
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=True,
+        timeout=PATIENCE_S,
+    )
     assert num_samples(read_audio(tmp_path / "clip.wav")) == 512 * 441

@@ -1,7 +1,6 @@
 """The engine: jobs share calls, and sharing changes nothing about their images."""
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -20,11 +19,12 @@ from riffusion.engine import Engine, RequestHandle
 from riffusion.engine.engine import EngineStep
 from riffusion.errors import ClipMemoryError, GenerationCancelled, GenerationError, InputError
 from riffusion.spectrogram.params import SpectrogramParams
+from tests.patience import PATIENCE_S
 from tests.runtime import cuda_stand_in
 
 MAX_GREY_LEVELS = 1
 """Rounding to 8 bits of float32 sums in another order."""
-TIMEOUT_S = 60.0
+TIMEOUT_S = PATIENCE_S
 SIZES = ((48, 48), (64, 48))
 LONG_PROMPT = "piano and bells " * 60
 """More tokens than the text encoder reads in one chunk."""
@@ -143,14 +143,31 @@ def test_jobs_share_calls(engine: Engine, steps: list[EngineStep]) -> None:
 
 def test_a_short_job_does_not_wait_for_long_ones(engine: Engine, steps: list[EngineStep]) -> None:
     """A call of six rows holds three of these jobs, so four jobs take turns."""
-    long = [engine.submit(request(steps=150, seed=s), IMAGE) for s in range(3)]
-    while not any(step.num_jobs == 3 for step in steps):
-        time.sleep(0.001)
-    before = len(steps)
-    short = engine.submit(request(steps=4, denoising=1.0), IMAGE)
-    short.image.result(TIMEOUT_S)
-    assert len(steps) - before <= 3 * 4
-    assert not any(handle.image.done() for handle in long)
+    short: list[RequestHandle] = []
+    steps_at: list[int] = []  # when the short job was submitted, and after each of its steps
+    long_done: list[bool] = []
+
+    def submit_short(done: int, total: int) -> None:
+        if not short and steps[-1].num_jobs == 3:
+            steps_at.append(len(steps))
+            short.append(engine.submit(request(steps=4, denoising=1.0), IMAGE, on_progress=watch))
+            submitted.set()
+
+    def watch(done: int, total: int) -> None:
+        steps_at.append(len(steps))
+        long_done.extend(handle.image.done() for handle in long)
+
+    submitted = threading.Event()
+    release = blocked(engine)
+    long = [
+        engine.submit(request(steps=150, seed=s), IMAGE, on_progress=submit_short) for s in range(3)
+    ]
+    release.set()
+    assert submitted.wait(TIMEOUT_S)
+    short[0].image.result(TIMEOUT_S)
+    assert len(steps_at) == 1 + 4
+    assert steps_at[-1] - steps_at[0] <= 3 * 4
+    assert not any(long_done)
     for handle in long:
         handle.cancel()
 

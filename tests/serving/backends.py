@@ -5,6 +5,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.patience import PATIENCE_S
+
 Play = Callable[[BaseHTTPRequestHandler], None]
 
 
@@ -55,7 +57,7 @@ class Backend:
 
     def hang(self, _: BaseHTTPRequestHandler) -> None:
         """Send nothing until the test is over."""
-        self.released.wait(30)
+        self.released.wait(PATIENCE_S)
 
 
 def say(

@@ -12,10 +12,10 @@ from riffusion.serving.client import Endpoint
 from riffusion.serving.gateway.app import create_gateway
 from riffusion.serving.local.serve import GatewayServer
 from riffusion.serving.local.truss_server import LocalTrussServer
+from tests.patience import PATIENCE_S
 
 BUNDLE_DIR = Path(__file__).parents[2]
-TIMEOUT_S = 120.0
-"""Far longer than any response takes on two busy cores, so only a hang reaches it."""
+TIMEOUT_S = PATIENCE_S
 
 MINI_MODEL = """
 class Model:

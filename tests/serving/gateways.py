@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 from urllib.parse import urlsplit
 
 import httpx
@@ -12,26 +13,29 @@ from riffusion.serving.client import Endpoint
 from riffusion.serving.gateway.app import create_gateway
 from riffusion.serving.gateway.client_limits import ClientLimits
 from riffusion.serving.local.serve import GatewayServer
+from tests.patience import PATIENCE_S
 
 CLIP = b'{"image": "data:image/jpeg;base64,YQ==", "audio": "data:audio/mpeg;base64,YQ=="}'
 REQUEST = b'{"start": {"prompt": "bells", "seed": 1}}'
 PREDICT_HEAD = b"POST /run_inference/ HTTP/1.1\r\nHost: gateway\r\n"
-TIMEOUT_S = 60.0
+TIMEOUT_S = PATIENCE_S
 
 
 @contextmanager
 def gateway_to(
     url: str,
-    timeout_s: float = 30,
+    timeout_s: float = PATIENCE_S,
     retry_budget_s: float = 0,
     app_dir: Path | None = None,
     limits: ClientLimits | None = None,
     trusted_proxies: tuple[str, ...] = (),
 ) -> Iterator[httpx.Client]:
-    """A client of a gateway in front of `url`."""
-    endpoint = Endpoint(url, timeout_s=timeout_s, retry_budget_s=retry_budget_s)
+    """A client of a gateway in front of `url`, which waits as long as the tests do."""
+    with mock.patch("riffusion.serving.client._CONNECT_TIMEOUT_S", TIMEOUT_S):
+        endpoint = Endpoint(url, timeout_s=timeout_s, retry_budget_s=retry_budget_s)
     app = create_gateway(endpoint, ["https://app.example"], app_dir, limits=limits)
     with (
+        mock.patch("riffusion.serving.gateway.app._CHECK_TIMEOUT_S", TIMEOUT_S),
         GatewayServer(app, trusted_proxies=trusted_proxies) as gateway,
         httpx.Client(base_url=gateway.base_url, timeout=TIMEOUT_S, trust_env=False) as client,
     ):

@@ -34,6 +34,7 @@ from riffusion.serving.model.clip_service import (
 )
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.checkpoint.checkpoints import tiny_model, write_folder
+from tests.patience import PATIENCE_S
 
 INPUTS = InferenceInput.parse(
     {
@@ -44,7 +45,7 @@ INPUTS = InferenceInput.parse(
         "scheduler": "ddim",  # two UNet calls; PNDM makes three
     }
 )
-TIMEOUT_S = 30.0
+TIMEOUT_S = PATIENCE_S
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Every file in examples/ runs: the clients against the real server, the library's on their own."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,8 @@ import pytest
 from riffusion.audio import num_samples, read_audio, segment_from_waveform, write_audio
 from riffusion.io.images import read_image
 from riffusion.spectrogram.params import SpectrogramParams
+from tests.needs import need, need_node
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -24,17 +25,8 @@ ARGUMENTS = {
     "one_clip.sh": ("church bells", "out.mp3"),
     "one_clip.mjs": ("church bells", "out.mp3"),
 }
-TOOLS = {".sh": ("curl", "base64"), ".mjs": ("node",)}
-TIMEOUT_S = 240
-
-
-def need(*tools: str) -> None:
-    """Skip where a tool is missing; with RIFFUSION_REQUIRE_ALL=1 fail."""
-    missing = [tool for tool in tools if shutil.which(tool) is None]
-    if missing and os.environ.get("RIFFUSION_REQUIRE_ALL") == "1":
-        pytest.fail(f"{', '.join(missing)} must be there, since RIFFUSION_REQUIRE_ALL=1")
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)}")
+NEEDS = {".sh": lambda: need("curl"), ".mjs": need_node, ".py": lambda: None}
+"""base64 is in coreutils, as ls is."""
 
 
 def run(
@@ -46,7 +38,7 @@ def run(
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -69,7 +61,7 @@ def test_a_client_writes_a_clip(
     name: str, gateway_url: str, recording: Path, tmp_path: Path
 ) -> None:
     path = EXAMPLES / "clients" / name
-    need(*TOOLS.get(path.suffix, ()))
+    NEEDS[path.suffix]()
     done = run(path, ARGUMENTS[name], tmp_path, RIFFUSION_URL=gateway_url)
     assert done.returncode == 0, done.stderr
     assert "Wrote out.mp3" in done.stdout
@@ -80,7 +72,7 @@ def test_a_client_writes_a_clip(
 @pytest.mark.parametrize("name", ["one_clip.py", "progress.py", "one_clip.sh", "one_clip.mjs"])
 def test_a_client_shows_the_server_s_error(name: str, gateway_url: str, tmp_path: Path) -> None:
     path = EXAMPLES / "clients" / name
-    need(*TOOLS.get(path.suffix, ()))
+    NEEDS[path.suffix]()
     done = run(path, ("(a:9999)", "out.mp3"), tmp_path, RIFFUSION_URL=gateway_url)
     assert done.returncode == 1
     assert "start.prompt" in done.stderr

@@ -58,7 +58,10 @@ def test_an_endpoint_that_hangs_is_504() -> None:
 
 def test_a_busy_endpoint_is_tried_again_after_its_retry_after() -> None:
     busy = say(b'{"error": "busy"}', 503, Retry_After=str(RETRY_AFTER_S))
-    with Backend(busy, say(CLIP)) as backend, gateway_to(backend.url, retry_budget_s=5) as client:
+    with (
+        Backend(busy, say(CLIP)) as backend,
+        gateway_to(backend.url, retry_budget_s=TIMEOUT_S) as client,
+    ):
         start = time.monotonic()
         answer = client.post("/run_inference/", content=REQUEST)
     assert answer.status_code == 200
@@ -69,14 +72,14 @@ def test_a_busy_endpoint_is_tried_again_after_its_retry_after() -> None:
 def test_a_refused_stream_is_requested_again() -> None:
     line = b'{"event": "result"}\n'
     plays = (say(b'{"error": "busy"}', 503), say(line, 200, "application/x-ndjson"))
-    with Backend(*plays) as backend, gateway_to(backend.url, retry_budget_s=5) as client:
+    with Backend(*plays) as backend, gateway_to(backend.url, retry_budget_s=TIMEOUT_S) as client:
         answer = client.post("/run_inference/", content=REQUEST)
     assert (answer.status_code, answer.content) == (200, line)
     assert len(backend.requests) == 2
 
 
 def test_an_endpoint_that_starts_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "_DELAYS_S", (0.1,) * 500)  # also if the machine is busy
+    monkeypatch.setattr(retries, "_DELAYS_S", (0.1,) * 5000)  # also if the machine is busy
     port = free_port()
     with gateway_to(f"http://127.0.0.1:{port}", retry_budget_s=TIMEOUT_S) as client:
         with ThreadPoolExecutor(1) as pool:
@@ -96,7 +99,7 @@ def test_a_stream_arrives_event_by_event() -> None:
         handler.send_header("Content-Length", str(2 * len(first)))  # type: ignore[attr-defined]
         handler.end_headers()  # type: ignore[attr-defined]
         handler.wfile.write(first)  # type: ignore[attr-defined]
-        backend.released.wait(30)
+        backend.released.wait(TIMEOUT_S)
         handler.wfile.write(first)  # type: ignore[attr-defined]
 
     backend = Backend(play)

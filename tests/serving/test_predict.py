@@ -4,9 +4,11 @@ import base64
 import contextlib
 import io
 import json
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import av
 import httpx
@@ -17,7 +19,9 @@ from PIL import Image
 
 from riffusion.serving.local.truss_server import LocalTrussServer
 from riffusion.spectrogram.params import SpectrogramParams
+from tests.patience import wait_until
 from tests.serving.conftest import TIMEOUT_S
+from tests.serving.gateways import PREDICT_HEAD
 
 CLIP_DURATION_S = 5.12
 MAX_GREY_LEVELS = 1
@@ -49,10 +53,13 @@ def long_stream(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def wait_for_line(log: list[str], start: int, part: str) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not any(part in line for line in log[start:]):
-        assert time.monotonic() < deadline, f"no {part!r} in the log"
-        time.sleep(0.05)
+    wait_until(lambda: any(part in line for line in log[start:]), f"no {part!r} in the log")
+
+
+def wait_for_running_clips(count: int, client: httpx.Client, server: LocalTrussServer) -> None:
+    line = f"riffusion_live_jobs {float(count)}"
+    url = f"{server.base_url}/metrics/"
+    wait_until(lambda: line in client.get(url).text.splitlines(), f"not {count} clips that run")
 
 
 def test_a_clip(good_answer: httpx.Response) -> None:
@@ -138,12 +145,20 @@ def test_a_clip_stops_when_the_client_leaves_its_stream(
 
 
 def test_a_clip_stops_when_the_client_gives_up_waiting(
-    gateway_url: str, client: httpx.Client, good_request: dict[str, Any], server_log: list[str]
+    truss_server: LocalTrussServer,
+    gateway_url: str,
+    client: httpx.Client,
+    good_request: dict[str, Any],
+    server_log: list[str],
 ) -> None:
+    wait_for_running_clips(0, client, truss_server)
     before = len(server_log)
-    request = {**long_stream(good_request), "stream": False}
-    with pytest.raises(httpx.ReadTimeout):
-        client.post(f"{gateway_url}/run_inference/", json=request, timeout=0.5)
+    body = json.dumps({**long_stream(good_request), "stream": False}).encode()
+    address = urlsplit(gateway_url)
+    with socket.create_connection((address.hostname, address.port), TIMEOUT_S) as connection:
+        head = PREDICT_HEAD + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        connection.sendall(head % len(body) + body)
+        wait_for_running_clips(1, client, truss_server)
     wait_for_line(server_log, before, "clip stopped: the client left")
 
 

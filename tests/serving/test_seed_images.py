@@ -13,6 +13,7 @@ from riffusion.serving.client import Endpoint
 from riffusion.serving.gateway.app import create_gateway
 from riffusion.serving.local.serve import GatewayServer
 from riffusion.spectrogram.params import SpectrogramParams
+from tests.patience import PATIENCE_S
 from tests.serving.conftest import free_port
 
 
@@ -21,7 +22,7 @@ def gateway() -> Iterator[httpx.Client]:
     app = create_gateway(Endpoint(f"http://127.0.0.1:{free_port()}"), library=SeedLibrary.default())
     with (
         GatewayServer(app) as server,
-        httpx.Client(base_url=server.base_url, timeout=60, trust_env=False) as client,
+        httpx.Client(base_url=server.base_url, timeout=PATIENCE_S, trust_env=False) as client,
     ):
         yield client
 
@@ -68,4 +69,4 @@ def test_without_a_library_there_are_no_images() -> None:
     app = create_gateway(Endpoint(f"http://127.0.0.1:{free_port()}"))
     with GatewayServer(app) as server:
         url = f"{server.base_url}/seed_images"
-        assert httpx.get(url, timeout=60, trust_env=False).status_code == 404
+        assert httpx.get(url, timeout=PATIENCE_S, trust_env=False).status_code == 404

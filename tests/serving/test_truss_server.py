@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ import uvicorn
 from riffusion.errors import InputError, ServerError
 from riffusion.serving.local.serve import serve
 from riffusion.serving.local.truss_server import LocalTrussServer, find_bundle
+from tests.patience import PATIENCE_S, wait_until
 from tests.serving.conftest import BUNDLE_DIR, free_port, write_mini_bundle
 
-STARTUP_S = 60.0
-"""Far longer than a start takes on busy cores; `import truss` alone takes 5 s on an idle one."""
 SLOW_MODEL = """
 class Model:
     def load(self):
@@ -30,21 +28,19 @@ class Model:
         import pathlib
         import time
         pathlib.Path(inputs["started"]).touch()
-        time.sleep(1.5)
+        while not pathlib.Path(inputs["release"]).exists():
+            time.sleep(0.01)
         return inputs
 """
+
+
+def post(url: str, request: dict[str, object]) -> httpx.Response:
+    return httpx.post(url, json=request, timeout=PATIENCE_S, trust_env=False)
 
 
 def is_listening(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def wait_until(condition: object, what: str) -> None:
-    deadline = time.monotonic() + STARTUP_S
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def test_a_server_runs_inside_the_context_only(
@@ -54,7 +50,7 @@ def test_a_server_runs_inside_the_context_only(
     bundle = write_mini_bundle(tmp_path / "bundle")
     port = free_port()
     with LocalTrussServer(bundle, port=port) as server:
-        assert httpx.post(server.predict_url, json={"a": 1}).json() == {"a": 1}
+        assert post(server.predict_url, {"a": 1}).json() == {"a": 1}
         assert list(tmp_path.glob("riffusion-server-*"))
         others = [
             own
@@ -133,16 +129,19 @@ def test_serve_finishes_requests_in_progress_and_stops_both_servers(
     (bundle / "model/model.py").write_text(SLOW_MODEL)
     process, port, gateway_port = run_serve(bundle)
     started = tmp_path / "started"
-    request = {"started": str(started)}
+    release = tmp_path / "release"
+    request: dict[str, object] = {"started": str(started), "release": str(release)}
     answers: list[httpx.Response] = []
     url = f"http://127.0.0.1:{gateway_port}/run_inference/"
-    asking = threading.Thread(
-        target=lambda: answers.append(httpx.post(url, json=request, timeout=60))
-    )
+    asking = threading.Thread(target=lambda: answers.append(post(url, request)))
     asking.start()
     wait_until(started.exists, "the model has not started")
     process.send_signal(kind)
-    output, _ = process.communicate(timeout=STARTUP_S)
+    assert process.stdout is not None
+    lines = iter(process.stdout.readline, "")
+    assert any(line == "stopping …\n" for line in lines), "it has not noticed the signal"
+    release.touch()
+    output, _ = process.communicate(timeout=PATIENCE_S)
     asking.join()
     assert process.returncode == 0, output
     assert "Traceback" not in output
@@ -157,9 +156,9 @@ def test_serve_stops_with_an_error_when_the_truss_server_ends(tmp_path: Path) ->
         "import os\nclass Model:\n    def predict(self, inputs):\n        os._exit(3)\n"
     )
     process, _, gateway_port = run_serve(bundle)
-    answer = httpx.post(f"http://127.0.0.1:{gateway_port}/run_inference/", json={}, timeout=60)
+    answer = post(f"http://127.0.0.1:{gateway_port}/run_inference/", {})
     assert answer.status_code == 502
-    output, _ = process.communicate(timeout=STARTUP_S)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode != 0
     assert "ServerError: the Truss server ended with exit status 3" in output
     assert not is_listening(gateway_port)

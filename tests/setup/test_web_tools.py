@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 USUAL = ("bash", "cat", "dirname", "env", "find", "head", "make", "sh", "sort", "timeout", "touch")
 """What every machine has, and nothing that the web app needs."""
-TIMEOUT_S = 120
 
 
 class Machine:
@@ -56,7 +57,7 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=PATIENCE_S,
         )
         return done.returncode, done.stdout
 

@@ -36,12 +36,12 @@ from riffusion.training.recipes import recipe_for
 from riffusion.training.recipes.autoencoder import AutoencoderObjective
 from riffusion.training.trainer import Trainer, new_accelerator
 from tests.datasets.striped_dataset import SIDE, make_striped_dataset
+from tests.patience import PATIENCE_S
 
 STEPS = 12
 SAVE_EVERY = 3
 LARGEST_FILE_BYTES = 4096
 """File size limit that stands for a full disk: below any network, above a test's output."""
-PROCESS_TIMEOUT_S = 240
 """Ends a process that hangs."""
 PROCESSES = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
 """A forked process needn't import torch again, which takes most of a test's time. With a GPU, torch
@@ -152,7 +152,7 @@ def remove_noise() -> None:
 
 def exit_code(process: BaseProcess) -> int | None:
     """Wait until a process ends, or kill it."""
-    process.join(PROCESS_TIMEOUT_S)
+    process.join(PATIENCE_S)
     process.kill()
     process.join()
     return process.exitcode

@@ -1,0 +1,83 @@
+"""What some tests need that isn't a Python package. Without it they are left out, by name.
+
+`need(...)` skips, or fails if RIFFUSION_REQUIRE_ALL=1. `python -m tests.needs` prints the Debian
+packages that bring what is missing here.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpora.general_midi.synthesizer import _fluidsynth_library, find_soundfont
+from riffusion.errors import RiffusionError
+
+ROOT = Path(__file__).parents[1]
+FLUIDSYNTH = "FluidSynth"
+SOUNDFONT = "a General MIDI soundfont"
+DEBIAN_PACKAGES = {
+    "curl": "curl",
+    FLUIDSYNTH: "fluidsynth",
+    SOUNDFONT: "musescore-general-soundfont-small",
+}
+"""Debian packages by what Python's tests need beside Node."""
+
+
+def is_there(name: str) -> bool:
+    """Whether this machine has a program, `FLUIDSYNTH` or `SOUNDFONT`."""
+    if name not in (FLUIDSYNTH, SOUNDFONT):
+        return shutil.which(name) is not None
+    try:
+        # pyfluidsynth prints where it found the library, if CI is set.
+        with contextlib.redirect_stdout(sys.stderr):
+            _fluidsynth_library() if name == FLUIDSYNTH else find_soundfont()
+    except RiffusionError:
+        return False
+    return True
+
+
+def need(*names: str) -> None:
+    """Leave the test out where one of `names` is missing."""
+    _leave_out_without([name for name in names if not is_there(name)])
+
+
+def need_node() -> None:
+    """Leave the test out without a Node and npm that the web app's tools work with."""
+    _leave_out_without([] if _has_node() else ["Node with npm"])
+
+
+def _leave_out_without(missing: list[str]) -> None:
+    """Skip if anything is missing; with RIFFUSION_REQUIRE_ALL=1 fail."""
+    reason = f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing"
+    if missing and os.environ.get("RIFFUSION_REQUIRE_ALL") == "1":
+        pytest.fail(f"{reason}, and RIFFUSION_REQUIRE_ALL=1 forbids it", pytrace=False)
+    if missing:
+        pytest.skip(reason)
+
+
+def _has_node() -> bool:
+    """Whether scripts/web_tool.sh finds them; it knows the oldest version."""
+    command = [ROOT / "scripts/web_tool.sh", "npm"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def left_out_lines(skipped: Iterable[Any]) -> list[str]:
+    """A line per reason, with the number of tests, from pytest's reports of skipped tests."""
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    return [
+        f"left out: {count} test{'s' * (count > 1)}: {reason}"
+        for reason, count in sorted(reasons.items())
+    ]
+
+
+if __name__ == "__main__":
+    packages = [package for name, package in DEBIAN_PACKAGES.items() if not is_there(name)]
+    packages += [] if _has_node() else ["nodejs", "npm"]
+    sys.stdout.write(" ".join(packages) + "\n")
