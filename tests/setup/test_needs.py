@@ -121,7 +121,7 @@ def test_make_test_says_at_its_end_what_it_left_out(ready: Machine) -> None:
         assert "curl not installed: RIFFUSION_INSTALL=0 forbids it" in said
         first, second = said.splitlines()[-2:]
         assert first == "left out: 2 tests"
-        assert second.startswith("left out: the web app's tests, also those in a browser: npm is")
+        assert second.startswith("left out: the web app's tests, in Node and in a browser: npm is")
     code, said = ready.run("make", "test", RIFFUSION_INSTALL="0", RIFFUSION_REQUIRE_ALL="1")
     assert code != 0
     assert "left out" not in said  # it ends before the tests
