@@ -186,7 +186,7 @@ def test_a_finished_corpus_is_not_made_again(whole: Path, monkeypatch: pytest.Mo
     ("arguments", "difference"),
     [
         (["--seed", "4"], "seed: 3 then, 4 now"),
-        (["--clips-per-sound", "15"], "clips_per_sound: 14 then, 15 now"),
+        (["--clips-per-sound", "15"], "--clips-per-sound: 14 then, 15 now"),
         (["--no-scores"], "scores: True then, False now"),
         (["--sounds", "flute"], "sounds: ['flute', 'rock drums'] then, ['flute'] now"),
     ],

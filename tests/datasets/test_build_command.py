@@ -85,7 +85,7 @@ def test_bad_files_are_listed_and_the_others_are_processed(
     (songs / "empty.wav").unlink()
     code, _, errors = command(*arguments)
     assert code == 2
-    assert errors[0].startswith(f"error: output='{out}' was made with other options (inputs: ")
+    assert errors[0].startswith(f"error: --output='{out}' was made with other options (inputs: ")
 
 
 def test_warnings_about_damage_name_the_file(

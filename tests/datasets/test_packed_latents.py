@@ -374,7 +374,7 @@ def test_the_command_prints_counts_and_size(
     assert info["options"]["made_from"]["command"] == "test"
     assert main(arguments) == 0  # resumes
     assert main([*arguments, "--levels-per-unit", "4"]) == 2
-    assert "levels_per_unit: 8 then, 4 now" in capsys.readouterr().err
+    assert "--levels-per-unit: 8 then, 4 now" in capsys.readouterr().err
     arguments[2] = str(output)
     assert main([*arguments[:-1], str(tmp_path / "again")]) == 2
     assert "already holds latents; name the data set of images" in capsys.readouterr().err

@@ -164,7 +164,7 @@ def test_classifiers_of_other_data_sets_are_refused(
 ) -> None:
     facts = classifier.facts
     cases = {
-        r"lacks labels=\['drums'\]": replace(facts, labels=("gong", *facts.labels[1:])),
+        r"lacks the labels \['drums'\]": replace(facts, labels=("gong", *facts.labels[1:])),
         "was trained on images of 512×64": replace(facts, picture_width=512),
         "sample_rate=22050 of the classifier": replace(
             facts, params=SpectrogramParams(sample_rate=22050)

@@ -291,7 +291,7 @@ def test_a_classifier_for_other_labels_is_refused(
     (judge / "classifier.json").write_text(text)
     options = ("--dataset", corpus, "-o", tmp_path / "out", "--classifier", judge)
     line = refusal(capsys, checkpoint, *options)
-    assert line.startswith("error: --classifier: lacks labels=['pad']")
+    assert line.startswith("error: --classifier: lacks the labels ['pad']")
 
 
 def test_missing_matplotlib_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

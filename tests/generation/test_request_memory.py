@@ -15,7 +15,7 @@ from benchmarks.request_memory import deep_png
 from riffusion.datatypes import InferenceInput
 from riffusion.errors import InputError, MediaError
 from riffusion.generation import generator as generator_module
-from riffusion.generation import request_memory
+from riffusion.generation import input_images, request_memory
 from riffusion.generation.generator import ClipGenerator
 from riffusion.io.images import decode_image, memory_of_image
 
@@ -59,7 +59,7 @@ def test_an_image_that_takes_too_much_memory_is_refused_by_its_header(
     def refuse(*_: object) -> None:
         raise AssertionError("it was decoded")
 
-    monkeypatch.setattr(generator_module, "decode_image", refuse)
+    monkeypatch.setattr(input_images, "decode_image", refuse)
     with pytest.raises(InputError, match=r"^init_image: .* MiB are allowed, so send fewer pixels"):
         generator.resolve(request(init_image=text, mode=mode))
     if mode == "img2img":
@@ -125,7 +125,7 @@ def test_large_images_give_the_same_clips_as_others(
 def test_large_images_are_decoded_one_at_a_time_and_small_ones_beside_them(
     generator: ClipGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = generator_module.decode_image
+    decode = input_images.decode_image
     inside, most, lock = 0, 0, threading.Lock()
     first, release = threading.Event(), threading.Event()
 
@@ -142,7 +142,7 @@ def test_large_images_are_decoded_one_at_a_time_and_small_ones_beside_them(
             inside -= 1
         return decode(data)
 
-    monkeypatch.setattr(generator_module, "decode_image", held)
+    monkeypatch.setattr(input_images, "decode_image", held)
     large = request(init_image=encoded(300, 8192, "RGBA"))
     monkeypatch.setattr(request_memory, "LARGE_IMAGE_BYTES", 20 * 2**20)
     with ThreadPoolExecutor(4) as pool:
@@ -175,7 +175,8 @@ def test_whatever_a_decoder_raises_is_the_requests_fault(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(generator_module, name, fail)
+    module = generator_module if name == "decode_audio" else input_images
+    monkeypatch.setattr(module, name, fail)
     with pytest.raises(MediaError, match=f"^{field}: cannot be decoded .*another format") as caught:
         generator.resolve(request(**{field: encoded(8, 8)}))
     assert caught.value.field == field

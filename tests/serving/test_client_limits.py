@@ -17,7 +17,7 @@ from riffusion.errors import TooManyRequestsError
 from riffusion.serving.addresses import networks_of
 from riffusion.serving.gateway import client_limits
 from riffusion.serving.gateway.client_limits import ClientLimits, client_from
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, wait_until
 from tests.serving.backends import Backend, hang_up, say
 from tests.serving.gateways import CLIP, REQUEST, gateway_to
 from tests.serving.test_predict import WEB_APP_REQUEST
@@ -169,15 +169,16 @@ def test_too_many_at_once_are_429_until_one_is_done() -> None:
 
 def test_a_stream_holds_its_slot_until_its_end() -> None:
     line = b'{"event": "progress", "step": 1, "steps": 2}\n'
+    result = b'{"event": "result"}\n'
 
     def play(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
         handler.send_header("Content-Type", "application/x-ndjson")
-        handler.send_header("Content-Length", str(2 * len(line)))
+        handler.send_header("Content-Length", str(len(line + result)))
         handler.end_headers()
         handler.wfile.write(line)
         backend.released.wait(PATIENCE_S)
-        handler.wfile.write(line)
+        handler.wfile.write(result)
 
     backend = Backend(play)
     limits = ClientLimits(0, 1)
@@ -187,8 +188,12 @@ def test_a_stream_holds_its_slot_until_its_end() -> None:
             assert next(lines) == line.decode().strip()
             assert client.post("/run_inference/", content=REQUEST).status_code == 429
             backend.released.set()
-            assert list(lines) == [line.decode().strip()]
-        assert client.post("/run_inference/", content=REQUEST).status_code == 200
+            assert list(lines) == [result.decode().strip()]
+        # The slot is free a moment after the last line has arrived.
+        wait_until(
+            lambda: client.post("/run_inference/", content=REQUEST).status_code == 200,
+            "the stream's slot was not released",
+        )
 
 
 @pytest.mark.parametrize("play", [hang_up, say(b"{}", 500)])

@@ -57,7 +57,8 @@ def message_by_option_names(message: str, options: Mapping[str, str]) -> str:
         name = match["name"]
         return match[0] if name is None else _option(name, options) or name
 
-    return _NAME.sub(option, message)
+    before, exif, after = message.partition("EXIF")  # names after it are an image's parameters
+    return _NAME.sub(option, before) + exif + after
 
 
 def _option(field: str, options: Mapping[str, str]) -> str | None:

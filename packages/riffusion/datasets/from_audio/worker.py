@@ -123,7 +123,7 @@ def _collected_warnings() -> Iterator[list[str]]:
         def emit(self, record: logging.LogRecord) -> None:
             messages.append(record.getMessage())
 
-    logger = logging.getLogger("riffusion.audio.decoding")
+    logger = logging.getLogger("riffusion.audio")
     handler, propagates = Collector(logging.WARNING), logger.propagate
     logger.addHandler(handler)
     logger.propagate = False

@@ -87,8 +87,8 @@ def check_fits(classifier: Classifier, clips: ReferenceClips) -> None:
     missing = [label for label in clips.labels if label not in facts.labels]
     if missing:
         raise InputError(
-            f"lacks labels={missing} of the data set, and has {list(facts.labels)}; use one that "
-            "was trained on these labels, or choose others with --labels",
+            f"lacks the labels {missing} of the data set, and has {list(facts.labels)}; use one "
+            "that was trained on these labels, or choose others with --labels",
             field="classifier",
         )
     sizes = (facts.picture_width, facts.picture_height, facts.rows, facts.columns)
