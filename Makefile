@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PROMPT ?= church bells
 # Processes that run Python tests. Each needs about 2 GB.
 TEST_PROCESSES ?= 2
-PYTEST = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup
+PYTEST = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # npm's path, or nothing if it is missing or its Node is too old for the web app's tools; and then the reason.
 NPM := $(shell scripts/web_tool.sh npm 2>/dev/null)

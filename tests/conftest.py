@@ -29,11 +29,10 @@ settings.load_profile("shared machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow tests, which `make test-fast` leaves out, and divide the work for xdist.
+    """Mark the slow tests, which `make test-fast` leaves out, and run their files first.
 
-    Each file is one group, which one worker runs, since fixtures are made per file. All tests of
-    the real server are one group, so that only one server is started. Groups with slow tests come
-    first, so that no worker is left alone with one at the end.
+    xdist gives whole files to its workers, in this order, so none is left alone with a slow file
+    at the end.
     """
     from tests.slow_tests import is_slow
 
@@ -41,9 +40,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in slow:
         item.add_marker("slow")
     slow_files = {item.path for item in slow}
-    for item in items:
-        uses_server = "truss_server" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("server" if uses_server else str(item.path)))
     items.sort(key=lambda item: item.path not in slow_files)  # a stable sort
 
 
