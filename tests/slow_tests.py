@@ -1,4 +1,4 @@
-"""Which tests are slow: those that use the real server, start processes, or train.
+"""Which tests are slow: those that use the real server, start processes, train, or emulate a GPU.
 
 `make test-fast` leaves them out. Nobody marks them by hand: a test is slow if it, one of its
 fixtures, or a function of the tests that either of them calls refers to one of `SLOW`.
@@ -19,6 +19,8 @@ SLOW = (
     "riffusion.training.trainer.Trainer",
     "riffusion.cli.train.train",
     "riffusion.evaluation.classifier.training.train_classifier",
+    "tests.evaluation.test_run.command",  # trains a classifier
+    "tests.runtime.emulated_cuda",
 )
 """Modules, and classes and functions, of which a mention makes a test slow. They are compared by
 name, so that nothing is imported for it."""

@@ -160,3 +160,13 @@ def test_rules_of_our_own_are_told_without_pydantics_words(
         InferenceInput.parse({"start": {"prompt": "x", "seed": 1}, **change})
     assert str(caught.value).startswith(message)
     assert "Value error" not in str(caught.value)
+
+
+def test_null_means_the_same_with_and_without_a_preset() -> None:
+    start = {"prompt": "x", "seed": 1}
+    preset = InferenceInput.parse({"start": start, "preset": "fast", "scheduler": None})
+    assert preset.scheduler == InferenceInput.parse({"start": start, "preset": "fast"}).scheduler
+    for name in ("alpha", "num_inference_steps", "guidance_interval"):
+        for more in ({}, {"preset": "fast"}):
+            with pytest.raises(InputError, match=name):
+                InferenceInput.parse({"start": start, name: None, **more})

@@ -118,6 +118,9 @@ class PromptInput(_Request):
     """Classifier-free guidance scale; values up to 1 turn guidance off."""
 
 
+_NO_SCHEDULER = ("scheduler", None)
+
+
 def _or_null(schema: dict[str, Any]) -> None:
     """Allow null in a field's JSON schema."""
     value = dict(schema)
@@ -175,7 +178,8 @@ class InferenceInput(_Request):
         preset = values.get("preset") if isinstance(values, Mapping) else None
         if not isinstance(preset, str) or preset not in PRESETS:
             return values
-        given = {name: value for name, value in values.items() if value is not None}
+        # A scheduler of null stands for the default, here the preset's.
+        given = {name: value for name, value in values.items() if (name, value) != _NO_SCHEDULER}
         return {**PRESETS[preset], **given}
 
     @model_validator(mode="after")
