@@ -13,7 +13,7 @@ from tests.runtime.emulated_cuda import Device
 
 PARAMS = SpectrogramParams(num_frequencies=64, num_griffin_lim_iters=4)
 MAX_ERROR_DB = -60.0
-"""Of the waveform on CUDA, relative to that on the CPU: sums of float32 in another order."""
+"""Largest relative difference to the waveform on the CPU: float32 sums in another order."""
 MAX_WAITS = 8
 """Per clip: the amplitudes, their range, and constants; not a wait per pass."""
 

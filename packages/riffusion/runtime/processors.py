@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
-"""Of a container: microseconds of processor time per period, or `max`, and the period."""
+"""A container's limit: microseconds of processor time per period, or `max`, and the period."""
 
 
 def num_usable_cpus(limit: Path = _CGROUP_LIMIT) -> int:
