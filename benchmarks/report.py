@@ -97,6 +97,13 @@ SECTIONS = (
         "measured.",
     ),
     Section(
+        "busy_machine",
+        "Beside a busy process",
+        "Whole commands on a machine that is idle otherwise, and beside one process that keeps a "
+        "core busy, with the default of GNU's OpenMP runtime and with this package's setting "
+        "(`riffusion/__init__.py`). Medians of 3 alternating runs.",
+    ),
+    Section(
         "cold_start",
         "From the start of a process to a loaded checkpoint",
         "The full Stable Diffusion 1.5 shape in single precision from local safetensors, on the "
