@@ -20,7 +20,7 @@ from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.engine import Engine, RequestHandle
 from riffusion.engine.engine import MAX_NUM_RUNNING
-from riffusion.errors import GenerationCancelled, InputError, MediaError, SpectrogramParamsError
+from riffusion.errors import GenerationCancelled, MediaError, RecordedParamsError
 from riffusion.generation.input_images import (
     converted_init_image,
     decoded_image,
@@ -162,8 +162,8 @@ class ClipGenerator:
         init_image = self._init_image(inputs, media)
         try:
             own_params = params_from_image(init_image, params)
-        except SpectrogramParamsError as error:
-            raise InputError(f"its EXIF holds {error}", "init_image") from error
+        except RecordedParamsError as error:
+            raise RecordedParamsError(f"its EXIF holds {error}", "init_image") from error
         check_size(init_image, own_params)
         if inputs.mode == "image_to_audio":
             return ResolvedInput(inputs, own_params, rgb_init_image(init_image))

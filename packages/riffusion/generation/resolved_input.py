@@ -6,7 +6,7 @@ from PIL import Image
 
 from riffusion.datatypes import MAX_DURATION_S, InferenceInput
 from riffusion.diffusion.prompt_weights import parse_prompt_weights
-from riffusion.errors import InputError
+from riffusion.errors import InputError, RecordedParamsError
 from riffusion.spectrogram.params import SpectrogramParams
 
 _MAX_SPECTROGRAM_CELLS = 6000 * 17_640
@@ -62,17 +62,17 @@ def check_size(image: Image.Image, params: SpectrogramParams) -> None:
     """Check that an image's parameters don't make its audio too long, or too large to compute.
 
     Raises:
-        InputError: they do; `field` is `init_image`.
+        RecordedParamsError: they do; `field` is `init_image`.
     """
     duration_s = params.num_samples(image.width) / params.sample_rate
     if duration_s > MAX_DURATION_S:
-        raise InputError(
+        raise RecordedParamsError(
             f"{image.width} frames of step_size_ms={params.step_size_ms} are {duration_s:g} s of "
             f"audio; at most {MAX_DURATION_S:g} s are allowed",
             "init_image",
         )
     if image.width * params.n_fft > _MAX_SPECTROGRAM_CELLS:
-        raise InputError(
+        raise RecordedParamsError(
             f"{image.width} frames of padded_duration_ms={params.padded_duration_ms} at "
             f"sample_rate={params.sample_rate} are too large a spectrogram; lower one of them",
             "init_image",
