@@ -4,7 +4,6 @@
 packages that bring what is missing here.
 """
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -35,9 +34,7 @@ def is_there(name: str) -> bool:
     if name not in (FLUIDSYNTH, SOUNDFONT):
         return shutil.which(name) is not None
     try:
-        # pyfluidsynth prints where it found the library, if CI is set.
-        with contextlib.redirect_stdout(sys.stderr):
-            _fluidsynth_library() if name == FLUIDSYNTH else find_soundfont()
+        _fluidsynth_library() if name == FLUIDSYNTH else find_soundfont()
     except RiffusionError:
         return False
     return True

@@ -19,7 +19,7 @@ SLOW = (
     "riffusion.training.trainer.Trainer",
     "riffusion.cli.train.train",
     "riffusion.evaluation.classifier.training.train_classifier",
-    "tests.evaluation.test_run.command",  # trains a classifier
+    "tests.evaluation.evaluate_runs.command",  # trains a classifier
     "tests.runtime.emulated_cuda",
 )
 """Modules, and classes and functions, of which a mention makes a test slow. They are compared by

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from corpora.general_midi.options import CorpusOptions
 from corpora.general_midi.sound import Sound
+from riffusion.datasets.card import PARAMETERS, front_matter
 
 _ROW = "| {label} | {kind} | {synonyms} | {styles} |"
 
@@ -12,7 +13,7 @@ _ROW = "| {label} | {kind} | {synonyms} | {styles} |"
 def card_text(
     options: CorpusOptions, sounds: Sequence[Sound], soundfont: Path, counts: Mapping[str, int]
 ) -> str:
-    """The text of `README.md`, with the front matter that the Hugging Face hub reads."""
+    """The text of `README.md`, with the front matter."""
     rows = "\n".join(
         _ROW.format(
             label=sound.label,
@@ -23,21 +24,13 @@ def card_text(
         for sound in sounds
     )
     scores = _SCORES if options.with_scores else "None were used.\n"
-    return f"""---
-license: mit
-task_categories:
-- text-to-image
-- text-to-audio
-tags:
-- music
-- spectrogram
----
+    return f"""{front_matter("mit")}
 # Loops of {len(sounds)} sounds as spectrogram images
 
 {counts.get("train", 0)} loops for training and {counts.get("validation", 0)} for validation, each
 of exactly 5.12 s and of whole beats (6, 8, 10 or 12, which is 70.3, 93.75, 117.2 or 140.6 beats a
 minute), as grey 512×512 images: one frame every 10 ms, one row per mel band. The right edge
-continues at the left edge. `spectrogram_params.json` and each image's EXIF hold the parameters.
+continues at the left edge. {PARAMETERS}
 
 Made by `riffusion {_command(options, soundfont)}`.
 

@@ -7,8 +7,10 @@ Each loop is played by a new FluidSynth synth, because a used voice starts diffe
 one. Creating one takes a millisecond: all share the soundfont, which is loaded once.
 """
 
+import contextlib
 import ctypes
 import functools
+import io
 import os
 import weakref
 from collections.abc import Sequence
@@ -249,7 +251,8 @@ def _fluidsynth_library() -> Any:
     the floating-point function used here doesn't.
     """
     try:
-        import fluidsynth
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints if `CI` is set
+            import fluidsynth
     except (ImportError, OSError) as error:  # it is missing, or is one that cannot be loaded
         raise RiffusionError(
             f"FluidSynth cannot be loaded ({error}); `{DEBIAN_PACKAGES}` and `pip install "

@@ -4,7 +4,8 @@
     ├── InputError (ValueError)        a value from outside breaks a rule; `field` names it
     │   ├── MediaError                 bytes that are not the expected image or audio
     │   └── SpectrogramParamsError     spectrogram parameters that contradict each other
-    │       └── MissingExifError (KeyError)    an image without spectrogram parameters
+    │       └── RecordedParamsError        parameters in an image, a data set or a checkpoint
+    │           └── MissingExifError (KeyError)    an image without spectrogram parameters
     ├── GenerationCancelled            the client cancelled the clip, or disconnected
     │   └── DeadlineExceededError      the clip was not done by the request's deadline
     ├── GenerationError                the model failed on a clip, for example: not finite
@@ -22,6 +23,8 @@ Messages name the value, the rule and the remedy:
 Only the Truss adapter, the gateway and the command line translate these exceptions.
 """
 
+from typing import ClassVar
+
 
 class RiffusionError(Exception):
     """Base class of every exception that Riffusion raises on purpose."""
@@ -33,7 +36,13 @@ class InputError(RiffusionError, ValueError):
     Args:
         message: what is wrong, what is allowed, and the remedy.
         field: the request field (`start.seed`) or option that holds the value, or None.
+
+    Attributes:
+        names_arguments: whether names in the message, such as `width=0`, are arguments of the
+            function that raised it. The command line shows its options in their place.
     """
+
+    names_arguments: ClassVar[bool] = True
 
     def __init__(self, message: str, field: str | None = None) -> None:
         self.field = field
@@ -48,7 +57,13 @@ class SpectrogramParamsError(InputError):
     """Spectrogram parameters that are out of range or contradict each other."""
 
 
-class MissingExifError(SpectrogramParamsError, KeyError):
+class RecordedParamsError(SpectrogramParamsError):
+    """Spectrogram parameters that an image, a data set or a checkpoint holds are not usable."""
+
+    names_arguments = False
+
+
+class MissingExifError(RecordedParamsError, KeyError):
     """An image carries no spectrogram parameters in its EXIF."""
 
     def __str__(self) -> str:

@@ -6,9 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import typer
+from PIL import Image
 
-from riffusion.cli.option_names import message_by_option_names
+from riffusion.cli.app import app
+from riffusion.cli.option_names import message_by_option, message_by_option_names
 from riffusion.cli.outputs import MAX_NAME_BYTES, path_with_seed, short_name
+from riffusion.errors import InputError, RecordedParamsError
+from riffusion.spectrogram.params import ExifTags, SpectrogramParams
 from tests.cli.conftest import Run, WriteRecording
 
 LONG_NAMES = ["a" * 236, "é" * 118, "音" * 78, "x" * 251]
@@ -91,9 +96,41 @@ def test_messages_name_options(run: Run, tmp_path: Path) -> None:
         ("num_frames=0 must be at least 1", "--width=0 must be at least 1"),
         ("path='a/tempo_bpm/width=3.wav' is bad", "path='a/tempo_bpm/width=3.wav' is bad"),
         ("see tempo_bpm.wav and x/tempo_bpm", "see tempo_bpm.wav and x/tempo_bpm"),
+        ("path='EXIF.wav' has no tempo_bpm", "path='EXIF.wav' has no --tempo"),
         ("a width of other_name", "a width of other_name"),
     ],
 )
 def test_names_of_parameters_become_options(message: str, expected: str) -> None:
     options = {"tempo": "--tempo", "width": "--width"}
     assert message_by_option_names(message, options) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sample_rate", 7), ("step_size_ms", 5000), ("min_frequency", -1), ("num_frequencies", 0)],
+)
+def test_parameters_that_an_image_holds_are_not_options(
+    name: str, value: int, run: Run, tmp_path: Path
+) -> None:
+    exif = SpectrogramParams().to_exif() | {ExifTags[name.upper()].value: value}
+    image = Image.new("RGB", (4, 512))
+    image.getexif().update(exif)
+    image.save(tmp_path / "a.png", exif=image.getexif())
+    result = run("image-to-audio", "--image", tmp_path / "a.png", "--audio", tmp_path / "a.wav")
+    assert result.code == 2
+    assert f" {name}={value} must be" in result.err
+
+
+@pytest.mark.parametrize("name", ["sample_rate", "step_size_ms", "min_frequency"])
+def test_errors_say_whether_they_name_arguments(name: str, tmp_path: Path) -> None:
+    command = typer.main.get_command(app).commands["image-to-audio"]  # type: ignore[attr-defined]
+    with pytest.raises(InputError) as given:
+        SpectrogramParams(**{name: -5})
+    option = f"--{name.replace('_', '-')}"
+    assert message_by_option(given.value, command).startswith(f"{option}=-5 must be from")
+    (tmp_path / "spectrogram_params.json").write_text(f'{{"{name}": -5}}', encoding="utf-8")
+    with pytest.raises(RecordedParamsError) as recorded:
+        SpectrogramParams.load(tmp_path)
+    assert f" {name}=-5 must be from" in message_by_option(recorded.value, command)
+    about_field = RecordedParamsError(f"its EXIF holds {name}=-5", "image")
+    assert message_by_option(about_field, command) == f"--image: its EXIF holds {name}=-5"

@@ -161,6 +161,22 @@ def test_a_clip_does_not_depend_on_how_many_there_are(whole: Path, tmp_path: Pat
     assert found.items() <= images(whole).items()
 
 
+def test_the_command_prints_the_same_if_ci_is_set(
+    fluidsynth: None, soundfont: Path, cache: Path, tmp_path: Path
+) -> None:
+    """pyfluidsynth prints what it finds, in each process that imports it."""
+    command = [sys.executable, "-m", "riffusion", "dataset", "synthesize", str(tmp_path / "ci")]
+    sounds = ["--sounds", "techno beat", "--no-scores", "--clips-per-sound", "2"]
+    done = subprocess.run(
+        [*command, *sounds, "--processes", "2", "--soundfont", str(soundfont)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CI": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"Wrote {tmp_path / 'ci'} (1 clips for training, 1 for validation)\n"
+
+
 def test_another_seed_is_another_corpus(fluidsynth: None, tmp_path: Path) -> None:
     made = []
     for seed in (0, 1):

@@ -230,6 +230,22 @@ def test_an_instrument_that_the_soundfont_lacks(
         render(sines, part)
 
 
+@pytest.mark.parametrize("value", ["1", "true", "no"])
+def test_loading_fluidsynth_prints_nothing_if_ci_is_set(
+    value: str,
+    fresh_library: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    need(FLUIDSYNTH)
+    synthesizer_module._fluidsynth_library.cache_clear()  # which `need` has filled
+    monkeypatch.setenv("CI", value)
+    monkeypatch.delitem(sys.modules, "fluidsynth", raising=False)
+    Synthesizer(write_sine_soundfont(tmp_path / "sine.sf2", [(0, FLUTE)]))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_without_fluidsynth(
     fresh_library: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

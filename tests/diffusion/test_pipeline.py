@@ -2,58 +2,25 @@
 
 import copy
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import diffusers
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from riffusion.datatypes import InferenceInput, SchedulerName
 from riffusion.diffusion import RiffusionPipeline
-from riffusion.errors import InputError
 from riffusion.spectrogram.params import SpectrogramParams
-
-MAX_LATENT_ERROR = 1e-4  # float32 sums in another order, latents of about 1
-MAX_GREY_LEVELS = 1  # rounding to 8 bits
-SIZE = 48
-SCHEDULERS: list[SchedulerName] = [
-    "pndm", "ddim", "dpmsolver++", "unipc", "euler", "euler_a", "lms", "lcm",
-]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def pipeline(pristine: Path) -> RiffusionPipeline:
-    pipeline = RiffusionPipeline.from_pretrained(pristine, device="cpu")
-    pipeline.spectrogram_params = SpectrogramParams(num_frequencies=SIZE)  # small, so quick
-    return pipeline
-
-
-@pytest.fixture(scope="module")
-def init_image() -> Image.Image:
-    rng = np.random.default_rng(0)
-    return Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8))
-
-
-def request(**changes: Any) -> InferenceInput:
-    ends = {"start": {"prompt": "piano", "seed": 1}, "end": {"prompt": "bells", "seed": 2}}
-    start = ends["start"] | changes.pop("start", {})
-    end = ends["end"] | changes.pop("end", {})
-    return InferenceInput.parse(
-        {"start": start, "end": end, "alpha": 0.0, "num_inference_steps": 4} | changes
-    )
-
-
-def difference(first: Image.Image, second: Image.Image) -> int:
-    return int(np.abs(np.asarray(first).astype(int) - np.asarray(second).astype(int)).max())
-
-
-def finished_latents(pipeline: RiffusionPipeline, *args: Any) -> torch.Tensor:
-    job = pipeline.prepare(*args)
-    while not job.is_done:
-        pipeline.step([job])
-    return job.latents
+from tests.diffusion.pipeline_requests import (
+    MAX_GREY_LEVELS,
+    MAX_LATENT_ERROR,
+    SCHEDULERS,
+    SIZE,
+    difference,
+    finished_latents,
+    request,
+)
 
 
 def stock_pipeline(kind: type, pipeline: RiffusionPipeline, scheduler: Any) -> Any:
@@ -196,147 +163,6 @@ def test_calling_the_pipeline_equals_riffuse_and_reports_progress(
     assert difference(output.images[0], pipeline.riffuse(inputs, init_image)) == 0
 
 
-@pytest.mark.parametrize(("alpha", "end"), [(0.0, "start"), (1.0, "end")])
-def test_interpolation_at_0_and_1_equals_its_ends(
-    pipeline: RiffusionPipeline, init_image: Image.Image, alpha: float, end: str
-) -> None:
-    changes = {
-        "start": {"negative_prompt": "bells", "denoising": 0.5, "guidance": 3.0},
-        "end": {"denoising": 0.9},
-    }
-    inputs = request(alpha=alpha, **changes)
-    alone = inputs.model_copy(update={"start": getattr(inputs, end), "end": getattr(inputs, end)})
-    blended = pipeline.prepare(inputs, init_image)
-    expected = pipeline.prepare(alone, init_image)
-    assert torch.equal(blended.timesteps, expected.timesteps)
-    assert blended.guidance == pytest.approx(expected.guidance)
-    assert torch.allclose(blended.embeddings, expected.embeddings, atol=MAX_LATENT_ERROR)
-
-
-def test_alpha_between_differs_from_both_ends(
-    pipeline: RiffusionPipeline, init_image: Image.Image
-) -> None:
-    start, middle, end = (
-        pipeline.riffuse(request(alpha=alpha), init_image) for alpha in (0.0, 0.5, 1.0)
-    )
-    assert min(difference(middle, start), difference(middle, end), difference(start, end)) > 10
-
-
-@pytest.mark.parametrize(
-    ("change", "differs"),
-    [
-        ({"start": {"negative_prompt": "bells"}}, True),
-        ({"start": {"negative_prompt": "bells", "guidance": 1.0}}, False),
-        ({"start": {"prompt": "(piano:1.5) bells"}}, True),
-        ({"start": {"prompt": "piano (bells:0)"}}, True),
-        ({"start": {"prompt": "(piano:1.0)"}}, False),
-    ],
-    ids=["negative", "negative unguided", "weights", "weight zero", "weight one"],
-)
-def test_changes_that_reach_the_unet(
-    pipeline: RiffusionPipeline, init_image: Image.Image, change: dict[str, Any], differs: bool
-) -> None:
-    plain = {"start": {"guidance": change["start"].get("guidance", 7.0)}}
-    actual = finished_latents(pipeline, request(**change), init_image)
-    baseline = finished_latents(pipeline, request(**plain), init_image)
-    assert torch.isfinite(actual).all()
-    assert bool((actual - baseline).abs().max() > 1e-3) == differs
-
-
-def test_brackets_are_text_without_reweighting(pipeline: RiffusionPipeline) -> None:
-    assert not torch.equal(pipeline.embed_text("(piano)"), pipeline.embed_text_weighted("(piano)"))
-    assert torch.equal(pipeline.embed_text("piano"), pipeline.embed_text_weighted("piano"))
-
-
-def test_words_beyond_75_tokens_are_embedded(pipeline: RiffusionPipeline) -> None:
-    long = "piano " * 80
-    short, longer = pipeline.embed_text_weighted("piano"), pipeline.embed_text_weighted(long)
-    assert (short.shape[1], longer.shape[1]) == (77, 154)
-    other = pipeline.embed_text_weighted(long + "bells")
-    assert torch.equal(longer[:, :77], other[:, :77])
-    assert not torch.equal(longer[:, 77:], other[:, 77:])
-
-
-def test_mask_keeps_black_and_repaints_white(
-    pipeline: RiffusionPipeline, init_image: Image.Image
-) -> None:
-    mask = Image.new("L", (2, 1))  # left black, right white; stretched to the image
-    mask.putpixel((1, 0), 255)
-    mask = mask.resize((200, 100), Image.Resampling.NEAREST)
-    image = pipeline.riffuse(request(start={"denoising": 1.0}), init_image, mask)
-    half = (0, 0, SIZE // 2 - 2, SIZE)  # the resampled edge is grey for a pixel or two
-    assert difference(image.crop(half), init_image.crop(half)) == 0
-    rest = (SIZE // 2 + 2, 0, SIZE, SIZE)
-    assert difference(image.crop(rest), init_image.crop(rest)) > 50
-
-
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_kept_latents_end_without_noise(
-    pipeline: RiffusionPipeline, init_image: Image.Image, scheduler: SchedulerName
-) -> None:
-    job = pipeline.prepare(
-        request(scheduler=scheduler), init_image, Image.new("L", init_image.size, 0)
-    )
-    while not job.is_done:
-        pipeline.step([job])
-    assert job.inpainting is not None
-    assert torch.equal(job.latents, job.inpainting.init_latents)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (SIZE, SIZE - 1), (33, 70), (257, 8)])
-def test_odd_sizes_keep_their_size(pipeline: RiffusionPipeline, size: tuple[int, int]) -> None:
-    image = pipeline.riffuse(request(num_inference_steps=2), Image.effect_noise(size, 50))
-    assert image.size == size
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1"])
-def test_any_image_mode_is_an_init_image(
-    pipeline: RiffusionPipeline, init_image: Image.Image, mode: str
-) -> None:
-    assert pipeline.riffuse(request(num_inference_steps=2), init_image.convert(mode)).mode == "RGB"
-
-
-def test_denoising_that_rounds_to_no_step_keeps_the_image(
-    pipeline: RiffusionPipeline, init_image: Image.Image
-) -> None:
-    job = pipeline.prepare(
-        request(scheduler="ddim", start={"denoising": 0.1}, num_inference_steps=5), init_image
-    )
-    assert job.is_done
-    posterior = pipeline.vae.encode(job.geometry.pixels_from_image(init_image)).latent_dist
-    noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(1))
-    expected = (posterior.mean + posterior.std * noise) * pipeline.vae.config.scaling_factor
-    assert torch.allclose(job.latents, expected, atol=MAX_LATENT_ERROR)
-
-
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("scheduler", [None, *get_args(SchedulerName)])
-def test_denoising_of_0_is_the_vaes_pass_alone(
-    pipeline: RiffusionPipeline,
-    init_image: Image.Image,
-    scheduler: SchedulerName | None,
-    masked: bool,
-) -> None:
-    inputs = request(scheduler=scheduler, start={"denoising": 0.0}, num_inference_steps=5)
-    mask = Image.new("L", init_image.size, 255) if masked else None
-    job = pipeline.prepare(inputs, init_image, mask)
-    assert (job.num_steps, job.is_done) == (0, True)
-    with torch.inference_mode():
-        posterior = pipeline.vae.encode(job.geometry.pixels_from_image(init_image)).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(1))
-        pixels = pipeline.vae.decode(posterior.mean + posterior.std * noise).sample[0]
-    expected = np.asarray(job.geometry.image_from_pixels(pixels), dtype=int)
-    image = np.asarray(pipeline.riffuse(inputs, init_image, mask), dtype=int)
-    assert np.abs(image - expected).max() <= 1  # one grey level of rounding
-    assert (
-        pipeline.prepare(
-            request(scheduler=scheduler, start={"denoising": 0.5}, num_inference_steps=5),
-            init_image,
-        ).num_steps
-        > 0
-    )
-
-
 def test_images_depend_on_the_seed_and_not_on_the_global_generator(
     pipeline: RiffusionPipeline, init_image: Image.Image
 ) -> None:
@@ -346,11 +172,6 @@ def test_images_depend_on_the_seed_and_not_on_the_global_generator(
     assert difference(pipeline.riffuse(request(scheduler="euler_a"), init_image), first) == 0
     other = request(scheduler="euler_a", start={"seed": 2**63 - 1})
     assert difference(pipeline.riffuse(other, init_image), first) > 0
-
-
-def test_mask_without_image_is_refused(pipeline: RiffusionPipeline) -> None:
-    with pytest.raises(InputError, match="mask_image"):
-        pipeline.prepare(request(), None, Image.new("L", (8, 8)))
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

@@ -1,15 +1,21 @@
-"""A small data set and a classifier trained on it, once per test run."""
+"""A small data set, a classifier trained on it, and a report, once per test run."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from riffusion.datasets.folder import DatasetFolder
+from riffusion.diffusion import RiffusionPipeline
 from riffusion.evaluation.classifier.files import save_classifier
 from riffusion.evaluation.classifier.network import Classifier
 from riffusion.evaluation.classifier.training import train_classifier
+from riffusion.evaluation.evaluate import evaluate as run_evaluation
 from riffusion.evaluation.reference_clips import ReferenceClips, load_clips
-from tests.corpora.small_corpus import LABELS, shared_small_corpus
+from riffusion.evaluation.report.files import write_report
+from tests.corpora.small_corpus import LABELS, demo_checkpoint, shared_small_corpus
+from tests.evaluation.evaluate_runs import SETTINGS
 
 CLASSIFIER_STEPS = 40
 """Enough for four distinct sounds."""
@@ -41,3 +47,35 @@ def classifier_dir(classifier: Classifier, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("classifier")
     save_classifier(classifier, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return demo_checkpoint(tmp_path_factory.mktemp("checkpoint") / "demo")
+
+
+@pytest.fixture
+def pipeline(checkpoint: Path) -> RiffusionPipeline:
+    return RiffusionPipeline.from_pretrained(checkpoint, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def report_dir(
+    corpus: Path,
+    checkpoint: Path,
+    classifier_dir: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A report of all parts; tests must not change it."""
+    output = tmp_path_factory.mktemp("report")
+    report, material = run_evaluation(
+        str(checkpoint), corpus, SETTINGS, classifier=classifier_dir, device="cpu"
+    )
+    write_report(report, material, output)
+    return output
+
+
+@pytest.fixture(scope="session")
+def report(report_dir: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((report_dir / "report.json").read_text())
+    return values

@@ -24,7 +24,7 @@ from riffusion.errors import (
 )
 from riffusion.generation.generator import ClipGenerator
 from riffusion.generation.seed_library import SeedLibrary
-from riffusion.serving.model import clip_service
+from riffusion.serving.model import clip_job, clip_service
 from riffusion.serving.model.clip_service import (
     MAX_FAILURES_IN_A_ROW,
     MAX_MEMORY_FAILURES_IN_A_ROW,
@@ -228,7 +228,7 @@ def test_a_stream_is_never_silent_for_long(
     generator: ClipGenerator, unet: HeldUNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Progress is repeated in the queue, between steps, and while the audio is made."""
-    monkeypatch.setattr(clip_service, "_HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(clip_job, "_HEARTBEAT_S", 0.02)
     finish, in_audio, release = generator.finish, threading.Event(), threading.Event()
 
     def held(*args: Any) -> Any:

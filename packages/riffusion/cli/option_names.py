@@ -26,10 +26,11 @@ _NAME = re.compile(
 
 
 def message_by_option(error: InputError, command: "Command") -> str:
-    """The error's message, with the command's option name in place of the field's.
+    """The error's message, with the command's options in place of fields and parameters.
 
     Args:
-        error: names a field (`start.seed`) or spectrogram parameters (`step_size_ms=0`).
+        error: names a field (`start.seed`) or parameters (`step_size_ms=0`). The latter stay as
+            they are if `error.names_arguments` is False: then they aren't what the caller passed.
         command: the command that raised it.
     """
     options = {
@@ -37,12 +38,14 @@ def message_by_option(error: InputError, command: "Command") -> str:
         for parameter in command.params
         if parameter.name is not None
     }
-    message = str(error)
+    field, message = "", str(error)
     if error.field is not None:
         option = _option(error.field, options)
         if option is not None:
-            return option + message_by_option_names(message.removeprefix(error.field), options)
-    return message_by_option_names(message, options)
+            field, message = option, message.removeprefix(error.field)
+    if error.names_arguments:
+        message = message_by_option_names(message, options)
+    return field + message
 
 
 def message_by_option_names(message: str, options: Mapping[str, str]) -> str:
@@ -57,8 +60,7 @@ def message_by_option_names(message: str, options: Mapping[str, str]) -> str:
         name = match["name"]
         return match[0] if name is None else _option(name, options) or name
 
-    before, exif, after = message.partition("EXIF")  # names after it are an image's parameters
-    return _NAME.sub(option, before) + exif + after
+    return _NAME.sub(option, message)
 
 
 def _option(field: str, options: Mapping[str, str]) -> str | None:

@@ -21,7 +21,7 @@ from riffusion.cli.outputs import (
     save_image,
     write_segment,
 )
-from riffusion.errors import InputError, MissingExifError, SpectrogramParamsError
+from riffusion.errors import InputError, MissingExifError, RecordedParamsError
 from riffusion.spectrogram.params import ExifTags, SpectrogramParams
 
 logger = logging.getLogger(__name__)
@@ -174,8 +174,8 @@ def _image_params(
             f"{given}and the usual values for the rest" if chosen else "the usual values",
         )
         return SpectrogramParams(**chosen)
-    except SpectrogramParamsError as error:
-        raise InputError(f"path={image!r}: its EXIF has {error}") from error
+    except RecordedParamsError as error:
+        raise RecordedParamsError(f"path={image!r}: its EXIF has {error}") from error
     for name, value in chosen.items():
         if getattr(params, name) != value:
             logger.warning(

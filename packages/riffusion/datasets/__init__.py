@@ -1,6 +1,7 @@
 """Data sets of captioned spectrogram images, and training examples from them.
 
 folder           the data-set folder on disk: rows, images, metadata
+card             what the cards of all data sets of images have in common
 from_audio       folder of audio → data set
 config           the `data` section of a configuration
 image_size       size of the training images, their spectrogram parameters, checks for networks

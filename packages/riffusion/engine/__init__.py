@@ -1,10 +1,11 @@
 """Continuous batching: many requests share the UNet calls of one pipeline.
 
-engine   the loop: schedule, run one UNet call, postprocess
-calls    repeats calls that fail, on halves; limits of calls that ran out of memory
-failures what requests end with that fail
-watchdog finds out whether the thread still makes progress
-request  what the caller holds: the future image, timings, `cancel`
+engine    the thread that owns the model, and what other threads ask of it
+job_queue a step: schedule, run one UNet call, postprocess
+calls     repeats calls that fail, on halves; limits of calls that ran out of memory
+failures  what requests end with that fail
+watchdog  finds out whether the thread still makes progress
+request   what the caller holds: the future image, timings, `cancel`
 """
 
 from riffusion.engine.engine import Engine

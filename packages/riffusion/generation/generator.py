@@ -18,10 +18,9 @@ from riffusion.audio import Audio, AudioSegment, decode_audio
 from riffusion.datatypes import MAX_DURATION_S, InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.pipeline import ProgressCallback
-from riffusion.diffusion.prompt_weights import parse_prompt_weights
 from riffusion.engine import Engine, RequestHandle
 from riffusion.engine.engine import MAX_NUM_RUNNING
-from riffusion.errors import GenerationCancelled, InputError, MediaError, SpectrogramParamsError
+from riffusion.errors import GenerationCancelled, MediaError, RecordedParamsError
 from riffusion.generation.input_images import (
     converted_init_image,
     decoded_image,
@@ -37,6 +36,7 @@ from riffusion.generation.request_memory import (
     one_at_a_time,
     shrunk_mask,
 )
+from riffusion.generation.resolved_input import ResolvedInput, check_prompts, check_size
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.io.data_urls import bytes_from_data_url
 from riffusion.io.images import decode_image
@@ -45,41 +45,9 @@ from riffusion.spectrogram.image import DEFAULT_MAX_VALUE
 from riffusion.spectrogram.image_converter import SpectrogramImageConverter, params_from_image
 from riffusion.spectrogram.params import SpectrogramParams
 
+__all__ = ["Clip", "ClipGenerator", "ResolvedInput", "check_prompts"]
+
 logger = logging.getLogger(__name__)
-
-_MAX_SPECTROGRAM_CELLS = 6000 * 17_640
-"""Limit for frames × FFT length: a minute with the default parameters."""
-
-
-@dataclass(frozen=True)
-class ResolvedInput:
-    """A request with its ids looked up and its media decoded.
-
-    Several requests that differ only in prompts, seeds and alpha can share one; see
-    `dataclasses.replace`.
-
-    Args:
-        inputs: the request.
-        params: spectrogram parameters of the clip's image.
-        init_image: the image that the clip starts from or, for mode image_to_audio, the clip's own
-            image; `params.num_frequencies` high; None for mode txt2img.
-        mask_image: white is repainted, black is kept.
-        encoded_image: a large clip's own image, which is decoded when its audio is made; then
-            `init_image` is a single row of the same width.
-    """
-
-    inputs: InferenceInput
-    params: SpectrogramParams
-    init_image: Image.Image | None = None
-    mask_image: Image.Image | None = None
-    encoded_image: bytes | None = field(default=None, repr=False)
-
-    @property
-    def init_duration_s(self) -> float | None:
-        """Duration of the clip in seconds if an init image decides it, else None."""
-        if self.init_image is None:
-            return None
-        return self.params.num_samples(self.init_image.width) / self.params.sample_rate
 
 
 @dataclass(frozen=True)
@@ -194,9 +162,9 @@ class ClipGenerator:
         init_image = self._init_image(inputs, media)
         try:
             own_params = params_from_image(init_image, params)
-        except SpectrogramParamsError as error:
-            raise InputError(f"its EXIF holds {error}", "init_image") from error
-        _check_size(init_image, own_params)
+        except RecordedParamsError as error:
+            raise RecordedParamsError(f"its EXIF holds {error}", "init_image") from error
+        check_size(init_image, own_params)
         if inputs.mode == "image_to_audio":
             return ResolvedInput(inputs, own_params, rgb_init_image(init_image))
         mask_image = self._mask_image(inputs, media)
@@ -316,20 +284,6 @@ class ClipGenerator:
         return None
 
 
-def check_prompts(inputs: InferenceInput) -> None:
-    """Check the weights in a request's prompts. The pipeline reuses what is parsed here.
-
-    Raises:
-        InputError: a weight is out of range; `field` names the request's field.
-    """
-    for end_name, end in (("start", inputs.start), ("end", inputs.end)):
-        for name, prompt in (("prompt", end.prompt), ("negative_prompt", end.negative_prompt)):
-            try:
-                parse_prompt_weights(prompt or "")
-            except InputError as error:
-                raise InputError(str(error), f"{end_name}.{name}") from None
-
-
 def _with_parameters(image: Image.Image, params: SpectrogramParams) -> Image.Image:
     """A copy of an image whose EXIF holds all that its audio is computed with."""
     recorded = params.max_value_from_exif(image.getexif())
@@ -337,20 +291,3 @@ def _with_parameters(image: Image.Image, params: SpectrogramParams) -> Image.Ima
     copy = image.copy()  # the caller's image stays as it is
     copy.getexif().update(params.to_exif(max_value=max_value))
     return copy
-
-
-def _check_size(image: Image.Image, params: SpectrogramParams) -> None:
-    """Check that an image's parameters don't make its audio too long, or too large to compute."""
-    duration_s = params.num_samples(image.width) / params.sample_rate
-    if duration_s > MAX_DURATION_S:
-        raise InputError(
-            f"{image.width} frames of step_size_ms={params.step_size_ms} are {duration_s:g} s of "
-            f"audio; at most {MAX_DURATION_S:g} s are allowed",
-            "init_image",
-        )
-    if image.width * params.n_fft > _MAX_SPECTROGRAM_CELLS:
-        raise InputError(
-            f"{image.width} frames of padded_duration_ms={params.padded_duration_ms} at "
-            f"sample_rate={params.sample_rate} are too large a spectrogram; lower one of them",
-            "init_image",
-        )

@@ -1,6 +1,6 @@
 """Check that a checkpoint and a data set use the same spectrogram parameters."""
 
-from riffusion.errors import InputError
+from riffusion.errors import RecordedParamsError
 from riffusion.spectrogram.params import SpectrogramParams
 
 _COMPARED_FIELDS = (
@@ -33,12 +33,12 @@ def check_compatible_params(
         whose, where: names of the two in the message.
 
     Raises:
-        InputError: a parameter that decides the image differs.
+        RecordedParamsError: a parameter that decides the image differs.
     """
     for name in _COMPARED_FIELDS:
         one, other = getattr(ours, name), getattr(dataset, name)
         if one != other:
-            raise InputError(
+            raise RecordedParamsError(
                 f"{name}={one!r} of {whose} must equal {name}={other!r} of {where}, because equal "
                 "images would stand for different audio; name the data set that it was trained "
                 f"on, or build one with the spectrogram parameters of {whose}"

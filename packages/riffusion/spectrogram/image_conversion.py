@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from riffusion.errors import InputError
+from riffusion.errors import RecordedParamsError
 from riffusion.spectrogram.filterbank import MelFilterbank, mel_filterbank
 from riffusion.spectrogram.image import (
     FloatArray,
@@ -66,7 +66,7 @@ def convert_image(
         frame, and at least one frame.
 
     Raises:
-        InputError: all that is audible in it is outside the range of `wanted`.
+        RecordedParamsError: all that is audible in it is outside the range of `wanted`.
         MediaError: the image's data is damaged.
     """
     pixels = rgb_image(image)
@@ -144,7 +144,7 @@ def _with_bands(
         power_inside += float(magnitudes[is_inside].square().sum())
         blocks.append(weights @ magnitudes)
     if power_inside < INAUDIBLE * power:
-        raise InputError(
+        raise RecordedParamsError(
             f"all that is audible in the image is outside min_frequency={wanted.min_frequency} to "
             f"max_frequency={wanted.max_frequency} Hz, the checkpoint's range; its EXIF says "
             f"{params.min_frequency} to {params.max_frequency} Hz; use another image"

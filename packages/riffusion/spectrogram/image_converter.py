@@ -151,7 +151,7 @@ def params_from_image(
     """Parameters from an image's EXIF; without any, `default` (None: upstream's defaults).
 
     Raises:
-        SpectrogramParamsError: the EXIF has parameters that are out of range.
+        RecordedParamsError: the EXIF has parameters that are out of range.
     """
     exif: Mapping[int, Any] = image.getexif()
     try:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from PIL import Image
 
-from riffusion.errors import MissingExifError, SpectrogramParamsError
+from riffusion.errors import MissingExifError, RecordedParamsError, SpectrogramParamsError
 
 FILE_NAME = "spectrogram_params.json"
 """Name of the parameter file in a checkpoint's folder, beside `model_index.json`."""
@@ -195,7 +195,7 @@ class SpectrogramParams:
 
         Raises:
             MissingExifError: the EXIF has no spectrogram parameters (no tag `SAMPLE_RATE`).
-            SpectrogramParamsError: a parameter has the wrong type or is out of range.
+            RecordedParamsError: a parameter has the wrong type or is out of range.
         """
         if ExifTags.SAMPLE_RATE.value not in exif:
             raise MissingExifError(
@@ -208,7 +208,10 @@ class SpectrogramParams:
             if tag in exif:
                 value = exif[tag]
                 values[field.name] = None if value == "none" else value
-        return cls(**values)
+        try:
+            return cls(**values)
+        except SpectrogramParamsError as error:
+            raise RecordedParamsError(str(error)) from error
 
     @staticmethod
     def max_value_from_exif(exif: Mapping[int, Any]) -> float | None:
@@ -229,7 +232,7 @@ class SpectrogramParams:
         """Read the parameters from a checkpoint's folder; without the file, the defaults.
 
         Raises:
-            SpectrogramParamsError: the file isn't JSON, or has unknown or invalid fields.
+            RecordedParamsError: the file isn't JSON, or has unknown or invalid fields.
         """
         path = directory / FILE_NAME
         if not path.is_file():
@@ -237,16 +240,16 @@ class SpectrogramParams:
         try:
             values = json.loads(path.read_bytes())  # with or without a byte-order mark
         except ValueError as error:
-            raise SpectrogramParamsError(f"{path} is not JSON: {error}") from error
+            raise RecordedParamsError(f"{path} is not JSON: {error}") from error
         known = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict) or not set(values) <= known:
-            raise SpectrogramParamsError(
+            raise RecordedParamsError(
                 f"{path} must be a JSON object with only the fields {', '.join(sorted(known))}"
             )
         try:
             return cls(**values)
         except SpectrogramParamsError as error:
-            raise SpectrogramParamsError(f"{path}: {error}") from error
+            raise RecordedParamsError(f"{path}: {error}") from error
 
 
 def exif_from_image(pil_image: Image.Image) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """The data-set card: origin of the images, and how they were made."""
 
+from riffusion.datasets.card import PARAMETERS, front_matter
 from riffusion.datasets.from_audio.options import BuildOptions
 from riffusion.datasets.from_audio.report import BuildReport
 
 
 def card_text(options: BuildOptions, report: BuildReport) -> str:
-    """Text of `README.md`, with the front matter that the Hugging Face hub reads."""
+    """Text of `README.md`, with the front matter."""
     slices = options.slices
     params, width = slices.image.params, slices.image.width
     mode = "left in green and right in blue" if params.stereo else "grey"
@@ -21,15 +22,7 @@ def card_text(options: BuildOptions, report: BuildReport) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(report.left_out.items()))
     frame_ms = 1000 * params.hop_length / params.sample_rate
     tempo = " `tempo_bpm` is the tempo of its beats." if slices.beats is not None else ""
-    return f"""---
-license: other
-task_categories:
-- text-to-image
-- text-to-audio
-tags:
-- music
-- spectrogram
----
+    return f"""{front_matter("other")}
 # Recordings as spectrogram images
 
 | split | images | recordings |
@@ -38,7 +31,7 @@ tags:
 
 Each image is {width}×{params.num_frequencies}, {mode}, and shows {length}: one frame every
 {frame_ms:.4g} ms, one row per mel band from {params.min_frequency} to {params.max_frequency} Hz.
-`spectrogram_params.json` and each image's EXIF hold the parameters. All slices of a recording are
+{PARAMETERS} All slices of a recording are
 in one split. Left out: {reasons or "nothing"}; {len(report.failures)} files could not be used.
 
 ## Columns

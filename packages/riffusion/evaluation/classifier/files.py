@@ -11,7 +11,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from riffusion.errors import CheckpointError, InputError, SpectrogramParamsError
+from riffusion.errors import (
+    CheckpointError,
+    InputError,
+    RecordedParamsError,
+    SpectrogramParamsError,
+)
 from riffusion.evaluation.classifier.network import Classifier, ClassifierFacts, SoundNetwork
 from riffusion.evaluation.reference_clips import ReferenceClips
 from riffusion.io.files import write_file
@@ -101,5 +106,5 @@ def check_fits(classifier: Classifier, clips: ReferenceClips) -> None:
         )
     try:
         check_compatible_params(facts.params, clips.params, whose="the classifier")
-    except InputError as error:
-        raise InputError(str(error), field="classifier") from error
+    except RecordedParamsError as error:
+        raise RecordedParamsError(str(error), field="classifier") from error

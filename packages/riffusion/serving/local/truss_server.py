@@ -1,8 +1,7 @@
 """The real Truss inference server on this machine, without Docker.
 
-Truss builds the context of an image. The server's code and the bundle's model and data are then
-arranged as in the image, and the server runs as a child process. Only this module and
-`truss_launcher` use internals of Truss; for that reason truss is pinned to one version.
+`bundle_context` arranges the server's code and the bundle's model and data as in the image; the
+server runs there as a child process.
 """
 
 import collections
@@ -16,16 +15,13 @@ import sys
 import tempfile
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
 from riffusion.errors import ServerError
-from riffusion.io.bundle import DISTRIBUTION, bundle_roots
 from riffusion.runtime.gpu import REQUIRE_GPU
 from riffusion.serving.addresses import (
     DEFAULT_HOST,
@@ -35,7 +31,10 @@ from riffusion.serving.addresses import (
     bound_socket,
     local_url,
 )
+from riffusion.serving.local.bundle_context import build_context, find_bundle, read_config
 from riffusion.serving.local.installed_bundle import complete_bundle
+
+__all__ = ["DIRECTORY_PREFIX", "LocalTrussServer", "find_bundle", "read_config"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,28 +43,6 @@ _PACKAGES_DIR = Path(__file__).parents[3]
 """Directory that holds this package."""
 _TAIL_LINES = 40
 _POLL_S = 0.1
-
-
-def find_bundle(start: Path | None = None) -> Path:
-    """The nearest directory with a Truss bundle: config.yaml and model/model.py.
-
-    Args:
-        start: where to search, upwards; default: the working directory, then the bundle of this
-            package, which may lack `packages/` (see `complete_bundle`).
-
-    Raises:
-        ServerError: no bundle was found.
-    """
-    path = (start or Path.cwd()).resolve()
-    own = bundle_roots()[1:] if start is None else []
-    for directory in (path, *path.parents, *own):
-        if (directory / "config.yaml").is_file() and (directory / "model/model.py").is_file():
-            return directory
-    raise ServerError(
-        f"no Truss bundle (config.yaml and model/model.py) in or above {path}"
-        f"{''.join(f', or in {root}' for root in own)}; run this inside a clone of the repository, "
-        f"or install {DISTRIBUTION} again"
-    )
 
 
 class LocalTrussServer:
@@ -133,7 +110,7 @@ class LocalTrussServer:
             self._directory = Path(tempfile.mkdtemp(prefix=DIRECTORY_PREFIX))
             checkpoint = self._environment.get("RIFFUSION_CHECKPOINT")
             bundle_dir = complete_bundle(bundle_dir, self._directory, checkpoint)
-            config = _build_context(bundle_dir, self._directory)
+            config = build_context(bundle_dir, self._directory)
             self._spawn(self._directory, config)
             self._wait_until_ready(deadline)
         except BaseException:
@@ -263,49 +240,3 @@ class LocalTrussServer:
 
     def _log_tail(self) -> str:
         return "\n".join(self._tail)
-
-
-def read_config(bundle_dir: Path) -> Any:
-    """The bundle's configuration, a `truss.base.truss_config.TrussConfig`.
-
-    Raises:
-        ServerError: config.yaml is missing, not valid, or has an unknown key, which Truss itself
-            would ignore.
-    """
-    path = bundle_dir / "config.yaml"
-    with _truss() as truss:
-        try:
-            config = truss.base.truss_config.TrussConfig.from_yaml(path)
-            config.validate_forbid_extra()
-        except (ValueError, OSError) as error:
-            raise ServerError(f"{path} is not a valid Truss configuration: {error}") from error
-    return config
-
-
-def _build_context(bundle_dir: Path, directory: Path) -> Any:
-    """Arrange `directory`/app as in the image; return the bundle's configuration."""
-    config = read_config(bundle_dir)
-    context = directory / "context"
-    with _truss() as truss:
-        try:
-            truss.load(bundle_dir).build_docker_build_context(context)
-        except (ValueError, OSError) as error:
-            raise ServerError(f"bundle={bundle_dir} cannot be built by Truss: {error}") from error
-    app = directory / "app"
-    (context / "server").rename(app)
-    for name in (config.model_module_dir, config.data_dir, "config.yaml"):
-        if (context / name).exists():
-            (context / name).rename(app / name)
-    shutil.rmtree(context / "build_hash", ignore_errors=True)  # it is a second copy of everything
-    return config
-
-
-@contextmanager
-def _truss() -> Iterator[Any]:
-    """The truss package, without deprecation warnings of its own and its dependencies' code."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import truss  # takes seconds, so it is imported only when needed
-        import truss.base.truss_config
-
-        yield truss

@@ -2,6 +2,7 @@
 
 request_body         body bytes → InferenceRequest; the Truss server calls it to parse a request
 concurrency_limiter  how many clips may run and wait, and when to try again
+clip_job             one clip in progress: its events, waited for or streamed
 clip_service         runs the clips of many clients on one ClipGenerator
 metrics              Prometheus metrics
 

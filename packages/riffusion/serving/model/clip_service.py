@@ -10,22 +10,17 @@ cancelled, and its slot in the engine is free at the next step. Each finished cl
 
 import asyncio
 import contextvars
-import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from types import MappingProxyType
+from concurrent.futures import ThreadPoolExecutor
 
 from riffusion.datatypes import InferenceInput, InferenceOutput
 from riffusion.engine.engine import MAX_NUM_RUNNING
-from riffusion.engine.request import RequestHandle
 from riffusion.errors import (
     ClipMemoryError,
     DeadlineExceededError,
     GenerationCancelled,
-    GenerationError,
     InputError,
     OverloadedError,
 )
@@ -35,7 +30,22 @@ from riffusion.runtime.devices import return_freed_memory
 from riffusion.runtime.memory import is_out_of_memory
 from riffusion.runtime.processors import num_usable_cpus
 from riffusion.serving.model import metrics
+from riffusion.serving.model.clip_job import INTERNAL_ERROR, ClipJob, Event, Progress
 from riffusion.serving.model.concurrency_limiter import ConcurrencyLimiter
+
+__all__ = [
+    "DEFAULT_MAX_WAITING",
+    "INTERNAL_ERROR",
+    "LARGEST_MAX_WAITING",
+    "MAX_FAILURES_IN_A_ROW",
+    "MAX_MEMORY_FAILURES_IN_A_ROW",
+    "ClipJob",
+    "ClipService",
+    "Event",
+    "Progress",
+    "max_running_from_environment",
+    "max_waiting_from_environment",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -52,109 +62,10 @@ requests can cause some, and a restart helps only if the process itself has lost
 _NUM_RESOLVE_THREADS = 48
 """As `predict_concurrency` in config.yaml, so that a request whose image is large, and waits for
 its turn to be decoded, never keeps another one waiting."""
-INTERNAL_ERROR = "the clip could not be made; the server's log has the reason"
 _MANY_FRAMES = 2000
 """The memory of clips with more frames is returned to the system. It grows with their number."""
-_POLL_S = 0.5
-_HEARTBEAT_S = 5.0
-"""Interval at which a stream repeats its progress, so that clients know that it is alive."""
 _NEWEST_AUDIO_WEIGHT = 0.2
 """Weight of the newest clip in the moving average of the time from image to result."""
-
-Progress = tuple[int, int]
-"""Steps done, and total number of steps."""
-Event = Progress | InferenceOutput | Exception
-
-
-class ClipJob:
-    """One clip in progress. Its events can be read once, by `result` or by `ndjson`.
-
-    Args:
-        num_steps: number of steps in the request; the scheduler's own number is known after the
-            first step.
-
-    Attributes:
-        handle: the engine's request for the image.
-        audio: future of the audio and its encoding; None until the image is done.
-        task: makes the clip; when it ends, the job's slot is free.
-        timings_s: duration of each stage of the finished clip, in seconds.
-    """
-
-    handle: RequestHandle
-    audio: Future[tuple[Clip, InferenceOutput]] | None = None
-    task: asyncio.Task[None]
-    timings_s: Mapping[str, float] = MappingProxyType({})
-
-    def __init__(self, num_steps: int) -> None:
-        self._progress: Progress = (0, num_steps)
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self.loop = asyncio.get_running_loop()
-
-    def put(self, event: Event) -> None:
-        """Add an event, on the event loop's thread. The last event is a result or an exception."""
-        self._events.put_nowait(event)
-
-    def put_progress(self, step: int, num_steps: int) -> None:
-        """Add progress, from any thread."""
-        self.loop.call_soon_threadsafe(self.put, (step, num_steps))
-
-    def stop(self, reason: GenerationCancelled | None = None) -> None:
-        """Cancel the clip; the engine frees its slot at the next step.
-
-        Args:
-            reason: the exception that the job ends with; default: the client left.
-        """
-        self.handle.cancel(reason or GenerationCancelled("the client left"))
-        if self.audio is not None:
-            self.audio.cancel()  # no effect once a thread has started it
-
-    async def result(self, is_client_gone: Callable[[], bool]) -> InferenceOutput:
-        """Wait for the clip and ignore its progress.
-
-        Raises:
-            GenerationCancelled: `is_client_gone` returned True, and the job was stopped.
-            InputError: the model found that the request is invalid.
-            Exception: any other failure of the clip.
-        """
-        try:
-            while not is_client_gone():
-                event = await self._next_event(_POLL_S)
-                if isinstance(event, Exception):
-                    raise event
-                if isinstance(event, InferenceOutput):
-                    return event
-            raise GenerationCancelled("the client left")
-        finally:
-            self.stop()
-
-    async def ndjson(self) -> AsyncIterator[bytes]:
-        """Lines of JSON: progress, then the result or an error. Closing it early stops the job.
-
-        While nothing happens, in the queue or while the audio is made, the last progress is
-        repeated every 5 s.
-        """
-        try:
-            while isinstance(event := await self._next_event(_HEARTBEAT_S), tuple):
-                self._progress = event
-                yield _line("progress", step=event[0], steps=event[1])
-            if isinstance(event, InferenceOutput):
-                yield _line("result", **event.model_dump())
-            elif isinstance(event, (InputError, GenerationCancelled)):
-                yield _line("error", error=str(event))
-            else:
-                logger.error("a streamed clip failed", exc_info=event)
-                yield _line("error", error=INTERNAL_ERROR)
-        finally:
-            self.stop()
-
-    async def _next_event(self, timeout_s: float) -> Event:
-        """The next event; after `timeout_s` without one, the progress so far."""
-        try:
-            return await asyncio.wait_for(self._events.get(), timeout_s)
-        except TimeoutError:
-            if self.task.done() and self._events.empty():
-                return GenerationError("the task that makes the clip ended without a result")
-            return self._progress
 
 
 class ClipService:
@@ -327,10 +238,6 @@ def _from_environment(name: str, default: int, lowest: int, highest: int) -> int
     if not text.isdecimal() or not lowest <= int(text) <= highest:
         raise InputError(f"{name}={text!r} must be a whole number from {lowest} to {highest}")
     return int(text)
-
-
-def _line(event: str, **values: object) -> bytes:
-    return json.dumps({"event": event, **values}).encode() + b"\n"
 
 
 def _log_clip(inputs: InferenceInput, clip: Clip, total_s: float) -> None:

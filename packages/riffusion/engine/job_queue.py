@@ -1,0 +1,269 @@
+"""The jobs of the engine: which ones wait, which ones run, and what a step does with them.
+
+    add ─▶ waiting ─▶ prepare ─▶ running ─▶ step: one UNet call ─▶ decode ─▶ RequestHandle.image
+                                    ▲                │ not done yet
+                                    └────────────────┘
+
+Running jobs form a queue. A step takes the first job and all others that fit into the same UNet
+call: jobs of the same image size, with any prompts, step counts, strengths, schedulers and
+guidance. Each advances by one step and moves to the end of the queue. So a job joins at the next
+step and leaves when it is done, and if one call can't hold all jobs, they take turns. Scheduling is
+round-robin by step, not by time: a long image slows short ones by as much as its steps cost.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+
+from riffusion.diffusion.batching import group_by_shape
+from riffusion.diffusion.job import DenoisingJob
+from riffusion.diffusion.pipeline import DECODE_SIZES, RiffusionPipeline
+from riffusion.engine.calls import BatchCalls
+from riffusion.engine.failures import check_finite, clip_failure, engine_death, model_failure
+from riffusion.engine.request import RequestHandle
+from riffusion.engine.watchdog import Watchdog
+from riffusion.errors import RiffusionError
+from riffusion.runtime.memory import release_memory_of
+
+logger = logging.getLogger(__name__)
+
+_NEWEST_STEP_WEIGHT = 0.2
+"""Weight of the newest step in the moving average of the seconds per row."""
+
+
+@dataclass(frozen=True)
+class EngineStep:
+    """What one step of the engine did.
+
+    Args:
+        num_jobs: number of jobs that shared the UNet call.
+        num_rows: rows of the call; a guided job has two.
+        seconds: duration of the call.
+    """
+
+    num_jobs: int
+    num_rows: int
+    seconds: float
+
+
+@dataclass(eq=False)
+class _RunningJob:
+    job: DenoisingJob
+    request: RequestHandle
+
+
+class JobQueue:
+    """Waiting requests and running jobs. One thread uses it; any thread may read its numbers.
+
+    Args:
+        pipeline: the model.
+        max_rows: maximum rows per UNet call, for clips of the usual length. A row of an image of
+            twice that length counts twice.
+        max_num_running: number of slots: jobs that take turns. Further requests wait.
+        on_step: called after each step.
+        watchdog: watches each piece of work of the model.
+        clock: current time in seconds.
+    """
+
+    def __init__(
+        self,
+        pipeline: RiffusionPipeline,
+        *,
+        max_rows: int,
+        max_num_running: int,
+        on_step: Callable[[EngineStep], None],
+        watchdog: Watchdog,
+        clock: Callable[[], float],
+    ) -> None:
+        self._pipeline = pipeline
+        self._max_rows = max_rows
+        self._max_num_running = max_num_running
+        self._on_step = on_step
+        self._watchdog = watchdog
+        self._clock = clock
+        self._waiting: deque[RequestHandle] = deque()
+        self._running: deque[_RunningJob] = deque()
+        decode_size = max(DECODE_SIZES) if pipeline.device.type == "cuda" else None
+        self._unet_calls = BatchCalls[_RunningJob](lambda running: running.job, self._fail)
+        self._decode_calls = BatchCalls[_RunningJob](
+            lambda running: running.job, self._fail, decode_size
+        )
+        self._last_step_s = 0.0
+        self._seconds_per_row = 0.0
+
+    @property
+    def num_running(self) -> int:
+        """Number of jobs that have a slot."""
+        return len(self._running)
+
+    @property
+    def num_waiting(self) -> int:
+        """Number of requests that wait for a slot."""
+        return len(self._waiting)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self._running or self._waiting)
+
+    def seconds_until_an_image_is_done(self) -> float:
+        """Estimated seconds until the first running job is done, at the speed of recent steps."""
+        jobs = [running.job for running in list(self._running) if not running.job.is_done]
+        if not jobs:
+            return 0.0
+        round_s = self._seconds_per_row * sum(job.num_rows for job in jobs)  # one step per job
+        return round_s * min(job.steps_left for job in jobs)
+
+    def add(self, request: RequestHandle) -> None:
+        """Let a request wait for a slot."""
+        self._waiting.append(request)
+
+    def fail_running(self, error: Exception) -> None:
+        """Fail the running jobs' requests after a bug; waiting ones stay."""
+        for running in self._running:
+            running.request.fail(model_failure(error))
+        self._running.clear()
+
+    def fail_all(self, death: BaseException) -> None:
+        """Fail every request, as the engine's thread has died; none is left."""
+        for request in (*(running.request for running in self._running), *self._waiting):
+            request.fail(engine_death(death))
+        self._running.clear()
+        self._waiting.clear()
+
+    def step(self) -> None:
+        """Start waiting requests, run one UNet call, and decode the jobs that are done."""
+        batch = self._schedule()
+        self._run(batch)
+        self._postprocess(batch)
+
+    def _schedule(self) -> list[_RunningJob]:
+        """Fill free slots, and choose the jobs of the next UNet call; none if all are done."""
+        self._drop_inactive()
+        self._fill_slots()
+        undone = [running for running in self._running if not running.job.is_done]
+        if not undone:
+            return []
+        shape = undone[0].job.shape
+        free_rows = self._max_rows / self._pipeline.relative_length(shape)
+        batch: list[_RunningJob] = []
+        for running in undone:
+            fits = running.job.shape == shape and running.job.num_rows <= free_rows
+            if fits or not batch:
+                batch.append(running)
+                free_rows -= running.job.num_rows
+        return batch[: self._unet_calls.max_jobs(shape)]
+
+    def _drop_inactive(self) -> None:
+        """Free the slots of requests that were cancelled or have failed."""
+        for request in (*(running.request for running in self._running), *self._waiting):
+            if request.cancellation is not None:
+                request.fail(request.cancellation)
+        self._running = deque(running for running in self._running if running.request.is_active)
+        self._waiting = deque(request for request in self._waiting if request.is_active)
+
+    def _fill_slots(self) -> None:
+        """Start waiting requests, first come first served.
+
+        Running jobs wait meanwhile, but for at most about the duration of one step.
+        """
+        until = self._clock() + self._last_step_s
+        while self._waiting and len(self._running) < self._max_num_running:
+            self._prepare(self._waiting.popleft())
+            if self._running and self._clock() > until:
+                return
+
+    def _prepare(self, request: RequestHandle) -> None:
+        request.end_stage("waiting")
+        try:
+            with self._watchdog.watching():
+                job = self._pipeline.prepare(request.inputs, request.init_image, request.mask_image)
+        except RiffusionError as error:
+            request.fail(error)
+            return
+        except Exception as error:
+            failure = error
+        else:
+            request.end_stage("prepare")
+            self._running.append(_RunningJob(job, request))
+            return
+        release_memory_of(failure)
+        request.fail(model_failure(failure))
+
+    def _run(self, batch: Sequence[_RunningJob]) -> None:
+        """Advance each job of the batch by one step, with one UNet call."""
+        if not batch:
+            return
+        num_rows = sum(running.job.num_rows for running in batch)
+        started = self._clock()
+        with self._watchdog.watching():
+            for running, prediction in self._unet_calls.run(batch, self._pipeline.predict):
+                self._advance(running, prediction)
+            if self._pipeline.device.type == "cuda":  # so that the duration includes the GPU's work
+                torch.cuda.current_stream(self._pipeline.device).synchronize()
+        self._record(EngineStep(len(batch), num_rows, self._clock() - started))
+
+    def _advance(self, running: _RunningJob, prediction: torch.Tensor) -> None:
+        try:
+            running.job.advance(prediction)
+        except Exception as error:
+            failure = error
+        else:
+            running.request.report(running.job.steps_done, running.job.num_steps)
+            return
+        release_memory_of(failure)
+        self._fail(running, failure)
+
+    def _record(self, step: EngineStep) -> None:
+        """Update the measured speed, and call `on_step`."""
+        self._last_step_s = step.seconds
+        newest = step.seconds / step.num_rows
+        weight = _NEWEST_STEP_WEIGHT if self._seconds_per_row else 1.0
+        self._seconds_per_row += (newest - self._seconds_per_row) * weight
+        try:
+            self._on_step(step)
+        except Exception:
+            logger.exception("on_step failed")
+
+    def _postprocess(self, batch: Sequence[_RunningJob]) -> None:
+        """Decode the jobs that are done, and move the others of the batch to the queue's end."""
+        self._decode(
+            [
+                running
+                for running in self._running
+                if running.job.is_done and running.request.is_active
+            ]
+        )
+        skipped = [running for running in self._running if running not in batch]
+        self._running = deque(
+            running for running in (*skipped, *batch) if not running.request.image.done()
+        )
+
+    def _decode(self, done: Sequence[_RunningJob]) -> None:
+        """Complete the requests of finished jobs with their images."""
+        for running in done:
+            running.request.end_stage("diffusion")
+        for indices in group_by_shape([running.job for running in done]):
+            group = [done[index] for index in indices]
+            while group:
+                size = self._decode_calls.max_jobs(group[0].job.shape)
+                part, group = group[:size], group[size:] if size else []
+                with self._watchdog.watching():
+                    images = self._decode_calls.run(part, self._decode_finite)
+                for running, image in images:
+                    running.request.end_stage("decode")
+                    running.request.succeed(image)
+
+    def _decode_finite(self, jobs: Sequence[DenoisingJob]) -> list[Image.Image]:
+        for job in jobs:
+            check_finite(job, self._pipeline.unet.dtype)
+        return self._pipeline.decode(jobs)
+
+    def _fail(self, running: _RunningJob, error: Exception) -> None:
+        """Complete a request whose job failed, alone in its call."""
+        length = self._pipeline.relative_length(running.job.shape)
+        running.request.fail(clip_failure(error, length))

@@ -1,0 +1,212 @@
+"""Training states: a run resumes from them exactly, and nothing damages them."""
+
+import itertools
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from riffusion.errors import InputError, TrainingError
+from tests.training.trainer_runs import (
+    SAVE_EVERY,
+    STEPS,
+    autoencoder_config,
+    die_after_step,
+    exit_code,
+    new_trainer,
+    start,
+    train,
+    weights_of,
+    write_config,
+)
+
+LARGEST_FILE_BYTES = 4096
+"""File size limit that stands for a full disk: below any network, above a test's output."""
+
+
+@pytest.mark.parametrize("kill_at", [SAVE_EVERY + 1, 3 * SAVE_EVERY])
+def test_a_killed_run_resumes_to_the_same_weights(
+    dataset: Path, tmp_path: Path, kill_at: int
+) -> None:
+    """Killed after a step beyond its last state, or before the state of the step is saved."""
+    train(autoencoder_config(dataset, tmp_path / "whole"), tmp_path)
+    config = autoencoder_config(dataset, tmp_path / "broken")
+    path = write_config(config, tmp_path / "broken.yaml")
+    assert exit_code(start(path, partial(die_after_step, kill_at))) == -signal.SIGKILL
+    last = (kill_at - 1) // SAVE_EVERY * SAVE_EVERY
+    assert (tmp_path / f"broken/states/step-{last:08}").is_dir()
+    assert not (tmp_path / f"broken/states/step-{last + SAVE_EVERY:08}").exists()
+    assert not (tmp_path / "broken/checkpoint").exists()
+
+    train(config, tmp_path)
+    expected, found = weights_of(tmp_path / "whole"), weights_of(tmp_path / "broken")
+    assert expected.keys() == found.keys()
+    for name in expected:
+        assert torch.equal(expected[name], found[name]), name
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_its_state(
+    dataset: Path, tmp_path: Path
+) -> None:
+    config = autoencoder_config(dataset, tmp_path / "run")
+    config["optimizer"] = {"learning_rate": 1e30, "warmup_steps": 0}
+    config["run"]["save_every"] = 1
+    with pytest.raises(TrainingError, match=r"loss=\S+ and .* at step \d+ must be finite; the st"):
+        train(config, tmp_path)
+    assert not (tmp_path / "run/checkpoint").exists()
+
+
+def test_gradients_that_are_not_finite_do_not_reach_a_state(dataset: Path, tmp_path: Path) -> None:
+    config = autoencoder_config(dataset, tmp_path / "run", sample_every=0, validate_every=0)
+    config["run"]["save_every"] = 1
+    trainer = new_trainer(config, tmp_path)
+    weight = next(trainer.recipe.objective.parameters())
+    calls = itertools.count(1)
+    weight.register_hook(lambda gradient: gradient * (torch.nan if next(calls) == 3 else 1))
+    with pytest.raises(TrainingError, match=r"gradient_norm=nan at step 3 .* state of step 2 is"):
+        trainer.train()
+    kept = load_file(tmp_path / "run/states/step-00000002/model.safetensors")
+    assert all(tensor.isfinite().all() for tensor in kept.values())
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "named"),
+    [
+        ("autoencoder", {"block_out_channels": [8, 16]}, "autoencoder.block_out_channels="),
+        ("run", {"seed": 7}, "run.seed=0 then, 7 now"),
+        ("optimizer", {"learning_rate": 1e-5}, "optimizer.learning_rate=0.005 then, 1e-05 now"),
+    ],
+)
+def test_another_run_is_not_resumed(
+    dataset: Path, tmp_path: Path, section: str, changes: dict[str, Any], named: str
+) -> None:
+    config = autoencoder_config(dataset, tmp_path / "run", steps=2, sample_every=0)
+    train(config, tmp_path)
+    config[section] |= changes
+    with pytest.raises(InputError, match="holds another run") as caught:
+        train(config, tmp_path)
+    assert named in str(caught.value)
+
+
+def test_a_run_from_before_keys_were_renamed_resumes(dataset: Path, tmp_path: Path) -> None:
+    config = autoencoder_config(dataset, tmp_path / "run", steps=2, sample_every=0)
+    train(config, tmp_path)
+    path = tmp_path / "run/run.json"
+    identity = json.loads(path.read_text())
+    identity["data"]["rolls"] = identity["data"].pop("circular_shifts")
+    path.write_text(json.dumps(identity))
+    train(config, tmp_path)
+    config["data"]["circular_shifts"] = 4
+    with pytest.raises(InputError, match=r"data\.circular_shifts=2 then, 4 now"):
+        train(config, tmp_path)
+
+
+def test_a_damaged_state_is_named(dataset: Path, tmp_path: Path) -> None:
+    config = autoencoder_config(dataset, tmp_path / "run", steps=2, sample_every=0)
+    train(config, tmp_path)
+    state = tmp_path / "run/states/step-00000002"
+    (state / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(TrainingError, match="step-00000002.*cannot be loaded"):
+        train(config, tmp_path)
+
+
+def test_a_full_disk_keeps_the_last_state(dataset: Path, tmp_path: Path) -> None:
+    options = {"sample_every": 0, "validate_every": 0, "log_every": 1000}
+    config = autoencoder_config(dataset, tmp_path / "run", **options)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_up(done: int, total: int) -> None:
+        if done == 5:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE_BYTES, limits[1]))
+
+    trainer = new_trainer(config, tmp_path, progress=fill_up)
+    try:
+        with pytest.raises(TrainingError) as caught:
+            trainer.train()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    message = str(caught.value)
+    assert "the state of step 6 cannot be written" in message and "from step 3" in message
+    assert "\n" not in message
+    assert sorted(p.name for p in (tmp_path / "run/states").iterdir()) == ["step-00000003"]
+    train(config, tmp_path)
+
+
+def test_unfinished_states_of_a_killed_run_are_deleted(dataset: Path, tmp_path: Path) -> None:
+    config = autoencoder_config(dataset, tmp_path / "run", steps=2, sample_every=0)
+    states = tmp_path / "run/states"
+    trainer = new_trainer(config, tmp_path)
+    trainer.states.claim(trainer.config)
+    (states / ".unfinished").mkdir(parents=True)
+    (states / ".unfinished/model.safetensors").write_bytes(b"incomplete")
+    (states / "step-00000001 (a copy)").mkdir()
+    trainer.train()
+    left = {path.name for path in states.iterdir()}
+    assert left == {"step-00000002", "step-00000001 (a copy)"}
+
+
+def test_a_second_run_in_the_folder_is_refused_and_harms_nothing(
+    dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(autoencoder_config(dataset, tmp_path / "alone", sample_every=0), tmp_path)
+    config = autoencoder_config(dataset, tmp_path / "run", sample_every=0)
+    path = write_config(config, tmp_path / "second.yaml")
+    codes = []
+
+    def start_another(done: int, total: int) -> None:
+        if done in (1, SAVE_EVERY, STEPS):
+            codes.append(exit_code(start(path, lambda: None)))
+
+    new_trainer(config, tmp_path, progress=start_another).train()
+    assert codes == [2, 2, 2]
+    errors = [line for line in capfd.readouterr().err.splitlines() if "error" in line]
+    assert errors == [
+        f"error: output={str(tmp_path / 'run')!r} is in use by another run; wait until it ends, "
+        "or choose another folder (the other run is "
+        f"process {os.getpid()} on {socket.gethostname()})"
+    ] * len(codes)
+    alone, beside = weights_of(tmp_path / "alone"), weights_of(tmp_path / "run")
+    assert all(torch.equal(alone[name], beside[name]) for name in alone)
+    assert not (tmp_path / "run/.owner").exists()
+
+
+def test_a_killed_run_does_not_lock_its_folder(dataset: Path, tmp_path: Path) -> None:
+    """Nor do its loader processes, which notice their parent's death only after some seconds."""
+    config = autoencoder_config(dataset, tmp_path / "run", steps=4, sample_every=0)
+    config["data"]["num_workers"] = 1
+    path = write_config(config, tmp_path / "first.yaml")
+    assert exit_code(start(path, partial(die_after_step, 2))) == -signal.SIGKILL
+    assert (tmp_path / "run/.owner").is_file()
+    train(config, tmp_path)
+    assert (tmp_path / "run/checkpoint").is_dir()
+
+
+def test_a_folder_that_a_file_manager_opened_is_vacant(dataset: Path, tmp_path: Path) -> None:
+    config = autoencoder_config(dataset, tmp_path / "run", steps=2, sample_every=0)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    assert train(config, tmp_path).is_dir()
+
+
+def test_curves_have_no_gap_where_a_run_was_resumed(dataset: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = autoencoder_config(dataset, tmp_path / "run", validate_every=3, sample_every=0)
+    train(config, tmp_path)
+    shutil.rmtree(tmp_path / f"run/states/step-{STEPS:08}")
+    train(config, tmp_path)
+    events = EventAccumulator(str(tmp_path / "run/tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("validation/loss")] == [3, 6, 9, 12]
+    losses = {event.step: event.value for event in events.Scalars("train/loss")}
+    assert list(losses) == [2, 4, 6, 8, 10, 12]
+    assert losses[10] > 0.7 * losses[8]  # it would be half if step 9 counted as 0
