@@ -3,15 +3,15 @@
     python -m benchmarks.dataset_build [--minutes 5] [--repeats 3]
 
 Theirs is `librosa.load`, `librosa.feature.melspectrogram` and Pillow's PNG, slice by slice, with
-BLAS's default number of threads; ours is `riffusion dataset build` with one process per core. Both
-make the same images of the same songs (checked pixel by pixel): 512×512, n_fft 17640, hop 441, 512
-mel bands.
+BLAS's default number of threads; ours is the command `riffusion dataset build` with one process per
+core. Both make the same images of the same songs (checked pixel by pixel): 512×512, n_fft 17640,
+hop 441, 512 mel bands.
 
 They run alternately, each in a new interpreter. Theirs is timed after its imports and scaled to an
 hour. Ours is timed on an hour of audio that consists of links to the same songs: once as the whole
 command, and once minus the time of the same command for two slices, which is the time to start
-Python and import torch in every process. CPU seconds include all processes and threads, and depend
-less on other load of the machine.
+Python and import NumPy, SciPy and PyAV in every process. CPU seconds include all processes and
+threads, and depend less on other load of the machine.
 """
 
 import argparse
@@ -134,19 +134,6 @@ def build_with_librosa(audio_dir: Path, output: Path, image: ImageFormat) -> flo
     return time.perf_counter() - started
 
 
-def build_with_ours(audio_dir: Path, output: Path, image: ImageFormat) -> float:
-    """What the command does. Returns its seconds."""
-    from riffusion.datasets.from_audio.builder import build_dataset
-    from riffusion.datasets.from_audio.options import BuildOptions, SliceOptions
-    from riffusion.datasets.from_audio.sources import AudioFile
-
-    started = time.perf_counter()
-    files = [AudioFile(path, path.name) for path in sorted(audio_dir.iterdir())]
-    options = BuildOptions(SliceOptions(image), validation_share=0)
-    build_dataset(audio_dir, files, output, options, NUM_CORES)
-    return time.perf_counter() - started
-
-
 def measure(
     minutes: float = MINUTES, repeats: int = REPEATS, preset: str = PRESET
 ) -> list[DatasetBuildRow]:
@@ -162,12 +149,12 @@ def measure(
         num_images = 0
         for repeat in range(repeats):
             theirs, ours = folder / f"theirs{repeat}", folder / f"ours{repeat}"
-            _, cpu_s, own_s = _run("librosa", folder / "songs", theirs, preset)
+            own_s, cpu_s = _run_librosa(folder / "songs", theirs, preset)
             times[NAMES[0]].append((own_s * to_hour, cpu_s * to_hour))
-            clock_s, cpu_s, _ = _run("ours", folder / "hour", ours, preset)
+            clock_s, cpu_s = _run_ours(folder / "hour", ours, preset)
             share = to_hour / copies
             times[NAMES[1]].append((clock_s * share, cpu_s * share))
-            start_s, start_cpu_s, _ = _run("ours", folder / "two", folder / f"two{repeat}", preset)
+            start_s, start_cpu_s = _run_ours(folder / "two", folder / f"two{repeat}", preset)
             times[NAMES[2]].append(((clock_s - start_s) * share, (cpu_s - start_cpu_s) * share))
             num_images = _compare(theirs, ours, copies)
     return [
@@ -195,26 +182,33 @@ def markdown(rows: list[DatasetBuildRow]) -> str:
     return "\n".join(lines)
 
 
-def _run(
-    implementation: str, audio_dir: Path, output: Path, preset: str
-) -> tuple[float, float, float]:
-    """Wall-clock seconds, CPU seconds, and the seconds that the process itself measured."""
-    arguments = ["--run", implementation, str(audio_dir), str(output), "--preset", preset]
+def _run_librosa(audio_dir: Path, output: Path, preset: str) -> tuple[float, float]:
+    """Wall-clock and CPU seconds of their loop, without its imports."""
+    seconds, cpu_s, printed = _run(
+        ["benchmarks.dataset_build", "--run", audio_dir, output, "--preset", preset]
+    )
+    own_s = float(printed)
+    return own_s, cpu_s * own_s / seconds  # an estimate
+
+
+def _run_ours(audio_dir: Path, output: Path, preset: str) -> tuple[float, float]:
+    """Wall-clock and CPU seconds of the command."""
+    options = ["--preset", preset, "--processes", str(NUM_CORES), "--validation-share", "0"]
+    seconds, cpu_s, _ = _run(["riffusion", "dataset", "build", audio_dir, "-o", output, *options])
+    return seconds, cpu_s
+
+
+def _run(arguments: list[str | Path]) -> tuple[float, float, str]:
+    """Wall-clock seconds, CPU seconds of all its processes, and output of a Python module."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.dataset_build", *arguments],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-m", *arguments], check=True, stdout=subprocess.PIPE, text=True
     )
     seconds = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    own_s = float(done.stdout)
-    if implementation == "librosa":
-        cpu_s *= own_s / seconds  # estimate without its imports
-    return seconds, cpu_s, own_s
+    return seconds, cpu_s, done.stdout
 
 
 def _compare(theirs: Path, ours: Path, copies: int) -> int:
@@ -241,12 +235,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=MINUTES, help="minutes of different songs")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--preset", choices=PRESETS, default=PRESET)
-    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--run", nargs=2, type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run is not None:
-        implementation, audio_dir, output = options.run
-        build = build_with_librosa if implementation == "librosa" else build_with_ours
-        print(build(Path(audio_dir), Path(output), PRESETS[options.preset]))
+        audio_dir, output = options.run
+        print(build_with_librosa(audio_dir, output, PRESETS[options.preset]))
         return
     rows = measure(options.minutes, options.repeats, options.preset)
     results.save("dataset_build", rows, markdown(rows))

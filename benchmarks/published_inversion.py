@@ -39,7 +39,7 @@ class PublishedInversionRow:
 
 def published_inverter(params: SpectrogramParams) -> Inverter:
     """Mel amplitudes (1, frequency, time) to a waveform (1, samples)."""
-    filterbank = mel_filterbank(params)
+    filterbank = torch.from_numpy(mel_filterbank(params))
     to_waveform = griffin_lim(params)
 
     def invert(mel: torch.Tensor) -> torch.Tensor:

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 FOLDER = Path(__file__).parent / "results"
 
 
@@ -42,6 +40,8 @@ def save(name: str, rows: Sequence[Any], table: str, machine: str | None = None)
         table: the numbers as a Markdown table.
         machine: what it was measured on; None for this machine's processor.
     """
+    import torch  # benchmarks that time the start of programs import this module, too
+
     result = Result(
         date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         machine=machine or this_machine(),

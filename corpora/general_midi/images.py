@@ -82,6 +82,6 @@ def _hann_window(length: int) -> FloatArray:
 @functools.lru_cache(maxsize=2)
 def _mel_bands(params: SpectrogramParams) -> tuple[sparse.csr_array, int]:
     """The filterbank (bands, bins) up to the highest bin that is used, and the number of bins."""
-    weights = mel_filterbank(params).numpy()
+    weights = mel_filterbank(params)
     num_bins = int(np.flatnonzero(weights.any(axis=1))[-1]) + 1
     return sparse.csr_array(weights[:num_bins].T), num_bins

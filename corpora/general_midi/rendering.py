@@ -12,7 +12,7 @@ from corpora.general_midi.sounds import SOUNDS
 from corpora.general_midi.synthesizer import Synthesizer
 from riffusion.datasets.folder import Split
 from riffusion.io.files import write_file
-from riffusion.runtime.processes import one_torch_thread, process_pool
+from riffusion.runtime.processes import one_thread, process_pool
 from riffusion.spectrogram.params import SpectrogramParams
 
 NUM_FRAMES = 512
@@ -90,7 +90,7 @@ def render_clips(
                 yield future.result()
     elif chunks:
         renderer = Renderer(synthesizer, seed, scores)
-        with one_torch_thread():
+        with one_thread():
             yield from map(renderer.render, chunks)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.signals import SIGNALS
-from riffusion.spectrogram.filterbank import MelFilterbank
+from riffusion.spectrogram.inversion.filterbank import MelFilterbank
 from riffusion.spectrogram.inversion.initial_phase import phases_from_magnitudes
 from riffusion.spectrogram.inversion.reduced_stft import ReducedStft
 from riffusion.spectrogram.params import SpectrogramParams

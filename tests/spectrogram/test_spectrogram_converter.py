@@ -77,7 +77,7 @@ def test_blocks_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = torch.randn(1, 30_000, generator=torch.Generator().manual_seed(1))
     converter = SpectrogramConverter(PARAMS, "cpu")
     whole = converter.mel_amplitudes_from_waveform(noise)
-    monkeypatch.setattr("riffusion.spectrogram.converter._FRAMES_PER_BLOCK", 7)
+    monkeypatch.setattr("riffusion.spectrogram.analysis._FRAMES_PER_BLOCK", 7)
     blocks = converter.mel_amplitudes_from_waveform(noise)
     assert (blocks - whole).abs().max() <= MAX_RELATIVE_ERROR * whole.max()
 

@@ -1,4 +1,4 @@
-"""Audio of images on an emulated CUDA device."""
+"""Audio of images, and images of audio, on an emulated CUDA device."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from riffusion.spectrogram.converter import SpectrogramConverter
 from riffusion.spectrogram.inversion.inverter import MelInverter
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.runtime import emulated_cuda
@@ -35,3 +36,16 @@ def test_a_waveform_on_cuda_is_that_of_the_cpu(cuda: Device) -> None:
     error = (actual - expected).square().mean() / expected.square().mean()
     assert 10 * torch.log10(error) < MAX_ERROR_DB
     assert cuda.num_waits <= MAX_WAITS, cuda.waits
+
+
+def test_amplitudes_of_audio_on_cuda_are_those_of_the_cpu(cuda: Device) -> None:
+    params = SpectrogramParams()
+    waveform = np.random.default_rng(0).standard_normal((2, 20_000), dtype=np.float32)
+    expected = SpectrogramConverter(params, "cpu").spectrogram_from_waveform(waveform)
+    converter = SpectrogramConverter(params, "cuda:0")
+    assert converter.device.type == "cuda"
+    cuda.clear()
+    actual = converter.spectrogram_from_waveform(waveform)
+    assert cuda.num_operations > 0
+    error = np.square(actual - expected).mean() / np.square(expected).mean()
+    assert 10 * np.log10(error) < MAX_ERROR_DB

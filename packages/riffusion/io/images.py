@@ -3,11 +3,14 @@
 Images are turned the way that viewers show them, by the orientation in their EXIF.
 """
 
+from __future__ import annotations
+
 import io
 import logging
 import re
 import struct
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import ExifTags, Image, ImageOps
 from PIL.BmpImagePlugin import BmpImageFile
@@ -18,9 +21,11 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from riffusion.datatypes import ImageFormat
 from riffusion.errors import InputError, MediaError
 from riffusion.io.files import check_readable, write_file
+
+if TYPE_CHECKING:
+    from riffusion.datatypes import ImageFormat  # imports pydantic, which nothing here needs
 
 logger = logging.getLogger(__name__)
 

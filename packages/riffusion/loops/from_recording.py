@@ -13,9 +13,9 @@ from riffusion.io.images import MAX_WIDTH
 from riffusion.loops.grid import MAX_BEATS, LoopGrid, checked_tempo, checked_whole
 from riffusion.loops.seed_images import image_converter
 from riffusion.loops.tempo import estimate_tempo
-from riffusion.spectrogram.image import FloatArray
 from riffusion.spectrogram.image_converter import image_from_mel_amplitudes
 from riffusion.spectrogram.params import SpectrogramParams
+from riffusion.spectrogram.stretching import stretch
 
 logger = logging.getLogger(__name__)
 
@@ -122,18 +122,3 @@ def cut_loop(audio: Waveform, num_samples: int, sample_rate: int) -> Waveform:
         loop[:, :count] *= dip
         loop[:, num_samples - count :] *= dip[::-1]
     return loop
-
-
-def stretch(amplitudes: FloatArray, num_frames: int) -> FloatArray:
-    """Stretch the amplitudes of a loop (channels, frequency, time) to another number of frames.
-
-    Amplitudes contain no phases, so the pitch doesn't change. Frame j is the linear interpolation
-    at time j · old / new; after the last frame comes the first.
-    """
-    old = amplitudes.shape[-1]
-    position = np.arange(num_frames) * (old / num_frames)
-    left = np.floor(position).astype(int)
-    weight = (position - left).astype(np.float32)
-    before, after = amplitudes[..., left % old], amplitudes[..., (left + 1) % old]
-    stretched: FloatArray = before + weight * (after - before)
-    return stretched

@@ -4,7 +4,6 @@ import dataclasses
 import math
 from typing import Self
 
-from riffusion.datatypes import MAX_DURATION_S
 from riffusion.errors import InputError
 from riffusion.spectrogram.params import SpectrogramParams
 
@@ -35,6 +34,8 @@ class LoopGrid:
         Raises:
             InputError: beats or tempo are out of range, or the loop is too long for a request.
         """
+        from riffusion.datatypes import MAX_DURATION_S  # imports pydantic, which nothing else needs
+
         checked_tempo(tempo_bpm)
         checked_whole("beats", beats, 1, MAX_BEATS)
         duration_s = beats * 60 / tempo_bpm

@@ -13,7 +13,8 @@ estimation of time-varying tempo", EURASIP JASP 2007.)
 import itertools
 
 import numpy as np
-import torch
+import scipy  # scipy.fft is imported at its first use
+from numpy.lib.stride_tricks import sliding_window_view
 
 from riffusion.audio.waveform import Waveform
 from riffusion.errors import InputError
@@ -34,6 +35,8 @@ _MIN_DURATION_S = 1.5
 _MAX_LAG = 0.8
 """Longest lag used, as a share of the recording; at longer lags too few frames overlap."""
 _MIN_ONSET = 1e-3
+_FRAMES_PER_BLOCK = 512
+"""Frames transformed at once; limits the memory for a long recording."""
 
 
 def onset_strength(waveform: Waveform, sample_rate: int) -> Signal:
@@ -43,17 +46,21 @@ def onset_strength(waveform: Waveform, sample_rate: int) -> Signal:
         waveform: (channels, samples); mixed to mono.
         sample_rate: in Hz.
     """
-    mono = torch.from_numpy(np.ascontiguousarray(waveform.mean(axis=0)))
     hop = max(1, round(_STEP_S * sample_rate))
     n_fft = 2 * round(_WINDOW_S * sample_rate / 2)
-    spectrum = torch.stft(
-        mono, n_fft, hop, window=torch.hann_window(n_fft), return_complex=True, pad_mode="constant"
-    ).abs()
+    mono = np.pad(waveform.mean(axis=0, dtype=np.float32), n_fft // 2)  # centres the frames
+    frames = sliding_window_view(mono, n_fft)[::hop]
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)
     edges = np.unique(np.geomspace(2, n_fft // 2, 41).astype(int))
-    bands = torch.stack([spectrum[low:high].mean(0) for low, high in itertools.pairwise(edges)])
-    loudness = torch.log1p(1000 * bands / bands.max().clamp_min(1e-12))
-    flux = (loudness[:, 1:] - loudness[:, :-1]).clamp_min(0).sum(0)
-    strength: Signal = np.concatenate([[0.0], flux.numpy().astype(np.float64)])
+    bands = np.empty((edges.size - 1, len(frames)), np.float32)
+    for first in range(0, len(frames), _FRAMES_PER_BLOCK):
+        block = slice(first, first + _FRAMES_PER_BLOCK)
+        magnitudes = np.abs(scipy.fft.rfft(frames[block] * window))
+        for band, (low, high) in enumerate(itertools.pairwise(edges)):
+            bands[band, block] = magnitudes[:, low:high].mean(axis=1)
+    loudness = np.log1p(1000 * bands / max(float(bands.max()), 1e-12))
+    flux = np.maximum(np.diff(loudness, axis=1), 0).sum(axis=0)
+    strength: Signal = np.concatenate([[0.0], flux.astype(np.float64)])
     return strength
 
 

@@ -1,4 +1,4 @@
-"""Worker processes with one torch thread each, which end when their parent ends."""
+"""Worker processes that compute with one thread each, and end when their parent ends."""
 
 import multiprocessing
 import os
@@ -10,7 +10,12 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from riffusion.errors import RiffusionError
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Environment variables with the number of threads of OpenMP, OpenBLAS and MKL."""
 
 
 @contextmanager
@@ -27,7 +32,7 @@ def process_pool(
     Raises:
         RiffusionError: a process died, and the block then used the pool or a result.
     """
-    # Processes are spawned, because the threads of torch and FluidSynth don't survive a fork.
+    # Processes are spawned, because threads of libraries don't survive a fork.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(num_processes, context, _start, (prepare, arguments))
     try:
@@ -42,25 +47,20 @@ def process_pool(
 
 
 @contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Compute with one torch thread, as a pool's processes do, so that sums round equally."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, as a pool's processes do, so that sums round equally."""
+    with threadpool_limits(1):
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _start(prepare: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the process without a traceback
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(1)  # the number of processes already sets the parallelism
+    # The number of processes already sets the parallelism. The variables are for libraries that
+    # are loaded later, the limits for those that are loaded now.
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
     prepare(*arguments)
+    threadpool_limits(1)
 
 
 def _end_with_parent() -> None:

@@ -1,8 +1,15 @@
-"""Waveform ⇄ mel amplitudes."""
+"""Waveform ⇄ mel amplitudes.
+
+The way to mel amplitudes is computed in NumPy and needs no PyTorch, except on a GPU, where tensors
+are, or for gradients. The way back needs PyTorch, which is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch.nn.functional import pad
 
 from riffusion.audio import (
     AudioSegment,
@@ -13,18 +20,19 @@ from riffusion.audio import (
     waveform_from_segment,
 )
 from riffusion.errors import InputError
-from riffusion.runtime.devices import select_device
 from riffusion.spectrogram.analysis import MelAnalysis
 from riffusion.spectrogram.image import FloatArray
-from riffusion.spectrogram.inversion.inverter import MelInverter
+from riffusion.spectrogram.operations import NumpyOperations
 from riffusion.spectrogram.params import SpectrogramParams
+
+if TYPE_CHECKING:
+    import torch
+
+    from riffusion.spectrogram.inversion.inverter import MelInverter
 
 FULL_SCALE = 32768.0
 """Spectrograms for images are in units of 16-bit sample steps, as in upstream Riffusion, so that
 the maximum in an image's EXIF has the same meaning in both."""
-
-_FRAMES_PER_BLOCK = 2048
-"""Frames analysed at once; limits the memory for a long recording."""
 
 
 class SpectrogramConverter:
@@ -36,15 +44,44 @@ class SpectrogramConverter:
 
     Args:
         params: spectrogram parameters.
-        device: see `select_device`; MPS falls back to the CPU, because it has no complex FFT.
+        device: see `select_device`; MPS falls back to the CPU, because it has no complex FFT. None
+            is the best device for the inverse, and the CPU for the forward transform, which takes
+            less time there than the import of PyTorch.
+
+    Raises:
+        InputError: `device` isn't the name of a supported device.
     """
 
     def __init__(self, params: SpectrogramParams, device: str | torch.device | None = None) -> None:
         self.p = params
-        selected = select_device(device)
-        self.device = torch.device("cpu") if selected.type == "mps" else selected
-        self._analysis = MelAnalysis(params, self.device)
-        self._inverter = MelInverter(params, self.device)
+        self._requested = device
+        self._on_gpu = device is not None and str(device) != "cpu" and self.device.type != "cpu"
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Device of the inverse and of tensors."""
+        import torch
+
+        from riffusion.runtime.devices import select_device
+
+        selected = select_device(self._requested)
+        return torch.device("cpu") if selected.type == "mps" else selected
+
+    @cached_property
+    def _analysis(self) -> MelAnalysis:
+        return MelAnalysis(self.p, NumpyOperations())
+
+    @cached_property
+    def _torch_analysis(self) -> MelAnalysis:
+        from riffusion.spectrogram.torch_operations import TorchOperations
+
+        return MelAnalysis(self.p, TorchOperations(self.device))
+
+    @cached_property
+    def _inverter(self) -> MelInverter:
+        from riffusion.spectrogram.inversion.inverter import MelInverter
+
+        return MelInverter(self.p, self.device)
 
     def spectrogram_from_audio(self, audio: AudioSegment) -> FloatArray:
         """Mel amplitudes of a segment.
@@ -81,9 +118,15 @@ class SpectrogramConverter:
         first = 0
         if circular and waveform.shape[-1] > 0:
             waveform, first = self._repeated_at_ends(waveform)
-        mel = self.mel_amplitudes_from_waveform(torch.from_numpy(waveform * FULL_SCALE))
-        spectrogram: FloatArray = mel[..., first : first + num_frames].cpu().numpy()
-        return spectrogram
+        _check_samples(waveform.shape[-1])
+        scaled = np.asarray(waveform * FULL_SCALE, np.float32)
+        if self._on_gpu:
+            import torch
+
+            mel = self.mel_amplitudes_from_waveform(torch.from_numpy(scaled)).cpu().numpy()
+        else:
+            mel = self._analysis(scaled)
+        return np.ascontiguousarray(mel[..., first : first + num_frames])
 
     def _repeated_at_ends(self, loop: Waveform) -> tuple[Waveform, int]:
         """A loop with enough of its repetitions around it, and the loop's first frame in these."""
@@ -117,6 +160,8 @@ class SpectrogramConverter:
         self, spectrogram: FloatArray, apply_filters: bool = True
     ) -> Waveform:
         """As `audio_from_spectrogram`, but (channels, samples) float32, not rounded to 16 bits."""
+        import torch
+
         amplitudes = torch.from_numpy(np.ascontiguousarray(spectrogram)) / FULL_SCALE
         waveform: Waveform = self.waveform_from_mel_amplitudes(amplitudes).cpu().numpy()
         if apply_filters:
@@ -135,24 +180,15 @@ class SpectrogramConverter:
         Raises:
             InputError: there are no samples.
         """
-        num_samples = waveform.shape[-1]
-        if num_samples == 0:
-            raise InputError("the audio has no samples; at least one is needed")
-        half = self.p.n_fft // 2
-        signal = waveform.to(self.device, torch.float32).reshape(-1, num_samples)
-        if num_samples <= half:  # too short for padding by reflection
-            signal = pad(signal, (0, half + 1 - num_samples))
-        signal = pad(signal, (half, half), mode="reflect")
-        margin = self._analysis.margin
-        signal = pad(signal, (margin, margin), mode="reflect")
-        num_frames = 1 + num_samples // self.p.hop_length
-        blocks = []
-        for first in range(0, num_frames, _FRAMES_PER_BLOCK):
-            last = min(first + _FRAMES_PER_BLOCK, num_frames) - 1
-            start = first * self.p.hop_length
-            stop = last * self.p.hop_length + self.p.n_fft + 2 * margin
-            blocks.append(self._analysis(signal[:, start:stop]))
-        return torch.cat(blocks, dim=-1).reshape(*waveform.shape[:-1], -1, num_frames)
+        import torch
+
+        _check_samples(waveform.shape[-1])
+        signal = waveform.to(self.device, torch.float32).reshape(-1, waveform.shape[-1])
+        if signal.is_cpu and not signal.requires_grad:
+            mel = torch.from_numpy(self._analysis(signal.numpy()))
+        else:
+            mel = self._torch_analysis(signal)
+        return mel.reshape(*waveform.shape[:-1], *mel.shape[1:])
 
     def waveform_from_mel_amplitudes(self, amplitudes_mel: torch.Tensor) -> torch.Tensor:
         """A waveform that has these mel amplitudes. Equal amplitudes give equal waveforms.
@@ -168,3 +204,8 @@ class SpectrogramConverter:
                 `num_frequencies` mel bands.
         """
         return self._inverter.waveform_from_mel_amplitudes(amplitudes_mel.to(self.device))
+
+
+def _check_samples(num_samples: int) -> None:
+    if num_samples == 0:
+        raise InputError("the audio has no samples; at least one is needed")

@@ -1,129 +1,110 @@
-"""The mel filterbank, its approximation for a shorter FFT, and a non-negative inverse."""
+"""The mel filterbank of the analysis.
 
-from __future__ import annotations
+A filterbank of triangles: band m rises from 0 at the frequency f(m) to 1 at f(m + 1) and falls to 0
+at f(m + 2). The frequencies f are equally spaced on the mel scale. HTK's scale is logarithmic
+throughout, 2595 · log10(1 + f / 700); Slaney's is linear up to 1 kHz and logarithmic above it.
 
-import warnings
+This is torchaudio's `melscale_fbanks`, and it rounds to float32 where torchaudio does. The two
+differ only in bands whose edge is a power that PyTorch rounds the other way, in the last bit.
+"""
 
-import torch
-import torchaudio
+import math
+from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
+from riffusion.spectrogram.image import FloatArray
 from riffusion.spectrogram.params import SpectrogramParams
 
-EPSILON = 1e-7
-"""Keeps divisions finite. 140 dB below the loudest mel amplitude, which is scaled to 1."""
+_HZ_PER_MEL = 200 / 3
+_BREAK_HZ = 1000.0
+_BREAK_MEL = _BREAK_HZ / _HZ_PER_MEL
+_LOG_STEP = math.log(6.4) / 27
+"""Slaney's scale: 200/3 Hz per mel up to the break, and 27 mels per factor of 6.4 above it."""
+
+Numbers = npt.NDArray[np.float32]
 
 
-def mel_filterbank(params: SpectrogramParams) -> torch.Tensor:
-    """The mel filterbank of torchaudio.
-
-    Returns:
-        Weights `(params.n_fft // 2 + 1, num_frequencies)`, float32. Bands that are above half the
-        sample rate or narrower than a bin have no weights and stay silent.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about bands without weights
-        filterbank: torch.Tensor = torchaudio.functional.melscale_fbanks(
-            n_freqs=params.n_fft // 2 + 1,
-            f_min=float(params.min_frequency),
-            f_max=float(params.max_frequency),
-            n_mels=params.num_frequencies,
-            sample_rate=params.sample_rate,
-            norm=params.mel_scale_norm,
-            mel_scale=params.mel_scale_type,
-        )
-    return filterbank
-
-
-def sparse_matrix(matrix: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """`matrix` in compressed sparse rows (CSR); as it is on CUDA.
-
-    On CUDA the sums of a sparse product have no fixed order, so equal images could give different
-    audio. A dense product's order is fixed, and a GPU computes it in less than a millisecond.
-    """
-    if device.type == "cuda":
-        return matrix.contiguous().to(device)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # "Sparse CSR tensor support is in beta state"
-        return matrix.contiguous().to_sparse_csr().to(device)
-
-
-class MelFilterbank:
-    """Mel bands as weighted sums over the bins of a shorter FFT, and the inverse.
-
-    A spectrogram's frames are heavily zero-padded: at the defaults the bins are 2.5 Hz apart, while
-    a 100 ms Hann window has a main lobe 40 Hz wide. The magnitude is therefore smooth between the
-    bins of a shorter FFT, and linear interpolation restores the magnitudes of the long FFT. Let U
-    be the interpolation matrix and F the filterbank of the long FFT. Then
-
-        mel = F · |long FFT| ≈ F · U · |short FFT| =: B · |short FFT|
-
-    so one matrix B replaces F for the shorter FFT. The triangular bands overlap only their
-    neighbours, so each bin belongs to a few bands and B is sparse.
-
-    Mel amplitudes are `(bands, frames)` and magnitudes `(bins, frames)`: a sparse matrix times a
-    dense one is fastest in this layout.
+@dataclass(frozen=True)
+class BandGroup:
+    """Neighbouring mel bands, and the bins that belong to them.
 
     Args:
-        params: the mel bands.
-        bin_hz: spacing of the bins, at least that of an FFT of `params.n_fft`.
-        num_bins: number of bins, the first at 0 Hz.
-        device: device of the matrices.
+        bins: the bins, a slice with a start and a stop.
+        weights: (bins, bands) float32.
     """
 
-    def __init__(
-        self, params: SpectrogramParams, bin_hz: float, num_bins: int, device: torch.device
-    ) -> None:
-        long_filterbank = mel_filterbank(params)
-        long_hz = torch.arange(long_filterbank.shape[0]) * (params.sample_rate / params.n_fft)
-        position = (long_hz / bin_hz).clamp(max=num_bins - 1)
-        below = position.floor().long().clamp(max=num_bins - 2)
-        fraction = (position - below).unsqueeze(1)
-        weights = torch.zeros(num_bins, params.num_frequencies)
-        weights.index_add_(0, below, long_filterbank * (1 - fraction))
-        weights.index_add_(0, below + 1, long_filterbank * fraction)
+    bins: slice
+    weights: FloatArray
 
-        weight_of_bin = weights.sum(1, keepdim=True).clamp(min=EPSILON)
-        self._bands_from_bins = sparse_matrix(weights.T, device)
-        self._mean_over_bands = sparse_matrix(weights / weight_of_bin, device)
-        self._weight_of_band = weights.sum(0).unsqueeze(1).clamp(min=EPSILON).to(device)
 
-    def mel_from_magnitudes(self, magnitudes: torch.Tensor) -> torch.Tensor:
-        """Mel amplitudes of magnitudes, B · |short FFT|: `(bins, frames)` → `(bands, frames)`."""
-        return self._bands_from_bins @ magnitudes
+def mel_filterbank(params: SpectrogramParams) -> FloatArray:
+    """The whole filterbank: weights (params.n_fft // 2 + 1 bins, num_frequencies bands), float32.
 
-    def gains(self, magnitudes: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Gains per bin that bring the mel bands of `magnitudes` closer to `target`.
+    Bands that are above half the sample rate or narrower than a bin have no weights and stay
+    silent.
+    """
+    weights = np.zeros((params.n_fft // 2 + 1, params.num_frequencies), np.float32)
+    first = 0
+    for group in band_groups(params, 32):
+        end = first + group.weights.shape[1]
+        weights[group.bins, first:end] = group.weights
+        first = end
+    return weights
 
-        The gain of a band is target / mel. The gain of a bin is the mean of its bands' gains,
-        weighted by the filterbank. With A = |X| this is the multiplicative update that minimises
-        the Kullback-Leibler divergence of B · A from the target (Lee and Seung, "Algorithms for
-        non-negative matrix factorization", 2001, theorem 2, with W = B fixed). Positive magnitudes
-        stay positive, and the divergence never rises.
 
-        Args:
-            magnitudes: `(bins, frames)`.
-            target: mel amplitudes `(bands, frames)`, at most about 1.
+def band_groups(params: SpectrogramParams, num_bands: int) -> list[BandGroup]:
+    """The filterbank, from low to high, in groups of `num_bands`; the last one may have fewer."""
+    low, high = (
+        _mel_from_hz(hz, params.mel_scale_type)
+        for hz in (params.min_frequency, params.max_frequency)
+    )
+    edges = _hz_from_mel(_evenly(low, high, params.num_frequencies + 2), params.mel_scale_type)
+    # torchaudio rounds half of an odd sample rate down.
+    bin_hz = _evenly(0, params.sample_rate // 2, params.n_fft // 2 + 1)
+    return [
+        _group(edges[first : first + num_bands + 2], bin_hz, params.mel_scale_norm)
+        for first in range(0, params.num_frequencies, num_bands)
+    ]
 
-        Returns:
-            `(bins, frames)`.
-        """
-        mel = self.mel_from_magnitudes(magnitudes)
-        return self._mean_over_bands @ torch.div(target, mel.add_(EPSILON))
 
-    def magnitudes_from_mel(self, target: torch.Tensor, num_updates: int) -> torch.Tensor:
-        """Non-negative magnitudes whose mel bands approximate `target`.
+def _group(edges: Numbers, bin_hz: Numbers, norm: str | None) -> BandGroup:
+    """The bands between `edges` in Hz, which are two more than the bands."""
+    start = int(np.searchsorted(bin_hz, edges[0], "right"))
+    bins = slice(start, max(start, int(np.searchsorted(bin_hz, edges[-1]))))
+    hz = bin_hz[bins, None]
+    widths = np.diff(edges)
+    rising, falling = (hz - edges[:-2]) / widths[:-1], (edges[2:] - hz) / widths[1:]
+    weights = np.maximum(0, np.minimum(rising, falling))
+    if norm == "slaney":
+        weights *= 2 / (edges[2:] - edges[:-2])
+    return BandGroup(bins, weights)
 
-        Starts from the mean level of each bin's bands and applies `gains` `num_updates` times. The
-        fine structure inside a band is lost; the result is a smooth estimate.
 
-        Args:
-            target: `(bands, frames)`, at most about 1.
-            num_updates: more updates give sharper magnitudes.
+def _evenly(low: float, high: float, count: int) -> Numbers:
+    """Evenly spaced numbers as `torch.linspace` rounds them: by float32 steps from both ends."""
+    first, last = np.float32(low), np.float32(high)
+    step = float((last - first) / np.float32(count - 1))
+    index = np.arange(count)
+    from_first, from_last = first + step * index, last - step * (count - 1 - index)
+    return np.where(index < count // 2, from_first, from_last).astype(np.float32)
 
-        Returns:
-            `(bins, frames)`.
-        """
-        magnitudes = self._mean_over_bands @ (target / self._weight_of_band)
-        for _ in range(num_updates):
-            magnitudes *= self.gains(magnitudes, target)
-        return magnitudes
+
+def _mel_from_hz(hz: float, scale: str) -> float:
+    if scale == "htk":
+        return 2595 * math.log10(1 + hz / 700)
+    if hz < _BREAK_HZ:
+        return hz / _HZ_PER_MEL
+    return _BREAK_MEL + math.log(hz / _BREAK_HZ) / _LOG_STEP
+
+
+def _hz_from_mel(mel: Numbers, scale: str) -> Numbers:
+    """The inverse of `_mel_from_hz`. Powers are computed in float64 and then rounded."""
+    if scale == "htk":
+        exponent = mel / np.float32(2595)
+        power = (10 ** exponent.astype(np.float64)).astype(np.float32)
+        return np.asarray(700 * (power - 1))
+    exponent = np.float32(_LOG_STEP) * (mel - np.float32(_BREAK_MEL))
+    power = np.exp(exponent.astype(np.float64)).astype(np.float32)
+    return np.where(mel < _BREAK_MEL, np.float32(_HZ_PER_MEL) * mel, np.float32(_BREAK_HZ) * power)

@@ -55,8 +55,10 @@ def image_from_spectrogram(
     if darkest != 1:
         relative = relative * darkest
     pixels = np.rint(255 - 255 * np.power(relative, power)).astype(np.uint8)[:, ::-1]
-    planes = [np.zeros_like(pixels[0]), *pixels] if len(pixels) == 2 else [pixels[0]] * 3
-    return Image.fromarray(np.stack(planes, axis=-1))
+    planes = [Image.fromarray(plane) for plane in pixels]
+    if len(planes) == 1:
+        return Image.merge("RGB", planes * 3)
+    return Image.merge("RGB", [Image.new("L", planes[0].size), *planes])
 
 
 def spectrogram_from_image(

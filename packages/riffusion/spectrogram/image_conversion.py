@@ -20,13 +20,13 @@ import torch
 from PIL import Image
 
 from riffusion.errors import RecordedParamsError
-from riffusion.spectrogram.filterbank import MelFilterbank, mel_filterbank
 from riffusion.spectrogram.image import (
     FloatArray,
     image_from_spectrogram,
     rgb_image,
     spectrogram_from_image,
 )
+from riffusion.spectrogram.inversion.filterbank import MelFilterbank, torchaudios_filterbank
 from riffusion.spectrogram.params import SpectrogramParams
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ def _with_bands(
     filterbank = MelFilterbank(
         source, rate / source.n_fft, source.n_fft // 2 + 1, torch.device("cpu")
     )
-    weights = mel_filterbank(target).T
+    weights = torchaudios_filterbank(target).T
     is_inside = weights.sum(0) > 0
     power = power_inside = 0.0
     columns = torch.from_numpy(

@@ -1,10 +1,11 @@
 """Audio ⇄ spectrogram images with their parameters in the EXIF."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
 
 from riffusion.audio import AudioSegment, Waveform, convert, segment_from_waveform
@@ -19,6 +20,9 @@ from riffusion.spectrogram.image import (
 )
 from riffusion.spectrogram.params import SpectrogramParams
 
+if TYPE_CHECKING:
+    import torch
+
 logger = logging.getLogger(__name__)
 
 
@@ -27,13 +31,20 @@ class SpectrogramImageConverter:
 
     Args:
         params: spectrogram parameters; `stereo` decides the number of channels.
-        device: see `select_device`.
+        device: see `SpectrogramConverter`.
+
+    Raises:
+        InputError: `device` isn't the name of a supported device.
     """
 
     def __init__(self, params: SpectrogramParams, device: str | torch.device | None = None) -> None:
         self.p = params
         self.converter = SpectrogramConverter(params, device=device)
-        self.device = self.converter.device
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the inverse."""
+        return self.converter.device
 
     def spectrogram_image_from_audio(self, segment: AudioSegment) -> Image.Image:
         """Image of a segment, with the parameters and the maximum amplitude in its EXIF.

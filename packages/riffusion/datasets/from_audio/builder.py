@@ -31,7 +31,7 @@ from riffusion.datasets.from_audio.sources import (
 from riffusion.datasets.from_audio.worker import build_in_process, build_source, prepare_process
 from riffusion.errors import InputError
 from riffusion.io.files import write_file
-from riffusion.runtime.processes import one_torch_thread, process_pool
+from riffusion.runtime.processes import one_thread, process_pool
 
 logger = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ def _results_in_this_process(
     from riffusion.datasets.from_audio.images import ImageMaker
 
     maker = ImageMaker(options)
-    with one_torch_thread():
+    with one_thread():
         for job in jobs:
             try:
                 yield job, build_source(job, maker)

@@ -21,9 +21,9 @@ from riffusion.datasets.from_audio.slicing import (
     even_slices,
     level_db,
 )
-from riffusion.loops.from_recording import stretch
 from riffusion.spectrogram.converter import SpectrogramConverter
 from riffusion.spectrogram.image_converter import image_from_mel_amplitudes
+from riffusion.spectrogram.stretching import stretch
 
 _SAMPLES_PER_BLOCK = 2**18
 """Samples mixed at once; a block of stereo fits into a processor's cache."""

@@ -7,7 +7,6 @@ import numpy as np
 
 from riffusion.audio.pcm import Samples
 from riffusion.audio.waveform import Waveform
-from riffusion.datasets.from_audio.beat_tracking import track_beats
 from riffusion.datasets.from_audio.formats import ImageFormat
 from riffusion.errors import InputError
 
@@ -69,6 +68,9 @@ def beat_slices(waveform: Waveform, image: ImageFormat, beats: int, overlap: flo
     Raises:
         InputError: no beats were found anywhere in the recording.
     """
+    # Only this option needs it, and all worker processes import this module.
+    from riffusion.datasets.from_audio.beat_tracking import track_beats
+
     rate, hop = image.params.sample_rate, image.params.hop_length
     step = max(1, round(beats * (1 - overlap)))
     window = round(_BEAT_WINDOW_S * rate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from riffusion.errors import InputError
-from riffusion.spectrogram.filterbank import MelFilterbank
+from riffusion.spectrogram.inversion.filterbank import MelFilterbank
 from riffusion.spectrogram.inversion.initial_phase import phases_from_magnitudes
 from riffusion.spectrogram.inversion.reduced_stft import ReducedStft, StftFrames
 from riffusion.spectrogram.params import SpectrogramParams
