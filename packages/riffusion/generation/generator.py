@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Protocol, Self
 
 import torch
 from PIL import Image
@@ -49,6 +49,12 @@ logger = logging.getLogger(__name__)
 
 _MAX_SPECTROGRAM_CELLS = 6000 * 17_640
 """Limit for frames × FFT length: a minute with the default parameters."""
+
+
+class AudioDecoder(Protocol):
+    """Decodes the audio of a request: `decode_audio`, or a pool of processes."""
+
+    def __call__(self, data: bytes, *, max_duration_s: float | None = None) -> AudioSegment: ...
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,7 @@ class ClipGenerator:
         pipeline: the loaded checkpoint.
         library: seed images and masks by id.
         max_num_running: maximum number of clips that the engine works on at the same time.
+        decoder: decodes the audio of requests, as `decode_audio` does.
 
     Attributes:
         engine: generates the images of all running clips.
@@ -118,9 +125,11 @@ class ClipGenerator:
         pipeline: RiffusionPipeline,
         library: SeedLibrary,
         max_num_running: int = MAX_NUM_RUNNING,
+        decoder: AudioDecoder = decode_audio,
     ) -> None:
         self.pipeline = pipeline
         self.library = library
+        self._decoder = decoder
         self.engine = Engine(pipeline, max_num_running=max_num_running)
         self._audio_stream: torch.cuda.Stream | None = None
         if pipeline.device.type == "cuda":
@@ -134,6 +143,7 @@ class ClipGenerator:
         checkpoint: str | None = None,
         device: str | None = None,
         max_num_running: int = MAX_NUM_RUNNING,
+        decoder: AudioDecoder = decode_audio,
     ) -> Self:
         """Load a checkpoint and its seed images and masks.
 
@@ -141,6 +151,7 @@ class ClipGenerator:
             checkpoint: folder, file or hub id; None for the default checkpoint.
             device: None for the fastest device available.
             max_num_running: maximum number of clips that the engine works on at the same time.
+            decoder: decodes the audio of requests, as `decode_audio` does.
 
         Raises:
             CheckpointError: the checkpoint is missing, truncated or foreign.
@@ -148,7 +159,7 @@ class ClipGenerator:
         with single_threaded():
             pipeline = RiffusionPipeline.from_pretrained(checkpoint, device=device)
         directory = pipeline.checkpoint.directory if pipeline.checkpoint else None
-        return cls(pipeline, SeedLibrary.default(directory), max_num_running)
+        return cls(pipeline, SeedLibrary.default(directory), max_num_running, decoder)
 
     def close(self) -> None:
         """Stop the engine's thread, which keeps the checkpoint in memory."""
@@ -170,6 +181,7 @@ class ClipGenerator:
         Raises:
             InputError: a prompt weight out of range, an unknown id, or media that can't be decoded
                 or exceed a limit; `field` names the request's field.
+            OverloadedError: the decoder has no time for the request's audio.
         """
         check_prompts(inputs)
         with one_at_a_time(has_large_media(inputs)):
@@ -298,7 +310,7 @@ class ClipGenerator:
         if inputs.init_audio is not None:
             data = bytes_from_data_url(inputs.init_audio, "init_audio")
             with decoding("init_audio"):
-                segment = decode_audio(data, max_duration_s=MAX_DURATION_S)
+                segment = self._decoder(data, max_duration_s=MAX_DURATION_S)
             with one_at_a_time(segment.duration_seconds > LARGE_AUDIO_S):
                 try:
                     return self.image_from_audio(segment)
