@@ -4,6 +4,7 @@ Code inside works on `Audio`, a float32 waveform with its sample rate. Reading r
 AudioSegment, as upstream does; writing accepts both. One line per module:
 
 - `waveform`: Audio and Waveform; resampling, mixing to mono and stereo.
+- `polyphase`: resampling by a rational ratio.
 - `pcm`: integer samples, and rounding waveforms to them.
 - `segments`: pydub's AudioSegment, and its conversions.
 - `speakers`: which side of a stereo mix each speaker of a layout is heard on.

@@ -9,7 +9,6 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import maximum_filter1d
 
 from riffusion.audio.waveform import Waveform, resample, with_channels
 from riffusion.errors import InputError
@@ -166,6 +165,8 @@ def _reduction(
     over_db = np.maximum(over_db, 0.0)
     if not over_db.any():
         return over_db
+    from scipy.ndimage import maximum_filter1d  # slow to import, and most commands don't need it
+
     # A loop is processed twice, so that the second time starts from the end of the first.
     repeated = np.tile(over_db, 2) if circular else over_db
     slope = release_db_per_s / sample_rate * np.arange(repeated.size)

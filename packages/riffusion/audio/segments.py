@@ -4,11 +4,13 @@ pydub is imported here and nowhere else, and only its class is used: nothing tha
 An AudioSegment holds signed integers of 1, 2 or 4 bytes; full scale is 2^(bits - 1).
 """
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from riffusion.audio.pcm import (
     SAMPLE_TYPES,
@@ -24,6 +26,9 @@ with warnings.catch_warnings():
     # is installed; none is needed here.
     warnings.simplefilter("ignore")
     from pydub import AudioSegment
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "AudioSegment",

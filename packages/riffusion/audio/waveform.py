@@ -1,17 +1,21 @@
 """Audio as float32 waveforms: the type that the code inside works on, resampling and mixing."""
 
-import functools
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torchaudio.transforms
 
+from riffusion.audio.polyphase import filter_half_width, resample_polyphase
 from riffusion.audio.speakers import DEFAULT_SIDES, stereo_weights
 from riffusion.errors import InputError
+
+if TYPE_CHECKING:
+    import torch  # tensors are accepted, but nothing here needs torch
 
 Waveform = npt.NDArray[np.float32]
 """(channels, samples) float32, full scale is [-1, 1]."""
@@ -19,12 +23,8 @@ Waveform = npt.NDArray[np.float32]
 MIN_SAMPLE_RATE_HZ = 1000
 MAX_SAMPLE_RATE_HZ = 384_000
 
-_MAX_KERNEL = 2**20
-"""Largest product of a reduced rate ratio for which torchaudio's dense kernel stays small."""
-_LOWPASS_WIDTH = 64
-_ROLLOFF = 0.9475937167399596
-_KAISER_BETA = 14.769656459379492
-"""Kaiser-windowed sinc with a stop band below -140 dB; the values of resampy's `kaiser_best`."""
+_MAX_PRODUCT = 2**20
+"""Largest product of a reduced rate ratio for which the polyphase filter's matrix stays small."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,31 +91,18 @@ def resample(
     length = max(1, round(Fraction(array.shape[1] * to_hz, from_hz)))
     common = math.gcd(from_hz, to_hz)
     up, down = to_hz // common, from_hz // common
-    if up * down <= _MAX_KERNEL:
-        result = _resampler(up, down)(torch.tensor(array)).numpy()
+    if up * down <= _MAX_PRODUCT:
+        result = resample_polyphase(array, up, down)
     else:
-        # For ratios such as 44101 to 48000 Hz the kernel would take gigabytes. One Fourier
+        # For ratios such as 44101 to 48000 Hz the matrix would take gigabytes. One Fourier
         # transform over a whole number of periods of the ratio does instead, with silence between
         # the end and the start.
         from scipy.signal import resample as fourier_resample  # slow to import and rarely needed
 
-        periods = -(-(array.shape[1] + _LOWPASS_WIDTH * (1 + down // up)) // down)
+        periods = -(-(array.shape[1] + filter_half_width(up, down)) // down)
         padded = np.pad(array, ((0, 0), (0, periods * down - array.shape[1])))
         result = fourier_resample(padded, periods * up, axis=1)
     return np.ascontiguousarray(result[:, :length], dtype=np.float32)
-
-
-@functools.lru_cache(maxsize=16)
-def _resampler(up: int, down: int) -> torchaudio.transforms.Resample:
-    """The resampler for a ratio; computing its kernel takes longer than applying it."""
-    return torchaudio.transforms.Resample(
-        down,
-        up,
-        resampling_method="sinc_interp_kaiser",
-        lowpass_filter_width=_LOWPASS_WIDTH,
-        rolloff=_ROLLOFF,
-        beta=_KAISER_BETA,
-    )
 
 
 def with_channels(waveform: npt.NDArray[np.floating] | torch.Tensor, num_channels: int) -> Waveform:
@@ -150,11 +137,13 @@ def as_waveform(waveform: npt.NDArray[np.floating] | torch.Tensor) -> Waveform:
     Raises:
         InputError: wrong shape or type.
     """
-    if isinstance(waveform, torch.Tensor):
-        if waveform.is_floating_point():
-            waveform = waveform.detach().float()
-        waveform = waveform.detach().cpu().numpy()
-    array = np.asarray(waveform)
+    if isinstance(waveform, np.ndarray):
+        array = waveform
+    elif hasattr(waveform, "detach"):  # a tensor
+        tensor = waveform.float() if waveform.is_floating_point() else waveform
+        array = tensor.detach().cpu().numpy()
+    else:
+        array = np.asarray(waveform)
     if array.dtype.kind != "f":
         raise InputError(
             f"waveform.dtype={array.dtype} must be a float type with values in [-1, 1]; "
