@@ -1,4 +1,4 @@
-"""Processes that answer messages: how they start and end, and what they can't do to their parent."""
+"""Processes that answer messages: how they start and end, and that no answer harms the parent."""
 
 import io
 import os
@@ -132,7 +132,9 @@ def cpu_time_s(pid: int) -> float | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = text.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return (
+        None if fields[0] == "Z" else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

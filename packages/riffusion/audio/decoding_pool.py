@@ -11,6 +11,7 @@ import weakref
 from contextlib import suppress
 from typing import Any
 
+from riffusion.audio import decoding_worker
 from riffusion.audio.segments import AudioSegment
 from riffusion.errors import InputError, MediaError, OverloadedError, ServerError
 from riffusion.runtime.child_process import ChildProcess
@@ -23,10 +24,10 @@ MAX_PROCESSES = 4
 """Files that are decoded at the same time, so that a few hostile ones keep no others waiting."""
 MAX_SAMPLES = 2**26
 """Limit for samples × channels: a minute in 23 channels at 48 kHz, or in 5 at 192 kHz."""
-MAX_MEMORY = 1280 * 2**20
-"""Memory of one process in bytes: `MAX_SAMPLES` of 32 bits, which are copied up to four times."""
+MAX_MEMORY = 2**30
+"""Memory of one process in bytes: `MAX_SAMPLES` of 32 bits and copies of them take 0.85 GB."""
 MAX_WAIT_S = 30.0
-_WORKER = "riffusion.audio.decoding_worker"
+"""Longest time in seconds that a file waits until its decoding begins."""
 _MAX_ANSWER_BYTES = 4 * MAX_SAMPLES
 _REMEDY = "convert it to wav, flac or mp3 and send that"
 
@@ -91,8 +92,13 @@ class DecodingPool:
             MediaError: as `decode_audio`, or the file exceeds the limit of time or memory, or the
                 process ended over it.
             OverloadedError: no process was free within `max_wait_s`.
-            ServerError: the process doesn't start.
+            ServerError: the process doesn't start, or the pool is closed.
         """
+        if len(data) > decoding_worker.MAX_FILE_BYTES:
+            raise MediaError(
+                f"the audio file has {len(data)} bytes; at most {decoding_worker.MAX_FILE_BYTES} "
+                "are allowed"
+            )
         options = {"max_duration_s": max_duration_s, "max_samples": MAX_SAMPLES}
         self._acquire_slot()
         try:
@@ -104,11 +110,15 @@ class DecodingPool:
                     f"decoding it takes longer than {self._time_limit_s:g} s, the limit; {_REMEDY}"
                 ) from None
             except EOFError as error:
+                self._check_open()
                 logger.warning("the process that decodes audio ended: %s", error)
                 raise MediaError(
                     f"the decoder ended while it read the file ({error}), which may be damaged; "
                     f"{_REMEDY}"
                 ) from None
+            except ServerError:
+                self._check_open()
+                raise
             finally:
                 self._give_back(process)
         finally:
@@ -169,11 +179,14 @@ class DecodingPool:
                     self._idle.append(self._new_process())  # it starts while nobody waits
 
     def _new_process(self) -> ChildProcess:
-        if not self._finalizer.alive:
-            raise ServerError("the processes that decode audio are closed")
-        process = ChildProcess(_WORKER, [str(self._max_memory)], _MAX_ANSWER_BYTES)
+        self._check_open()
+        process = ChildProcess(decoding_worker.__name__, [str(self._max_memory)], _MAX_ANSWER_BYTES)
         self._all.add(process)
         return process
+
+    def _check_open(self) -> None:
+        if not self._finalizer.alive:
+            raise ServerError("the processes that decode audio are closed")
 
     def _forget(self, process: ChildProcess) -> None:
         process.close()

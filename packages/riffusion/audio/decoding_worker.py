@@ -22,7 +22,7 @@ from riffusion.errors import InputError, MediaError
 from riffusion.runtime.messages import Message, receive, send
 
 MAX_FILE_BYTES = 2**28
-"""Largest file; bodies of requests are far smaller."""
+"""Largest file in bytes; bodies of requests are far smaller."""
 _MAX_LOG_LINES = 100
 
 

@@ -218,7 +218,9 @@ class ClipService:
             metrics.record_refusal()
             raise
         except TimeoutError:
-            raise _deadline_exceeded(inputs) from None
+            exceeded = _deadline_exceeded(inputs)
+            self._record_failure(exceeded)
+            raise exceeded from None
         try:
             job.handle = self._generator.start(resolved, job.put_progress)
         except Exception as error:
