@@ -5,10 +5,13 @@ import io
 import av
 import numpy as np
 
+SLOW_NUM_FRAMES = 3_500_000
+"""Frames in 24.5 MB, about the most that a request can hold: 40 s of processor time."""
 
-def damaged_frames(num_frames: int) -> bytes:
-    """An mp3 of 24 bytes per frame, none of which can be decoded: a million take half a minute."""
-    return (b"\xff\xf3\x14\xc0" + b"\xff" * 20) * num_frames
+
+def empty_frames(num_frames: int = SLOW_NUM_FRAMES) -> bytes:
+    """AAC frames of 7 bytes, which are only headers. Each one fails, and that takes time."""
+    return b"\xff\xf1\x50\x80\x00\xff\xfc" * num_frames
 
 
 def silent_flac(duration_s: float, rate: int, layout: str) -> bytes:

@@ -115,11 +115,11 @@ def test_messages_end_with_their_stream() -> None:
 PARENT = """
 import sys, threading, time
 from riffusion.audio.decoding_pool import DecodingPool
-from tests.audio.hostile_audio import damaged_frames
+from tests.audio.hostile_audio import empty_frames
 pool = DecodingPool(time_limit_s=1e6)
 pool.start()
 if sys.argv[1] == "busy":
-    threading.Thread(target=pool.decode, args=(damaged_frames(5_000_000),)).start()
+    threading.Thread(target=pool.decode, args=(empty_frames(20_000_000),)).start()
 print(*pool.pids, flush=True)
 time.sleep(1e6)
 """
