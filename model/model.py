@@ -12,6 +12,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from riffusion.audio.decoding_pool import DecodingPool
 from riffusion.datatypes import InferenceInput, InferenceOutput
 from riffusion.errors import DeadlineExceededError, GenerationCancelled, InputError, OverloadedError
 from riffusion.generation.generator import ClipGenerator
@@ -53,10 +54,15 @@ class Model:
             DeviceError: `RIFFUSION_REQUIRE_GPU` is 1, and no GPU can be used.
             InputError: an environment variable is not valid.
             CheckpointError: the checkpoint is missing, truncated or foreign.
+            ServerError: the process that decodes audio doesn't start.
         """
         check_required_gpu()
         guard_msgpack_decoder()
-        generator = ClipGenerator.load(max_num_running=max_running_from_environment())
+        decoders = DecodingPool()
+        decoders.start()
+        generator = ClipGenerator.load(
+            max_num_running=max_running_from_environment(), decoder=decoders.decode
+        )
         logger.info("serving %s", generator.checkpoint_description)
         if generator.pipeline.device.type == "cuda":
             generator.engine.warm_up()

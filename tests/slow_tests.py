@@ -15,6 +15,8 @@ SLOW = (
     "subprocess",
     "multiprocessing",
     "nbclient",
+    "riffusion.audio.decoding_pool.DecodingPool",
+    "riffusion.runtime.child_process.ChildProcess",
     "riffusion.serving.local.truss_server.LocalTrussServer",
     "riffusion.training.trainer.Trainer",
     "riffusion.cli.train.train",

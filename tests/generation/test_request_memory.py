@@ -12,12 +12,15 @@ import pytest
 from PIL import Image
 
 from benchmarks.request_memory import deep_png
+from riffusion.audio.decoding_pool import DecodingPool
 from riffusion.datatypes import InferenceInput
-from riffusion.errors import InputError, MediaError
+from riffusion.errors import InputError, MediaError, ServerError
 from riffusion.generation import generator as generator_module
 from riffusion.generation import input_images, request_memory
 from riffusion.generation.generator import ClipGenerator
 from riffusion.io.images import decode_image, memory_of_image
+from tests.audio.hostile_audio import empty_frames
+from tests.patience import PATIENCE_S, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +156,26 @@ def test_large_images_are_decoded_one_at_a_time_and_small_ones_beside_them(
         release.set()
         assert [future.result().init_image.size for future in waiting] == [(300, 512)] * 3  # type: ignore[union-attr]
     assert most == 1
+
+
+def test_large_images_do_not_wait_for_a_recording_that_takes_long(
+    generator: ClipGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if its own request has a large image."""
+    decoders = DecodingPool(1, PATIENCE_S)
+    monkeypatch.setattr(generator, "_decoder", decoders.decode)
+    monkeypatch.setattr(request_memory, "LARGE_IMAGE_BYTES", 1000)
+    recording = base64.b64encode(empty_frames()).decode()
+    hostile = request(init_audio=recording, mask_image=encoded(40, 300))
+    with ThreadPoolExecutor() as threads:
+        refused = threads.submit(generator.resolve, hostile)
+        wait_until(lambda: decoders.pids and not decoders._idle, "it isn't being decoded")
+        large = threads.submit(generator.resolve, request(init_image=encoded(40, 700)))
+        assert large.result(PATIENCE_S).init_image is not None
+        assert not refused.done()
+        decoders.close()
+        with pytest.raises(ServerError, match="closed"):
+            refused.result(PATIENCE_S)
 
 
 @pytest.mark.parametrize(

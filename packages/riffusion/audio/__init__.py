@@ -13,6 +13,8 @@ AudioSegment, as upstream does; writing accepts both. One line per module:
 - `frames`: an audio stream's frames, as FFmpeg decodes them.
 - `blocks`: collects decoded samples, within the limits.
 - `decoding`: bytes or a file → AudioSegment.
+- `decoding_pool`: the same in processes of their own, for files from strangers.
+- `decoding_worker`: such a process.
 - `encoding`: audio → the bytes of a file.
 - `writer`: appends audio to a file while it is being made.
 - `encoder`: FFmpeg's encoder and muxer, used by encoding and writer.

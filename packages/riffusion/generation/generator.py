@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Protocol, Self
 
 import torch
 from PIL import Image
@@ -50,6 +50,12 @@ __all__ = ["Clip", "ClipGenerator", "ResolvedInput", "check_prompts"]
 logger = logging.getLogger(__name__)
 
 
+class AudioDecoder(Protocol):
+    """Decodes the audio of a request: `decode_audio`, or a pool of processes."""
+
+    def __call__(self, data: bytes, *, max_duration_s: float | None = None) -> AudioSegment: ...
+
+
 @dataclass(frozen=True)
 class Clip:
     """A finished clip.
@@ -76,6 +82,7 @@ class ClipGenerator:
         pipeline: the loaded checkpoint.
         library: seed images and masks by id.
         max_num_running: maximum number of clips that the engine works on at the same time.
+        decoder: decodes the audio of requests; None for `decode_audio`, in this process.
 
     Attributes:
         engine: generates the images of all running clips.
@@ -86,9 +93,11 @@ class ClipGenerator:
         pipeline: RiffusionPipeline,
         library: SeedLibrary,
         max_num_running: int = MAX_NUM_RUNNING,
+        decoder: AudioDecoder | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.library = library
+        self._decoder = decoder
         self.engine = Engine(pipeline, max_num_running=max_num_running)
         self._audio_stream: torch.cuda.Stream | None = None
         if pipeline.device.type == "cuda":
@@ -102,6 +111,7 @@ class ClipGenerator:
         checkpoint: str | None = None,
         device: str | None = None,
         max_num_running: int = MAX_NUM_RUNNING,
+        decoder: AudioDecoder | None = None,
     ) -> Self:
         """Load a checkpoint and its seed images and masks.
 
@@ -109,6 +119,7 @@ class ClipGenerator:
             checkpoint: folder, file or hub id; None for the default checkpoint.
             device: None for the fastest device available.
             max_num_running: maximum number of clips that the engine works on at the same time.
+            decoder: decodes the audio of requests; None for `decode_audio`, in this process.
 
         Raises:
             CheckpointError: the checkpoint is missing, truncated or foreign.
@@ -116,7 +127,7 @@ class ClipGenerator:
         with single_threaded():
             pipeline = RiffusionPipeline.from_pretrained(checkpoint, device=device)
         directory = pipeline.checkpoint.directory if pipeline.checkpoint else None
-        return cls(pipeline, SeedLibrary.default(directory), max_num_running)
+        return cls(pipeline, SeedLibrary.default(directory), max_num_running, decoder)
 
     def close(self) -> None:
         """Stop the engine's thread, which keeps the checkpoint in memory."""
@@ -138,10 +149,13 @@ class ClipGenerator:
         Raises:
             InputError: a prompt weight out of range, an unknown id, or media that can't be decoded
                 or exceed a limit; `field` names the request's field.
+            OverloadedError: the decoder has no time for the request's audio.
         """
         check_prompts(inputs)
-        with one_at_a_time(has_large_media(inputs)):
-            resolved = self._resolve(inputs, media or Media())
+        is_large = has_large_media(inputs)
+        recording = self._decoded_audio(inputs, media or Media())  # others needn't wait for it
+        with one_at_a_time(is_large):
+            resolved = self._resolve(inputs, media or Media(), recording)
             if media is not None:
                 return resolved
             if resolved.mask_image is not None and large_image(inputs.mask_image, "mask_image"):
@@ -155,11 +169,13 @@ class ClipGenerator:
                     resolved = dataclasses.replace(resolved, init_image=row, encoded_image=encoded)
             return resolved
 
-    def _resolve(self, inputs: InferenceInput, media: Media) -> ResolvedInput:
+    def _resolve(
+        self, inputs: InferenceInput, media: Media, recording: AudioSegment | None
+    ) -> ResolvedInput:
         params = self.pipeline.spectrogram_params
         if inputs.mode == "txt2img":
             return ResolvedInput(inputs, params)
-        init_image = self._init_image(inputs, media)
+        init_image = self._init_image(inputs, media, recording)
         try:
             own_params = params_from_image(init_image, params)
         except RecordedParamsError as error:
@@ -256,20 +272,29 @@ class ClipGenerator:
     def _new_converter(self, params: SpectrogramParams) -> SpectrogramImageConverter:
         return SpectrogramImageConverter(params, device=self.pipeline.device)
 
-    def _init_image(self, inputs: InferenceInput, media: Media) -> Image.Image:
+    def _decoded_audio(self, inputs: InferenceInput, media: Media) -> AudioSegment | None:
+        """The audio in a request's `init_audio`, if the clip starts from it."""
+        if inputs.mode == "txt2img" or inputs.init_audio is None:
+            return None
+        if media.init_image is not None or media.init_audio is not None:
+            return None
+        data = bytes_from_data_url(inputs.init_audio, "init_audio")
+        with decoding("init_audio"):
+            return (self._decoder or decode_audio)(data, max_duration_s=MAX_DURATION_S)
+
+    def _init_image(
+        self, inputs: InferenceInput, media: Media, recording: AudioSegment | None
+    ) -> Image.Image:
         if media.init_image is not None:
             return media.init_image
         if media.init_audio is not None:
             return self.image_from_audio(media.init_audio)
         if inputs.init_image is not None:
             return decoded_image(inputs.init_image, "init_image")
-        if inputs.init_audio is not None:
-            data = bytes_from_data_url(inputs.init_audio, "init_audio")
-            with decoding("init_audio"):
-                segment = decode_audio(data, max_duration_s=MAX_DURATION_S)
-            with one_at_a_time(segment.duration_seconds > LARGE_AUDIO_S):
+        if recording is not None:
+            with one_at_a_time(recording.duration_seconds > LARGE_AUDIO_S):
                 try:
-                    return self.image_from_audio(segment)
+                    return self.image_from_audio(recording)
                 except MediaError as error:
                     raise MediaError(str(error), "init_audio") from error
         return self.library.seed_image(inputs.seed_image_id)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.geometry import LatentGeometry
-from riffusion.errors import InputError, MediaError
+from riffusion.errors import MediaError, RiffusionError
 from riffusion.io.data_urls import bytes_from_data_url
 from riffusion.io.images import memory_of_image
 from riffusion.runtime.devices import return_freed_memory
@@ -95,7 +95,7 @@ def decoding(field: str) -> Iterator[None]:
         yield
     except MediaError as error:
         raise MediaError(str(error), field) from error
-    except InputError:
+    except RiffusionError:
         raise
     except Exception as error:
         logger.exception("a decoder failed on %s", field)

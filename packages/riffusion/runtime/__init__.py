@@ -1,8 +1,10 @@
 """Devices, threads, processes and caches of the running program.
 
 - `cache`: tensors by key, limited in bytes, shared by threads.
+- `child_process`: a module in a process of its own that answers messages.
 - `cuda_graphs`: UNet calls as CUDA graphs.
 - `devices`: selecting the torch device, and memory settings of the process.
+- `messages`: messages between a process and its child.
 - `processes`: a pool of worker processes with one thread each.
 - `threads`: limiting a process to one OpenMP thread team.
 """

@@ -113,19 +113,25 @@ class ClipService:
         Raises:
             InputError: a field is not valid.
             OverloadedError: every slot is in use.
+            DeadlineExceededError: reading the images and audio takes longer than `deadline_s`.
         """
         job = ClipJob(inputs.num_inference_steps)
         submitted_s = job.loop.time()
         try:
             self._limiter.check()  # before work that a refusal would waste
             context = contextvars.copy_context()  # it has the request's id, for the log
-            resolved = await job.loop.run_in_executor(
-                self._resolve_threads, context.run, self._generator.resolve, inputs
-            )
+            async with asyncio.timeout(inputs.deadline_s):
+                resolved = await job.loop.run_in_executor(
+                    self._resolve_threads, context.run, self._generator.resolve, inputs
+                )
             self._limiter.check()
         except OverloadedError:
             metrics.record_refusal()
             raise
+        except TimeoutError:
+            exceeded = _deadline_exceeded(inputs)
+            self._record_failure(exceeded)
+            raise exceeded from None
         try:
             job.handle = self._generator.start(resolved, job.put_progress)
         except Exception as error:
@@ -137,8 +143,8 @@ class ClipService:
         if _takes_much_memory(resolved):
             job.task.add_done_callback(lambda _: self._audio_threads.submit(return_freed_memory))
         if inputs.deadline_s is not None:
-            exceeded = DeadlineExceededError(f"not done within deadline_s={inputs.deadline_s:g}")
-            timer = job.loop.call_at(submitted_s + inputs.deadline_s, job.stop, exceeded)
+            end_s = submitted_s + inputs.deadline_s
+            timer = job.loop.call_at(end_s, job.stop, _deadline_exceeded(inputs))
             job.task.add_done_callback(lambda _: timer.cancel())
         return job
 
@@ -202,6 +208,10 @@ class ClipService:
             self._num_memory_failures += 1
         else:
             self._num_failures += 1
+
+
+def _deadline_exceeded(inputs: InferenceInput) -> DeadlineExceededError:
+    return DeadlineExceededError(f"not done within deadline_s={inputs.deadline_s:g}")
 
 
 def _takes_much_memory(resolved: ResolvedInput) -> bool:
