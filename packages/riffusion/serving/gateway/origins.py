@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from riffusion.errors import InputError
+from riffusion.serving.addresses import is_ownerless
 
 _LOCAL = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
-_UNCLAIMABLE_HOST = r"([0-9.]+|\[[0-9a-fA-F:.]+\]|[A-Za-z0-9-]+)(:\d+)?"
-"""An address, or a host name without a dot. A name with a dot has an owner, who could let it
-resolve to this machine, so that the owner's page would look like the gateway's (DNS rebinding)."""
 _ORIGIN = r"[a-z][a-z0-9+.-]*://[^/\s]+"
 
 
@@ -43,7 +41,7 @@ class AllowedOrigins:
         if origin is None or self._named & {origin, "*"} or re.fullmatch(_LOCAL, origin):
             return True
         is_own = origin == f"{gateway_scheme}://{gateway_host}"
-        return is_own and re.fullmatch(_UNCLAIMABLE_HOST, gateway_host) is not None
+        return is_own and is_ownerless(gateway_host)
 
     @property
     def cors_options(self) -> dict[str, Any]:
