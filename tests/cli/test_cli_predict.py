@@ -117,9 +117,24 @@ def test_progress_events_are_read_until_the_result(
     assert num_samples(read_audio(out)) == NUM_SAMPLES
 
 
+@pytest.mark.parametrize("numbers", [("x", None), (1e999, 0), ([1], -3), (None, "2"), (2, 0)])
+def test_progress_that_is_no_number_does_no_harm(
+    endpoint: StubEndpoint, request_file: Path, tmp_path: Path, run: Run, numbers: tuple[Any, Any]
+) -> None:
+    step, steps = numbers
+    progress = {"event": "progress", "step": step, "steps": steps}
+    endpoint.answers = [progress, {"event": "result", **endpoint.answers[0]}]
+    out = tmp_path / "clip.mp3"
+    result = run("predict", "-f", request_file, "--endpoint", endpoint.url, "-o", out)
+    assert result.code == 0, result.err
+    assert num_samples(read_audio(out)) == NUM_SAMPLES
+
+
 @pytest.mark.parametrize(
     ("status", "answers", "message"),
     [
+        (400, [{"error": "\x1b[2Jgone\x07\nnext\ud800"}], "\\x1b[2Jgone\\x07 next\\ud800"),
+        (400, [{"error": "a caf\u00e9 \u2028 \u202eok"}], "a caf\u00e9 \\u202eok"),
         (400, [{"error": "start.seed: Field required"}], "start.seed: Field required"),
         (200, [{"event": "error", "error": "it broke"}], "it broke"),
         (200, [{"hello": "world"}], "no audio"),

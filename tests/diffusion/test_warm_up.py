@@ -135,6 +135,26 @@ def test_a_lora_that_is_loaded_after_warm_up_changes_the_images(
 
 
 @pytest.mark.usefixtures("cuda")
+def test_a_lora_that_is_loaded_before_warm_up_can_be_switched_off(
+    pipeline: RiffusionPipeline,
+) -> None:
+    """Switches and weights of a LoRA are Python's: a graph would keep those that it recorded."""
+    from peft import LoraConfig
+
+    without = finished_latents(pipeline, request())
+    pipeline.unet.add_adapter(
+        LoraConfig(r=2, lora_alpha=2, init_lora_weights=False, target_modules=["to_q"])
+    )
+    pipeline.warm_up(batch_sizes=(2,))
+    adapted = finished_latents(pipeline, request())
+    pipeline.unet.disable_adapters()
+    assert (finished_latents(pipeline, request()) - without).abs().max() < MAX_LATENT_ERROR
+    pipeline.unet.enable_adapters()
+    assert (finished_latents(pipeline, request()) - adapted).abs().max() < MAX_LATENT_ERROR
+    assert (adapted - without).abs().max() > 100 * MAX_LATENT_ERROR
+
+
+@pytest.mark.usefixtures("cuda")
 def test_weights_and_modules_that_are_replaced_end_the_use_of_graphs(
     pipeline: RiffusionPipeline, rows_of_calls: list[int]
 ) -> None:

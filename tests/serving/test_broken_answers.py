@@ -11,6 +11,7 @@ import pytest
 from riffusion.errors import EndpointError
 from riffusion.serving.client import Endpoint
 from riffusion.serving.gateway.reverse_proxy import NDJSON
+from tests.patience import PATIENCE_S
 from tests.serving.backends import Backend, Play, break_off, say
 from tests.serving.gateways import REQUEST, gateway_to
 
@@ -111,6 +112,14 @@ def test_a_stream_may_take_longer_than_the_timeout_in_all() -> None:
                 if len(events) == 2:
                     time.sleep(1.4)  # the reader's own time does not count
             assert [event["event"] for event in events] == ["progress"] * 4 + ["result"]
+
+
+def test_the_delay_before_another_attempt_is_not_part_of_the_answers_time() -> None:
+    """The endpoint asks for a longer delay than its answer may take."""
+    busy = say(b'{"error": "busy"}', 503, Retry_After="5")
+    with Backend(busy, say(RESULT)) as backend:
+        predict(Endpoint(backend.url, timeout_s=4, retry_budget_s=PATIENCE_S))
+    assert len(backend.requests) == 2
 
 
 def stops_in(content: bytes, media_type: str = NDJSON) -> Play:

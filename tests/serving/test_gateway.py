@@ -145,6 +145,10 @@ def test_other_pages_are_refused_and_start_no_work(origin: str) -> None:
     assert answer.status_code == 403
     assert "access-control-allow-origin" not in answer.headers
     assert backend.requests == []
+    # A page without an origin sends null, which no option can allow.
+    remedy = "not as a file" if origin == "null" else f"--allowed-origin {origin}"
+    assert answer.json()["error"].startswith(f"origin={origin} is not allowed; ")
+    assert remedy in answer.json()["error"]
 
 
 @pytest.mark.parametrize("origin", ["app.example", "https://app.example/", "https://", ""])

@@ -140,7 +140,13 @@ def test_large_bodies_without_a_length_are_refused(client: httpx.Client, backend
     assert backend.requests == []
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example:3013", "http://127.0.0.1.evil.example"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example:3013", "http://127.0.0.1.evil.example",
+        "http://localhost.evil.example:3013", "http://evillocalhost.example",
+    ],
+)  # fmt: skip
 def test_a_foreign_host_name_that_resolves_here_is_refused(
     origin: str, client: httpx.Client, backend: Backend
 ) -> None:
@@ -152,7 +158,9 @@ def test_a_foreign_host_name_that_resolves_here_is_refused(
     assert backend.requests == []
 
 
-@pytest.mark.parametrize("host", ["192.168.1.7:3013", "studio:3013", "[2001:db8::1]:3013"])
+@pytest.mark.parametrize(
+    "host", ["192.168.1.7:3013", "studio:3013", "[2001:db8::1]:3013", "riff.localhost:3013"]
+)
 def test_the_gateways_own_page_is_allowed(host: str, client: httpx.Client) -> None:
     headers = {"Origin": f"http://{host}", "Host": host}
     assert client.post("/run_inference/", content=REQUEST, headers=headers).status_code == 200

@@ -209,7 +209,11 @@ def _list_failures(error: BatchError, command: "Command", debug: bool) -> None:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """One line of printable text: a file's name or an endpoint may hold terminal commands."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in " ".join(text.split())
+    )
 
 
 class _LineFormatter(logging.Formatter):

@@ -101,7 +101,9 @@ def _fetch_result(endpoint: "Endpoint", payload: dict[str, Any]) -> dict[str, An
     with progress_bar("clip") as move:
         for event in endpoint.stream(payload):
             if event.get("event") == "progress":
-                move(int(event.get("step", 0)), int(event.get("steps", 1)))
+                step, steps = event.get("step"), event.get("steps")
+                if isinstance(step, int) and isinstance(steps, int):
+                    move(step, steps)
             else:
                 return event
     raise EndpointError(f"{endpoint} sent no result")

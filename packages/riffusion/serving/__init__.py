@@ -3,6 +3,7 @@
     model/        code inside the Truss server: request bodies, concurrency, clips, metrics
     addresses     hosts, ports, paths and URLs
     retries       HTTP transports that send a request again while the endpoint is busy
+    answer_body   body of an answer, within limits on its size
     answer_limit  limit on the time of a whole answer
     client        client of a local or hosted endpoint
     gateway/      the web-facing server in front of an endpoint

@@ -1,6 +1,7 @@
 """Hosts, ports, paths and URLs of the local servers, and networks of trusted proxies."""
 
 import ipaddress
+import re
 import socket
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ RUN_INFERENCE_PATH = "/run_inference"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_OWNERLESS_HOST = r"([0-9.]+|\[[0-9a-fA-F:.]+\]|[A-Za-z0-9-]+|[A-Za-z0-9.-]+\.localhost)(:\d+)?"
 _ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -31,6 +33,16 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_ownerless(host: str) -> bool:
+    """Whether a Host header is an address, a name without a dot, or a name below `localhost`.
+
+    Other names have owners, who could let them resolve to this machine, so that the owner's page
+    and a server here seem to be one site (DNS rebinding). Names below `localhost` always mean this
+    machine (RFC 6761).
+    """
+    return re.fullmatch(_OWNERLESS_HOST, host) is not None
 
 
 def bound_socket(host: str, port: int, option: str) -> socket.socket:

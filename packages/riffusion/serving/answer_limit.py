@@ -15,13 +15,14 @@ import httpx
 class AnswerLimit:
     """Shuts a connection down when the answer takes too long; whoever reads from it then fails.
 
-    The time starts when the request is sent, again for each attempt.
+    The time of each attempt starts when its request is sent, and stops when its response is closed,
+    so that the delays between attempts don't count.
 
     Args:
         timeout_s: longest time for the answer, in seconds.
 
     Attributes:
-        has_expired: whether the connection was shut down.
+        has_expired: whether the connection of the newest attempt was shut down.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -37,7 +38,10 @@ class AnswerLimit:
             # A duplicate, since TLS takes over the original.
             self._socket = info["return_value"].get_extra_info("socket").dup()
         elif event.endswith(".send_request_headers.started"):
+            self.has_expired = False
             self.restart()
+        elif event.endswith(".response_closed.complete"):
+            self.stop()
 
     def restart(self) -> None:
         """Start the time again."""

@@ -12,6 +12,7 @@ import httpx
 
 from riffusion.errors import EndpointError
 from riffusion.serving.addresses import DEFAULT_HOST, DEFAULT_PORT, PREDICT_PATH, is_loopback
+from riffusion.serving.answer_body import error_from, error_in, read_body, read_lines
 from riffusion.serving.answer_limit import AnswerLimit
 from riffusion.serving.retries import (
     ANSWER_TIMEOUT_EXTENSION,
@@ -31,7 +32,6 @@ JSON = "application/json"
 MSGPACK = "application/octet-stream"
 """Content types of requests; the Truss server answers in the type of the request."""
 _CONNECT_TIMEOUT_S = 5.0
-_MAX_SHOWN_BYTES = 200
 _CONNECTION_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=16)
 
 
@@ -120,7 +120,7 @@ class Endpoint:
                 then `status` and the message are the endpoint's.
         """
         with self._answer(payload) as (response, limit):
-            body = response.read()
+            body = read_body(response)
             limit.check()  # a body without a length ends with the connection
             return self._object_from(body)
 
@@ -132,12 +132,13 @@ class Endpoint:
         """
         is_first = True
         with self._answer({**payload, "stream": True}) as (response, limit):
-            for line in filter(str.strip, response.iter_lines()):
+            for line in read_lines(response):
                 limit.stop()  # the caller may take any time
-                event = self._object_from(line.encode(), is_first)
+                event = self._object_from(line, is_first)
                 is_first = False
                 if event.get("event") == "error":
-                    raise EndpointError(str(event.get("error")), status=response.status_code)
+                    message = error_in(event) or "the endpoint's error event has no message"
+                    raise EndpointError(message, status=response.status_code)
                 yield event
                 if event.get("event") == "result":
                     return
@@ -153,6 +154,12 @@ class Endpoint:
                 status=504,
             )
         reason = str(error) or type(error).__name__
+        if isinstance(error, httpx.DecodingError):
+            return EndpointError(
+                f"endpoint={self.shown_url} sent an answer that cannot be read: {reason}; is it a "
+                "Riffusion endpoint?",
+                502,
+            )
         if not is_unsent(error):
             return EndpointError(
                 f"endpoint={self.shown_url} broke off its answer: {reason}; try again, or look at "
@@ -174,7 +181,7 @@ class Endpoint:
             try:
                 with closing(client.send(request, stream=True)) as response:
                     if not response.is_success:
-                        raise _error_from(response)
+                        raise error_from(response, self.shown_url)
                     yield response, limit
             except (httpx.RequestError, EndpointError) as error:
                 if limit.has_expired:
@@ -238,27 +245,3 @@ def predict_url(url: str) -> httpx.URL:
     if parsed.path.rstrip("/").endswith("predict"):
         return parsed
     return parsed.copy_with(path=parsed.path.rstrip("/") + PREDICT_PATH)
-
-
-def error_message(response: httpx.Response) -> str:
-    """The `error` of an error response, or else the beginning of its body."""
-    try:
-        return str(json.loads(response.content)["error"])
-    except (ValueError, LookupError, TypeError, RecursionError):
-        # Not `response.text`: the header can name a codec that fails, or that isn't for text.
-        text = response.content[:_MAX_SHOWN_BYTES].decode("utf-8", "replace")
-        return f"status {response.status_code}: {text}"
-
-
-def _error_from(response: httpx.Response) -> EndpointError:
-    """The exception for an error response; its body is read here."""
-    status = response.status_code
-    try:
-        response.read()
-    except httpx.RequestError as error:
-        reason = str(error) or type(error).__name__
-        return EndpointError(
-            f"the endpoint answered with status {status}, and its message broke off: {reason}",
-            status,
-        )
-    return EndpointError(error_message(response), status)

@@ -32,11 +32,12 @@ from starlette.types import Scope
 from riffusion.errors import InputError
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.serving.addresses import PREDICT_PATH, RUN_INFERENCE_PATH
+from riffusion.serving.answer_body import check_not_compressed
 from riffusion.serving.client import JSON, MSGPACK, Endpoint
 from riffusion.serving.gateway.client_limits import ClientLimits, ClientLimitsMiddleware
 from riffusion.serving.gateway.incoming_body import CLOSE, drop_body, read_body
 from riffusion.serving.gateway.openapi import add_api_docs
-from riffusion.serving.gateway.origins import AllowedOrigins
+from riffusion.serving.gateway.origins import AllowedOrigins, remedy_for
 from riffusion.serving.gateway.reverse_proxy import ReverseProxy
 from riffusion.serving.gateway.seed_images import add_seed_images
 from riffusion.serving.gateway.single_flight import SingleFlightCache
@@ -48,7 +49,13 @@ _CHECK_TIMEOUT_S = 3.0
 _RETRY_HEALTH_S = 1
 _CHECK_MAX_AGE_S = 1.0
 """The endpoint's health and metrics are fetched at most this often, for all clients together."""
+_MAX_CHECK_BYTES = 4 * 2**20
+"""Far more than the metrics of any server."""
+_PLAIN = {"Accept-Encoding": "identity"}
 _CLIENT_CLOSED_REQUEST = 499
+
+_Page = tuple[int, bytes, str | None]
+"""Status, body and content type of a response."""
 
 
 def create_gateway(
@@ -130,8 +137,8 @@ class _Gateway:
         host = request.headers.get("host", "")
         if not self._origins.allows(origin, request.url.scheme, host):
             headers = await drop_body(request.receive)
-            remedy = f"start the gateway with --allowed-origin {origin}"
-            return _error(403, f"origin={origin} is not allowed; {remedy}", headers)
+            remedy = remedy_for(origin or "")
+            return _error(403, f"origin={(origin or '')[:100]} is not allowed; {remedy}", headers)
         try:
             body = await read_body(request.receive)
         except InputError as error:
@@ -171,8 +178,8 @@ class _Gateway:
         if isinstance(response, httpx.RequestError):
             error = self._endpoint.unreachable(response)
             return _error(error.status or 502, str(error))
-        media_type = response.headers.get("content-type")
-        return Response(response.content, response.status_code, media_type=media_type)
+        status, content, media_type = response
+        return Response(content, status, media_type=media_type)
 
     async def _fetch_readiness(self) -> str | None:
         """Why the endpoint is not ready; None if it is ready, or can't be asked."""
@@ -181,16 +188,26 @@ class _Gateway:
         response = await self._get(self._endpoint.ready_url)
         if isinstance(response, httpx.RequestError):
             return str(response) or type(response).__name__
-        return None if response.is_success else f"status {response.status_code}"
+        status = response[0]
+        return None if httpx.codes.is_success(status) else f"status {status}"
 
-    async def _fetch_metrics(self) -> httpx.Response | httpx.RequestError:
+    async def _fetch_metrics(self) -> _Page | httpx.RequestError:
         assert self._endpoint.metrics_url is not None  # `metrics` has checked it
         return await self._get(self._endpoint.metrics_url)
 
-    async def _get(self, url: httpx.URL) -> httpx.Response | httpx.RequestError:
+    async def _get(self, url: httpx.URL) -> _Page | httpx.RequestError:
         try:
-            async with asyncio.timeout(_CHECK_TIMEOUT_S):  # httpx's limits apply to single reads
-                return await self._client.get(url, follow_redirects=True)
+            async with (
+                asyncio.timeout(_CHECK_TIMEOUT_S),  # httpx's limits apply to single reads
+                self._client.stream("GET", url, follow_redirects=True, headers=_PLAIN) as response,
+            ):
+                check_not_compressed(response)
+                content = bytearray()
+                async for chunk in response.aiter_raw():
+                    content += chunk
+                    if len(content) > _MAX_CHECK_BYTES:
+                        return httpx.DecodingError(f"it is larger than {_MAX_CHECK_BYTES} bytes")
+                return response.status_code, bytes(content), response.headers.get("content-type")
         except httpx.RequestError as error:
             return error
         except TimeoutError:

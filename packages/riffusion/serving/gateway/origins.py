@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from riffusion.errors import InputError
+from riffusion.serving.addresses import is_ownerless
 
 _LOCAL = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
-_UNCLAIMABLE_HOST = r"([0-9.]+|\[[0-9a-fA-F:.]+\]|[A-Za-z0-9-]+)(:\d+)?"
-"""An address, or a host name without a dot. A name with a dot has an owner, who could let it
-resolve to this machine, so that the owner's page would look like the gateway's (DNS rebinding)."""
+_ORIGIN = r"[a-z][a-z0-9+.-]*://[^/\s]+"
 
 
 class AllowedOrigins:
@@ -42,7 +41,7 @@ class AllowedOrigins:
         if origin is None or self._named & {origin, "*"} or re.fullmatch(_LOCAL, origin):
             return True
         is_own = origin == f"{gateway_scheme}://{gateway_host}"
-        return is_own and re.fullmatch(_UNCLAIMABLE_HOST, gateway_host) is not None
+        return is_own and is_ownerless(gateway_host)
 
     @property
     def cors_options(self) -> dict[str, Any]:
@@ -50,9 +49,16 @@ class AllowedOrigins:
         return {"allow_origins": list(self._named), "allow_origin_regex": _LOCAL}
 
 
+def remedy_for(origin: str) -> str:
+    """What to do so that pages of a refused origin may use the gateway."""
+    if re.fullmatch(_ORIGIN, origin):
+        return f"start the gateway with --allowed-origin {origin[:100]}"
+    return "open the page at an http or https address, not as a file or in a sandbox"
+
+
 def _check(origin: str) -> None:
     """Origins are compared as browsers send them, so one with a path would never match."""
-    if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
+    if origin != "*" and not re.fullmatch(_ORIGIN, origin):
         raise InputError(
             f"{origin!r} is not an origin; write it as browsers do, like https://app.example",
             field="allowed_origin",

@@ -17,6 +17,11 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from riffusion.errors import EndpointError
+from riffusion.serving.answer_body import (
+    MAX_ANSWER_BYTES,
+    LineSplitter,
+    check_not_compressed,
+)
 from riffusion.serving.client import MSGPACK, Endpoint
 from riffusion.serving.retries import DEADLINE_EXTENSION
 
@@ -24,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 NDJSON = "application/x-ndjson"
 """Media type of a stream: one JSON object per line."""
-MAX_RESPONSE_BYTES = 256 * 2**20
 _PASSED_HEADERS = ("content-type", "retry-after")
 
 
@@ -83,15 +87,15 @@ class ReverseProxy:
         """The whole body of the response; None if it is larger than any clip.
 
         Raises:
-            EndpointError: the body broke off, took too long, or is not in the encoding that its
-                header names.
+            EndpointError: the body broke off, took too long, or is compressed.
         """
         content = bytearray()
         try:
+            check_not_compressed(upstream)
             async with asyncio.timeout_at(upstream.request.extensions[DEADLINE_EXTENSION]):
-                async for chunk in upstream.aiter_bytes():
+                async for chunk in upstream.aiter_raw():
                     content += chunk
-                    if len(content) > MAX_RESPONSE_BYTES:
+                    if len(content) > MAX_ANSWER_BYTES:
                         return None
         except TimeoutError as error:
             raise self._endpoint.unreachable(httpx.ReadTimeout("")) from error
@@ -137,26 +141,24 @@ class _StreamRelay(StreamingResponse):
             error = self._endpoint.unreachable(httpx.ReadTimeout(""))
         except httpx.RequestError as broken:
             error = self._endpoint.unreachable(broken)
+        except EndpointError as too_large:
+            error = too_large
         logger.warning("%s", error)
         yield json.dumps({"event": "error", "error": str(error)}).encode() + b"\n"
 
 
 async def _json_lines(upstream: httpx.Response) -> AsyncIterator[tuple[bytes, object]]:
     """The lines of a stream that are JSON objects, and the `event` of each; others end it."""
-    rest = bytearray()
-    async for chunk in upstream.aiter_bytes():
-        rest += chunk
-        if b"\n" in chunk:
-            *lines, rest = rest.split(b"\n")
-            for line in filter(None, map(bytes.strip, map(bytes, lines))):
-                event = _event_in(line)
-                if event is None:
-                    return
-                yield line + b"\n", event
-        if len(rest) > MAX_RESPONSE_BYTES:
-            return
-    if (event := _event_in(bytes(rest))) is not None:  # a last line without its end
-        yield bytes(rest) + b"\n", event
+    check_not_compressed(upstream)
+    splitter = LineSplitter()
+    async for chunk in upstream.aiter_raw():
+        for line in splitter.lines_after(chunk):
+            if (event := _event_in(line)) is None:
+                return
+            yield line + b"\n", event
+    for line in splitter.last_line():
+        if (event := _event_in(line)) is not None:
+            yield line + b"\n", event
 
 
 def _event_in(line: bytes) -> object:

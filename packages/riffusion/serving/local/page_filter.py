@@ -1,8 +1,8 @@
 """Keeps web pages away from the local Truss server: only the gateway and programs may use it.
 
 Truss reads a body of any content type as JSON, and browsers let any page send some types to any
-address. So a page could start work here, or reload the model. A request that may come from a page
-is answered with an error before Truss sees it. It may, if it
+address. So a page could start work here, or reload the model. Requests that may come from a page
+are answered with an error before Truss sees them: each request that
 
 - names the page's origin, which a browser adds to every POST and a page can't remove;
 - has a content type that pages may send without asking the server first (Fetch Standard, section
@@ -11,18 +11,14 @@ is answered with an error before Truss sees it. It may, if it
   then the page may also read the answer.
 """
 
-import re
-
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from riffusion.serving.addresses import is_loopback
+from riffusion.serving.addresses import is_loopback, is_ownerless
 from riffusion.serving.gateway.incoming_body import drop_body
 
 _PAGE_MEDIA_TYPES = {"text/plain", "application/x-www-form-urlencoded", "multipart/form-data"}
-_OWNERLESS_HOST = r"([0-9.]+|\[[0-9a-fA-F:.]+\]|[A-Za-z0-9-]+|[A-Za-z0-9.-]+\.localhost)(:\d+)?"
-"""An address, a name without a dot, or a name that always means this machine (RFC 6761)."""
 
 
 class PageFilter:
@@ -54,7 +50,7 @@ class PageFilter:
         if origin is not None:
             return 403, f"origin={origin[:100]}: this server is not for web pages; use the gateway"
         host = headers.get("host", "")
-        if self._is_private and host and not re.fullmatch(_OWNERLESS_HOST, host):
+        if self._is_private and host and not is_ownerless(host):
             return 403, f"host={host[:100]} is not this machine; call it 127.0.0.1 or localhost"
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type in _PAGE_MEDIA_TYPES:
