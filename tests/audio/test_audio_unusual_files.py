@@ -3,90 +3,26 @@
 import io
 import itertools
 import logging
-import struct
 
 import av
 import numpy as np
 import pytest
 import soundfile
 
-from riffusion.audio import AudioSegment, convert, decode_audio, waveform_from_segment
+from riffusion.audio import convert, decode_audio, waveform_from_segment
 from riffusion.errors import MediaError
-from tests.audio.audio_signals import Signal, sine
-
-PEAK = 0.3
-NUM_SAMPLES = 12_000
-HZ = 440.0
-SPEAKERS = ["FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR", "TC"]
-
-
-def tones(count: int, rate: int) -> Signal:
-    """(count, samples): channel number n is a sine of (n + 1) × 440 Hz."""
-    duration_s = NUM_SAMPLES / rate
-    return np.concatenate([sine(HZ * (n + 1), PEAK, duration_s, rate) for n in range(count)])
-
-
-def frequency(samples: Signal, rate: int) -> float:
-    """Frequency of the FFT's peak in Hz."""
-    spectrum = np.abs(np.fft.rfft(samples * np.hanning(samples.size)))
-    return float(np.argmax(spectrum)) * rate / samples.size
-
-
-def level(samples: Signal, hz: float, rate: int) -> float:
-    """Amplitude of a sine in a signal, by its Fourier coefficient."""
-    time = np.arange(samples.size) / rate
-    return float(2 * abs(np.mean(samples * np.exp(-2j * np.pi * hz * time))))
-
-
-def containers(
-    waveform: Signal, width: int, valid: int, order: str, *, lower: bool = False
-) -> bytes:
-    """Interleaved integers in containers of `width` bytes, of which `valid` bits are in use."""
-    numbers = np.rint(waveform.T.astype(np.float64) * 2.0 ** (valid - 1)).astype(np.int64)
-    if not lower:
-        numbers = numbers << (8 * width - valid)
-    if width == 1:
-        return bytes((numbers + 128).astype(np.uint8).ravel())
-    digits = np.ascontiguousarray(numbers, "<i8").view(np.uint8).reshape(-1, 8)[:, :width]
-    return bytes(np.ascontiguousarray(digits if order == "<" else digits[:, ::-1]))
-
-
-def wav(
-    data: bytes,
-    rate: int,
-    count: int,
-    width: int,
-    bits: int,
-    *,
-    valid: int | None = None,
-    mask: int = 0,
-    tag: int = 1,
-    order: str = "<",
-    block: int | None = None,
-) -> bytes:
-    """A WAV file; with `valid`, its header is WAVE_FORMAT_EXTENSIBLE."""
-    size = width * count if block is None else block
-    head = struct.pack(
-        order + "HHIIHH", tag if valid is None else 0xFFFE, count, rate, rate * size, size, bits
-    )
-    if valid is not None:
-        guid = struct.pack(order + "IHH", tag, 0, 16) + bytes.fromhex("800000aa00389b71")
-        head += struct.pack(order + "HHI", 22, valid, mask) + guid
-    junk = b"JUNK" + struct.pack(order + "I", 3) + b"abc\0"  # odd chunks are padded
-    body = b"WAVE" + junk + b"fmt " + struct.pack(order + "I", len(head)) + head
-    body += b"data" + struct.pack(order + "I", len(data)) + data
-    return (b"RIFF" if order == "<" else b"RIFX") + struct.pack(order + "I", len(body)) + body
-
-
-def check(segment: AudioSegment, count: int, rate: int, valid: int = 16) -> None:
-    """Check that a segment is `tones`."""
-    decoded = waveform_from_segment(segment)
-    assert (segment.frame_rate, decoded.shape) == (rate, (count, NUM_SAMPLES))
-    assert np.abs(decoded - tones(count, rate)).max() <= 2.0 ** (1 - min(valid, 16))
-    for number, channel in enumerate(decoded):
-        assert frequency(channel, rate) == pytest.approx(HZ * (number + 1), abs=rate / NUM_SAMPLES)
-        assert np.abs(channel).max() == pytest.approx(PEAK, abs=2.0 ** (1 - min(valid, 12)))
-
+from tests.audio.audio_signals import sine
+from tests.audio.hand_made_files import (
+    HZ,
+    NUM_SAMPLES,
+    PEAK,
+    SPEAKERS,
+    check,
+    containers,
+    level,
+    tones,
+    wav,
+)
 
 WIDTHS = [(1, 8), (1, 6), (2, 16), (2, 12), (2, 10), (3, 24), (3, 20), (3, 18), (3, 16)]
 WIDTHS += [(4, 32), (4, 24), (4, 20), (4, 16), (5, 40), (5, 24), (6, 48), (7, 56), (8, 64), (8, 24)]
@@ -125,12 +61,6 @@ def test_what_libsndfile_writes(format, subtype, endian):
         )
     except (soundfile.LibsndfileError, ValueError):
         assert not soundfile.check_format(format, subtype, endian)
-        return
-    if endian == "LITTLE" and (
-        format == "AU" or (format == "AIFF" and subtype[4:] in ("24", "32"))
-    ):
-        with pytest.raises(MediaError, match="send an audio file such as"):  # FFmpeg knows none
-            decode_audio(buffer.getvalue())
         return
     check(decode_audio(buffer.getvalue()), 2, 48_000, 8 if subtype == "PCM_U8" else 16)
 

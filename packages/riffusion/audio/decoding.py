@@ -15,12 +15,17 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from riffusion.audio.aiff_au_samples import little_endian_data
 from riffusion.audio.blocks import Blocks, Limits, mixed_to_stereo
+from riffusion.audio.caf_samples import unusual_caf_data, with_true_remainder
 from riffusion.audio.frames import Frames, array_of_frame, is_wide, recorded_length
+from riffusion.audio.mov_samples import with_true_widths
 from riffusion.audio.ogg_chain import ogg_links
+from riffusion.audio.raw_samples import SampleData
 from riffusion.audio.segments import AudioSegment, num_samples, segment_from_samples
+from riffusion.audio.source_view import without_leading_tags
 from riffusion.audio.speakers import sides_to_mix
-from riffusion.audio.wav_samples import WavData, unusual_wav_data
+from riffusion.audio.wav_samples import unusual_wav_data
 from riffusion.errors import MediaError
 from riffusion.io.files import check_readable
 
@@ -34,6 +39,8 @@ MAX_SAMPLES = 2**29
 _CONTAINERS = "aac,aiff,amr,asf,au,caf,flac,matroska,webm,mov,mp4,m4a,mp3,ogg,w64,wav,wv"
 """FFmpeg's demuxers for what recorders, phones, studios and download sites write. Each one is code
 that reads hostile bytes in this process, so rare and old formats are left out."""
+_MISREAD_CODECS = ("g726", "g726le")
+"""Codecs that FFmpeg decodes at a wrong level."""
 _LOSSY_OVERSHOOT = 1.5
 """Peak that lossy codecs reach with audio at full scale, rounded up; 1.5 is 3.5 dB."""
 _REMEDY = "send an audio file such as mp3, wav, flac, ogg or m4a"
@@ -105,6 +112,7 @@ def _decode_path(path: Path, max_bytes: int, limits: Limits) -> AudioSegment:
 
 def _decode_source(source: io.BufferedIOBase, limits: Limits) -> AudioSegment:
     """Decode a file; the links of a chained Ogg file are decoded one by one and joined."""
+    source = without_leading_tags(source)
     links = ogg_links(source)
     if len(links) < 2:
         return _decode_link(source, limits)
@@ -152,9 +160,10 @@ class _NothingDecodedError(MediaError):
 
 
 def _decode_as(format: str | None, source: io.BufferedIOBase, limits: Limits) -> AudioSegment:
-    wav = unusual_wav_data(source)
-    if wav is not None:
-        return _decode_wav(wav, source, limits)
+    raw = unusual_wav_data(source) or unusual_caf_data(source) or little_endian_data(source)
+    if raw is not None:
+        return _decode_raw(raw, source, limits)
+    source = with_true_widths(with_true_remainder(source))
     try:
         container = av.open(source, "r", format=format, options={"format_whitelist": _CONTAINERS})
     except (av.FFmpegError, ValueError) as error:
@@ -167,23 +176,25 @@ def _decode_as(format: str | None, source: io.BufferedIOBase, limits: Limits) ->
         stream = container.streams.audio[0]
         if stream.codec_context is None:
             raise _NothingDecodedError(f"the file's audio is in an unknown codec; {_REMEDY}")
+        if stream.codec_context.name in _MISREAD_CODECS:
+            raise MediaError(f"the file's codec {stream.codec_context.name} isn't read; {_REMEDY}")
         return _decode_stream(Frames(container, stream), limits)
 
 
-def _decode_wav(wav: WavData, source: io.BufferedIOBase, limits: Limits) -> AudioSegment:
+def _decode_raw(raw: SampleData, source: io.BufferedIOBase, limits: Limits) -> AudioSegment:
     """Read samples that FFmpeg would misread."""
-    blocks = Blocks(wav.samples.sample_rate, wav.samples.num_channels, limits)
-    for block in wav.blocks(source):
+    blocks = Blocks(raw.format.sample_rate, raw.format.num_channels, limits)
+    for block in raw.blocks(source):
         if not blocks.has_room(block.shape[1]):
             break
         blocks.add(block)
     if not blocks.length:
         raise _NothingDecodedError(f"the file has no samples: it is empty or cut off; {_REMEDY}")
-    samples = wav.samples.checked(blocks.joined(blocks.length))
+    samples = raw.format.checked(blocks.joined(blocks.length))
     if samples.dtype.kind == "f":
         _warn_of_clipping(_peak(samples), is_lossy=False)
         samples = _rounded(samples, wide=True)
-    return _segment(samples, blocks.rate, sides_to_mix(wav.samples.speakers))
+    return _segment(samples, blocks.rate, sides_to_mix(raw.format.speakers))
 
 
 def _decode_stream(frames: Frames, limits: Limits) -> AudioSegment:
