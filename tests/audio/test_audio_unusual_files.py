@@ -252,10 +252,12 @@ def test_chains_that_change_their_rate_are_refused():
         decode_audio(ogg("VORBIS", 1, 44_100) + ogg("VORBIS", 1, 22_050))
 
 
-def test_damage_between_the_links_keeps_both():
+@pytest.mark.parametrize("damage", [b"damage", b"damage" * 20_000])
+def test_damage_between_the_links_keeps_both(damage):
     link = ogg("VORBIS", 1, 44_100)
-    whole = decode_audio(link + b"damage" * 20_000 + link)
+    whole = decode_audio(link + damage + link)
     assert whole.raw_data == decode_audio(link).raw_data * 2
+    assert decode_audio(link + damage).raw_data == decode_audio(link).raw_data
 
 
 @pytest.mark.parametrize("length", [4097, 12_000, 50_011, 88_200])

@@ -114,7 +114,9 @@ def _decode_source(source: io.BufferedIOBase, limits: Limits) -> AudioSegment:
     """Decode a file; the links of a chained Ogg file are decoded one by one and joined."""
     source = without_leading_tags(source)
     links = ogg_links(source)
-    if len(links) < 2:
+    size = source.seek(0, io.SEEK_END)
+    source.seek(0)
+    if not links or links == [(0, size)]:
         return _decode_link(source, limits)
     segments: list[AudioSegment] = []
     for start, end in links:
