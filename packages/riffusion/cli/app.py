@@ -35,7 +35,7 @@ from riffusion.cli import (
     spectrograms,
     train,
 )
-from riffusion.cli.batch import BatchDefectError, BatchError, is_own_defect
+from riffusion.cli.batch import BatchDefectError, BatchError, is_own_defect, item_in_work
 from riffusion.cli.option_names import message_by_option
 from riffusion.errors import InputError, RiffusionError, ServerError
 from riffusion.io.bundle import ADD_EXTRAS
@@ -213,9 +213,15 @@ def _one_line(text: str) -> str:
 
 
 class _LineFormatter(logging.Formatter):
-    """Log lines such as `warning: …`; messages of level INFO have no prefix."""
+    """Log lines such as `warning: …`; messages of level INFO have no prefix.
+
+    In a batch, messages begin with the name of the file that they are about.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         message = super().format(record)
+        name = item_in_work.get()
+        if name:
+            message = f"{name}: {message}"
         has_prefix = record.levelno != logging.INFO
         return f"{record.levelname.lower()}: {message}" if has_prefix else message
