@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -148,6 +149,8 @@ def run(application: typer.Typer, arguments: Sequence[str] | None, name: str = "
     handler = logging.StreamHandler()
     handler.setFormatter(_LineFormatter())
     logging.basicConfig(handlers=[handler])
+    # About damaged EXIF, which `riffusion.io.images` tells in one line.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     command = typer.main.get_command(application)
     options = GlobalOptions()
     try:
