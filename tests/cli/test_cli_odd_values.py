@@ -8,7 +8,8 @@ import pytest
 import soundfile
 
 from riffusion.cli.option_names import message_by_option_names
-from riffusion.cli.outputs import MAX_NAME_BYTES, path_with_seed, short_name
+from riffusion.cli.outputs import path_with_seed
+from riffusion.io.files import MAX_NAME_BYTES, short_name
 from tests.cli.conftest import Run, WriteRecording
 
 LONG_NAMES = ["a" * 236, "é" * 118, "音" * 78, "x" * 251]

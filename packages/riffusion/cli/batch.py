@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from riffusion.cli.audio_files import list_audio_files
-from riffusion.cli.outputs import short_name
 from riffusion.cli.progress import progress_bar
 from riffusion.errors import InputError, RiffusionError
+from riffusion.io.files import short_name
 
 item_in_work: ContextVar[str] = ContextVar("item_in_work", default="")
 """Name of the file that this thread works on, for the warnings about it."""
