@@ -170,6 +170,45 @@ def test_channels_are_heard_on_their_sides(name, width, order):
         assert heard < 1e-3 if speaker == "LFE" else heard > 0.02
 
 
+USUAL = {
+    1: "FC",
+    2: "FL FR",
+    3: "FL FR FC",
+    4: "FL FR BL BR",
+    5: "FL FR FC BL BR",
+    6: "FL FR FC LFE BL BR",
+    7: "FL FR FC LFE BC SL SR",
+    8: "FL FR FC LFE BL BR SL SR",
+}
+"""FFmpeg's default layouts, which files without a layout are taken to have."""
+
+
+@pytest.mark.parametrize("width", [2, 4])
+@pytest.mark.parametrize("num_channels", [1, 2])
+@pytest.mark.parametrize("count", USUAL)
+def test_a_plain_wav_file_has_the_usual_speakers_of_its_channels(count, num_channels, width):
+    rate = 44_000
+    data = containers(tones(count, rate), width, 8 * width, "<")
+    plain = wav(data, rate, count, width, 8 * width)
+    mask = sum(1 << SPEAKERS.index(speaker) for speaker in USUAL[count].split())
+    masked = wav(data, rate, count, width, 8 * width, valid=8 * width, mask=mask)
+    heard, expected = (
+        waveform_from_segment(convert(decode_audio(file), channels=num_channels))
+        for file in (plain, masked)
+    )
+    assert heard.shape == (num_channels, NUM_SAMPLES)
+    assert np.abs(heard - expected).max() < 1e-4
+    speaker_sides = dict(zip(USUAL[count].split(), range(count), strict=True))
+    for speaker, number in speaker_sides.items():
+        levels = [level(side, HZ * (number + 1), rate) for side in heard]
+        if speaker == "LFE":
+            assert max(levels) < 1e-3
+        elif num_channels == 2 and speaker[-1] in "LR":
+            assert (levels[0] > 0.02, levels[1] > 0.02) == (speaker[-1] == "L", speaker[-1] == "R")
+        else:
+            assert min(levels) > 0.02
+
+
 @pytest.mark.parametrize(("layout", "centre"), [("4.0", [2, 3]), ("6.0", [2, 3]), ("2.1", [])])
 def test_layouts_of_flac(layout, centre):
     rate = 44_100
@@ -218,46 +257,6 @@ def test_floats_within_full_scale_and_lossy_codecs_are_not_warned_about(caplog):
         with caplog.at_level(logging.WARNING):
             decode_audio(buffer.getvalue())
     assert not caplog.text
-
-
-def ogg(subtype: str, count: int, rate: int, scale: float = 1.0) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, tones(count, rate).T * scale, rate, format="OGG", subtype=subtype)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
-@pytest.mark.parametrize("num_links", [2, 3])
-@pytest.mark.parametrize("count", [1, 2])
-def test_all_links_of_a_chain_are_joined(subtype, num_links, count):
-    link = ogg(subtype, count, 48_000)
-    whole = decode_audio(link * num_links)
-    assert whole.raw_data == decode_audio(link).raw_data * num_links
-    limit = num_links * NUM_SAMPLES / 48_000
-    assert decode_audio(link * num_links, max_duration_s=limit)
-    with pytest.raises(MediaError, match="longer than"):
-        decode_audio(link * num_links, max_duration_s=limit - 0.1)
-
-
-@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
-@pytest.mark.parametrize("counts", [(1, 2), (2, 1), (2, 2, 1)])
-def test_chains_that_change_their_channels_are_refused(subtype, counts):
-    file = b"".join(ogg(subtype, count, 48_000) for count in counts)
-    with pytest.raises(MediaError, match="changes from.*channels midway; convert it"):
-        decode_audio(file)
-
-
-def test_chains_that_change_their_rate_are_refused():
-    with pytest.raises(MediaError, match="changes from 44100 Hz.*22050 Hz"):
-        decode_audio(ogg("VORBIS", 1, 44_100) + ogg("VORBIS", 1, 22_050))
-
-
-@pytest.mark.parametrize("damage", [b"damage", b"damage" * 20_000])
-def test_damage_between_the_links_keeps_both(damage):
-    link = ogg("VORBIS", 1, 44_100)
-    whole = decode_audio(link + damage + link)
-    assert whole.raw_data == decode_audio(link).raw_data * 2
-    assert decode_audio(link + damage).raw_data == decode_audio(link).raw_data
 
 
 @pytest.mark.parametrize("length", [4097, 12_000, 50_011, 88_200])

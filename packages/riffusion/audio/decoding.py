@@ -59,7 +59,9 @@ def decode_audio(
     tag, m4a, Opus and others. Rate and channels are those of the file (Opus: 48 kHz). Sources with
     more than 16 bits become 32-bit segments, all others 16-bit; floats beyond full scale clip,
     and a warning is logged. A file with a speaker layout that the number of channels doesn't tell
-    is mixed to stereo. The parts of a chained Ogg file are joined.
+    is mixed to stereo; a file without a layout, such as a plain WAV file, counts as having the
+    usual one for its number of channels (`speakers.DEFAULT_SIDES`: four are quad, six 5.1). The
+    parts of a chained Ogg file are joined.
 
     For a damaged or truncated file, the parts that can be decoded are returned and a warning is
     logged.

@@ -25,7 +25,7 @@ _LORA = "a LoRA ({}), not a checkpoint"
 _EMBEDDING = "a textual inversion (the embedding of a word), not a checkpoint"
 
 _TEXT_WIDTHS = (128, 768, 1024, 1280)
-"""Widths of the text encoders of the embedded checkpoint and of Stable Diffusion 1.x, 2.x and XL."""
+"""Widths of text encoders: of the embedded checkpoint, and of Stable Diffusion 1.x, 2.x and XL."""
 _KINDS = [  # (a pattern for the name of a tensor, what the file is, the remedy); the first counts
     (r"conditioner\.embedders\.", "a Stable Diffusion XL model", _OTHER_MODEL),
     (r"cond_stage_model\.model\.", "a Stable Diffusion 2.x model", _OTHER_MODEL),
