@@ -1,4 +1,4 @@
-"""Ogg files of several streams: one after the other (chained), or at the same time (multiplexed)."""
+"""Ogg files of several streams: one after the other, or at the same time."""
 
 import io
 import itertools

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 _TAG_HEADER_BYTES = 10
 _HAS_FOOTER = 0x10
+_MAX_TAGS = 100
 _CONTAINERS = re.compile(
     rb"(RIFF|RIFX|RF64|BW64|FORM|OggS|caff|\.snd|dns\.|wvpk|riff\x2e\x91|\x1aE\xdf\xa3|.{4}ftyp)",
     re.DOTALL,
@@ -70,7 +71,7 @@ def without_leading_tags(source: io.BufferedIOBase) -> io.BufferedIOBase:
     """
     start = source.tell()
     offset = start
-    while True:
+    for _ in range(_MAX_TAGS):
         source.seek(offset)
         head = source.read(_TAG_HEADER_BYTES)
         if not head.startswith(b"ID3") or len(head) < _TAG_HEADER_BYTES:

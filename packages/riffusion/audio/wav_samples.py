@@ -117,7 +117,9 @@ def _are_chunks(source: io.BufferedIOBase, offset: int, number: struct.Struct) -
     """Whether a WAV file from an offset to its end consists of chunks, at least one."""
     end = source.seek(0, io.SEEK_END)
     start = offset
-    while offset < end - 8 and _is_name(source, offset):
+    for _ in range(_MAX_CHUNKS):
+        if offset >= end - 8 or not _is_name(source, offset):
+            break
         source.seek(offset + 4)
         (size,) = number.unpack(source.read(number.size).ljust(number.size, b"\xff"))
         offset += 4 + number.size + size + size % 2
