@@ -1,6 +1,7 @@
 """Integers in wider containers, and byte orders that FFmpeg doesn't know, in CAF, MOV, AIFF, AU."""
 
 import io
+import struct
 
 import av
 import numpy as np
@@ -131,3 +132,31 @@ def test_blocks_and_bits_that_are_left_out_follow_from_each_other():
         data = containers(tones(2, 44_100), width, 8 * width, "<")
         check(decode_audio(wav(data, 44_100, 2, width, 8 * width, block=0)), 2, 44_100)
         check(decode_audio(wav(data, 44_100, 2, width, 0)), 2, 44_100)
+
+
+HUGE = struct.pack(">q", 2**63 - 1)
+INFINITE = b"\x7f\xf0" + bytes(6)
+GUID_END = bytes.fromhex("2e91cf11a5d628db04c10000")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        caf(bytes(900), 44_100, 1, 4, 24, 0).replace(struct.pack(">d", 44_100), INFINITE),
+        caf(bytes(900), 44_100, 1, 4, 24, 0).replace(b"data" + bytes(4), b"junk" + HUGE[:4]),
+        caf(bytes(900), 44_100, 1, 4, 24, 0, 3),
+        b"caff" + bytes(4) + b"junk" + HUGE + bytes(99),
+        mov(bytes(900), 44_100, 1, 4, 24, 16).replace(struct.pack(">I", 4) + bytes(3), HUGE[:7]),
+        mov(bytes(900), 44_100, 1, 4, 24, 16).replace(b"\0\0\0\x18\0\0\0\x14", b"\0\0\0\x18" * 2),
+        mov(bytes(900), 2**30, 2**29, 4, 24, 16),
+        aifc(bytes(900), 44_100, 1, 24, b"sowt").replace(b"SSND" + bytes(2), b"SSND\xff\xff"),
+        b"riff" + GUID_END + HUGE + b"wave" + bytes(12) + b"junk" + GUID_END + HUGE[::-1] + HUGE,
+        b"riff" + GUID_END + HUGE + b"wave" + bytes(12) + b"junk" + GUID_END + b"\xff" * 8,
+        b"dns." + struct.pack("<IIIII", 2**32 - 1, 2**32 - 2, 5, 44_100, 2**32 - 1) + bytes(99),
+    ],
+)  # fmt: skip
+def test_absurd_numbers_in_headers_are_refused_or_passed_over(file):
+    try:
+        decode_audio(file, max_duration_s=60)
+    except MediaError as error:
+        assert "\n" not in str(error)

@@ -97,7 +97,12 @@ def _description(data: bytes) -> tuple[int, ...] | None:
     if len(data) < _DESC.size:
         return None
     rate, kind, flags, per_packet, frames, count, bits = _DESC.unpack(data)
-    if kind != b"lpcm" or flags & _IS_FLOAT or not rate > 0 or 0 in (per_packet, frames, count):
+    if (
+        kind != b"lpcm"
+        or flags & _IS_FLOAT
+        or not 0 < rate < 2**32
+        or 0 in (per_packet, frames, count)
+    ):
         return None
     width, rest = divmod(per_packet, frames * count)
     if rest or bits > 8 * width or bits == 0 or width > 8:
@@ -122,6 +127,6 @@ def _chunks(source: io.BufferedIOBase) -> Iterator[tuple[bytes, int, int]]:
         name, size = _HEAD.unpack(head)
         offset += _HEAD.size
         yield name, offset, size if size >= 0 else 2**63
-        if size < 0:
+        if not 0 <= size < 2**62:
             return
         offset += size

@@ -20,6 +20,7 @@ _BITS_AT = 64
 """Position of the bits in `stsd`."""
 _IS_FLOAT, _IS_ALIGNED_HIGH = 1, 16
 _MAX_ATOMS = 10_000
+_MAX_BITS = 64
 
 
 def with_true_widths(source: io.BufferedIOBase) -> io.BufferedIOBase:
@@ -42,6 +43,11 @@ def with_true_widths(source: io.BufferedIOBase) -> io.BufferedIOBase:
         container_bits = 8 * per_packet // (count * frames)
         if bits >= container_bits:
             continue
+        if container_bits > _MAX_BITS:
+            raise MediaError(
+                f"the file has {bits}-bit samples in packets of {per_packet} bytes for {frames} × "
+                f"{count} channels, which can't be read; {REMEDY}"
+            )
         if not flags & _IS_ALIGNED_HIGH:
             raise MediaError(
                 f"the file's {bits}-bit samples are in the lower bits of {container_bits}-bit "

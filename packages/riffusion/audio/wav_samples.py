@@ -77,7 +77,7 @@ def _find_data(source: io.BufferedIOBase) -> SampleData | None:
         name, size = head[:4], number.unpack_from(head, name_size)[0]
         if is_wave64:
             size -= len(head)
-            if size < 0:
+            if not 0 <= size < _TO_THE_END // 2:
                 return None
         if name == b"fmt ":
             header = _from_header(source.read(min(size, 64)), is_big_endian)
