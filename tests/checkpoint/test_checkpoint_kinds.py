@@ -28,6 +28,7 @@ NAMES = {
     "diffusers, linear": ["text_encoder.x.q_proj.lora_linear_layer.down.weight"],
     "kohya": ["lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight"],
     "kohya, text": ["lora_te_text_model_encoder_layers_0_mlp_fc1.alpha"],
+    "cloneofsimo": ["unet:0:up", "unet:0:down", "text_encoder:12:up"],
     "LyCORIS": ["lora_unet_mid_block_attentions_0_proj_in.hada_w1_a"],
     "LyCORIS, LoKr": ["lora_unet_mid_block_attentions_0_proj_in.lokr_w2"],
     "LyCORIS, full": ["lora_unet_mid_block_attentions_0_proj_in.diff"],
@@ -66,6 +67,7 @@ def test_a_lora_of_peft_itself_is_named(tmp_path: Path, prefix: str, model: Tiny
         ("<church-bells>", (768,)),
         ("church-bells", (768,)),
         ("sks", (1, 768)),
+        ("sks", (2, 128)),
         ("clip_l", (2, 768)),
     ],
 )
@@ -82,6 +84,7 @@ def test_a_textual_inversion_is_named(tmp_path: Path, name: str, shape: tuple[in
         ("control_model.input_blocks.0.0.weight", "is a ControlNet"),
         ("controlnet_cond_embedding.conv_in.weight", "is a ControlNet"),
         ("ip_adapter.1.to_k_ip.weight", "is an IP-Adapter"),
+        ("first_stage_model.decoder.conv_in.weight", "is a VAE, not a checkpoint; name the folder"),
         ("model.diffusion_model.joint_blocks.0.x", "is a Stable Diffusion 3 model"),
     ],
 )

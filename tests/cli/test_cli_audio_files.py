@@ -118,6 +118,29 @@ def test_linked_folders_are_included(
     assert made(tmp_path / "out") == {"a", "album/deep/b"}
 
 
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_links_that_lead_nowhere_are_told(
+    tmp_path: Path,
+    write_recording: WriteRecording,
+    run: Run,
+    command: Command,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = write_recording("songs/a.wav", duration_s=0.5).parent
+    (folder / "b.wav").symlink_to("../gone/b.wav")
+    (folder / "c.mp3").symlink_to("c.mp3")
+    (folder / "d").symlink_to("../gone")
+    (folder / "d.log").symlink_to("../gone/d.log")
+    (folder / ".e.wav").symlink_to("../gone/e.wav")
+    result = run(*command(folder, tmp_path / "out"))
+    assert (result.code, result.err) == (0, "")
+    assert caplog.messages == [
+        "links that lead nowhere are passed over, 3 in all, for instance 'b.wav'; "
+        "repair or remove them"
+    ]
+    assert made(tmp_path / "out") == {"a"}
+
+
 @pytest.mark.parametrize("suffix", ["wav", "flac", "mp3", "ogg", "m4a"])
 def test_audio_without_its_extension_is_found_by_its_content(
     tmp_path: Path, write_recording: WriteRecording, run: Run, suffix: str

@@ -11,8 +11,9 @@ from PIL import Image
 
 from riffusion.cli.app import app
 from riffusion.cli.option_names import message_by_option, message_by_option_names
-from riffusion.cli.outputs import MAX_NAME_BYTES, path_with_seed, short_name
+from riffusion.cli.outputs import path_with_seed
 from riffusion.errors import InputError, RecordedParamsError
+from riffusion.io.files import MAX_NAME_BYTES, short_name
 from riffusion.spectrogram.params import ExifTags, SpectrogramParams
 from tests.cli.conftest import Run, WriteRecording
 

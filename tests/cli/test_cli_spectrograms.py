@@ -1,6 +1,8 @@
 """audio-to-image, image-to-audio, print-exif and seed-image."""
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +136,18 @@ def test_seed_image_list(run: Run) -> None:
     assert result.code == 0
     for name in ("og_beat", "agile", "marim", "motorway", "vibes", "mask_gradient_dark"):
         assert name in result.out
+
+
+@pytest.mark.parametrize("num_bytes", [20, 60, 100])
+def test_damaged_exif_takes_one_line_on_stderr(num_bytes: int, tmp_path: Path) -> None:
+    """Pillow warns about it, too, in two lines that show its own code."""
+    exif = Image.Exif()
+    exif.update(SpectrogramParams().to_exif(1.0))
+    path = tmp_path / "damaged.jpg"
+    Image.new("L", (8, 512), 255).save(path, exif=exif.tobytes()[:num_bytes])
+    command = [sys.executable, "-m", "riffusion", "print-exif", "--image", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    warning, error = done.stderr.splitlines()
+    assert warning.startswith("warning: the image's EXIF is damaged (")
+    assert error.startswith(f"error: path='{path}' has no spectrogram parameters in its EXIF; ")

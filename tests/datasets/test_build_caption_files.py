@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from riffusion.datasets.folder import DatasetFolder
+from riffusion.datasets.from_audio.captions import MetadataFile, match_captions
 from riffusion.errors import InputError
 from tests.datasets.recordings import build, sweep, write, write_tagged
 
@@ -77,6 +78,70 @@ def test_csv_rows_that_fit_keep_their_whole_text(songs: Path, tmp_path: Path) ->
     }
 
 
+TABLES = {
+    "semicolons": "file_name;text\na.wav;slow bells, loud\nb.wav;jazz\n",
+    "tabs": "file_name\ttext\na.wav\tslow bells, loud\nb.wav\tjazz\n",
+    "tabs, quoted": 'text\tfile_name\n"slow bells, loud"\ta.wav\njazz\tb.wav\n',
+    "a line for Excel": 'sep=,\nfile_name,text\na.wav,"slow bells, loud"\nb.wav,jazz\n',
+    "semicolons for Excel": "sep=;\nfile_name;text\na.wav;slow bells, loud\nb.wav;jazz\n",
+    "other names": 'File_Name, Text\na.wav,"slow bells, loud"\nb.wav,jazz\n',
+}
+
+
+@pytest.mark.parametrize("extension", ["csv", "tsv", "CSV"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("kind", TABLES)
+def test_tables_of_spreadsheets_are_read(
+    kind: str, line_break: str, encoding: str, extension: str
+) -> None:
+    content = TABLES[kind].replace("\n", line_break).encode(encoding)
+    file = MetadataFile(f"Metadata.{extension}", ".", content)
+    captions, unmatched = match_captions([file], ["a.wav", "b.wav"])
+    assert {name: caption.text for name, caption in captions.items()} == {
+        "a.wav": "slow bells, loud",
+        "b.wav": "jazz",
+    }
+    assert not unmatched
+
+
+@pytest.mark.parametrize("name", ["metadata.tsv", "Metadata.CSV", "METADATA.csv"])
+def test_files_of_captions_of_other_names_are_found(songs: Path, tmp_path: Path, name: str) -> None:
+    (songs / name).write_text("file_name;text\na.wav;bells\n")
+    build(songs, tmp_path / "out", validation_share=0)
+    assert texts(tmp_path / "out")["a.wav"] == "bells"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        'a.wav,"bells\nb.wav,jazz"\nc.wav,techno\n',
+        'a.wav,"bells\n"b.wav,jazz"\n',
+        'a.wav,"bells\nb.wav,jazz\nc.wav,techno"\n',
+        'x.wav,"bells\nc.wav,techno"\na.wav,bells\n',
+    ],
+)
+def test_a_quote_that_swallows_a_row_is_refused(rows: str) -> None:
+    file = MetadataFile("metadata.csv", ".", f"file_name,text\n{rows}".encode())
+    with pytest.raises(
+        InputError, match=r"line 2 (has a text that contains the row of|is not CSV)"
+    ):
+        match_captions([file], ["a.wav", "b.wav", "c.wav"])
+
+
+def test_texts_of_several_lines_may_name_recordings() -> None:
+    rows = 'a.wav,"like\nb.wav\nbut slower, as c.wav"\n'
+    file = MetadataFile("metadata.csv", ".", f"file_name,text\n{rows}".encode())
+    captions, _ = match_captions([file], ["a.wav", "b.wav", "c.wav"])
+    assert captions["a.wav"].text == "like b.wav but slower, as c.wav"
+
+
+def test_json_that_is_nested_too_deeply_is_refused() -> None:
+    line = '{"file_name": "a.wav", "text": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    with pytest.raises(InputError, match="line 1 is not JSON .*write one object per line"):
+        match_captions([MetadataFile("metadata.jsonl", ".", line.encode())], ["a.wav"])
+
+
 @pytest.mark.parametrize("line", ['"a.wav"', "5", "null", '["a.wav", "bells"]', "true"])
 def test_json_lines_that_are_not_objects_are_refused(
     songs: Path, tmp_path: Path, line: str
@@ -114,6 +179,20 @@ def test_metadata_precede_text_files_and_those_precede_tags(tmp_path: Path) -> N
         "sub/described.wav": "fast, techno",
         "a.b.wav": "two dots",
     }
+
+
+@pytest.mark.parametrize("name", ["a.caption", "a.CAPTION", "a.Txt", "a.wav.txt", "a.wav.caption"])
+def test_names_that_other_trainers_give_text_files(songs: Path, tmp_path: Path, name: str) -> None:
+    (songs / name).write_bytes("slow bells\r\n".encode("utf-8-sig"))
+    build(songs, tmp_path / "out", validation_share=0)
+    assert texts(tmp_path / "out") == {"a.wav": "slow bells", "b.wav": "b", "c.wav": "c"}
+
+
+def test_of_two_text_files_txt_counts(songs: Path, tmp_path: Path) -> None:
+    (songs / "a.caption").write_text("jazz")
+    (songs / "a.txt").write_text("bells")
+    build(songs, tmp_path / "out", validation_share=0)
+    assert texts(tmp_path / "out")["a.wav"] == "bells"
 
 
 def test_accents_in_either_form(tmp_path: Path) -> None:

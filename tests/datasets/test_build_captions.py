@@ -176,7 +176,11 @@ def test_a_file_of_captions_beside_the_recordings(tmp_path: Path) -> None:
         ("metadata.jsonl", '{"file_name": "b.wav", "text": "b"}\n', "no row matches a file"),
         ("metadata.jsonl", '{"file_name": "../a.wav", "text": "b"}\n', "no row matches a file"),
         ("metadata.jsonl", '{"file_name": "a.wav", "text": "b"}\n' * 2, "is listed twice"),
-        ("metadata.csv", "name,text\na.wav,b\n", "line 2 has no file_name"),
+        (
+            "metadata.csv",
+            "name,text\na.wav,b\n",
+            "line 1 names the columns 'name, text', without fi",
+        ),
         ("metadata.csv", b"file_name,text\na.wav,\xff\n", "is not UTF-8"),
     ],
 )

@@ -1,6 +1,8 @@
 """The classifier: it learns distinct sounds, and is saved and loaded."""
 
+import codecs
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +98,15 @@ def test_saving_and_loading_are_inverses(
         classifier.predict(held_out.small), loaded.predict(held_out.small), strict=True
     ):
         assert theirs == pytest.approx(ours, abs=ROUNDING)
+
+
+def test_a_byte_order_mark_is_passed_over(
+    saved: Path, classifier: Classifier, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(saved, tmp_path / "classifier"))
+    facts = folder / FACTS_NAME
+    facts.write_bytes(codecs.BOM_UTF8 + facts.read_bytes())
+    assert load_classifier(folder).facts == classifier.facts
 
 
 def damage_json(folder: Path) -> None:

@@ -213,3 +213,19 @@ def test_image_of_another_height_becomes_audio(size: tuple[int, int]) -> None:
     segment = SpectrogramImageConverter(PARAMS, "cpu").audio_from_spectrogram_image(image)
     assert segment.frame_count() == size[0] * 441
     assert segment.max > 0
+
+
+@pytest.mark.parametrize("stereo", [False, True])
+@pytest.mark.parametrize(("count", "lfe"), [(3, None), (6, 3), (7, 3), (8, 3)])
+def test_surround_is_drawn_without_its_low_frequency_effects(
+    count: int, lfe: int | None, stereo: bool
+) -> None:
+    params = SpectrogramParams(stereo=stereo)
+    channels = np.concatenate([tone(400.0 * (n + 1), 0.5, level=0.1) for n in range(count)])
+    converter = SpectrogramImageConverter(params, "cpu")
+    image = converter.spectrogram_image_from_audio(segment_from_waveform(channels, RATE))
+    darkness = 255 - np.asarray(image)[::-1, :, 1:].min(axis=(1, 2)).astype(int)
+    mel = 512 * np.log1p(400.0 * (np.arange(count) + 1) / 700) / np.log1p(10_000 / 700)
+    for number, row in enumerate(np.round(mel).astype(int)):
+        heard = darkness[row - 2 : row + 3].max()
+        assert heard < 100 if number == lfe else heard > 150

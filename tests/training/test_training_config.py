@@ -42,6 +42,16 @@ def load(tmp_path: Path, task: str, changes: dict[str, Any], *overrides: str) ->
     return load_config(path, overrides)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+def test_files_of_other_editors_are_read(tmp_path: Path, encoding: str, line_break: str) -> None:
+    expected = load(tmp_path, "fine_tune", {"data.dataset": "Läuten"})
+    path = tmp_path / "config.yaml"
+    text = path.read_text("utf-8").replace("\n", line_break)
+    path.write_bytes(text.encode(encoding))
+    assert load_config(path) == expected
+
+
 def refusal(tmp_path: Path, task: str, changes: dict[str, Any], *overrides: str) -> str:
     """The line that refuses a configuration, without the file's name."""
     with pytest.raises(InputError) as caught:

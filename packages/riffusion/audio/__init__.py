@@ -8,7 +8,9 @@ AudioSegment, as upstream does; writing accepts both. One line per module:
 - `pcm`: integer samples, and rounding waveforms to them.
 - `segments`: pydub's AudioSegment, and its conversions.
 - `speakers`: which side of a stereo mix each speaker of a layout is heard on.
-- `wav_samples`: WAV samples that FFmpeg reads wrongly.
+- `raw_samples`: uncompressed samples that FFmpeg reads wrongly or not at all.
+- `wav_samples`, `caf_samples`, `aiff_au_samples`, `mov_samples`: where such samples are in a file.
+- `source_view`: a file as if it began later, or had other bytes at some places.
 - `ogg_chain`: the links of a chained Ogg file.
 - `frames`: an audio stream's frames, as FFmpeg decodes them.
 - `blocks`: collects decoded samples, within the limits.

@@ -15,12 +15,17 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from riffusion.audio.aiff_au_samples import little_endian_data
 from riffusion.audio.blocks import Blocks, Limits, mixed_to_stereo
+from riffusion.audio.caf_samples import unusual_caf_data, with_true_remainder
 from riffusion.audio.frames import Frames, array_of_frame, is_wide, recorded_length
+from riffusion.audio.mov_samples import with_true_widths
 from riffusion.audio.ogg_chain import ogg_links
+from riffusion.audio.raw_samples import SampleData
 from riffusion.audio.segments import AudioSegment, num_samples, segment_from_samples
+from riffusion.audio.source_view import without_leading_tags
 from riffusion.audio.speakers import sides_to_mix
-from riffusion.audio.wav_samples import WavData, unusual_wav_data
+from riffusion.audio.wav_samples import unusual_wav_data
 from riffusion.errors import MediaError
 from riffusion.io.files import check_readable
 
@@ -34,6 +39,8 @@ MAX_SAMPLES = 2**29
 _CONTAINERS = "aac,aiff,amr,asf,au,caf,flac,matroska,webm,mov,mp4,m4a,mp3,ogg,w64,wav,wv"
 """FFmpeg's demuxers for what recorders, phones, studios and download sites write. Each one is code
 that reads hostile bytes in this process, so rare and old formats are left out."""
+_MISREAD_CODECS = ("g726", "g726le")
+"""Codecs that FFmpeg decodes at a wrong level."""
 _LOSSY_OVERSHOOT = 1.5
 """Peak that lossy codecs reach with audio at full scale, rounded up; 1.5 is 3.5 dB."""
 _REMEDY = "send an audio file such as mp3, wav, flac, ogg or m4a"
@@ -52,7 +59,9 @@ def decode_audio(
     tag, m4a, Opus and others. Rate and channels are those of the file (Opus: 48 kHz). Sources with
     more than 16 bits become 32-bit segments, all others 16-bit; floats beyond full scale clip,
     and a warning is logged. A file with a speaker layout that the number of channels doesn't tell
-    is mixed to stereo. The parts of a chained Ogg file are joined.
+    is mixed to stereo; a file without a layout, such as a plain WAV file, counts as having the
+    usual one for its number of channels (`speakers.DEFAULT_SIDES`: four are quad, six 5.1). The
+    parts of a chained Ogg file are joined.
 
     For a damaged or truncated file, the parts that can be decoded are returned and a warning is
     logged.
@@ -105,8 +114,11 @@ def _decode_path(path: Path, max_bytes: int, limits: Limits) -> AudioSegment:
 
 def _decode_source(source: io.BufferedIOBase, limits: Limits) -> AudioSegment:
     """Decode a file; the links of a chained Ogg file are decoded one by one and joined."""
+    source = without_leading_tags(source)
     links = ogg_links(source)
-    if len(links) < 2:
+    size = source.seek(0, io.SEEK_END)
+    source.seek(0)
+    if not links or links == [(0, size)]:
         return _decode_link(source, limits)
     segments: list[AudioSegment] = []
     for start, end in links:
@@ -152,9 +164,10 @@ class _NothingDecodedError(MediaError):
 
 
 def _decode_as(format: str | None, source: io.BufferedIOBase, limits: Limits) -> AudioSegment:
-    wav = unusual_wav_data(source)
-    if wav is not None:
-        return _decode_wav(wav, source, limits)
+    raw = unusual_wav_data(source) or unusual_caf_data(source) or little_endian_data(source)
+    if raw is not None:
+        return _decode_raw(raw, source, limits)
+    source = with_true_widths(with_true_remainder(source))
     try:
         container = av.open(source, "r", format=format, options={"format_whitelist": _CONTAINERS})
     except (av.FFmpegError, ValueError) as error:
@@ -167,23 +180,25 @@ def _decode_as(format: str | None, source: io.BufferedIOBase, limits: Limits) ->
         stream = container.streams.audio[0]
         if stream.codec_context is None:
             raise _NothingDecodedError(f"the file's audio is in an unknown codec; {_REMEDY}")
+        if stream.codec_context.name in _MISREAD_CODECS:
+            raise MediaError(f"the file's codec {stream.codec_context.name} isn't read; {_REMEDY}")
         return _decode_stream(Frames(container, stream), limits)
 
 
-def _decode_wav(wav: WavData, source: io.BufferedIOBase, limits: Limits) -> AudioSegment:
+def _decode_raw(raw: SampleData, source: io.BufferedIOBase, limits: Limits) -> AudioSegment:
     """Read samples that FFmpeg would misread."""
-    blocks = Blocks(wav.samples.sample_rate, wav.samples.num_channels, limits)
-    for block in wav.blocks(source):
+    blocks = Blocks(raw.format.sample_rate, raw.format.num_channels, limits)
+    for block in raw.blocks(source):
         if not blocks.has_room(block.shape[1]):
             break
         blocks.add(block)
     if not blocks.length:
         raise _NothingDecodedError(f"the file has no samples: it is empty or cut off; {_REMEDY}")
-    samples = wav.samples.checked(blocks.joined(blocks.length))
+    samples = raw.format.checked(blocks.joined(blocks.length))
     if samples.dtype.kind == "f":
         _warn_of_clipping(_peak(samples), is_lossy=False)
         samples = _rounded(samples, wide=True)
-    return _segment(samples, blocks.rate, sides_to_mix(wav.samples.speakers))
+    return _segment(samples, blocks.rate, sides_to_mix(raw.format.speakers))
 
 
 def _decode_stream(frames: Frames, limits: Limits) -> AudioSegment:

@@ -14,8 +14,11 @@ logger = logging.getLogger(__name__)
 
 MAX_PADDING = 4096
 """Largest number of samples in an encoder's last packets beyond the end of the audio."""
-_EXACT_CODECS = ("alac", "flac")
-"""Codecs whose last frame is as long as its audio."""
+_EXACT_CODECS = {("caf", "alac"), ("caf", "flac"), ("ogg", "vorbis")}
+"""Containers and codecs for which FFmpeg applies the record of padding wrongly: ALAC and FLAC have
+none in their last frame, and of short Vorbis files FFmpeg drops the last packet, or keeps all."""
+_COUNTED_CODECS = ("adpcm_", "gsm_ms")
+"""Codecs in WAV files whose number of samples is in a chunk of its own, `fact`, without padding."""
 
 
 class Frames:
@@ -24,8 +27,7 @@ class Frames:
     Damaged packets are skipped; a damaged container ends the iteration.
 
     Attributes:
-        is_exact: the container's record of padding isn't applied. FFmpeg would take it off the last
-            frame, which has none.
+        is_exact: FFmpeg doesn't apply the container's record of padding; see `_EXACT_CODECS`.
         end: end of the last packet in the stream's time base, once all frames are read.
     """
 
@@ -33,14 +35,15 @@ class Frames:
         self.container = container
         self.stream = stream
         self.end = 0
-        self.is_exact = (
-            container.format.name == "caf" and stream.codec_context.name in _EXACT_CODECS
-        )
+        self.is_exact = (container.format.name, stream.codec_context.name) in _EXACT_CODECS
         if self.is_exact:
             stream.codec_context.flags2 |= Flags2.skip_manual
 
     def __iter__(self) -> Iterator[av.AudioFrame]:
         num_damaged = 0
+        # Vorbis begins with half of an overlap (Vorbis I specification, section 4.3.8), which
+        # FFmpeg drops only together with the padding.
+        has_lead = self.is_exact and self.stream.codec_context.name == "vorbis"
         try:
             for packet in self.container.demux(self.stream):
                 try:
@@ -50,7 +53,11 @@ class Frames:
                     continue
                 if packet.pts is not None:
                     self.end = max(self.end, packet.pts + (packet.duration or 0))
-                yield from (frame for frame in frames if frame.samples)
+                for frame in frames:
+                    if frame.samples and has_lead:
+                        has_lead = False
+                    elif frame.samples:
+                        yield frame
         except av.FFmpegError as error:
             logger.warning("the audio file is damaged, the rest of it is left out: %s", error)
         if num_damaged:
@@ -77,14 +84,17 @@ def array_of_frame(frame: av.AudioFrame) -> npt.NDArray[Any]:
 
 
 def recorded_length(frames: Frames, first: av.AudioFrame, length: int) -> int:
-    """Number of samples that an m4a, mp4 or caf file records.
+    """Number of samples that an m4a, mp4, caf, ogg or wav file records.
 
     In m4a and mp4, the edit list and the last packet have it.
     FFmpeg's mov demuxer starts at the start of the edit list, but decodes the whole last packet.
     A difference larger than a packet means a wrong header; `length` is returned then.
     """
     stream = frames.stream
-    if frames.is_exact and stream.duration and stream.time_base:
+    is_counted = frames.container.format.name == "wav" and stream.codec_context.name.startswith(
+        _COUNTED_CODECS
+    )
+    if (frames.is_exact or is_counted) and stream.duration and stream.time_base:
         recorded = round(stream.duration * stream.time_base * first.sample_rate)
         return min(length, recorded) if length - recorded < MAX_PADDING else length
     if frames.container.format.name[:3] != "mov" or not stream.duration or not stream.time_base:

@@ -9,7 +9,6 @@ all its streams.
 """
 
 import io
-import itertools
 
 _HEADER_BYTES = 27
 _MAGIC = b"OggS\0"
@@ -20,10 +19,12 @@ _SEARCH_BYTES = 65_536
 def ogg_links(source: io.BufferedIOBase) -> list[tuple[int, int]]:
     """Start and end of each link in bytes; none for files that aren't Ogg.
 
-    The position in `source` is where it was.
+    A link ends with its last page: FFmpeg looks for that page, which tells the length, only at the
+    end of what it is given. The position in `source` is where it was.
     """
     position = source.tell()
     starts: list[int] = []
+    ends: list[int] = []
     is_in_head = False
     offset = position
     while True:
@@ -42,14 +43,17 @@ def ogg_links(source: io.BufferedIOBase) -> list[tuple[int, int]]:
         is_first_page = bool(header[5] & _FIRST_PAGE)
         if is_first_page and not is_in_head:
             starts.append(offset)
+            ends.append(offset)
         is_in_head = is_first_page
         num_segments = header[26]
         offset += (
             _HEADER_BYTES + num_segments + sum(header[_HEADER_BYTES : _HEADER_BYTES + num_segments])
         )
-    end = source.seek(0, io.SEEK_END)
+        if ends:
+            ends[-1] = offset
+    size = source.seek(0, io.SEEK_END)
     source.seek(position)
-    return list(itertools.pairwise([*starts, end]))
+    return [(start, min(end, size)) for start, end in zip(starts, ends, strict=True)]
 
 
 def _search(source: io.BufferedIOBase, offset: int) -> int | None:

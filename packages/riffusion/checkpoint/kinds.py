@@ -24,8 +24,8 @@ _MERGE_EMBEDDING = (
 _LORA = "a LoRA ({}), not a checkpoint"
 _EMBEDDING = "a textual inversion (the embedding of a word), not a checkpoint"
 
-_TEXT_WIDTHS = (768, 1024, 1280)
-"""Widths of the text encoders of Stable Diffusion 1.x, 2.x and XL."""
+_TEXT_WIDTHS = (128, 768, 1024, 1280)
+"""Widths of text encoders: of the embedded checkpoint, and of Stable Diffusion 1.x, 2.x and XL."""
 _KINDS = [  # (a pattern for the name of a tensor, what the file is, the remedy); the first counts
     (r"conditioner\.embedders\.", "a Stable Diffusion XL model", _OTHER_MODEL),
     (r"cond_stage_model\.model\.", "a Stable Diffusion 2.x model", _OTHER_MODEL),
@@ -39,6 +39,7 @@ _KINDS = [  # (a pattern for the name of a tensor, what the file is, the remedy)
     (r".*(\.|_)lora(_[AB]\b|_(down|up|mid)\b|\.(down|up)\b|_linear_layer|_embedding_)",
      _LORA.format("diffusers"), _MERGE_LORA),
     (r"lora_", _LORA.format("kohya"), _MERGE_LORA),
+    (r"(unet|text_encoder):\d+:(up|down)$", _LORA.format("cloneofsimo"), _MERGE_LORA),
     (r"(emb_params|string_to_param|clip_[lg]|<[^<>]+>)$", _EMBEDDING, _MERGE_EMBEDDING),
     (r"(control_model|controlnet_|input_hint_block)", "a ControlNet, not a checkpoint",
      "use the checkpoint that it was made for"),
@@ -61,6 +62,8 @@ def foreign_kind(weights: Mapping[str, torch.Tensor]) -> str | None:
     for pattern, kind, remedy in _KINDS:
         if any(re.match(pattern, name) for name in weights):
             return f"{kind}; {remedy}"
+    if weights and all(name.startswith("first_stage_model.") for name in weights):
+        return f"a VAE, not a checkpoint; {_FOLDER}, or a file that has all networks"
     are_words = all(  # diffusers names the embedding by the word itself
         "." not in name and tensor.ndim in (1, 2) and tensor.shape[-1] in _TEXT_WIDTHS
         for name, tensor in weights.items()

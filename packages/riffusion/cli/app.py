@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -35,7 +36,7 @@ from riffusion.cli import (
     spectrograms,
     train,
 )
-from riffusion.cli.batch import BatchDefectError, BatchError, is_own_defect
+from riffusion.cli.batch import BatchDefectError, BatchError, is_own_defect, item_in_work
 from riffusion.cli.option_names import message_by_option
 from riffusion.errors import InputError, RiffusionError, ServerError
 from riffusion.io.bundle import ADD_EXTRAS
@@ -148,6 +149,8 @@ def run(application: typer.Typer, arguments: Sequence[str] | None, name: str = "
     handler = logging.StreamHandler()
     handler.setFormatter(_LineFormatter())
     logging.basicConfig(handlers=[handler])
+    # About damaged EXIF, which `riffusion.io.images` tells in one line.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     command = typer.main.get_command(application)
     options = GlobalOptions()
     try:
@@ -217,9 +220,15 @@ def _one_line(text: str) -> str:
 
 
 class _LineFormatter(logging.Formatter):
-    """Log lines such as `warning: …`; messages of level INFO have no prefix."""
+    """Log lines such as `warning: …`; messages of level INFO have no prefix.
+
+    In a batch, messages begin with the name of the file that they are about.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         message = super().format(record)
+        name = item_in_work.get()
+        if name:
+            message = f"{name}: {message}"
         has_prefix = record.levelno != logging.INFO
         return f"{record.levelname.lower()}: {message}" if has_prefix else message

@@ -1,11 +1,15 @@
 """Lists the audio files of a folder; whatever else is in it is passed over."""
 
+import logging
 import re
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
 from riffusion.errors import InputError
 from riffusion.io.folders import linked_files
+
+logger = logging.getLogger(__name__)
 
 _AUDIO = """
 .3g2 .3gp .aac .ac3 .adts .aif .aifc .aiff .amr .ape .asf .au .avi .bwf .caf .dff .dsf .dts .eac3
@@ -45,8 +49,8 @@ OTHER_SUFFIXES = frozenset(
 the pattern ends in their extension."""
 
 _SIGNATURES = re.compile(
-    rb"(RIFF|RF64|RIFX).{4}(WAVE|AVI |XWMA)"
-    rb"|FORM.{4}AIF[FC]|\.snd|caff|riff\x2e\x91\xcf\x11|fLaC|OggS|ID3|\xff[\xe2-\xfd]|.{4}ftyp"
+    rb"(RIFF|RF64|RIFX|BW64).{4}(WAVE|AVI |XWMA)"
+    rb"|FORM.{4}AIF[FC]|\.snd|dns\.|caff|riff\x2e\x91\xcf\x11|fLaC|OggS|ID3|\xff[\xe2-\xfd]|.{4}ftyp"
     rb"|\x1aE\xdf\xa3|0&\xb2u\x8ef\xcf\x11|FLV\x01|#!AMR|MAC |wvpk|MPCK|MP\+|TTA1|tBaK|DSD "
     rb"|Creative Voice File|\x0b\x77|\x7f\xfe\x80\x01|\x00\x00\x01\xba|(.{4})?G.{187}(.{4})?G",
     re.DOTALL,
@@ -60,7 +64,7 @@ def list_audio_files(audio_dir: Path, output_dir: Path, glob: str) -> list[Path]
 
     Folders that are linked into the folder are searched, too. These are passed over: hidden files,
     outputs, files with another kind's extension, and files with an unknown extension, or without
-    one, that don't begin as audio does.
+    one, that don't begin as audio does. Links that lead nowhere are passed over with a warning.
 
     Args:
         audio_dir: the folder.
@@ -76,12 +80,14 @@ def list_audio_files(audio_dir: Path, output_dir: Path, glob: str) -> list[Path]
             f"{str(audio_dir)!r} {what}; name a folder with audio files", field="audio_dir"
         )
     try:
-        found = {path for path in audio_dir.glob(glob) if path.is_file()}
+        matching = list(audio_dir.glob(glob))
     except (ValueError, NotImplementedError) as error:
         raise InputError(
             f"{glob!r} is not a valid pattern ({error}); write one like '**/*.mp3'", field="glob"
         ) from None
+    _warn_of_broken_links(audio_dir, matching)
     pattern = PurePath(glob).parts
+    found = {path for path in matching if path.is_file()}
     found |= {
         path
         for path in linked_files(audio_dir)
@@ -103,6 +109,25 @@ def list_audio_files(audio_dir: Path, output_dir: Path, glob: str) -> list[Path]
             field="audio_dir",
         )
     return paths
+
+
+def _warn_of_broken_links(audio_dir: Path, paths: Iterable[Path]) -> None:
+    """Name a link to nothing, or to itself, that could have been audio or a folder with audio."""
+    broken = sorted(
+        path.relative_to(audio_dir).as_posix()
+        for path in paths
+        if path.is_symlink()
+        and not path.exists()
+        and path.suffix.lower() not in OTHER_SUFFIXES
+        and not path.name.startswith(".")
+    )
+    if broken:
+        logger.warning(
+            "links that lead nowhere are passed over, %d in all, for instance %r; "
+            "repair or remove them",
+            len(broken),
+            broken[0],
+        )
 
 
 def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:

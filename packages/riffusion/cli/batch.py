@@ -4,13 +4,17 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
 from riffusion.cli.audio_files import list_audio_files
-from riffusion.cli.outputs import short_name
 from riffusion.cli.progress import progress_bar
 from riffusion.errors import InputError, RiffusionError
+from riffusion.io.files import short_name
+
+item_in_work: ContextVar[str] = ContextVar("item_in_work", default="")
+"""Name of the file that this thread works on, for the warnings about it."""
 
 
 class BatchError(RiffusionError):
@@ -104,10 +108,15 @@ def run_batch(
     """
     if num_threads is not None and num_threads < 1:
         raise InputError(f"{num_threads} must be at least 1", field="num_threads")
+
+    def work_on(item: BatchItem) -> None:
+        item_in_work.set(item.name)
+        work(item)
+
     failures: dict[BatchItem, Exception] = {}
     pool = ThreadPoolExecutor(min(num_threads or os.cpu_count() or 1, max(len(items), 1)))
     try:
-        futures = {pool.submit(work, item): item for item in items}
+        futures = {pool.submit(work_on, item): item for item in items}
         with progress_bar(label) as move:
             for done, future in enumerate(as_completed(futures), start=1):
                 try:

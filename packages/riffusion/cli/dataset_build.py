@@ -90,8 +90,8 @@ def build(
     captions: Annotated[
         Path | None,
         typer.Option(
-            help="Captions as a .jsonl or .csv file with file_name and text; default: "
-            "metadata.jsonl and metadata.csv in the folder.",
+            help="Captions as a .jsonl, .csv or .tsv file with file_name and text; default: "
+            "metadata.jsonl, metadata.csv and metadata.tsv in the folder.",
             show_default=False,
         ),
     ] = None,
@@ -99,8 +99,8 @@ def build(
         CaptionFrom,
         typer.Option(
             help="Source of captions: a metadata file, a text file beside each recording (a.txt "
-            "beside a.wav), the files' tags, or file and folder names; auto uses the first of "
-            "these that a recording has."
+            "or a.caption beside a.wav), the files' tags, or file and folder names; auto uses the "
+            "first of these that a recording has."
         ),
     ] = CaptionFrom.AUTO,
     overlap: Annotated[

@@ -1,22 +1,18 @@
 """Output files: checked before the work begins, and written whole or not at all."""
 
-import hashlib
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riffusion.errors import InputError
+from riffusion.io.files import short_name
 
 if TYPE_CHECKING:
     from PIL import Image
     from pydub import AudioSegment
 
     from riffusion.audio import Audio
-
-MAX_NAME_BYTES = 255
-"""Longest file name on the usual file systems."""
 
 
 def check_audio_output(path: Path) -> None:
@@ -83,24 +79,6 @@ def save_image(image: "Image.Image", path: Path) -> None:
 def path_with_seed(path: Path, seed: int) -> Path:
     """`path` with the seed in its name: `out.mp3` becomes `out-42.mp3`."""
     return path.with_name(short_name(path.stem, f"-{seed}{path.suffix}"))
-
-
-def short_name(stem: str, ending: str, unique: str = "") -> str:
-    """`stem + ending`, with the end of the stem replaced by a hash if file systems refuse the name.
-
-    Args:
-        stem: the part that can be shortened.
-        ending: the part that is kept, such as `_0.mp3`.
-        unique: what the hash is made from, for stems that may be equal; default: the stem.
-    """
-    room = MAX_NAME_BYTES - len(os.fsencode(ending))
-    if len(os.fsencode(stem)) <= room:
-        return stem + ending
-    mark = "-" + hashlib.sha256(os.fsencode(unique or stem)).hexdigest()[:10]
-    kept = stem
-    while kept and len(os.fsencode(kept + mark)) > room:
-        kept = kept[:-1]
-    return kept + mark + ending
 
 
 def _check_output(path: Path, check_extension: Callable[[Path], object]) -> None:

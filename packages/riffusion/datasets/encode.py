@@ -42,7 +42,7 @@ from riffusion.datasets.packed_latents import (
     write_latents,
 )
 from riffusion.errors import InputError
-from riffusion.io.files import write_file
+from riffusion.io.files import short_name, write_file
 
 COMMAND = "dataset encode"
 
@@ -107,7 +107,7 @@ def encode_dataset(
     claim_directory(directory, COMMAND, options, source.params)
     with sole_writer(directory):
         half_copy(vae).save_pretrained(directory / "vae", max_shard_size=MAX_SHARD_SIZE)
-        own_cache = directory.with_name(f".{directory.name}.cache")
+        own_cache = directory.with_name(short_name(f".{directory.name}", ".cache"))
         all_rows = {split: source.rows(split) for split in SPLITS}
         num_rows: dict[Split, int] = {}
         num_cut = 0.0

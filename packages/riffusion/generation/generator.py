@@ -42,6 +42,7 @@ from riffusion.io.data_urls import bytes_from_data_url
 from riffusion.io.images import decode_image
 from riffusion.runtime.threads import single_threaded
 from riffusion.spectrogram.image import DEFAULT_MAX_VALUE
+from riffusion.spectrogram.image_conversion import convert_mask
 from riffusion.spectrogram.image_converter import SpectrogramImageConverter, params_from_image
 from riffusion.spectrogram.params import SpectrogramParams
 
@@ -184,6 +185,8 @@ class ClipGenerator:
         if inputs.mode == "image_to_audio":
             return ResolvedInput(inputs, own_params, rgb_init_image(init_image))
         mask_image = self._mask_image(inputs, media)
+        if mask_image is not None:  # it covers the init image as it was given
+            mask_image = convert_mask(mask_image, own_params, params)
         with self._beside_the_engine():
             init_image = converted_init_image(init_image, own_params, params)
         return ResolvedInput(inputs, params, init_image, mask_image)

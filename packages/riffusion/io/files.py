@@ -1,10 +1,14 @@
 """Checks of files before they are read, and writing that leaves no partial file."""
 
+import hashlib
 import os
 import secrets
 from pathlib import Path
 
 from riffusion.errors import InputError, MediaError
+
+MAX_NAME_BYTES = 255
+"""Longest file name on the usual file systems."""
 
 
 def check_readable(path: Path, max_bytes: int, what: str) -> None:
@@ -75,3 +79,21 @@ def write_file(data: bytes, path: Path) -> None:
             f"path={str(path)!r} cannot be written ({error.strerror}); "
             "make room there, or choose another place"
         ) from error
+
+
+def short_name(stem: str, ending: str, unique: str = "") -> str:
+    """`stem + ending`, with the end of the stem replaced by a hash if file systems refuse the name.
+
+    Args:
+        stem: the part that can be shortened.
+        ending: the part that is kept, such as `_0.mp3`.
+        unique: what the hash is made from, for stems that may be equal; default: the stem.
+    """
+    room = MAX_NAME_BYTES - len(os.fsencode(ending))
+    if len(os.fsencode(stem)) <= room:
+        return stem + ending
+    mark = "-" + hashlib.sha256(os.fsencode(unique or stem)).hexdigest()[:10]
+    kept = stem
+    while kept and len(os.fsencode(kept + mark)) > room:
+        kept = kept[:-1]
+    return kept + mark + ending

@@ -23,6 +23,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from riffusion.errors import InputError, MediaError
 from riffusion.io.files import check_readable, write_file
+from riffusion.io.pixel_numbers import grey_of_tiff
 
 if TYPE_CHECKING:
     from riffusion.datatypes import ImageFormat  # imports pydantic, which nothing here needs
@@ -100,9 +101,11 @@ def decode_image(
     except Exception as error:
         raise MediaError(f"the image is damaged ({error}); send it again undamaged") from error
     _leave_out_damaged_exif(image)
-    ImageOps.exif_transpose(image, in_place=True)
-    _check_sides(image.size, max_width, max_height)  # a PNG's EXIF can follow its pixels
-    return image
+    grey = grey_of_tiff(image) if isinstance(image, TiffImageFile) else None
+    shown: Image.Image = image if grey is None else grey
+    ImageOps.exif_transpose(shown, in_place=True)
+    _check_sides(shown.size, max_width, max_height)  # a PNG's EXIF can follow its pixels
+    return shown
 
 
 def _check_sides(size: tuple[int, int], max_width: int, max_height: int) -> None:

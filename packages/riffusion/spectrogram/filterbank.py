@@ -1,27 +1,20 @@
 """The mel filterbank of the analysis.
 
 A filterbank of triangles: band m rises from 0 at the frequency f(m) to 1 at f(m + 1) and falls to 0
-at f(m + 2). The frequencies f are equally spaced on the mel scale. HTK's scale is logarithmic
-throughout, 2595 · log10(1 + f / 700); Slaney's is linear up to 1 kHz and logarithmic above it.
+at f(m + 2). The frequencies f are equally spaced on the mel scale.
 
 This is torchaudio's `melscale_fbanks`, and it rounds to float32 where torchaudio does. The two
 differ only in bands whose edge is a power that PyTorch rounds the other way, in the last bit.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from riffusion.spectrogram.image import FloatArray
+from riffusion.spectrogram.mel_scale import hz_from_mel, mel_from_hz
 from riffusion.spectrogram.params import SpectrogramParams
-
-_HZ_PER_MEL = 200 / 3
-_BREAK_HZ = 1000.0
-_BREAK_MEL = _BREAK_HZ / _HZ_PER_MEL
-_LOG_STEP = math.log(6.4) / 27
-"""Slaney's scale: 200/3 Hz per mel up to the break, and 27 mels per factor of 6.4 above it."""
 
 Numbers = npt.NDArray[np.float32]
 
@@ -57,10 +50,10 @@ def mel_filterbank(params: SpectrogramParams) -> FloatArray:
 def band_groups(params: SpectrogramParams, num_bands: int) -> list[BandGroup]:
     """The filterbank, from low to high, in groups of `num_bands`; the last one may have fewer."""
     low, high = (
-        _mel_from_hz(hz, params.mel_scale_type)
+        mel_from_hz(hz, params.mel_scale_type)
         for hz in (params.min_frequency, params.max_frequency)
     )
-    edges = _hz_from_mel(_evenly(low, high, params.num_frequencies + 2), params.mel_scale_type)
+    edges = hz_from_mel(_evenly(low, high, params.num_frequencies + 2), params.mel_scale_type)
     # torchaudio rounds half of an odd sample rate down.
     bin_hz = _evenly(0, params.sample_rate // 2, params.n_fft // 2 + 1)
     return [
@@ -89,22 +82,3 @@ def _evenly(low: float, high: float, count: int) -> Numbers:
     index = np.arange(count)
     from_first, from_last = first + step * index, last - step * (count - 1 - index)
     return np.where(index < count // 2, from_first, from_last).astype(np.float32)
-
-
-def _mel_from_hz(hz: float, scale: str) -> float:
-    if scale == "htk":
-        return 2595 * math.log10(1 + hz / 700)
-    if hz < _BREAK_HZ:
-        return hz / _HZ_PER_MEL
-    return _BREAK_MEL + math.log(hz / _BREAK_HZ) / _LOG_STEP
-
-
-def _hz_from_mel(mel: Numbers, scale: str) -> Numbers:
-    """The inverse of `_mel_from_hz`. Powers are computed in float64 and then rounded."""
-    if scale == "htk":
-        exponent = mel / np.float32(2595)
-        power = (10 ** exponent.astype(np.float64)).astype(np.float32)
-        return np.asarray(700 * (power - 1))
-    exponent = np.float32(_LOG_STEP) * (mel - np.float32(_BREAK_MEL))
-    power = np.exp(exponent.astype(np.float64)).astype(np.float32)
-    return np.where(mel < _BREAK_MEL, np.float32(_HZ_PER_MEL) * mel, np.float32(_BREAK_HZ) * power)

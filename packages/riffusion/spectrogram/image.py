@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from riffusion.errors import InputError, MediaError
+from riffusion.io.pixel_numbers import grey_from_numbers
 
 DEFAULT_MAX_VALUE = 30e6
 """Amplitude of black for images without a recorded maximum (upstream's value: about the loudest
@@ -88,7 +89,7 @@ def rgb_image(image: Image.Image, background: Background = "white") -> Image.Ima
     """Convert an image to RGB: with palettes applied, and numbers of other ranges scaled to 0–255.
 
     Args:
-        image: an image of any mode. Pixels of 16 or 32 bits: see `_grey_from_numbers`.
+        image: an image of any mode. Pixels of 16 or 32 bits: see `grey_from_numbers`.
         background: what transparent parts show. White means silence; in masks, black is kept.
 
     Raises:
@@ -96,7 +97,7 @@ def rgb_image(image: Image.Image, background: Background = "white") -> Image.Ima
     """
     try:
         if image.mode == "F" or image.mode.startswith("I"):  # Pillow's convert() clips at 255
-            return Image.fromarray(_grey_from_numbers(np.asarray(image))).convert("RGB")
+            return Image.fromarray(grey_from_numbers(np.asarray(image))).convert("RGB")
         if image.has_transparency_data:
             layer = image.convert("RGBA")
             behind = Image.new("RGBA", layer.size, background)
@@ -106,31 +107,3 @@ def rgb_image(image: Image.Image, background: Background = "white") -> Image.Ima
         raise
     except (OSError, SyntaxError, ValueError) as error:
         raise MediaError(f"the image cannot be read: {error}; send it again undamaged") from error
-
-
-def _grey_from_numbers(numbers: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """Grey levels of pixels with 16 or 32 bits, whose files don't tell which number is white.
-
-    Whole numbers are 8-bit levels if none is above 255, and 16-bit levels if the largest is at
-    least 4096. Floating-point numbers are shares of white if none is above 1, and 8-bit levels if
-    the largest is from 16 to 255. Anything else could be of several kinds, and the wrong choice
-    would be a nearly black image, which is noise at full level.
-
-    Raises:
-        MediaError: the numbers are of none of these ranges.
-    """
-    values = numbers.astype(np.float64)
-    low, high = float(values.min()), float(values.max())
-    is_whole = np.issubdtype(numbers.dtype, np.integer)
-    scale = 0.0
-    if low >= 0 and is_whole:
-        scale = 1.0 if high <= 255 else 1 / 257 if 4096 <= high <= 65535 else 0.0
-    elif low >= 0:
-        scale = 255.0 if high <= 1 else 1.0 if 16 <= high <= 255 else 0.0
-    if scale == 0.0:  # also for NaN, which fails every comparison
-        known = "0 to 255 or 0 to 65535" if is_whole else "0 to 1 or 0 to 255"
-        raise MediaError(
-            f"the image's numbers are from {low:g} to {high:g}, and {known} with 0 as black is "
-            "needed; scale them, or save the image with 8 bits"
-        )
-    return np.rint(values * scale).astype(np.uint8)

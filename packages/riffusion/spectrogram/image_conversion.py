@@ -27,6 +27,7 @@ from riffusion.spectrogram.image import (
     spectrogram_from_image,
 )
 from riffusion.spectrogram.inversion.filterbank import MelFilterbank, torchaudios_filterbank
+from riffusion.spectrogram.mel_scale import mel_row_frequencies_hz
 from riffusion.spectrogram.params import SpectrogramParams
 
 logger = logging.getLogger(__name__)
@@ -34,13 +35,8 @@ logger = logging.getLogger(__name__)
 INAUDIBLE = 1e-4
 """Share of the power, −40 dB, below which the rest of an image counts as nothing."""
 
-_BAND_FIELDS = (
-    "num_frequencies",
-    "min_frequency",
-    "max_frequency",
-    "mel_scale_type",
-    "mel_scale_norm",
-)
+_SCALE_FIELDS = ("min_frequency", "max_frequency", "mel_scale_type")
+_BAND_FIELDS = ("num_frequencies", *_SCALE_FIELDS, "mel_scale_norm")
 _FIELDS = ("stereo", "step_size_ms", *_BAND_FIELDS, "power_for_image")
 _NUM_UPDATES = 30
 """Enough for a sine to keep its band when the number of bands doubles."""
@@ -94,6 +90,29 @@ def convert_image(
     if changes:
         logger.warning("the image is converted from %s", ", ".join(changes))
     return image_from_spectrogram(amplitudes, wanted.power_for_image, darkest=loudest)
+
+
+def convert_mask(
+    mask: Image.Image, params: SpectrogramParams, wanted: SpectrogramParams
+) -> Image.Image:
+    """Move the rows of a mask to where the conversion of its image moves the frequencies.
+
+    Args:
+        mask: an RGB mask of any size that covers an image with `params`.
+        params: parameters of that image.
+        wanted: parameters of the converted image.
+
+    Returns:
+        A mask of any size that covers the converted image. Frequencies beyond the range of `params`
+        continue its edge.
+    """
+    if all(getattr(params, name) == getattr(wanted, name) for name in _SCALE_FIELDS):
+        return mask
+    own_hz, wanted_hz = mel_row_frequencies_hz(params), mel_row_frequencies_hz(wanted)
+    band = np.interp(wanted_hz, own_hz, np.arange(own_hz.size))
+    from_bottom = ((band + 0.5) * (mask.height / own_hz.size)).astype(int)
+    rows = mask.height - 1 - from_bottom.clip(max=mask.height - 1)
+    return Image.fromarray(np.ascontiguousarray(np.asarray(mask)[rows[::-1]]))
 
 
 def _frame_s(params: SpectrogramParams) -> float:

@@ -83,6 +83,8 @@ class SpectrogramImageConverter:
     def _with_channels(self, segment: AudioSegment) -> AudioSegment:
         if self.p.stereo:
             return segment if segment.channels == 2 else convert(segment, channels=2)
+        if segment.channels > 2:
+            return convert(segment, channels=1)
         # pydub mixes to integer samples, as upstream Riffusion does.
         return segment.set_channels(1)
 

@@ -15,7 +15,7 @@ from riffusion.io.folders import linked_files
 
 CaptionSource = Literal["auto", "metadata", "sidecars", "tags", "names"]
 
-METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
+METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.tsv")
 _TEXT_COLUMNS = ("text", "caption")
 
 
@@ -53,9 +53,10 @@ class MetadataFile:
 
 
 def find_metadata(audio_dir: Path, output: Path) -> list[MetadataFile]:
-    """Every metadata.jsonl and metadata.csv in a folder and its subfolders, except hidden ones.
+    """Every file of captions in a folder and its subfolders, except hidden ones.
 
-    Subfolders include folders that are linked there.
+    Its name is one of `METADATA_NAMES`, in upper or lower case. Subfolders include folders that are
+    linked there.
 
     Args:
         audio_dir: the folder to search.
@@ -67,11 +68,10 @@ def find_metadata(audio_dir: Path, output: Path) -> list[MetadataFile]:
     """
     output_path = os.path.realpath(output)
     found = []
-    linked = (path for path in linked_files(audio_dir) if path.name in METADATA_NAMES)
-    for path in sorted({*audio_dir.rglob("metadata.*"), *linked}):
+    for path in sorted({*audio_dir.rglob("*.*"), *linked_files(audio_dir)}):
         name = path.relative_to(audio_dir)
         if (
-            path.name in METADATA_NAMES
+            path.name.lower() in METADATA_NAMES
             and not any(part.startswith(".") for part in name.parts)
             # Unlike `Path.resolve`, `realpath` accepts a link that points to itself.
             and not Path(os.path.realpath(path)).is_relative_to(output_path)
@@ -95,7 +95,7 @@ def _read(path: Path, name: str, folder: Path) -> MetadataFile:
         return MetadataFile(name, folder.as_posix(), path.read_bytes())
     except OSError as error:
         raise InputError(
-            f"{str(path)!r} cannot be read ({error.strerror}); name a .jsonl or .csv file",
+            f"{str(path)!r} cannot be read ({error.strerror}); name a .jsonl, .csv or .tsv file",
             field="captions",
         ) from error
 
@@ -123,6 +123,7 @@ def match_captions(
     for file in files:
         for where, row in caption_rows(file.name, file.content):
             listed, caption = _caption(where, row)
+            _check_no_row_inside(where, row, by_key)
             name = by_key.get(_key(str(PurePosixPath(file.folder, listed))))
             if name is None:
                 unmatched.append(listed)
@@ -137,6 +138,18 @@ def match_captions(
             f"file_name={unmatched[0]!r}; use paths relative to the folder"
         )
     return matched, unmatched
+
+
+def _check_no_row_inside(where: str, row: Mapping[str, Any], by_key: Mapping[str, str]) -> None:
+    """Refuse a text that contains further rows, since its closing quote is at a later row's end."""
+    for value in row.values():
+        for line in value.splitlines()[1:] if isinstance(value, str) else ():
+            start = re.split(r"[,;\t]", line.strip().lstrip('"'))[0]
+            if _key(start) in by_key and start != line.strip():
+                raise InputError(
+                    f"{where} has a text that contains the row of {start!r}; "
+                    "add the closing quote that is missing before it"
+                )
 
 
 def _key(name: str) -> str:

@@ -100,7 +100,7 @@ def _recordings(
     recordings = [
         file
         for file in files
-        if file.path.name not in METADATA_NAMES
+        if file.path.name.lower() not in METADATA_NAMES
         and file.path.resolve() != captions
         and file.path not in sidecars
     ]

@@ -55,7 +55,7 @@ class BuildOptions:
         slices: how recordings are cut.
         caption_source: `metadata`, `sidecars`, `tags` or `names`; `auto` uses the first one
             available.
-        captions: file of captions; None for every metadata.jsonl and metadata.csv of the folder.
+        captions: file of captions; None for every metadata.jsonl, .csv and .tsv of the folder.
         validation_share: share of recordings for validation, 0 to 0.9. Above 0, at least one
             recording is used if there are two or more.
         limit: maximum number of recordings, in order; 0 or less for all.

@@ -1,4 +1,4 @@
-"""Captions in text files of their own: `a.txt` beside `a.wav`, the convention of trainers."""
+"""Captions in text files, as trainers have them: `a.txt` or `a.caption` beside `a.wav`."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -8,7 +8,8 @@ from riffusion.datasets.from_audio.captions import Caption, one_line
 from riffusion.datasets.from_audio.sources import AudioFile
 from riffusion.errors import InputError
 
-SUFFIX = ".txt"
+SUFFIXES = (".txt", ".caption")
+"""Extensions of such files, in upper or lower case; of two for one recording, the first counts."""
 MAX_BYTES = 2**16
 """Largest text that can be a caption; a longer one is something else, such as a log."""
 
@@ -16,8 +17,8 @@ MAX_BYTES = 2**16
 def find_sidecars(files: Iterable[AudioFile]) -> dict[str, Path]:
     """The text file beside each recording, by the recording's name.
 
-    A text file is a recording's if its name is the same up to the extension. Hidden files aren't
-    used.
+    A text file is a recording's if its name is the same up to the extension, or the recording's
+    whole name with an extension of its own. Hidden files aren't used.
     """
     by_folder: dict[Path, dict[str, Path]] = {}
     found = {}
@@ -25,8 +26,12 @@ def find_sidecars(files: Iterable[AudioFile]) -> dict[str, Path]:
         folder = file.path.parent
         if folder not in by_folder:
             by_folder[folder] = _text_files(folder)
-        path = by_folder[folder].get(_normalized(file.path.stem))
-        if path is not None and path != file.path:
+        texts = by_folder[folder]
+        names = map(_normalized, (file.path.stem, file.path.name))
+        path = next(
+            (texts[name] for name in names if texts.get(name, file.path) != file.path), None
+        )
+        if path is not None:
             found[file.name] = path
     return found
 
@@ -63,8 +68,9 @@ def _text_files(folder: Path) -> dict[str, Path]:
     """Text files of a folder by their normalized stem."""
     return {
         _normalized(path.stem): path
+        for suffix in reversed(SUFFIXES)
         for path in sorted(folder.iterdir())
-        if path.suffix.lower() == SUFFIX and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() == suffix and not path.name.startswith(".") and path.is_file()
     }
 
 

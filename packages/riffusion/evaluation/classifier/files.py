@@ -55,7 +55,7 @@ def load_classifier(directory: Path) -> Classifier:
             )
     path = directory / FACTS_NAME
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_bytes())  # with or without a byte-order mark
         if values.pop("format") != FORMAT:
             raise ValueError(f"format must be {FORMAT}")
         facts = ClassifierFacts.from_json(values)

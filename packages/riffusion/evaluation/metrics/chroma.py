@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from riffusion.evaluation.images import Plane
 from riffusion.evaluation.metrics.onsets import compressed_amplitudes, correlation
+from riffusion.spectrogram.mel_scale import mel_row_frequencies_hz
 from riffusion.spectrogram.params import SpectrogramParams
 
 Chroma = npt.NDArray[np.float64]
@@ -25,9 +26,6 @@ _SPREAD_SEMITONES = 0.5
 """Standard deviation of a row's weights over pitch classes; mel rows are not at semitones."""
 _SMOOTHING_MS = 200
 """Width of the moving average, so that small shifts of onsets don't matter."""
-_SLANEY_HZ = 200 / 3
-_SLANEY_LOG = np.log(6.4) / 27
-"""Slaney's scale: Hz per mel below 1 kHz, logarithm per mel above."""
 
 
 def chroma_from_plane(plane: Plane, params: SpectrogramParams) -> Chroma:
@@ -41,34 +39,6 @@ def chroma_from_plane(plane: Plane, params: SpectrogramParams) -> Chroma:
 def pitch_agreement(first: Plane, second: Plane, params: SpectrogramParams) -> float:
     """Correlation of the chroma of two clips of one size, in [-1, 1]; 1 for the same clip."""
     return correlation(chroma_from_plane(first, params), chroma_from_plane(second, params))
-
-
-def mel_row_frequencies_hz(params: SpectrogramParams) -> npt.NDArray[np.float64]:
-    """Centre frequency of each mel row, (num_frequencies,), lowest first."""
-    low, high = (
-        _mel_from_hz(hz, params.mel_scale_type)
-        for hz in (params.min_frequency, params.max_frequency)
-    )
-    # Centres are evenly spaced on the mel scale, between the two ends of the range.
-    mels = np.linspace(low, high, params.num_frequencies + 2)[1:-1]
-    return _hz_from_mel(mels, params.mel_scale_type)
-
-
-def _mel_from_hz(hz: float, scale: str) -> float:
-    """HTK's or Slaney's mel scale; Slaney's is linear below 1 kHz, logarithmic above."""
-    if scale == "htk":
-        return float(2595 * np.log10(1 + hz / 700))
-    return hz / _SLANEY_HZ if hz < 1000 else float(15 + np.log(hz / 1000) / _SLANEY_LOG)
-
-
-def _hz_from_mel(mels: npt.NDArray[np.float64], scale: str) -> npt.NDArray[np.float64]:
-    """The inverse of `_mel_from_hz`."""
-    hz: npt.NDArray[np.float64]
-    if scale == "htk":
-        hz = 700 * (10 ** (mels / 2595) - 1)
-    else:
-        hz = np.where(mels < 15, mels * _SLANEY_HZ, 1000 * np.exp((mels - 15) * _SLANEY_LOG))
-    return hz
 
 
 @functools.lru_cache(maxsize=4)

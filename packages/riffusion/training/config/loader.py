@@ -50,7 +50,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainingConf
             names all of them.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.safe_load(Path(path).read_bytes())  # recognises UTF-8 and UTF-16
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"config={str(path)!r} cannot be read as YAML: {reason}") from error
