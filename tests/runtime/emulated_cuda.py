@@ -101,6 +101,9 @@ class EmulatedTensor(torch.Tensor):
     def data_ptr(self) -> int:
         return self.values.data_ptr()
 
+    def tolist(self) -> Any:
+        return self.cpu().tolist()
+
     def __repr__(self, **_: object) -> str:  # type: ignore[override]
         return f"EmulatedTensor({tuple(self.shape)}, {self.dtype})"
 
@@ -154,6 +157,10 @@ def _record(graph: Graph, **_: object) -> Iterator[None]:
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """One operation, on either device."""
+    if func is aten.is_pinned.default:
+        return _is_pinned(args[0])
+    if func is aten._pin_memory.default:
+        return _pinned(args[0])
     leaves = tree_leaves((args, kwargs))
     tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
     ours = [tensor for tensor in tensors if isinstance(tensor, EmulatedTensor)]
@@ -169,7 +176,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if func is aten._fused_sdp_choice.default:
         return 0  # attention of elementary operations
     to_cpu = bool(named) and not to_cuda
-    _check_devices(func, args, tensors, to_cuda, to_cpu)
+    _check_devices(func, args, kwargs, tensors, to_cuda, to_cpu)
     device.num_operations += 1
     args, kwargs = tree_map(_values, (args, kwargs))
     if to_cuda:
@@ -206,15 +213,31 @@ def _written_argument(
     return None
 
 
+def _pinned(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy of a CPU tensor that counts as pinned: a GPU can read it while the CPU goes on."""
+    pinned = tensor.clone()
+    pinned.is_emulated_pinned = True  # type: ignore[attr-defined]
+    return pinned
+
+
+def _is_pinned(tensor: torch.Tensor) -> bool:
+    return getattr(tensor, "is_emulated_pinned", False)
+
+
 def _check_devices(
-    func: Any, args: Any, tensors: list[torch.Tensor], to_cuda: bool, to_cpu: bool
+    func: Any,
+    args: Any,
+    kwargs: dict[str, Any],
+    tensors: list[torch.Tensor],
+    to_cuda: bool,
+    to_cpu: bool,
 ) -> None:
     """Note what the CPU waits for, and refuse what CUDA refuses."""
     foreign = [tensor for tensor in tensors if not isinstance(tensor, EmulatedTensor)]
     if func is aten._to_copy.default:
         if to_cpu:
             device.wait("a tensor is copied to the CPU")
-        elif foreign and to_cuda:
+        elif foreign and to_cuda and not (kwargs.get("non_blocking") and _is_pinned(args[0])):
             device.wait("a tensor is copied to the GPU")
     elif func is aten.copy_.default:
         if foreign:
@@ -274,8 +297,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """
     device.__init__()  # type: ignore[misc] # all fields as new
     torch._C._ensureCUDADeviceGuardSet()  # type: ignore[attr-defined]
-    before = torch.__future__.get_overwrite_module_params_on_conversion()
-    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    # A parameter stays the same object when its module moves, as an optimizer expects.
+    before = torch.__future__.get_swap_module_params_on_conversion()
+    torch.__future__.set_swap_module_params_on_conversion(True)
     monkeypatch.setattr(torch.inference_mode, "__enter__", _enter_without_gradients)
     monkeypatch.setattr(torch.inference_mode, "__exit__", _exit_without_gradients)
     for name, stand_in in {
@@ -285,6 +309,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
         "current_device": lambda: 0,
         "synchronize": lambda *_: device.wait("the device is synchronized"),
         "empty_cache": lambda: None,
+        "is_current_stream_capturing": lambda: device.recording is not None,
         "CUDAGraph": Graph,
         "graph": _record,
         "graph_pool_handle": object,
@@ -298,4 +323,4 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
         with torch.no_grad(), _Dispatch():
             yield device
     finally:
-        torch.__future__.set_overwrite_module_params_on_conversion(before)
+        torch.__future__.set_swap_module_params_on_conversion(before)
