@@ -20,7 +20,7 @@ from riffusion.engine.engine import EngineStep
 from riffusion.errors import ClipMemoryError, GenerationCancelled, GenerationError, InputError
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.patience import PATIENCE_S
-from tests.runtime import cuda_stand_in
+from tests.runtime import emulated_graphs
 
 MAX_GREY_LEVELS = 1
 """Rounding to 8 bits of float32 sums in another order."""
@@ -346,10 +346,10 @@ def test_on_cuda_a_step_includes_the_work_of_the_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """CUDA calls return before the GPU is done, so each step waits for the stream."""
-    cuda_stand_in.install(monkeypatch)
+    cuda = emulated_graphs.install(monkeypatch)
     monkeypatch.setattr(type(pipeline), "device", torch.device("cuda"))
     engine.submit(request(steps=4, denoising=1.0), IMAGE).image.result(TIMEOUT_S)
-    assert cuda_stand_in.StreamStandIn.num_synchronizations == len(steps) > 0
+    assert cuda.num_waits == len(steps) > 0
 
 
 def test_a_bug_in_the_engine_fails_the_running_requests_and_the_loop_continues(
@@ -472,7 +472,7 @@ def test_a_decoding_that_runs_out_of_memory_leaves_the_limit_of_the_unet(
 def test_on_cuda_at_most_four_images_are_decoded_together(
     pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cuda_stand_in.install(monkeypatch)
+    emulated_graphs.install(monkeypatch)
     monkeypatch.setattr(type(pipeline), "device", torch.device("cuda"))
     engine = Engine(pipeline)
     decode = pipeline.vae.decode

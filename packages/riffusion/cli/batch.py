@@ -1,6 +1,5 @@
 """The same work for every audio file in a folder, in threads, with failures reported at the end."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -11,6 +10,7 @@ from riffusion.cli.audio_files import list_audio_files
 from riffusion.cli.outputs import short_name
 from riffusion.cli.progress import progress_bar
 from riffusion.errors import InputError, RiffusionError
+from riffusion.runtime.processors import num_usable_cpus
 
 
 class BatchError(RiffusionError):
@@ -95,7 +95,7 @@ def run_batch(
         label: text beside the progress bar.
         items: the files.
         work: called from several threads.
-        num_threads: number of parallel calls; default: one per CPU core.
+        num_threads: number of parallel calls; default: one per CPU that this process may use.
 
     Raises:
         BatchError: some items failed.
@@ -105,7 +105,7 @@ def run_batch(
     if num_threads is not None and num_threads < 1:
         raise InputError(f"{num_threads} must be at least 1", field="num_threads")
     failures: dict[BatchItem, Exception] = {}
-    pool = ThreadPoolExecutor(min(num_threads or os.cpu_count() or 1, max(len(items), 1)))
+    pool = ThreadPoolExecutor(min(num_threads or num_usable_cpus(), max(len(items), 1)))
     try:
         futures = {pool.submit(work, item): item for item in items}
         with progress_bar(label) as move:

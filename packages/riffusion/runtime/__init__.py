@@ -3,6 +3,9 @@
 - `cache`: tensors by key, limited in bytes, shared by threads.
 - `cuda_graphs`: UNet calls as CUDA graphs.
 - `devices`: selecting the torch device, and memory settings of the process.
+- `gpu`: checks that the GPU can be used, where one is required.
+- `memory`: recovering from a call that ran out of memory.
 - `processes`: a pool of worker processes with one torch thread each.
+- `processors`: the number of processors that this process may use.
 - `threads`: limiting a process to one OpenMP thread team.
 """
