@@ -67,8 +67,17 @@ def test_on_a_cpu_each_batch_size_is_called_once(
         decoded.append(len(latents))
         return decode(latents, **options)
 
+    encoded: list[torch.Size] = []
+    encode = pipeline.vae.encode
+
+    def noted(pixels: torch.Tensor) -> Any:
+        encoded.append(pixels.shape)
+        return encode(pixels)
+
     monkeypatch.setattr(pipeline.vae, "decode", counted)
+    monkeypatch.setattr(pipeline.vae, "encode", noted)
     pipeline.warm_up(batch_sizes=(1, 2, 4))
+    assert encoded == [(1, 3, 16, 64)]  # of the usual length
     assert rows_of_calls == [4, 2, 1, 2]  # the largest first; then prompts of two lengths
     assert decoded == [2, 1]  # guided jobs have two rows, so four rows are two images
 
