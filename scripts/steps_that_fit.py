@@ -42,10 +42,11 @@ def seconds_per_step(config: TrainingConfig) -> float:
             raise _EnoughError
 
     torch.manual_seed(config.run.seed)
+    trainer = Trainer(config, recipe_for(config), new_accelerator(config), look)
     try:
-        Trainer(config, recipe_for(config), new_accelerator(config), look).train()
+        trainer.train()
     except _EnoughError:
-        pass
+        trainer.tracker.close()  # it writes in a thread of its own
     finally:
         shutil.rmtree(OUTPUT, ignore_errors=True)
     num_steps = min(LAST, config.run.steps) - min(FIRST, config.run.steps - 1)
