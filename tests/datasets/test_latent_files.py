@@ -55,8 +55,7 @@ def files_of(directory: Path) -> list[Path]:
 
 
 @settings(max_examples=15, deadline=None)
-@example(rows=700, values=(2, 3, 4), max_bytes=12_000)  # a stream of 256 rows per file
-@example(rows=700, values=(1, 2, 3), max_bytes=6_000)
+@example(rows=1500, values=(2, 3, 4), max_bytes=12_000)  # two streams of 256 rows per file
 @given(
     rows=st.integers(1, 700),
     values=st.sampled_from([(1, 2, 3), (2, 3, 4), (4, 10, 30)]),
