@@ -9,6 +9,7 @@ medians, with the device synchronized.
 import argparse
 import concurrent.futures
 import dataclasses
+import json
 import statistics
 import tempfile
 import time
@@ -70,9 +71,10 @@ def measure() -> FullSizeResult:
         result.peak_load_gib = torch.cuda.max_memory_allocated() / 2**30
     result.matrix_tflops = _matrix_tflops()
     pipeline.warm_up()
-    _time_steps(pipeline, result)
-    _time_clips(pipeline, result)
-    _time_batches(pipeline, result)
+    for part in (_time_steps, _time_clips, _time_batches):
+        part(pipeline, result)
+        # A run that is cut off has not been for nothing.
+        print(json.dumps(dataclasses.asdict(result)), flush=True)
     return result
 
 

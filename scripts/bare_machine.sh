@@ -15,12 +15,9 @@ install_wheels() {
     fi
     mkdir -p "$site"
     export PYTHONPATH="$PWD/$site:$PWD/packages${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
-    "$python" -c 'import av' 2>/dev/null || cat >"$site/av.py" <<'PLACEHOLDER'
-"""A placeholder for PyAV: its names, for modules that import it without calling it."""
-from types import SimpleNamespace
-
-AudioFrame = AudioStream = object
-container = SimpleNamespace(InputContainer=object)
-FFmpegError = OSError
-PLACEHOLDER
+    "$python" -c 'import av' 2>/dev/null || { mkdir -p "$site/av" && cp scripts/av_placeholder.py "$site/av/__init__.py"; }
+    "$python" -c 'import diffusers, pydantic, pydub' 2>/dev/null || {
+        echo "error: $python lacks diffusers, pydantic or pydub, and build/wheels doesn't hold them for its version; run scripts/collect_wheels.sh, and carry build/wheels to this machine" >&2
+        return 2
+    }
 }

@@ -5,13 +5,15 @@
 #
 #   scripts/benchmark_on_gpu.sh [OUT]        OUT is $OUT by default, or out/gpu
 #
-# The machine needs this tree with build/wheels, which scripts/collect_wheels.sh makes.
+# The machine needs this tree with build/wheels, which scripts/collect_wheels.sh makes, or with a part of
+# scripts/gpu_parts.py that holds them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-${OUT:-out/gpu}}
 python=${PYTHON:-python3}
 source scripts/bare_machine.sh
 
+"$python" scripts/gpu_parts.py join build/wheels
 install_wheels
 export PYTHONPATH="$PWD:$PYTHONPATH"
 mkdir -p "$out"

@@ -195,13 +195,6 @@ def test_the_engine_warms_up_records_and_replays_in_its_own_thread(
     on_cuda: RiffusionPipeline, cuda: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = [np.asarray(on_cuda(request("ddim", seed=seed)).images[0]) for seed in (1, 2)]
-    run = Engine._run_loop
-
-    def emulated(engine: Engine) -> None:
-        with emulated_cuda.in_thread():
-            run(engine)
-
-    monkeypatch.setattr(Engine, "_run_loop", emulated)
     on_cuda.unet_graphs.forget()
     warm_up = on_cuda.warm_up
     monkeypatch.setattr(on_cuda, "warm_up", lambda: warm_up((2, 4)))

@@ -1,4 +1,4 @@
-"""Warm-up: on CUDA it records graphs of the UNet's calls, with a stand-in for CUDA on the CPU."""
+"""Warm-up: on CUDA it records graphs of the UNet's calls; CUDA's graphs are emulated on the CPU."""
 
 import copy
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.spectrogram.params import SpectrogramParams
-from tests.runtime import cuda_stand_in
+from tests.runtime import emulated_graphs
 
 MAX_LATENT_ERROR = 1e-4  # float32 sums in another order, latents of about 1
 WARM_UP_CALLS = 3
@@ -40,7 +40,7 @@ def rows_of_calls(pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def cuda(pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    cuda_stand_in.install(monkeypatch)
+    emulated_graphs.install(monkeypatch)
     monkeypatch.setattr(type(pipeline), "device", torch.device("cuda"))
 
 
@@ -67,8 +67,17 @@ def test_on_a_cpu_each_batch_size_is_called_once(
         decoded.append(len(latents))
         return decode(latents, **options)
 
+    encoded: list[torch.Size] = []
+    encode = pipeline.vae.encode
+
+    def noted(pixels: torch.Tensor) -> Any:
+        encoded.append(pixels.shape)
+        return encode(pixels)
+
     monkeypatch.setattr(pipeline.vae, "decode", counted)
+    monkeypatch.setattr(pipeline.vae, "encode", noted)
     pipeline.warm_up(batch_sizes=(1, 2, 4))
+    assert encoded == [(1, 3, 16, 64)]  # of the usual length
     assert rows_of_calls == [4, 2, 1, 2]  # the largest first; then prompts of two lengths
     assert decoded == [2, 1]  # guided jobs have two rows, so four rows are two images
 

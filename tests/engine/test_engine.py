@@ -4,6 +4,8 @@ import threading
 from typing import Any
 
 import pytest
+import torch
+from threadpoolctl import ThreadpoolController
 
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.engine import Engine
@@ -61,6 +63,31 @@ def test_the_engine_warms_up_in_its_own_thread(
         engine.warm_up()
     engine.submit(request(steps=1), IMAGE).image.result(TIMEOUT_S)
     assert threads == ["engine"]
+
+
+@pytest.mark.parametrize("is_cuda", [False, True])
+def test_beside_a_gpu_the_engine_has_no_openmp_team(
+    pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch, is_cuda: bool
+) -> None:
+    sizes: list[int] = []
+
+    def look() -> None:
+        libraries = ThreadpoolController().select(user_api="openmp").info()
+        sizes.extend(library["num_threads"] for library in libraries)
+
+    monkeypatch.setattr(pipeline, "warm_up", look)
+    if is_cuda:
+        monkeypatch.setattr(type(pipeline), "device", torch.device("cuda"))
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        engine = Engine(pipeline)
+        engine.warm_up()
+        engine.close()
+    finally:
+        torch.set_num_threads(before)
+    assert sizes
+    assert all(size == 1 for size in sizes) == is_cuda
 
 
 @pytest.mark.parametrize("stage", ["prepare", "predict", "decode"])

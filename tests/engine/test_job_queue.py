@@ -27,7 +27,7 @@ from tests.engine.engine_requests import (
     noise_image,
     request,
 )
-from tests.runtime import cuda_stand_in
+from tests.runtime import emulated_graphs
 
 
 @st.composite
@@ -176,10 +176,10 @@ def test_on_cuda_a_step_includes_the_work_of_the_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """CUDA calls return before the GPU is done, so each step waits for the stream."""
-    cuda_stand_in.install(monkeypatch)
+    cuda = emulated_graphs.install(monkeypatch)
     monkeypatch.setattr(type(pipeline), "device", torch.device("cuda"))
     engine.submit(request(steps=4, denoising=1.0), IMAGE).image.result(TIMEOUT_S)
-    assert cuda_stand_in.StreamStandIn.num_synchronizations == len(steps) > 0
+    assert cuda.num_waits == len(steps) > 0
 
 
 def test_only_the_handle_can_cancel_not_the_future(engine: Engine) -> None:
@@ -247,7 +247,7 @@ def test_the_estimate_is_the_time_until_the_shortest_job_is_done(
 def test_on_cuda_at_most_four_images_are_decoded_together(
     pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cuda_stand_in.install(monkeypatch)
+    emulated_graphs.install(monkeypatch)
     monkeypatch.setattr(type(pipeline), "device", torch.device("cuda"))
     engine = Engine(pipeline)
     decode = pipeline.vae.decode

@@ -20,6 +20,7 @@ from riffusion.io.data_urls import bytes_from_data_url, data_url
 from riffusion.io.images import decode_image, encode_image
 from riffusion.spectrogram.image import DEFAULT_MAX_VALUE
 from riffusion.spectrogram.params import SpectrogramParams
+from tests.runtime import emulated_graphs
 
 STEPS = 2
 
@@ -250,3 +251,13 @@ def test_the_answer_to_image_to_audio_holds_its_parameters(
     answered = decode_image(bytes_from_data_url(answer.image, "image")).getexif()
     assert SpectrogramParams.from_exif(answered) == params == clip.params
     assert params.max_value_from_exif(answered) == (1e6 if with_exif else DEFAULT_MAX_VALUE)
+
+
+def test_on_cuda_audio_has_a_stream_that_goes_first(
+    generator: ClipGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulated_graphs.install(monkeypatch)
+    monkeypatch.setattr(emulated_graphs.Stream, "priorities", [])
+    monkeypatch.setattr(type(generator.pipeline), "device", torch.device("cuda"))
+    ClipGenerator(generator.pipeline, generator.library)
+    assert emulated_graphs.Stream.priorities == [-1]

@@ -5,25 +5,29 @@ the CPU waits, and what must not happen while a graph is recorded. It knows noth
 drivers and timing.
 
     tensor on "cuda:0" ─▶ EmulatedTensor, which holds a CPU tensor ─▶ the operation on the CPU
-    graph              ─▶ the recorded operations, repeated on the same memory
+    graph              ─▶ the recorded operations, repeated on the same memory (`emulated_graphs`)
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import traceback
-from collections import Counter
+import threading
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from tests.runtime.emulated_graphs import Device, EmulationError, device, stand_ins
+
+__all__ = ["Device", "EmulatedTensor", "EmulationError", "install"]
+
 aten = torch.ops.aten
 CUDA = torch.device("cuda:0")
+_MEMORY_BYTES = 80 * 2**30
 
 _WAITS = {
     aten._local_scalar_dense.default: "a number is read",
@@ -39,40 +43,6 @@ _NUMBERS = {aten._local_scalar_dense.default, aten.equal.default}
 _INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
 _NEEDS_ONE_DEVICE = {aten.cat.default, aten.stack.default, aten.mm.default, aten.bmm.default}
 """Operations that refuse a CPU tensor even if it is a scalar."""
-
-
-class EmulationError(RuntimeError):
-    """What CUDA would refuse."""
-
-
-@dataclasses.dataclass
-class Device:
-    """What happened on the device since it was made, or since `clear`."""
-
-    waits: Counter[str] = dataclasses.field(default_factory=Counter)
-    num_operations: int = 0
-    num_replays: int = 0
-    recording: Graph | None = None
-    refuse_recordings_of: set[int] = dataclasses.field(default_factory=set)
-    """Numbers of rows whose recording fails."""
-
-    @property
-    def num_waits(self) -> int:
-        return sum(self.waits.values())
-
-    def clear(self) -> None:
-        self.waits.clear()
-        self.num_operations = self.num_replays = 0
-
-    def wait(self, reason: str) -> None:
-        """The CPU waits for the device, which isn't allowed while a graph is recorded."""
-        if self.recording is not None:
-            raise EmulationError(f"while a graph is recorded, {reason}")
-        self.waits[f"{reason} in {_caller()}"] += 1
-
-
-device = Device()
-"""The one device; `install` replaces its state."""
 
 
 class EmulatedTensor(torch.Tensor):
@@ -101,6 +71,9 @@ class EmulatedTensor(torch.Tensor):
     def data_ptr(self) -> int:
         return self.values.data_ptr()
 
+    def tolist(self) -> Any:
+        return self.cpu().tolist()
+
     def __repr__(self, **_: object) -> str:  # type: ignore[override]
         return f"EmulatedTensor({tuple(self.shape)}, {self.dtype})"
 
@@ -112,48 +85,12 @@ class _Dispatch(TorchDispatchMode):
         return _run(func, args, kwargs or {})
 
 
-class Graph:
-    """In place of `torch.cuda.CUDAGraph`."""
-
-    def __init__(self) -> None:
-        self.operations: list[tuple[Any, Any, Any, Any]] = []
-
-    def replay(self) -> None:
-        device.num_replays += 1
-        for func, args, kwargs, before in self.operations:
-            for old, new in zip(
-                tree_leaves(before), tree_leaves(func(*args, **kwargs)), strict=True
-            ):
-                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
-                    old.copy_(new)
-
-
-class Stream:
-    """In place of `torch.cuda.Stream`: work is done in order, so there is nothing to wait for."""
-
-    priorities: ClassVar[list[int]] = []
-
-    def __init__(self, device: Any = None, priority: int = 0) -> None:
-        Stream.priorities.append(priority)
-
-    def wait_stream(self, other: Stream) -> None:
-        """Nothing to wait for."""
-
-    def synchronize(self) -> None:
-        device.wait("a stream is synchronized")
-
-
-@contextlib.contextmanager
-def _record(graph: Graph, **_: object) -> Iterator[None]:
-    device.recording = graph
-    try:
-        yield
-    finally:
-        device.recording = None
-
-
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """One operation, on either device."""
+    if func is aten.is_pinned.default:
+        return _is_pinned(args[0])
+    if func is aten._pin_memory.default:
+        return _pinned(args[0])
     leaves = tree_leaves((args, kwargs))
     tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
     ours = [tensor for tensor in tensors if isinstance(tensor, EmulatedTensor)]
@@ -169,7 +106,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if func is aten._fused_sdp_choice.default:
         return 0  # attention of elementary operations
     to_cpu = bool(named) and not to_cuda
-    _check_devices(func, args, tensors, to_cuda, to_cpu)
+    _check_devices(func, args, kwargs, tensors, to_cuda, to_cpu)
     device.num_operations += 1
     args, kwargs = tree_map(_values, (args, kwargs))
     if to_cuda:
@@ -206,15 +143,31 @@ def _written_argument(
     return None
 
 
+def _pinned(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy of a CPU tensor that counts as pinned: a GPU can read it while the CPU goes on."""
+    pinned = tensor.clone()
+    pinned.is_emulated_pinned = True  # type: ignore[attr-defined]
+    return pinned
+
+
+def _is_pinned(tensor: torch.Tensor) -> bool:
+    return getattr(tensor, "is_emulated_pinned", False)
+
+
 def _check_devices(
-    func: Any, args: Any, tensors: list[torch.Tensor], to_cuda: bool, to_cpu: bool
+    func: Any,
+    args: Any,
+    kwargs: dict[str, Any],
+    tensors: list[torch.Tensor],
+    to_cuda: bool,
+    to_cpu: bool,
 ) -> None:
     """Note what the CPU waits for, and refuse what CUDA refuses."""
     foreign = [tensor for tensor in tensors if not isinstance(tensor, EmulatedTensor)]
     if func is aten._to_copy.default:
         if to_cpu:
             device.wait("a tensor is copied to the CPU")
-        elif foreign and to_cuda:
+        elif foreign and to_cuda and not (kwargs.get("non_blocking") and _is_pinned(args[0])):
             device.wait("a tensor is copied to the GPU")
     elif func is aten.copy_.default:
         if foreign:
@@ -244,17 +197,14 @@ def _wrapped(leaf: Any) -> Any:
     return EmulatedTensor(leaf) if is_plain else leaf
 
 
-def _caller() -> str:
-    """The innermost line of this project, or of diffusers' schedulers, that is being executed."""
-    for frame in reversed(traceback.extract_stack()):
-        if "/packages/riffusion/" in frame.filename or "/schedulers/" in frame.filename:
-            return f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"
-    return "a test"
+def _emulated(run: Any) -> Any:
+    """`Thread.run` with the device: dispatch modes are a thread's own."""
 
+    def run_emulated(thread: threading.Thread) -> None:
+        with _Dispatch():
+            run(thread)
 
-def in_thread() -> contextlib.AbstractContextManager[Any]:
-    """Emulate CUDA in another thread than that of `install`, within it."""
-    return _Dispatch()
+    return run_emulated
 
 
 def _enter_without_gradients(self: Any) -> None:
@@ -268,34 +218,38 @@ def _exit_without_gradients(self: Any, *_: object) -> None:
 
 @contextlib.contextmanager
 def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
-    """Emulate CUDA within the block, in the calling thread.
+    """Emulate CUDA within the block, in the calling thread and in threads that it starts.
 
     `inference_mode` becomes `no_grad`, since views of its tensors can't be wrapped.
     """
     device.__init__()  # type: ignore[misc] # all fields as new
     torch._C._ensureCUDADeviceGuardSet()  # type: ignore[attr-defined]
-    before = torch.__future__.get_overwrite_module_params_on_conversion()
-    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    # A parameter stays the same object when its module moves, as an optimizer expects.
+    before = torch.__future__.get_swap_module_params_on_conversion()
+    torch.__future__.set_swap_module_params_on_conversion(True)
     monkeypatch.setattr(torch.inference_mode, "__enter__", _enter_without_gradients)
     monkeypatch.setattr(torch.inference_mode, "__exit__", _exit_without_gradients)
-    for name, stand_in in {
+    monkeypatch.setattr(threading.Thread, "run", _emulated(threading.Thread.run))
+    own = {
         "_lazy_init": lambda: None,
         "is_available": lambda: True,
         "device_count": lambda: 1,
         "current_device": lambda: 0,
         "synchronize": lambda *_: device.wait("the device is synchronized"),
         "empty_cache": lambda: None,
-        "CUDAGraph": Graph,
-        "graph": _record,
-        "graph_pool_handle": object,
-        "Stream": Stream,
-        "stream": lambda stream: contextlib.nullcontext(),
-        "set_stream": lambda stream: None,
-        "current_stream": lambda device=None: Stream(),
-    }.items():
+        "get_device_name": lambda *_: "an emulated GPU",
+        "get_device_properties": lambda *_: SimpleNamespace(total_memory=_MEMORY_BYTES),
+        "memory_allocated": lambda *_: 0,
+        "memory_reserved": lambda *_: 0,
+        "max_memory_allocated": lambda *_: 0,
+        "reset_peak_memory_stats": lambda *_: None,
+        "set_per_process_memory_fraction": lambda *_: None,
+        "is_current_stream_capturing": lambda: device.recording is not None,
+    }
+    for name, stand_in in (own | stand_ins()).items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
     try:
         with torch.no_grad(), _Dispatch():
             yield device
     finally:
-        torch.__future__.set_overwrite_module_params_on_conversion(before)
+        torch.__future__.set_swap_module_params_on_conversion(before)

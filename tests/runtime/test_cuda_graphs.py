@@ -1,4 +1,4 @@
-"""UNet calls through CUDA graphs, with a stand-in for CUDA on the CPU."""
+"""UNet calls through CUDA graphs, with CUDA's graphs emulated on the CPU."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.runtime.cuda_graphs import BATCH_SIZES, CudaGraphRunner, padded_size
-from tests.runtime import cuda_stand_in
+from tests.runtime import emulated_graphs
 
 TOKENS, WIDTH = 5, 6
 
@@ -36,7 +36,7 @@ def unet() -> CountingUNet:
 @pytest.fixture
 def runner(unet: CountingUNet, monkeypatch: pytest.MonkeyPatch) -> CudaGraphRunner:
     """A runner with graphs for 2 and 4 rows."""
-    cuda_stand_in.install(monkeypatch)
+    emulated_graphs.install(monkeypatch)
     runner = CudaGraphRunner()
     for size in (2, 4):
         runner.record(unet, *inputs(size, seed=9))
@@ -119,7 +119,7 @@ def test_another_network_leaves_the_graphs_of_the_first(
 
 def test_a_network_never_gets_the_graphs_of_a_dead_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new object may have the address, and so the `id`, of an old one."""
-    cuda_stand_in.install(monkeypatch)
+    emulated_graphs.install(monkeypatch)
     runner = CudaGraphRunner()
     dead = CountingUNet()
     runner.record(dead, *inputs(2))
@@ -136,7 +136,7 @@ def test_a_network_never_gets_the_graphs_of_a_dead_one(monkeypatch: pytest.Monke
 def test_a_failed_recording_leaves_the_others_and_restores_the_stream(
     unet: CountingUNet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cuda_stand_in.install(monkeypatch)
+    emulated_graphs.install(monkeypatch)
     current = object()
     restored = []
     monkeypatch.setattr(torch.cuda, "set_stream", restored.append)

@@ -1,6 +1,5 @@
 """The same work for every audio file in a folder, in threads, with failures reported at the end."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -12,6 +11,7 @@ from riffusion.cli.audio_files import list_audio_files
 from riffusion.cli.progress import progress_bar
 from riffusion.errors import InputError, RiffusionError
 from riffusion.io.files import short_name
+from riffusion.runtime.processors import num_usable_cpus
 
 item_in_work: ContextVar[str] = ContextVar("item_in_work", default="")
 """Name of the file that this thread works on, for the warnings about it."""
@@ -99,7 +99,7 @@ def run_batch(
         label: text beside the progress bar.
         items: the files.
         work: called from several threads.
-        num_threads: number of parallel calls; default: one per CPU core.
+        num_threads: number of parallel calls; default: one per CPU that this process may use.
 
     Raises:
         BatchError: some items failed.
@@ -114,7 +114,7 @@ def run_batch(
         work(item)
 
     failures: dict[BatchItem, Exception] = {}
-    pool = ThreadPoolExecutor(min(num_threads or os.cpu_count() or 1, max(len(items), 1)))
+    pool = ThreadPoolExecutor(min(num_threads or num_usable_cpus(), max(len(items), 1)))
     try:
         futures = {pool.submit(work_on, item): item for item in items}
         with progress_bar(label) as move:

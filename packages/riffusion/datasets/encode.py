@@ -4,7 +4,7 @@ Contents of a folder of latents:
 
     README.md, dataset.json, spectrogram_params.json    as in every data set
     SPLIT/metadata.jsonl                                the selected rows, unchanged
-    SPLIT/latents.safetensors                           see `packed_latents`
+    SPLIT/latents.safetensors, or several files         see `latent_files`
     train/….png                                         the first image, which tells the size
     vae/                                                the VAE, in half precision
 """
@@ -24,7 +24,6 @@ from riffusion.checkpoint.networks import half_copy
 from riffusion.datasets.config import DataConfig
 from riffusion.datasets.folder import (
     INFO_NAME,
-    LATENTS_NAME,
     METADATA_NAME,
     SPLITS,
     DatasetFolder,
@@ -35,12 +34,9 @@ from riffusion.datasets.folder import (
     write_metadata,
 )
 from riffusion.datasets.image_size import check_fits_vae
+from riffusion.datasets.latent_files import has_latents, write_latent_files
 from riffusion.datasets.latents import LatentExamples, Progress
-from riffusion.datasets.packed_latents import (
-    encoder_fingerprint,
-    has_latents,
-    write_latents,
-)
+from riffusion.datasets.packed_latents import encoder_fingerprint
 from riffusion.errors import InputError
 from riffusion.io.files import short_name, write_file
 
@@ -125,8 +121,8 @@ def encode_dataset(
                 source, split, vae, config, cache or own_cache, split_progress
             )
             (directory / split).mkdir(exist_ok=True)
-            share = write_latents(
-                directory / split / LATENTS_NAME, examples.latents[kept], levels, size, encoder
+            share = write_latent_files(
+                directory / split, examples.latents[kept], levels, size, encoder
             )
             num_rows[split] = len(kept)
             num_cut += share * len(kept)
@@ -206,7 +202,7 @@ def _card(source: DatasetFolder, levels: int, num_rows: dict[Split, int]) -> str
 
 ## As latents
 `riffusion dataset encode` replaced the images by latents of the VAE in `vae/` ({counts}):
-round({levels} · z) in `latents.safetensors` of each split. The rounding error has a standard
+round({levels} · z) in the `latents` files of each split. The rounding error has a standard
 deviation of {1 / (levels * 12**0.5):.3f}, that of the latents is about 1. One image is kept, which
 tells the image size. The licences above apply to the latents, too.
 """

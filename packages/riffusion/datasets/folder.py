@@ -27,7 +27,8 @@ FORMAT = 1
 METADATA_NAME = "metadata.jsonl"
 INFO_NAME = "dataset.json"
 LATENTS_NAME = "latents.safetensors"
-"""File in a split's folder, if the data set holds latents instead of images (`packed_latents`)."""
+LATENTS_INDEX_NAME = "latents.index.json"
+"""One of these is in a split's folder if the data set holds latents instead of images."""
 
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -157,12 +158,18 @@ class DatasetFolder:
             InputError: the data set holds latents instead of images.
         """
         path = self.directory / split / row.file_name
-        if not path.is_file() and (self.directory / split / LATENTS_NAME).is_file():
+        if not path.is_file() and holds_latents(self.directory / split):
             raise InputError(
                 f"dataset={str(self.directory)!r} holds latents instead of image "
                 f"{row.file_name!r}; name the data set that `riffusion dataset encode` was given"
             )
         return path
+
+
+def holds_latents(split_directory: Path) -> bool:
+    """Whether a split's folder holds latents (`latent_files`) instead of images."""
+    names = (LATENTS_NAME, LATENTS_INDEX_NAME)
+    return any((split_directory / name).is_file() for name in names)
 
 
 def write_metadata(directory: Path, split: Split, rows: Iterable[DatasetRow]) -> None:

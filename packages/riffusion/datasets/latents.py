@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from riffusion.datasets.config import DataConfig
 from riffusion.datasets.examples import Example, ImageExamples, Key, pixels_from_bytes
 from riffusion.datasets.folder import METADATA_NAME, DatasetFolder, Split
-from riffusion.datasets.packed_latents import has_latents, load_latents
+from riffusion.datasets.latent_files import has_latents, load_latents
 from riffusion.datasets.tensor_files import write_tensors
 from riffusion.errors import MediaError
 
@@ -31,7 +31,7 @@ class LatentExamples(Dataset[Example]):
     """Scaled latents of a split, held in memory in half precision.
 
     Args:
-        folder: the data set, of images or of packed latents (`packed_latents`).
+        folder: the data set, of images or of packed latents (`latent_files`).
         split: the split to read.
         vae: the encoder. Latents are the mean of the posterior times the VAE's scaling factor.
         config: see `DataConfig`.

@@ -4,7 +4,10 @@
 - `child_process`: a module in a process of its own that answers messages.
 - `cuda_graphs`: UNet calls as CUDA graphs.
 - `devices`: selecting the torch device, and memory settings of the process.
+- `gpu`: checks that the GPU can be used, where one is required.
+- `memory`: recovering from a call that ran out of memory.
 - `messages`: messages between a process and its child.
 - `processes`: a pool of worker processes with one thread each.
+- `processors`: the number of processors that this process may use.
 - `threads`: limiting a process to one OpenMP thread team.
 """

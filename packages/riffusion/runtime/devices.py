@@ -3,6 +3,8 @@
 import ctypes
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -59,6 +61,34 @@ def check_device(device: str, backup: str = "cpu") -> str:
     name = device.lower()
     selected = select_device(name)
     return backup if selected.type == "cpu" and name not in ("auto", "cpu") else str(selected)
+
+
+def copied_to(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
+    """Copy a tensor from the CPU to a device; the CPU doesn't wait for a GPU to be done with it.
+
+    A copy from pinned memory is queued behind the GPU's other work. Any other copy makes the CPU
+    wait until that work is done.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+@contextmanager
+def fast_single_precision(device: torch.device) -> Iterator[None]:
+    """Compute single-precision matrix products as TF32 on CUDA, within the block.
+
+    TF32 rounds the factors to 10 bits and sums in single precision, several times as fast. PyTorch
+    does so for convolutions by default, but not for matrix products. It is good enough to train,
+    which often uses bfloat16, with 7 bits. It is not used for inference.
+    """
+    before = torch.get_float32_matmul_precision()
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def keep_freed_memory() -> None:

@@ -28,7 +28,14 @@ from riffusion.training.ema import ExponentialMovingAverage
 _RUN_NAME = "run.json"
 _EMA_NAME = "averaged.safetensors"
 _FREE_TO_CHANGE = {
-    "run": {"log_every", "validate_every", "sample_every", "save_every", "keep_states"},
+    "run": {
+        "log_every",
+        "validate_every",
+        "sample_every",
+        "save_every",
+        "export_every",
+        "keep_states",
+    },
     "data": {"num_workers", "keep_in_memory"},
     "sample": None,
     "output": None,

@@ -6,8 +6,7 @@ uninterrupted run.
 """
 
 import logging
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
@@ -20,12 +19,14 @@ from riffusion.datasets.examples import Example, Examples
 from riffusion.datasets.sampler import ResumableSampler, example_loader
 from riffusion.errors import InputError, TrainingError
 from riffusion.io.locks import sole_writer
+from riffusion.runtime.devices import fast_single_precision
 from riffusion.training.config import TrainingConfig
 from riffusion.training.ema import ExponentialMovingAverage
 from riffusion.training.learning_rate import learning_rate_at
 from riffusion.training.model_card import write_model_card
 from riffusion.training.recipes.recipe import Losses, Recipe
 from riffusion.training.state import TrainingStates
+from riffusion.training.step_losses import StepLosses, mean_losses
 from riffusion.training.tracking import RunTracker
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Trainer:
         self.states = TrainingStates(config.output, config.run.keep_states)
         self.held_out: Examples | None = None
         self.ema: ExponentialMovingAverage | None = None
+        self.losses = StepLosses(accelerator)
 
     def train(self) -> Path:
         """Train to the end, from the last state if there is one.
@@ -71,6 +73,7 @@ class Trainer:
             TrainingError: the loss or its gradient is not finite, or something can't be written.
         """
         with ExitStack() as until_the_end:
+            until_the_end.enter_context(fast_single_precision(self.accelerator.device))
             with self.accelerator.main_process_first():  # the others find its encoded latents
                 self.states.claim(self.config)
                 if self.accelerator.is_main_process:  # it alone writes; the others share its lock
@@ -125,14 +128,13 @@ class Trainer:
         """Run all steps from `first`, and log, validate, sample and save when due."""
         run = self.config.run
         batches = self._batches(examples, first)
-        recent: list[dict[str, float]] = []
         for step in range(first, run.steps):
-            recent.append(self._step(step, batches))
+            self._step(step, batches)
             done = step + 1
             if done % run.log_every == 0:
+                self._check_finite()
                 rate = self.optimizer.param_groups[0]["lr"]
-                self._log("train", done, _means(recent), learning_rate=rate)
-                recent = []
+                self._log("train", done, self.losses.means(), learning_rate=rate)
             self._run_due(done)
             self.progress(done, run.steps)
 
@@ -148,12 +150,12 @@ class Trainer:
         )
         return iter(example_loader(examples, sampler, data.num_workers))
 
-    def _step(self, step: int, batches: Iterator[Example]) -> dict[str, float]:
-        """Run one optimizer step over `accumulate` batches; returns their mean losses."""
+    def _step(self, step: int, batches: Iterator[Example]) -> None:
+        """Run one optimizer step over `accumulate` batches, without waiting for a GPU."""
         accelerator, accumulate = self.accelerator, self.config.data.accumulate
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, self.config.run.steps, self.config.optimizer)
-        parts = []
+        parts: list[Losses] = []
         for part in range(accumulate):
             is_last = part == accumulate - 1
             batch = self._on_device(next(batches))
@@ -164,18 +166,19 @@ class Trainer:
             with nullcontext() if is_last else accelerator.no_sync(self.objective):
                 losses: Losses = self.objective(batch, generator)
                 accelerator.backward(losses["loss"] / accumulate)
-            parts.append(_numbers(losses))
-        means = _means(parts)
+            parts.append(losses)
         norm = accelerator.clip_grad_norm_(self.parameters, self.config.optimizer.max_grad_norm)
-        self._check_finite(step, means["loss"], float(norm))
+        self.losses.add(step + 1, parts, norm)
+        if self.losses.is_full:
+            self._check_finite()
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.ema is not None:
             self.ema.step(self.parameters)
-        return means
 
     def _on_device(self, batch: Example) -> Example:
-        return {name: value.to(self.accelerator.device) for name, value in batch.items()}  # type: ignore[return-value, attr-defined]
+        device = self.accelerator.device  # the loader's batches are in pinned memory
+        return {name: value.to(device, non_blocking=True) for name, value in batch.items()}  # type: ignore[return-value, attr-defined]
 
     def _seed(self, step: int, part: int) -> int:
         """Seed of all random numbers of one forward pass of this process."""
@@ -183,37 +186,46 @@ class Trainer:
         seed = self.config.run.seed * 1_000_003 + index + self.accelerator.process_index
         return int(seed % 2**63)
 
-    def _check_finite(self, step: int, loss: float, gradient_norm: float) -> None:
-        """Stop every process before non-finite values reach the weights.
+    def _check_finite(self) -> None:
+        """Stop every process if a loss isn't finite. Called before weights are used or written.
 
         Raises:
-            TrainingError: the loss or the norm of its gradient is not finite.
+            TrainingError: the loss of a step or the norm of its gradient is not finite.
         """
-        losses = torch.tensor(loss, device=self.accelerator.device)
-        loss = float(self.accelerator.reduce(losses, reduction="mean"))
-        # The gradient scaler of fp16 skips non-finite gradients itself; a few occur at the start.
-        if math.isfinite(loss) and (
-            math.isfinite(gradient_norm) or self.accelerator.scaler is not None
-        ):
+        found = self.losses.check()
+        if found is None:
             return
         raise TrainingError(
-            f"loss={loss} and gradient_norm={gradient_norm} at step {step + 1} must be finite; the "
-            f"state of step {self.states.latest_step()} is kept. Start again in a new output "
-            f"folder with a lower optimizer.learning_rate={self.config.optimizer.learning_rate} or "
-            "with run.mixed_precision=no"
+            f"loss={found.loss} and gradient_norm={found.gradient_norm} at step {found.step} must "
+            f"be finite; the state of step {self.states.latest_step()} is kept. Start again in a "
+            "new output folder with a lower "
+            f"optimizer.learning_rate={self.config.optimizer.learning_rate} or with "
+            "run.mixed_precision=no"
         )
 
     def _run_due(self, done: int) -> None:
-        """Sample, validate and save if due after `done` steps."""
+        """Sample, validate, save and export if due after `done` steps."""
         run = self.config.run
         is_end = done == run.steps
-        is_early = done == max(1, run.sample_every // 10)
-        if run.sample_every and (done % run.sample_every == 0 or is_early or is_end):
+
+        def is_due(every: int) -> bool:
+            return every > 0 and (done % every == 0 or is_end)
+
+        is_early = run.sample_every > 0 and done == max(1, run.sample_every // 10)
+        saves = is_due(run.save_every) or is_end
+        exports = is_due(run.export_every) and not is_end  # at the end it is exported anyway
+        validates = is_due(run.validate_every)
+        samples = is_due(run.sample_every) or is_early
+        if saves or exports or validates or samples:
+            self._check_finite()
+        if samples:
             self._sample(done)
-        if run.validate_every and (done % run.validate_every == 0 or is_end):
+        if validates:
             self._validate(done)
-        if is_end or (run.save_every and done % run.save_every == 0):
+        if saves:
             self.states.save(self.accelerator, done)
+        if exports:
+            self._export()
 
     def _log(self, kind: str, step: int, losses: dict[str, float], **others: float) -> None:
         if self.accelerator.is_main_process:
@@ -228,13 +240,13 @@ class Trainer:
             return
         sampler = ResumableSampler(len(self.held_out), self.config.data.batch_size, seed=0)
         batches = iter(example_loader(self.held_out, sampler))
-        parts = []
+        parts: list[Losses] = []
         with self._ema_weights(), torch.inference_mode(), self.accelerator.autocast():
             for number in range(self.config.run.validation_batches):
                 generator = torch.Generator().manual_seed(number)
-                losses = self.recipe.objective(self._on_device(next(batches)), generator)
-                parts.append(_numbers(losses))
-        self._log("validation", step, _means(parts))
+                parts.append(self.recipe.objective(self._on_device(next(batches)), generator))
+            means = mean_losses(parts)
+        self._log("validation", step, means)
 
     def _sample(self, step: int) -> None:
         if self.accelerator.is_main_process:
@@ -253,9 +265,14 @@ class Trainer:
 
     def _finish(self) -> Path:
         """Write the result and its model card."""
-        directory = self.config.output / "checkpoint"
         if self.accelerator.is_main_process:
             self.tracker.close()
+        return self._export()
+
+    def _export(self) -> Path:
+        """Write the checkpoint of the present weights; an earlier one is replaced."""
+        directory = self.config.output / "checkpoint"
+        if self.accelerator.is_main_process:
             with self._ema_weights():
                 self.recipe.export(directory)
                 write_model_card(self.config, self.recipe, directory)
@@ -279,14 +296,3 @@ def new_accelerator(config: TrainingConfig) -> Accelerator:
             "run.mixed_precision=fp16 needs a GPU, but training runs on the CPU; use bf16 or no"
         )
     return accelerator
-
-
-def _numbers(losses: Losses) -> dict[str, float]:
-    """Losses as numbers, without gradients."""
-    values = torch.stack([value.detach().float() for value in losses.values()])
-    return dict(zip(losses, values.tolist(), strict=True))  # waits for a GPU once, not per loss
-
-
-def _means(parts: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The mean of each loss over at least one part."""
-    return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}

@@ -1,7 +1,6 @@
 """The whole build: checks options, runs the processes, resumes, writes metadata and card."""
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -32,6 +31,7 @@ from riffusion.datasets.from_audio.worker import build_in_process, build_source,
 from riffusion.errors import InputError
 from riffusion.io.files import write_file
 from riffusion.runtime.processes import one_thread, process_pool
+from riffusion.runtime.processors import num_usable_cpus
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def build_dataset(
         files: the recordings; metadata files among them are skipped.
         directory: the data-set folder; created if it doesn't exist.
         options: together with the recordings, they determine every byte of the data set.
-        num_processes: default: one per CPU.
+        num_processes: default: one per CPU that this process may use.
         progress: called with (files done, files in all).
 
     Returns:
@@ -157,7 +157,7 @@ def _results(
     jobs: Sequence[Job], options: SliceOptions, num_processes: int | None
 ) -> Iterator[tuple[Job, Record | Exception]]:
     """Yield each job when it is done, with its record or the reason why its file can't be used."""
-    workers = min(num_processes or os.cpu_count() or 1, len(jobs))
+    workers = min(num_processes or num_usable_cpus(), len(jobs))
     if workers <= 1:
         yield from _results_in_this_process(jobs, options)
         return

@@ -66,6 +66,8 @@ class RunConfig(Section):
         ema_decay: decay of the EMA weights that are validated, sampled and exported; 0 is off.
         log_every, validate_every, sample_every, save_every: intervals in steps; 0 is never. The
             first sample grid is written early, after a tenth of `sample_every`.
+        export_every: interval in steps at which the checkpoint is written during the run, too; 0
+            writes it at the end alone.
         validation_batches: number of batches per validation, the same ones each time.
         keep_states: number of latest states to keep on disk.
     """
@@ -79,6 +81,7 @@ class RunConfig(Section):
     validate_every: Annotated[int, Field(ge=0)] = 500
     sample_every: Annotated[int, Field(ge=0)] = 1000
     save_every: Annotated[int, Field(ge=0)] = 500
+    export_every: Annotated[int, Field(ge=0)] = 0
     validation_batches: Count = 8
     keep_states: Count = 2
 

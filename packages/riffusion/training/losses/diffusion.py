@@ -10,6 +10,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from riffusion.errors import InputError
+from riffusion.runtime.devices import copied_to
 from riffusion.training.config import ObjectiveConfig
 
 STABLE_DIFFUSION_SCHEDULE = {  # for latents: Rombach et al. 2022
@@ -74,8 +75,8 @@ class DiffusionLoss:
                 every device.
             predict: the network.
         """
-        timesteps = self.draw_timesteps(len(clean), generator).to(clean.device)
-        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+        timesteps = copied_to(clean.device, self.draw_timesteps(len(clean), generator))
+        noise = copied_to(clean.device, torch.randn(clean.shape, generator=generator))
         noisy = self.schedule.add_noise(clean, noise, timesteps)
         if self.config.prediction == "epsilon":
             target = noise

@@ -7,6 +7,7 @@ and onsets), while L1 alone is dominated by plain areas. The optional adversaria
 decoder produce realistic textures where the latents don't determine the details.
 """
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from riffusion.datasets.image_size import check_fits_vae, downsampling_factor
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
 from riffusion.io.folders import replaced_folder
+from riffusion.runtime.devices import copied_to
 from riffusion.training.config import AutoencoderConfig, AutoencoderLossConfig
 from riffusion.training.export.checkpoint import write_checkpoint
 from riffusion.training.losses.discriminator import PatchDiscriminator, adversarial_losses
@@ -60,7 +62,7 @@ class AutoencoderObjective(Objective):
         pixels = batch["pixels"]
         posterior = self.vae.encode(pixels).latent_dist
         mean, log_variance = posterior.mean.float(), posterior.logvar.float()
-        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+        noise = copied_to(mean.device, torch.randn(mean.shape, generator=generator))
         latents = mean + (0.5 * log_variance).exp() * noise
         decoded = self.vae.decode(latents).sample.float()
         error = (decoded - pixels).abs().mean()
@@ -152,6 +154,7 @@ class AutoencoderRecipe(Recipe):
             write_checkpoint(pipeline, directory)
             return
         if self.config.normalize_latents and not self.config.train_decoder_only:
+            vae = copy.deepcopy(vae)  # training may continue with it
             normalize_latents(vae, self._images("train", _NUM_MEASURED))
         with replaced_folder(directory) as temporary:
             vae.save_pretrained(temporary / "vae")
