@@ -101,7 +101,8 @@ SECTIONS = (
         "Beside a busy process",
         "Whole commands on a machine that is idle otherwise, and beside one process that keeps a "
         "core busy, with the default of GNU's OpenMP runtime and with this package's setting "
-        "(`riffusion/__init__.py`). Medians of 3 alternating runs.",
+        "(`riffusion/__init__.py`). Medians of 2 alternating runs. Importing torch and diffusers "
+        "takes about 6 s of each.",
     ),
     Section(
         "cold_start",

@@ -63,13 +63,13 @@ def output_of(program: str, variables: dict[str, str]) -> str:
 
 def test_steps_beside_busy_processes_waste_little(busy_processes: None) -> None:
     alone = processor_seconds(1)
-    assert processor_seconds(2) < 2.3 * alone  # 1.2 to 1.8; with OpenMP's default 3 to 6
+    assert processor_seconds(2) < 3 * alone  # with OpenMP's default 3 to 6
 
 
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ({}, "1000"),
+        ({}, "3000"),
         ({"GOMP_SPINCOUNT": "7"}, "7"),
         ({"OMP_WAIT_POLICY": "ACTIVE"}, "None"),
     ],
