@@ -101,8 +101,7 @@ SECTIONS = (
         "Beside a busy process",
         "Whole commands on a machine that is idle otherwise, and beside one process that keeps a "
         "core busy, with the default of GNU's OpenMP runtime and with this package's setting "
-        "(`riffusion/__init__.py`). Medians of 2 alternating runs. Importing torch and diffusers "
-        "takes about 6 s of each.",
+        "(`riffusion/__init__.py`). Medians of 2 alternating runs.",
     ),
     Section(
         "cold_start",
