@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import yaml
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from diffusers import AutoencoderKL
 
 from riffusion.datasets.examples import Example
 from riffusion.training.config import TrainingConfig, load_config
@@ -20,6 +21,20 @@ QUIET = {
     "ema_decay": 0.0,
 }
 """`run` options for short runs: nothing is logged, validated, sampled or saved on the way."""
+
+
+def tiny_vae(scaling_factor: float) -> AutoencoderKL:
+    """A VAE with random weights, the same at every call."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AutoencoderKL(
+            latent_channels=4,
+            block_out_channels=(8, 8),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            norm_num_groups=4,
+            scaling_factor=scaling_factor,
+        )
 
 
 def write_config(config: dict[str, Any], path: Path) -> Path:

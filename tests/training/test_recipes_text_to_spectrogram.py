@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from diffusers import AutoencoderKL
 
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
 from tests.datasets.striped_dataset import make_striped_dataset
-from tests.training.recipe_runs import QUIET, loss_of, new_recipe, train
+from tests.training.recipe_runs import QUIET, loss_of, new_recipe, tiny_vae, train
 
 SIDE = 16
 
@@ -24,17 +22,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("vae")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = AutoencoderKL(
-            latent_channels=4,
-            block_out_channels=(8, 8),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            norm_num_groups=4,
-            scaling_factor=1.0,
-        )
-    network.save_pretrained(folder / "vae")
+    tiny_vae(scaling_factor=1.0).save_pretrained(folder / "vae")
     return folder
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-import yaml
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import load_file
 
@@ -22,6 +21,7 @@ from riffusion.training.recipes import recipe_for
 from riffusion.training.recipes.autoencoder import AutoencoderObjective
 from riffusion.training.trainer import Trainer, new_accelerator
 from tests.patience import PATIENCE_S
+from tests.training.recipe_runs import write_config
 
 STEPS = 12
 SAVE_EVERY = 3
@@ -56,11 +56,6 @@ def autoencoder_config(dataset: Path, output: Path, **run: Any) -> dict[str, Any
             **run,
         },
     }
-
-
-def write_config(config: dict[str, Any], path: Path) -> Path:
-    path.write_text(yaml.safe_dump(config))
-    return path
 
 
 def forget_accelerator() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 
 from riffusion.datasets.folder import DatasetFolder
@@ -31,7 +31,7 @@ from tests.training.audio_conditional.encoded_clips import (
     WIDTH,
     config_of,
 )
-from tests.training.recipe_runs import batch_of, loss_of, new_recipe, train
+from tests.training.recipe_runs import batch_of, loss_of, new_recipe, tiny_vae, train
 
 FORMER_MODULE = "riffusion.training.audio_encoder"
 HALF_PRECISION_LEVELS = 6
@@ -140,17 +140,7 @@ def test_the_encoder_learns_with_the_unet(dataset: Path, tmp_path: Path) -> None
 
 
 def test_latents_are_generated_at_their_size(dataset: Path, file: Path, tmp_path: Path) -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        vae = AutoencoderKL(
-            latent_channels=4,
-            block_out_channels=(8, 8),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            norm_num_groups=4,
-            scaling_factor=0.5,
-        )
-    vae.save_pretrained(tmp_path / "vae")
+    tiny_vae(scaling_factor=0.5).save_pretrained(tmp_path / "vae")
     config = config_of(dataset, tmp_path / "run", {"file": str(file)}, steps=2, vae=str(tmp_path))
     recipe, folder = train(config, tmp_path)
     assert recipe.objective.unet.config.in_channels == 4  # type: ignore[union-attr]
