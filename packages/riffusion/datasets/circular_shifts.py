@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from torch.utils.data import Dataset
 
+from riffusion.checkpoint.autoencoders import Autoencoder
 from riffusion.datasets.config import DataConfig
 from riffusion.datasets.examples import SHIFT_STREAM, Example, Key
 from riffusion.datasets.folder import DatasetFolder, Split
@@ -46,7 +46,7 @@ class CircularlyShiftedLatents(Dataset[Example]):
 def encoded_examples(
     folder: DatasetFolder,
     split: Split,
-    vae: AutoencoderKL,
+    vae: Autoencoder,
     config: DataConfig,
     cache: Path,
     seed: int,

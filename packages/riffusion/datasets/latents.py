@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from torch.utils.data import Dataset
 
+from riffusion.checkpoint.autoencoders import ENCODER_WEIGHTS, Autoencoder, mean_latents
 from riffusion.datasets.config import DataConfig
 from riffusion.datasets.examples import Example, ImageExamples, Key, pixels_from_bytes
 from riffusion.datasets.folder import METADATA_NAME, DatasetFolder, Split
@@ -49,7 +49,7 @@ class LatentExamples(Dataset[Example]):
         self,
         folder: DatasetFolder,
         split: Split,
-        vae: AutoencoderKL,
+        vae: Autoencoder,
         config: DataConfig,
         cache: Path,
         progress: Progress = lambda done, total: None,
@@ -74,7 +74,7 @@ class LatentExamples(Dataset[Example]):
 
 
 @torch.inference_mode()
-def _encode(images: ImageExamples, vae: AutoencoderKL, progress: Progress) -> torch.Tensor:
+def _encode(images: ImageExamples, vae: Autoencoder, progress: Progress) -> torch.Tensor:
     """Scaled latents of all images, (rows, channels, height, width) float16."""
     latents = []
     # bfloat16 halves the memory traffic on processors that support it. Its rounding error is far
@@ -83,7 +83,7 @@ def _encode(images: ImageExamples, vae: AutoencoderKL, progress: Progress) -> to
         for first in range(0, len(images), _IMAGES_PER_BATCH):
             rows = range(first, min(first + _IMAGES_PER_BATCH, len(images)))
             batch = [pixels_from_bytes(torch.from_numpy(images.pixels(i).copy())) for i in rows]
-            mean = vae.encode(torch.stack(batch).to(vae.device)).latent_dist.mean
+            mean = mean_latents(vae, torch.stack(batch).to(vae.device))
             latents.append((mean.float() * vae.config.scaling_factor).half().cpu())
             progress(rows.stop, len(images))
             if first % (100 * _IMAGES_PER_BATCH) == 0:
@@ -91,7 +91,7 @@ def _encode(images: ImageExamples, vae: AutoencoderKL, progress: Progress) -> to
     return torch.cat(latents).contiguous()
 
 
-def _fingerprint(images: ImageExamples, vae: AutoencoderKL) -> str:
+def _fingerprint(images: ImageExamples, vae: Autoencoder) -> str:
     """Hash of everything that latents depend on: image files, their order and size, the encoder."""
     folder, split = images.folder, images.split
     digest = hashlib.sha256((folder.directory / split / METADATA_NAME).read_bytes())
@@ -104,6 +104,6 @@ def _fingerprint(images: ImageExamples, vae: AutoencoderKL) -> str:
         except OSError as error:
             raise MediaError(f"image={str(path)!r} cannot be read: {error}") from error
     for name, tensor in sorted(vae.state_dict().items()):
-        if name.startswith(("encoder.", "quant_conv.")):
+        if name.startswith(ENCODER_WEIGHTS):
             digest.update(np.ascontiguousarray(tensor.float().cpu().numpy()).tobytes())
     return digest.hexdigest()[:16]

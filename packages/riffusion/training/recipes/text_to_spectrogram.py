@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
 from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 from torch.utils.data import Dataset
@@ -24,7 +24,7 @@ from riffusion.training.losses.diffusion import DiffusionLoss
 from riffusion.training.networks.build import (
     check_fixed_options,
     check_keys,
-    load_network,
+    load_autoencoder,
     new_network,
     start_from,
 )
@@ -118,7 +118,7 @@ class TextToSpectrogramRecipe(Recipe):
     def __init__(self, folder: DatasetFolder, config: TextToSpectrogramConfig) -> None:
         super().__init__(folder, config.data)
         self.config = config
-        self.vae = load_network(AutoencoderKL, config.vae, "vae").requires_grad_(False).eval()
+        self.vae = load_autoencoder(config.vae).requires_grad_(False).eval()
         check_fits_vae(folder, config.data, self.vae)
         self.tokenizer = _tokenizer(folder, config)
         text_encoder = _new_text_encoder(self.tokenizer, config.text_encoder)
