@@ -155,6 +155,7 @@ class Trainer:
         accelerator, accumulate = self.accelerator, self.config.data.accumulate
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, self.config.run.steps, self.config.optimizer)
+        self.recipe.objective.share_done = step / self.config.run.steps
         parts: list[Losses] = []
         for part in range(accumulate):
             is_last = part == accumulate - 1

@@ -23,11 +23,16 @@ class Objective(nn.Module, ABC):
     """The networks in training as one module that returns the losses.
 
     It is one module because accelerate wraps one for several processes and mixed precision.
+
+    Attributes:
+        share_done: share of the run's steps that are done, in [0, 1); set before each step.
     """
+
+    share_done = 0.0
 
     @abstractmethod
     def forward(self, batch: Example, generator: torch.Generator) -> Losses:
-        """Losses of a batch; all random numbers come from `generator`, on the CPU."""
+        """Losses of a batch; all random numbers come from `generator`, on its device."""
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep fewer activations, and recompute the others in the backward pass."""
