@@ -90,6 +90,7 @@ class CaptionedExamples(Dataset[Example]):
     ) -> None:
         self.examples, self.tokenizer = examples, tokenizer
         self.dropout, self.seed = dropout, seed
+        self._input_ids: dict[str, torch.Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -100,13 +101,15 @@ class CaptionedExamples(Dataset[Example]):
         captions = self.examples.rows[row].all_captions
         caption = "" if rng.random() < self.dropout else captions[rng.integers(len(captions))]
         example = self.examples[key]
-        example["input_ids"] = self.tokenizer(
-            caption,
-            padding="max_length",
-            truncation=True,
-            max_length=self.tokenizer.model_max_length,
-            return_tensors="pt",
-        ).input_ids[0]
+        if caption not in self._input_ids:  # tokenizing takes longer than all else about an example
+            self._input_ids[caption] = self.tokenizer(
+                caption,
+                padding="max_length",
+                truncation=True,
+                max_length=self.tokenizer.model_max_length,
+                return_tensors="pt",
+            ).input_ids[0]
+        example["input_ids"] = self._input_ids[caption]
         return example
 
 
