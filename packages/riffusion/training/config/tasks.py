@@ -52,32 +52,50 @@ def _check_uncropped(data: DataConfig) -> None:
 
 
 class AutoencoderLossConfig(Section):
-    """Weights of the VAE's losses. Pixels are in [-1, 1]; their L1 error has weight 1.
+    """Weights of the autoencoder's losses. Pixels are in [-1, 1]; their L1 error has weight 1.
 
     Args:
         gradient: weight of the L1 error of differences between neighbouring pixels, which keeps
             partials and onsets sharp.
         kl: weight of the KL divergence of the posterior to a unit Gaussian, averaged over latent
-            elements.
+            elements; for AutoencoderKL.
+        latent_noise: standard deviation of Gaussian noise that is added to the latents in training,
+            relative to that of the latents, so that the decoder tolerates the errors of a diffusion
+            model; for deterministic autoencoders.
+        latent_norm: weight of the mean square of the latents; for deterministic autoencoders.
+        multiscale: weight of the L1 error of images averaged over 2×2, 4×4 and 8×8 pixels, a mean
+            over the three. It keeps levels right.
+        texture: weight of the L1 error of the standard deviations within windows of 8×8 pixels. It
+            keeps noise noisy, which the L1 error of pixels smooths.
         adversarial: weight of the adversarial and feature-matching losses; 0 is off. They sharpen
             textures at the cost of a slightly higher error. The discriminator is trained together
-            with the VAE, at the same learning rate.
+            with the autoencoder, at the same learning rate.
+        adversarial_start: share of the run before the discriminator joins.
     """
 
     gradient: Annotated[float, Field(ge=0)] = 0.25
     kl: Annotated[float, Field(ge=0)] = 5e-4
+    latent_noise: Annotated[float, Field(ge=0)] = 0.05
+    latent_norm: Annotated[float, Field(ge=0)] = 5e-4
+    multiscale: Annotated[float, Field(ge=0)] = 0.0
+    texture: Annotated[float, Field(ge=0)] = 0.0
     adversarial: Annotated[float, Field(ge=0)] = 0.0
+    adversarial_start: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class AutoencoderConfig(_FromScratch):
-    """A VAE. `train_decoder_only` keeps the latents, so that UNets trained on them stay valid."""
+    """An autoencoder. `train_decoder_only` keeps the latents, so that UNets trained on them stay
+    valid.
+    """
 
     task: Literal["autoencoder"]
     autoencoder: NetworkOptions = Field(default_factory=dict)
+    """`class_name`, AutoencoderKL by default, and that class's keyword arguments."""
     loss: AutoencoderLossConfig = AutoencoderLossConfig()
     train_decoder_only: bool = False
     normalize_latents: bool = True
-    """Shift and scale channels to zero mean and at most unit deviation before export."""
+    """Before export, shift and scale the latents' channels to zero mean and at most unit deviation;
+    for deterministic autoencoders, set `scaling_factor` to 1 / deviation of the latents."""
     sample: SampleConfig = SampleConfig()
 
     @model_validator(mode="after")

@@ -71,12 +71,12 @@ class DiffusionLoss:
 
         Args:
             clean: (batch, channels, height, width), scaled to about unit variance.
-            generator: generator on the CPU for timesteps and noise, so that they are the same on
-                every device.
+            generator: generator for timesteps and noise, on the CPU or on the device of `clean`.
             predict: the network.
         """
         timesteps = copied_to(clean.device, self.draw_timesteps(len(clean), generator))
-        noise = copied_to(clean.device, torch.randn(clean.shape, generator=generator))
+        noise = torch.randn(clean.shape, generator=generator, device=generator.device)
+        noise = copied_to(clean.device, noise)
         noisy = self.schedule.add_noise(clean, noise, timesteps)
         if self.config.prediction == "epsilon":
             target = noise
@@ -87,14 +87,16 @@ class DiffusionLoss:
         return loss
 
     def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Random timesteps on the CPU: (count,) integers in [0, num_train_timesteps).
+        """Random timesteps on the generator's device: (count,) integers in [0, timesteps in all).
 
         One is drawn from each of `count` strata, in random order. Stratified sampling covers the
         range evenly in every batch, which lowers the variance of the loss (Kingma et al. 2021,
         section I.1).
         """
-        strata = torch.arange(count) + torch.rand(count, generator=generator)
-        position = (strata / count)[torch.randperm(count, generator=generator)]
+        place = generator.device
+        strata = torch.arange(count, device=place)
+        strata = strata + torch.rand(count, generator=generator, device=place)
+        position = (strata / count)[torch.randperm(count, generator=generator, device=place)]
         if self.config.timesteps == "logit_normal":
             position = torch.special.ndtri(position.clamp(1e-6, 1 - 1e-6)).sigmoid()
         steps = int(self.schedule.config.num_train_timesteps)
