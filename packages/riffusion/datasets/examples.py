@@ -28,6 +28,7 @@ class Example(TypedDict, total=False):
     pixels: (3, height, width) in [-1, 1].
     latents: (channels, height, width), scaled.
     input_ids: (tokens,), the tokenized caption.
+    caption: scalar integer, the caption's number in a table of embeddings.
     encoding: (tokens, width), an audio encoding; or (1, height, width) in [-1, 1], the small image
         that an audio encoder in training reads.
     kept: scalar; 1, or 0 if the encoding is dropped.
@@ -36,6 +37,7 @@ class Example(TypedDict, total=False):
     pixels: torch.Tensor
     latents: torch.Tensor
     input_ids: torch.Tensor
+    caption: torch.Tensor
     encoding: torch.Tensor
     kept: torch.Tensor
 

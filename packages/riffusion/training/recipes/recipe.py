@@ -29,6 +29,9 @@ class Objective(nn.Module, ABC):
     def forward(self, batch: Example, generator: torch.Generator) -> Losses:
         """Losses of a batch; all random numbers come from `generator`, on the CPU."""
 
+    def after_step(self) -> None:
+        """Called in every process when the optimizer has changed the weights."""
+
     def enable_gradient_checkpointing(self) -> None:
         """Keep fewer activations, and recompute the others in the backward pass."""
         for network in self.children():
