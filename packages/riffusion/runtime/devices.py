@@ -64,12 +64,12 @@ def check_device(device: str, backup: str = "cpu") -> str:
 
 
 def copied_to(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
-    """Copy a tensor from the CPU to a device; the CPU doesn't wait for a GPU to be done with it.
+    """Copy a tensor to a device; the CPU doesn't wait for a GPU to be done with it.
 
     A copy from pinned memory is queued behind the GPU's other work. Any other copy makes the CPU
     wait until that work is done.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 

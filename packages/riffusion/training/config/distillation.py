@@ -93,12 +93,20 @@ class DistillationConfig(Task):
                 "them out"
             )
         self._check_guided_share()
-        if self.sample.steps > self.solver_steps:
-            raise ValueError(
-                f"sample.steps={self.sample.steps} exceeds solver_steps={self.solver_steps}, the "
-                "steps that the student learns to skip; lower it"
-            )
+        self._check_steps()
         return self
+
+    def _check_steps(self) -> None:
+        if self.max_steps > self.solver_steps:
+            raise ValueError(
+                f"max_steps={self.max_steps} exceeds solver_steps={self.solver_steps}, the steps "
+                "that the student learns to skip; lower it"
+            )
+        if self.sample.steps > self.max_steps:
+            raise ValueError(
+                f"sample.steps={self.sample.steps} exceeds max_steps={self.max_steps}, the most "
+                "that the checkpoint offers; lower it"
+            )
 
     def _check_guidance(self) -> None:
         low, high = self.guidance

@@ -65,11 +65,15 @@ def noise_schedule(config: ObjectiveConfig) -> DDPMScheduler:
 def stratified(count: int, generator: torch.Generator) -> torch.Tensor:
     """Random numbers in [0, 1), one from each of `count` strata, in random order: (count,).
 
+    They are on the generator's device.
+
     Stratified sampling covers the range evenly in every batch, which lowers the variance of the
     loss (Kingma et al. 2021, section I.1).
     """
-    strata = torch.arange(count) + torch.rand(count, generator=generator)
-    return (strata / count)[torch.randperm(count, generator=generator)]
+    device = generator.device
+    strata = torch.arange(count, device=device)
+    strata = strata + torch.rand(count, generator=generator, device=device)
+    return (strata / count)[torch.randperm(count, generator=generator, device=device)]
 
 
 class DiffusionLoss:

@@ -5,6 +5,7 @@ takes the place of two. Told nothing (zeros), it stays the ordinary network: a p
 imitates the teacher. A `lora` student is the teacher with LoRA (LCM-LoRA), and is told nothing.
 """
 
+import copy
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from riffusion.checkpoint.loader import Components
 from riffusion.datasets.circular_shifts import encoded_examples
 from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.datasets.image_size import check_fits_vae
-from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
+from riffusion.diffusion.job import DenoisingJob
+from riffusion.diffusion.vae import draw_noise, generator_from_seed
 from riffusion.errors import InputError
 from riffusion.training.adapters.lora import adapter_weights, add_lora, merged_weights
 from riffusion.training.config import DistillationConfig, LoraConfig
@@ -114,7 +116,7 @@ class DistillationRecipe(Recipe):
         prompts = list(config.prompts) or held_out_captions(self.folder)
         for part in (self.vae, self.text_encoder):
             part.to(unet.device)
-        pipeline = self._pipeline(unet, self.objective.path.scheduler)
+        pipeline = self._pipeline(unet, self.scheduler)
         mixed = nullcontext() if self.half is None else torch.autocast(unet.device.type, self.half)
         with mixed:
             rows = [self._sample_row(pipeline, prompt) for prompt in prompts]
@@ -126,24 +128,10 @@ class DistillationRecipe(Recipe):
     def _sample_row(self, pipeline: RiffusionPipeline, prompt: str) -> list[Image.Image]:
         """Images of one prompt, one per seed."""
         config, unet = self.config, self.objective.student
-        jobs = [
-            pipeline.prepare(
-                InferenceInput.parse(
-                    {
-                        "start": {"prompt": prompt, "seed": seed, "guidance": 1.0},
-                        "num_inference_steps": config.sample.steps,
-                        "scheduler": "lcm",
-                        "mode": "txt2img",
-                    }
-                ),
-                weighted_prompts=False,
-            )
-            for seed in range(config.sample.seeds)
-        ]
+        jobs = [self._new_job(pipeline, prompt, seed) for seed in range(config.sample.seeds)]
         states = torch.cat([job.unet_embeddings() for job in jobs])
-        told = self.objective.conditions(
-            torch.full((len(jobs),), config.sample_guidance, device=unet.device), len(jobs)
-        )
+        scales = torch.full((len(jobs),), config.sample_guidance, device=unet.device)
+        told = self.objective.conditions(scales, len(jobs))
         while not jobs[0].is_done:
             noisy = torch.cat([job.unet_rows() for job in jobs])
             timesteps = jobs[0].timestep.to(unet.device).expand(len(jobs))
@@ -151,6 +139,21 @@ class DistillationRecipe(Recipe):
             for job, prediction in zip(jobs, torch.split(predictions, 1), strict=True):
                 job.advance(prediction)
         return pipeline.decode(jobs)
+
+    def _new_job(self, pipeline: RiffusionPipeline, prompt: str, seed: int) -> DenoisingJob:
+        """A clip of the usual length that begins with the seed's noise."""
+        unet, scheduler = self.objective.student, copy.deepcopy(self.objective.path.scheduler)
+        scheduler.set_timesteps(self.config.sample.steps)
+        geometry, generator = pipeline._sizes.of_clip(), generator_from_seed(seed)
+        return DenoisingJob(
+            geometry=geometry,
+            latents=draw_noise(generator, geometry, unet.config.in_channels).to(unet.device),
+            timesteps=scheduler.timesteps,
+            scheduler=scheduler,
+            embeddings=pipeline.embed_text(prompt),
+            guidance=1.0,  # no second row; the student is told its guidance
+            generator=generator,
+        )
 
     def _pipeline(self, unet: nn.Module, scheduler: Any) -> RiffusionPipeline:
         return RiffusionPipeline(
