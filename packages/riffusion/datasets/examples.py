@@ -33,6 +33,7 @@ class Example(TypedDict, total=False):
     latents: (channels, height, width), scaled.
     row, shift, left: scalar integers, in place of pixels or latents: see `device_split`.
     input_ids: (tokens,), the tokenized caption.
+    caption: scalar integer, the caption's number in a table of embeddings.
     encoding: (tokens, width), an audio encoding; or (1, height, width) in [-1, 1], the small image
         that an audio encoder in training reads.
     kept: scalar; 1, or 0 if the encoding is dropped.
@@ -44,6 +45,7 @@ class Example(TypedDict, total=False):
     shift: torch.Tensor
     left: torch.Tensor
     input_ids: torch.Tensor
+    caption: torch.Tensor
     encoding: torch.Tensor
     kept: torch.Tensor
 

@@ -73,12 +73,12 @@ def seeded_generator(device: torch.device, seed: int) -> torch.Generator:
 
 
 def copied_to(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
-    """Copy a tensor from the CPU to a device; the CPU doesn't wait for a GPU to be done with it.
+    """Copy a tensor to a device; the CPU doesn't wait for a GPU to be done with it.
 
     A copy from pinned memory is queued behind the GPU's other work. Any other copy makes the CPU
     wait until that work is done.
     """
-    if device.type != "cuda" or tensor.device.type == "cuda":
+    if device.type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 

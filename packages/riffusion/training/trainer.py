@@ -180,6 +180,7 @@ class Trainer:
             self._check_finite()
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.recipe.objective.after_step()
         if self.ema is not None:
             self.ema.step(self.parameters)
 

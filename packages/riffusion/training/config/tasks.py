@@ -1,4 +1,4 @@
-"""One configuration per task."""
+"""One configuration per task; distillation's is in a module of its own."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -22,7 +22,9 @@ from riffusion.training.config.sections import (
 )
 
 
-class _Task(Section):
+class Task(Section):
+    """What every task has."""
+
     output: Path
     run: RunConfig
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -37,13 +39,14 @@ class _Task(Section):
         return self
 
 
-class _FromScratch(_Task):
+class _FromScratch(Task):
     data: DataConfig
     init_from: Path | None = None
     """Checkpoint whose weights the networks start from, where names and shapes match."""
 
 
-def _check_uncropped(data: DataConfig) -> None:
+def check_uncropped(data: DataConfig) -> None:
+    """Check that a task which encodes whole images has no crop."""
     if data.crop_width is not None:
         raise ValueError(
             f"data.crop_width={data.crop_width} crops pixels, but this task encodes whole images "
@@ -120,7 +123,7 @@ class TextToSpectrogramConfig(_FromScratch):
 
     @model_validator(mode="after")
     def _check_crop(self) -> Self:
-        _check_uncropped(self.data)
+        check_uncropped(self.data)
         return self
 
 
@@ -141,7 +144,7 @@ class _PixelsOrLatents(_FromScratch):
                 f"channels={self.channels} applies to pixels, but vae={str(self.vae)!r} determines "
                 "the channels of latents; leave one of them out"
             )
-        _check_uncropped(self.data)
+        check_uncropped(self.data)
         return self
 
 
@@ -215,7 +218,7 @@ class LoraConfig(Section):
     text_encoder_modules: tuple[str, ...] | None = None
 
 
-class FineTuneConfig(_Task):
+class FineTuneConfig(Task):
     """Fine-tuning of a Stable Diffusion 1.x checkpoint.
 
     Prediction type and noise schedule are the checkpoint's.
@@ -250,7 +253,7 @@ class FineTuneConfig(_Task):
                 "train_unet=false, train_text_encoder=false and no new_words leave nothing to "
                 "train; enable one of them"
             )
-        _check_uncropped(self.data)
+        check_uncropped(self.data)
         if any(not word.strip() or word != word.strip() for word in self.initial_phrases):
             raise ValueError(
                 f"new_words={list(self.initial_phrases)} must not be empty or begin or end with a "

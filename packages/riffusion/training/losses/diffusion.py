@@ -28,6 +28,15 @@ PIXEL_SCHEDULE = {  # Ho et al. 2020, section 4
     "clip_sample": True,
     "steps_offset": 0,
 }
+SCHEDULE_OPTIONS = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+)
+"""Options of the noise schedule that every diffusers scheduler has."""
 Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(noisy, timesteps) → prediction with the shape of `noisy`."""
 
@@ -51,6 +60,20 @@ def noise_schedule(config: ObjectiveConfig) -> DDPMScheduler:
     except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{section}: DDPMScheduler refuses this: {reason}") from error
+
+
+def stratified(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Random numbers in [0, 1), one from each of `count` strata, in random order: (count,).
+
+    They are on the generator's device.
+
+    Stratified sampling covers the range evenly in every batch, which lowers the variance of the
+    loss (Kingma et al. 2021, section I.1).
+    """
+    device = generator.device
+    strata = torch.arange(count, device=device)
+    strata = strata + torch.rand(count, generator=generator, device=device)
+    return (strata / count)[torch.randperm(count, generator=generator, device=device)]
 
 
 class DiffusionLoss:
@@ -89,14 +112,9 @@ class DiffusionLoss:
     def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """Random timesteps on the generator's device: (count,) integers in [0, timesteps in all).
 
-        One is drawn from each of `count` strata, in random order. Stratified sampling covers the
-        range evenly in every batch, which lowers the variance of the loss (Kingma et al. 2021,
-        section I.1).
+        They are `stratified`, uniform or with more of them in the middle.
         """
-        place = generator.device
-        strata = torch.arange(count, device=place)
-        strata = strata + torch.rand(count, generator=generator, device=place)
-        position = (strata / count)[torch.randperm(count, generator=generator, device=place)]
+        position = stratified(count, generator)
         if self.config.timesteps == "logit_normal":
             position = torch.special.ndtri(position.clamp(1e-6, 1 - 1e-6)).sigmoid()
         steps = int(self.schedule.config.num_train_timesteps)

@@ -49,6 +49,9 @@ class Objective(nn.Module, ABC):
                 assert isinstance(part, nn.Module)
                 part.compile(dynamic=False, backend=backend)
 
+    def after_step(self) -> None:
+        """Called in every process when the optimizer has changed the weights."""
+
     def enable_gradient_checkpointing(self) -> None:
         """Keep fewer activations, and recompute the others in the backward pass."""
         for network in self.children():

@@ -20,7 +20,7 @@ from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
 from riffusion.training.config import SampleConfig, TextToSpectrogramConfig
 from riffusion.training.export.checkpoint import write_checkpoint
-from riffusion.training.losses.diffusion import DiffusionLoss
+from riffusion.training.losses.diffusion import SCHEDULE_OPTIONS, DiffusionLoss
 from riffusion.training.networks.build import (
     check_fixed_options,
     check_keys,
@@ -32,15 +32,6 @@ from riffusion.training.networks.tokenizer import train_tokenizer
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 
 _MAX_TOKENS = 32
-SCHEDULE_OPTIONS = (
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "rescale_betas_zero_snr",
-)
-"""Options of the noise schedule that every diffusers scheduler has."""
 
 
 class TextDiffusionObjective(Objective):
