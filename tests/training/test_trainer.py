@@ -131,6 +131,9 @@ def test_networks_are_compiled_on_a_gpu_only(
         train(autoencoder_config(dataset, tmp_path / "run", compile=True), tmp_path)
 
 
+@pytest.mark.filterwarnings(
+    "default:The .grad attribute:UserWarning"
+)  # torch's compiler looks at it
 def test_compiled_networks_have_the_same_weights_losses_and_gradients(
     dataset: Path, tmp_path: Path
 ) -> None:
