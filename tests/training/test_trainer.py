@@ -123,6 +123,36 @@ def test_a_precision_that_the_device_lacks_is_refused(
         train(autoencoder_config(dataset, tmp_path / "run", mixed_precision="fp16"), tmp_path)
 
 
+def test_networks_are_compiled_on_a_gpu_only(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    with pytest.raises(InputError, match=r"run\.compile=true needs a CUDA GPU, but .* on cpu; le"):
+        train(autoencoder_config(dataset, tmp_path / "run", compile=True), tmp_path)
+
+
+@pytest.mark.filterwarnings(
+    "default:The .grad attribute:UserWarning"
+)  # torch's compiler looks at it
+def test_compiled_networks_have_the_same_weights_losses_and_gradients(
+    dataset: Path, tmp_path: Path
+) -> None:
+    config = write_config(autoencoder_config(dataset, tmp_path / "run"), tmp_path / "config.yaml")
+    objective = recipe_for(load_config(config)).objective
+    batch = {"pixels": torch.rand(2, 3, SIDE, SIDE)}
+    names, found = list(objective.state_dict()), []
+    for compiles in (False, True):
+        if compiles:
+            objective.compile_networks(backend="aot_eager")
+        loss = objective(batch, torch.Generator().manual_seed(0))["loss"]
+        objective.zero_grad()
+        loss.backward()
+        found.append([loss.detach(), *(weight.grad for weight in objective.parameters())])
+    assert list(objective.state_dict()) == names
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
 def test_the_command_takes_every_seed_that_a_configuration_may_have(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

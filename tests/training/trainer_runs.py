@@ -111,7 +111,7 @@ def remove_noise() -> None:
     def forward_without_noise(
         self: AutoencoderObjective, batch: Example, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
-        with patch.object(torch, "randn", lambda shape, generator: torch.zeros(shape)):
+        with patch.object(torch, "randn", lambda shape, **_: torch.zeros(shape)):
             return forward(self, batch, generator)
 
     AutoencoderObjective.forward = forward_without_noise  # type: ignore[method-assign]

@@ -10,7 +10,7 @@ Everything else about them is alike: `decode`, `config.latent_channels`, `config
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny, VQModel
@@ -18,7 +18,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 from riffusion.errors import CheckpointError
 
-Autoencoder = AutoencoderKL | AutoencoderDC | AutoencoderTiny | VQModel
+Autoencoder: TypeAlias = AutoencoderKL | AutoencoderDC | AutoencoderTiny | VQModel
 
 DEFAULT_CLASS = "AutoencoderKL"
 CLASSES: dict[str, type[Any]] = {

@@ -150,7 +150,7 @@ class ImageExamples(Dataset[Example]):
         if side is not None and decoded.size != (side, side):
             decoded = decoded.resize((side, side), Image.Resampling.LANCZOS)
         array = np.asarray(decoded)
-        if not grey and (array == array[..., :1]).all():
+        if not grey and all(np.array_equal(array[..., 0], array[..., n]) for n in (1, 2)):
             array = array[..., 0]
         pixels = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
         if self.config.keep_in_memory and self.form != "plan":

@@ -63,11 +63,12 @@ def _mean_and_deviation(
     vae: Autoencoder, images: Iterable[torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of each channel of the latents before scaling, in float64."""
-    means, squares, count = 0.0, 0.0, 0
+    means = squares = torch.zeros(())
+    count = 0
     for image in images:
         latents = mean_latents(vae, image[None].to(vae.device)).double()
-        means = means + latents.mean(dim=(0, 2, 3))
-        squares = squares + latents.square().mean(dim=(0, 2, 3))
+        means = latents.mean(dim=(0, 2, 3)) + means
+        squares = latents.square().mean(dim=(0, 2, 3)) + squares
         count += 1
-    mean = torch.as_tensor(means / count)
-    return mean, (torch.as_tensor(squares / count) - mean.square()).clamp(min=1e-12).sqrt()
+    mean = means / count
+    return mean, (squares / count - mean.square()).clamp(min=1e-12).sqrt()
