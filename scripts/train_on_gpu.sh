@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains on a machine that has torch, transformers and a GPU, but no network, and a time limit for every command. Repeat the
-# same command until it exits with 0: each one resumes the last one, and the final one writes the checkpoint.
+# Trains or distills on a machine that has torch, transformers and a GPU, but no network, and a time limit for every command.
+# Repeat the same command until it exits with 0: each one resumes the last one, and the final one writes the checkpoint.
 #
 #   scripts/train_on_gpu.sh [--seconds 540] [--fit S] [--out DIR] CONFIG [--set section.key=value]…
 #
@@ -41,16 +41,18 @@ shift
 python=${PYTHON:-python3}
 max_mb=${MAX_MB:-60}
 
-run_folder() {
+# described_run CONFIG…: the run's command and folder.
+described_run() {
     "$python" - "$config" "$@" <<'RUN'
 import sys
 from riffusion.errors import InputError
 from riffusion.training.config import load_config
 words = sys.argv[2:]
 try:
-    print(load_config(sys.argv[1], [v for o, v in zip(words, words[1:]) if o == "--set"]).output)
+    config = load_config(sys.argv[1], [v for o, v in zip(words, words[1:]) if o == "--set"])
 except InputError as error:
     sys.exit(f"error: {error}")
+print("distill" if config.task == "distill" else "train", config.output)
 RUN
 }
 
@@ -71,7 +73,8 @@ mkdir -p "$out"
 rm -f "$out"/{checkpoint,run}.tar.part-*
 "$python" scripts/gpu_parts.py join
 install_wheels
-run=$(run_folder "$@") || exit 2
+described=$(described_run "$@") || exit 2
+command=${described%% *} run=${described#* }
 "$python" -c 'import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA GPU: training on the CPU")'
 if [[ -z $(newest_state) ]] && compgen -G 'build/carried/run.tar.part-*' >/dev/null; then
     mkdir -p "$run"
@@ -88,7 +91,7 @@ fi
 left=$((seconds - SECONDS))
 status=0
 [[ $left -gt 0 ]] || left=1
-timeout --kill-after=10 "$left" "$python" -m riffusion train "$config" "$@" 2>&1 | tee -a "$out/train.log" || status=$?
+timeout --kill-after=10 "$left" "$python" -m riffusion "$command" "$config" "$@" 2>&1 | tee -a "$out/train.log" || status=$?
 if [[ $status -eq 0 ]]; then
     members=(checkpoint)
     [[ -d $run/samples ]] && members+=(samples)

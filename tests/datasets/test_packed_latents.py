@@ -76,7 +76,7 @@ def config_of(task: str, base: Path, dataset: Path, output: Path) -> dict[str, A
     }
     blocks: dict[str, Any] = {"block_out_channels": [16, 32], "layers_per_block": 1}
     blocks["norm_num_groups"] = 8
-    if task == "fine_tune":
+    if task in ("fine_tune", "distill"):
         return config | {"checkpoint": str(base)}
     if task == "unconditional":
         plain = {"down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2}

@@ -48,7 +48,7 @@ def test_a_command_parses_and_its_configuration_loads(arguments: list[str]) -> N
             with command.make_context(name, rest[:1], parent=context) as inner:
                 name, command, rest = command.resolve_command(inner, rest)
         command.make_context(name, rest, parent=context)
-    if arguments[0] == "train":
+    if arguments[0] in ("train", "distill"):
         assert load_config(ROOT / arguments[1]).run.steps > 0
 
 
@@ -64,6 +64,7 @@ def test_the_guide_has_every_kind_of_command() -> None:
     assert {arguments[0] for arguments in commands(GUIDE)} >= {
         "dataset",
         "train",
+        "distill",
         "evaluate",
         "generate",
     }

@@ -10,6 +10,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from riffusion.training.adapters.lora import add_lora
 from riffusion.training.config import (
     AutoencoderConfig,
+    DistillationConfig,
     FineTuneConfig,
     TextToSpectrogramConfig,
     UnconditionalConfig,
@@ -25,6 +26,8 @@ NAMES = [str(path.relative_to(ROOT)) for path in CONFIGS]
 SIDE, SMALL_SIDE = 512, 256
 LORA_PARAMETERS_OF_RANK_16 = 3_188_736
 """Stable Diffusion 1.x: the 199,296 inputs and outputs of its 128 attention layers, times 16."""
+LORA_PARAMETERS_OF_RANK_64 = 67_252_224
+"""The same for all layers that LCM-LoRA updates."""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +72,7 @@ def test_a_configuration_fits_its_networks(
     changes: dict[str, Any] = {
         "data": config.data.model_copy(update={"dataset": datasets[side], "replay": None})
     }
-    if isinstance(config, FineTuneConfig):
+    if isinstance(config, FineTuneConfig | DistillationConfig):
         # In place of a checkpoint on the hub, the embedded one, whose layers have the same names.
         changes["checkpoint"] = "data/demo-checkpoint"
     else:
@@ -82,7 +85,8 @@ def test_a_configuration_fits_its_networks(
     if isinstance(config, AutoencoderConfig):
         assert recipe.examples("train", Path())[0, 0]["pixels"].shape[-1] == config.data.crop_width
         return  # the tests of its recipe train it
-    unet: Any = recipe.objective.unet
+    is_distilled = isinstance(config, DistillationConfig)
+    unet: Any = recipe.objective.student if is_distilled else recipe.objective.unet
     size: Any = unet.config.sample_size
     height, width = (size, size) if isinstance(size, int) else size
     noisy = torch.zeros(1, unet.config.in_channels, height, width, device="meta")
@@ -96,13 +100,20 @@ def test_a_configuration_fits_its_networks(
     recipe.facts()
 
 
-def test_the_recipe_for_the_published_checkpoint_fits_its_shape() -> None:
-    config = load_config(ROOT / "configs/fine_tune_riffusion_v1.yaml")
-    assert isinstance(config, FineTuneConfig)
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("fine_tune_riffusion_v1", LORA_PARAMETERS_OF_RANK_16),
+        ("distill_riffusion_v1", LORA_PARAMETERS_OF_RANK_64),
+    ],
+)
+def test_the_recipe_for_the_published_checkpoint_fits_its_shape(name: str, parameters: int) -> None:
+    config = load_config(ROOT / f"configs/{name}.yaml")
+    assert isinstance(config, FineTuneConfig | DistillationConfig)
     assert config.lora is not None
     with torch.device("meta"):
         unet = UNet2DConditionModel(cross_attention_dim=768)  # else Stable Diffusion 1.x by default
         assert sum(weight.numel() for weight in unet.parameters()) == 859_520_964
         add_lora(unet, "unet", config.lora)
     trained = sum(weight.numel() for weight in unet.parameters() if weight.requires_grad)
-    assert trained == LORA_PARAMETERS_OF_RANK_16
+    assert trained == parameters

@@ -29,7 +29,7 @@ MAX_WAITS_PER_LOG = 1
 MAX_WEIGHT_ERROR = 1e-5
 """Relative to the largest weight; float32 sums in another order, over some steps."""
 Progress = Callable[[int, int], None]
-TASKS = ("text_to_spectrogram", "unconditional", "fine_tune", "autoencoder")
+TASKS = ("text_to_spectrogram", "unconditional", "fine_tune", "autoencoder", "distill")
 
 
 @pytest.fixture
