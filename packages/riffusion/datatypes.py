@@ -29,11 +29,12 @@ MAX_MEDIA_CHARACTERS = 32 * 2**20
 
 Mode = Literal["img2img", "txt2img", "image_to_audio"]
 SchedulerName = Literal["pndm", "ddim", "dpmsolver++", "unipc", "euler", "euler_a", "lms", "lcm"]
-PresetName = Literal["fast", "balanced", "reference"]
+PresetName = Literal["instant", "fast", "balanced", "reference"]
 AudioFormat = Literal["mp3", "wav", "flac", "ogg"]
 ImageFormat = Literal["jpeg", "png", "webp"]
 
 PRESETS: dict[str, dict[str, Any]] = {
+    "instant": {"scheduler": "lcm", "num_inference_steps": 4},
     "fast": {
         "scheduler": "dpmsolver++",
         "num_inference_steps": 12,

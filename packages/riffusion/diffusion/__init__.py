@@ -5,6 +5,8 @@ preparation     from a request to a job
 job             the state of one image between UNet calls
 batching        several jobs in one UNet call
 schedulers      the schedulers that a request can name
+distilled_sampling  which requests are sampled with one row per step, and what they may ask for
+guidance_embedding  the guidance scale as the UNet's input, for distilled checkpoints
 conditioning    prompts to embeddings
 prompt_weights  the syntax of weights in prompts
 interpolation   linear and spherical interpolation

@@ -1,0 +1,70 @@
+"""What a distilled checkpoint can do: `distillation.json`, beside `model_index.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from riffusion.checkpoint.files import read_json
+from riffusion.errors import CheckpointError
+from riffusion.io.files import write_file
+
+FILE_NAME = "distillation.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Distillation:
+    """What a distilled checkpoint can do.
+
+    Args:
+        max_steps: the most steps to sample it with as a distilled network.
+        guidance: lowest and highest guidance scale that it can be told.
+        guided_sampling: whether ordinary sampling, with two UNet rows per step, works as well.
+    """
+
+    max_steps: int
+    guidance: tuple[float, float]
+    guided_sampling: bool
+
+    def save(self, directory: Path) -> None:
+        """Write the file into a checkpoint's folder."""
+        values = dataclasses.asdict(self) | {"guidance": list(self.guidance)}
+        write_file((json.dumps(values, indent=2) + "\n").encode(), directory / FILE_NAME)
+
+
+PUBLISHED = Distillation(max_steps=8, guidance=(1.0, 14.0), guided_sampling=False)
+"""Published latent consistency models, which have no such file."""
+
+
+def read_distillation(directory: Path, unet_config: Mapping[str, Any]) -> Distillation | None:
+    """What a checkpoint can do; None if its UNet isn't distilled.
+
+    Args:
+        directory: the checkpoint's folder.
+        unet_config: the UNet's configuration. One with `time_cond_proj_dim` is told the guidance.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    if unet_config.get("time_cond_proj_dim") is None:
+        return None
+    path = directory / FILE_NAME
+    if not path.is_file():
+        return PUBLISHED
+    values = read_json(path)
+    try:
+        low, high = (float(scale) for scale in values["guidance"])
+        steps, guided = values["max_steps"], values["guided_sampling"]
+        is_valid = type(steps) is int and steps > 0 and type(guided) is bool
+        if not (is_valid and 1 <= low <= high < math.inf):
+            raise ValueError("a value is out of range")
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} must hold max_steps (a whole number), guidance ([lowest, highest], from 1) "
+            "and guided_sampling (true or false); download the checkpoint again"
+        ) from error
+    return Distillation(steps, (low, high), guided)
