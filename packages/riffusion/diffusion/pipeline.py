@@ -25,6 +25,7 @@ from riffusion.diffusion.batching import (
     stack_jobs,
 )
 from riffusion.diffusion.conditioning import PromptEncoder
+from riffusion.diffusion.distilled_sampling import check_sampling
 from riffusion.diffusion.job import DenoisingJob
 from riffusion.diffusion.preparation import ImageSizes, JobPreparation
 from riffusion.diffusion.vae import LatentCodec
@@ -341,6 +342,14 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         width = self.unet.config.time_cond_proj_dim
         unet = self.unet
         return width and torch.zeros(num_rows, width, device=unet.device, dtype=unet.dtype)
+
+    def check_sampling(self, inputs: InferenceInput) -> None:
+        """Check that the checkpoint can be sampled as a request asks for, as `prepare` does.
+
+        Raises:
+            InputError: it can't; `field` names the request's field.
+        """
+        check_sampling(inputs, self.distillation, self.scheduler)
 
     @property
     def distillation(self) -> Distillation | None:
