@@ -105,13 +105,13 @@ def jam(
     for request in requests:
         check_prompts(request)
     generator = ClipMaker(model.checkpoint, model.device).generator
-    if preset is None and _suits_instant(diffusion, generator.pipeline.distillation):
+    if preset is None and suits_instant(diffusion, generator.pipeline.distillation):
         print("preset      instant")
         requests[0] = request_for(prompt[0], "instant")
     _Session(piece, generator, generator.resolve(requests[0], media), output, images).run()
 
 
-def _suits_instant(diffusion: PresetDiffusionOptions, distillation: "Distillation | None") -> bool:
+def suits_instant(diffusion: PresetDiffusionOptions, distillation: "Distillation | None") -> bool:
     """Whether the checkpoint can do what the options ask for with the preset `instant`."""
     if distillation is None or diffusion.negative_prompt:
         return False
