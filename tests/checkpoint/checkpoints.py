@@ -97,7 +97,7 @@ def distilled_copy(model: TinyModel) -> TinyModel:
 
     The projection of the embedding has random weights; all others are the model's.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         unet: Any = UNet2DConditionModel.from_config(model.unet.config, time_cond_proj_dim=8)
     unet.load_state_dict(model.unet.state_dict(), strict=False)
