@@ -35,7 +35,7 @@ COMPANIONS = (1, 3, 7)
 SCHEDULERS = get_args(SchedulerName)
 DECODED_TOGETHER = (1, 2, 4, 8)
 SPARE_MEMORY = 2**30
-"""Bytes above the memory in use that the check of small memory leaves: two pictures' decoding."""
+"""Bytes above the reserved memory that the check of small memory leaves: two pictures' decoding."""
 
 
 class Checks:
@@ -222,7 +222,8 @@ class Checks:
         """Sixteen clips with little memory: do all succeed, in smaller calls?"""
         if self.is_cuda:
             torch.cuda.empty_cache()
-            allowed = torch.cuda.memory_allocated() + SPARE_MEMORY
+            # What the graphs reserve counts, too, and isn't given back.
+            allowed = torch.cuda.memory_reserved() + SPARE_MEMORY
             total = torch.cuda.get_device_properties(self.device).total_memory
             torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / total))
         engine = self.generator.engine

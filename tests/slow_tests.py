@@ -19,6 +19,7 @@ SLOW = (
     "riffusion.runtime.child_process.ChildProcess",
     "riffusion.serving.local.truss_server.LocalTrussServer",
     "riffusion.training.trainer.Trainer",
+    "riffusion.cli.train.distill",
     "riffusion.cli.train.train",
     "riffusion.evaluation.classifier.training.train_classifier",
     "tests.evaluation.evaluate_runs.command",  # trains a classifier

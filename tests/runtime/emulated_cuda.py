@@ -207,6 +207,14 @@ def _emulated(run: Any) -> Any:
     return run_emulated
 
 
+class _Generator(torch.Generator):
+    """A generator on any device, which draws the CPU's numbers."""
+
+    def __new__(cls, device: Any = "cpu") -> _Generator:
+        generator: _Generator = super().__new__(cls, "cpu")
+        return generator
+
+
 def _enter_without_gradients(self: Any) -> None:
     self.had_gradients = torch.is_grad_enabled()
     torch.set_grad_enabled(False)
@@ -229,6 +237,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     torch.__future__.set_swap_module_params_on_conversion(True)
     monkeypatch.setattr(torch.inference_mode, "__enter__", _enter_without_gradients)
     monkeypatch.setattr(torch.inference_mode, "__exit__", _exit_without_gradients)
+    monkeypatch.setattr(torch, "Generator", _Generator)
     monkeypatch.setattr(threading.Thread, "run", _emulated(threading.Thread.run))
     own = {
         "_lazy_init": lambda: None,

@@ -55,6 +55,7 @@ def test_there_is_an_example_of_every_task() -> None:
         "unconditional",
         "audio_conditional",
         "fine_tune",
+        "distill",
     }
 
 

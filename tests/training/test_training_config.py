@@ -18,6 +18,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "unconditional": {},
     "audio_conditional": {"encoder": {"network": {}}},
     "fine_tune": {"checkpoint": "c"},
+    "distill": {"checkpoint": "c"},
 }
 """Required keys of each task, besides `output`, `data` and `run`."""
 
@@ -83,6 +84,9 @@ def test_the_minimal_configuration_of_each_task_is_valid(tmp_path: Path, task: s
         ("fine_tune", "objective.", sections.TimestepConfig),
         ("fine_tune", "lora.", sections.LoraConfig),
         ("fine_tune", "data.replay.", sections.ReplayConfig),
+        ("distill", "", sections.DistillationConfig),
+        ("distill", "sample.", sections.DistillationSampleConfig),
+        ("distill", "lora.", sections.LoraConfig),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_known_ones(
@@ -297,3 +301,98 @@ def test_a_file_that_is_not_a_configuration_is_named(tmp_path: Path, text: str, 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"config='.*none.yaml' cannot be read as YAML: .*No such"):
         load_config(tmp_path / "none.yaml")
+
+
+DISTILLATION_REFUSALS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"guidance": [0.5, 10]},
+        "guidance=[0.5, 10] must be the lowest and the highest scale, from 1 (no guidance) "
+        "upwards, as in [1, 10]",
+    ),
+    (
+        {"guidance": [10, 1]},
+        "guidance=[10, 1] must be the lowest and the highest scale, from 1 (no guidance) upwards, "
+        "as in [1, 10]",
+    ),
+    ({"guidance": 7}, "guidance=7 must be a list, as in [one, two]"),
+    (
+        {"guidance": [2, 4], "sample.guidance": 7},
+        "sample.guidance=7 is outside guidance=[2, 4], the range that the student learns; choose "
+        "one inside it",
+    ),
+    (
+        {"lora.rank": 4},
+        "lora is for student=lora, but student='full' trains the whole UNet; leave one of them out",
+    ),
+    (
+        {"student": "lora", "target_decay": 0.9},
+        "target_decay=0.9 needs a second copy of the weights, which student=lora doesn't have; "
+        "leave it out, or set student=full",
+    ),
+    (
+        {"student": "lora", "guided_share": 0.5},
+        "guided_share=0.5 is for student=full; a LoRA can be taken off for guided sampling: leave "
+        "guided_share out",
+    ),
+    (
+        {"student": "lora", "lora.unet_modules": []},
+        "lora.unet_modules=[] updates nothing; name layers, or leave it out",
+    ),
+    (
+        {"student": "lora", "lora.text_encoder_modules": ["q_proj"]},
+        "lora.text_encoder_modules contradicts task=distill, which trains the UNet alone; leave it "
+        "out",
+    ),
+    (
+        {"data.batch_size": 1},
+        "data.batch_size=1 leaves no example for distillation beside those of guided_share; raise "
+        "the batch size, or lower guided_share, to 0 if guided sampling isn't needed",
+    ),
+    (
+        {"data.batch_size": 4, "guided_share": 0.9},
+        "data.batch_size=4 leaves no example for distillation beside those of guided_share; raise "
+        "the batch size, or lower guided_share, to 0 if guided sampling isn't needed",
+    ),
+    ({"solver_steps": 0}, "solver_steps=0 must be greater than or equal to 1"),
+    (
+        {"solver_steps": 4},
+        "max_steps=8 exceeds solver_steps=4, the steps that the student learns to skip; lower it",
+    ),
+    (
+        {"sample.steps": 9},
+        "sample.steps=9 exceeds max_steps=8, the most that the checkpoint offers; lower it",
+    ),
+    (
+        {"data.crop_width": 64},
+        "data.crop_width=64 crops pixels, but this task encodes whole images into latents; leave "
+        "it out",
+    ),
+    ({"student": "half"}, "student='half' must be 'full' or 'lora'"),
+    ({"loss": "l1"}, "loss='l1' must be 'huber' or 'l2'"),
+]
+
+
+@pytest.mark.parametrize(("changes", "line"), DISTILLATION_REFUSALS)
+def test_a_distillation_that_cannot_be_is_refused(
+    tmp_path: Path, changes: dict[str, Any], line: str
+) -> None:
+    assert refusal(tmp_path, "distill", changes) == line
+
+
+@pytest.mark.parametrize(
+    ("changes", "decay", "guided"),
+    [
+        ({}, 0.95, 4),
+        ({"guided_share": 0, "target_decay": 0}, 0.0, 0),
+        ({"guided_share": 0.01}, 0.95, 1),
+        ({"student": "lora"}, 0.0, 0),
+        ({"student": "lora", "target_decay": 0, "guided_share": 0}, 0.0, 0),
+    ],
+)
+def test_defaults_of_a_distillation_depend_on_the_student(
+    tmp_path: Path, changes: dict[str, Any], decay: float, guided: int
+) -> None:
+    config = load(tmp_path, "distill", changes)
+    assert isinstance(config, sections.DistillationConfig)
+    assert (config.decay, config.num_guided(16), config.is_guided) == (decay, guided, guided > 0)
+    assert config.sample_guidance == 5.5

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from riffusion.checkpoint import autoencoders
 from riffusion.checkpoint.files import (
     INDEX_NAME,
     SCHEDULER_NAME,
@@ -26,12 +27,13 @@ from riffusion.errors import CheckpointError
 logger = logging.getLogger(__name__)
 
 CLASS_NAMES = {
-    "vae": ("AutoencoderKL",),
+    "vae": tuple(autoencoders.CLASSES),
     "unet": ("UNet2DConditionModel",),
     "text_encoder": ("CLIPTextModel",),
     "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
 }
-"""Classes of the parts of a Stable Diffusion 1.x checkpoint, apart from its scheduler."""
+"""Classes of the parts of a Stable Diffusion 1.x checkpoint, apart from its scheduler. Published
+ones have an AutoencoderKL."""
 UNUSED_PARTS = {"safety_checker", "feature_extractor", "image_encoder"}
 """Parts that are not loaded: the safety checker was trained on photographs and blanks spectrograms,
 and only it needs the other two."""
@@ -72,16 +74,18 @@ def read_folder(folder: Path, *, prefer_half: bool = False) -> RawCheckpoint:
         raise CheckpointError(f"{folder} is not a folder; name one that holds {INDEX_NAME}")
     if not (folder / INDEX_NAME).is_file():
         raise _not_a_checkpoint(folder)
-    _check_index(read_json(folder / INDEX_NAME), folder / INDEX_NAME)
+    index = read_json(folder / INDEX_NAME)
+    _check_index(index, folder / INDEX_NAME)
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     needed = needed_files(names, prefer_half=prefer_half, where=str(folder))
     files = {
         part: [folder / name for name in needed if is_weights(name, part)] for part in WEIGHT_STEMS
     }
     suffixes = {path.suffix for paths in files.values() for path in paths}
+    configs = {part: read_json(folder / part / "config.json") for part in WEIGHT_STEMS}
+    _check_class(index, configs["vae"], folder)
     return RawCheckpoint(
-        configs={part: read_json(folder / part / "config.json") for part in WEIGHT_STEMS}
-        | {"scheduler": read_json(folder / SCHEDULER_NAME)},
+        configs=configs | {"scheduler": read_json(folder / SCHEDULER_NAME)},
         weights={part: read_weights(paths) for part, paths in files.items()},
         tokenizer=folder / "tokenizer",
         directory=folder,
@@ -114,10 +118,25 @@ def _check_index(index: dict[str, Any], path: Path) -> None:
         what = f"has {abridged(foreign)}" if foreign else f"lacks {abridged(absent)}"
         raise CheckpointError(
             f"{path} ({index.get('_class_name')}) {what}; only Stable Diffusion 1.x checkpoints "
-            "(AutoencoderKL, UNet2DConditionModel, CLIPTextModel) can be loaded"
+            f"({', '.join(autoencoders.CLASSES)}; UNet2DConditionModel; CLIPTextModel) can be "
+            "loaded"
         )
     if "safety_checker" in parts:
         logger.info("safety_checker is not loaded: trained on photographs, it blanks spectrograms")
+
+
+def _check_class(index: dict[str, Any], config: dict[str, Any], folder: Path) -> None:
+    """Check that `model_index.json` and the autoencoder's own configuration name the same class.
+
+    Raises:
+        CheckpointError: they name different ones.
+    """
+    name = index["vae"][1]
+    if (own := config.setdefault("_class_name", name)) != name:
+        raise CheckpointError(
+            f"{folder / 'vae' / 'config.json'}: _class_name={own!r} must be {name!r}, as "
+            f"{INDEX_NAME} says; one of them is of another model, download both again"
+        )
 
 
 def _not_a_checkpoint(folder: Path) -> CheckpointError:

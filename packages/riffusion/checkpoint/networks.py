@@ -13,14 +13,15 @@ from typing import Any
 import diffusers
 import torch
 from accelerate import init_empty_weights
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from riffusion.checkpoint import autoencoders
 from riffusion.checkpoint.files import TOKENIZER_NAMES, abridged, first_line
 from riffusion.errors import CheckpointError
 
-CLASSES = {"vae": AutoencoderKL, "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
+_CLASSES = {"unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
 
 _OLD_ATTENTION_NAMES = {  # in the VAE's attention before diffusers 0.12
     ".query.": ".to_q.",
@@ -56,7 +57,7 @@ def build_network(
     expected = network.state_dict()
     named = {_current_name(part, name): tensor for name, tensor in weights.items()}
     named.pop("embeddings.position_ids", None)  # a constant, stored by older releases
-    class_name = CLASSES[part].__name__
+    class_name = type(network).__name__
     if missing := sorted(expected.keys() - named.keys()):
         raise CheckpointError(
             f"{path} lacks {len(missing)} of the {len(expected)} weights of its {class_name} "
@@ -152,6 +153,7 @@ def check_agreement(networks: Mapping[str, Any], tokenizer: Any, where: Path) ->
         CheckpointError: two parts disagree.
     """
     unet, vae, text = (networks[part].config for part in ("unet", "vae", "text_encoder"))
+    encoded_colours, decoded_colours = autoencoders.num_colours(networks["vae"])
     if unet.in_channels == 2 * vae.latent_channels + 1:
         raise CheckpointError(
             f"{where}: unet in_channels={unet.in_channels} is an inpainting model's; masks don't "
@@ -166,8 +168,8 @@ def check_agreement(networks: Mapping[str, Any], tokenizer: Any, where: Path) ->
             "text_encoder hidden_size",
             text.hidden_size,
         ),
-        ("vae in_channels", vae.in_channels, "the number of colours", 3),
-        ("vae out_channels", vae.out_channels, "the number of colours", 3),
+        ("vae in_channels", encoded_colours, "the number of colours", 3),
+        ("vae out_channels", decoded_colours, "the number of colours", 3),
         (
             "unet addition_embed_type",
             unet.addition_embed_type,
@@ -192,14 +194,15 @@ def check_agreement(networks: Mapping[str, Any], tokenizer: Any, where: Path) ->
 
 def _empty_network(part: str, config: dict[str, Any], path: Path) -> Any:
     """The network, with no memory allocated for its weights."""
+    network_class = autoencoders.class_of(config, path) if part == "vae" else _CLASSES[part]
     try:
         with init_empty_weights(include_buffers=False):
             if part == "text_encoder":
                 return CLIPTextModel(CLIPTextConfig.from_dict(config))
-            return CLASSES[part].from_config(config)
+            return network_class.from_config(config)
     except Exception as error:  # constructors can raise anything on foreign settings
         raise CheckpointError(
-            f"{path} does not describe a {CLASSES[part].__name__} ({first_line(error)}); use a "
+            f"{path} does not describe a {network_class.__name__} ({first_line(error)}); use a "
             "Stable Diffusion 1.x checkpoint"
         ) from error
 

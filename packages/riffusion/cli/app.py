@@ -87,6 +87,7 @@ dataset.command("synthesize")(dataset_synthesize.synthesize)
 dataset.command("encode")(dataset_encode.encode)
 app.add_typer(dataset, name="dataset")
 app.command("train")(train.train)
+app.command("distill")(train.distill)
 app.command("evaluate")(evaluate.evaluate)
 
 

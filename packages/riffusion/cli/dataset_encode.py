@@ -47,14 +47,13 @@ def encode(
     themselves refuse it.
     """
     import torch
-    from diffusers import AutoencoderKL
 
     from riffusion.datasets.encode import encode_dataset
     from riffusion.datasets.folder import DatasetFolder
-    from riffusion.training.networks.build import load_network
+    from riffusion.training.networks.build import load_autoencoder
 
     source = DatasetFolder(dataset)
-    network = load_network(AutoencoderKL, vae, "vae").requires_grad_(False).eval()
+    network = load_autoencoder(vae).requires_grad_(False).eval()
     with progress_bar("encoding") as move:
         report = encode_dataset(
             source,

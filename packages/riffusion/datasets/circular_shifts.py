@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from torch.utils.data import Dataset
 
+from riffusion.checkpoint.autoencoders import Autoencoder
 from riffusion.datasets.config import DataConfig
-from riffusion.datasets.examples import SHIFT_STREAM, Example, Key
+from riffusion.datasets.examples import SHIFT_STREAM, Example, Key, plan
 from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.datasets.latents import LatentExamples
 
@@ -23,7 +23,12 @@ class CircularlyShiftedLatents(Dataset[Example]):
         examples: the latents.
         num_shifts: number of evenly spaced start frames; 1 leaves the latents unchanged.
         seed: together with the number of the draw, it determines the shift.
+
+    Attributes:
+        returns_plans: whether an example is a plan for `DeviceSplit` instead of latents.
     """
+
+    returns_plans = False
 
     def __init__(self, examples: LatentExamples, num_shifts: int, seed: int) -> None:
         self.examples, self.num_shifts, self.seed = examples, num_shifts, seed
@@ -33,12 +38,16 @@ class CircularlyShiftedLatents(Dataset[Example]):
         return len(self.examples)
 
     def __getitem__(self, key: Key) -> Example:
-        example = self.examples[key]
+        shift = 0
         if self.num_shifts > 1:
             # A separate random stream: otherwise the caption and the shift would be correlated.
             rng = np.random.default_rng((self.seed, key[1], SHIFT_STREAM))
-            width = example["latents"].shape[-1]
+            width = self.examples.latents.shape[-1]
             shift = int(rng.integers(self.num_shifts)) * width // self.num_shifts
+        if self.returns_plans:
+            return plan(key[0], shift, left=0)
+        example = self.examples[key]
+        if shift:
             example["latents"] = example["latents"].roll(shift, dims=-1)
         return example
 
@@ -46,7 +55,7 @@ class CircularlyShiftedLatents(Dataset[Example]):
 def encoded_examples(
     folder: DatasetFolder,
     split: Split,
-    vae: AutoencoderKL,
+    vae: Autoencoder,
     config: DataConfig,
     cache: Path,
     seed: int,

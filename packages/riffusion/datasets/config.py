@@ -32,7 +32,8 @@ class DataConfig(Section):
         caption_dropout: share of examples without their condition (caption or encoding), for
             classifier-free guidance.
         num_workers: processes that load examples; 0 loads them in the training process.
-        keep_in_memory: keep decoded images in memory (256 KB each at 512 × 512).
+        keep_in_memory: keep decoded images in memory (256 KB each at 512 × 512). On a GPU they are
+            read once at the beginning and kept in its memory, where batches are cut.
     """
 
     dataset: Path

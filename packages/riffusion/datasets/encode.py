@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from diffusers import AutoencoderKL
-
+from riffusion.checkpoint.autoencoders import Autoencoder
 from riffusion.checkpoint.files import MAX_SHARD_SIZE
 from riffusion.checkpoint.networks import half_copy
 from riffusion.datasets.config import DataConfig
@@ -60,7 +59,7 @@ class EncodeReport:
 
 def encode_dataset(
     source: DatasetFolder,
-    vae: AutoencoderKL,
+    vae: Autoencoder,
     directory: Path,
     *,
     clips_per_label: int | None = None,

@@ -1,6 +1,9 @@
 """Images of a data set as training examples."""
 
-from typing import Protocol, TypedDict
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -11,6 +14,7 @@ from riffusion.datasets.config import DataConfig
 from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.errors import InputError, MediaError
 from riffusion.io.images import read_image
+from riffusion.runtime.processors import num_usable_cpus
 from riffusion.spectrogram.image import rgb_image
 
 Key = tuple[int, int]
@@ -25,9 +29,11 @@ draw, tag)). Changing them changes every training run."""
 class Example(TypedDict, total=False):
     """One training example; batches have a leading axis.
 
-    pixels: (3, height, width) in [-1, 1].
+    pixels: (3, height, width) in [-1, 1]; or uint8 (1 or 3, height, width), see `ImageExamples`.
     latents: (channels, height, width), scaled.
+    row, shift, left: scalar integers, in place of pixels or latents: see `device_split`.
     input_ids: (tokens,), the tokenized caption.
+    caption: scalar integer, the caption's number in a table of embeddings.
     encoding: (tokens, width), an audio encoding; or (1, height, width) in [-1, 1], the small image
         that an audio encoder in training reads.
     kept: scalar; 1, or 0 if the encoding is dropped.
@@ -35,7 +41,11 @@ class Example(TypedDict, total=False):
 
     pixels: torch.Tensor
     latents: torch.Tensor
+    row: torch.Tensor
+    shift: torch.Tensor
+    left: torch.Tensor
     input_ids: torch.Tensor
+    caption: torch.Tensor
     encoding: torch.Tensor
     kept: torch.Tensor
 
@@ -56,9 +66,15 @@ class ImageExamples(Dataset[Example]):
         config: see `DataConfig`.
         seed: together with the number of the draw, it determines crop and shift.
 
+    Attributes:
+        form: what an example has: `pixels` as floats, `bytes` for pixels as read, which a loader
+            copies faster, or a `plan` for `DeviceSplit`.
+
     Raises:
         InputError: the split is empty, or images are smaller than the crop.
     """
+
+    form: Literal["pixels", "bytes", "plan"] = "pixels"
 
     def __init__(self, folder: DatasetFolder, split: Split, config: DataConfig, seed: int) -> None:
         self.folder, self.split, self.config, self.seed = folder, split, config, seed
@@ -66,26 +82,54 @@ class ImageExamples(Dataset[Example]):
         if not self.rows:
             raise InputError(f"data.dataset={str(folder.directory)!r} has no {split} images")
         self._kept: dict[int, np.ndarray] = {}
+        self._width: int | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, key: Key) -> Example:
         row, draw = key
+        if self.form == "plan":  # all images have one size
+            if self._width is None:
+                self._width = self.pixels(0).shape[-1]
+            shift, left = self._shift_and_left(draw, self._width)
+            return plan(row, shift, left)
         pixels = self.pixels(row)
-        rng = np.random.default_rng((self.seed, draw))
-        if (num_shifts := self.config.circular_shifts) > 1:
-            shift = int(rng.integers(num_shifts)) * pixels.shape[-1] // num_shifts
+        width = self.config.crop_width or pixels.shape[-1]
+        shift, left = self._shift_and_left(draw, pixels.shape[-1])
+        if shift:
             pixels = np.roll(pixels, shift, axis=-1)
+        found = torch.from_numpy(np.array(pixels[..., left : left + width], order="C"))
+        return {"pixels": found if self.form == "bytes" else pixels_from_bytes(found)}
+
+    def _shift_and_left(self, draw: int, num_frames: int) -> tuple[int, int]:
+        """By how many frames the image of a draw is shifted, and at which one it is then cut."""
+        rng = np.random.default_rng((self.seed, draw))
+        shift = left = 0
+        if (num_shifts := self.config.circular_shifts) > 1:
+            shift = int(rng.integers(num_shifts)) * num_frames // num_shifts
         width = self.config.crop_width
         if width is not None:
-            if width > pixels.shape[-1]:
-                raise InputError(
-                    f"data.crop_width={width} exceeds the images' {pixels.shape[-1]} frames"
-                )
-            left = int(rng.integers(pixels.shape[-1] - width + 1))
-            pixels = pixels[..., left : left + width]
-        return {"pixels": pixels_from_bytes(torch.from_numpy(np.array(pixels, order="C")))}
+            if width > num_frames:
+                raise InputError(f"data.crop_width={width} exceeds the images' {num_frames} frames")
+            left = int(rng.integers(num_frames - width + 1))
+        return shift, left
+
+    def all_pixels(self) -> Iterator[np.ndarray]:
+        """All rows' images in order, read by all processors.
+
+        Raises:
+            MediaError: as `pixels`.
+        """
+        num_threads = num_usable_cpus()
+        with ThreadPoolExecutor(num_threads) as pool:  # decoding a PNG releases Python's lock
+            pending: deque[Future[np.ndarray]] = deque()
+            for row in range(len(self)):
+                pending.append(pool.submit(self.pixels, row))
+                if len(pending) > 4 * num_threads:  # so that few wait in memory
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
 
     def pixels(self, row: int) -> np.ndarray:
         """A row's image: uint8 (1 or 3, height, width); one plane if all three are equal.
@@ -109,11 +153,17 @@ class ImageExamples(Dataset[Example]):
         if not grey and (array == array[..., :1]).all():
             array = array[..., 0]
         pixels = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-        if self.config.keep_in_memory:
+        if self.config.keep_in_memory and self.form != "plan":
             self._kept[row] = np.ascontiguousarray(pixels)
         return pixels
 
 
+def plan(row: int, shift: int, left: int) -> Example:
+    """An example that `DeviceSplit` replaces by its pixels or latents."""
+    return {"row": torch.tensor(row), "shift": torch.tensor(shift), "left": torch.tensor(left)}
+
+
 def pixels_from_bytes(pixels: torch.Tensor) -> torch.Tensor:
-    """uint8 (1 or 3, height, width) → float32 (3, height, width) in [-1, 1]."""
-    return (pixels.float() / 127.5 - 1).expand(3, -1, -1)
+    """uint8 (…, 1 or 3, height, width) → float32 (…, 3, height, width) in [-1, 1]."""
+    floats = pixels.float() / 127.5 - 1
+    return floats.expand(*floats.shape[:-3], 3, -1, -1).contiguous()

@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from diffusers import AutoencoderKL
-
+from riffusion.checkpoint.autoencoders import Autoencoder, downsampling_factor
 from riffusion.datasets.config import DataConfig
 from riffusion.datasets.folder import DatasetFolder
 from riffusion.errors import InputError, MediaError
@@ -56,14 +55,7 @@ def resized_params(folder: DatasetFolder, config: DataConfig) -> SpectrogramPara
     return replace(params, num_frequencies=side, step_size_ms=int(step_size_ms))
 
 
-def downsampling_factor(vae: AutoencoderKL) -> int:
-    """Pixels per latent, in each direction."""
-    return int(2 ** (len(vae.config.block_out_channels) - 1))
-
-
-def check_fits_vae(
-    folder: DatasetFolder, config: DataConfig, vae: AutoencoderKL
-) -> tuple[int, int]:
+def check_fits_vae(folder: DatasetFolder, config: DataConfig, vae: Autoencoder) -> tuple[int, int]:
     """Check that a VAE can encode the training images.
 
     Returns:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from diffusers import AutoencoderKL
 from pydantic import Field, ValidationError
 
+from riffusion.checkpoint.autoencoders import Autoencoder
 from riffusion.datasets.config import Count, DataConfig, Section
 from riffusion.datasets.folder import (
     LATENTS_INDEX_NAME,
@@ -180,7 +180,7 @@ def read_latent_files(directory: Path) -> tuple[PackedHeader, torch.Tensor]:
 
 
 def load_latents(
-    folder: DatasetFolder, split: Split, vae: AutoencoderKL, config: DataConfig
+    folder: DatasetFolder, split: Split, vae: Autoencoder, config: DataConfig
 ) -> torch.Tensor:
     """Read a data set's packed latents, and check that they fit the VAE and the configuration.
 

@@ -8,20 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from torch.utils.data import Dataset
 
+from riffusion.checkpoint.autoencoders import ENCODER_WEIGHTS, Autoencoder, mean_latents
 from riffusion.datasets.config import DataConfig
 from riffusion.datasets.examples import Example, ImageExamples, Key, pixels_from_bytes
 from riffusion.datasets.folder import METADATA_NAME, DatasetFolder, Split
 from riffusion.datasets.latent_files import has_latents, load_latents
+from riffusion.datasets.sampler import collated
 from riffusion.datasets.tensor_files import write_tensors
 from riffusion.errors import MediaError
 
 logger = logging.getLogger(__name__)
 
-_IMAGES_PER_BATCH = 8
+_IMAGES_PER_BATCH = (8, 64)
+"""On a CPU, and on a GPU."""
 
 Progress = Callable[[int, int], None]
 """Called with (images encoded, images in all)."""
@@ -49,7 +51,7 @@ class LatentExamples(Dataset[Example]):
         self,
         folder: DatasetFolder,
         split: Split,
-        vae: AutoencoderKL,
+        vae: Autoencoder,
         config: DataConfig,
         cache: Path,
         progress: Progress = lambda done, total: None,
@@ -74,24 +76,29 @@ class LatentExamples(Dataset[Example]):
 
 
 @torch.inference_mode()
-def _encode(images: ImageExamples, vae: AutoencoderKL, progress: Progress) -> torch.Tensor:
+def _encode(images: ImageExamples, vae: Autoencoder, progress: Progress) -> torch.Tensor:
     """Scaled latents of all images, (rows, channels, height, width) float16."""
-    latents = []
+    latents: list[torch.Tensor] = []
+    pending: list[Example] = []
+    num_at_once = _IMAGES_PER_BATCH[vae.device.type == "cuda"]
     # bfloat16 halves the memory traffic on processors that support it. Its rounding error is far
     # below the reconstruction error of a small VAE.
     with torch.autocast(vae.device.type, torch.bfloat16):
-        for first in range(0, len(images), _IMAGES_PER_BATCH):
-            rows = range(first, min(first + _IMAGES_PER_BATCH, len(images)))
-            batch = [pixels_from_bytes(torch.from_numpy(images.pixels(i).copy())) for i in rows]
-            mean = vae.encode(torch.stack(batch).to(vae.device)).latent_dist.mean
+        for number, image in enumerate(images.all_pixels(), start=1):
+            pending.append({"pixels": torch.from_numpy(image.copy())})
+            if len(pending) < num_at_once and number < len(images):
+                continue
+            batch = collated(pending)["pixels"].to(vae.device)
+            pending = []
+            mean = mean_latents(vae, pixels_from_bytes(batch))
             latents.append((mean.float() * vae.config.scaling_factor).half().cpu())
-            progress(rows.stop, len(images))
-            if first % (100 * _IMAGES_PER_BATCH) == 0:
-                logger.info("encoded %d of %d images", rows.stop, len(images))
+            progress(number, len(images))
+            if len(latents) % 100 == 1:
+                logger.info("encoded %d of %d images", number, len(images))
     return torch.cat(latents).contiguous()
 
 
-def _fingerprint(images: ImageExamples, vae: AutoencoderKL) -> str:
+def _fingerprint(images: ImageExamples, vae: Autoencoder) -> str:
     """Hash of everything that latents depend on: image files, their order and size, the encoder."""
     folder, split = images.folder, images.split
     digest = hashlib.sha256((folder.directory / split / METADATA_NAME).read_bytes())
@@ -104,6 +111,6 @@ def _fingerprint(images: ImageExamples, vae: AutoencoderKL) -> str:
         except OSError as error:
             raise MediaError(f"image={str(path)!r} cannot be read: {error}") from error
     for name, tensor in sorted(vae.state_dict().items()):
-        if name.startswith(("encoder.", "quant_conv.")):
+        if name.startswith(ENCODER_WEIGHTS):
             digest.update(np.ascontiguousarray(tensor.float().cpu().numpy()).tobytes())
     return digest.hexdigest()[:16]

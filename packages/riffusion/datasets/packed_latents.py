@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from pydantic import AliasChoices, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
+from riffusion.checkpoint.autoencoders import ENCODER_WEIGHTS, Autoencoder
 from riffusion.datasets.config import Count, Section
 from riffusion.datasets.tensor_files import write_tensors
 from riffusion.errors import InputError
@@ -62,7 +62,7 @@ class PackedHeader(Section):
     encoder: str
 
 
-def encoder_fingerprint(vae: AutoencoderKL) -> str:
+def encoder_fingerprint(vae: Autoencoder) -> str:
     """Hash of a VAE's encoder, independent of its decoder.
 
     Weights are hashed in half precision, the precision of saved checkpoints, so that a VAE has the
@@ -70,7 +70,7 @@ def encoder_fingerprint(vae: AutoencoderKL) -> str:
     """
     digest = hashlib.sha256(repr(float(vae.config.scaling_factor)).encode())
     for name, tensor in sorted(vae.state_dict().items()):
-        if name.startswith(("encoder.", "quant_conv.")):
+        if name.startswith(ENCODER_WEIGHTS):
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(tensor.half().cpu().numpy()).tobytes())
     return digest.hexdigest()[:16]

@@ -54,6 +54,19 @@ class ResumableSampler(Sampler[list[Key]]):
             batch += 1
 
 
+def collated(examples: list[Example]) -> Example:
+    """A batch of examples, with a leading axis.
+
+    Pixels as bytes may have one plane or three; if one of a batch has three, all get them.
+    """
+    if "pixels" in examples[0]:
+        planes = max(len(example["pixels"]) for example in examples)
+        for example in examples:
+            example["pixels"] = example["pixels"].expand(planes, -1, -1)
+    batch: Example = torch.utils.data.default_collate(examples)
+    return batch
+
+
 def example_loader(
     examples: Examples, sampler: ResumableSampler, num_workers: int = 0
 ) -> DataLoader[Example]:
@@ -66,6 +79,7 @@ def example_loader(
     """
     return DataLoader(
         examples,  # type: ignore[arg-type] # the protocol is all that DataLoader needs
+        collate_fn=collated,
         batch_sampler=sampler,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, ImagePipelineOutput, UNet2DConditionModel
+from diffusers import DiffusionPipeline, ImagePipelineOutput, UNet2DConditionModel
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from riffusion.checkpoint.autoencoders import Autoencoder, downsampling_factor
 from riffusion.checkpoint.distillation import PUBLISHED, Distillation
 from riffusion.checkpoint.loader import Components, load_components
 from riffusion.datatypes import InferenceInput
@@ -78,7 +79,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
 
     def __init__(
         self,
-        vae: AutoencoderKL,
+        vae: Autoencoder,
         text_encoder: CLIPTextModel,
         tokenizer: CLIPTokenizer,
         unet: UNet2DConditionModel,
@@ -103,7 +104,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         self.spectrogram_params = spectrogram_params or SpectrogramParams()
         self._distillation = distillation
         self.checkpoint: Components | None = None
-        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.vae_scale_factor = downsampling_factor(vae)
         self._size_multiple = self.vae_scale_factor * 2 ** (len(unet.config.block_out_channels) - 1)
         self.embedding_cache = TensorCache(_EMBEDDING_CACHE_BYTES)
         self.latent_cache = TensorCache(_LATENT_CACHE_BYTES)

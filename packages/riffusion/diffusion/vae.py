@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 
+from riffusion.checkpoint import autoencoders
+from riffusion.checkpoint.autoencoders import Autoencoder
 from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.errors import GenerationError
 from riffusion.runtime.cache import TensorCache, image_key, network_key
@@ -25,7 +25,7 @@ class LatentCodec:
         cache: posteriors by image, so that an image is encoded once.
     """
 
-    def __init__(self, vae: AutoencoderKL, cache: TensorCache) -> None:
+    def __init__(self, vae: Autoencoder, cache: TensorCache) -> None:
         self._vae = vae
         self._cache = cache
 
@@ -75,19 +75,13 @@ class LatentCodec:
             GenerationError: they aren't finite, in single precision either.
         """
         pixels = geometry.pixels_from_image(image).to(self._vae.device)
-        parameters = self._encode(pixels.to(self._vae.dtype))
-        if self._vae.dtype == torch.float16 and not _is_finite(parameters):
+        found = autoencoders.posterior(self._vae, pixels.to(self._vae.dtype))
+        if self._vae.dtype == torch.float16 and not all(map(_is_finite, found)):
             with self._single_precision():
-                parameters = self._encode(pixels)
-            if not _is_finite(parameters):
+                found = autoencoders.posterior(self._vae, pixels)
+            if not all(map(_is_finite, found)):
                 raise GenerationError("the VAE's latents of the init image are not finite")
-        posterior = DiagonalGaussianDistribution(parameters)
-        return posterior.mean, posterior.std
-
-    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Parameters of the posterior, float32."""
-        parameters: torch.Tensor = self._vae.encode(pixels).latent_dist.parameters
-        return parameters.float()
+        return found
 
     @contextmanager
     def _single_precision(self) -> Iterator[None]:

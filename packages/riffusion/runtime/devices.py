@@ -63,13 +63,22 @@ def check_device(device: str, backup: str = "cpu") -> str:
     return backup if selected.type == "cpu" and name not in ("auto", "cpu") else str(selected)
 
 
+def seeded_generator(device: torch.device, seed: int) -> torch.Generator:
+    """A new generator on a CUDA device, or else on the CPU.
+
+    Generators of different kinds of devices give different numbers for the same seed.
+    """
+    place = device if device.type == "cuda" else "cpu"
+    return torch.Generator(place).manual_seed(seed)
+
+
 def copied_to(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
-    """Copy a tensor from the CPU to a device; the CPU doesn't wait for a GPU to be done with it.
+    """Copy a tensor to a device; the CPU doesn't wait for a GPU to be done with it.
 
     A copy from pinned memory is queued behind the GPU's other work. Any other copy makes the CPU
     wait until that work is done.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 

@@ -15,7 +15,7 @@ tags: [text-to-audio, riffusion, spectrogram]
 
 # {name}
 
-Trained by `riffusion train` (task `{task}`) on {date}.
+Trained by `riffusion {command}` (task `{task}`) on {date}.
 
 ## Networks
 {facts}
@@ -47,6 +47,7 @@ def write_model_card(config: TrainingConfig, recipe: Recipe, directory: Path) ->
     )
     text = _CARD.format(
         name=config.output.name,
+        command="distill" if config.task == "distill" else "train",
         task=config.task,
         date=datetime.now(UTC).date().isoformat(),
         facts="\n".join(f"- {name}: {fact}" for name, fact in recipe.facts().items()),

@@ -29,6 +29,7 @@ _RUN_NAME = "run.json"
 _EMA_NAME = "averaged.safetensors"
 _FREE_TO_CHANGE = {
     "run": {
+        "compile",
         "log_every",
         "validate_every",
         "sample_every",

@@ -15,11 +15,12 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from safetensors import SafetensorError
 
+from riffusion.datasets.device_split import DeviceFeed
 from riffusion.datasets.examples import Example, Examples
 from riffusion.datasets.sampler import ResumableSampler, example_loader
 from riffusion.errors import InputError, TrainingError
 from riffusion.io.locks import sole_writer
-from riffusion.runtime.devices import fast_single_precision
+from riffusion.runtime.devices import fast_single_precision, seeded_generator
 from riffusion.training.config import TrainingConfig
 from riffusion.training.ema import ExponentialMovingAverage
 from riffusion.training.learning_rate import learning_rate_at
@@ -58,6 +59,7 @@ class Trainer:
         self.accelerator = accelerator
         self.states = TrainingStates(config.output, config.run.keep_states)
         self.held_out: Examples | None = None
+        self.held_out_feed: DeviceFeed | None = None
         self.ema: ExponentialMovingAverage | None = None
         self.losses = StepLosses(accelerator)
 
@@ -111,12 +113,15 @@ class Trainer:
         objective = self.recipe.objective
         if self.config.run.gradient_checkpointing:
             objective.enable_gradient_checkpointing()
+        if self.config.run.compile:
+            objective.compile_networks()
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
             self.parameters,
             lr=options.learning_rate,
             betas=(options.beta1, options.beta2),
             weight_decay=options.weight_decay,
+            fused=accelerator.device.type == "cuda" or None,  # one kernel instead of a dozen
         )
         objective.train()
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
@@ -140,6 +145,7 @@ class Trainer:
 
     def _batches(self, examples: Examples, first_step: int) -> Iterator[Example]:
         accelerator, data = self.accelerator, self.config.data
+        self.feed = DeviceFeed(examples, accelerator.device, data.keep_in_memory)
         sampler = ResumableSampler(
             num_rows=len(examples),
             batch_size=data.batch_size,
@@ -155,13 +161,14 @@ class Trainer:
         accelerator, accumulate = self.accelerator, self.config.data.accumulate
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, self.config.run.steps, self.config.optimizer)
+        self.recipe.objective.share_done = step / self.config.run.steps
         parts: list[Losses] = []
         for part in range(accumulate):
             is_last = part == accumulate - 1
-            batch = self._on_device(next(batches))
+            batch = self.feed(next(batches))
             seed = self._seed(step, part)
             torch.manual_seed(~seed)  # dropout layers use the global generator
-            generator = torch.Generator().manual_seed(seed)
+            generator = seeded_generator(accelerator.device, seed)
             # Processes exchange gradients once per step.
             with nullcontext() if is_last else accelerator.no_sync(self.objective):
                 losses: Losses = self.objective(batch, generator)
@@ -173,12 +180,9 @@ class Trainer:
             self._check_finite()
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.recipe.objective.after_step()
         if self.ema is not None:
             self.ema.step(self.parameters)
-
-    def _on_device(self, batch: Example) -> Example:
-        device = self.accelerator.device  # the loader's batches are in pinned memory
-        return {name: value.to(device, non_blocking=True) for name, value in batch.items()}  # type: ignore[return-value, attr-defined]
 
     def _seed(self, step: int, part: int) -> int:
         """Seed of all random numbers of one forward pass of this process."""
@@ -238,13 +242,16 @@ class Trainer:
         """Log the losses on held-out batches: the same batches and the same noise each time."""
         if self.held_out is None or not self.accelerator.is_main_process:
             return
-        sampler = ResumableSampler(len(self.held_out), self.config.data.batch_size, seed=0)
+        device, data = self.accelerator.device, self.config.data
+        if self.held_out_feed is None:
+            self.held_out_feed = DeviceFeed(self.held_out, device, data.keep_in_memory)
+        sampler = ResumableSampler(len(self.held_out), data.batch_size, seed=0)
         batches = iter(example_loader(self.held_out, sampler))
         parts: list[Losses] = []
         with self._ema_weights(), torch.inference_mode(), self.accelerator.autocast():
             for number in range(self.config.run.validation_batches):
-                generator = torch.Generator().manual_seed(number)
-                parts.append(self.recipe.objective(self._on_device(next(batches)), generator))
+                generator = seeded_generator(device, number)
+                parts.append(self.recipe.objective(self.held_out_feed(next(batches)), generator))
             means = mean_losses(parts)
         self._log("validation", step, means)
 
@@ -258,7 +265,12 @@ class Trainer:
         """Put the networks into evaluation mode with their EMA weights, if EMA is on."""
         self.recipe.objective.eval()
         try:
-            with nullcontext() if self.ema is None else self.ema.applied_to(self.parameters):
+            # Each other size of batches and images would have to be compiled, too.
+            compiles = self.config.run.compile
+            with (
+                torch.compiler.set_stance("force_eager") if compiles else nullcontext(),
+                nullcontext() if self.ema is None else self.ema.applied_to(self.parameters),
+            ):
                 yield
         finally:
             self.recipe.objective.train()
@@ -284,7 +296,7 @@ def new_accelerator(config: TrainingConfig) -> Accelerator:
     """The accelerator of this process; it finds its device and the other launched processes itself.
 
     Raises:
-        InputError: the device doesn't support `run.mixed_precision`.
+        InputError: the device doesn't support `run.mixed_precision` or `run.compile`.
     """
     precision = config.run.mixed_precision
     accelerator = Accelerator(
@@ -294,5 +306,10 @@ def new_accelerator(config: TrainingConfig) -> Accelerator:
     if precision == "fp16" and accelerator.device.type == "cpu":  # accelerate would ignore it
         raise InputError(
             "run.mixed_precision=fp16 needs a GPU, but training runs on the CPU; use bf16 or no"
+        )
+    if config.run.compile and accelerator.device.type != "cuda":
+        raise InputError(
+            f"run.compile=true needs a CUDA GPU, but training runs on {accelerator.device.type}; "
+            "leave it out"
         )
     return accelerator

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from riffusion.checkpoint import autoencoders
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.errors import CheckpointError
@@ -123,10 +124,10 @@ def _copies(
     grid = LatentGeometry(width, height, pipeline.vae_scale_factor, pipeline.vae_scale_factor)
     pixels = torch.cat([grid.pixels_from_image(image) for image in images])
     with torch.inference_mode():
-        latents = pipeline.vae.encode(
-            pixels.to(pipeline.vae.device, pipeline.vae.dtype)
-        ).latent_dist.mode()
-        decoded = pipeline.vae.decode(latents, return_dict=False)[0]
+        pixels = pixels.to(pipeline.vae.device, pipeline.vae.dtype)
+        decoded = autoencoders.decoded(
+            pipeline.vae, autoencoders.mean_latents(pipeline.vae, pixels)
+        )
     for path, copy in zip(paths, decoded, strict=True):
         if not torch.isfinite(copy).all():
             raise CheckpointError(

@@ -6,6 +6,7 @@ peft injects the layers into the network; this module selects, exports and merge
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -56,6 +57,19 @@ def add_lora(network: nn.Module, part: str, config: LoraConfig) -> None:
     for parameter in network.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+
+
+@contextmanager
+def without_lora(network: nn.Module) -> Iterator[None]:
+    """Compute as the frozen network alone within the block; LoRA stays trainable."""
+    layers = [layer for _, layer in _lora_layers(network)]
+    try:
+        for layer in layers:
+            layer._disable_adapters = True  # peft's own switch also freezes LoRA
+        yield
+    finally:
+        for layer in layers:
+            layer._disable_adapters = False
 
 
 def merged_weights(base: Mapping[str, torch.Tensor], network: nn.Module) -> dict[str, torch.Tensor]:

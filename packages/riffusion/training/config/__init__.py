@@ -1,10 +1,12 @@
 """The training configuration: one YAML file per run.
 
-loader    reads a file, applies overrides, explains errors
-tasks     one class per task: all keys of its file
-sections  sections that several tasks share
+loader        reads a file, applies overrides, explains errors
+tasks         one class per task: all keys of its file
+distillation  the class of the task `distill`
+sections      sections that several tasks share
 """
 
+from riffusion.training.config.distillation import DistillationConfig, DistillationSampleConfig
 from riffusion.training.config.loader import TrainingConfig, load_config
 from riffusion.training.config.sections import (
     DataConfig,
@@ -34,6 +36,8 @@ __all__ = [
     "AutoencoderConfig",
     "AutoencoderLossConfig",
     "DataConfig",
+    "DistillationConfig",
+    "DistillationSampleConfig",
     "EncodedSampleConfig",
     "EncoderConfig",
     "FineTuneConfig",

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from riffusion.errors import InputError
+from riffusion.training.config.distillation import DistillationConfig
 from riffusion.training.config.former_keys import FORMER_KEYS, rename_former_keys
 from riffusion.training.config.tasks import (
     AudioConditionalConfig,
@@ -28,6 +29,7 @@ TrainingConfig = (
     | UnconditionalConfig
     | AudioConditionalConfig
     | FineTuneConfig
+    | DistillationConfig
 )
 _CONFIG_BY_TASK: dict[str, type[BaseModel]] = {
     get_args(config.model_fields["task"].annotation)[0]: config

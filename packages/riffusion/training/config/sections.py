@@ -60,9 +60,12 @@ class RunConfig(Section):
 
     Args:
         steps: total number of optimizer steps.
-        seed: seed of weights, order, noise and captions. The same seed gives the same run.
+        seed: seed of weights, order, noise and captions. The same seed gives the same run; on a GPU
+            it is another one than on a CPU, as noise is drawn on the GPU.
         mixed_precision: `no`, `bf16` (also on CPUs that support it) or `fp16` (GPU only).
         gradient_checkpointing: saves memory, takes more time.
+        compile: compile the networks in training with torch.compile, which takes a minute or two at
+            the beginning and makes each step faster; CUDA only.
         ema_decay: decay of the EMA weights that are validated, sampled and exported; 0 is off.
         log_every, validate_every, sample_every, save_every: intervals in steps; 0 is never. The
             first sample grid is written early, after a tenth of `sample_every`.
@@ -76,6 +79,7 @@ class RunConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     gradient_checkpointing: bool = False
+    compile: bool = False
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     log_every: Count = 20
     validate_every: Annotated[int, Field(ge=0)] = 500

@@ -1,4 +1,4 @@
-"""One configuration per task."""
+"""One configuration per task; distillation's is in a module of its own."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -22,7 +22,9 @@ from riffusion.training.config.sections import (
 )
 
 
-class _Task(Section):
+class Task(Section):
+    """What every task has."""
+
     output: Path
     run: RunConfig
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -37,13 +39,14 @@ class _Task(Section):
         return self
 
 
-class _FromScratch(_Task):
+class _FromScratch(Task):
     data: DataConfig
     init_from: Path | None = None
     """Checkpoint whose weights the networks start from, where names and shapes match."""
 
 
-def _check_uncropped(data: DataConfig) -> None:
+def check_uncropped(data: DataConfig) -> None:
+    """Check that a task which encodes whole images has no crop."""
     if data.crop_width is not None:
         raise ValueError(
             f"data.crop_width={data.crop_width} crops pixels, but this task encodes whole images "
@@ -52,32 +55,50 @@ def _check_uncropped(data: DataConfig) -> None:
 
 
 class AutoencoderLossConfig(Section):
-    """Weights of the VAE's losses. Pixels are in [-1, 1]; their L1 error has weight 1.
+    """Weights of the autoencoder's losses. Pixels are in [-1, 1]; their L1 error has weight 1.
 
     Args:
         gradient: weight of the L1 error of differences between neighbouring pixels, which keeps
             partials and onsets sharp.
         kl: weight of the KL divergence of the posterior to a unit Gaussian, averaged over latent
-            elements.
+            elements; for AutoencoderKL.
+        latent_noise: standard deviation of Gaussian noise that is added to the latents in training,
+            relative to that of the latents, so that the decoder tolerates the errors of a diffusion
+            model; for deterministic autoencoders.
+        latent_norm: weight of the mean square of the latents; for deterministic autoencoders.
+        multiscale: weight of the L1 error of images averaged over 2×2, 4×4 and 8×8 pixels, a mean
+            over the three. It keeps levels right.
+        texture: weight of the L1 error of the standard deviations within windows of 8×8 pixels. It
+            keeps noise noisy, which the L1 error of pixels smooths.
         adversarial: weight of the adversarial and feature-matching losses; 0 is off. They sharpen
             textures at the cost of a slightly higher error. The discriminator is trained together
-            with the VAE, at the same learning rate.
+            with the autoencoder, at the same learning rate.
+        adversarial_start: share of the run before the discriminator joins.
     """
 
     gradient: Annotated[float, Field(ge=0)] = 0.25
     kl: Annotated[float, Field(ge=0)] = 5e-4
+    latent_noise: Annotated[float, Field(ge=0)] = 0.05
+    latent_norm: Annotated[float, Field(ge=0)] = 5e-4
+    multiscale: Annotated[float, Field(ge=0)] = 0.0
+    texture: Annotated[float, Field(ge=0)] = 0.0
     adversarial: Annotated[float, Field(ge=0)] = 0.0
+    adversarial_start: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class AutoencoderConfig(_FromScratch):
-    """A VAE. `train_decoder_only` keeps the latents, so that UNets trained on them stay valid."""
+    """An autoencoder. `train_decoder_only` keeps the latents, so that UNets trained on them stay
+    valid.
+    """
 
     task: Literal["autoencoder"]
     autoencoder: NetworkOptions = Field(default_factory=dict)
+    """`class_name`, AutoencoderKL by default, and that class's keyword arguments."""
     loss: AutoencoderLossConfig = AutoencoderLossConfig()
     train_decoder_only: bool = False
     normalize_latents: bool = True
-    """Shift and scale channels to zero mean and at most unit deviation before export."""
+    """Before export, shift and scale the latents' channels to zero mean and at most unit deviation;
+    for deterministic autoencoders, set `scaling_factor` to 1 / deviation of the latents."""
     sample: SampleConfig = SampleConfig()
 
     @model_validator(mode="after")
@@ -102,7 +123,7 @@ class TextToSpectrogramConfig(_FromScratch):
 
     @model_validator(mode="after")
     def _check_crop(self) -> Self:
-        _check_uncropped(self.data)
+        check_uncropped(self.data)
         return self
 
 
@@ -123,7 +144,7 @@ class _PixelsOrLatents(_FromScratch):
                 f"channels={self.channels} applies to pixels, but vae={str(self.vae)!r} determines "
                 "the channels of latents; leave one of them out"
             )
-        _check_uncropped(self.data)
+        check_uncropped(self.data)
         return self
 
 
@@ -197,7 +218,7 @@ class LoraConfig(Section):
     text_encoder_modules: tuple[str, ...] | None = None
 
 
-class FineTuneConfig(_Task):
+class FineTuneConfig(Task):
     """Fine-tuning of a Stable Diffusion 1.x checkpoint.
 
     Prediction type and noise schedule are the checkpoint's.
@@ -232,7 +253,7 @@ class FineTuneConfig(_Task):
                 "train_unet=false, train_text_encoder=false and no new_words leave nothing to "
                 "train; enable one of them"
             )
-        _check_uncropped(self.data)
+        check_uncropped(self.data)
         if any(not word.strip() or word != word.strip() for word in self.initial_phrases):
             raise ValueError(
                 f"new_words={list(self.initial_phrases)} must not be empty or begin or end with a "

@@ -1,6 +1,6 @@
 """Writes LoRA and textual inversion as small files for stock diffusers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ def write_adapter(
     lora: Mapping[str, torch.Tensor],
     words: Mapping[str, torch.Tensor],
     base: str,
+    usage: Sequence[str] = (),
 ) -> None:
     """Write an adapter.
 
@@ -27,6 +28,7 @@ def write_adapter(
         lora: LoRA weights under diffusers' names; may be empty.
         words: new words with their embeddings; may be empty.
         base: name of the base checkpoint.
+        usage: further lines of Python for the README, after those that load the adapter.
     """
     with replaced_folder(directory) as folder:
         lines = ["pipeline = StableDiffusionPipeline.from_pretrained(base)"]
@@ -40,6 +42,7 @@ def write_adapter(
                 f'{word_file_name(word)}")'
                 for word in words
             ]
+        lines += usage
         text = _README.format(base=base, code="\n".join(lines))
         write_file(text.encode(), folder / "README.md")
 

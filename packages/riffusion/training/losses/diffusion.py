@@ -28,6 +28,15 @@ PIXEL_SCHEDULE = {  # Ho et al. 2020, section 4
     "clip_sample": True,
     "steps_offset": 0,
 }
+SCHEDULE_OPTIONS = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+)
+"""Options of the noise schedule that every diffusers scheduler has."""
 Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(noisy, timesteps) → prediction with the shape of `noisy`."""
 
@@ -53,6 +62,20 @@ def noise_schedule(config: ObjectiveConfig) -> DDPMScheduler:
         raise InputError(f"{section}: DDPMScheduler refuses this: {reason}") from error
 
 
+def stratified(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Random numbers in [0, 1), one from each of `count` strata, in random order: (count,).
+
+    They are on the generator's device.
+
+    Stratified sampling covers the range evenly in every batch, which lowers the variance of the
+    loss (Kingma et al. 2021, section I.1).
+    """
+    device = generator.device
+    strata = torch.arange(count, device=device)
+    strata = strata + torch.rand(count, generator=generator, device=device)
+    return (strata / count)[torch.randperm(count, generator=generator, device=device)]
+
+
 class DiffusionLoss:
     """Mean squared error of the prediction at random timesteps.
 
@@ -71,12 +94,12 @@ class DiffusionLoss:
 
         Args:
             clean: (batch, channels, height, width), scaled to about unit variance.
-            generator: generator on the CPU for timesteps and noise, so that they are the same on
-                every device.
+            generator: generator for timesteps and noise, on the CPU or on the device of `clean`.
             predict: the network.
         """
         timesteps = copied_to(clean.device, self.draw_timesteps(len(clean), generator))
-        noise = copied_to(clean.device, torch.randn(clean.shape, generator=generator))
+        noise = torch.randn(clean.shape, generator=generator, device=generator.device)
+        noise = copied_to(clean.device, noise)
         noisy = self.schedule.add_noise(clean, noise, timesteps)
         if self.config.prediction == "epsilon":
             target = noise
@@ -87,14 +110,11 @@ class DiffusionLoss:
         return loss
 
     def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Random timesteps on the CPU: (count,) integers in [0, num_train_timesteps).
+        """Random timesteps on the generator's device: (count,) integers in [0, timesteps in all).
 
-        One is drawn from each of `count` strata, in random order. Stratified sampling covers the
-        range evenly in every batch, which lowers the variance of the loss (Kingma et al. 2021,
-        section I.1).
+        They are `stratified`, uniform or with more of them in the middle.
         """
-        strata = torch.arange(count) + torch.rand(count, generator=generator)
-        position = (strata / count)[torch.randperm(count, generator=generator)]
+        position = stratified(count, generator)
         if self.config.timesteps == "logit_normal":
             position = torch.special.ndtri(position.clamp(1e-6, 1 - 1e-6)).sigmoid()
         steps = int(self.schedule.config.num_train_timesteps)

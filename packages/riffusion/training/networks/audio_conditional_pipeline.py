@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from diffusers import (
-    AutoencoderKL,
     DDIMScheduler,
     DiffusionPipeline,
     ImagePipelineOutput,
@@ -17,6 +16,7 @@ from diffusers import (
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
+from riffusion.checkpoint.autoencoders import Autoencoder
 from riffusion.diffusion.vae import generator_from_seed
 from riffusion.errors import InputError
 from riffusion.training.networks.audio_encoder import AudioEncoder, encoder_input
@@ -38,7 +38,7 @@ class AudioConditionalPipeline(DiffusionPipeline):  # type: ignore[misc] # diffu
         self,
         unet: UNet2DConditionModel,
         scheduler: DDIMScheduler,
-        vae: AutoencoderKL | None = None,
+        vae: Autoencoder | None = None,
         audio_encoder: AudioEncoder | None = None,
     ) -> None:
         super().__init__()

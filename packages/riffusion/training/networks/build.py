@@ -9,10 +9,22 @@ from typing import Any
 import torch
 from torch import nn
 
+from riffusion.checkpoint import autoencoders
 from riffusion.checkpoint.files import read_json, read_weights, weight_files
 from riffusion.errors import CheckpointError, InputError
 
 logger = logging.getLogger(__name__)
+
+_REFUSALS = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    NotImplementedError,
+    RuntimeError,
+)
+"""What the constructors of diffusers' networks raise for values that don't fit each other."""
 
 
 def new_network(network_class: type[Any], options: Mapping[str, Any], section: str) -> Any:
@@ -32,8 +44,8 @@ def new_network(network_class: type[Any], options: Mapping[str, Any], section: s
     check_keys(options, known, section, network_class.__name__)
     try:
         return network_class(**options)
-    except (ValueError, TypeError, KeyError, NotImplementedError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except _REFUSALS as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{section}: {network_class.__name__} refuses this: {reason}") from error
 
 
@@ -125,6 +137,17 @@ def part_weights(folder: Path, part: str) -> dict[str, torch.Tensor]:
     names = [f"{part}/{path.name}" for path in directory.iterdir()]
     files = weight_files(names, part, where=str(directory))
     return read_weights([directory / Path(name).name for name in files])
+
+
+def load_autoencoder(folder: Path) -> Any:
+    """The autoencoder of a checkpoint, of the class that its configuration names.
+
+    Raises:
+        InputError, CheckpointError: as `load_network`; or the class isn't supported.
+    """
+    directory = part_folder(folder, "vae")
+    config = read_json(directory / "config.json")
+    return load_network(autoencoders.class_of(config, directory / "config.json"), folder, "vae")
 
 
 def load_network(network_class: type[Any], folder: Path, part: str) -> Any:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 import torch
 from diffusers import AutoencoderKL
 
+from riffusion.checkpoint.autoencoders import Autoencoder, mean_latents
+
 SMALLEST_DEVIATION = 0.3
 """Relative to the channel with the largest deviation. Channels below this are not scaled up to unit
 deviation: the diffusion model would spend as much effort on their noise as on the music in the
@@ -28,14 +30,7 @@ def normalize_latents(vae: AutoencoderKL, images: Iterable[torch.Tensor]) -> Non
         vae: changed in place; must have `quant_conv` and `post_quant_conv`.
         images: images to measure mean and deviation with, each (3, height, width) in [-1, 1].
     """
-    means, squares, count = 0.0, 0.0, 0
-    for image in images:
-        latents = vae.encode(image[None].to(vae.device)).latent_dist.mean.double()
-        means = means + latents.mean(dim=(0, 2, 3))
-        squares = squares + latents.square().mean(dim=(0, 2, 3))
-        count += 1
-    mean = torch.as_tensor(means / count)
-    deviation = (torch.as_tensor(squares / count) - mean.square()).clamp(min=1e-12).sqrt()
+    mean, deviation = _mean_and_deviation(vae, images)
     deviation = deviation.clamp(min=SMALLEST_DEVIATION * float(deviation.max()))
     shift, scale = mean.float(), (deviation * float(vae.config.scaling_factor)).float()
     channels = len(mean)
@@ -47,3 +42,32 @@ def normalize_latents(vae: AutoencoderKL, images: Iterable[torch.Tensor]) -> Non
     bias[channels:] -= 2 * scale.log()
     decoder.bias += decoder.weight[:, :, 0, 0] @ shift
     decoder.weight *= scale[None, :, None, None]
+
+
+@torch.no_grad()
+def scale_latents(vae: Autoencoder, images: Iterable[torch.Tensor]) -> None:
+    """Set the scaling factor so that scaled latents have unit deviation around each channel's mean.
+
+    One number for all channels: the shortcuts of AutoencoderDC pass latents by its convolutions, so
+    a scale per channel can't be folded into weights.
+
+    Args:
+        vae: its configuration is changed.
+        images: images to measure the deviation with, each (3, height, width) in [-1, 1].
+    """
+    _, deviation = _mean_and_deviation(vae, images)
+    vae.register_to_config(scaling_factor=1 / float(deviation.square().mean().sqrt()))
+
+
+def _mean_and_deviation(
+    vae: Autoencoder, images: Iterable[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of each channel of the latents before scaling, in float64."""
+    means, squares, count = 0.0, 0.0, 0
+    for image in images:
+        latents = mean_latents(vae, image[None].to(vae.device)).double()
+        means = means + latents.mean(dim=(0, 2, 3))
+        squares = squares + latents.square().mean(dim=(0, 2, 3))
+        count += 1
+    mean = torch.as_tensor(means / count)
+    return mean, (torch.as_tensor(squares / count) - mean.square()).clamp(min=1e-12).sqrt()

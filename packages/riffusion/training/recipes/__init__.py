@@ -4,15 +4,19 @@ recipe               the interface between a recipe and the trainer
 autoencoder          VAE
 text_to_spectrogram  latent UNet and text encoder, from scratch
 fine_tune            Stable Diffusion checkpoints: in full, LoRA, textual inversion
+distillation         a checkpoint's UNet, or LoRA for it, that draws in a few steps
 unconditional        UNet of pixels or latents without a condition
 audio_conditional    UNet of pixels or latents, conditioned on encodings of audio
 image_space          pixels or latents, for the last two
+base_checkpoint      the checkpoint that fine-tuning and distillation start from
+caption_embeddings   captions embedded once, for a frozen text encoder
 """
 
 from riffusion.datasets.folder import DatasetFolder
 from riffusion.training.config import (
     AudioConditionalConfig,
     AutoencoderConfig,
+    DistillationConfig,
     FineTuneConfig,
     TrainingConfig,
     UnconditionalConfig,
@@ -46,6 +50,10 @@ def recipe_for(config: TrainingConfig) -> Recipe:
         from riffusion.training.recipes.fine_tune import FineTuneRecipe
 
         return FineTuneRecipe(folder, config)
+    if isinstance(config, DistillationConfig):
+        from riffusion.training.recipes.distillation import DistillationRecipe
+
+        return DistillationRecipe(folder, config)
     from riffusion.training.recipes.text_to_spectrogram import TextToSpectrogramRecipe
 
     return TextToSpectrogramRecipe(folder, config)

@@ -13,14 +13,11 @@ import torch
 from torch import nn
 from transformers import CLIPTextModel
 
-from riffusion.checkpoint.loader import Components, load_components
+from riffusion.checkpoint.loader import Components
 from riffusion.datasets.circular_shifts import encoded_examples
 from riffusion.datasets.folder import DatasetFolder, Split
-from riffusion.datasets.image_size import check_fits_vae, resized_params
+from riffusion.datasets.image_size import check_fits_vae
 from riffusion.diffusion import RiffusionPipeline
-from riffusion.errors import InputError
-from riffusion.spectrogram.compatibility import check_compatible_params
-from riffusion.spectrogram.params import FILE_NAME as PARAMS_NAME
 from riffusion.training.adapters.frozen_weights import keep_only_trained_weights
 from riffusion.training.adapters.lora import adapter_weights, add_lora, merged_weights
 from riffusion.training.adapters.textual_inversion import (
@@ -32,18 +29,22 @@ from riffusion.training.adapters.textual_inversion import (
 from riffusion.training.config import DataConfig, FineTuneConfig, ObjectiveConfig
 from riffusion.training.export.adapter import write_adapter
 from riffusion.training.export.checkpoint import write_checkpoint
-from riffusion.training.losses.diffusion import DiffusionLoss
+from riffusion.training.losses.diffusion import SCHEDULE_OPTIONS, DiffusionLoss
+from riffusion.training.recipes.base_checkpoint import (
+    HALF,
+    check_params,
+    load_base,
+    name_of,
+    prediction_of,
+)
 from riffusion.training.recipes.recipe import Recipe, Samples, num_parameters
 from riffusion.training.recipes.text_to_spectrogram import (
-    SCHEDULE_OPTIONS,
     CaptionedExamples,
     TextDiffusionObjective,
     held_out_captions,
     sample_prompts,
 )
 from riffusion.training.replay import ReplayedExamples
-
-_HALF = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class FineTuneRecipe(Recipe):
@@ -54,17 +55,17 @@ class FineTuneRecipe(Recipe):
     def __init__(self, folder: DatasetFolder, config: FineTuneConfig) -> None:
         super().__init__(folder, config.data)
         self.config = config
-        self.half = _HALF[config.run.mixed_precision]
-        base = self._load_base()
-        self._check_params(base, folder, "data.dataset")
+        self.half = HALF[config.run.mixed_precision]
+        base = load_base(self.config.checkpoint)
+        check_params(base, folder, config.data, "data.dataset")
         self.replay: DatasetFolder | None = None
         if config.data.replay is not None:
             self.replay = DatasetFolder(config.data.replay.dataset)
-            self._check_params(base, self.replay, "data.replay.dataset")
+            check_params(base, self.replay, config.data, "data.replay.dataset")
         self.vae = base.vae.requires_grad_(False)
         self._check_sizes()
         self.tokenizer, self.scheduler = base.tokenizer, base.scheduler
-        self.base_name = _name_of(base)
+        self.base_name = name_of(base)
         self.first_new_id = len(base.tokenizer)
         unet, text_encoder = base.unet, base.text_encoder
         if config.new_words:
@@ -74,19 +75,8 @@ class FineTuneRecipe(Recipe):
         self._prepare("text_encoder", text_encoder, config.train_text_encoder)
         if config.new_words and not self._trains_whole_text_encoder:
             train_last_rows_only(text_encoder, len(config.new_words))
-        self.objective = TextDiffusionObjective(unet, text_encoder, self._loss())
+        self.objective = TextDiffusionObjective(unet, text_encoder, self._loss(base))
         keep_only_trained_weights(self.objective)
-
-    def _load_base(self) -> Components:
-        """The checkpoint as it was published, on the CPU in single precision."""
-        return load_components(self.config.checkpoint, device="cpu", dtype=torch.float32)
-
-    def _check_params(self, base: Components, folder: DatasetFolder, name: str) -> None:
-        """Check that a data set has the checkpoint's spectrogram parameters, if it has any."""
-        if (base.directory / PARAMS_NAME).is_file():
-            params = resized_params(folder, self.config.data)
-            where = f"{name}={str(folder.directory)!r}"
-            check_compatible_params(base.spectrogram_params, params, where=where)
 
     def _check_sizes(self) -> None:
         for folder in (self.folder, self.replay):
@@ -109,19 +99,14 @@ class FineTuneRecipe(Recipe):
         if is_trained and lora is not None:
             add_lora(network, part, lora)
 
-    def _loss(self) -> DiffusionLoss:
+    def _loss(self, base: Components) -> DiffusionLoss:
         """The loss with the checkpoint's noise schedule and prediction type.
 
         Raises:
             InputError: the prediction type is neither epsilon nor v_prediction.
         """
+        prediction = prediction_of(base, self.config.checkpoint)
         schedule = self.scheduler.config
-        prediction = schedule.get("prediction_type", "epsilon")
-        if prediction not in ("epsilon", "v_prediction"):
-            raise InputError(
-                f"checkpoint={self.config.checkpoint!r} predicts {prediction!r}; only epsilon and "
-                "v_prediction can be trained"
-            )
         options = {name: schedule[name] for name in SCHEDULE_OPTIONS if name in schedule}
         timesteps = self.config.objective.model_dump()
         return DiffusionLoss(
@@ -174,7 +159,8 @@ class FineTuneRecipe(Recipe):
         if self._trains_whole_text_encoder and self.config.train_unet:
             unet, text_encoder = objective.unet, objective.text_encoder
         else:
-            base = self._load_base()  # frozen weights may be in memory in half precision only
+            # Frozen weights may be in memory in half precision only.
+            base = load_base(self.config.checkpoint)
             unet, text_encoder = base.unet, base.text_encoder
             if self.config.new_words:
                 extend_embedding(text_encoder, self.first_new_id, self._new_rows())
@@ -231,10 +217,3 @@ class FineTuneRecipe(Recipe):
                 f"{len(self.replay.rows('train'))} images in `{self.replay.directory.name}`"
             )
         return facts
-
-
-def _name_of(base: Components) -> str:
-    source = base.source
-    if source.kind != "hub":
-        return Path(source.location).resolve().name
-    return f"{source.location}@{source.revision}" if source.revision else source.location

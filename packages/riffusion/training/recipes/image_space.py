@@ -3,21 +3,20 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
 
+from riffusion.checkpoint.autoencoders import Autoencoder, downsampling_factor
 from riffusion.datasets.circular_shifts import CircularlyShiftedLatents, encoded_examples
 from riffusion.datasets.examples import Example, ImageExamples
 from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.datasets.image_size import (
     check_fits_vae,
     check_multiple,
-    downsampling_factor,
     image_size,
 )
 from riffusion.errors import InputError
 from riffusion.training.config import AudioConditionalConfig, UnconditionalConfig
 from riffusion.training.losses.diffusion import PIXEL_SCHEDULE, DiffusionLoss
-from riffusion.training.networks.build import load_network
+from riffusion.training.networks.build import load_autoencoder
 
 
 class ImageSpace:
@@ -41,12 +40,12 @@ class ImageSpace:
         self, folder: DatasetFolder, config: UnconditionalConfig | AudioConditionalConfig
     ) -> None:
         self.folder, self.data, self.seed = folder, config.data, config.run.seed
-        self.vae: AutoencoderKL | None = None
+        self.vae: Autoencoder | None = None
         self.channels: int = config.channels or 1
         self.factor = 1
         self._image_size = image_size(folder, config.data)
         if config.vae is not None:
-            self.vae = load_network(AutoencoderKL, config.vae, "vae").requires_grad_(False).eval()
+            self.vae = load_autoencoder(config.vae).requires_grad_(False).eval()
             self.channels = self.vae.config.latent_channels
             self.factor = downsampling_factor(self.vae)
             check_fits_vae(folder, config.data, self.vae)

@@ -23,11 +23,34 @@ class Objective(nn.Module, ABC):
     """The networks in training as one module that returns the losses.
 
     It is one module because accelerate wraps one for several processes and mixed precision.
+
+    Attributes:
+        share_done: share of the run's steps that are done, in [0, 1); set before each step.
     """
+
+    share_done = 0.0
 
     @abstractmethod
     def forward(self, batch: Example, generator: torch.Generator) -> Losses:
-        """Losses of a batch; all random numbers come from `generator`, on the CPU."""
+        """Losses of a batch; all random numbers come from `generator`, on its device."""
+
+    def compile_networks(self, backend: str = "inductor") -> None:
+        """Compile the networks of diffusers and transformers with `torch.compile`, each by itself.
+
+        Args:
+            backend: see `torch.compile`.
+        """
+        for network in self.children():
+            if not hasattr(network, "save_pretrained"):
+                continue
+            # An autoencoder is called by `encode` and `decode`, not by its own `forward`.
+            parts = [getattr(network, name, None) for name in ("encoder", "decoder")]
+            for part in [network] if None in parts else parts:
+                assert isinstance(part, nn.Module)
+                part.compile(dynamic=False, backend=backend)
+
+    def after_step(self) -> None:
+        """Called in every process when the optimizer has changed the weights."""
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep fewer activations, and recompute the others in the backward pass."""

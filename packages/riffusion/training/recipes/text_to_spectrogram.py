@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
 from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 from torch.utils.data import Dataset
@@ -20,11 +20,11 @@ from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
 from riffusion.training.config import SampleConfig, TextToSpectrogramConfig
 from riffusion.training.export.checkpoint import write_checkpoint
-from riffusion.training.losses.diffusion import DiffusionLoss
+from riffusion.training.losses.diffusion import SCHEDULE_OPTIONS, DiffusionLoss
 from riffusion.training.networks.build import (
     check_fixed_options,
     check_keys,
-    load_network,
+    load_autoencoder,
     new_network,
     start_from,
 )
@@ -32,15 +32,6 @@ from riffusion.training.networks.tokenizer import train_tokenizer
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 
 _MAX_TOKENS = 32
-SCHEDULE_OPTIONS = (
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "rescale_betas_zero_snr",
-)
-"""Options of the noise schedule that every diffusers scheduler has."""
 
 
 class TextDiffusionObjective(Objective):
@@ -90,6 +81,7 @@ class CaptionedExamples(Dataset[Example]):
     ) -> None:
         self.examples, self.tokenizer = examples, tokenizer
         self.dropout, self.seed = dropout, seed
+        self._input_ids: dict[str, torch.Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -100,13 +92,15 @@ class CaptionedExamples(Dataset[Example]):
         captions = self.examples.rows[row].all_captions
         caption = "" if rng.random() < self.dropout else captions[rng.integers(len(captions))]
         example = self.examples[key]
-        example["input_ids"] = self.tokenizer(
-            caption,
-            padding="max_length",
-            truncation=True,
-            max_length=self.tokenizer.model_max_length,
-            return_tensors="pt",
-        ).input_ids[0]
+        if caption not in self._input_ids:  # tokenizing takes longer than all else about an example
+            self._input_ids[caption] = self.tokenizer(
+                caption,
+                padding="max_length",
+                truncation=True,
+                max_length=self.tokenizer.model_max_length,
+                return_tensors="pt",
+            ).input_ids[0]
+        example["input_ids"] = self._input_ids[caption]
         return example
 
 
@@ -118,7 +112,7 @@ class TextToSpectrogramRecipe(Recipe):
     def __init__(self, folder: DatasetFolder, config: TextToSpectrogramConfig) -> None:
         super().__init__(folder, config.data)
         self.config = config
-        self.vae = load_network(AutoencoderKL, config.vae, "vae").requires_grad_(False).eval()
+        self.vae = load_autoencoder(config.vae).requires_grad_(False).eval()
         check_fits_vae(folder, config.data, self.vae)
         self.tokenizer = _tokenizer(folder, config)
         text_encoder = _new_text_encoder(self.tokenizer, config.text_encoder)

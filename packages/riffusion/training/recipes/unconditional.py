@@ -137,7 +137,7 @@ class UnconditionalRecipe(Recipe):
         }
         if self.space.vae is not None:
             facts["VAE"] = (
-                f"`AutoencoderKL`, {num_parameters(self.space.vae)}, not trained here; it is in "
-                "`vqvae/`, where `LDMPipeline` expects it"
+                f"`{type(self.space.vae).__name__}`, {num_parameters(self.space.vae)}, not trained "
+                "here; it is in `vqvae/`, where `LDMPipeline` expects it"
             )
         return facts
