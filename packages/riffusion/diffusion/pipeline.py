@@ -168,8 +168,8 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         """
         super().save_pretrained(save_directory, **options)
         self.spectrogram_params.save(Path(save_directory))
-        if self.distillation is not None:
-            self.distillation.save(Path(save_directory))
+        if self._distillation is not None:
+            self._distillation.save(Path(save_directory))
 
     @classmethod
     def load_checkpoint(
