@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from riffusion.audio.decoding_pool import DecodingPool
-from riffusion.datatypes import InferenceInput, InferenceOutput
+from riffusion.datatypes import InferenceOutput
 from riffusion.errors import DeadlineExceededError, GenerationCancelled, InputError, OverloadedError
 from riffusion.generation.generator import ClipGenerator
 from riffusion.runtime.gpu import check_required_gpu
@@ -34,11 +34,6 @@ logger = logging.getLogger(__name__)
 CLIENT_CLOSED_REQUEST = 499
 MSGPACK = "application/octet-stream"
 """Content type of requests that Truss answers with msgpack."""
-
-_WARM_UP = InferenceInput.parse(
-    {"start": {"prompt": "warm-up", "seed": 0}, "num_inference_steps": 2}
-)
-"""Run while loading: it selects kernels, fills caches, and shows whether the GPU works."""
 
 
 class Model:
@@ -64,10 +59,7 @@ class Model:
             max_num_running=max_running_from_environment(), decoder=decoders.decode
         )
         logger.info("serving %s", generator.checkpoint_description)
-        if generator.pipeline.device.type == "cuda":
-            generator.engine.warm_up()
-        warm_up = generator.resolve(_WARM_UP)
-        generator.finish(warm_up, generator.start(warm_up))
+        generator.warm_up()
         self._service = ClipService(generator, max_waiting=max_waiting_from_environment())
 
     def is_healthy(self) -> bool:

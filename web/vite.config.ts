@@ -12,7 +12,7 @@ export default defineConfig({
   },
   server: {
     proxy: Object.fromEntries(
-      ["/run_inference", "/seed_images", "/masks", "/health"].map((path) => [path, GATEWAY]),
+      ["/run_inference", "/seed_images", "/masks", "/health", "/info"].map((path) => [path, GATEWAY]),
     ),
   },
   test: { include: ["test/**/*.test.ts"], environment: "node", testTimeout: 60_000 },

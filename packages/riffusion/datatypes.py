@@ -24,16 +24,18 @@ CLIP_DURATION_S = 5.12
 """Duration of 512 frames of 10 ms: the clips that the published checkpoint was trained on."""
 MAX_DURATION_S = 60.0
 MAX_PROMPT_CHARACTERS = 4000
+DEFAULT_GUIDANCE = 7.0
 MAX_MEDIA_CHARACTERS = 32 * 2**20
 """Limit of a base64 field; it holds 24 MiB of bytes."""
 
 Mode = Literal["img2img", "txt2img", "image_to_audio"]
 SchedulerName = Literal["pndm", "ddim", "dpmsolver++", "unipc", "euler", "euler_a", "lms", "lcm"]
-PresetName = Literal["fast", "balanced", "reference"]
+PresetName = Literal["instant", "fast", "balanced", "reference"]
 AudioFormat = Literal["mp3", "wav", "flac", "ogg"]
 ImageFormat = Literal["jpeg", "png", "webp"]
 
 PRESETS: dict[str, dict[str, Any]] = {
+    "instant": {"scheduler": "lcm", "num_inference_steps": 4},
     "fast": {
         "scheduler": "dpmsolver++",
         "num_inference_steps": 12,
@@ -42,7 +44,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "balanced": {"scheduler": "dpmsolver++", "num_inference_steps": 20},
     "reference": {"scheduler": "pndm", "num_inference_steps": 50},
 }
-"""Request fields by preset; docs/benchmarks.md has the measurements behind them."""
+"""Request fields by preset; docs/benchmarks.md has the measurements behind them.
+
+`instant` needs a distilled checkpoint.
+"""
 
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 MediaText = Annotated[str, Field(min_length=1, max_length=MAX_MEDIA_CHARACTERS)]
@@ -114,7 +119,7 @@ class PromptInput(_Request):
     """What the clip should not sound like."""
     denoising: Annotated[float, Field(ge=0, le=1)] = 0.75
     """How much the init image is changed: 1 ignores it, 0 only passes it through the VAE."""
-    guidance: Annotated[float, Field(ge=0, le=30)] = 7.0
+    guidance: Annotated[float, Field(ge=0, le=30)] = DEFAULT_GUIDANCE
     """Classifier-free guidance scale; values up to 1 turn guidance off."""
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ TRAINING_STEPS = 1000
 Tensors = dict[str, torch.Tensor]
 
 
-@dataclass
+@dataclasses.dataclass
 class TinyModel:
     """The parts of a tiny model; single files' configurations can be derived from their shapes."""
 
@@ -90,6 +90,18 @@ def tiny_model(seed: int = 0) -> TinyModel:
         set_alpha_to_one=False,
     )
     return TinyModel(vae.eval(), text_encoder.eval(), unet.eval(), scheduler, vocab)
+
+
+def distilled_copy(model: TinyModel) -> TinyModel:
+    """The model with a UNet that also takes the guidance, as an embedding of 8 numbers.
+
+    The projection of the embedding has random weights; all others are the model's.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        unet: Any = UNet2DConditionModel.from_config(model.unet.config, time_cond_proj_dim=8)
+    unet.load_state_dict(model.unet.state_dict(), strict=False)
+    return dataclasses.replace(model, unet=unet.eval())
 
 
 def write_folder(model: TinyModel, folder: Path, *, variant: str | None = None) -> Path:

@@ -9,11 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
+from riffusion.checkpoint.distillation import Distillation
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.job import DenoisingJob
 from riffusion.engine import Engine
 from riffusion.spectrogram.params import SpectrogramParams
+from tests.checkpoint.checkpoints import TinyModel, distilled_copy, write_folder
 from tests.runtime import emulated_cuda
 from tests.runtime.emulated_cuda import Device
 
@@ -208,3 +210,32 @@ def test_the_engine_warms_up_records_and_replays_in_its_own_thread(
     assert STEPS <= cuda.num_replays <= 2 * STEPS  # they share calls once both are prepared
     for image, alone in zip(images, expected, strict=True):
         assert np.abs(image - alone).max() <= 1
+
+
+def test_distilled_rows_share_graphs_with_guided_ones_and_hardly_wait_for_the_gpu(
+    model: TinyModel, cuda: Device, tmp_path: Path
+) -> None:
+    folder = write_folder(distilled_copy(model), tmp_path)
+    Distillation(8, (1.0, 10.0), guided_sampling=True).save(folder)
+    on_cpu, on_cuda = small(folder, "cpu"), small(folder, "cuda:0")
+    on_cuda.warm_up((1, 2, 4))
+
+    def prepare(pipeline: RiffusionPipeline) -> list[DenoisingJob]:
+        return [
+            prepared(pipeline, "lcm", "mask"),
+            pipeline.prepare(request("lcm", "txt2img", guidance=3.0)),
+            prepared(pipeline, "ddim", "img2img"),
+        ]
+
+    jobs = prepare(on_cuda)
+    on_cuda.unet_graphs.num_direct_calls = 0
+    cuda.clear()
+    while not all(job.is_done for job in jobs):
+        on_cuda.step(jobs)
+    drawn = 2  # per step: each distilled job copies its noise to the GPU
+    assert cuda.num_waits <= (MAX_WAITS_PER_CALL + drawn) * STEPS, cuda.waits
+    assert (cuda.num_replays, on_cuda.unet_graphs.num_direct_calls) == (STEPS, 0)
+    for actual, expected in zip(
+        finished(on_cuda, jobs), finished(on_cpu, prepare(on_cpu)), strict=True
+    ):
+        assert np.abs(actual - expected).max() <= MAX_GREY_LEVELS

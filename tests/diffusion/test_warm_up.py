@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from riffusion.checkpoint.distillation import Distillation
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.spectrogram.params import SpectrogramParams
+from tests.checkpoint.checkpoints import TinyModel, distilled_copy, write_folder
 from tests.runtime import emulated_graphs
 
 MAX_LATENT_ERROR = 1e-4  # float32 sums in another order, latents of about 1
@@ -200,3 +202,32 @@ def test_weights_that_change_in_place_are_read_by_graphs(
     after = finished_latents(pipeline, request())
     assert rows_of_calls == []
     assert (after - before).abs().max() > 100 * MAX_LATENT_ERROR
+
+
+@pytest.mark.usefixtures("cuda")
+def test_distilled_rows_replay_the_graphs_that_guided_rows_replay(
+    model: TinyModel, tmp_path: Path
+) -> None:
+    folder = write_folder(distilled_copy(model), tmp_path)
+    Distillation(8, (1.0, 10.0), guided_sampling=True).save(folder)
+    pipeline = RiffusionPipeline.from_pretrained(folder, device="cpu")
+    pipeline.spectrogram_params = SpectrogramParams(num_frequencies=16, step_size_ms=80)
+    requests = [
+        request(scheduler="lcm", start={"prompt": "piano", "seed": 1, "guidance": 2.0}),
+        request(),
+        request(scheduler="lcm", start={"prompt": "bells", "seed": 2, "guidance": 9.0}),
+    ]
+    expected = [finished_latents(pipeline, inputs) for inputs in requests]
+    pipeline.warm_up(batch_sizes=(1, 2, 4))
+    graphs = pipeline.unet_graphs
+    graphs.num_direct_calls = 0
+    alone = [finished_latents(pipeline, inputs) for inputs in requests]
+    jobs = [pipeline.prepare(inputs) for inputs in requests]
+    while not all(job.is_done for job in jobs):
+        pipeline.step(jobs)
+    together = [job.latents for job in jobs]
+    assert (graphs.num_recorded, graphs.num_direct_calls) == (3, 0)
+    for actual in (alone, together):
+        for latents, known in zip(actual, expected, strict=True):
+            assert (latents - known).abs().max() < MAX_LATENT_ERROR
+    assert (expected[0] - expected[2]).abs().max() > 100 * MAX_LATENT_ERROR

@@ -2,10 +2,11 @@
 
 import "./ui/style.css";
 import { Client } from "./api/client";
-import { fetchLibrary } from "./api/library";
+import { fetchDistillation, fetchLibrary } from "./api/library";
 import { Session } from "./jam/session";
 import { jamFromQuery, withKnownImages } from "./link/link";
 import { Scope } from "./scope";
+import { defaultsFor } from "./settings/distilled";
 import { SAMPLE_PROMPTS } from "./settings/sample_prompts";
 import { ACCENT_LOUDNESS, colourOf, cssColour } from "./timeline/colour";
 import { Page } from "./ui/page";
@@ -35,6 +36,12 @@ void fetchLibrary(baseUrl).then((library) => {
   if (known.problems.length > 0) session.conductor.adjust(known.settings);
   showProblems(known.problems);
   page.setLibrary(library);
+});
+void fetchDistillation(baseUrl).then((distillation) => {
+  if (distillation === null) return;
+  session.distillation = distillation;
+  const { scheduler, numInferenceSteps } = jamFromQuery(location.search, randomPrompt, randomSeed, defaultsFor(distillation)).settings;
+  session.adjust({ ...session.conductor.settings, scheduler, numInferenceSteps });
 });
 
 function showProblems(problems: readonly string[]): void {

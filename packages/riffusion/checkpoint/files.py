@@ -38,6 +38,7 @@ TOKENIZER_NAMES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
+DISTILLATION_NAME = "distillation.json"
 SEED_IMAGE_FOLDER = "seed_images/"
 
 _LFS_POINTER = b"version https://git-lfs"
@@ -74,7 +75,8 @@ def needed_files(names: Iterable[str], *, prefer_half: bool, where: str) -> list
     chosen = [*required, *tokenizer]
     for part in WEIGHT_STEMS:
         chosen += weight_files(present, part, prefer_half=prefer_half, where=where)
-    chosen += [name for name in present if name == spectrogram_params.FILE_NAME]
+    optional = (spectrogram_params.FILE_NAME, DISTILLATION_NAME)
+    chosen += [name for name in optional if name in present]
     chosen += sorted(name for name in present if name.startswith(SEED_IMAGE_FOLDER))
     return chosen
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from riffusion.checkpoint.distillation import Distillation, read_distillation
 from riffusion.checkpoint.folder import read_folder
 from riffusion.checkpoint.hub import fetch
 from riffusion.checkpoint.networks import (
@@ -56,6 +57,7 @@ class Components:
         source: where they come from; for a hub id, `revision` is the commit that was loaded.
         directory: the local folder with the files, or with the single file.
         weights_format: `SafeTensors` or `pickle`.
+        distillation: what a distilled checkpoint can do; None for others.
     """
 
     vae: Any
@@ -69,6 +71,7 @@ class Components:
     device: torch.device
     directory: Path
     weights_format: str
+    distillation: Distillation | None = None
 
     @property
     def description(self) -> str:
@@ -80,9 +83,16 @@ class Components:
             name += f"@{self.source.revision}"
         parameters = sum(weight.numel() for weight in self.unet.parameters()) / 1e6
         precision = str(self.dtype).removeprefix("torch.")
+        distilled = ""
+        if self.distillation is not None:
+            low, high = self.distillation.guidance
+            distilled = (
+                f", distilled for up to {self.distillation.max_steps} steps and guidance "
+                f"{low:g} to {high:g}"
+            )
         return (
             f"{name} ({self.source.origin}) on {self.device} in {precision}, "
-            f"UNet {parameters:.1f} M parameters, {self.weights_format}"
+            f"UNet {parameters:.1f} M parameters, {self.weights_format}{distilled}"
         )
 
 
@@ -146,6 +156,7 @@ def load_components(
         device=chosen_device,
         directory=raw.directory,
         weights_format=raw.weights_format,
+        distillation=read_distillation(raw.directory, networks["unet"].config),
     )
     logger.info("loaded checkpoint %s from %s", components.description, raw.directory)
     return components

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,7 @@ from riffusion.cli.option_groups import (
     CheckpointOptions,
     PresetDiffusionOptions,
     expand_option_groups,
+    preset_fields,
     with_default_loop,
 )
 from riffusion.cli.outputs import check_audio_output, check_output_dir, save_image
@@ -29,9 +30,13 @@ from riffusion.cli.progress import is_bar_shown, progress_bar
 from riffusion.errors import GenerationCancelled
 
 if TYPE_CHECKING:
+    from riffusion.checkpoint.distillation import Distillation
+    from riffusion.datatypes import InferenceInput
     from riffusion.generation.generator import Clip, ClipGenerator, ResolvedInput
     from riffusion.generation.jam import Jam, JamPart
     from riffusion.generation.walk import Stop
+
+_USUAL_PRESET = "balanced"
 
 
 @expand_option_groups
@@ -67,7 +72,7 @@ def jam(
     images: Annotated[
         Path | None, typer.Option(help="Also write the images to this folder.", show_default=False)
     ] = None,
-    preset: options.Preset = "balanced",
+    preset: options.JamPreset = None,
     diffusion: PresetDiffusionOptions,
     init: InitOptions,
     model: CheckpointOptions,
@@ -81,12 +86,14 @@ def jam(
     shared = diffusion.prompt_fields()
     init = with_default_loop(init)
     media = init.media()
-    fields: dict[str, Any] = {"preset": preset, **init.fields(), **diffusion.request_fields()}
     first_seed = draw_seed() if seed is None else seed
-    requests = [
-        build_request({"start": {"prompt": text, "seed": first_seed, **shared}, **fields})
-        for text in prompt
-    ]
+
+    def request_for(text: str, preset: str) -> "InferenceInput":
+        start = {"prompt": text, "seed": first_seed, **shared}
+        fields = preset_fields(preset, diffusion.request_fields())
+        return build_request({"start": start, **init.fields(), **fields})
+
+    requests = [request_for(text, preset or _USUAL_PRESET) for text in prompt]
     from riffusion.generation.generator import check_prompts
     from riffusion.generation.jam import Jam
 
@@ -98,7 +105,20 @@ def jam(
     for request in requests:
         check_prompts(request)
     generator = ClipMaker(model.checkpoint, model.device).generator
+    if preset is None and suits_instant(diffusion, generator.pipeline.distillation):
+        print("preset      instant")
+        requests[0] = request_for(prompt[0], "instant")
     _Session(piece, generator, generator.resolve(requests[0], media), output, images).run()
+
+
+def suits_instant(diffusion: PresetDiffusionOptions, distillation: "Distillation | None") -> bool:
+    """Whether the checkpoint can do what the options ask for with the preset `instant`."""
+    if distillation is None or diffusion.negative_prompt:
+        return False
+    if diffusion.scheduler not in (None, "lcm"):
+        return False
+    low, high = distillation.guidance
+    return (diffusion.steps or 1) <= distillation.max_steps and low <= diffusion.guidance <= high
 
 
 class _Session:

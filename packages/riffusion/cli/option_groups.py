@@ -11,7 +11,7 @@ shows each as an option, and Python callers never see the dataclass.
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from typing import Any, get_type_hints
 
@@ -114,11 +114,34 @@ class PresetDiffusionOptions:
 
 @dataclass(frozen=True)
 class DiffusionOptions(PresetDiffusionOptions):
-    """Settings of the diffusion, with defaults for steps and scheduler."""
+    """Settings of the diffusion and a preset; without one, 20 steps of DPM-Solver++."""
 
-    steps: options.Steps = options.DEFAULT_STEPS
-    scheduler: options.Scheduler = options.DEFAULT_SCHEDULER
     guidance: options.Guidance = 7.0
+    preset: options.PresetOrNone = None
+
+    def request_fields(self) -> dict[str, Any]:
+        """The request's fields beside `start` and `end`."""
+        given = super().request_fields()
+        if self.preset is not None:
+            return preset_fields(self.preset, given)
+        return {
+            "num_inference_steps": options.DEFAULT_STEPS,
+            "scheduler": options.DEFAULT_SCHEDULER,
+            **given,
+        }
+
+
+def preset_fields(preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The request's fields for a preset, and those that were given beside it.
+
+    In a request, a scheduler of null stands for the preset's. So if the checkpoint's own scheduler
+    was asked for, the preset's other fields are written out.
+    """
+    from riffusion.datatypes import PRESETS
+
+    if given.get("scheduler", "") is None and preset in PRESETS:
+        return {**PRESETS[preset], **given}
+    return {"preset": preset, **given}
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,21 @@ Scheduler = Annotated[
     str,
     typer.Option(help=f"Sampler: {SCHEDULERS}, or `checkpoint` for the checkpoint's own."),
 ]
-Preset = Annotated[
-    str,
-    typer.Option(help="Sets steps and sampler together: fast, balanced or reference."),
+PRESETS = "instant (with a distilled checkpoint), fast, balanced or reference"
+PresetOrNone = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Sets steps and sampler together: {PRESETS}; default: balanced.",
+        show_default=False,
+    ),
+]
+JamPreset = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Sets steps and sampler together: {PRESETS}; default: instant if the checkpoint is "
+        "distilled and the other options allow it, else balanced.",
+        show_default=False,
+    ),
 ]
 StepsOrNone = Annotated[
     int | None,

@@ -1,16 +1,18 @@
 """Diffusion: from prompts, seeds and an image to an image.
 
-pipeline        `RiffusionPipeline`: prepare, step, decode; upstream's methods; warm-up
-preparation     from a request to a job
-job             the state of one image between UNet calls
-batching        several jobs in one UNet call
-schedulers      the schedulers that a request can name
-conditioning    prompts to embeddings
-prompt_weights  the syntax of weights in prompts
-interpolation   linear and spherical interpolation
-geometry        sizes of images, and images and masks as tensors
-vae             images to latents and back
-upstream        upstream's functions
+pipeline            `RiffusionPipeline`: prepare, step, decode; upstream's methods; warm-up
+preparation         from a request to a job
+job                 the state of one image between UNet calls
+batching            several jobs in one UNet call
+schedulers          the schedulers that a request can name
+distilled_sampling  which requests are sampled with one row per step, and what they may ask for
+guidance_embedding  the guidance scale as the UNet's input, for distilled checkpoints
+conditioning        prompts to embeddings
+prompt_weights      the syntax of weights in prompts
+interpolation       linear and spherical interpolation
+geometry            sizes of images, and images and masks as tensors
+vae                 images to latents and back
+upstream            upstream's functions
 
 `RiffusionPipeline` is imported when it is first used: it needs diffusers and transformers, which
 take seconds to import, and the smaller modules don't.

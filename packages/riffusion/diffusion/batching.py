@@ -19,12 +19,15 @@ class UNetBatch(NamedTuple):
         timesteps: (rows,) float32.
         embeddings: (rows, tokens, width).
         mask: (rows, tokens), 1 where a token counts; None if all do.
+        timestep_cond: (rows, width) embeddings of the guidance that distilled rows are told, zeros
+            for other rows; None for a UNet that takes none.
     """
 
     rows: torch.Tensor
     timesteps: torch.Tensor
     embeddings: torch.Tensor
     mask: torch.Tensor | None
+    timestep_cond: torch.Tensor | None
 
 
 def group_by_shape(jobs: Sequence[DenoisingJob]) -> list[list[int]]:
@@ -58,7 +61,19 @@ def stack_jobs(jobs: Sequence[DenoisingJob], unet: Any) -> UNetBatch:
         timesteps.float().repeat_interleave(num_rows).to(unet.device),
         embeddings,
         mask,
+        stack_guidance(jobs, unet),
     )
+
+
+def stack_guidance(jobs: Sequence[DenoisingJob], unet: Any) -> torch.Tensor | None:
+    """The next `timestep_cond` of several jobs; None for a UNet that takes none.
+
+    The projection has no bias, so zeros add nothing: such a row is an ordinary UNet's.
+    """
+    width = unet.config.time_cond_proj_dim
+    if width is None:
+        return None
+    return torch.cat([job.unet_guidance(width) for job in jobs]).to(unet.device, unet.dtype)
 
 
 def split_predictions(

@@ -49,6 +49,8 @@ class DenoisingJob:
         generator: for schedulers that draw noise in each step; the initial noise has been drawn
             from it, so the steps' noise is independent of that.
         guidance_interval: guidance applies from the first to the second share of the steps.
+        guidance_embeddings: for distilled sampling, which has one row per step: embeddings of the
+            guidance inside of that interval and outside, (2, width).
         inpainting: what to keep, for a job with a mask.
         steps_done: number of completed steps.
     """
@@ -61,6 +63,7 @@ class DenoisingJob:
     guidance: float
     generator: torch.Generator
     guidance_interval: tuple[float, float] = (0.0, 1.0)
+    guidance_embeddings: torch.Tensor | None = None
     inpainting: Inpainting | None = None
     steps_done: int = 0
 
@@ -82,9 +85,12 @@ class DenoisingJob:
     @property
     def num_rows(self) -> int:
         """Rows in the next UNet call: two if the step is guided, else one."""
+        return len(self.embeddings) if self._is_in_guidance_interval else 1
+
+    @property
+    def _is_in_guidance_interval(self) -> bool:
         first, last = self.guidance_interval
-        is_inside = first <= self.steps_done / self.num_steps < last
-        return len(self.embeddings) if is_inside else 1
+        return first <= self.steps_done / self.num_steps < last
 
     @property
     def is_done(self) -> bool:
@@ -104,6 +110,17 @@ class DenoisingJob:
     def unet_embeddings(self) -> torch.Tensor:
         """Embeddings for the rows of the next UNet call, (rows, tokens, width)."""
         return self.embeddings[-self.num_rows :]
+
+    def unet_guidance(self, width: int) -> torch.Tensor:
+        """What the rows of the next UNet call are told about guidance, (rows, width).
+
+        Args:
+            width: the UNet's `time_cond_proj_dim`.
+        """
+        if self.guidance_embeddings is None:
+            return self.embeddings.new_zeros(self.num_rows, width)
+        index = 0 if self._is_in_guidance_interval else 1
+        return self.guidance_embeddings[index : index + 1]
 
     @torch.inference_mode()
     def advance(self, prediction: torch.Tensor) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from riffusion.checkpoint.autoencoders import Autoencoder, downsampling_factor
+from riffusion.checkpoint.distillation import PUBLISHED, Distillation
 from riffusion.checkpoint.loader import Components, load_components
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.batching import (
@@ -25,6 +26,7 @@ from riffusion.diffusion.batching import (
     stack_jobs,
 )
 from riffusion.diffusion.conditioning import PromptEncoder
+from riffusion.diffusion.distilled_sampling import check_sampling
 from riffusion.diffusion.job import DenoisingJob
 from riffusion.diffusion.preparation import ImageSizes, JobPreparation
 from riffusion.diffusion.vae import LatentCodec
@@ -64,6 +66,8 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
             pipeline's components can be passed. A safety checker trained on photographs blanks
             harmless spectrograms.
         spectrogram_params: parameters of the checkpoint's images; upstream's defaults if None.
+        distillation: what a distilled checkpoint can do. It counts only if the UNet takes the
+            guidance as an embedding; None then stands for what published ones can do.
 
     Attributes:
         checkpoint: where the components were loaded from; None if they were passed in.
@@ -84,6 +88,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         feature_extractor: Any = None,
         image_encoder: Any = None,
         spectrogram_params: SpectrogramParams | None = None,
+        distillation: Distillation | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -97,6 +102,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
             image_encoder=image_encoder,
         )
         self.spectrogram_params = spectrogram_params or SpectrogramParams()
+        self._distillation = distillation
         self.checkpoint: Components | None = None
         self.vae_scale_factor = downsampling_factor(vae)
         self._size_multiple = self.vae_scale_factor * 2 ** (len(unet.config.block_out_channels) - 1)
@@ -148,12 +154,13 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
             unet=components.unet,
             scheduler=components.scheduler,
             spectrogram_params=components.spectrogram_params,
+            distillation=components.distillation,
         )
         pipeline.checkpoint = components
         return pipeline
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
-        """Write a diffusers folder, including the spectrogram parameters.
+        """Write a diffusers folder, including our files beside diffusers' own.
 
         Args:
             save_directory: folder to write.
@@ -161,6 +168,8 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         """
         super().save_pretrained(save_directory, **options)
         self.spectrogram_params.save(Path(save_directory))
+        if self._distillation is not None:
+            self._distillation.save(Path(save_directory))
 
     @classmethod
     def load_checkpoint(
@@ -253,7 +262,8 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
             weighted_prompts: whether brackets in prompts are weights; otherwise they are text.
 
         Raises:
-            InputError: there is a mask but no init image, or a prompt weight is out of range.
+            InputError: there is a mask but no init image, a prompt weight is out of range, or the
+                checkpoint can't be sampled as the request asks for.
         """
         return self._preparation.prepare(inputs, init_image, mask_image, weighted_prompts)
 
@@ -315,16 +325,38 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
             rows = noise.to(self.unet.dtype).expand(size, -1, -1, -1)
             timesteps = torch.zeros(size, device=self.unet.device)
             embeddings = embedding.expand(size, -1, -1)
+            cond = self._no_guidance(size)
             if self.device.type == "cuda":
-                self.unet_graphs.record(self.unet, rows, timesteps, embeddings)
-            self.unet_graphs(self.unet, rows, timesteps, embeddings)
+                self.unet_graphs.record(self.unet, rows, timesteps, embeddings, cond)
+            self.unet_graphs(self.unet, rows, timesteps, embeddings, None, cond)
         pair = noise.to(self.unet.dtype).expand(2, -1, -1, -1)
         long = embedding.repeat(2, 2, 1)  # a prompt of two chunks, batched with one of one chunk
         mask = torch.ones(long.shape[:2], device=long.device, dtype=long.dtype)
-        self.unet_graphs(self.unet, pair, torch.zeros(2, device=pair.device), long, mask)
+        timesteps, cond = torch.zeros(2, device=pair.device), self._no_guidance(2)
+        self.unet_graphs(self.unet, pair, timesteps, long, mask, cond)
         for size in DECODE_SIZES:
             if size <= max(1, max(batch_sizes) // 2):
                 self._latent_codec.decode(noise.expand(size, -1, -1, -1))
+
+    def _no_guidance(self, num_rows: int) -> torch.Tensor | None:
+        """`timestep_cond` of ordinary rows; None for a UNet that takes none."""
+        width = self.unet.config.time_cond_proj_dim
+        unet = self.unet
+        return width and torch.zeros(num_rows, width, device=unet.device, dtype=unet.dtype)
+
+    def check_sampling(self, inputs: InferenceInput) -> None:
+        """Check that the checkpoint can be sampled as a request asks for, as `prepare` does.
+
+        Raises:
+            InputError: it can't; `field` names the request's field.
+        """
+        check_sampling(inputs, self.distillation, self.scheduler)
+
+    @property
+    def distillation(self) -> Distillation | None:
+        """What the checkpoint can do if it is distilled, else None."""
+        is_distilled = self.unet.config.time_cond_proj_dim is not None
+        return (self._distillation or PUBLISHED) if is_distilled else None
 
     def relative_length(self, latent_shape: torch.Size) -> float:
         """Size of an image relative to that of a clip of the usual length, at least 1.
@@ -360,6 +392,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         return JobPreparation(
             unet=self.unet,
             trained_scheduler=self.scheduler,
+            distillation=self.distillation,
             prompt_encoder=self._prompt_encoder,
             latent_codec=self._latent_codec,
             sizes=self._sizes,

@@ -8,8 +8,15 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
+from riffusion.checkpoint.distillation import Distillation
 from riffusion.datatypes import CLIP_DURATION_S, InferenceInput
 from riffusion.diffusion.conditioning import PromptEncoder
+from riffusion.diffusion.distilled_sampling import (
+    check_sampling,
+    consistency_timesteps,
+    guidance_embeddings,
+    is_sampled_distilled,
+)
 from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.diffusion.interpolation import lerp, slerp
 from riffusion.diffusion.job import DenoisingJob, Inpainting
@@ -69,6 +76,7 @@ class JobPreparation:
     Args:
         unet: defines the latents' channels and device.
         trained_scheduler: the checkpoint's own scheduler.
+        distillation: what the checkpoint can do; None if it is not distilled.
         prompt_encoder, latent_codec: prompts → embeddings, images → latents.
         sizes: sizes of the checkpoint's images.
         mask_cache: masks on the UNet's device, by mask image.
@@ -76,6 +84,7 @@ class JobPreparation:
 
     unet: Any
     trained_scheduler: Any
+    distillation: Distillation | None
     prompt_encoder: PromptEncoder
     latent_codec: LatentCodec
     sizes: ImageSizes
@@ -98,18 +107,23 @@ class JobPreparation:
             if init_image is None
             else self.sizes.of_image(*init_image.size)
         )
+        check_sampling(inputs, self.distillation, self.trained_scheduler)
+        is_distilled = is_sampled_distilled(inputs, self.distillation, self.trained_scheduler)
         guidance = lerp(inputs.start.guidance, inputs.end.guidance, inputs.alpha)
-        embeddings = self._embeddings(inputs, guidance > 1.0, weighted_prompts)
-        scheduler = new_scheduler(inputs.scheduler, self.trained_scheduler)
-        set_timesteps(scheduler, inputs.num_inference_steps)
+        is_guided = guidance > 1.0 and not is_distilled
+        embeddings = self._embeddings(inputs, is_guided, weighted_prompts)
+        scheduler = new_scheduler(
+            "lcm" if is_distilled else inputs.scheduler, self.trained_scheduler
+        )
+        timesteps = self._timesteps(inputs, scheduler, is_distilled, init_image is not None)
         generator = generator_from_seed(inputs.start.seed)
         start_noise = self._noise(generator, geometry)
         noise = slerp(inputs.alpha, start_noise, self.noise(inputs.end.seed, geometry))
         if init_image is None:
-            begin = _Begin(noise * scheduler.init_noise_sigma, scheduler.timesteps.cpu())
+            begin = _Begin(noise * scheduler.init_noise_sigma, timesteps)
         else:
             begin = self._begin_with_image(
-                inputs, scheduler, geometry, noise, init_image, mask_image
+                inputs, scheduler, timesteps, geometry, noise, init_image, mask_image
             )
         return DenoisingJob(
             geometry=geometry,
@@ -119,6 +133,7 @@ class JobPreparation:
             embeddings=embeddings,
             guidance=guidance,
             guidance_interval=inputs.guidance_interval,
+            guidance_embeddings=self._guidance_embeddings(guidance) if is_distilled else None,
             generator=generator,
             inpainting=begin.inpainting,
         )
@@ -144,18 +159,36 @@ class JobPreparation:
         rows = [torch.lerp(at_start, at_end, inputs.alpha) for at_start, at_end in pairs]
         return torch.cat(rows[::-1])
 
+    def _guidance_embeddings(self, guidance: float) -> torch.Tensor:
+        assert self.distillation is not None
+        width = self.unet.config.time_cond_proj_dim
+        return guidance_embeddings(guidance, self.distillation, width, self.unet.device)
+
+    def _timesteps(
+        self, inputs: InferenceInput, scheduler: Any, is_distilled: bool, has_image: bool
+    ) -> torch.Tensor:
+        """The timesteps to run, on the CPU: with an init image, those of the request's strength."""
+        strength = lerp(inputs.start.denoising, inputs.end.denoising, inputs.alpha)
+        num_steps = inputs.num_inference_steps
+        if is_distilled:
+            return consistency_timesteps(scheduler, num_steps, strength if has_image else 1.0)
+        set_timesteps(scheduler, num_steps)
+        if has_image:
+            return partial_timesteps(scheduler, num_steps, strength)
+        timesteps: torch.Tensor = scheduler.timesteps.cpu()
+        return timesteps
+
     def _begin_with_image(
         self,
         inputs: InferenceInput,
         scheduler: Any,
+        timesteps: torch.Tensor,
         geometry: LatentGeometry,
         noise: torch.Tensor,
         init_image: Image.Image,
         mask_image: Image.Image | None,
     ) -> _Begin:
-        """The init image's latents with noise, and the timesteps of the request's strength."""
-        strength = lerp(inputs.start.denoising, inputs.end.denoising, inputs.alpha)
-        timesteps = partial_timesteps(scheduler, inputs.num_inference_steps, strength)
+        """The init image's latents with the noise of the first timestep, and what a mask keeps."""
         init_latents = self.latent_codec.encode(init_image, geometry, inputs.start.seed)
         latents = init_latents
         if len(timesteps) > 0:

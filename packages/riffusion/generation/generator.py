@@ -36,7 +36,12 @@ from riffusion.generation.request_memory import (
     one_at_a_time,
     shrunk_mask,
 )
-from riffusion.generation.resolved_input import ResolvedInput, check_prompts, check_size
+from riffusion.generation.resolved_input import (
+    ResolvedInput,
+    check_prompts,
+    check_size,
+    warm_up_request,
+)
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.io.data_urls import bytes_from_data_url
 from riffusion.io.images import decode_image
@@ -134,6 +139,16 @@ class ClipGenerator:
         """Stop the engine's thread, which keeps the checkpoint in memory."""
         self.engine.close()
 
+    def warm_up(self) -> None:
+        """Make a clip, which selects kernels, fills caches, and shows whether the device works.
+
+        On CUDA, the engine warms up before.
+        """
+        if self.pipeline.device.type == "cuda":
+            self.engine.warm_up()
+        resolved = self.resolve(warm_up_request(self.pipeline.distillation))
+        self.finish(resolved, self.start(resolved))
+
     @property
     def checkpoint_description(self) -> str:
         """The checkpoint, its source, device and precision, in words."""
@@ -141,18 +156,22 @@ class ClipGenerator:
         return checkpoint.description if checkpoint else "components passed in"
 
     def resolve(self, inputs: InferenceInput, media: Media | None = None) -> ResolvedInput:
-        """Check the prompts, look up ids and decode media. Doesn't use the model.
+        """Check the prompts and the sampling, look up ids and decode media.
+
+        It doesn't use the model.
 
         Args:
             inputs: the request.
             media: media that are decoded already, in place of the request's.
 
         Raises:
-            InputError: a prompt weight out of range, an unknown id, or media that can't be decoded
-                or exceed a limit; `field` names the request's field.
+            InputError: a prompt weight out of range, sampling that the checkpoint can't do, an
+                unknown id, or media that can't be decoded or exceed a limit; `field` names the
+                request's field.
             OverloadedError: the decoder has no time for the request's audio.
         """
         check_prompts(inputs)
+        self.pipeline.check_sampling(inputs)
         is_large = has_large_media(inputs)
         recording = self._decoded_audio(inputs, media or Media())  # others needn't wait for it
         with one_at_a_time(is_large):

@@ -1,10 +1,12 @@
 """A request whose ids are looked up and whose media are decoded, and the checks that it passes."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from PIL import Image
 
-from riffusion.datatypes import MAX_DURATION_S, InferenceInput
+from riffusion.checkpoint.distillation import Distillation
+from riffusion.datatypes import DEFAULT_GUIDANCE, MAX_DURATION_S, InferenceInput
 from riffusion.diffusion.prompt_weights import parse_prompt_weights
 from riffusion.errors import InputError, RecordedParamsError
 from riffusion.spectrogram.params import SpectrogramParams
@@ -42,6 +44,21 @@ class ResolvedInput:
         if self.init_image is None:
             return None
         return self.params.num_samples(self.init_image.width) / self.params.sample_rate
+
+
+def warm_up_request(distillation: Distillation | None) -> InferenceInput:
+    """A cheap request that the checkpoint can do.
+
+    Args:
+        distillation: what the checkpoint can do if it is distilled.
+    """
+    start: dict[str, Any] = {"prompt": "warm-up", "seed": 0}
+    num_steps = 2
+    if distillation is not None:
+        low, high = distillation.guidance
+        start["guidance"] = min(max(low, DEFAULT_GUIDANCE), high)
+        num_steps = min(num_steps, distillation.max_steps)
+    return InferenceInput.parse({"start": start, "num_inference_steps": num_steps})
 
 
 def check_prompts(inputs: InferenceInput) -> None:

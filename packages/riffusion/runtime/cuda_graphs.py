@@ -110,6 +110,7 @@ class CudaGraphRunner:
         timesteps: torch.Tensor,
         embeddings: torch.Tensor,
         mask: torch.Tensor | None = None,
+        timestep_cond: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Call the UNet.
 
@@ -119,13 +120,18 @@ class CudaGraphRunner:
             timesteps: (rows,), floating-point: some samplers' timesteps aren't whole numbers.
             embeddings: (rows, tokens, width).
             mask: (rows, tokens), 1 where a token counts; None if all do.
+            timestep_cond: (rows, width), what distilled rows are told about guidance; None for a
+                UNet that takes none.
 
         Returns:
             The UNet's output, same shape as `rows`.
         """
         size = padded_size(len(rows))
         if mask is None and size is not None and self._has_graphs_of(unet):
-            inputs = tuple(_padded(tensor, size) for tensor in (rows, timesteps, embeddings))
+            inputs = tuple(
+                _padded(tensor, size)
+                for tensor in _graph_inputs(rows, timesteps, embeddings, timestep_cond)
+            )
             recorded = self._recorded.get(_key(inputs))
             if recorded is not None:
                 for static, tensor in zip(recorded.inputs, inputs, strict=True):
@@ -134,7 +140,7 @@ class CudaGraphRunner:
                 self.num_replays += 1
                 return recorded.output[: len(rows)].clone()
         self.num_direct_calls += 1
-        return _call(unet, rows, timesteps, embeddings, mask)
+        return _call(unet, rows, timesteps, embeddings, timestep_cond, mask)
 
     def record(
         self,
@@ -142,12 +148,13 @@ class CudaGraphRunner:
         rows: torch.Tensor,
         timesteps: torch.Tensor,
         embeddings: torch.Tensor,
+        timestep_cond: torch.Tensor | None = None,
     ) -> bool:
         """Record a graph for calls of these shapes. CUDA only.
 
         Args:
-            unet, rows, timesteps, embeddings: see `__call__`. Values don't matter; the number of
-                rows is one of `BATCH_SIZES`.
+            unet, rows, timesteps, embeddings, timestep_cond: see `__call__`. Values don't matter;
+                the number of rows is one of `BATCH_SIZES`.
 
         Returns:
             Whether there is a graph now. A failure is logged, and calls run without a graph.
@@ -159,7 +166,7 @@ class CudaGraphRunner:
             self._network = _Network(unet)
         stream = torch.cuda.current_stream()
         try:
-            self._record(unet, rows, timesteps, embeddings)
+            self._record(unet, _graph_inputs(rows, timesteps, embeddings, timestep_cond))
         except Exception as error:
             failure = error
         else:
@@ -178,10 +185,8 @@ class CudaGraphRunner:
         self._network = None
         self._memory = None
 
-    def _record(
-        self, unet: Any, rows: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor
-    ) -> None:
-        static = tuple(tensor.clone() for tensor in (rows, timesteps, embeddings))
+    def _record(self, unet: Any, inputs: Inputs) -> None:
+        static = tuple(tensor.clone() for tensor in inputs)
         self._memory = self._memory or torch.cuda.graph_pool_handle()
         self._on_side_stream(lambda: [_call(unet, *static) for _ in range(_WARM_UP_CALLS)])
         graph = torch.cuda.CUDAGraph()
@@ -211,18 +216,33 @@ class CudaGraphRunner:
         torch.cuda.current_stream().wait_stream(self._stream)
 
 
+def _graph_inputs(
+    rows: torch.Tensor,
+    timesteps: torch.Tensor,
+    embeddings: torch.Tensor,
+    timestep_cond: torch.Tensor | None,
+) -> Inputs:
+    """The tensors that a graph reads; `timestep_cond` is one of them if the UNet takes it."""
+    inputs = (rows, timesteps, embeddings)
+    return inputs if timestep_cond is None else (*inputs, timestep_cond)
+
+
 def _call(
     unet: Any,
     rows: torch.Tensor,
     timesteps: torch.Tensor,
     embeddings: torch.Tensor,
+    timestep_cond: torch.Tensor | None = None,
     mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
+    # A UNet that takes no guidance isn't asked to: it may be a user's own.
+    options = {} if timestep_cond is None else {"timestep_cond": timestep_cond}
     output: torch.Tensor = unet(
         rows,
         timesteps,
         encoder_hidden_states=embeddings,
         encoder_attention_mask=mask,
+        **options,
         return_dict=False,
     )[0]
     return output

@@ -1,4 +1,6 @@
-/** The seed images and masks of the gateway, and whether its endpoint may cost money. */
+/** What the gateway offers: seed images and masks, what its checkpoint can do, and whether clips may cost money. */
+
+import type { Distillation } from "../settings/distilled";
 
 /** An image on the server: its id and its URL. */
 export interface LibraryImage {
@@ -34,6 +36,18 @@ export async function isEndpointRemote(baseUrl: string): Promise<boolean> {
   const endpoint = (health as Record<string, unknown> | null)?.["endpoint"];
   if (typeof endpoint !== "string" || !URL.canParse(endpoint)) return false;
   return !["localhost", "127.0.0.1", "[::1]"].includes(new URL(endpoint).hostname);
+}
+
+/** What the checkpoint can do if it is distilled. Null if it is not, or if the gateway does not know. */
+export async function fetchDistillation(baseUrl: string): Promise<Distillation | null> {
+  const info = (await fetchJson(`${baseUrl}info`)) as Record<string, unknown> | null;
+  const found = info?.["distillation"];
+  if (typeof found !== "object" || found === null) return null;
+  const { max_steps: maxSteps, guidance, guided_sampling: isGuidedSampling } = found as Record<string, unknown>;
+  if (typeof maxSteps !== "number" || typeof isGuidedSampling !== "boolean" || !Array.isArray(guidance)) return null;
+  const [lowest, highest] = guidance as unknown[];
+  if (typeof lowest !== "number" || typeof highest !== "number") return null;
+  return { maxSteps, guidance: [lowest, highest], isGuidedSampling };
 }
 
 async function fetchIds(url: string, field: string): Promise<string[] | null> {

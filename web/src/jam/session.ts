@@ -6,6 +6,7 @@ import { Player } from "../audio/player";
 import { Preview } from "../audio/preview";
 import { MAX_RECORDING, Recorder, type Recording } from "../audio/recorder";
 import { Scope } from "../scope";
+import { type Distillation, fitted } from "../settings/distilled";
 import type { Settings } from "../settings/settings";
 import type { Seconds } from "../units";
 import type { Walk } from "../walk/walk";
@@ -22,6 +23,8 @@ const TICK: Seconds = 0.25;
 export class Session {
   readonly conductor: Conductor<AudioBuffer>;
   readonly clipSource: ServerClipSource;
+  /** What the server's checkpoint can do; null if it is not distilled, or not known yet. */
+  distillation: Distillation | null = null;
   private readonly scope = new Scope();
   private readonly listeners = new Set<() => void>();
   private mixer: Mixer | null = null;
@@ -88,6 +91,11 @@ export class Session {
       isOnHold: this.isOnHold,
     };
     return statusOf(facts);
+  }
+
+  /** Replaces the settings, changed where the server would refuse them. */
+  adjust(settings: Settings): void {
+    this.conductor.adjust(fitted(settings, this.distillation));
   }
 
   /** Calls `listener` whenever the public state may have changed. */

@@ -35,20 +35,23 @@ const NO_IMAGE = ["", "none"];
  * @param query with or without the leading question mark
  * @param randomPrompt called if the link has no prompt
  * @param randomSeed called if the link has no seed
+ * @param defaults the server's defaults
  */
-export function jamFromQuery(query: string, randomPrompt: () => string, randomSeed: () => number): LinkedJam {
+export function jamFromQuery(
+  query: string, randomPrompt: () => string, randomSeed: () => number, defaults: Settings = DEFAULT_SETTINGS,
+): LinkedJam {
   const reader = new Reader(new URLSearchParams(query));
   const settings: Settings = {
-    negativePrompt: reader.prompt("negativePrompt") ?? DEFAULT_SETTINGS.negativePrompt,
-    denoising: reader.number("denoising", RANGES.denoising) ?? DEFAULT_SETTINGS.denoising,
-    guidance: reader.number("guidance", RANGES.guidance) ?? DEFAULT_SETTINGS.guidance,
+    negativePrompt: reader.prompt("negativePrompt") ?? defaults.negativePrompt,
+    denoising: reader.number("denoising", RANGES.denoising) ?? defaults.denoising,
+    guidance: reader.number("guidance", RANGES.guidance) ?? defaults.guidance,
     numInferenceSteps: Math.round(
-      reader.number("numInferenceSteps", RANGES.numInferenceSteps) ?? DEFAULT_SETTINGS.numInferenceSteps,
+      reader.number("numInferenceSteps", RANGES.numInferenceSteps) ?? defaults.numInferenceSteps,
     ),
-    scheduler: reader.scheduler(),
-    seedImage: reader.image("seedImageId") ?? DEFAULT_SETTINGS.seedImage,
+    scheduler: reader.scheduler(defaults.scheduler),
+    seedImage: reader.image("seedImageId") ?? defaults.seedImage,
     mask: reader.image("maskImageId"),
-    alphaStep: reader.number("alphaVelocity", RANGES.alphaStep) ?? DEFAULT_SETTINGS.alphaStep,
+    alphaStep: reader.number("alphaVelocity", RANGES.alphaStep) ?? defaults.alphaStep,
   };
   return { settings, walk: reader.walk(randomPrompt, randomSeed), problems: reader.problems };
 }
@@ -67,8 +70,12 @@ export function withKnownImages(settings: Settings, library: Library): { setting
   return { settings: problems.length > 0 ? { ...settings, seedImage, mask } : settings, problems };
 }
 
-/** The query of a link that restores `settings` and `walk`, with a leading question mark. */
-export function queryFromJam(settings: Settings, walk: Walk): string {
+/**
+ * The query of a link that restores `settings` and `walk`, with a leading question mark.
+ *
+ * @param defaults the server's defaults, which are left out
+ */
+export function queryFromJam(settings: Settings, walk: Walk, defaults: Settings = DEFAULT_SETTINGS): string {
   const query = new URLSearchParams();
   query.set("prompt", walk.current.prompt);
   query.set("seed", String(walk.current.seed));
@@ -79,12 +86,12 @@ export function queryFromJam(settings: Settings, walk: Walk): string {
   for (const prompt of walk.queue) query.append("next", prompt);
   const { seedImage, mask } = settings;
   const values: [string, string | number, string | number][] = [
-    ["negativePrompt", settings.negativePrompt, DEFAULT_SETTINGS.negativePrompt],
-    ["denoising", settings.denoising, DEFAULT_SETTINGS.denoising],
-    ["guidance", settings.guidance, DEFAULT_SETTINGS.guidance],
-    ["numInferenceSteps", settings.numInferenceSteps, DEFAULT_SETTINGS.numInferenceSteps],
-    ["scheduler", settings.scheduler ?? "default", DEFAULT_SETTINGS.scheduler ?? "default"],
-    ["alphaVelocity", settings.alphaStep, DEFAULT_SETTINGS.alphaStep],
+    ["negativePrompt", settings.negativePrompt, defaults.negativePrompt],
+    ["denoising", settings.denoising, defaults.denoising],
+    ["guidance", settings.guidance, defaults.guidance],
+    ["numInferenceSteps", settings.numInferenceSteps, defaults.numInferenceSteps],
+    ["scheduler", settings.scheduler ?? "default", defaults.scheduler ?? "default"],
+    ["alphaVelocity", settings.alphaStep, defaults.alphaStep],
   ];
   for (const [name, value, byDefault] of values) {
     if (value !== byDefault) query.set(name, String(value));
@@ -134,13 +141,13 @@ class Reader {
     return NO_IMAGE.includes(id) ? null : { kind: "id", id: id.slice(0, 100) };
   }
 
-  scheduler(): Settings["scheduler"] {
+  scheduler(byDefault: Settings["scheduler"]): Settings["scheduler"] {
     const name = this.query.get("scheduler")?.trim();
-    if (!name) return DEFAULT_SETTINGS.scheduler;
+    if (!name) return byDefault;
     if (name === "default") return null;
     if (isScheduler(name)) return name;
     this.problems.push(`scheduler=${shortened(name)} is not one of ${SCHEDULERS.join(", ")}`);
-    return DEFAULT_SETTINGS.scheduler;
+    return byDefault;
   }
 
   walk(randomPrompt: () => string, randomSeed: () => number): Walk {

@@ -8,6 +8,7 @@ import { blobFromUrl, dataUrlFromBlob } from "../data_url";
 import { fileName, walkBefore } from "../jam/clip";
 import type { HeardClip, Session } from "../jam/session";
 import { queryFromJam } from "../link/link";
+import { defaultsFor } from "../settings/distilled";
 import type { Scope } from "../scope";
 import { clockText } from "../timeline/geometry";
 import { h, saveFile, setText } from "./dom";
@@ -79,7 +80,7 @@ export class ClipPanel implements Panel {
     const clip = heard?.clip;
     const settings = clip?.settings ?? conductor.settings;
     const walk = clip ? { ...walkBefore(clip), queue: conductor.promptsAfter(clip) } : conductor.walk;
-    const url = new URL(queryFromJam(settings, walk), location.href.split("?")[0]).href;
+    const url = new URL(queryFromJam(settings, walk, defaultsFor(this.session.distillation)), location.href.split("?")[0]).href;
     const isOwn = settings.seedImage.kind === "own" || settings.mask?.kind === "own" || clip?.isRepainted;
     const warning = isOwn ? " Your own audio and images are not part of a link." : "";
     try {

@@ -2,9 +2,10 @@
 
 import type { Session } from "../jam/session";
 import type { Scope } from "../scope";
+import { isInstant, withInstant } from "../settings/distilled";
 import { MAX_PROMPT_CHARACTERS, RANGES, SCHEDULERS, type Settings, isScheduler } from "../settings/settings";
 import { h } from "./dom";
-import { selectField, sliderField, switchField, textField } from "./fields";
+import { type Field, selectField, sliderField, switchField, textField } from "./fields";
 import type { Panel } from "./sidebar";
 
 const BY_CHECKPOINT = "";
@@ -19,6 +20,7 @@ export class SoundPanel implements Panel {
   readonly element: HTMLElement;
   private readonly fields: ((settings: Settings) => void)[] = [];
   private readonly showCalm: () => void;
+  private readonly instant: Field<boolean>;
 
   /** @param onPreferences called after a change of `preferences` */
   constructor(
@@ -40,6 +42,9 @@ export class SoundPanel implements Panel {
     const options = [{ value: BY_CHECKPOINT, text: "checkpoint default" }, ...SCHEDULERS.map((name) => ({ value: name, text: name }))];
     const scheduler = selectField(scope, "Scheduler", options, (name) => this.change({ scheduler: isScheduler(name) ? name : null }));
     this.fields.push((settings) => scheduler.show(settings.scheduler ?? BY_CHECKPOINT));
+    this.instant = switchField(scope, "Instant: few steps, without a negative prompt", (isOn) =>
+      this.session.adjust(withInstant(this.session.conductor.settings, isOn)),
+    );
     const calm = switchField(scope, "Reduced motion", (isMotionReduced) => {
       preferences.isMotionReduced = isMotionReduced;
       onPreferences();
@@ -52,6 +57,7 @@ export class SoundPanel implements Panel {
       slider("guidance", "Guidance", "How closely the music follows the prompt.", (value) => value.toFixed(1)),
       slider("alphaStep", "Change per clip", "How far each clip moves towards the next prompt or variation.", percent),
       slider("numInferenceSteps", "Quality", "Denoising steps per clip. More steps sound cleaner and take longer.", (value) => (value === 1 ? "1 step" : `${value} steps`)),
+      this.instant.element,
       negative.element,
       scheduler.element,
       calm.element,
@@ -60,10 +66,13 @@ export class SoundPanel implements Panel {
 
   update(): void {
     for (const show of this.fields) show(this.session.conductor.settings);
+    const { conductor, distillation } = this.session;
+    this.instant.element.hidden = !distillation?.isGuidedSampling; // otherwise there is no choice
+    this.instant.show(isInstant(conductor.settings, distillation));
     this.showCalm();
   }
 
   private change(settings: Partial<Settings>): void {
-    this.session.conductor.adjust({ ...this.session.conductor.settings, ...settings });
+    this.session.adjust({ ...this.session.conductor.settings, ...settings });
   }
 }

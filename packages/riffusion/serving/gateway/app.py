@@ -3,6 +3,7 @@
     POST /run_inference/           the web app's address    ┐  status and body of the endpoint's
     POST /v1/models/model:predict  the endpoint's own one   ┘  response, streams included
     GET  /health                   whether the endpoint is ready
+    GET  /info                     what the checkpoint can do, see model_info.py
     GET  /seed_images, /masks      init images and masks to choose from, see seed_images.py
     GET  /metrics/                 the local Truss server's Prometheus metrics
     GET  /openapi.json, /docs      the API's schema and a page to try it, see openapi.py
@@ -36,6 +37,7 @@ from riffusion.serving.answer_body import check_not_compressed
 from riffusion.serving.client import JSON, MSGPACK, Endpoint
 from riffusion.serving.gateway.client_limits import ClientLimits, ClientLimitsMiddleware
 from riffusion.serving.gateway.incoming_body import CLOSE, drop_body, read_body
+from riffusion.serving.gateway.model_info import model_info
 from riffusion.serving.gateway.openapi import add_api_docs
 from riffusion.serving.gateway.origins import AllowedOrigins, remedy_for
 from riffusion.serving.gateway.reverse_proxy import ReverseProxy
@@ -104,6 +106,7 @@ def create_gateway(
     for path in (RUN_INFERENCE_PATH, RUN_INFERENCE_PATH + "/", PREDICT_PATH):
         app.routes.append(Route(path, gateway.predict, methods=["POST"], middleware=limiting))
     app.add_route("/health", gateway.health, methods=["GET"])
+    app.add_route("/info", gateway.info, methods=["GET"])
     if library is not None:
         add_seed_images(app, library)
     for path in ("/metrics", "/metrics/"):
@@ -180,6 +183,20 @@ class _Gateway:
             return _error(error.status or 502, str(error))
         status, content, media_type = response
         return Response(content, status, media_type=media_type)
+
+    async def info(self, _: Request) -> Response:
+        """What the endpoint's checkpoint can do, as its metrics say."""
+        if self._endpoint.metrics_url is None:
+            return _error(404, "a hosted endpoint does not say what its checkpoint can do")
+        response = await self._metrics.get()
+        if isinstance(response, httpx.RequestError):
+            error = self._endpoint.unreachable(response)
+            return _error(error.status or 502, str(error))
+        status, content, _media_type = response
+        try:
+            return JSONResponse(model_info(content.decode() if status == 200 else ""))
+        except (ValueError, KeyError):
+            return _error(502, "the endpoint's metrics can't be read; is it a Truss server?")
 
     async def _fetch_readiness(self) -> str | None:
         """Why the endpoint is not ready; None if it is ready, or can't be asked."""

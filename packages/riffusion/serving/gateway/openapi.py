@@ -13,12 +13,13 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic.json_schema import models_json_schema
 
 import riffusion
-from riffusion.datatypes import InferenceInput, InferenceOutput
+from riffusion.datatypes import PRESETS, InferenceInput, InferenceOutput
 from riffusion.serving.addresses import PREDICT_PATH, RUN_INFERENCE_PATH
 from riffusion.serving.client import JSON, MSGPACK
 from riffusion.serving.gateway.reverse_proxy import NDJSON
 
 Schema = dict[str, Any]
+_NULL: Schema = {"type": "null"}
 
 EXAMPLES: dict[str, Schema] = {
     "interpolation": {
@@ -68,7 +69,7 @@ def add_api_docs(app: FastAPI, has_images: bool, has_metrics: bool) -> None:
     Args:
         app: the gateway's application.
         has_images: whether it offers seed images and masks.
-        has_metrics: whether it offers metrics.
+        has_metrics: whether it offers metrics, and what it knows from them about the checkpoint.
     """
     schema = openapi_schema(has_images, has_metrics)
     page = _PAGE.read_text(encoding="utf-8")
@@ -95,6 +96,7 @@ def openapi_schema(has_images: bool = True, has_metrics: bool = True) -> Schema:
             paths[f"/{name}"] = {"get": _list_ids(name, title)}
             paths[f"/{name}/{{image_id}}.png"] = {"get": _image(name, title)}
     if has_metrics:
+        paths["/info"] = {"get": _info()}
         paths["/metrics/"] = {"get": _metrics()}
     return {
         "openapi": "3.1.0",
@@ -184,6 +186,27 @@ def _health() -> Schema:
         "Whether the endpoint is ready",
         _response("It is ready, or can't be asked.", JSON, _object(ready)),
         {"503": busy},
+    )
+
+
+def _info() -> Schema:
+    number = {"type": "number", "minimum": 1}
+    values = {
+        "max_steps": {"type": "integer", "minimum": 1},
+        "guidance": {"type": "array", "items": number, "minItems": 2, "maxItems": 2},
+        "guided_sampling": {"type": "boolean"},
+    }
+    distillation = _object(values, "What a distilled checkpoint can do with scheduler lcm.")
+    presets = {"type": "array", "items": {"enum": list(PRESETS)}}
+    content = _object({"presets": presets, "distillation": {"anyOf": [distillation, _NULL]}})
+    return _get(
+        "info",
+        "What the checkpoint can do",
+        _response("The presets, and null if it is not distilled or unknown.", JSON, content),
+        {
+            "502": _failure("The endpoint is unreachable."),
+            "504": _failure("The endpoint did not answer in time."),
+        },
     )
 
 

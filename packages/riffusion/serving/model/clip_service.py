@@ -90,6 +90,7 @@ class ClipService:
         self._num_memory_failures = 0
         metrics.watch_engine(engine)
         pipeline = generator.pipeline
+        metrics.show_checkpoint(pipeline.distillation)
         metrics.watch_graphs(pipeline.unet_graphs)
         metrics.watch_cache("embeddings", pipeline.embedding_cache)
         metrics.watch_cache("latents", pipeline.latent_cache)

@@ -3,8 +3,9 @@
 Seconds of music generated per second: `rate(riffusion_music_seconds_total[1m])`.
 """
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, Info
 
+from riffusion.checkpoint.distillation import Distillation
 from riffusion.engine.engine import Engine, EngineStep
 from riffusion.errors import GenerationCancelled, InputError
 from riffusion.generation.generator import Clip
@@ -31,6 +32,7 @@ _STAGE = Histogram(
 _HITS = Gauge("riffusion_cache_hits", "Cache hits since the start.", ["cache"])
 _MISSES = Gauge("riffusion_cache_misses", "Cache misses since the start.", ["cache"])
 _GRAPHS = Gauge("riffusion_cuda_graphs", "CUDA graphs of the UNet, by state.", ["state"])
+_CHECKPOINT = Info("riffusion_checkpoint", "What the checkpoint can do.")
 _UNET_CALLS = Gauge("riffusion_unet_calls", "UNet calls since the start, by way.", ["way"])
 
 
@@ -67,6 +69,26 @@ def watch_graphs(runner: CudaGraphRunner) -> None:
     _GRAPHS.labels("failed").set_function(lambda: runner.num_failed)
     _UNET_CALLS.labels("graph").set_function(lambda: runner.num_replays)
     _UNET_CALLS.labels("direct").set_function(lambda: runner.num_direct_calls)
+
+
+def show_checkpoint(distillation: Distillation | None) -> None:
+    """Show whether the checkpoint is distilled, and what it can do then.
+
+    The gateway reads it for `GET /info`.
+    """
+    if distillation is None:
+        _CHECKPOINT.info({"distilled": "false"})
+        return
+    low, high = distillation.guidance
+    _CHECKPOINT.info(
+        {
+            "distilled": "true",
+            "max_steps": str(distillation.max_steps),
+            "min_guidance": f"{low:g}",
+            "max_guidance": f"{high:g}",
+            "guided_sampling": "true" if distillation.guided_sampling else "false",
+        }
+    )
 
 
 def watch_cache(name: str, cache: TensorCache) -> None:

@@ -22,7 +22,8 @@ def told_the_guidance(unet: Any) -> Any:
     """
     if unet.config.time_cond_proj_dim is not None:
         return copy.deepcopy(unet)
-    told = UNet2DConditionModel.from_config({**unet.config, "time_cond_proj_dim": GUIDANCE_WIDTH})
+    # As an option: a value in a configuration that lacked the key would be dropped as a default.
+    told = UNet2DConditionModel.from_config(unet.config, time_cond_proj_dim=GUIDANCE_WIDTH)
     projection = torch.zeros_like(told.time_embedding.cond_proj.weight)
     told.load_state_dict(unet.state_dict() | {_PROJECTION: projection})
     return told

@@ -13,11 +13,13 @@ import torch
 from torch import nn
 from transformers import CLIPTextModel
 
+from riffusion.checkpoint.distillation import Distillation
 from riffusion.checkpoint.loader import Components
 from riffusion.datasets.circular_shifts import encoded_examples
 from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.datasets.image_size import check_fits_vae
 from riffusion.diffusion import RiffusionPipeline
+from riffusion.errors import InputError
 from riffusion.training.adapters.frozen_weights import keep_only_trained_weights
 from riffusion.training.adapters.lora import adapter_weights, add_lora, merged_weights
 from riffusion.training.adapters.textual_inversion import (
@@ -66,6 +68,7 @@ class FineTuneRecipe(Recipe):
         self._check_sizes()
         self.tokenizer, self.scheduler = base.tokenizer, base.scheduler
         self.base_name = name_of(base)
+        self.distillation = self._guided(base)
         self.first_new_id = len(base.tokenizer)
         unet, text_encoder = base.unet, base.text_encoder
         if config.new_words:
@@ -77,6 +80,21 @@ class FineTuneRecipe(Recipe):
             train_last_rows_only(text_encoder, len(config.new_words))
         self.objective = TextDiffusionObjective(unet, text_encoder, self._loss(base))
         keep_only_trained_weights(self.objective)
+
+    def _guided(self, base: Components) -> Distillation | None:
+        """What a distilled checkpoint can do; None for others.
+
+        Raises:
+            InputError: it has no guided sampling.
+        """
+        found = base.distillation
+        if found is not None and not found.guided_sampling:
+            raise InputError(
+                f"checkpoint={self.config.checkpoint!r} is a distilled network without guided "
+                "sampling, which is what fine-tuning trains; name the checkpoint that it was "
+                "distilled from"
+            )
+        return found
 
     def _check_sizes(self) -> None:
         for folder in (self.folder, self.replay):
@@ -151,6 +169,7 @@ class FineTuneRecipe(Recipe):
             unet=unet,
             scheduler=self.scheduler,
             spectrogram_params=self.params,
+            distillation=self.distillation,
         )
 
     def export(self, directory: Path) -> None:
@@ -168,7 +187,8 @@ class FineTuneRecipe(Recipe):
                 self._merge_trained(objective.unet, unet)
             if self.config.train_text_encoder:
                 self._merge_trained(objective.text_encoder, text_encoder)
-        write_checkpoint(self._pipeline(unet, text_encoder, self.vae), directory)
+        pipeline = self._pipeline(unet, text_encoder, self.vae)
+        write_checkpoint(pipeline, directory, self.distillation)
         self._export_adapter(directory.with_name("adapter"))
 
     def _merge_trained(self, trained: nn.Module, base: nn.Module) -> None:

@@ -1,0 +1,44 @@
+"""What the endpoint's checkpoint can do, read from the metrics of the Truss server."""
+
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from riffusion.datatypes import PRESETS
+
+_METRIC = "riffusion_checkpoint_info"
+
+
+def model_info(metrics: str) -> dict[str, Any]:
+    """The response of `GET /info`.
+
+    Args:
+        metrics: in Prometheus' text format; empty if there are none.
+
+    Returns:
+        `presets`: the presets that the checkpoint is known to do. `distillation`: the numbers in
+        the checkpoint's `distillation.json`; None if it is not distilled, or nothing is known.
+
+    Raises:
+        ValueError: the metrics are in another format.
+    """
+    labels = _labels(metrics)
+    if labels.get("distilled") != "true":
+        return {"presets": [name for name in PRESETS if name != "instant"], "distillation": None}
+    is_guided = labels["guided_sampling"] == "true"
+    return {
+        "presets": list(PRESETS) if is_guided else ["instant"],
+        "distillation": {
+            "max_steps": int(labels["max_steps"]),
+            "guidance": [float(labels["min_guidance"]), float(labels["max_guidance"])],
+            "guided_sampling": is_guided,
+        },
+    }
+
+
+def _labels(metrics: str) -> dict[str, str]:
+    for family in text_string_to_metric_families(metrics):
+        for sample in family.samples:
+            if sample.name == _METRIC:
+                return dict(sample.labels)
+    return {}
