@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from riffusion.datatypes import SchedulerName
     from riffusion.evaluation.settings import Part
 
-ALL_PARTS = "adherence,frechet,diversity,memorization,vae,img2img,interpolation"
+ALL_PARTS = "listening,adherence,frechet,diversity,memorization,vae,img2img,interpolation"
 
 
 def evaluate(
@@ -44,6 +44,16 @@ def evaluate(
     clips_per_label: Annotated[
         int, typer.Option(help="Number of clips to generate per label.")
     ] = 12,
+    tagger: Annotated[
+        str,
+        typer.Option(
+            help="Tagger that listens: magnatagatune, magnatagatune-vgg, million-song or "
+            "million-song-vgg."
+        ),
+    ] = "magnatagatune",
+    heard_clips_per_label: Annotated[
+        int, typer.Option(help="Maximum number of clips per label that the tagger hears.")
+    ] = 8,
     max_reference_clips: Annotated[
         int | None,
         typer.Option(
@@ -111,6 +121,8 @@ def evaluate(
         parts=cast("tuple[Part, ...]", _names(parts)),
         labels=_names(labels or ""),
         clips_per_label=clips_per_label,
+        tagger=tagger,
+        heard_clips_per_label=heard_clips_per_label,
         max_reference_clips=max_reference_clips,
         classifier_steps=classifier_steps,
         vae_clips_per_label=vae_clips_per_label,

@@ -37,6 +37,14 @@ distances shrink as n grows, so compare only those of equal n and of the same cl
 
 _SECTIONS = (
     (
+        "listening",
+        "Heard by an independent tagger",
+        "A network that was trained on other music names tags for each clip. A label's own tag is "
+        "the one in its name, or else the one that its real clips have more often than others. "
+        "Harmonicity is the share of energy at multiples of the tracked pitch, and how certain the "
+        "tracker is that there is a pitch; it is measured where real clips have a clear pitch.",
+    ),
+    (
         "adherence",
         "Prompt adherence",
         "Clips are drawn for held-out captions, and a classifier that was trained on real clips "
@@ -92,6 +100,7 @@ def report_page(report: Json, images: Sequence[ReportImage]) -> str:
         _SCORES,
     ]
     tables = {
+        "listening": _listening_tables,
         "adherence": _adherence_tables,
         "memorization": _memorization_tables,
         "img2img": _img2img_tables,
@@ -112,6 +121,39 @@ def report_page(report: Json, images: Sequence[ReportImage]) -> str:
     parts += ["## Time", markdown_table(("stage", "seconds"), timings)]
     parts += ["[report.json](report.json) contains all numbers."]
     return "\n\n".join(parts) + "\n"
+
+
+def _listening_tables(scores: Json) -> list[str]:
+    heard = [
+        (
+            label["name"],
+            label["tag"],
+            *(percent(label[name]) for name in ("real", "copies", "drawn")),
+            *(number(label[f"{name}_mean"], 2) for name in ("real", "copies", "drawn")),
+        )
+        for label in scores["labels"]
+    ]
+    heads = ("label", "tag", "first three: real", "VAE", "drawn", "mean: real", "VAE", "drawn")
+    harmonicity = [
+        (
+            label["name"],
+            *(
+                number(label["harmonicity"][name]["share"], 2)
+                for name in ("real", "copies", "drawn")
+            ),
+            *(
+                number(label["harmonicity"][name]["certainty"], 2)
+                for name in ("real", "copies", "drawn")
+            ),
+        )
+        for label in scores["labels"]
+        if label["harmonicity"]
+    ]
+    tables = [markdown_table(heads, heard)]
+    if harmonicity:
+        columns = ("label", "share: real", "VAE", "drawn", "certainty: real", "VAE", "drawn")
+        tables.append(markdown_table(columns, harmonicity))
+    return tables
 
 
 def _adherence_tables(scores: Json) -> list[str]:
