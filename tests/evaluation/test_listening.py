@@ -2,19 +2,21 @@
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from riffusion.audio import Waveform
+from riffusion.evaluation.disk_cache import DiskCache
 from riffusion.evaluation.metrics.harmonicity import measure_harmonicity
+from riffusion.evaluation.metrics.hearing import Clip, Listener
 from riffusion.evaluation.metrics.listening import (
     COPIES,
     DRAWN,
     REAL,
     REFERENCE,
-    Clip,
     score_listening,
     tag_of_label,
 )
@@ -23,6 +25,10 @@ from riffusion.evaluation.tagger import Tagger
 SAMPLE_RATE = 44_100
 SECONDS = np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE
 Signal = npt.NDArray[np.float64]
+
+
+def listener(cache: Path | None = None) -> Listener:
+    return Listener(Tagger.load(), SAMPLE_RATE, DiskCache(cache))
 
 
 def waveform(signal: Signal) -> Waveform:
@@ -112,7 +118,7 @@ def test_drawn_clips_that_drift_score_worse_than_real_ones() -> None:
     }
     told: list[tuple[int, int]] = []
     scores = score_listening(
-        sets, SAMPLE_RATE, Tagger.load(), ["flute"], lambda done, all_: told.append((done, all_))
+        sets, listener(), ["flute"], lambda done, all_: told.append((done, all_))
     )
     assert told == [(n, 32) for n in range(1, 33)]
     assert scores.clips == 8
@@ -132,5 +138,5 @@ def test_a_label_without_certain_pitch_is_not_melodic() -> None:
     noise = np.random.default_rng(0).standard_normal(len(SECONDS))
     one = [Clip("noise", lambda: waveform(noise)), Clip("hiss", lambda: waveform(noise))]
     sets = dict.fromkeys((REFERENCE, REAL, COPIES, DRAWN), one)
-    scores = score_listening(sets, SAMPLE_RATE, Tagger.load(), ["noise", "hiss"])
+    scores = score_listening(sets, listener(), ["noise", "hiss"])
     assert [label.harmonicity for label in scores.labels] == [None, None]

@@ -28,7 +28,7 @@ def test_the_page_shows_every_image_and_links_nothing_else(report_dir: Path) -> 
 def test_tables_of_the_page_have_equal_numbers_of_cells(report_dir: Path) -> None:
     page = (report_dir / "report.md").read_text(encoding="utf-8")
     tables = [block for block in page.split("\n\n") if block.startswith("|")]
-    assert len(tables) == 8
+    assert len(tables) == 9
     for table in tables:
         lines = table.splitlines()
         assert re.fullmatch(r"\|( --- \|)+", lines[1])

@@ -57,7 +57,7 @@ def test_short_clips_are_repeated() -> None:
 
 
 def test_unknown_tagger_is_refused() -> None:
-    with pytest.raises(InputError, match="'vgg'.*use one of magnatagatune, "):
+    with pytest.raises(InputError, match="'vgg' must be one of magnatagatune, "):
         Tagger.load("vgg")
 
 

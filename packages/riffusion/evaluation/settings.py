@@ -37,7 +37,6 @@ class EvaluationSettings:
         labels: labels of the data set to evaluate; empty for all.
         clips_per_label: clips drawn for each label.
         tagger: name of the tagger that listens, see `riffusion.evaluation.tagger.TAGGERS`.
-        heard_clips_per_label: maximum clips of each label that it hears, in each set.
         max_reference_clips: maximum clips read per split, spread evenly over the labels; None
             reads all.
         classifier_steps: training steps of the classifier; None chooses by the number of clips.
@@ -62,7 +61,6 @@ class EvaluationSettings:
     labels: tuple[str, ...] = ()
     clips_per_label: int = 12
     tagger: str = "magnatagatune"
-    heard_clips_per_label: int = 8
     max_reference_clips: int | None = None
     classifier_steps: int | None = None
     vae_clips_per_label: int = 4
@@ -112,7 +110,6 @@ class EvaluationSettings:
 
 _RANGES = {
     "clips_per_label": (2, 10_000),
-    "heard_clips_per_label": (1, 10_000),
     "max_reference_clips": (1, 10_000_000),
     "classifier_steps": (1, 1_000_000),
     "vae_clips_per_label": (1, 10_000),

@@ -18,6 +18,9 @@ _HOP_SAMPLES = 512
 _FFT_SAMPLES = 4096
 _LOWEST_HZ, _HIGHEST_HZ = 65.4, 2093.0
 """Pitches from C2 to C7."""
+_RESOLUTION_SEMITONES = 0.2
+"""Step between the tracker's pitches. Half of that takes five times as long, and changes the mean
+share of eight clips by at most 0.01."""
 _MAX_PARTIAL_HZ = 8000.0
 _HALF_WIDTH_CENTS = 35.0
 _HALF_WIDTH_BINS = 2.0
@@ -63,6 +66,7 @@ def measure_harmonicity(waveform: Waveform, sample_rate: int) -> Harmonicity:
         sr=_SAMPLE_RATE_HZ,
         frame_length=2048,
         hop_length=_HOP_SAMPLES,
+        resolution=_RESOLUTION_SEMITONES,
     )
     spectrum = librosa.stft(mono, n_fft=_FFT_SAMPLES, hop_length=_HOP_SAMPLES)
     power = (np.abs(spectrum) ** 2).T.astype(np.float64)  # (frames, bins)
@@ -104,5 +108,5 @@ def check_librosa() -> None:
     if importlib.util.find_spec("librosa") is None:
         raise InputError(
             "harmonicity is measured with librosa, which isn't installed; install it "
-            "(pip install librosa), or leave `listening` out of --parts"
+            "(pip install 'riffusion-truss[listening]'), or leave `listening` out of --parts"
         )

@@ -6,35 +6,21 @@ reference are Fréchet distances in the tagger's features; that of the other rea
 chance makes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from riffusion.audio import Waveform
 from riffusion.evaluation.metrics.frechet import frechet_distance
-from riffusion.evaluation.metrics.harmonicity import Harmonicity, measure_harmonicity
-from riffusion.evaluation.tagger import Tagger
+from riffusion.evaluation.metrics.harmonicity import Harmonicity
+from riffusion.evaluation.metrics.hearing import Clip, HeardClips, Listener
 
 REFERENCE, REAL, COPIES, DRAWN = "reference", "real", "copies", "drawn"
-SETS = (REFERENCE, REAL, COPIES, DRAWN)
 TOP_TAGS = 3
 MELODIC_CERTAINTY = 0.5
 """A label is melodic if the pitch tracker is at least this certain about its real clips."""
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A clip to listen to.
-
-    Args:
-        label: its label.
-        waveform: makes its audio, (channels, samples).
-    """
-
-    label: str
-    waveform: Callable[[], Waveform]
 
 
 @dataclass(frozen=True)
@@ -81,32 +67,9 @@ class ListeningScores:
     labels: list[HeardLabel]
 
 
-@dataclass(frozen=True)
-class _HeardSet:
-    """What was heard in a set of clips.
-
-    Args:
-        labels: (clips,) labels.
-        tags: (clips, tags) probabilities.
-        features: (clips, features).
-        harmonicity: of each clip; None where it wasn't measured.
-    """
-
-    labels: npt.NDArray[np.str_]
-    tags: npt.NDArray[np.float64]
-    features: npt.NDArray[np.float64]
-    harmonicity: list[Harmonicity | None]
-
-    def top(self) -> npt.NDArray[np.bool_]:
-        """Whether each tag is among a clip's first three: (clips, tags)."""
-        ranks = (-self.tags).argsort(1, kind="stable").argsort(1, kind="stable")
-        return ranks < TOP_TAGS
-
-
 def score_listening(
     sets: Mapping[str, Sequence[Clip]],
-    sample_rate: int,
-    tagger: Tagger,
+    listener: Listener,
     solo_labels: Sequence[str],
     moved: Callable[[int, int], None] = lambda done, total: None,
 ) -> ListeningScores:
@@ -114,44 +77,32 @@ def score_listening(
 
     Args:
         sets: clips by name of their set; equally many of each label in every set.
-        sample_rate: of all clips, in Hz.
-        tagger: the tagger.
+        listener: listens to them.
         solo_labels: labels whose clips may have one melodic voice.
         moved: is told how many clips of how many are done.
     """
-    total, done = sum(map(len, sets.values())), 0
-    heard: dict[str, _HeardSet] = {}
-    melodic = set(solo_labels)
-    for name in SETS:
-        found, harmonicity = [], []
-        for clip in sets[name]:
-            waveform = clip.waveform()
-            found.append(tagger.hear(waveform, sample_rate))
-            is_melodic = clip.label in melodic and name != REFERENCE
-            harmonicity.append(measure_harmonicity(waveform, sample_rate) if is_melodic else None)
-            done += 1
-            moved(done, total)
-        heard[name] = _HeardSet(
-            np.array([clip.label for clip in sets[name]]),
-            np.stack([each.tags for each in found]).astype(np.float64),
-            np.stack([each.features for each in found]).astype(np.float64),
-            harmonicity,
-        )
-        if name == REAL:  # real clips decide which labels are melodic
-            melodic = {
-                label
-                for label in melodic
-                if _mean_harmonicity(heard[REAL], label).certainty >= MELODIC_CERTAINTY
-            }
+    total = sum(map(len, sets.values()))
+    numbers = itertools.count(1)
+
+    def listen(name: str, melodic: Collection[str]) -> HeardClips:
+        return listener.listen(sets[name], melodic, lambda: moved(next(numbers), total))
+
+    heard = {REFERENCE: listen(REFERENCE, ()), REAL: listen(REAL, solo_labels)}
+    melodic = {
+        label
+        for label in solo_labels
+        if heard[REAL].mean_harmonicity(label).certainty >= MELODIC_CERTAINTY
+    }
+    heard |= {name: listen(name, melodic) for name in (COPIES, DRAWN)}
     reference = heard[REFERENCE].features
     return ListeningScores(
-        tagger=tagger.name,
+        tagger=listener.tagger.name,
         clips=len(reference),
         real_distance=frechet_distance(heard[REAL].features, reference),
         copies_distance=frechet_distance(heard[COPIES].features, reference),
         drawn_distance=frechet_distance(heard[DRAWN].features, reference),
         labels=[
-            _score_label(str(label), heard, tagger.tags, str(label) in melodic)
+            _score_label(str(label), heard, listener.tagger.tags, str(label) in melodic)
             for label in np.unique(heard[REFERENCE].labels)
         ],
     )
@@ -176,14 +127,14 @@ def tag_of_label(
 
 
 def _score_label(
-    label: str, heard: dict[str, _HeardSet], tags: Sequence[str], is_melodic: bool
+    label: str, heard: dict[str, HeardClips], tags: Sequence[str], is_melodic: bool
 ) -> HeardLabel:
     reference = heard[REFERENCE]
-    tag = tag_of_label(label, tags, reference.top(), reference.labels == label)
+    tag = tag_of_label(label, tags, reference.top(TOP_TAGS), reference.labels == label)
     shares, means = {}, {}
     for name in (REAL, COPIES, DRAWN):
         of_label = heard[name].labels == label
-        shares[name] = float(heard[name].top()[of_label, tag].mean())
+        shares[name] = float(heard[name].top(TOP_TAGS)[of_label, tag].mean())
         means[name] = float(heard[name].tags[of_label, tag].mean())
     return HeardLabel(
         label,
@@ -194,19 +145,7 @@ def _score_label(
         means[REAL],
         means[COPIES],
         means[DRAWN],
-        {name: _mean_harmonicity(heard[name], label) for name in (REAL, COPIES, DRAWN)}
+        {name: heard[name].mean_harmonicity(label) for name in (REAL, COPIES, DRAWN)}
         if is_melodic
         else None,
-    )
-
-
-def _mean_harmonicity(heard: _HeardSet, label: str) -> Harmonicity:
-    found = [
-        each
-        for each, of in zip(heard.harmonicity, heard.labels, strict=True)
-        if of == label and each is not None
-    ]
-    return Harmonicity(
-        share=float(np.mean([each.share for each in found])),
-        certainty=float(np.mean([each.certainty for each in found])),
     )

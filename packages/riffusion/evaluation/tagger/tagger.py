@@ -108,7 +108,7 @@ class Tagger:
             InputError: unknown name, or the distribution is missing or damaged.
         """
         if name not in TAGGERS:
-            raise InputError(f"there is no tagger {name!r}; use one of {', '.join(TAGGERS)}")
+            raise InputError(f"{name!r} must be one of {', '.join(TAGGERS)}", "tagger")
         folder = _distribution_folder() / TAGGERS[name].folder
         index, data = folder / ".index", folder / ".data-00000-of-00001"
         return cls(name, Weights(read_variables(index, data)))
