@@ -11,6 +11,7 @@ import torch
 
 from riffusion.errors import InputError
 from riffusion.evaluation.tagger import TAGGERS, Tagger
+from riffusion.evaluation.tagger.tagger import DISTRIBUTION, VERSION
 from riffusion.evaluation.tagger.tensor_bundle import read_variables
 
 OUTPUTS = json.loads((Path(__file__).parent / "tagger_outputs.json").read_text())
@@ -65,6 +66,14 @@ def test_missing_weights_name_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr("sys.path", [str(tmp_path)])
     with pytest.raises(InputError, match=r"pip install --no-deps musicnn==0\.1\.0"):
         Tagger.load()
+
+
+def test_the_pinned_weights_are_those_that_messages_name() -> None:
+    pins = (Path(__file__).parents[2] / "requirements-tagger.txt").read_text().splitlines()
+    (pin,) = [line for line in pins if line and not line.startswith("#")]
+    name, digest = pin.split(" --hash=sha256:")
+    assert name == f"{DISTRIBUTION}=={VERSION}"
+    assert len(digest) == 64
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "no table", "short data"])

@@ -33,7 +33,7 @@ class ReportImage:
 _SCORES = """Compare each score with its yardstick, which usually is the same measure of real clips
 that no training has seen. n is the number of drawn clips, images or paths behind a score. With a
 small n, chance is large: differences within an interval or a spread (±) mean nothing. Fréchet
-distances shrink as n grows, so compare only those of equal n and of the same classifier."""
+distances shrink as n grows, so compare only those of equal n and of the same network."""
 
 _SECTIONS = (
     (
@@ -43,13 +43,6 @@ _SECTIONS = (
         "the one in its name, or else the one that its real clips have more often than others. "
         "Harmonicity is the share of energy at multiples of the tracked pitch, and how certain the "
         "tracker is that there is a pitch; it is measured where real clips have a clear pitch.",
-    ),
-    (
-        "adherence",
-        "Prompt adherence",
-        "Clips are drawn for held-out captions, and a classifier that was trained on real clips "
-        "predicts their labels. It makes errors on real clips too: share / real is its accuracy on "
-        "drawn clips over its accuracy on real clips. Shares below 80 % are marked ↓.",
     ),
     (
         "memorization",
@@ -76,6 +69,15 @@ _SECTIONS = (
         "Interpolation",
         "Equal steps from one prompt to the other, with one seed per path. Equal step sizes give "
         "1 in the first column, a straight path gives 1 in the second.",
+    ),
+    (
+        "adherence",
+        "Prompt adherence, by the data set's own classifier",
+        "Clips are drawn for held-out captions, and a classifier that was trained on real clips of "
+        "this data set predicts their labels. Texture and envelope are enough for it, so a high "
+        "share doesn't mean that clips sound real. It makes errors on real clips too: share / real "
+        "is its accuracy on drawn clips over its accuracy on real clips. Shares below 80 % are "
+        "marked ↓.",
     ),
 )
 

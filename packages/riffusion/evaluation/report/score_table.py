@@ -7,6 +7,8 @@ from typing import Any
 Json = Mapping[str, Any]
 Row = tuple[str, str, str]
 """(score, value, comparison)."""
+_CLASSIFIER = "the data set's own classifier"
+"""The network that was trained to tell the data set's labels apart. Texture is enough for that."""
 
 
 def score_table(report: Json) -> str:
@@ -45,7 +47,7 @@ def score_rows(report: Json) -> list[Row]:
         ("interpolation", _interpolation_rows),
         ("diversity", _diversity_rows),
         ("adherence", _adherence_rows),
-        ("frechet", lambda scores: _frechet_rows(scores, "the classifier's features")),
+        ("frechet", lambda scores: _frechet_rows(scores, f"features of {_CLASSIFIER}")),
         ("classifier", _classifier_through_vae_rows),
     )
     rows = [row for name, make in sections if report[name] for row in make(report[name])]
@@ -117,7 +119,7 @@ def _adherence_rows(scores: Json) -> Iterator[Row]:
         if group:
             interval = f"{percent(group['low'])} to {percent(group['high'])}"
             yield (
-                f"prompt adherence, {group['name']} (n = {group['clips']})",
+                f"heard as asked by {_CLASSIFIER}, {group['name']} (n = {group['clips']})",
                 f"{percent(group['relative'])} of real ({percent(group['accuracy'])}, "
                 f"95 % interval {interval})",
                 f"real held-out clips: {percent(group['real_accuracy'])}",
@@ -178,7 +180,7 @@ def _vae_rows(scores: Json) -> Iterator[Row]:
 def _classifier_through_vae_rows(scores: Json) -> Iterator[Row]:
     if scores["accuracy_through_vae"] is not None:
         yield (
-            f"VAE, accuracy of the classifier on copies (n = {scores['vae_clips']})",
+            f"{_CLASSIFIER}, accuracy through the VAE (n = {scores['vae_clips']})",
             percent(scores["accuracy_through_vae"]),
             f"real: {percent(scores['accuracy'])}",
         )
@@ -219,7 +221,7 @@ def _interpolation_rows(scores: Json) -> Iterator[Row]:
 def _classifier_rows(scores: Json) -> Iterator[Row]:
     where = "trained elsewhere, " if scores["trained_elsewhere"] else ""
     yield (
-        "classifier, accuracy on real held-out clips",
+        f"{_CLASSIFIER}, accuracy on real held-out clips",
         percent(scores["accuracy"]),
         f"{where}{scores['held_out_clips']} clips, {len(scores['labels'])} labels",
     )
