@@ -14,6 +14,7 @@ import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +81,7 @@ class DiskCache:
 
     def _write(self, path: Path, arrays: Arrays) -> None:
         file = io.BytesIO()
-        np.savez(file, **arrays)
+        np.savez(file, **cast("dict[str, Any]", arrays))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_file(file.getvalue(), path)
