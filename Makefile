@@ -23,12 +23,13 @@ help: ## list the targets
 setup: $(READY) ## make .venv with uv and install the pinned requirements
 
 # uv comes from the system if it is there, else from the package index into the .venv itself.
-$(READY): requirements.txt requirements-dev.txt pyproject.toml
+$(READY): requirements.txt requirements-dev.txt requirements-tagger.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than 3.11; run: make PYTHON=python3.12 setup"; exit 2; }
 	@if command -v uv >/dev/null; then uv venv --quiet --clear --seed --python $(PYTHON) $(VENV); else $(PYTHON) -m venv --clear $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; fi
 	@uv=$$(command -v uv || echo $(BIN)/uv); \
 		echo "installing the pinned requirements (about 5 GB, mostly torch)"; \
 		$$uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements-dev.txt && \
+		$$uv pip install --quiet --python $(BIN)/python --no-deps -r requirements-tagger.txt && \
 		$$uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $(READY)
 

@@ -28,11 +28,27 @@ def test_the_page_shows_every_image_and_links_nothing_else(report_dir: Path) -> 
 def test_tables_of_the_page_have_equal_numbers_of_cells(report_dir: Path) -> None:
     page = (report_dir / "report.md").read_text(encoding="utf-8")
     tables = [block for block in page.split("\n\n") if block.startswith("|")]
-    assert len(tables) == 8
+    assert len(tables) == 9
     for table in tables:
         lines = table.splitlines()
         assert re.fullmatch(r"\|( --- \|)+", lines[1])
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1, table
+
+
+def test_networks_from_elsewhere_come_first_and_the_own_classifier_last(report_dir: Path) -> None:
+    page = (report_dir / "report.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## (.*)$", page, re.MULTILINE)
+    assert sections[:2] == ["Scores", "Heard by an independent tagger"]
+    assert sections[-3] == "Prompt adherence, by the data set's own classifier"
+    rows = (report_dir / "scores.md").read_text(encoding="utf-8").splitlines()[2:]
+    rows = [row for row in rows if row.startswith("|")]
+    of_tagger = [n for n, row in enumerate(rows) if "tagger" in row or "harmonicity" in row]
+    of_classifier = [n for n, row in enumerate(rows) if "the data set's own classifier" in row]
+    assert of_tagger[0] == 0
+    assert of_classifier[-1] == len(rows) - 1
+    between = [row for row in rows if re.match(r"\| (VAE|img2img|sharpness|nearest)", row)]
+    assert between
+    assert max(map(rows.index, between)) < min(of_classifier)
 
 
 def test_text_cannot_break_a_table() -> None:

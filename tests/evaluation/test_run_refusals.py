@@ -34,7 +34,7 @@ def test_refusals_are_one_line_with_the_remedy(
     line = refusal(capsys, checkpoint, "--dataset", corpus, "-o", file)
     assert str(file) in line
     line = refusal(capsys, checkpoint, "--dataset", corpus, *output, "--parts", "taste")
-    assert line.startswith("error: --parts: 'taste' must be one of adherence")
+    assert line.startswith("error: --parts: 'taste' must be one of listening, adherence")
     line = refusal(capsys, checkpoint, "--dataset", corpus, *output, "--labels", "pad,gong")
     assert line.startswith("error: --labels: 'gong' is not a label") and "marimba" in line
     line = refusal(capsys, checkpoint, "--dataset", corpus, *output, "--classifier", tmp_path)

@@ -97,7 +97,12 @@ def test_libraries_and_files_are_looked_for_where_they_are_used(
 def ready(tmp_path: Path) -> Machine:
     """A machine without Node, whose .venv has a Python that has just curl's test to run."""
     machine = Machine(tmp_path)
-    for name in ("requirements.txt", "requirements-dev.txt", "pyproject.toml"):
+    for name in (
+        "requirements.txt",
+        "requirements-dev.txt",
+        "requirements-tagger.txt",
+        "pyproject.toml",
+    ):
         shutil.copy(ROOT / name, machine.root)
     (machine.bin / "mkdir").symlink_to(shutil.which("mkdir") or "")
     python = machine.root / ".venv/bin/python"

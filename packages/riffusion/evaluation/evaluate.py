@@ -15,7 +15,11 @@ from riffusion.errors import InputError, RiffusionError
 from riffusion.evaluation.classifier.files import load_classifier
 from riffusion.evaluation.classifier.network import Classifier
 from riffusion.evaluation.classifier.training import train_classifier
+from riffusion.evaluation.disk_cache import DiskCache
+from riffusion.evaluation.listening_stage import listen
 from riffusion.evaluation.metrics.clap import ClapEmbedder
+from riffusion.evaluation.metrics.harmonicity import check_librosa
+from riffusion.evaluation.metrics.hearing import Listener
 from riffusion.evaluation.metrics.interpolation_smoothness import draw_paths, score_interpolation
 from riffusion.evaluation.progress import Progress, silent
 from riffusion.evaluation.prompts import held_out_templates
@@ -50,6 +54,7 @@ from riffusion.evaluation.stages import (
     score_classifier,
     score_classifier_through_vae,
 )
+from riffusion.evaluation.tagger import Tagger
 from riffusion.spectrogram.compatibility import check_compatible_params
 
 logger = logging.getLogger(__name__)
@@ -65,6 +70,7 @@ def evaluate(
     *,
     classifier: Path | None = None,
     clap: Path | None = None,
+    cache: Path | None = None,
     device: str | None = None,
     progress: Progress = silent,
 ) -> tuple[Report, Material]:
@@ -76,6 +82,7 @@ def evaluate(
         settings: what is measured, and how.
         classifier: folder of a classifier that was trained elsewhere; None trains one.
         clap: folder of a CLAP model; None skips CLAP.
+        cache: folder that remembers what is heard in real clips; None remembers nothing.
         device: see `select_device`.
         progress: opens a progress stage for each long job.
 
@@ -102,6 +109,11 @@ def evaluate(
     pipeline = RiffusionPipeline.from_pretrained(checkpoint, device=device)
     check_compatible_params(pipeline.spectrogram_params, folder.params)
     embedder = None if clap is None else ClapEmbedder(clap, folder.params)
+    listener = None
+    if "listening" in settings.parts:
+        check_librosa()
+        tagger = Tagger.load(settings.tagger)
+        listener = Listener(tagger, folder.params.sample_rate, DiskCache(cache))
 
     load = functools.partial(
         load_clips,
@@ -133,7 +145,7 @@ def evaluate(
     report = Report(settings, CheckpointFacts.of_pipeline(pipeline), facts)
     material = Material(held_out)
     setup = Setup(settings, sampler, held_out, facts, progress)
-    _run_stages(setup, given, training_clips, embedder, report, material)
+    _run_stages(setup, given, training_clips, listener, embedder, report, material)
     report.timings_s["all"] = time.perf_counter() - started
     return report, material
 
@@ -142,6 +154,7 @@ def _run_stages(
     setup: Setup,
     given: Classifier | None,
     training_clips: TrainingClips,
+    listener: Listener | None,
     embedder: ClapEmbedder | None,
     report: Report,
     material: Material,
@@ -171,6 +184,9 @@ def _run_stages(
             drawn = draw_clips(setup)
             report.sharpness = measure_sharpness(setup, drawn)
             material.drawn = drawn
+    if material.drawn is not None and listener is not None:
+        with stages.attempt("listening"):
+            report.listening = listen(setup, material.drawn, listener)
     if material.drawn is not None and scored is not None:
         _score_predictions(setup, material.drawn, scored, stages, report, material)
     if material.drawn is not None and "memorization" in parts:

@@ -7,12 +7,25 @@ from riffusion.datatypes import SchedulerName
 from riffusion.errors import InputError
 
 Part = Literal[
-    "adherence", "frechet", "diversity", "memorization", "vae", "img2img", "interpolation"
+    "listening",
+    "adherence",
+    "frechet",
+    "diversity",
+    "memorization",
+    "vae",
+    "img2img",
+    "interpolation",
 ]
 PARTS: tuple[Part, ...] = get_args(Part)
-PARTS_OF_DRAWN_CLIPS: tuple[Part, ...] = ("adherence", "frechet", "diversity", "memorization")
+PARTS_OF_DRAWN_CLIPS: tuple[Part, ...] = (
+    "listening",
+    "adherence",
+    "frechet",
+    "diversity",
+    "memorization",
+)
 """Parts that score the clips drawn for the held-out captions."""
-PARTS_WITHOUT_CLASSIFIER: tuple[Part, ...] = ("memorization", "vae")
+PARTS_WITHOUT_CLASSIFIER: tuple[Part, ...] = ("listening", "memorization", "vae")
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,7 @@ class EvaluationSettings:
         parts: parts to measure.
         labels: labels of the data set to evaluate; empty for all.
         clips_per_label: clips drawn for each label.
+        tagger: name of the tagger that listens, see `riffusion.evaluation.tagger.TAGGERS`.
         max_reference_clips: maximum clips read per split, spread evenly over the labels; None
             reads all.
         classifier_steps: training steps of the classifier; None chooses by the number of clips.
@@ -46,6 +60,7 @@ class EvaluationSettings:
     parts: tuple[Part, ...] = PARTS
     labels: tuple[str, ...] = ()
     clips_per_label: int = 12
+    tagger: str = "magnatagatune"
     max_reference_clips: int | None = None
     classifier_steps: int | None = None
     vae_clips_per_label: int = 4

@@ -1,5 +1,8 @@
 """The scores of an evaluation; each module has a dataclass of scores and a function that makes it.
 
+listening                   what an independent tagger hears, and how harmonic melodic sounds are
+hearing                     listens to clips on all processors, and remembers real ones
+harmonicity                 share of energy at multiples of the tracked pitch
 adherence                   accuracy of the classifier on drawn clips, by label and caption template
 frechet                     Fréchet distance between the features of drawn and real clips
 diversity                   mean distance between clips of one label

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from riffusion.audio import convert, waveform_from_segment
+from riffusion.audio import resample, with_channels
 from riffusion.errors import CheckpointError, InputError
+from riffusion.evaluation.audio import waveform_from_plane
 from riffusion.evaluation.classifier.network import Features
-from riffusion.evaluation.images import Plane, image_from_plane
+from riffusion.evaluation.images import Plane
 from riffusion.evaluation.progress import Progress, silent
-from riffusion.spectrogram.image_converter import SpectrogramImageConverter
 from riffusion.spectrogram.params import SpectrogramParams
 
 
@@ -52,7 +52,7 @@ class ClapEmbedder:
                 "undamaged copy"
             ) from error
         self._directory = directory
-        self._converter = SpectrogramImageConverter(params, device="cpu")
+        self._params = params
 
     def embed(
         self, planes: Sequence[Plane], progress: Progress = silent, stage: str = "CLAP"
@@ -66,12 +66,9 @@ class ClapEmbedder:
         embeddings = []
         with progress(stage) as move:
             for plane in planes:
-                image = image_from_plane(plane, self._converter.p)
-                segment = self._converter.audio_from_spectrogram_image(image)
-                segment = convert(segment, sample_rate=rate, channels=1)
-                inputs = self._extract(
-                    waveform_from_segment(segment)[0], sampling_rate=rate, return_tensors="pt"
-                )
+                mono = with_channels(waveform_from_plane(plane, self._params), 1)
+                mono = resample(mono, self._params.sample_rate, rate)
+                inputs = self._extract(mono[0], sampling_rate=rate, return_tensors="pt")
                 with torch.inference_mode():
                     found = self._model.get_audio_features(**inputs)
                 vector = getattr(found, "pooler_output", found)[0].double().numpy()

@@ -91,11 +91,12 @@ def _sheets(report: Report, material: Material) -> Iterator[NewImage]:
         return ReportImage(section, f"sheet_{name}.png", caption), encode_image(image, "png")
 
     if material.drawn is not None:
+        section = "listening" if report.adherence is None and report.listening else "adherence"
         sheets = contact_sheets.label_sheets(
             material.held_out, material.drawn, material.predicted_labels
         )
         for number, image in enumerate(sheets, start=1):
-            yield sheet("adherence", f"labels_{number}", "Real clips and drawn clips.", image)
+            yield sheet(section, f"labels_{number}", "Real clips and drawn clips.", image)
     if material.near_pairs:
         caption = "The drawn clips nearest to a training clip, which is shifted to match."
         image = contact_sheets.near_pairs_sheet(material.near_pairs)

@@ -33,15 +33,16 @@ class ReportImage:
 _SCORES = """Compare each score with its yardstick, which usually is the same measure of real clips
 that no training has seen. n is the number of drawn clips, images or paths behind a score. With a
 small n, chance is large: differences within an interval or a spread (±) mean nothing. Fréchet
-distances shrink as n grows, so compare only those of equal n and of the same classifier."""
+distances shrink as n grows, so compare only those of equal n and of the same network."""
 
 _SECTIONS = (
     (
-        "adherence",
-        "Prompt adherence",
-        "Clips are drawn for held-out captions, and a classifier that was trained on real clips "
-        "predicts their labels. It makes errors on real clips too: share / real is its accuracy on "
-        "drawn clips over its accuracy on real clips. Shares below 80 % are marked ↓.",
+        "listening",
+        "Heard by an independent tagger",
+        "A network that was trained on other music names tags for each clip. A label's own tag is "
+        "the one in its name, or else the one that its real clips have more often than others. "
+        "Harmonicity is the share of energy at multiples of the tracked pitch, and how certain the "
+        "tracker is that there is a pitch; it is measured where real clips have a clear pitch.",
     ),
     (
         "memorization",
@@ -69,6 +70,15 @@ _SECTIONS = (
         "Equal steps from one prompt to the other, with one seed per path. Equal step sizes give "
         "1 in the first column, a straight path gives 1 in the second.",
     ),
+    (
+        "adherence",
+        "Prompt adherence, by the data set's own classifier",
+        "Clips are drawn for held-out captions, and a classifier that was trained on real clips of "
+        "this data set predicts their labels. Texture and envelope are enough for it, so a high "
+        "share doesn't mean that clips sound real. It makes errors on real clips too: share / real "
+        "is its accuracy on drawn clips over its accuracy on real clips. Shares below 80 % are "
+        "marked ↓.",
+    ),
 )
 
 
@@ -92,6 +102,7 @@ def report_page(report: Json, images: Sequence[ReportImage]) -> str:
         _SCORES,
     ]
     tables = {
+        "listening": _listening_tables,
         "adherence": _adherence_tables,
         "memorization": _memorization_tables,
         "img2img": _img2img_tables,
@@ -112,6 +123,39 @@ def report_page(report: Json, images: Sequence[ReportImage]) -> str:
     parts += ["## Time", markdown_table(("stage", "seconds"), timings)]
     parts += ["[report.json](report.json) contains all numbers."]
     return "\n\n".join(parts) + "\n"
+
+
+def _listening_tables(scores: Json) -> list[str]:
+    heard = [
+        (
+            label["name"],
+            label["tag"],
+            *(percent(label[name]) for name in ("real", "copies", "drawn")),
+            *(number(label[f"{name}_mean"], 2) for name in ("real", "copies", "drawn")),
+        )
+        for label in scores["labels"]
+    ]
+    heads = ("label", "tag", "first three: real", "VAE", "drawn", "mean: real", "VAE", "drawn")
+    harmonicity = [
+        (
+            label["name"],
+            *(
+                number(label["harmonicity"][name]["share"], 2)
+                for name in ("real", "copies", "drawn")
+            ),
+            *(
+                number(label["harmonicity"][name]["certainty"], 2)
+                for name in ("real", "copies", "drawn")
+            ),
+        )
+        for label in scores["labels"]
+        if label["harmonicity"]
+    ]
+    tables = [markdown_table(heads, heard)]
+    if harmonicity:
+        columns = ("label", "share: real", "VAE", "drawn", "certainty: real", "VAE", "drawn")
+        tables.append(markdown_table(columns, harmonicity))
+    return tables
 
 
 def _adherence_tables(scores: Json) -> list[str]:

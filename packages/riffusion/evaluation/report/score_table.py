@@ -7,6 +7,8 @@ from typing import Any
 Json = Mapping[str, Any]
 Row = tuple[str, str, str]
 """(score, value, comparison)."""
+_CLASSIFIER = "the data set's own classifier"
+"""The network that was trained to tell the data set's labels apart. Texture is enough for that."""
 
 
 def score_table(report: Json) -> str:
@@ -28,21 +30,25 @@ def score_table(report: Json) -> str:
 
 
 def score_rows(report: Json) -> list[Row]:
-    """The rows of the table, for each part that was measured."""
+    """The rows of the table, for each part that was measured.
+
+    What networks from elsewhere hear comes first, the classifier of the data set's own labels last.
+    """
     sections = (
-        ("adherence", _adherence_rows),
-        ("frechet", lambda scores: _frechet_rows(scores, "the classifier's features")),
+        ("listening", _listening_rows),
         ("clap", lambda scores: _frechet_rows(scores, "CLAP")),
-        ("diversity", _diversity_rows),
+        ("sharpness", _sharpness_rows),
+        ("vae", _vae_rows),
         (
             "memorization",
             lambda scores: _memorization_rows(scores, report["dataset"]["training_clips"]),
         ),
-        ("vae", _vae_rows),
-        ("classifier", _classifier_through_vae_rows),
-        ("sharpness", _sharpness_rows),
         ("img2img", _img2img_rows),
         ("interpolation", _interpolation_rows),
+        ("diversity", _diversity_rows),
+        ("adherence", _adherence_rows),
+        ("frechet", lambda scores: _frechet_rows(scores, f"features of {_CLASSIFIER}")),
+        ("classifier", _classifier_through_vae_rows),
     )
     rows = [row for name, make in sections if report[name] for row in make(report[name])]
     rows += [(name, "failed", reason) for name, reason in report["failures"].items()]
@@ -70,12 +76,50 @@ def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
+def _listening_rows(scores: Json) -> Iterator[Row]:
+    real = scores["real_distance"]
+    yardstick = f"other real clips: {real:.3g}"
+    for name, key in (
+        ("drawn clips", "drawn_distance"),
+        ("real clips through the VAE", "copies_distance"),
+    ):
+        yield (
+            f"Fréchet distance of {name}, features of the tagger {scores['tagger']} "
+            f"(n = {scores['clips']})",
+            f"{scores[key]:.3g}, {scores[key] / max(real, 1e-9):.1f} × real",
+            yardstick,
+        )
+    labels = scores["labels"]
+    real, copies, drawn = (
+        sum(label[name] for label in labels) / len(labels) for name in ("real", "copies", "drawn")
+    )
+    yield (
+        "… own tag among the first three, mean over labels",
+        percent(drawn),
+        f"real clips: {percent(real)}, through the VAE: {percent(copies)}",
+    )
+    worst = min(labels, key=lambda label: label["drawn"] - label["real"])
+    yield (
+        f"… label that loses most: {worst['name']}, heard as {worst['tag']}",
+        percent(worst["drawn"]),
+        f"real clips: {percent(worst['real'])}, through the VAE: {percent(worst['copies'])}",
+    )
+    for label in labels:
+        if (of := label["harmonicity"]) is not None:
+            yield (
+                f"harmonicity of {label['name']}: share / certainty",
+                f"{of['drawn']['share']:.2f} / {of['drawn']['certainty']:.2f}",
+                f"real clips: {of['real']['share']:.2f} / {of['real']['certainty']:.2f}, "
+                f"through the VAE: {of['copies']['share']:.2f} / {of['copies']['certainty']:.2f}",
+            )
+
+
 def _adherence_rows(scores: Json) -> Iterator[Row]:
     for group in (scores["singles"], scores["mixtures"]):
         if group:
             interval = f"{percent(group['low'])} to {percent(group['high'])}"
             yield (
-                f"prompt adherence, {group['name']} (n = {group['clips']})",
+                f"heard as asked by {_CLASSIFIER}, {group['name']} (n = {group['clips']})",
                 f"{percent(group['relative'])} of real ({percent(group['accuracy'])}, "
                 f"95 % interval {interval})",
                 f"real held-out clips: {percent(group['real_accuracy'])}",
@@ -136,7 +180,7 @@ def _vae_rows(scores: Json) -> Iterator[Row]:
 def _classifier_through_vae_rows(scores: Json) -> Iterator[Row]:
     if scores["accuracy_through_vae"] is not None:
         yield (
-            f"VAE, accuracy of the classifier on copies (n = {scores['vae_clips']})",
+            f"{_CLASSIFIER}, accuracy through the VAE (n = {scores['vae_clips']})",
             percent(scores["accuracy_through_vae"]),
             f"real: {percent(scores['accuracy'])}",
         )
@@ -177,7 +221,7 @@ def _interpolation_rows(scores: Json) -> Iterator[Row]:
 def _classifier_rows(scores: Json) -> Iterator[Row]:
     where = "trained elsewhere, " if scores["trained_elsewhere"] else ""
     yield (
-        "classifier, accuracy on real held-out clips",
+        f"{_CLASSIFIER}, accuracy on real held-out clips",
         percent(scores["accuracy"]),
         f"{where}{scores['held_out_clips']} clips, {len(scores['labels'])} labels",
     )

@@ -17,6 +17,7 @@ from riffusion.evaluation.metrics.diversity import DiversityScores
 from riffusion.evaluation.metrics.frechet import FrechetScores
 from riffusion.evaluation.metrics.img2img_agreement import Img2ImgScores, Variation
 from riffusion.evaluation.metrics.interpolation_smoothness import InterpolationScores
+from riffusion.evaluation.metrics.listening import ListeningScores
 from riffusion.evaluation.metrics.memorization import MemorizationScores
 from riffusion.evaluation.metrics.reconstruction import Reconstructions, ReconstructionScores
 from riffusion.evaluation.metrics.sharpness import DrawnSharpness
@@ -112,6 +113,7 @@ class Report:
     settings: EvaluationSettings
     checkpoint: CheckpointFacts
     dataset: DatasetFacts
+    listening: ListeningScores | None = None
     classifier: ClassifierScores | None = None
     adherence: AdherenceScores | None = None
     frechet: FrechetScores | None = None
