@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 
+from riffusion.checkpoint.autoencoders import CLASSES, DEFAULT_CLASS
 from riffusion.training.adapters.lora import add_lora
 from riffusion.training.config import (
     AutoencoderConfig,
@@ -38,16 +39,23 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 
 @pytest.fixture(scope="module")
-def demo_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The VAE of the embedded checkpoint's configuration, with random weights."""
-    config = load_config(ROOT / "configs/demo/2_vae_wide.yaml")
-    assert isinstance(config, AutoencoderConfig)
-    folder = tmp_path_factory.mktemp("vae")
-    with torch.random.fork_rng():
-        new_network(AutoencoderKL, config.autoencoder, "autoencoder").save_pretrained(
-            folder / "vae"
-        )
-    return folder
+def demo_autoencoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The autoencoders of the embedded checkpoint's configurations, with random weights.
+
+    By the folder of their run.
+    """
+    folders = {}
+    for name in ("1_autoencoder", "2_vae_wide"):
+        config = load_config(ROOT / f"configs/demo/{name}.yaml")
+        assert isinstance(config, AutoencoderConfig)
+        options = dict(config.autoencoder)
+        network_class = CLASSES[options.pop("class_name", DEFAULT_CLASS)]
+        folders[name] = tmp_path_factory.mktemp(name)
+        with torch.random.fork_rng():
+            new_network(network_class, options, "autoencoder").save_pretrained(
+                folders[name] / "vae"
+            )
+    return folders
 
 
 def test_there_is_an_example_of_every_task() -> None:
@@ -64,7 +72,10 @@ def test_there_is_an_example_of_every_task() -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=NAMES)
 def test_a_configuration_fits_its_networks(
-    path: Path, datasets: dict[int, Path], demo_vae: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path,
+    datasets: dict[int, Path],
+    demo_autoencoders: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(ROOT)  # paths in configurations are relative to it
     config = load_config(path)
@@ -75,10 +86,13 @@ def test_a_configuration_fits_its_networks(
     if isinstance(config, FineTuneConfig | DistillationConfig):
         # In place of a checkpoint on the hub, the embedded one, whose layers have the same names.
         changes["checkpoint"] = "data/demo-checkpoint"
+    elif config.init_from == Path("runs/demo/1_autoencoder/checkpoint"):
+        changes["init_from"] = demo_autoencoders["1_autoencoder"]
     else:
         changes["init_from"] = None
     if isinstance(config, TextToSpectrogramConfig):
-        changes["vae"] = demo_vae
+        is_first = "1_autoencoder" in config.vae.parts
+        changes["vae"] = demo_autoencoders["1_autoencoder" if is_first else "2_vae_wide"]
     is_large = isinstance(config, UnconditionalConfig)
     with torch.random.fork_rng(), torch.device("meta" if is_large else "cpu"):
         recipe = recipe_for(config.model_copy(update=changes))
