@@ -86,7 +86,7 @@ def test_a_configuration_fits_its_networks(
     if isinstance(config, FineTuneConfig | DistillationConfig):
         # In place of a checkpoint on the hub, the embedded one, whose layers have the same names.
         changes["checkpoint"] = "data/demo-checkpoint"
-    elif config.init_from == Path("runs/demo/1_autoencoder/checkpoint"):
+    elif config.init_from == Path("runs/second_demo/1_autoencoder/checkpoint"):
         changes["init_from"] = demo_autoencoders["1_autoencoder"]
     else:
         changes["init_from"] = None
