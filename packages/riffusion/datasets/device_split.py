@@ -5,8 +5,8 @@ than training on it. If the whole split is on the device as one tensor, a batch 
 per example, its row, shift and crop, which are the same that `ImageExamples` and
 `CircularlyShiftedLatents` use, so the examples are the same, too.
 
-    examples[key]          {"row", "shift", "left"}, with captions and so on
-      ─▶ DataLoader        (batch,) integers
+    examples[key]          {"plan": (row, shift, left)}, with captions and so on
+      ─▶ DataLoader        (batch, 3) integers
       ─▶ DeviceSplit.cut   pixels or latents, (batch, channels, height, width)
 """
 
@@ -41,14 +41,13 @@ class DeviceSplit:
         self.frames = torch.arange(width or data.shape[-1], device=data.device)
 
     def cut(self, batch: Example) -> Example:
-        """Replace row, shift and crop of each example of a batch by its pixels or latents.
+        """Replace the `plan` of each example of a batch by its pixels or latents.
 
         Args:
-            batch: a batch on the device, with `row`, `shift` and `left`, (batch,) integers. The
-                example begins at frame `left` of the row shifted to the right by `shift`.
+            batch: a batch on the device.
         """
         rest: dict[str, Any] = dict(batch)
-        row, shift, left = (rest.pop(name) for name in ("row", "shift", "left"))
+        row, shift, left = rest.pop("plan").unbind(dim=1)
         rows = self.data[row]
         columns = ((left - shift)[:, None] + self.frames) % rows.shape[-1]
         index = columns[:, None, None, :].expand(*rows.shape[:-1], -1)

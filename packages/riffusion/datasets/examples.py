@@ -31,7 +31,7 @@ class Example(TypedDict, total=False):
 
     pixels: (3, height, width) in [-1, 1]; or uint8 (1 or 3, height, width), see `ImageExamples`.
     latents: (channels, height, width), scaled.
-    row, shift, left: scalar integers, in place of pixels or latents: see `device_split`.
+    plan: (3,) integers in place of pixels or latents, see `plan`.
     input_ids: (tokens,), the tokenized caption.
     caption: scalar integer, the caption's number in a table of embeddings.
     encoding: (tokens, width), an audio encoding; or (1, height, width) in [-1, 1], the small image
@@ -41,9 +41,7 @@ class Example(TypedDict, total=False):
 
     pixels: torch.Tensor
     latents: torch.Tensor
-    row: torch.Tensor
-    shift: torch.Tensor
-    left: torch.Tensor
+    plan: torch.Tensor
     input_ids: torch.Tensor
     caption: torch.Tensor
     encoding: torch.Tensor
@@ -159,8 +157,14 @@ class ImageExamples(Dataset[Example]):
 
 
 def plan(row: int, shift: int, left: int) -> Example:
-    """An example that `DeviceSplit` replaces by its pixels or latents."""
-    return {"row": torch.tensor(row), "shift": torch.tensor(shift), "left": torch.tensor(left)}
+    """An example that `DeviceSplit` replaces by its pixels or latents.
+
+    Args:
+        row: the row of the split.
+        shift: frames by which it is shifted to the right, circularly.
+        left: frame of the shifted row at which the example begins.
+    """
+    return {"plan": torch.tensor((row, shift, left))}
 
 
 def pixels_from_bytes(pixels: torch.Tensor) -> torch.Tensor:

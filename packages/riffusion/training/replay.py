@@ -26,6 +26,7 @@ class ReplayedExamples(Dataset[Example]):
 
     def __init__(self, new: Examples, old: Examples, share: float, seed: int) -> None:
         self.new, self.old, self.share, self.seed = new, old, share, seed
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.new)
@@ -36,5 +37,7 @@ class ReplayedExamples(Dataset[Example]):
         if int((draw + 1) * self.share) == old_draw:
             return self.new[key]
         epoch, position = divmod(old_draw, len(self.old))
-        order = np.random.default_rng((self.seed, epoch, REPLAY_STREAM)).permutation(len(self.old))
-        return self.old[int(order[position]), draw]
+        if epoch != self._epoch:
+            rng = np.random.default_rng((self.seed, epoch, REPLAY_STREAM))
+            self._epoch, self._order = epoch, rng.permutation(len(self.old))
+        return self.old[int(self._order[position]), draw]

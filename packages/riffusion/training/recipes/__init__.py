@@ -9,7 +9,7 @@ unconditional        UNet of pixels or latents without a condition
 audio_conditional    UNet of pixels or latents, conditioned on encodings of audio
 image_space          pixels or latents, for the last two
 base_checkpoint      the checkpoint that fine-tuning and distillation start from
-caption_embeddings   captions embedded once, for a frozen text encoder
+captions             captions tokenized once, and embedded once for a frozen text encoder
 """
 
 from riffusion.datasets.folder import DatasetFolder

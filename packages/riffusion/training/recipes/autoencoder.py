@@ -36,7 +36,12 @@ from riffusion.training.losses.reconstruction import (
     multiscale_error,
     texture_error,
 )
-from riffusion.training.networks.build import load_autoencoder, new_network, start_from
+from riffusion.training.networks.build import (
+    check_fixed_options,
+    load_autoencoder,
+    new_network,
+    start_from,
+)
 from riffusion.training.networks.latent_scaling import normalize_latents, scale_latents
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 
@@ -237,6 +242,8 @@ def _initial_vae(config: AutoencoderConfig) -> Autoencoder:
     options = dict(config.autoencoder)
     class_name = options.pop("class_name", autoencoders.DEFAULT_CLASS)
     _check_trainable(class_name, "autoencoder.class_name=")
+    colours = {"in_channels": 3, "out_channels": 3}
+    check_fixed_options(options, colours, "autoencoder", "images, which are read as RGB")
     vae = new_network(autoencoders.CLASSES[class_name], options, "autoencoder")
     if config.init_from is not None:
         start_from(vae, config.init_from, "vae")

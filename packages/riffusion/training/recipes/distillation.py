@@ -36,7 +36,7 @@ from riffusion.training.recipes.base_checkpoint import (
     name_of,
     prediction_of,
 )
-from riffusion.training.recipes.caption_embeddings import CaptionTable, NumberedCaptions
+from riffusion.training.recipes.captions import CaptionTable, NumberedCaptions
 from riffusion.training.recipes.distillation_objective import DistillationObjective, predict
 from riffusion.training.recipes.recipe import Recipe, Samples, num_parameters
 from riffusion.training.recipes.text_to_spectrogram import held_out_captions
@@ -109,7 +109,6 @@ class DistillationRecipe(Recipe):
         self.vae.to("cpu")  # until samples are generated: the UNets need the GPU memory
         return NumberedCaptions(latents, self.table, config.data.caption_dropout, config.run.seed)
 
-    @torch.inference_mode()
     def sample(self) -> Samples:
         """Samples in few steps, one row of the UNet per step and image."""
         config, unet = self.config.sample, self.objective.student
@@ -125,6 +124,7 @@ class DistillationRecipe(Recipe):
         played = [(prompt, row[0]) for prompt, row in zip(prompts, rows, strict=True)]
         return Samples(rows=rows, captions=prompts, played=played)
 
+    @torch.inference_mode()
     def _sample_row(self, pipeline: RiffusionPipeline, prompt: str) -> list[Image.Image]:
         """Images of one prompt, one per seed."""
         config, unet = self.config, self.objective.student

@@ -42,7 +42,8 @@ class DistillationObjective(Objective):
         config: the run's configuration.
 
     Attributes:
-        embeddings: embedded captions, (captions, tokens, width); the first is the empty one.
+        embeddings: embedded captions, (captions, tokens, width); the first is the empty one. The
+            recipe sets them before training.
     """
 
     embeddings: torch.Tensor
@@ -59,7 +60,7 @@ class DistillationObjective(Objective):
         self.target: nn.Module | None = None
         if config.decay > 0:
             self.target = copy.deepcopy(student).requires_grad_(False).eval()
-        self.register_buffer("embeddings", torch.zeros(1, 1, 1), persistent=False)
+        self.register_buffer("embeddings", torch.zeros(0, 1, 1), persistent=False)
         self.huber_c = config.huber_c if config.loss == "huber" else None
         # A state holds what is trained, and the target.
         for network in (student,) if teacher is None else (teacher,):

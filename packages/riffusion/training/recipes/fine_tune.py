@@ -39,9 +39,9 @@ from riffusion.training.recipes.base_checkpoint import (
     name_of,
     prediction_of,
 )
+from riffusion.training.recipes.captions import CaptionedExamples
 from riffusion.training.recipes.recipe import Recipe, Samples, num_parameters
 from riffusion.training.recipes.text_to_spectrogram import (
-    CaptionedExamples,
     TextDiffusionObjective,
     held_out_captions,
     sample_prompts,

@@ -3,16 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
 from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
-from torch.utils.data import Dataset
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from riffusion.datasets.circular_shifts import CircularlyShiftedLatents, encoded_examples
-from riffusion.datasets.examples import Example, Key
+from riffusion.datasets.circular_shifts import encoded_examples
+from riffusion.datasets.examples import Example
 from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.datasets.image_size import check_fits_vae
 from riffusion.datatypes import InferenceInput
@@ -29,6 +27,7 @@ from riffusion.training.networks.build import (
     start_from,
 )
 from riffusion.training.networks.tokenizer import train_tokenizer
+from riffusion.training.recipes.captions import CaptionedExamples
 from riffusion.training.recipes.recipe import Losses, Objective, Recipe, Samples, num_parameters
 
 _MAX_TOKENS = 32
@@ -60,48 +59,6 @@ class TextDiffusionObjective(Objective):
             return prediction
 
         return {"loss": self.loss(batch["latents"], generator, predict)}
-
-
-class CaptionedExamples(Dataset[Example]):
-    """Latents with one of their captions, or with the empty caption.
-
-    Args:
-        examples: the latents; `input_ids` are added to them.
-        tokenizer: captions are truncated to its `model_max_length`.
-        dropout: share of examples with the empty caption, for classifier-free guidance.
-        seed: together with the number of the draw, it determines caption and dropout.
-    """
-
-    def __init__(
-        self,
-        examples: CircularlyShiftedLatents,
-        tokenizer: CLIPTokenizer,
-        dropout: float,
-        seed: int,
-    ) -> None:
-        self.examples, self.tokenizer = examples, tokenizer
-        self.dropout, self.seed = dropout, seed
-        self._input_ids: dict[str, torch.Tensor] = {}
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, key: Key) -> Example:
-        row, draw = key
-        rng = np.random.default_rng((self.seed, draw))
-        captions = self.examples.rows[row].all_captions
-        caption = "" if rng.random() < self.dropout else captions[rng.integers(len(captions))]
-        example = self.examples[key]
-        if caption not in self._input_ids:  # tokenizing takes longer than all else about an example
-            self._input_ids[caption] = self.tokenizer(
-                caption,
-                padding="max_length",
-                truncation=True,
-                max_length=self.tokenizer.model_max_length,
-                return_tensors="pt",
-            ).input_ids[0]
-        example["input_ids"] = self._input_ids[caption]
-        return example
 
 
 class TextToSpectrogramRecipe(Recipe):

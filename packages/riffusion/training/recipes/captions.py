@@ -1,4 +1,4 @@
-"""Captions that are embedded once, for recipes whose text encoder is frozen."""
+"""Captions that are tokenized once; and embedded once, if the text encoder is frozen."""
 
 from collections.abc import Iterable
 
@@ -26,6 +26,21 @@ class CaptionTable:
         self.captions = ["", *sorted(captions - {""})]
         self.numbers = {caption: number for number, caption in enumerate(self.captions)}
 
+    def input_ids(self, tokenizer: CLIPTokenizer) -> torch.Tensor:
+        """The tokens of all captions, (captions, tokens).
+
+        Args:
+            tokenizer: captions are truncated to its `model_max_length`.
+        """
+        ids: torch.Tensor = tokenizer(
+            self.captions,
+            padding="max_length",
+            truncation=True,
+            max_length=tokenizer.model_max_length,
+            return_tensors="pt",
+        ).input_ids
+        return ids
+
     @torch.no_grad()
     def embedded(
         self, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, dtype: torch.dtype
@@ -37,17 +52,12 @@ class CaptionTable:
             text_encoder: the text encoder.
             dtype: precision of the result.
         """
-        parts = []
-        for first in range(0, len(self.captions), _PER_CALL):
-            ids = tokenizer(
-                self.captions[first : first + _PER_CALL],
-                padding="max_length",
-                truncation=True,
-                max_length=tokenizer.model_max_length,
-                return_tensors="pt",
-            ).input_ids
-            parts.append(text_encoder(ids.to(text_encoder.device))[0].to(dtype))
-        return torch.cat(parts)
+        return torch.cat(
+            [
+                text_encoder(ids.to(text_encoder.device))[0].to(dtype)
+                for ids in self.input_ids(tokenizer).split(_PER_CALL)
+            ]
+        )
 
 
 class NumberedCaptions(Dataset[Example]):
@@ -72,10 +82,42 @@ class NumberedCaptions(Dataset[Example]):
         return len(self.examples)
 
     def __getitem__(self, key: Key) -> Example:
+        example = self.examples[key]
+        example["caption"] = torch.tensor(self.number(key))
+        return example
+
+    def number(self, key: Key) -> int:
+        """The number of the caption that is drawn for a key."""
         row, draw = key
         rng = np.random.default_rng((self.seed, draw))
         numbers = self.numbers[row]
-        number = 0 if rng.random() < self.dropout else numbers[rng.integers(len(numbers))]
+        return 0 if rng.random() < self.dropout else numbers[rng.integers(len(numbers))]
+
+
+class CaptionedExamples(NumberedCaptions):
+    """Latents with the tokens of one of their captions, or of the empty caption.
+
+    Tokenizing a caption takes longer than all else about an example, so it is done once.
+
+    Args:
+        examples: the latents; `input_ids` are added to them.
+        tokenizer: captions are truncated to its `model_max_length`.
+        dropout: share of examples with the empty caption, for classifier-free guidance.
+        seed: together with the number of the draw, it determines caption and dropout.
+    """
+
+    def __init__(
+        self,
+        examples: CircularlyShiftedLatents,
+        tokenizer: CLIPTokenizer,
+        dropout: float,
+        seed: int,
+    ) -> None:
+        table = CaptionTable(examples.rows)
+        super().__init__(examples, table, dropout, seed)
+        self.input_ids = table.input_ids(tokenizer)
+
+    def __getitem__(self, key: Key) -> Example:
         example = self.examples[key]
-        example["caption"] = torch.tensor(number)
+        example["input_ids"] = self.input_ids[self.number(key)]
         return example
