@@ -9,11 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from riffusion.checkpoint.files import read_json
+from riffusion.checkpoint.files import DISTILLATION_NAME, read_json
 from riffusion.errors import CheckpointError
 from riffusion.io.files import write_file
-
-FILE_NAME = "distillation.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Distillation:
     def save(self, directory: Path) -> None:
         """Write the file into a checkpoint's folder."""
         values = dataclasses.asdict(self) | {"guidance": list(self.guidance)}
-        write_file((json.dumps(values, indent=2) + "\n").encode(), directory / FILE_NAME)
+        write_file((json.dumps(values, indent=2) + "\n").encode(), directory / DISTILLATION_NAME)
 
 
 PUBLISHED = Distillation(max_steps=8, guidance=(1.0, 14.0), guided_sampling=False)
@@ -52,19 +50,20 @@ def read_distillation(directory: Path, unet_config: Mapping[str, Any]) -> Distil
     """
     if unet_config.get("time_cond_proj_dim") is None:
         return None
-    path = directory / FILE_NAME
+    path = directory / DISTILLATION_NAME
     if not path.is_file():
         return PUBLISHED
     values = read_json(path)
     try:
-        low, high = (float(scale) for scale in values["guidance"])
+        low, high = values["guidance"]
         steps, guided = values["max_steps"], values["guided_sampling"]
         is_valid = type(steps) is int and steps > 0 and type(guided) is bool
+        is_valid &= all(type(scale) in (int, float) for scale in (low, high))
         if not (is_valid and 1 <= low <= high < math.inf):
             raise ValueError("a value is out of range")
-    except (KeyError, TypeError, ValueError) as error:
+        return Distillation(steps, (float(low), float(high)), guided)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(
             f"{path} must hold max_steps (a whole number), guidance ([lowest, highest], from 1) "
             "and guided_sampling (true or false); download the checkpoint again"
         ) from error
-    return Distillation(steps, (low, high), guided)
