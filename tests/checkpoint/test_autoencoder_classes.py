@@ -14,6 +14,7 @@ from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import CheckpointError
 from riffusion.training.export.checkpoint import write_checkpoint
+from riffusion.training.networks.build import load_autoencoder
 from tests.checkpoint.checkpoints import LATENT_CHANNELS, change_json, tiny_model, write_folder
 
 FACTOR = 4
@@ -138,3 +139,33 @@ def test_weights_of_another_class_are_refused(tmp_path: Path) -> None:
     (folder / weights).write_bytes((other / weights).read_bytes())
     with pytest.raises(CheckpointError, match=r"lacks \d+ of the \d+ weights of its AutoencoderDC"):
         RiffusionPipeline.from_pretrained(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"_class_name": ["AutoencoderDC"]}, r"_class_name=\['AutoencoderDC'\] is not a supported"),
+        ({"_class_name": "UNet2DModel"}, "_class_name='UNet2DModel' is not a supported autoenc"),
+        ({"latent_channels": "x"}, r"config.json does not fit AutoencoderDC \(.*\); download the"),
+        (
+            {"encoder_block_out_channels": []},
+            r"config.json does not fit AutoencoderDC \(.*\); download the",
+        ),
+    ],
+)
+def test_a_damaged_autoencoder_of_a_training_is_refused(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    folder = checkpoint("AutoencoderDC", tmp_path / "it")
+    change_json(folder / "vae/config.json", **changes)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_autoencoder(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("options", [{"in_channels": 1}, {"out_channels": 1}])
+def test_an_autoencoder_of_grey_images_is_refused(options: dict[str, int], tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        CLASSES["AutoencoderKL"](**KL_BLOCKS, **options).save_pretrained(tmp_path / "vae")
+    with pytest.raises(CheckpointError, match=r"in_channels=\d and out_channels=\d must be 3, as"):
+        load_autoencoder(tmp_path)

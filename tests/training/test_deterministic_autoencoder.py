@@ -104,6 +104,10 @@ def test_noise_is_relative_to_the_deviation_of_the_latents(dataset: Path, tmp_pa
         ({"autoencoder": {"class_name": ["x"]}}, r"class_name=\['x'\] cannot be trained; use one"),
         ({"autoencoder": DC_OPTIONS | {"block_out_channels": [8]}}, "block_out_channels is not an"),
         ({"autoencoder": DC_OPTIONS | {"encoder_layers_per_block": []}}, "AutoencoderDC refuses"),
+        (
+            {"autoencoder": DC_OPTIONS | {"in_channels": 1}},
+            "autoencoder.in_channels=1 must be 3 to fit images, which are read as RGB; leave it",
+        ),
         ({"loss": {"kl": 1e-3}}, "loss.kl=0.001 does not apply to AutoencoderDC, since"),
         (
             {"loss": {"latent_noise": 0.1}, "autoencoder": {}},

@@ -42,7 +42,7 @@ def class_of(config: Mapping[str, Any], path: Path) -> type[Any]:
         CheckpointError: the class isn't supported.
     """
     name = config.get("_class_name", DEFAULT_CLASS)
-    if name not in CLASSES:
+    if not isinstance(name, str) or name not in CLASSES:
         raise CheckpointError(
             f"{path}: _class_name={name!r} is not a supported autoencoder; use one of "
             f"{', '.join(CLASSES)}"

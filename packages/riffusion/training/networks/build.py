@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from riffusion.checkpoint import autoencoders
-from riffusion.checkpoint.files import read_json, read_weights, weight_files
+from riffusion.checkpoint.files import first_line, read_json, read_weights, weight_files
 from riffusion.errors import CheckpointError, InputError
 
 logger = logging.getLogger(__name__)
@@ -45,8 +45,9 @@ def new_network(network_class: type[Any], options: Mapping[str, Any], section: s
     try:
         return network_class(**options)
     except _REFUSALS as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{section}: {network_class.__name__} refuses this: {reason}") from error
+        raise InputError(
+            f"{section}: {network_class.__name__} refuses this: {first_line(error)}"
+        ) from error
 
 
 def check_keys(options: Mapping[str, Any], known: list[str], section: str, what: str) -> None:
@@ -143,11 +144,18 @@ def load_autoencoder(folder: Path) -> Any:
     """The autoencoder of a checkpoint, of the class that its configuration names.
 
     Raises:
-        InputError, CheckpointError: as `load_network`; or the class isn't supported.
+        InputError, CheckpointError: as `load_network`; or the class isn't supported, or its images
+            aren't RGB.
     """
-    directory = part_folder(folder, "vae")
-    config = read_json(directory / "config.json")
-    return load_network(autoencoders.class_of(config, directory / "config.json"), folder, "vae")
+    path = part_folder(folder, "vae") / "config.json"
+    vae = load_network(autoencoders.class_of(read_json(path), path), folder, "vae")
+    encoded, decoded = autoencoders.num_colours(vae)
+    if (encoded, decoded) != (3, 3):
+        raise CheckpointError(
+            f"{path}: in_channels={encoded} and out_channels={decoded} must be 3, as images are "
+            "read as RGB; name another autoencoder"
+        )
+    return vae
 
 
 def load_network(network_class: type[Any], folder: Path, part: str) -> Any:
@@ -159,7 +167,13 @@ def load_network(network_class: type[Any], folder: Path, part: str) -> Any:
     """
     directory = part_folder(folder, part)
     config = read_json(directory / "config.json")
-    network = network_class.from_config(config)
+    try:
+        network = network_class.from_config(config)
+    except _REFUSALS as error:
+        raise CheckpointError(
+            f"{directory / 'config.json'} does not fit {network_class.__name__} "
+            f"({first_line(error)}); download the checkpoint again"
+        ) from error
     weights = {name: tensor.float() for name, tensor in part_weights(folder, part).items()}
     try:
         network.load_state_dict(weights)
