@@ -1,5 +1,6 @@
 """Batches cut on a device are those that a loader makes of single examples."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from riffusion.datasets.device_split import DeviceFeed, split_on_device
 from riffusion.datasets.examples import Example, Examples, ImageExamples
 from riffusion.datasets.folder import DatasetFolder
 from riffusion.datasets.sampler import ResumableSampler, collated, example_loader
+from riffusion.errors import InputError
 from tests.datasets.striped_dataset import LABELS, SIDE, make_striped_dataset
 from tests.runtime import emulated_cuda
 
@@ -57,9 +59,12 @@ def shifted_latents(num_shifts: int) -> CircularlyShiftedLatents:
     return CircularlyShiftedLatents(Latents(values), num_shifts, seed=3)  # type: ignore[arg-type]
 
 
+def sampler_of(examples: Examples) -> ResumableSampler:
+    return ResumableSampler(len(examples), 4, seed=1)
+
+
 def loaded(examples: Examples, num_workers: int = 0) -> list[Example]:
-    sampler = ResumableSampler(len(examples), 4, seed=1)
-    batches = iter(example_loader(examples, sampler, num_workers))
+    batches = iter(example_loader(examples, sampler_of(examples), num_workers))
     return [next(batches) for _ in range(BATCHES)]
 
 
@@ -155,6 +160,24 @@ def test_all_images_are_read_in_order(folder: DatasetFolder) -> None:
     assert len(read) == len(examples) == 12 * len(LABELS)
     for row, pixels in enumerate(read):
         assert np.array_equal(pixels, examples.pixels(row))
+
+
+@pytest.mark.parametrize("form", ["pixels", "bytes"])
+def test_images_of_several_sizes_are_refused_if_they_are_not_cropped(
+    folder: DatasetFolder, form: Any
+) -> None:
+    path = folder.image_path("train", folder.rows("train")[5])
+    Image.open(path).resize((SIDE + 9, SIDE)).save(path)
+    examples = images(folder)
+    examples.form = form
+    message = (
+        f"data.dataset has images of {SIDE} x {SIDE} and {SIDE + 9} x {SIDE} pixels, but all of a "
+        "batch must have one size; set data.resolution, or make the data set again with clips of "
+        "one length"
+    )
+    with pytest.raises(InputError) as caught:
+        list(itertools.islice(example_loader(examples, sampler_of(examples)), len(examples)))
+    assert str(caught.value) == message
 
 
 def test_one_image_in_colour_makes_its_batch_one_of_three_planes() -> None:

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from riffusion.datasets.examples import Example, Examples, Key
+from riffusion.errors import InputError
 
 
 @dataclass
@@ -58,8 +59,18 @@ def collated(examples: list[Example]) -> Example:
     """A batch of examples, with a leading axis.
 
     Pixels as bytes may have one plane or three; if one of a batch has three, all get them.
+
+    Raises:
+        InputError: images differ in size.
     """
     if "pixels" in examples[0]:
+        sizes = {tuple(example["pixels"].shape[-2:]) for example in examples}
+        if len(sizes) > 1:
+            found = " and ".join(f"{width} x {height}" for height, width in sorted(sizes)[:2])
+            raise InputError(
+                f"data.dataset has images of {found} pixels, but all of a batch must have one "
+                "size; set data.resolution, or make the data set again with clips of one length"
+            )
         planes = max(len(example["pixels"]) for example in examples)
         for example in examples:
             example["pixels"] = example["pixels"].expand(planes, -1, -1)
