@@ -100,6 +100,18 @@ def test_solver_steps_that_do_not_divide_are_refused(steps: int, remedy: int) ->
     )
 
 
+def test_epsilon_cannot_be_distilled_from_pure_noise() -> None:
+    options = {"rescale_betas_zero_snr": True, "beta_schedule": "scaled_linear"}
+    with pytest.raises(InputError, match=r"rescale_betas_zero_snr=true .* no signal .* predicts v"):
+        ConsistencyPath(DDIMScheduler(**options), 50)
+    path = ConsistencyPath(DDIMScheduler(**options, prediction_type="v_prediction"), 50)
+    last = torch.tensor([999])
+    noisy, prediction = torch.randn(2, 1, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    clean, noise = path.clean_and_noise(prediction, noisy, last)
+    torch.testing.assert_close(clean, -prediction)
+    torch.testing.assert_close(noise, noisy)
+
+
 def test_the_distance_is_linear_for_large_and_squared_for_small_errors() -> None:
     zeros = torch.zeros(2, 1, 2, 2)
     errors = torch.tensor([1e-4, 3.0]).view(2, 1, 1, 1).expand(2, 1, 2, 2)

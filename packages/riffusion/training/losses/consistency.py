@@ -34,7 +34,8 @@ class ConsistencyPath(nn.Module):
         solver_steps: DDIM steps from pure noise to the clean image.
 
     Raises:
-        InputError: the schedule's timesteps aren't a multiple of `solver_steps`.
+        InputError: the schedule's timesteps aren't a multiple of `solver_steps`, or its last one
+            has no signal, from which a predicted noise implies no image.
     """
 
     signal: torch.Tensor
@@ -62,6 +63,12 @@ class ConsistencyPath(nn.Module):
             clip_sample=False,
         )
         power = self.scheduler.alphas_cumprod
+        if not self.is_v and float(power[-1]) == 0:
+            raise InputError(
+                "rescale_betas_zero_snr=true in the checkpoint's scheduler leaves no signal at the "
+                "last timestep, where a UNet that predicts epsilon can't be distilled; name a "
+                "checkpoint that predicts v, or one without that option"
+            )
         skip, out = self.scheduler.get_scalings_for_boundary_condition_discrete(
             torch.arange(steps, dtype=torch.float32)
         )
