@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from riffusion.checkpoint.distillation import PUBLISHED, Distillation, read_distillation
 from riffusion.cli.app import main
 from riffusion.datasets.encode import encode_dataset
-from riffusion.datasets.folder import DatasetFolder
+from riffusion.datasets.folder import DatasetFolder, DatasetRow, write_metadata
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.vae import generator_from_seed
 from riffusion.errors import CheckpointError, InputError
@@ -475,6 +475,37 @@ def test_captions_are_embedded_once_as_the_text_encoder_does(
     assert set(drawn) == set(range(7))
 
 
+def test_a_data_set_without_captions_can_be_distilled(
+    random_teacher: Path, dataset: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(dataset, tmp_path / "silent")
+    for split in ("train", "validation"):
+        rows = [DatasetRow(row.file_name, "") for row in DatasetFolder(dataset).rows(split)]
+        write_metadata(folder, split, rows)
+    recipe = new_distillation(config_of(random_teacher, folder, tmp_path / "run"), tmp_path)
+    assert recipe.table.captions == [""]
+    pipeline = recipe._pipeline(recipe.objective.student, recipe.scheduler)
+    torch.testing.assert_close(recipe.objective.embeddings, pipeline.embed_text(""))
+    assert np.isfinite(loss_of(recipe, tmp_path))
+
+
+def test_networks_are_moved_outside_inference_mode(
+    random_teacher: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that are moved within it could not be changed or trained any more."""
+    recipe = new_distillation(config_of(random_teacher, dataset, tmp_path / "run"), tmp_path)
+    seen = []
+    for part in (recipe.vae, recipe.text_encoder):
+
+        def to(*args: Any, move: Any = part.to) -> Any:
+            seen.append(torch.is_inference_mode_enabled())
+            return move(*args)
+
+        monkeypatch.setattr(part, "to", to)
+    recipe.sample()
+    assert seen == [False] * 4
+
+
 def test_a_distilled_checkpoint_that_can_be_guided_is_a_teacher_too(
     full_run: Any, dataset: Path, tmp_path: Path
 ) -> None:
@@ -598,6 +629,9 @@ def test_a_distilled_checkpoint_is_described(
         '{"max_steps": 8, "guidance": 7, "guided_sampling": true}',
         '{"max_steps": 8, "guidance": [1, 2, 3], "guided_sampling": true}',
         '{"max_steps": 8, "guidance": ["a", "b"], "guided_sampling": true}',
+        '{"max_steps": 8, "guidance": "19", "guided_sampling": true}',
+        '{"max_steps": 8, "guidance": ["1", "9"], "guided_sampling": true}',
+        '{"max_steps": 8, "guidance": [true, 9], "guided_sampling": true}',
         '{"max_steps": 8, "guidance": [1, 2], "guided_sampling": 1}',
         "not JSON",
     ],
