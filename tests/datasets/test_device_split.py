@@ -14,8 +14,8 @@ from riffusion.datasets.config import DataConfig
 from riffusion.datasets.device_split import DeviceFeed, split_on_device
 from riffusion.datasets.examples import Example, Examples, ImageExamples
 from riffusion.datasets.folder import DatasetFolder
-from riffusion.datasets.sampler import ResumableSampler, collated, example_loader
-from riffusion.errors import InputError
+from riffusion.datasets.sampler import ResumableSampler, collated, example_batches
+from riffusion.errors import InputError, MediaError
 from tests.datasets.striped_dataset import LABELS, SIDE, make_striped_dataset
 from tests.runtime import emulated_cuda
 
@@ -64,7 +64,7 @@ def sampler_of(examples: Examples) -> ResumableSampler:
 
 
 def loaded(examples: Examples, num_workers: int = 0) -> list[Example]:
-    batches = iter(example_loader(examples, sampler_of(examples), num_workers))
+    batches = example_batches(examples, sampler_of(examples), num_workers)
     return [next(batches) for _ in range(BATCHES)]
 
 
@@ -162,9 +162,10 @@ def test_all_images_are_read_in_order(folder: DatasetFolder) -> None:
         assert np.array_equal(pixels, examples.pixels(row))
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("form", ["pixels", "bytes"])
 def test_images_of_several_sizes_are_refused_if_they_are_not_cropped(
-    folder: DatasetFolder, form: Any
+    folder: DatasetFolder, form: Any, num_workers: int
 ) -> None:
     path = folder.image_path("train", folder.rows("train")[5])
     Image.open(path).resize((SIDE + 9, SIDE)).save(path)
@@ -176,8 +177,21 @@ def test_images_of_several_sizes_are_refused_if_they_are_not_cropped(
         "one length"
     )
     with pytest.raises(InputError) as caught:
-        list(itertools.islice(example_loader(examples, sampler_of(examples)), len(examples)))
+        batches = example_batches(examples, sampler_of(examples), num_workers)
+        list(itertools.islice(batches, len(examples)))
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_damaged_image_is_named_in_one_line(folder: DatasetFolder, num_workers: int) -> None:
+    path = folder.image_path("train", folder.rows("train")[5])
+    path.write_bytes(b"no image")
+    examples = images(folder)
+    with pytest.raises(MediaError) as caught:
+        list(itertools.islice(example_batches(examples, sampler_of(examples), num_workers), 24))
+    line = str(caught.value)
+    assert line.startswith(f"image={str(path)!r} cannot be read: ")
+    assert "\n" not in line
 
 
 def test_one_image_in_colour_makes_its_batch_one_of_three_planes() -> None:

@@ -7,13 +7,14 @@ run therefore sees the same examples as an uninterrupted one.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from riffusion.datasets.examples import Example, Examples, Key
-from riffusion.errors import InputError
+from riffusion.errors import InputError, RiffusionError
 
 
 @dataclass
@@ -78,21 +79,57 @@ def collated(examples: list[Example]) -> Example:
     return batch
 
 
-def example_loader(
+class _Guarded(Dataset[Any]):
+    """Examples, or in place of one that can't be made its error.
+
+    An error that a loader's process raises would arrive with that process's traceback as message.
+    """
+
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, key: Key) -> Example | RiffusionError:
+        try:
+            return self.examples[key]
+        except RiffusionError as error:
+            return error
+
+
+def _collated_or_error(examples: list[Any]) -> Example | RiffusionError:
+    for example in examples:
+        if isinstance(example, RiffusionError):
+            return example
+    try:
+        return collated(examples)
+    except RiffusionError as error:
+        return error
+
+
+def example_batches(
     examples: Examples, sampler: ResumableSampler, num_workers: int = 0
-) -> DataLoader[Example]:
-    """Loader of batches of examples, in the sampler's order.
+) -> Iterator[Example]:
+    """Batches of examples, in the sampler's order.
 
     Args:
         examples: the examples.
         sampler: yields the keys of each batch.
         num_workers: processes that load examples; 0 loads them in this process.
+
+    Raises:
+        RiffusionError: an example can't be made, whichever process tried to.
     """
-    return DataLoader(
-        examples,  # type: ignore[arg-type] # the protocol is all that DataLoader needs
-        collate_fn=collated,
+    loader: DataLoader[Any] = DataLoader(
+        _Guarded(examples),
+        collate_fn=_collated_or_error,
         batch_sampler=sampler,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
+    for batch in loader:
+        if isinstance(batch, RiffusionError):
+            raise batch
+        yield batch

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from riffusion.datasets.device_split import DeviceFeed
 from riffusion.datasets.examples import Example, Examples
-from riffusion.datasets.sampler import ResumableSampler, example_loader
+from riffusion.datasets.sampler import ResumableSampler, example_batches
 from riffusion.errors import InputError, TrainingError
 from riffusion.io.locks import sole_writer
 from riffusion.runtime.devices import fast_single_precision, seeded_generator
@@ -154,7 +154,7 @@ class Trainer:
             process=accelerator.process_index,
             num_processes=accelerator.num_processes,
         )
-        return iter(example_loader(examples, sampler, data.num_workers))
+        return example_batches(examples, sampler, data.num_workers)
 
     def _step(self, step: int, batches: Iterator[Example]) -> None:
         """Run one optimizer step over `accumulate` batches, without waiting for a GPU."""
@@ -246,7 +246,7 @@ class Trainer:
         if self.held_out_feed is None:
             self.held_out_feed = DeviceFeed(self.held_out, device, data.keep_in_memory)
         sampler = ResumableSampler(len(self.held_out), data.batch_size, seed=0)
-        batches = iter(example_loader(self.held_out, sampler))
+        batches = example_batches(self.held_out, sampler)
         parts: list[Losses] = []
         with self._ema_weights(), torch.inference_mode(), self.accelerator.autocast():
             for number in range(self.config.run.validation_batches):

@@ -55,7 +55,7 @@ class CaptionTable:
         return torch.cat(
             [
                 text_encoder(ids.to(text_encoder.device))[0].to(dtype)
-                for ids in self.input_ids(tokenizer).split(_PER_CALL)
+                for ids in torch.split(self.input_ids(tokenizer), _PER_CALL)
             ]
         )
 
