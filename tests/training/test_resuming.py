@@ -23,6 +23,7 @@ from tests.training.trainer_runs import (
     die_after_step,
     exit_code,
     new_trainer,
+    prepare_nothing,
     start,
     train,
     weights_of,
@@ -164,7 +165,7 @@ def test_a_second_run_in_the_folder_is_refused_and_harms_nothing(
 
     def start_another(done: int, total: int) -> None:
         if done in (1, SAVE_EVERY, STEPS):
-            codes.append(exit_code(start(path, lambda: None)))
+            codes.append(exit_code(start(path, prepare_nothing)))
 
     new_trainer(config, tmp_path, progress=start_another).train()
     assert codes == [2, 2, 2]

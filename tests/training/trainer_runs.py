@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,11 @@ from riffusion.training.recipes import recipe_for
 from riffusion.training.recipes.autoencoder import AutoencoderObjective
 from riffusion.training.trainer import Trainer, new_accelerator
 from tests.patience import PATIENCE_S
+from tests.runtime import emulated_cuda
 from tests.training.recipe_runs import write_config
 
 STEPS = 12
 SAVE_EVERY = 3
-PROCESSES = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
-"""A forked process needn't import torch again, which takes most of a test's time. With a GPU, torch
-doesn't allow forking."""
 
 
 def autoencoder_config(dataset: Path, output: Path, **run: Any) -> dict[str, Any]:
@@ -78,9 +77,18 @@ def train(config: dict[str, Any], folder: Path) -> Path:
 
 def start(config: Path, prepare: Callable[[], None], **environment: str) -> BaseProcess:
     """Start `riffusion train` in another process, which calls `prepare` first."""
-    process = PROCESSES.Process(target=run_command, args=(config, prepare, environment))
+    process = _processes().Process(target=run_command, args=(config, prepare, environment))
     process.start()
     return process
+
+
+def _processes() -> BaseContext:
+    """Forked processes, which needn't import torch again: that takes most of a test's time.
+
+    With a GPU, even an emulated one, torch doesn't allow forking once gradients were computed.
+    """
+    has_device = torch.cuda.is_available() or emulated_cuda.was_installed()
+    return multiprocessing.get_context("spawn" if has_device else "fork")
 
 
 def run_command(config: Path, prepare: Callable[[], None], environment: dict[str, str]) -> None:
@@ -89,6 +97,10 @@ def run_command(config: Path, prepare: Callable[[], None], environment: dict[str
     forget_accelerator()
     prepare()
     sys.exit(main(["train", str(config)]))
+
+
+def prepare_nothing() -> None:
+    """Leave the trainer as it is."""
 
 
 def die_after_step(last: int) -> None:
