@@ -42,15 +42,18 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 def demo_autoencoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The autoencoders of the embedded checkpoint's configurations, with random weights.
 
-    By the name of their configuration.
+    By the folder of their run.
     """
     folders = {}
-    for name in ("second_demo/1_autoencoder", "demo/2_vae_wide"):
-        config = load_config(ROOT / f"configs/{name}.yaml")
+    for name, path in (
+        ("1_autoencoder", "second_demo/1_autoencoder"),
+        ("2_vae_wide", "demo/2_vae_wide"),
+    ):
+        config = load_config(ROOT / f"configs/{path}.yaml")
         assert isinstance(config, AutoencoderConfig)
         options = dict(config.autoencoder)
         network_class = CLASSES[options.pop("class_name", DEFAULT_CLASS)]
-        folders[name] = tmp_path_factory.mktemp("autoencoder")
+        folders[name] = tmp_path_factory.mktemp(name)
         with torch.random.fork_rng():
             new_network(network_class, options, "autoencoder").save_pretrained(
                 folders[name] / "vae"
@@ -87,13 +90,12 @@ def test_a_configuration_fits_its_networks(
         # In place of a checkpoint on the hub, the embedded one, whose layers have the same names.
         changes["checkpoint"] = "data/demo-checkpoint"
     elif config.init_from == Path("runs/second_demo/1_autoencoder/checkpoint"):
-        changes["init_from"] = demo_autoencoders["second_demo/1_autoencoder"]
+        changes["init_from"] = demo_autoencoders["1_autoencoder"]
     else:
         changes["init_from"] = None
     if isinstance(config, TextToSpectrogramConfig):
-        is_second = "second_demo" in config.vae.parts
-        name = "second_demo/1_autoencoder" if is_second else "demo/2_vae_wide"
-        changes["vae"] = demo_autoencoders[name]
+        is_second_demo = "second_demo" in config.vae.parts
+        changes["vae"] = demo_autoencoders["1_autoencoder" if is_second_demo else "2_vae_wide"]
     is_large = isinstance(config, UnconditionalConfig)
     with torch.random.fork_rng(), torch.device("meta" if is_large else "cpu"):
         recipe = recipe_for(config.model_copy(update=changes))
