@@ -247,6 +247,34 @@ class TestMasksAndInterpolation:
         assert not torch.equal(clips[1], clips[0])
         assert not torch.equal(clips[1], clips[2])
 
+    @pytest.mark.parametrize("steps", [1, 4, 8])
+    @pytest.mark.parametrize("seed", [5, 2**40])
+    def test_a_walk_to_another_seed_arrives_at_its_clip_without_a_jump(
+        self, dual: RiffusionPipeline, seed: int, steps: int
+    ) -> None:
+        """The noise that is added in each step moves along, as the initial noise does."""
+
+        def clip(alpha: float, first: int = 3) -> torch.Tensor:
+            ends = {name: {"prompt": "piano", "seed": first} for name in ("start", "end")}
+            ends["end"]["seed"] = seed
+            return finished_latents(
+                dual, instant(**ends, alpha=alpha, num_inference_steps=steps, **TXT2IMG)
+            )
+
+        arrived, before, halfway = clip(1.0), clip(0.999), clip(0.5)
+        assert torch.equal(arrived, clip(0.0, first=seed))
+        away = (halfway - arrived).abs().max()
+        assert (before - arrived).abs().max() < 0.02 * away
+
+    def test_equal_seeds_add_the_noise_of_one(self, dual: RiffusionPipeline) -> None:
+        clips = [
+            finished_latents(
+                dual, instant(end={"prompt": "piano", "seed": 1}, alpha=alpha, **TXT2IMG)
+            )
+            for alpha in (0.0, 0.3)
+        ]
+        assert (clips[0] - clips[1]).abs().max() < MAX_LATENT_ERROR
+
 
 class TestWhatACheckpointCanDo:
     def test_without_the_file_it_is_a_published_one(self, published: RiffusionPipeline) -> None:

@@ -1,6 +1,7 @@
 """A small data set, a classifier trained on it, and a report, once per test run."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from riffusion.datasets.folder import DatasetFolder
 from riffusion.diffusion import RiffusionPipeline
+from riffusion.evaluation import disk_cache
 from riffusion.evaluation.classifier.files import save_classifier
 from riffusion.evaluation.classifier.network import Classifier
 from riffusion.evaluation.classifier.training import train_classifier
@@ -19,6 +21,15 @@ from tests.evaluation.evaluate_runs import SETTINGS
 
 CLASSIFIER_STEPS = 40
 """Enough for four distinct sounds."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The user's folder of what was heard is neither read nor written."""
+    folder = tmp_path_factory.mktemp("heard")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(disk_cache, "default_cache_dir", lambda: folder)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import riffusion
 from riffusion.audio import Waveform
 from riffusion.evaluation import disk_cache
 from riffusion.evaluation.audio import audio_key
@@ -81,6 +82,11 @@ def test_only_what_is_missing_is_computed(tmp_path: Path) -> None:
     assert other_rate.cache.num_computed == len(PITCHES_HZ)
 
 
+def test_every_part_of_the_code_that_decides_is_there() -> None:
+    package = Path(riffusion.__file__).parent
+    assert all((package / name).exists() for name in disk_cache._CODE)
+
+
 def test_other_code_computes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listener(tmp_path).listen(clips(), ())
     monkeypatch.setattr(disk_cache, "_fingerprint", lambda: "the code of tomorrow")
@@ -109,6 +115,38 @@ def test_damaged_entries_are_computed_again(damage: str, tmp_path: Path) -> None
     healthy = listener(tmp_path)
     healthy.listen(clips(), {"tone"})
     assert healthy.cache.num_computed == 0
+
+
+def test_no_changed_byte_is_read_as_other_numbers(tmp_path: Path) -> None:
+    arrays = {"tags": np.linspace(0, 1, 5), "features": np.linspace(-1, 1, 7, dtype=np.float32)}
+    DiskCache(tmp_path).get("key", lambda: arrays)
+    (path,) = tmp_path.iterdir()
+    data = path.read_bytes()
+    for position in range(len(data)):
+        for change in (1, 8, 255):
+            damaged = bytes([data[position] ^ change])
+            path.write_bytes(data[:position] + damaged + data[position + 1 :])
+            found = DiskCache(tmp_path).get("key", lambda: arrays)
+            assert found.keys() == arrays.keys(), position
+            assert all(np.array_equal(found[name], arrays[name]) for name in arrays), position
+
+
+class _GivenUp(DiskCache):
+    """A cache whose folder another thread gives up right after it was looked at."""
+
+    @property
+    def _directory(self) -> Path | None:
+        folder, self._folder = self._folder, None
+        return folder
+
+    @_directory.setter
+    def _directory(self, folder: Path | None) -> None:
+        self._folder = folder
+
+
+def test_another_thread_may_give_the_folder_up(tmp_path: Path) -> None:
+    arrays = {"tags": np.ones(3)}
+    assert _GivenUp(tmp_path).get("key", lambda: arrays) is arrays
 
 
 def test_a_folder_that_cannot_be_written_is_told_once(

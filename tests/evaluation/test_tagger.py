@@ -68,6 +68,26 @@ def test_missing_weights_name_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_pa
         Tagger.load()
 
 
+@pytest.mark.parametrize("name", [".index", ".data-00000-of-00001"])
+def test_weights_that_have_changed_are_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A changed number would be heard as another sound, and nobody would notice."""
+    installed = importlib.metadata.distribution(DISTRIBUTION)
+    for file in installed.files or ():
+        if file.parts[:2] == (DISTRIBUTION, "MTT_vgg") or file.parts[0].endswith(".dist-info"):
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file.locate(), tmp_path / file)
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    Tagger.load("magnatagatune-vgg")
+    path = tmp_path / DISTRIBUTION / "MTT_vgg" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name}' differs .*; install musicnn==0\.1\.0 again"):
+        Tagger.load("magnatagatune-vgg")
+
+
 def test_the_pinned_weights_are_those_that_messages_name() -> None:
     pins = (Path(__file__).parents[2] / "requirements-tagger.txt").read_text().splitlines()
     (pin,) = [line for line in pins if line and not line.startswith("#")]

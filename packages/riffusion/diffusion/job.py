@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 
 from riffusion.diffusion.geometry import LatentGeometry
+from riffusion.diffusion.interpolation import slerp
 from riffusion.diffusion.schedulers import add_noise
+from riffusion.runtime.devices import copied_to
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,27 @@ class Inpainting:
     repaint_pixels: torch.Tensor
 
 
+@dataclass(frozen=True)
+class StepNoise:
+    """The noise that distilled sampling adds in each step, between that of two seeds.
+
+    It is interpolated as the initial noise is, so a walk has no jump where it reaches a seed.
+
+    Args:
+        start, end: the seeds' generators, from which the initial noise has been drawn.
+        alpha: position between the two, from 0 to 1.
+    """
+
+    start: torch.Generator
+    end: torch.Generator
+    alpha: float
+
+    def draw(self, latents: torch.Tensor) -> torch.Tensor:
+        """The next noise, with shape and device of `latents`, float32."""
+        start, end = (torch.randn(latents.shape, generator=of) for of in (self.start, self.end))
+        return copied_to(latents.device, slerp(self.alpha, start, end))
+
+
 @dataclass
 class DenoisingJob:
     """State of one image between two UNet calls.
@@ -47,10 +70,12 @@ class DenoisingJob:
         embeddings: (rows, tokens, width); if guided, the negative prompt's before the prompt's.
         guidance: classifier-free guidance scale.
         generator: for schedulers that draw noise in each step; the initial noise has been drawn
-            from it, so the steps' noise is independent of that.
+            from it, so the steps' noise is independent of that. With `step_noise`, its numbers are
+            not used.
         guidance_interval: guidance applies from the first to the second share of the steps.
         guidance_embeddings: for distilled sampling, which has one row per step: embeddings of the
             guidance inside of that interval and outside, (2, width).
+        step_noise: for distilled sampling: the noise of each step but the last.
         inpainting: what to keep, for a job with a mask.
         steps_done: number of completed steps.
     """
@@ -64,6 +89,7 @@ class DenoisingJob:
     generator: torch.Generator
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     guidance_embeddings: torch.Tensor | None = None
+    step_noise: StepNoise | None = None
     inpainting: Inpainting | None = None
     steps_done: int = 0
 
@@ -134,10 +160,13 @@ class DenoisingJob:
             unconditional, conditional = prediction.chunk(2)
             prediction = unconditional + self.guidance * (conditional - unconditional)
         options = {"generator": self.generator} if self._draws_noise else {}
-        self.latents = self.scheduler.step(
+        self.latents, *denoised = self.scheduler.step(
             prediction, self.timestep, self.latents, return_dict=False, **options
-        )[0]
+        )
         self.steps_done += 1
+        if self.step_noise is not None and not self.is_done:
+            noise = self.step_noise.draw(self.latents)
+            self.latents = add_noise(self.scheduler, denoised[0], noise, self.timestep)
         if self.inpainting is not None:
             self.latents = self._keep_unmasked(self.inpainting)
 

@@ -19,7 +19,7 @@ from riffusion.diffusion.distilled_sampling import (
 )
 from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.diffusion.interpolation import lerp, slerp
-from riffusion.diffusion.job import DenoisingJob, Inpainting
+from riffusion.diffusion.job import DenoisingJob, Inpainting, StepNoise
 from riffusion.diffusion.schedulers import (
     add_noise,
     new_scheduler,
@@ -29,6 +29,7 @@ from riffusion.diffusion.schedulers import (
 from riffusion.diffusion.vae import LatentCodec, draw_noise, generator_from_seed
 from riffusion.errors import InputError
 from riffusion.runtime.cache import TensorCache, image_key
+from riffusion.runtime.devices import seeded_generator
 from riffusion.spectrogram.params import SpectrogramParams
 
 
@@ -116,9 +117,9 @@ class JobPreparation:
             "lcm" if is_distilled else inputs.scheduler, self.trained_scheduler
         )
         timesteps = self._timesteps(inputs, scheduler, is_distilled, init_image is not None)
-        generator = generator_from_seed(inputs.start.seed)
-        start_noise = self._noise(generator, geometry)
-        noise = slerp(inputs.alpha, start_noise, self.noise(inputs.end.seed, geometry))
+        ends = [generator_from_seed(end.seed) for end in (inputs.start, inputs.end)]
+        start_noise, end_noise = (self._noise(generator, geometry) for generator in ends)
+        noise = slerp(inputs.alpha, start_noise, end_noise)
         if init_image is None:
             begin = _Begin(noise * scheduler.init_noise_sigma, timesteps)
         else:
@@ -134,7 +135,8 @@ class JobPreparation:
             guidance=guidance,
             guidance_interval=inputs.guidance_interval,
             guidance_embeddings=self._guidance_embeddings(guidance) if is_distilled else None,
-            generator=generator,
+            step_noise=StepNoise(ends[0], ends[1], inputs.alpha) if is_distilled else None,
+            generator=seeded_generator(self.unet.device, 0) if is_distilled else ends[0],
             inpainting=begin.inpainting,
         )
 

@@ -1,7 +1,8 @@
 """A folder that remembers arrays that take long to compute, such as what is heard in a real clip.
 
 Each entry is a file, named by a hash of everything that the arrays depend on: the clip, the code
-and the versions of the libraries. The folder may be deleted at any time.
+and the versions of the libraries. It holds a hash of its content, then the content, a NumPy archive:
+a damaged archive can raise any error, or lack an array. The folder may be deleted at any time.
 """
 
 import functools
@@ -11,7 +12,6 @@ import io
 import logging
 import os
 import threading
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -37,6 +37,7 @@ _CODE = (
     "evaluation/tagger",
 )
 """Folders and modules of the package that decide what is heard in an image."""
+_DIGEST_BYTES = hashlib.sha256().digest_size
 _DISTRIBUTIONS = ("numpy", "scipy", "torch", "torchaudio", "librosa", "musicnn")
 
 
@@ -69,7 +70,8 @@ class DiskCache:
             key: names the arrays, together with the code and versions; None is never on disk.
             make: computes them.
         """
-        path = None if key is None or self._directory is None else self._directory / _name(key)
+        directory = self._directory  # read once: another thread may give it up at any time
+        path = None if key is None or directory is None else directory / _name(key)
         if path is not None and (found := _read(path)) is not None:
             return found
         made = make()
@@ -82,9 +84,10 @@ class DiskCache:
     def _write(self, path: Path, arrays: Arrays) -> None:
         file = io.BytesIO()
         np.savez(file, **cast("dict[str, Any]", arrays))
+        content = file.getvalue()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(file.getvalue(), path)
+            write_file(hashlib.sha256(content).digest() + content, path)
         except (OSError, RiffusionError) as error:
             with self._lock:
                 if self._directory is not None:
@@ -99,14 +102,18 @@ class DiskCache:
 def _read(path: Path) -> Arrays | None:
     """The arrays of a file, or None if it is missing or damaged."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        data = path.read_bytes()
+    except OSError:
         return None
+    digest, content = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return dict(file)
 
 
 def _name(key: str) -> str:
-    return hashlib.sha256(f"{_fingerprint()} {key}".encode()).hexdigest()[:32] + ".npz"
+    return hashlib.sha256(f"{_fingerprint()} {key}".encode()).hexdigest()[:32]
 
 
 @functools.cache

@@ -36,8 +36,8 @@ class Harmonicity:
     """How harmonic a sound is.
 
     Args:
-        share: share of the energy between the lowest pitch and 8 kHz that lies near multiples of
-            the tracked pitch, from 0 to 1; 0 without any pitch.
+        share: share of the energy of frames with a pitch, from half the lowest pitch to 8 kHz, that
+            is near multiples of that pitch, from 0 to 1; 0 if no frame has one.
         certainty: mean probability that the tracker gives to there being a pitch, from 0 to 1.
     """
 

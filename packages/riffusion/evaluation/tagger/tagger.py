@@ -1,5 +1,7 @@
 """From audio to tags and features."""
 
+import base64
+import hashlib
 import importlib.metadata
 import math
 from collections.abc import Callable
@@ -109,8 +111,9 @@ class Tagger:
         """
         if name not in TAGGERS:
             raise InputError(f"{name!r} must be one of {', '.join(TAGGERS)}", "tagger")
-        folder = _distribution_folder() / TAGGERS[name].folder
-        index, data = folder / ".index", folder / ".data-00000-of-00001"
+        installed, folder = _distribution(), f"{DISTRIBUTION}/{TAGGERS[name].folder}"
+        index = _as_published(installed, f"{folder}/.index")
+        data = _as_published(installed, f"{folder}/.data-00000-of-00001")
         return cls(name, Weights(read_variables(index, data)))
 
     def hear(self, waveform: Waveform, sample_rate: int) -> Heard:
@@ -142,18 +145,35 @@ class Tagger:
         return TAGGERS[self.name].predict(self._weights, patches)
 
 
-def _distribution_folder() -> Path:
-    """The installed package's folder. Its own code is never imported: it needs TensorFlow.
+def _distribution() -> importlib.metadata.Distribution:
+    """The installed package. Its own code is never imported: it needs TensorFlow.
 
     Raises:
         InputError: it isn't installed.
     """
     try:
-        files = importlib.metadata.distribution(DISTRIBUTION)
+        return importlib.metadata.distribution(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
         raise InputError(
             "the taggers' weights aren't installed; install them without their dependencies "
             f"(pip install --no-deps {DISTRIBUTION}=={VERSION}), or leave `listening` out of "
             "--parts"
         ) from None
-    return Path(str(files.locate_file(DISTRIBUTION)))
+
+
+def _as_published(installed: importlib.metadata.Distribution, name: str) -> Path:
+    """Path of a file of the package. If the file is there, its recorded hash is checked.
+
+    Raises:
+        InputError: the file has changed since it was installed.
+    """
+    path = Path(str(installed.locate_file(name)))
+    recorded = next((f.hash for f in installed.files or () if f.as_posix() == name), None)
+    if recorded is not None and path.is_file():
+        digest = hashlib.new(recorded.mode, path.read_bytes()).digest()
+        if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != recorded.value:
+            raise InputError(
+                f"path={str(path)!r} differs from the file that was published; install "
+                f"{DISTRIBUTION}=={VERSION} again"
+            )
+    return path
