@@ -207,3 +207,17 @@ def test_what_a_checkpoint_cannot_do_is_one_line_with_the_option_and_the_remedy(
     assert errors[0].startswith(f"error: {message}")
     assert "use --preset=" in errors[0] or "leave it out" in errors[0]
     assert not output.exists()
+
+
+@pytest.mark.parametrize("command", ["generate", "jam"])
+@pytest.mark.parametrize("preset", ["", "Instant", "slow"])
+def test_an_unknown_preset_is_refused(
+    tmp_path: Path, dual: Path, loop: Path, run: Run, command: str, preset: str
+) -> None:
+    result = run(
+        command, "piano", "-o", tmp_path / "a.wav", "--checkpoint", dual, "--init-image", loop,
+        "--preset", preset,
+    )  # fmt: skip
+    assert result.code == 2
+    assert result.err.startswith("error: --preset: Input should be 'instant', 'fast', 'balanced'")
+    assert f"not {preset!r}" in result.err

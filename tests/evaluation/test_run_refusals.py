@@ -4,9 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from diffusers import UNet2DConditionModel
 
+from riffusion.checkpoint.distillation import Distillation
 from riffusion.datasets.folder import DatasetRow, write_metadata
 from riffusion.spectrogram.params import SpectrogramParams
+from riffusion.training.networks.distilled_unet import told_the_guidance
 from tests.corpora.small_corpus import (
     PARAMS,
     demo_checkpoint,
@@ -59,6 +62,53 @@ def test_a_checkpoint_for_other_images_is_refused(
     other = demo_checkpoint(tmp_path / "other", SpectrogramParams())
     line = refusal(capsys, other, "--dataset", corpus, "-o", tmp_path / "out")
     assert "step_size_ms=10 of the checkpoint must equal step_size_ms=20" in line
+
+
+@pytest.mark.parametrize(
+    ("guided_sampling", "options", "value", "remedy"),
+    [
+        (
+            False,
+            (),
+            "--scheduler='dpmsolver++', --steps=20 and --guidance=7 do",
+            "--guidance from 1 to 9",
+        ),
+        (
+            True,
+            ("--scheduler", "lcm"),
+            "--scheduler='lcm', --steps=20 and",
+            "to 9, or another scheduler",
+        ),
+        (
+            True,
+            ("--scheduler", "lcm", "--steps", 6, "--guidance", 9.5),
+            "--steps=6 and --guidance=9.5 do",
+            "1 to 9, or another scheduler",
+        ),
+    ],
+)
+@pytest.mark.parametrize("parts", ["listening", "vae,img2img"])
+def test_settings_that_a_distilled_checkpoint_cannot_do_are_refused_before_the_long_stages(
+    corpus: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    guided_sampling: bool,
+    options: tuple[object, ...],
+    value: str,
+    remedy: str,
+    parts: str,
+) -> None:
+    distilled = shutil.copytree(checkpoint, tmp_path / "distilled")
+    unet = UNet2DConditionModel.from_pretrained(checkpoint / "unet")
+    shutil.rmtree(distilled / "unet")
+    told_the_guidance(unet).save_pretrained(distilled / "unet")
+    capsys.readouterr()  # diffusers' progress bar
+    Distillation(6, (1.0, 9.0), guided_sampling).save(distilled)
+    common = ("--dataset", corpus, "-o", tmp_path / "out", "--parts", parts)
+    line = refusal(capsys, distilled, *common, *options)
+    assert value in line and "do not suit this distilled checkpoint" in line
+    assert "use --scheduler lcm with --steps up to 6 and " in line and line.endswith(remedy)
 
 
 def test_a_classifier_for_other_labels_is_refused(

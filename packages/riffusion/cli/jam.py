@@ -93,7 +93,8 @@ def jam(
         fields = preset_fields(preset, diffusion.request_fields())
         return build_request({"start": start, **init.fields(), **fields})
 
-    requests = [request_for(text, preset or _USUAL_PRESET) for text in prompt]
+    first_preset = _USUAL_PRESET if preset is None else preset
+    requests = [request_for(text, first_preset) for text in prompt]
     from riffusion.generation.generator import check_prompts
     from riffusion.generation.jam import Jam
 

@@ -138,9 +138,11 @@ def evaluate(
         held_out_clips=len(held_out),
     )
     sampler = Sampler(pipeline, settings, held_out.size, progress)
+    if set(settings.parts) != {"vae"}:
+        sampler.check()  # raises before the long stages, as below
     if "interpolation" in settings.parts:
         for prompt in (settings.interpolate_from, settings.interpolate_to):
-            sampler.request(prompt, settings.seed)  # raises before the long stages
+            sampler.request(prompt, settings.seed)
 
     report = Report(settings, CheckpointFacts.of_pipeline(pipeline), facts)
     material = Material(held_out)

@@ -43,6 +43,27 @@ class Sampler:
         self._duration_s = size[0] * self.params.step_size_ms / 1000
         self._progress = progress
 
+    def check(self) -> None:
+        """Check that the checkpoint can be sampled with the settings.
+
+        Raises:
+            InputError: it is distilled, and can't.
+        """
+        settings, distillation = self._settings, self.pipeline.distillation
+        try:
+            self.pipeline.check_sampling(self.request("", settings.seed))
+        except InputError as error:
+            if distillation is None:
+                raise
+            low, high = distillation.guidance
+            other = ", or another scheduler" if distillation.guided_sampling else ""
+            raise InputError(
+                f"scheduler={settings.scheduler!r}, steps={settings.steps} and "
+                f"guidance={settings.guidance:g} do not suit this distilled checkpoint; use "
+                f"--scheduler lcm with --steps up to {distillation.max_steps} and --guidance from "
+                f"{low:g} to {high:g}{other}"
+            ) from error
+
     def sample_prompts(self, prompts: Sequence[ClipPrompt], stage: str) -> list[Plane]:
         """Planes of clips drawn by txt2img.
 
