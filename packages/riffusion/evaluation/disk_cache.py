@@ -1,13 +1,8 @@
 """A folder that remembers arrays that take long to compute, such as what is heard in a real clip.
 
 Each entry is a file, named by a hash of everything that the arrays depend on: the clip, the code
-<<<<<<< HEAD
-and the versions of the libraries. It holds a hash of its content and then the content, a NumPy
-archive: a damaged one can raise any error, or lack an array. The folder may be deleted at any time.
-=======
 and the versions of the libraries. The file has a hash of its content, then the content, a NumPy
 archive: NumPy alone doesn't notice every damage. The folder may be deleted at any time.
->>>>>>> rev_b
 """
 
 import functools
