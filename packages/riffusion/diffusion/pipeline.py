@@ -342,7 +342,9 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
     def _no_guidance(self, num_rows: int) -> torch.Tensor | None:
         """`timestep_cond` of ordinary rows; None for a UNet that takes none."""
         unet, width = self.unet, guidance_width(self.unet)
-        return width and torch.zeros(num_rows, width, device=unet.device, dtype=unet.dtype)
+        if width is None:
+            return None
+        return torch.zeros(num_rows, width, device=unet.device, dtype=unet.dtype)
 
     def check_sampling(self, inputs: InferenceInput) -> None:
         """Check that the checkpoint can be sampled as a request asks for, as `prepare` does.
