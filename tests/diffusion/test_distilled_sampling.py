@@ -1,6 +1,7 @@
 """Distilled checkpoints: equal to stock diffusers, batched with others, and what they refuse."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import diffusers
@@ -276,7 +277,28 @@ class TestMasksAndInterpolation:
         assert (clips[0] - clips[1]).abs().max() < MAX_LATENT_ERROR
 
 
+class _OwnUNet(torch.nn.Module):
+    """A UNet as scripts for upstream set it on a pipeline: with the little that it needs."""
+
+    def __init__(self, unet: Any) -> None:
+        super().__init__()
+        self.unet, self.device, self.dtype = unet, unet.device, unet.dtype
+        self.config = SimpleNamespace(in_channels=unet.config.in_channels)
+
+    def forward(self, *args: Any, **options: Any) -> Any:
+        return self.unet(*args, **options)
+
+
 class TestWhatACheckpointCanDo:
+    def test_a_users_own_unet_is_not_distilled(self, pipeline: RiffusionPipeline) -> None:
+        own = RiffusionPipeline(**pipeline.components)
+        own.spectrogram_params = pipeline.spectrogram_params
+        inputs = request(**TXT2IMG)
+        expected = finished_latents(own, inputs)
+        own.unet = _OwnUNet(own.unet)
+        assert own.distillation is None
+        assert torch.equal(finished_latents(own, inputs), expected)
+
     def test_without_the_file_it_is_a_published_one(self, published: RiffusionPipeline) -> None:
         assert published.distillation == PUBLISHED == Distillation(8, (1.0, 14.0), False)
         checkpoint = published.checkpoint

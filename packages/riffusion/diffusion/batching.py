@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from riffusion.diffusion.conditioning import stack_embeddings
+from riffusion.diffusion.guidance_embedding import guidance_width
 from riffusion.diffusion.job import DenoisingJob
 
 
@@ -70,7 +71,7 @@ def stack_guidance(jobs: Sequence[DenoisingJob], unet: Any) -> torch.Tensor | No
 
     The projection has no bias, so zeros add nothing: such a row is an ordinary UNet's.
     """
-    width = unet.config.time_cond_proj_dim
+    width = guidance_width(unet)
     if width is None:
         return None
     return torch.cat([job.unet_guidance(width) for job in jobs]).to(unet.device, unet.dtype)

@@ -5,11 +5,18 @@ embedding of Vaswani et al. 2017 at position 1000 · (w - 1), where w = 1 is no 
 """
 
 import math
+from typing import Any
 
 import torch
 
 _POSITIONS_PER_UNIT = 1000.0
 _LONGEST_PERIOD = 10000.0
+
+
+def guidance_width(unet: Any) -> int | None:
+    """Width of the embedding that a UNet takes; None if it takes none, as a user's own UNet."""
+    width: int | None = getattr(unet.config, "time_cond_proj_dim", None)
+    return width
 
 
 def guidance_embedding(guidance: torch.Tensor, width: int) -> torch.Tensor:

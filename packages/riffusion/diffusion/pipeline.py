@@ -27,6 +27,7 @@ from riffusion.diffusion.batching import (
 )
 from riffusion.diffusion.conditioning import PromptEncoder
 from riffusion.diffusion.distilled_sampling import check_sampling
+from riffusion.diffusion.guidance_embedding import guidance_width
 from riffusion.diffusion.job import DenoisingJob
 from riffusion.diffusion.preparation import ImageSizes, JobPreparation
 from riffusion.diffusion.vae import LatentCodec
@@ -340,9 +341,10 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
 
     def _no_guidance(self, num_rows: int) -> torch.Tensor | None:
         """`timestep_cond` of ordinary rows; None for a UNet that takes none."""
-        width = self.unet.config.time_cond_proj_dim
-        unet = self.unet
-        return width and torch.zeros(num_rows, width, device=unet.device, dtype=unet.dtype)
+        unet, width = self.unet, guidance_width(self.unet)
+        if width is None:
+            return None
+        return torch.zeros(num_rows, width, device=unet.device, dtype=unet.dtype)
 
     def check_sampling(self, inputs: InferenceInput) -> None:
         """Check that the checkpoint can be sampled as a request asks for, as `prepare` does.
@@ -355,7 +357,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
     @property
     def distillation(self) -> Distillation | None:
         """What the checkpoint can do if it is distilled, else None."""
-        is_distilled = self.unet.config.time_cond_proj_dim is not None
+        is_distilled = guidance_width(self.unet) is not None
         return (self._distillation or PUBLISHED) if is_distilled else None
 
     def relative_length(self, latent_shape: torch.Size) -> float:
