@@ -16,13 +16,13 @@ from diffusers import (
 )
 from safetensors.torch import load_file
 
-from riffusion.checkpoint.distillation import PUBLISHED, Distillation, read_distillation
+from riffusion.checkpoint.distillation import Distillation, read_distillation
 from riffusion.cli.app import main
 from riffusion.datasets.encode import encode_dataset
 from riffusion.datasets.folder import DatasetFolder, DatasetRow, write_metadata
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.vae import generator_from_seed
-from riffusion.errors import CheckpointError, InputError
+from riffusion.errors import InputError
 from riffusion.training.networks.build import load_network
 from riffusion.training.recipes.distillation import DistillationRecipe
 from riffusion.training.recipes.distillation_objective import predict
@@ -597,48 +597,3 @@ def test_the_command_distills_and_refuses_other_tasks(
     line = capsys.readouterr().err
     assert "task='fine_tune', but riffusion distill needs task=distill; run `riffusion tr" in line
     assert line.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ('{"max_steps": 4, "guidance": [1, 2], "guided_sampling": true}', (4, (1.0, 2.0), True)),
-        (None, None),
-    ],
-)
-def test_a_distilled_checkpoint_is_described(
-    tmp_path: Path, text: str | None, expected: tuple[Any, ...] | None
-) -> None:
-    if text is not None:
-        (tmp_path / "distillation.json").write_text(text)
-    found = read_distillation(tmp_path, {"time_cond_proj_dim": 256})
-    assert found == (PUBLISHED if expected is None else Distillation(*expected))
-    assert read_distillation(tmp_path, {"time_cond_proj_dim": None}) is None
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[]",
-        "{}",
-        '{"max_steps": 0, "guidance": [1, 2], "guided_sampling": true}',
-        '{"max_steps": true, "guidance": [1, 2], "guided_sampling": true}',
-        '{"max_steps": 8, "guidance": [2, 1], "guided_sampling": true}',
-        '{"max_steps": 8, "guidance": [0.5, 2], "guided_sampling": true}',
-        '{"max_steps": 8, "guidance": [1, Infinity], "guided_sampling": true}',
-        '{"max_steps": 8, "guidance": 7, "guided_sampling": true}',
-        '{"max_steps": 8, "guidance": [1, 2, 3], "guided_sampling": true}',
-        '{"max_steps": 8, "guidance": ["a", "b"], "guided_sampling": true}',
-        '{"max_steps": 8, "guidance": "19", "guided_sampling": true}',
-        '{"max_steps": 8, "guidance": ["1", "9"], "guided_sampling": true}',
-        '{"max_steps": 8, "guidance": [true, 9], "guided_sampling": true}',
-        '{"max_steps": 8, "guidance": [1, 2], "guided_sampling": 1}',
-        "not JSON",
-    ],
-)
-def test_a_damaged_description_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "distillation.json").write_text(text)
-    with pytest.raises(CheckpointError) as caught:
-        read_distillation(tmp_path, {"time_cond_proj_dim": 256})
-    assert "distillation.json" in str(caught.value)
-    assert "\n" not in str(caught.value)
