@@ -103,9 +103,11 @@ def link_songs(songs: Path, directory: Path, copies: int) -> None:
 
 def build_with_librosa(audio_dir: Path, output: Path, image: ImageFormat) -> float:
     """The loop that most people would write. Returns its seconds without imports."""
-    import librosa
     from PIL import Image
 
+    from riffusion.evaluation.compiled_librosa import load_librosa
+
+    librosa = load_librosa()
     params = image.params
     output.mkdir()
     librosa.feature.melspectrogram(y=np.zeros(4096, np.float32))  # imports lazily

@@ -10,6 +10,7 @@ from riffusion.audio import read_audio
 from riffusion.audio.segments import samples_from_segment, segment_from_samples
 from riffusion.datasets.folder import DatasetFolder
 from riffusion.datasets.from_audio.formats import PRESETS, ImageFormat
+from riffusion.evaluation.compiled_librosa import load_librosa
 from riffusion.spectrogram.image_converter import SpectrogramImageConverter
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.datasets.recordings import SMALL, build, contents, sweep, tone, write
@@ -81,9 +82,7 @@ def test_the_preset_of_audio_diffusion(tmp_path: Path) -> None:
     images = images_of(tmp_path / "out")
     assert [image.shape for image in images] == [(256, 256)] * 2
     assert (preset.params.n_fft, preset.params.hop_length) == (2050, 507)
-    import librosa
-
-    peaks_hz = librosa.mel_frequencies(258, fmin=0, fmax=11025)[1:-1]
+    peaks_hz = load_librosa().mel_frequencies(258, fmin=0, fmax=11025)[1:-1]
     expected = int(np.abs(peaks_hz - 3000).argmin())
     assert all(abs(strongest_row(image) - expected) <= MAX_ROWS_OFF for image in images)
 

@@ -1,7 +1,6 @@
 """Listening to clips: remembered clips, damaged and unwritable caches, and the quick command."""
 
 import functools
-import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from riffusion.evaluation import disk_cache
 from riffusion.evaluation.audio import audio_key
 from riffusion.evaluation.disk_cache import DiskCache, default_cache_dir
 from riffusion.evaluation.metrics import hearing
-from riffusion.evaluation.metrics.harmonicity import measure_harmonicity
 from riffusion.evaluation.metrics.hearing import Clip, HeardClips, Listener
 from riffusion.evaluation.tagger import Tagger
 from tests.corpora.small_corpus import PARAMS
@@ -189,12 +187,6 @@ def test_the_cache_is_in_the_users_cache_folder(
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache_dir() == tmp_path / ".cache/riffusion/heard"
-
-
-def test_missing_librosa_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(Exception, match=r"librosa, which isn't installed.*\[listening\]"):
-        measure_harmonicity(tone(220.0), SAMPLE_RATE)
 
 
 def test_listening_alone_is_a_quick_report_that_uses_the_cache(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from riffusion.errors import InputError
-from riffusion.io.locks import OWNER_NAME, sole_writer
+from riffusion.io.locks import OWNER_NAME, in_turn, sole_writer
 
 PROCESSES = multiprocessing.get_context("fork")
 
@@ -80,3 +80,20 @@ def test_without_a_readable_name_the_lock_still_holds(
             (tmp_path / OWNER_NAME).write_bytes(content)
         with pytest.raises(InputError, match="choose another folder$"), sole_writer(tmp_path):
             pass
+
+
+def take_turn(directory: Path, connection: Connection) -> None:
+    with in_turn(directory):
+        connection.send("in")
+
+
+def test_processes_take_turns(tmp_path: Path) -> None:
+    here, there = PROCESSES.Pipe()
+    with in_turn(tmp_path):
+        other = PROCESSES.Process(target=take_turn, args=(tmp_path, there))
+        other.start()
+        assert not here.poll(0.3)
+    assert here.recv() == "in"
+    other.join()
+    assert other.exitcode == 0
+    assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,6 @@ import hashlib
 import importlib.metadata
 import io
 import logging
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy.typing as npt
 import riffusion
 from riffusion.errors import RiffusionError
 from riffusion.io.files import write_file
+from riffusion.io.folders import user_cache_dir
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +43,8 @@ _DISTRIBUTIONS = ("numpy", "scipy", "torch", "torchaudio", "librosa", "musicnn")
 
 def default_cache_dir() -> Path | None:
     """The folder in the user's cache folder; None if the user has no home folder."""
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "riffusion/heard"
-    except RuntimeError:
-        return None
+    cache = user_cache_dir()
+    return None if cache is None else cache / "heard"
 
 
 class DiskCache:

@@ -15,10 +15,10 @@ from riffusion.errors import InputError, RiffusionError
 from riffusion.evaluation.classifier.files import load_classifier
 from riffusion.evaluation.classifier.network import Classifier
 from riffusion.evaluation.classifier.training import train_classifier
+from riffusion.evaluation.compiled_librosa import check_librosa
 from riffusion.evaluation.disk_cache import DiskCache
 from riffusion.evaluation.listening_stage import listen
 from riffusion.evaluation.metrics.clap import ClapEmbedder
-from riffusion.evaluation.metrics.harmonicity import check_librosa
 from riffusion.evaluation.metrics.hearing import Listener
 from riffusion.evaluation.metrics.interpolation_smoothness import draw_paths, score_interpolation
 from riffusion.evaluation.progress import Progress, silent

@@ -1,4 +1,4 @@
-"""Folders: replacing one atomically, whether one is vacant, and files behind links to folders."""
+"""Folders: the user's cache, replacing one atomically, whether one is vacant, links to folders."""
 
 import os
 import shutil
@@ -8,6 +8,14 @@ from pathlib import Path
 
 _SYSTEM_FILES = frozenset({".DS_Store", ".localized", "Thumbs.db", "desktop.ini", "lost+found"})
 """What file managers and file systems create in a folder by themselves."""
+
+
+def user_cache_dir() -> Path | None:
+    """The project's folder in the user's cache folder; None if the user has no home folder."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "riffusion"
+    except RuntimeError:
+        return None
 
 
 def is_vacant(directory: Path) -> bool:

@@ -1,4 +1,4 @@
-"""A lock that keeps a second run out of a folder, and names the run that holds it."""
+"""Locks on folders: one keeps a second run out and names the first, one lets runs take turns."""
 
 import contextlib
 import fcntl
@@ -55,6 +55,28 @@ def sole_writer(directory: Path) -> Iterator[None]:
         if is_locked:
             with contextlib.suppress(OSError):
                 owner.unlink(missing_ok=True)
+        _handles.discard(handle)
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def in_turn(directory: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block with this folder, and keep others waiting.
+
+    On a file system without locks nobody waits.
+
+    Args:
+        directory: an existing folder.
+    """
+    handle = os.open(directory, os.O_RDONLY)
+    _handles.add(handle)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            logger.debug("%s cannot be locked, so other runs don't wait: %s", directory, error)
+        yield
+    finally:
         _handles.discard(handle)
         os.close(handle)
 

@@ -4,14 +4,13 @@ The pitch is tracked by pYIN (M. Mauch and S. Dixon, "pYIN: A fundamental freque
 probabilistic threshold distributions", ICASSP 2014), as librosa implements it.
 """
 
-import importlib.util
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from riffusion.audio import Waveform, resample
-from riffusion.errors import InputError
+from riffusion.evaluation.compiled_librosa import load_librosa
 
 _SAMPLE_RATE_HZ = 22_050
 _HOP_SAMPLES = 512
@@ -55,9 +54,7 @@ def measure_harmonicity(waveform: Waveform, sample_rate: int) -> Harmonicity:
     Raises:
         InputError: librosa isn't installed.
     """
-    check_librosa()
-    import librosa
-
+    librosa = load_librosa()
     mono = resample(waveform.mean(0, keepdims=True), sample_rate, _SAMPLE_RATE_HZ)[0]
     pitches, _, probabilities = librosa.pyin(
         mono,
@@ -97,16 +94,3 @@ def _near_partials(frequencies: FloatArray, pitches: FloatArray) -> npt.NDArray[
     half_width = np.minimum(half_width, pitches[:, None] / 4)  # at most half of all bins count
     near: npt.NDArray[np.bool_] = np.abs(frequencies[None] - partials) <= half_width
     return near
-
-
-def check_librosa() -> None:
-    """Check that pitches can be tracked.
-
-    Raises:
-        InputError: librosa isn't installed.
-    """
-    if importlib.util.find_spec("librosa") is None:
-        raise InputError(
-            "harmonicity is measured with librosa, which isn't installed; install it "
-            "(pip install 'riffusion-truss[listening]'), or leave `listening` out of --parts"
-        )

@@ -1,0 +1,102 @@
+"""librosa is compiled by one process at a time, in a folder of its own."""
+
+import fcntl
+import importlib
+import importlib.util
+import os
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from riffusion.errors import InputError
+from riffusion.evaluation import compiled_librosa
+from riffusion.evaluation.compiled_librosa import check_librosa, load_librosa
+
+
+def is_locked(directory: Path) -> bool:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+@pytest.fixture
+def imported(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path, bool]]:
+    """What is imported: the module, numba's folder, and whether that is locked meanwhile."""
+    seen = []
+
+    def import_module(name: str) -> ModuleType:
+        directory = Path(os.environ["NUMBA_CACHE_DIR"])
+        seen.append((name, directory, is_locked(directory)))
+        return ModuleType(name)
+
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    return seen
+
+
+def load() -> ModuleType:
+    return load_librosa.__wrapped__()
+
+
+def test_what_numba_compiles_is_imported_in_turn(
+    imported: list[tuple[str, Path, bool]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert load().__name__ == "librosa"
+    folder = tmp_path / "riffusion/numba"
+    compiled = compiled_librosa._COMPILED_WHEN_IMPORTED
+    assert imported == [*((name, folder, True) for name in compiled), ("librosa", folder, False)]
+    assert not is_locked(folder)
+
+
+def test_the_users_own_folder_is_used(
+    imported: list[tuple[str, Path, bool]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "chosen"))
+    load()
+    assert {directory for _, directory, _ in imported} == {tmp_path / "chosen"}
+
+
+def test_without_a_folder_that_can_be_written_there_is_a_temporary_one(
+    imported: list[tuple[str, Path, bool]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    load()
+    assert {directory.parent for _, directory, _ in imported} == {tmp_path / "temporary"}
+
+
+def test_every_module_that_defines_such_functions_and_is_loaded_was_imported_in_turn() -> None:
+    """All of numba's universal functions in what pYIN and mel spectrograms load."""
+    librosa = load_librosa()
+    librosa.pyin(np.zeros(4096, np.float32), fmin=65, fmax=2093, sr=22050)
+    librosa.feature.melspectrogram(y=np.zeros(4096, np.float32))
+    with_functions = {
+        name
+        for name, module in sys.modules.items()
+        if name.startswith("librosa")
+        and any(
+            type(value).__name__ in ("GUFunc", "DUFunc", "_DUFunc")
+            and getattr(value, "__module__", name) == name
+            for value in vars(module).values()
+        )
+    }
+    assert with_functions <= set(compiled_librosa._COMPILED_WHEN_IMPORTED)
+    assert with_functions
+
+
+def test_missing_librosa_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"librosa, which isn't installed.*\[listening\]"):
+        check_librosa()
