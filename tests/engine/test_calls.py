@@ -41,9 +41,9 @@ class NumberedPipeline:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 
-def numbered_calls(max_jobs: int | None = None) -> tuple[BatchCalls[Any], list[Exception]]:
+def numbered_calls(max_jobs: int | None = None) -> tuple[BatchCalls[Any, Any], list[Exception]]:
     failures: list[Exception] = []
-    calls = BatchCalls[Any](lambda job: job, lambda _, error: failures.append(error), max_jobs)
+    calls = BatchCalls[Any, Any](lambda job: job, lambda _, error: failures.append(error), max_jobs)
     return calls, failures
 
 

@@ -9,7 +9,7 @@ import torch
 
 from riffusion.diffusion.conditioning import stack_embeddings
 from riffusion.diffusion.guidance_embedding import guidance_width
-from riffusion.diffusion.job import DenoisingJob
+from riffusion.diffusion.job import HasShape, UNetRows
 
 
 class UNetBatch(NamedTuple):
@@ -31,7 +31,7 @@ class UNetBatch(NamedTuple):
     timestep_cond: torch.Tensor | None
 
 
-def group_by_shape(jobs: Sequence[DenoisingJob]) -> list[list[int]]:
+def group_by_shape(jobs: Sequence[HasShape]) -> list[list[int]]:
     """Indices of the jobs whose latents have the same shape, one list per shape."""
     groups: dict[torch.Size, list[int]] = {}
     for index, job in enumerate(jobs):
@@ -39,7 +39,7 @@ def group_by_shape(jobs: Sequence[DenoisingJob]) -> list[list[int]]:
     return list(groups.values())
 
 
-def group_by_tokens(jobs: Sequence[DenoisingJob]) -> list[list[int]]:
+def group_by_tokens(jobs: Sequence[UNetRows]) -> list[list[int]]:
     """Indices of the jobs whose embeddings have the same length, one list per length."""
     groups: dict[int, list[int]] = {}
     for index, job in enumerate(jobs):
@@ -47,7 +47,7 @@ def group_by_tokens(jobs: Sequence[DenoisingJob]) -> list[list[int]]:
     return list(groups.values())
 
 
-def stack_jobs(jobs: Sequence[DenoisingJob], unet: Any) -> UNetBatch:
+def stack_jobs(jobs: Sequence[UNetRows], unet: Any) -> UNetBatch:
     """The next UNet inputs of several jobs, as one batch.
 
     Args:
@@ -66,7 +66,7 @@ def stack_jobs(jobs: Sequence[DenoisingJob], unet: Any) -> UNetBatch:
     )
 
 
-def stack_guidance(jobs: Sequence[DenoisingJob], unet: Any) -> torch.Tensor | None:
+def stack_guidance(jobs: Sequence[UNetRows], unet: Any) -> torch.Tensor | None:
     """The next `timestep_cond` of several jobs; None for a UNet that takes none.
 
     The projection has no bias, so zeros add nothing: such a row is an ordinary UNet's.
@@ -77,8 +77,6 @@ def stack_guidance(jobs: Sequence[DenoisingJob], unet: Any) -> torch.Tensor | No
     return torch.cat([job.unet_guidance(width) for job in jobs]).to(unet.device, unet.dtype)
 
 
-def split_predictions(
-    predictions: torch.Tensor, jobs: Sequence[DenoisingJob]
-) -> list[torch.Tensor]:
+def split_predictions(predictions: torch.Tensor, jobs: Sequence[UNetRows]) -> list[torch.Tensor]:
     """Each job's rows of the UNet's output; the inverse of stacking."""
     return list(torch.split(predictions, [job.num_rows for job in jobs]))

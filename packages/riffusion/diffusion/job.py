@@ -1,8 +1,11 @@
 """The state of one image between UNet calls."""
 
+from __future__ import annotations
+
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
@@ -18,18 +21,78 @@ class Inpainting:
     """What a job with a mask keeps.
 
     Args:
-        init_image: the image that is kept where the mask is black.
-        init_latents: its latents, (1, channels, height, width).
+        init_latents: latents that are kept where the mask is black, (1, channels, height, width).
         noise: noise to add to them, same shape.
         repaint: share of repainting per latent in [0, 1], (1, 1, height, width).
-        repaint_pixels: the same per pixel, (1, 1, padded height, padded width).
+        pixels: what is kept of the finished image; None if only the latents are used.
     """
 
-    init_image: Image.Image
     init_latents: torch.Tensor
     noise: torch.Tensor
     repaint: torch.Tensor
-    repaint_pixels: torch.Tensor
+    pixels: KeptPixels | None = None
+
+
+@dataclass(frozen=True)
+class KeptPixels:
+    """What a mask keeps of an image.
+
+    Args:
+        init_image: the image that is kept where the mask is black.
+        repaint: share of repainting per pixel, (1, 1, padded height, padded width).
+    """
+
+    init_image: Image.Image
+    repaint: torch.Tensor
+
+
+class NoiseOfSteps(Protocol):
+    """Noise that is added after each step but the last."""
+
+    def draw(self, latents: torch.Tensor) -> torch.Tensor:
+        """The next noise, with shape and device of `latents`, float32."""
+        ...
+
+
+class HasShape(Protocol):
+    """Something with latents."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the latents, (1, channels, height, width)."""
+        ...
+
+
+class UNetRows(HasShape, Protocol):
+    """What takes part in a UNet call: a job, or a window of a canvas."""
+
+    embeddings: torch.Tensor
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in the next UNet call: two if the step is guided, else one."""
+        ...
+
+    @property
+    def timestep(self) -> torch.Tensor:
+        """Timestep of the next step, a scalar."""
+        ...
+
+    def unet_rows(self) -> torch.Tensor:
+        """Input of the next UNet call, (rows, channels, height, width)."""
+        ...
+
+    def unet_embeddings(self) -> torch.Tensor:
+        """Embeddings for these rows, (rows, tokens, width)."""
+        ...
+
+    def unet_guidance(self, width: int) -> torch.Tensor:
+        """What these rows are told about guidance, (rows, width)."""
+        ...
+
+    def advance(self, prediction: torch.Tensor) -> None:
+        """Take the UNet's output for these rows."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -89,9 +152,14 @@ class DenoisingJob:
     generator: torch.Generator
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     guidance_embeddings: torch.Tensor | None = None
-    step_noise: StepNoise | None = None
+    step_noise: NoiseOfSteps | None = None
     inpainting: Inpainting | None = None
     steps_done: int = 0
+
+    @property
+    def parts(self) -> Sequence[UNetRows]:
+        """What can take part in the next UNet call: the job itself."""
+        return (self,)
 
     @property
     def num_steps(self) -> int:
@@ -187,9 +255,9 @@ class DenoisingJob:
         Args:
             pixels: decoded latents, (3, padded height, padded width) in [-1, 1].
         """
-        if self.inpainting is not None:
-            keep = self.inpainting
-            init = self.geometry.pixels_from_image(keep.init_image).to(pixels)[0]
-            untouched = keep.repaint_pixels.to(pixels)[0] == 0
+        kept = None if self.inpainting is None else self.inpainting.pixels
+        if kept is not None:
+            init = self.geometry.pixels_from_image(kept.init_image).to(pixels)[0]
+            untouched = kept.repaint.to(pixels)[0] == 0
             pixels = torch.where(untouched, init, pixels)
         return self.geometry.image_from_pixels(pixels)

@@ -25,10 +25,11 @@ from riffusion.diffusion.batching import (
     split_predictions,
     stack_jobs,
 )
+from riffusion.diffusion.canvas import Canvas, CanvasPlan
 from riffusion.diffusion.conditioning import PromptEncoder
 from riffusion.diffusion.distilled_sampling import check_sampling
 from riffusion.diffusion.guidance_embedding import guidance_width
-from riffusion.diffusion.job import DenoisingJob
+from riffusion.diffusion.job import DenoisingJob, UNetRows
 from riffusion.diffusion.preparation import ImageSizes, JobPreparation
 from riffusion.diffusion.vae import LatentCodec
 from riffusion.runtime.cache import TensorCache
@@ -269,6 +270,21 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         return self._preparation.prepare(inputs, init_image, mask_image, weighted_prompts)
 
     @torch.inference_mode()
+    def prepare_canvas(self, inputs: InferenceInput, plan: CanvasPlan) -> Canvas:
+        """Turn a request into a canvas, which `engine.Engine` advances window by window.
+
+        Args:
+            inputs: seed, negative prompt, denoising, guidance, scheduler and steps of the request's
+                start; its prompt isn't read.
+            plan: latents, prompts and mask.
+
+        Raises:
+            InputError: a prompt weight is out of range, or the checkpoint can't be sampled as the
+                request asks for.
+        """
+        return self._preparation.prepare_canvas(inputs, plan)
+
+    @torch.inference_mode()
     def step(self, jobs: Sequence[DenoisingJob]) -> None:
         """Advance each unfinished job by one step; jobs of one shape share one UNet call."""
         unfinished = [job for job in jobs if not job.is_done]
@@ -278,7 +294,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
                 job.advance(prediction)
 
     @torch.inference_mode()
-    def predict(self, jobs: Sequence[DenoisingJob]) -> list[torch.Tensor]:
+    def predict(self, jobs: Sequence[UNetRows]) -> list[torch.Tensor]:
         """The UNet's outputs for the next step of each job, in one call. Changes no job.
 
         Args:
@@ -293,7 +309,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
             predictions.update(zip(indices, found, strict=True))
         return [predictions[index] for index in range(len(jobs))]
 
-    def _predict_together(self, jobs: Sequence[DenoisingJob]) -> list[torch.Tensor]:
+    def _predict_together(self, jobs: Sequence[UNetRows]) -> list[torch.Tensor]:
         return split_predictions(self.unet_graphs(self.unet, *stack_jobs(jobs, self.unet)), jobs)
 
     @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,7 +10,15 @@ import torch
 from PIL import Image
 
 from riffusion.checkpoint.distillation import Distillation
-from riffusion.datatypes import CLIP_DURATION_S, InferenceInput
+from riffusion.datatypes import CLIP_DURATION_S, InferenceInput, PromptInput
+from riffusion.diffusion.canvas import (
+    Canvas,
+    CanvasPlan,
+    ColumnNoise,
+    column_noise,
+    position_between,
+    window_starts,
+)
 from riffusion.diffusion.conditioning import PromptEncoder
 from riffusion.diffusion.distilled_sampling import (
     check_sampling,
@@ -19,7 +28,7 @@ from riffusion.diffusion.distilled_sampling import (
 )
 from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.diffusion.interpolation import lerp, slerp
-from riffusion.diffusion.job import DenoisingJob, Inpainting, StepNoise
+from riffusion.diffusion.job import DenoisingJob, Inpainting, KeptPixels, StepNoise
 from riffusion.diffusion.schedulers import (
     add_noise,
     new_scheduler,
@@ -31,6 +40,9 @@ from riffusion.errors import InputError
 from riffusion.runtime.cache import TensorCache, image_key
 from riffusion.runtime.devices import seeded_generator
 from riffusion.spectrogram.params import SpectrogramParams
+
+WINDOW_OVERLAP = 0.25
+"""Share of a window that overlaps the next one of a canvas, at least."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +152,62 @@ class JobPreparation:
             inpainting=begin.inpainting,
         )
 
+    def prepare_canvas(self, inputs: InferenceInput, plan: CanvasPlan) -> Canvas:
+        """See `RiffusionPipeline.prepare_canvas`."""
+        check_sampling(inputs, self.distillation, self.trained_scheduler)
+        is_distilled = is_sampled_distilled(inputs, self.distillation, self.trained_scheduler)
+        settings = inputs.start
+        scheduler = new_scheduler(
+            "lcm" if is_distilled else inputs.scheduler, self.trained_scheduler
+        )
+        timesteps = self._timesteps(inputs, scheduler, is_distilled, has_image=True)
+        init = plan.init_latents.to(self.unet.device)
+        shape = init.shape
+        noise = column_noise(settings.seed, plan.first_column, shape).to(init.device)
+        window = min(self.sizes.of_clip().latent_size[0], shape[-1])
+        starts = window_starts(shape[-1], window, round(window * WINDOW_OVERLAP))
+        is_guided = settings.guidance > 1.0 and not is_distilled
+        embeddings = self._window_embeddings(settings, plan, starts, window, is_guided)
+        repaint = None if plan.repaint is None else plan.repaint.to(init.device)
+        factor = self.sizes.vae_scale_factor
+        job = DenoisingJob(
+            geometry=LatentGeometry(factor * shape[-1], factor * shape[-2], factor, factor),
+            latents=add_noise(scheduler, init, noise, timesteps[0]) if len(timesteps) else init,
+            timesteps=timesteps,
+            scheduler=scheduler,
+            embeddings=embeddings[0],
+            guidance=settings.guidance,
+            guidance_interval=inputs.guidance_interval,
+            guidance_embeddings=self._guidance_embeddings(settings.guidance)
+            if is_distilled
+            else None,
+            step_noise=ColumnNoise(settings.seed, plan.first_column) if is_distilled else None,
+            generator=seeded_generator(self.unet.device, settings.seed),
+            inpainting=None if repaint is None else Inpainting(init, noise, repaint),
+        )
+        return Canvas(job, starts, window, embeddings)
+
+    def _window_embeddings(
+        self,
+        settings: PromptInput,
+        plan: CanvasPlan,
+        starts: Sequence[int],
+        window: int,
+        is_guided: bool,
+    ) -> list[torch.Tensor]:
+        """Embeddings of each window: of the prompts at its middle, after the negative prompt's."""
+        negative = [settings.negative_prompt or ""] if is_guided else []
+        prompts = [point.prompt for point in plan.prompts]
+        embedded = self.prompt_encoder.embed([*negative, *prompts])
+        unconditional, points = embedded[: len(negative)], embedded[len(negative) :]
+        columns = [point.column for point in plan.prompts]
+        found = []
+        for start in starts:
+            index, share = position_between(columns, start + window / 2)
+            middle = torch.lerp(points[index], points[min(index + 1, len(points) - 1)], share)
+            found.append(torch.cat([*unconditional, middle]))
+        return found
+
     def noise(self, seed: int, geometry: LatentGeometry) -> torch.Tensor:
         """Noise on the UNet's device, (1, channels, height, width) float32."""
         return self._noise(generator_from_seed(seed), geometry)
@@ -198,8 +266,8 @@ class JobPreparation:
         if mask_image is None:
             return _Begin(latents, timesteps)
         repaint_pixels, repaint = self._repaint(mask_image, geometry)
-        inpainting = Inpainting(init_image, init_latents, noise, repaint, repaint_pixels)
-        return _Begin(latents, timesteps, inpainting)
+        kept = KeptPixels(init_image, repaint_pixels)
+        return _Begin(latents, timesteps, Inpainting(init_latents, noise, repaint, kept))
 
     def _repaint(self, mask: Image.Image, geometry: LatentGeometry) -> tuple[torch.Tensor, ...]:
         """Share of repainting per pixel and per latent, (1, 1, height, width) each."""

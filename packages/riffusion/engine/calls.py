@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from riffusion.diffusion.job import DenoisingJob
+from riffusion.diffusion.job import HasShape
 from riffusion.runtime.memory import is_out_of_memory, release_memory_of
 
 logger = logging.getLogger(__name__)
@@ -21,8 +21,10 @@ logger = logging.getLogger(__name__)
 SUCCESSES_BEFORE_MORE = 64
 """Calls at the limit, after which twice as many jobs are tried: memory may be free again."""
 
+
 _Result = TypeVar("_Result")
-_Job = TypeVar("_Job")
+_Entry = TypeVar("_Entry")
+_Job = TypeVar("_Job", bound=HasShape)
 
 
 @dataclass
@@ -33,7 +35,7 @@ class _Limit:
     num_successes: int = 0
 
 
-class BatchCalls(Generic[_Job]):
+class BatchCalls(Generic[_Entry, _Job]):
     """Calls for batches of jobs, of one kind: the UNet's or the decoder's.
 
     Each kind has limits of its own, as a call of one kind that runs out of memory says nothing
@@ -47,8 +49,8 @@ class BatchCalls(Generic[_Job]):
 
     def __init__(
         self,
-        job_of: Callable[[_Job], DenoisingJob],
-        on_failure: Callable[[_Job, Exception], None],
+        job_of: Callable[[_Entry], _Job],
+        on_failure: Callable[[_Entry, Exception], None],
         max_jobs: int | None = None,
     ) -> None:
         self._job_of = job_of
@@ -64,9 +66,9 @@ class BatchCalls(Generic[_Job]):
 
     def run(
         self,
-        batch: Sequence[_Job],
-        call: Callable[[Sequence[DenoisingJob]], Sequence[_Result]],
-    ) -> list[tuple[_Job, _Result]]:
+        batch: Sequence[_Entry],
+        call: Callable[[Sequence[_Job]], Sequence[_Result]],
+    ) -> list[tuple[_Entry, _Result]]:
         """Each entry of `batch` with its part of the result of `call`, except those that fail.
 
         Args:
@@ -90,7 +92,7 @@ class BatchCalls(Generic[_Job]):
             self._limits[self._job_of(batch[0]).shape] = _Limit(half)
         return [*self.run(batch[:half], call), *self.run(batch[half:], call)]
 
-    def _succeeded(self, batch: Sequence[_Job]) -> None:
+    def _succeeded(self, batch: Sequence[_Entry]) -> None:
         shape = self._job_of(batch[0]).shape
         limit = self._limits.get(shape)
         if limit is None or len(batch) < limit.max_jobs:
@@ -102,7 +104,7 @@ class BatchCalls(Generic[_Job]):
 
 
 def _attempt(
-    jobs: Sequence[DenoisingJob], call: Callable[[Sequence[DenoisingJob]], Sequence[_Result]]
+    jobs: Sequence[_Job], call: Callable[[Sequence[_Job]], Sequence[_Result]]
 ) -> Sequence[_Result] | Exception:
     """The result of the call, or the exception that it raised."""
     try:

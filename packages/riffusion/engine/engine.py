@@ -13,14 +13,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import nullcontext
+from typing import Any, TypeVar
 
 from PIL import Image
 
 from riffusion.datatypes import InferenceInput
+from riffusion.diffusion.canvas import CanvasPlan
 from riffusion.diffusion.pipeline import ProgressCallback, RiffusionPipeline
 from riffusion.engine.failures import engine_death
 from riffusion.engine.job_queue import EngineStep, JobQueue
-from riffusion.engine.request import RequestHandle
+from riffusion.engine.request import CanvasRequest, EngineRequest, RequestHandle
 from riffusion.engine.watchdog import Watchdog
 from riffusion.errors import GenerationError
 from riffusion.runtime.threads import single_threaded
@@ -29,10 +31,27 @@ __all__ = ["MAX_NUM_RUNNING", "MAX_ROWS", "Engine", "EngineStep"]
 
 logger = logging.getLogger(__name__)
 
+_Result = TypeVar("_Result")
+
 MAX_ROWS = 16
 """Default for the maximum number of rows per UNet call: eight guided jobs."""
 MAX_NUM_RUNNING = 16
 """Default for the number of slots. It bounds memory, and the time between two steps of a job."""
+
+
+class _Call:
+    """A function to call in the engine's thread, and its future result."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        self.outcome: Future[Any] = Future()
+        self.outcome.set_running_or_notify_cancel()
+
+    def run(self) -> None:
+        try:
+            self.outcome.set_result(self._function())
+        except Exception as error:
+            self.outcome.set_exception(error)
 
 
 class Engine:
@@ -59,7 +78,7 @@ class Engine:
         self.max_rows = max_rows
         self.max_num_running = max_num_running
         self.on_step = on_step
-        self._inbox: queue.SimpleQueue[RequestHandle | Future[None] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[EngineRequest[Any] | _Call | None] = queue.SimpleQueue()
         self._is_cuda = pipeline.device.type == "cuda"
         self._watchdog = Watchdog(clock, pipeline.device.type)
         self._jobs = JobQueue(
@@ -104,11 +123,40 @@ class Engine:
             GenerationError: the engine is closed, or its thread has died.
             Exception: what the warm-up raised.
         """
-        done: Future[None] = Future()
-        self._put(done)
-        done.result()
+        self.call(self.pipeline.warm_up).result()
 
-    def _put(self, entry: RequestHandle | Future[None]) -> None:
+    def call(self, function: Callable[[], _Result]) -> Future[_Result]:
+        """Call a function in the engine's thread, between two steps.
+
+        Args:
+            function: uses the model, for no longer than about a step.
+
+        Raises:
+            GenerationError: the engine is closed, or its thread has died.
+        """
+        call = _Call(function)
+        self._put(call)
+        return call.outcome
+
+    def submit_canvas(
+        self,
+        inputs: InferenceInput,
+        plan: CanvasPlan,
+        on_progress: ProgressCallback | None = None,
+    ) -> CanvasRequest:
+        """Request a canvas' latents; see `RiffusionPipeline.prepare_canvas` for the arguments.
+
+        Args:
+            on_progress: as for `submit`; a step is counted once per window.
+
+        Raises:
+            GenerationError: the engine is closed, or its thread has died.
+        """
+        request = CanvasRequest(inputs, plan, on_progress)
+        self._put(request)
+        return request
+
+    def _put(self, entry: EngineRequest[Any] | _Call) -> None:
         with self._submit_lock:
             if self._is_closed:
                 raise GenerationError("the engine is closed")
@@ -162,10 +210,10 @@ class Engine:
         self._jobs.fail_all(error)
         while not self._inbox.empty():
             entry = self._inbox.get()
-            if isinstance(entry, RequestHandle):
+            if isinstance(entry, EngineRequest):
                 entry.fail(engine_death(error))
             elif entry is not None:
-                entry.set_exception(engine_death(error))
+                entry.outcome.set_exception(engine_death(error))
 
     def _run_loop(self) -> None:
         while self._receive():
@@ -182,16 +230,8 @@ class Engine:
             if request is None:  # always the last entry: after closing nothing is submitted
                 self._inbox.put(None)
                 return not self._jobs.is_empty
-            if isinstance(request, Future):
-                self._warm_up(request)
+            if isinstance(request, _Call):
+                request.run()
             else:
                 self._jobs.add(request)
         return True
-
-    def _warm_up(self, done: Future[None]) -> None:
-        try:
-            self.pipeline.warm_up()
-        except Exception as error:
-            done.set_exception(error)
-        else:
-            done.set_result(None)

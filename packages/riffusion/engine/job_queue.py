@@ -9,22 +9,27 @@ call: jobs of the same image size, with any prompts, step counts, strengths, sch
 guidance. Each advances by one step and moves to the end of the queue. So a job joins at the next
 step and leaves when it is done, and if one call can't hold all jobs, they take turns. Scheduling is
 round-robin by step, not by time: a long image slows short ones by as much as its steps cost.
+
+A canvas takes part with as many of its windows as fit, and moves to the end like a job, so clips
+don't wait for a whole step of it.
 """
 
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
 
 import torch
 from PIL import Image
 
 from riffusion.diffusion.batching import group_by_shape
-from riffusion.diffusion.job import DenoisingJob
+from riffusion.diffusion.canvas import Canvas
+from riffusion.diffusion.job import DenoisingJob, UNetRows
 from riffusion.diffusion.pipeline import DECODE_SIZES, RiffusionPipeline
 from riffusion.engine.calls import BatchCalls
 from riffusion.engine.failures import check_finite, clip_failure, engine_death, model_failure
-from riffusion.engine.request import RequestHandle
+from riffusion.engine.request import EngineRequest
 from riffusion.engine.watchdog import Watchdog
 from riffusion.errors import RiffusionError
 from riffusion.runtime.memory import release_memory_of
@@ -40,7 +45,7 @@ class EngineStep:
     """What one step of the engine did.
 
     Args:
-        num_jobs: number of jobs that shared the UNet call.
+        num_jobs: number of jobs and windows that shared the UNet call.
         num_rows: rows of the call; a guided job has two.
         seconds: duration of the call.
     """
@@ -51,9 +56,16 @@ class EngineStep:
 
 
 @dataclass(eq=False)
-class _RunningJob:
-    job: DenoisingJob
-    request: RequestHandle
+class _Running:
+    job: DenoisingJob | Canvas
+    request: EngineRequest[Any]
+
+
+class _Part(NamedTuple):
+    """What takes part in a UNet call: a job, or a window of a canvas."""
+
+    running: _Running
+    rows: UNetRows
 
 
 class JobQueue:
@@ -85,12 +97,14 @@ class JobQueue:
         self._on_step = on_step
         self._watchdog = watchdog
         self._clock = clock
-        self._waiting: deque[RequestHandle] = deque()
-        self._running: deque[_RunningJob] = deque()
+        self._waiting: deque[EngineRequest[Any]] = deque()
+        self._running: deque[_Running] = deque()
         decode_size = max(DECODE_SIZES) if pipeline.device.type == "cuda" else None
-        self._unet_calls = BatchCalls[_RunningJob](lambda running: running.job, self._fail)
-        self._decode_calls = BatchCalls[_RunningJob](
-            lambda running: running.job, self._fail, decode_size
+        self._unet_calls = BatchCalls[_Part, UNetRows](
+            lambda part: part.rows, lambda part, error: self._fail(part.running, error)
+        )
+        self._decode_calls = BatchCalls[_Running, DenoisingJob](
+            lambda running: cast(DenoisingJob, running.job), self._fail, decode_size
         )
         self._last_step_s = 0.0
         self._seconds_per_row = 0.0
@@ -118,7 +132,7 @@ class JobQueue:
         round_s = self._seconds_per_row * sum(job.num_rows for job in jobs)  # one step per job
         return round_s * min(job.steps_left for job in jobs)
 
-    def add(self, request: RequestHandle) -> None:
+    def add(self, request: EngineRequest[Any]) -> None:
         """Let a request wait for a slot."""
         self._waiting.append(request)
 
@@ -141,8 +155,8 @@ class JobQueue:
         self._run(batch)
         self._postprocess(batch)
 
-    def _schedule(self) -> list[_RunningJob]:
-        """Fill free slots, and choose the jobs of the next UNet call; none if all are done."""
+    def _schedule(self) -> list[_Part]:
+        """Fill slots, and choose what takes part in the next UNet call: none if all is done."""
         self._drop_inactive()
         self._fill_slots()
         undone = [running for running in self._running if not running.job.is_done]
@@ -150,12 +164,13 @@ class JobQueue:
             return []
         shape = undone[0].job.shape
         free_rows = self._max_rows / self._pipeline.relative_length(shape)
-        batch: list[_RunningJob] = []
+        batch: list[_Part] = []
         for running in undone:
-            fits = running.job.shape == shape and running.job.num_rows <= free_rows
-            if fits or not batch:
-                batch.append(running)
-                free_rows -= running.job.num_rows
+            for rows in running.job.parts:
+                fits = rows.shape == shape and rows.num_rows <= free_rows
+                if fits or not batch:
+                    batch.append(_Part(running, rows))
+                    free_rows -= rows.num_rows
         return batch[: self._unet_calls.max_jobs(shape)]
 
     def _drop_inactive(self) -> None:
@@ -177,11 +192,11 @@ class JobQueue:
             if self._running and self._clock() > until:
                 return
 
-    def _prepare(self, request: RequestHandle) -> None:
+    def _prepare(self, request: EngineRequest[Any]) -> None:
         request.end_stage("waiting")
         try:
             with self._watchdog.watching():
-                job = self._pipeline.prepare(request.inputs, request.init_image, request.mask_image)
+                job = request.prepare(self._pipeline)
         except RiffusionError as error:
             request.fail(error)
             return
@@ -189,27 +204,28 @@ class JobQueue:
             failure = error
         else:
             request.end_stage("prepare")
-            self._running.append(_RunningJob(job, request))
+            self._running.append(_Running(job, request))
             return
         release_memory_of(failure)
         request.fail(model_failure(failure))
 
-    def _run(self, batch: Sequence[_RunningJob]) -> None:
-        """Advance each job of the batch by one step, with one UNet call."""
+    def _run(self, batch: Sequence[_Part]) -> None:
+        """Advance each job or window of the batch by one step, with one UNet call."""
         if not batch:
             return
-        num_rows = sum(running.job.num_rows for running in batch)
+        num_rows = sum(part.rows.num_rows for part in batch)
         started = self._clock()
         with self._watchdog.watching():
-            for running, prediction in self._unet_calls.run(batch, self._pipeline.predict):
-                self._advance(running, prediction)
+            for part, prediction in self._unet_calls.run(batch, self._pipeline.predict):
+                self._advance(part, prediction)
             if self._pipeline.device.type == "cuda":  # so that the duration includes the GPU's work
                 torch.cuda.current_stream(self._pipeline.device).synchronize()
         self._record(EngineStep(len(batch), num_rows, self._clock() - started))
 
-    def _advance(self, running: _RunningJob, prediction: torch.Tensor) -> None:
+    def _advance(self, part: _Part, prediction: torch.Tensor) -> None:
+        running = part.running
         try:
-            running.job.advance(prediction)
+            part.rows.advance(prediction)
         except Exception as error:
             failure = error
         else:
@@ -229,24 +245,35 @@ class JobQueue:
         except Exception:
             logger.exception("on_step failed")
 
-    def _postprocess(self, batch: Sequence[_RunningJob]) -> None:
-        """Decode the jobs that are done, and move the others of the batch to the queue's end."""
-        self._decode(
-            [
-                running
-                for running in self._running
-                if running.job.is_done and running.request.is_active
-            ]
-        )
-        skipped = [running for running in self._running if running not in batch]
-        self._running = deque(
-            running for running in (*skipped, *batch) if not running.request.image.done()
-        )
-
-    def _decode(self, done: Sequence[_RunningJob]) -> None:
-        """Complete the requests of finished jobs with their images."""
+    def _postprocess(self, batch: Sequence[_Part]) -> None:
+        """Complete what is done, and move the rest of the batch to the queue's end."""
+        done = [
+            running
+            for running in self._running
+            if running.job.is_done and running.request.is_active
+        ]
         for running in done:
             running.request.end_stage("diffusion")
+            if isinstance(running.job, Canvas):
+                self._complete(running, running.job)
+        self._decode([running for running in done if isinstance(running.job, DenoisingJob)])
+        ran = list(dict.fromkeys(part.running for part in batch))
+        skipped = [running for running in self._running if running not in ran]
+        self._running = deque(
+            running for running in (*skipped, *ran) if not running.request.outcome.done()
+        )
+
+    def _complete(self, running: _Running, canvas: Canvas) -> None:
+        """Complete the request of a finished canvas with its latents."""
+        try:
+            check_finite(canvas.job, self._pipeline.unet.dtype)
+        except RiffusionError as error:
+            running.request.fail(error)
+        else:
+            running.request.succeed(canvas.latents)
+
+    def _decode(self, done: Sequence[_Running]) -> None:
+        """Complete the requests of finished jobs with their images."""
         for indices in group_by_shape([running.job for running in done]):
             group = [done[index] for index in indices]
             while group:
@@ -263,7 +290,7 @@ class JobQueue:
             check_finite(job, self._pipeline.unet.dtype)
         return self._pipeline.decode(jobs)
 
-    def _fail(self, running: _RunningJob, error: Exception) -> None:
+    def _fail(self, running: _Running, error: Exception) -> None:
         """Complete a request whose job failed, alone in its call."""
         length = self._pipeline.relative_length(running.job.shape)
         running.request.fail(clip_failure(error, length))

@@ -1,52 +1,56 @@
-"""A request to the engine, as its caller sees it."""
+"""Requests to the engine, as their callers see them."""
 
 import time
+from abc import abstractmethod
 from concurrent.futures import Future
+from typing import Generic, TypeVar
 
+import torch
 from PIL import Image
 
 from riffusion.datatypes import InferenceInput
-from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.diffusion.canvas import Canvas, CanvasPlan
+from riffusion.diffusion.job import DenoisingJob
+from riffusion.diffusion.pipeline import ProgressCallback, RiffusionPipeline
 from riffusion.errors import GenerationCancelled
 
+_Result = TypeVar("_Result")
 
-class RequestHandle:
-    """A request's inputs and its future image. Only the engine completes it.
+
+class EngineRequest(Generic[_Result]):
+    """A request and its future result. Only the engine completes it.
 
     Attributes:
-        image: the future image. It raises `GenerationCancelled` after `cancel`, `InputError`,
+        outcome: the future result. It raises `GenerationCancelled` after `cancel`, `InputError`,
             `GenerationError` if the model failed on this request, or what `on_progress` raised.
         stages_s: seconds per completed stage: `waiting`, `prepare`, `diffusion`, `decode`.
         cancellation: the exception of the first `cancel`, or None.
     """
 
-    def __init__(
-        self,
-        inputs: InferenceInput,
-        init_image: Image.Image | None = None,
-        mask_image: Image.Image | None = None,
-        on_progress: ProgressCallback | None = None,
-    ) -> None:
-        self.inputs, self.init_image, self.mask_image = inputs, init_image, mask_image
-        self.image: Future[Image.Image] = Future()
-        self.image.set_running_or_notify_cancel()  # so that only `cancel` can stop it
+    def __init__(self, on_progress: ProgressCallback | None = None) -> None:
+        self.outcome: Future[_Result] = Future()
+        self.outcome.set_running_or_notify_cancel()  # so that only `cancel` can stop it
         self.stages_s: dict[str, float] = {}
         self.cancellation: GenerationCancelled | None = None
         self._on_progress = on_progress
         self._stage_started = time.perf_counter()
 
+    @abstractmethod
+    def prepare(self, pipeline: RiffusionPipeline) -> DenoisingJob | Canvas:
+        """Turn the request into a job, in the engine's thread."""
+
     def cancel(self, reason: GenerationCancelled | None = None) -> None:
         """Stop the request. The engine frees its slot before the next step.
 
         Args:
-            reason: the exception that `image` raises.
+            reason: the exception that `outcome` raises.
         """
         self.cancellation = self.cancellation or reason or GenerationCancelled("cancelled")
 
     @property
     def is_active(self) -> bool:
         """Whether the request is neither completed nor cancelled."""
-        return self.cancellation is None and not self.image.done()
+        return self.cancellation is None and not self.outcome.done()
 
     def end_stage(self, name: str) -> None:
         """Record the time since the last stage ended as that of stage `name`."""
@@ -63,11 +67,51 @@ class RequestHandle:
         except BaseException as error:
             self.fail(error)
 
-    def succeed(self, image: Image.Image) -> None:
-        """Complete the request with its image."""
-        self.image.set_result(image)
+    def succeed(self, result: _Result) -> None:
+        """Complete the request with its result."""
+        self.outcome.set_result(result)
 
     def fail(self, error: BaseException) -> None:
         """Complete the request with an error, unless it is completed already."""
-        if not self.image.done():
-            self.image.set_exception(error)
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+
+
+class RequestHandle(EngineRequest[Image.Image]):
+    """A request for an image; see `RiffusionPipeline.prepare` for the arguments."""
+
+    def __init__(
+        self,
+        inputs: InferenceInput,
+        init_image: Image.Image | None = None,
+        mask_image: Image.Image | None = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> None:
+        super().__init__(on_progress)
+        self.inputs, self.init_image, self.mask_image = inputs, init_image, mask_image
+
+    @property
+    def image(self) -> Future[Image.Image]:
+        """The future image."""
+        return self.outcome
+
+    def prepare(self, pipeline: RiffusionPipeline) -> DenoisingJob:
+        """Turn the request into a job, in the engine's thread."""
+        return pipeline.prepare(self.inputs, self.init_image, self.mask_image)
+
+
+class CanvasRequest(EngineRequest[torch.Tensor]):
+    """A request for a canvas' latents; see `RiffusionPipeline.prepare_canvas`."""
+
+    def __init__(
+        self,
+        inputs: InferenceInput,
+        plan: CanvasPlan,
+        on_progress: ProgressCallback | None = None,
+    ) -> None:
+        super().__init__(on_progress)
+        self.inputs, self.plan = inputs, plan
+
+    def prepare(self, pipeline: RiffusionPipeline) -> Canvas:
+        """Turn the request into a canvas, in the engine's thread."""
+        return pipeline.prepare_canvas(self.inputs, self.plan)
