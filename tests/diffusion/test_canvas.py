@@ -1,5 +1,6 @@
-"""A canvas: windows that agree where they overlap, noise on one time axis, prompts along the way."""
+"""A canvas: windows that agree, noise on one time axis, prompts along the way."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_windows_overlap_and_their_weights_add_up(window: int, more: int, share:
     overlap, columns = int(window * share), window + more
     starts = window_starts(columns, window, overlap)
     assert starts[0] == 0 and starts[-1] + window == columns
-    distances = [after - before for before, after in zip(starts, starts[1:], strict=False)]
+    distances = [after - before for before, after in itertools.pairwise(starts)]
     assert all(0 < distance <= window - overlap for distance in distances)
     total = torch.zeros(columns)
     for start, weight in zip(starts, window_weights(starts, window, columns), strict=True):

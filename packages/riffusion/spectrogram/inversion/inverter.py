@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import torch
 
 from riffusion.errors import InputError
@@ -26,6 +29,20 @@ QUIETEST = 3e-3
 """Loudness below which frames have equal weights, relative to the clip's loudest frame: -50 dB."""
 FRAMES_AT_ONCE = {"cpu": 512, "cuda": 16384}
 """Frames that are inverted together: they fit a processor's cache, or keep a GPU busy."""
+
+
+@dataclass(frozen=True)
+class KnownSamples:
+    """Samples of the waveform that are known already, such as those beside a section that is made.
+
+    Args:
+        waveform: `(..., frames * hop_length)` float32 at the parameters' sample rate. Its samples
+            count only where they are known, but those beside them should not jump there.
+        is_known: whether each sample is known, `(frames * hop_length,)` bool.
+    """
+
+    waveform: torch.Tensor
+    is_known: torch.Tensor
 
 
 class MelInverter:
@@ -61,6 +78,9 @@ class MelInverter:
     - S⁻¹ weights each frame's error by the inverse of the frame's loudness. Errors are thus
       relative, and an attack doesn't leak into the silence before it, where it would be audible.
 
+    Known samples are put back after each pass: another projection. What is made beside them then
+    continues their phases, so a join with them has neither a click nor a notch.
+
     Nothing is random: equal amplitudes give equal waveforms.
 
     Args:
@@ -76,7 +96,9 @@ class MelInverter:
         self._num_subsets = max(1, int(SUBSET_HOP * stft.window_length / stft.hop))
 
     @torch.no_grad()
-    def waveform_from_mel_amplitudes(self, amplitudes_mel: torch.Tensor) -> torch.Tensor:
+    def waveform_from_mel_amplitudes(
+        self, amplitudes_mel: torch.Tensor, known: KnownSamples | None = None
+    ) -> torch.Tensor:
         """Invert mel spectrograms, with all leading dimensions as one batch.
 
         The waveform's mel spectrogram has the level of `amplitudes_mel`. The absolute phase and the
@@ -86,6 +108,7 @@ class MelInverter:
         Args:
             amplitudes_mel: `(..., num_frequencies, frames)` of any floating-point type, each at
                 least 0.
+            known: samples that the waveforms are to have, up to the error of the last pass.
 
         Returns:
             `(..., frames * hop_length)` float32, not limited to [-1, 1].
@@ -108,10 +131,37 @@ class MelInverter:
                 "clamp or replace the values"
             )
         clips_at_once = max(1, FRAMES_AT_ONCE.get(self.device.type, 512) // shape[-1])
-        waveforms = [self._invert(part) for part in torch.split(clips, clips_at_once)]
+        parts = torch.split(clips, clips_at_once)
+        pinned: Sequence[_Pinned | None] = [None] * len(parts)
+        if known is not None:
+            pinned = self._pinned(known, len(clips), shape[-1], clips_at_once)
+        waveforms = [self._invert(*both) for both in zip(parts, pinned, strict=True)]
         return torch.cat(waveforms).reshape(*shape[:-2], shape[-1] * self.params.hop_length)
 
-    def _invert(self, amplitudes: torch.Tensor) -> torch.Tensor:
+    def _pinned(
+        self, known: KnownSamples, num_clips: int, num_frames: int, clips_at_once: int
+    ) -> list[_Pinned | None]:
+        """Known samples at the reduced rate, for each part of the clips.
+
+        Raises:
+            InputError: a shape that doesn't belong to the amplitudes.
+        """
+        num_samples = num_frames * self.params.hop_length
+        waveform = known.waveform.to(self.device, torch.float32)
+        if waveform.shape[-1:] != (num_samples,) or known.is_known.shape != (num_samples,):
+            raise InputError(
+                f"known samples of shapes {tuple(waveform.shape)} and "
+                f"{tuple(known.is_known.shape)} must be (..., {num_samples}) and ({num_samples},), "
+                "as long as the amplitudes"
+            )
+        missing = max(0, self._stft.min_frames - num_frames)
+        padding = (0, missing * self.params.hop_length)
+        padded = torch.nn.functional.pad(waveform.reshape(num_clips, -1), padding)
+        is_known = torch.nn.functional.pad(known.is_known.to(self.device), padding)
+        reduced, mask = self._stft.reduced(padded), self._stft.reduced_mask(is_known)
+        return [_Pinned(part, mask) for part in torch.split(reduced, clips_at_once)]
+
+    def _invert(self, amplitudes: torch.Tensor, pinned: _Pinned | None = None) -> torch.Tensor:
         """Invert some clips: `(clips, bands, frames)` → `(clips, frames * hop_length)`."""
         num_frames = amplitudes.shape[2]
         missing = max(0, self._stft.min_frames - num_frames)
@@ -119,6 +169,7 @@ class MelInverter:
         level = amplitudes.amax((1, 2)).clamp_(min=torch.finfo(torch.float32).tiny)
         target = (amplitudes / level[:, None, None]).transpose(0, 1).contiguous()
         frame_weights = _frame_weights(target)
+        pin = (lambda waveform: waveform) if pinned is None else pinned.scaled(1 / level)
 
         spectrum = self._initial_spectrum(target)
         all_frames = _FrameSubset(target, self._stft, frame_weights, slice(None))
@@ -126,7 +177,7 @@ class MelInverter:
             _FrameSubset(target, self._stft, frame_weights, slice(first, None, self._num_subsets))
             for first in range(self._num_subsets)
         ]
-        estimate = last = all_frames.frames.waveform_from_spectrum(spectrum)
+        estimate = last = pin(all_frames.frames.waveform_from_spectrum(spectrum))
         num_passes = round(PASSES_PER_ITERATION * self.params.num_griffin_lim_iters)
         for index in range(num_passes):
             is_final = index >= num_passes - FINAL_PASSES
@@ -134,7 +185,7 @@ class MelInverter:
             spectrum = subset.frames.spectrum_from_waveform(estimate)
             spectrum = self._with_gains(spectrum, subset.target)
             projection = subset.frames.waveform_from_spectrum(spectrum)
-            step = torch.lerp(estimate, projection, RELAXATION)
+            step = pin(torch.lerp(estimate, projection, RELAXATION))
             estimate, last = torch.lerp(last, step, 1 + MOMENTUM), step
         waveform = self._stft.full_rate_waveform_from_spectrum(spectrum, frame_weights)
         return waveform[:, : num_frames * self.params.hop_length] * level[:, None]
@@ -153,6 +204,24 @@ class MelInverter:
         magnitudes = torch.addcmul(real * real, imaginary, imaginary).sqrt_()  # 3 × as fast as abs
         gains = self._filterbank.gains(magnitudes.flatten(0, 1).T, target)
         return spectrum.mul_(gains.T.contiguous().view_as(spectrum))
+
+
+class _Pinned:
+    """Known samples of some clips at the reduced rate.
+
+    Args:
+        waveform: (clips, samples).
+        is_known: (samples,) bool.
+    """
+
+    def __init__(self, waveform: torch.Tensor, is_known: torch.Tensor) -> None:
+        self._waveform = waveform
+        self._is_known = is_known
+
+    def scaled(self, factor: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """A function that puts them back, times a factor for each clip, into waveforms."""
+        scaled = self._waveform * factor[:, None]
+        return lambda waveform: torch.where(self._is_known, scaled, waveform)
 
 
 class _FrameSubset:

@@ -61,6 +61,25 @@ class ReducedStft:
         """
         return StftFrames(self.n_fft, self._window, self.hop, frame_weights, chosen)
 
+    def reduced(self, waveform: torch.Tensor) -> torch.Tensor:
+        """A waveform at the reduced rate: `(clips, frames * full_hop)` → `(clips, frames * hop)`.
+
+        It is transformed at the full rate, and its lower bins are transformed back.
+        """
+        num_frames = waveform.shape[1] // self.full_hop
+        weights = waveform.new_ones(len(waveform), num_frames)
+        full = StftFrames(self._full_n_fft, self._full_window, self.full_hop, weights)
+        spectrum = full.spectrum_from_waveform(waveform)[..., : self.num_bins]
+        if self._is_shifted:
+            spectrum = spectrum * self._shift.conj()
+        return self.frames(weights).waveform_from_spectrum(spectrum)
+
+    def reduced_mask(self, mask: torch.Tensor) -> torch.Tensor:
+        """Values of a mask at the times of the samples of the reduced rate."""
+        num_samples = len(mask) // self.full_hop * self.hop
+        times = torch.arange(num_samples, device=mask.device) * self.full_hop
+        return mask[times // self.hop]
+
     def full_rate_waveform_from_spectrum(
         self, spectrum: torch.Tensor, frame_weights: torch.Tensor
     ) -> torch.Tensor:
