@@ -285,6 +285,34 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         return self._preparation.prepare_canvas(inputs, plan)
 
     @torch.inference_mode()
+    def encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Latents of a grey image of any width, without an image's rounding to 8 bits.
+
+        Args:
+            pixels: (`padded_height`, width) in [-1, 1]; the width is a multiple of
+                `vae_scale_factor`.
+
+        Returns:
+            (1, channels, height, columns) float32 on the pipeline's device; the most likely ones.
+        """
+        return self._latent_codec.encode_pixels(pixels.expand(1, 3, -1, -1))
+
+    @torch.inference_mode()
+    def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        """The inverse of `encode_pixels`: the mean of the colours, about in [-1, 1]."""
+        return self._latent_codec.decode(latents).float().mean(1)[0]
+
+    @property
+    def clip_columns(self) -> int:
+        """Columns of the latents of a clip of the usual length."""
+        return self._sizes.of_clip().latent_size[0]
+
+    @property
+    def padded_height(self) -> int:
+        """Height of the images that the networks see."""
+        return self._sizes.of_clip().padded_size[1]
+
+    @torch.inference_mode()
     def step(self, jobs: Sequence[DenoisingJob]) -> None:
         """Advance each unfinished job by one step; jobs of one shape share one UNet call."""
         unfinished = [job for job in jobs if not job.is_done]

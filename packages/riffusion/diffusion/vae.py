@@ -39,10 +39,29 @@ class LatentCodec:
         Returns:
             (1, channels, height, width) float32, multiplied by the VAE's scaling factor.
         """
+
+        def pixels() -> torch.Tensor:
+            return geometry.pixels_from_image(image).to(self._vae.device)
+
         key = (image_key(image), network_key(self._vae))
-        mean, deviation = self._cache.get(key, lambda: self._posterior(image, geometry))
+        mean, deviation = self._cache.get(key, lambda: self._posterior(pixels()))
         noise = noise_from_seed(seed, geometry, mean.shape[1]).to(mean)
         return (mean + deviation * noise) * float(self._vae.config.scaling_factor)
+
+    def encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The most likely latents of pixels that are no image yet; they aren't kept in the cache.
+
+        Args:
+            pixels: (1, 3, height, width) in [-1, 1], of a size that the VAE can divide.
+
+        Returns:
+            (1, channels, height, width) float32, multiplied by the VAE's scaling factor.
+
+        Raises:
+            GenerationError: they aren't finite, in single precision either.
+        """
+        mean, _ = self._posterior(pixels.to(self._vae.device))
+        return mean * float(self._vae.config.scaling_factor)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Decode latents to pixels.
@@ -68,13 +87,12 @@ class LatentCodec:
             pixels[overflowed] = again.to(precision)
         return pixels
 
-    def _posterior(self, image: Image.Image, geometry: LatentGeometry) -> tuple[torch.Tensor, ...]:
-        """Mean and standard deviation of an image's latents, (1, channels, height, width) each.
+    def _posterior(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Mean and standard deviation of the latents of pixels, (1, channels, height, width) each.
 
         Raises:
             GenerationError: they aren't finite, in single precision either.
         """
-        pixels = geometry.pixels_from_image(image).to(self._vae.device)
         found = autoencoders.posterior(self._vae, pixels.to(self._vae.dtype))
         if self._vae.dtype == torch.float16 and not all(map(_is_finite, found)):
             with self._single_precision():

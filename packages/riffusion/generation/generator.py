@@ -17,6 +17,7 @@ from PIL import Image
 from riffusion.audio import Audio, AudioSegment, decode_audio
 from riffusion.datatypes import MAX_DURATION_S, InferenceInput
 from riffusion.diffusion import RiffusionPipeline
+from riffusion.diffusion.canvas import CanvasPlan
 from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.engine import Engine, RequestHandle
 from riffusion.engine.engine import MAX_NUM_RUNNING
@@ -46,6 +47,7 @@ from riffusion.generation.seed_library import SeedLibrary
 from riffusion.io.data_urls import bytes_from_data_url
 from riffusion.io.images import decode_image
 from riffusion.runtime.threads import single_threaded
+from riffusion.spectrogram.converter import SpectrogramConverter
 from riffusion.spectrogram.image import DEFAULT_MAX_VALUE
 from riffusion.spectrogram.image_conversion import convert_mask
 from riffusion.spectrogram.image_converter import SpectrogramImageConverter, params_from_image
@@ -155,6 +157,15 @@ class ClipGenerator:
         checkpoint = self.pipeline.checkpoint
         return checkpoint.description if checkpoint else "components passed in"
 
+    def check(self, inputs: InferenceInput) -> None:
+        """Check the prompts and the sampling.
+
+        Raises:
+            InputError: a prompt weight out of range, or sampling that the checkpoint can't do.
+        """
+        check_prompts(inputs)
+        self.pipeline.check_sampling(inputs)
+
     def resolve(self, inputs: InferenceInput, media: Media | None = None) -> ResolvedInput:
         """Check the prompts and the sampling, look up ids and decode media.
 
@@ -170,8 +181,7 @@ class ClipGenerator:
                 request's field.
             OverloadedError: the decoder has no time for the request's audio.
         """
-        check_prompts(inputs)
-        self.pipeline.check_sampling(inputs)
+        self.check(inputs)
         is_large = has_large_media(inputs)
         recording = self._decoded_audio(inputs, media or Media())  # others needn't wait for it
         with one_at_a_time(is_large):
@@ -278,6 +288,33 @@ class ClipGenerator:
         audio_s = time.perf_counter() - start
         audio = Audio(waveform, params.sample_rate)
         return Clip(image, audio, params, {**handle.stages_s, "audio": audio_s})
+
+    def canvas(
+        self,
+        inputs: InferenceInput,
+        plan: CanvasPlan,
+        on_progress: ProgressCallback | None = None,
+    ) -> torch.Tensor:
+        """Denoise a canvas, and wait for it; see `RiffusionPipeline.prepare_canvas`.
+
+        Args:
+            on_progress: called with (steps done, total steps), in the engine's thread; what it
+                raises ends the work.
+
+        Returns:
+            The finished latents, (1, channels, height, columns).
+        """
+        request = self.engine.submit_canvas(inputs, plan, on_progress)
+        try:
+            return request.outcome.result()
+        except BaseException:  # includes Ctrl-C
+            request.cancel()
+            raise
+
+    @property
+    def converter(self) -> SpectrogramConverter:
+        """Converts audio with the checkpoint's spectrogram parameters."""
+        return self._converter(self.pipeline.spectrogram_params).converter
 
     def image_from_audio(self, segment: AudioSegment) -> Image.Image:
         """Spectrogram image of a segment, with the checkpoint's spectrogram parameters."""

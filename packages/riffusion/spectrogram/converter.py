@@ -28,7 +28,7 @@ from riffusion.spectrogram.params import SpectrogramParams
 if TYPE_CHECKING:
     import torch
 
-    from riffusion.spectrogram.inversion.inverter import MelInverter
+    from riffusion.spectrogram.inversion.inverter import KnownSamples, MelInverter
 
 FULL_SCALE = 32768.0
 """Spectrograms for images are in units of 16-bit sample steps, as in upstream Riffusion, so that
@@ -190,11 +190,14 @@ class SpectrogramConverter:
             mel = self._torch_analysis(signal)
         return mel.reshape(*waveform.shape[:-1], *mel.shape[1:])
 
-    def waveform_from_mel_amplitudes(self, amplitudes_mel: torch.Tensor) -> torch.Tensor:
+    def waveform_from_mel_amplitudes(
+        self, amplitudes_mel: torch.Tensor, known: KnownSamples | None = None
+    ) -> torch.Tensor:
         """A waveform that has these mel amplitudes. Equal amplitudes give equal waveforms.
 
         Args:
             amplitudes_mel: (…, frequency, time), each at least 0.
+            known: samples that the waveform is to have.
 
         Returns:
             (…, time · hop_length) float32 on the converter's device.
@@ -203,7 +206,7 @@ class SpectrogramConverter:
             InputError: an amplitude is negative, infinite or NaN, or there aren't
                 `num_frequencies` mel bands.
         """
-        return self._inverter.waveform_from_mel_amplitudes(amplitudes_mel.to(self.device))
+        return self._inverter.waveform_from_mel_amplitudes(amplitudes_mel.to(self.device), known)
 
 
 def _check_samples(num_samples: int) -> None:
