@@ -31,6 +31,8 @@ from riffusion.cli import (
     interpolate,
     jam,
     predict,
+    repaint,
+    restyle,
     seed_images,
     serve,
     spectrograms,
@@ -38,6 +40,7 @@ from riffusion.cli import (
 )
 from riffusion.cli.batch import BatchDefectError, BatchError, is_own_defect, item_in_work
 from riffusion.cli.option_names import message_by_option
+from riffusion.cli.paired_options import CommandWithPairs
 from riffusion.errors import InputError, RiffusionError, ServerError
 from riffusion.io.bundle import ADD_EXTRAS
 
@@ -68,6 +71,8 @@ app = typer.Typer(
 app.command("generate")(generate.generate)
 app.command("interpolate")(interpolate.interpolate)
 app.command("jam")(jam.jam)
+app.command("restyle", cls=CommandWithPairs)(restyle.restyle)
+app.command("repaint")(repaint.repaint)
 app.command("audio-to-image")(spectrograms.audio_to_image)
 app.command("image-to-audio")(spectrograms.image_to_audio)
 app.command("print-exif")(spectrograms.print_exif)

@@ -131,6 +131,17 @@ class DiffusionOptions(PresetDiffusionOptions):
         }
 
 
+@dataclass(frozen=True)
+class EditOptions(DiffusionOptions):
+    """Settings of the diffusion in an edit of a recording."""
+
+    denoising: options.EditDenoising = None
+
+    def edit_fields(self, denoising: float) -> dict[str, Any]:
+        """The request's fields inside `start`, with the edit's own default for `denoising`."""
+        return {"denoising": denoising, **self.prompt_fields()}
+
+
 def preset_fields(preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The request's fields for a preset, and those that were given beside it.
 

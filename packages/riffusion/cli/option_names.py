@@ -16,6 +16,9 @@ _SYNONYMS = {
     "duration_s": "duration",
     "tempo_bpm": "tempo",
     "num_frames": "width",
+    "from_s": "from_",
+    "to_s": "to",
+    "prompts_at": "prompt_at",
 }
 """Parameter names of commands for fields that have a different name."""
 

@@ -74,6 +74,10 @@ Denoising = Annotated[
         show_default=False,
     ),
 ]
+EditDenoising = Annotated[
+    float | None,
+    typer.Option(help="How much changes, from 0 (nothing) to 1 (everything).", show_default=False),
+]
 
 AudioOutput = Annotated[
     Path,

@@ -4,12 +4,16 @@ Loud is dark, as in images, but without their rounding to 8 bits. Amplitudes are
 that may change along the way: a model knows clips whose loudest part is black.
 """
 
+from collections.abc import Iterator
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from riffusion.diffusion import RiffusionPipeline
+from riffusion.editing.rendering import Target
 from riffusion.errors import InputError
+from riffusion.generation.generator import ClipGenerator
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -20,22 +24,23 @@ _MARGIN_COLUMNS = 4
 
 
 class CanvasImages:
-    """The conversion for one checkpoint. To be used in the thread that owns the model.
+    """The conversion for one checkpoint. Networks run in the engine's thread, between its steps.
 
     Args:
-        pipeline: the checkpoint.
+        generator: has the checkpoint and the engine.
 
     Raises:
         InputError: its spectrograms are in stereo.
     """
 
-    def __init__(self, pipeline: RiffusionPipeline) -> None:
-        self._pipeline = pipeline
-        self._params = pipeline.spectrogram_params
+    def __init__(self, generator: ClipGenerator) -> None:
+        self._engine = generator.engine
+        self._pipeline = generator.pipeline
+        self._params = generator.pipeline.spectrogram_params
         if self._params.stereo:
             raise InputError(
-                "this checkpoint's spectrograms are in stereo, and recordings are edited in mono "
-                "with the sides added afterwards; use a checkpoint with stereo=false"
+                "this checkpoint's spectrograms are in stereo, but recordings are edited in mono; "
+                "use a checkpoint with stereo=false in its spectrogram_params.json"
             )
 
     @property
@@ -48,41 +53,71 @@ class CanvasImages:
         """Columns of a clip of the usual length: of a window."""
         return self._pipeline.clip_columns
 
-    def repaint(self, shares: FloatArray) -> torch.Tensor:
-        """Mean share of repainting per latent: (bands, frames) → (1, 1, height, columns)."""
-        padded = self._padded(torch.from_numpy(shares[::-1].copy()))
-        return torch.nn.functional.avg_pool2d(padded[None, None], self.frames_per_column)
-
-    @torch.inference_mode()
-    def latents(self, amplitudes: FloatArray, level: FloatArray) -> torch.Tensor:
-        """Latents of amplitudes, (1, channels, height, frames / frames_per_column) float32.
+    def repaint(self, bands: FloatArray, frames: FloatArray) -> torch.Tensor:
+        """Mean share of repainting per latent, (1, 1, height, columns).
 
         Args:
-            amplitudes: (bands, frames), whole columns.
-            level: amplitude of black in each frame, (frames,) or (1,), above 0.
+            bands: share of each mel band, (bands,).
+            frames: share of each frame, (columns · frames_per_column,). A cell's share is the
+                product of its band's and its frame's.
         """
-        relative = np.minimum(amplitudes / level, 1.0) ** np.float32(self._params.power_for_image)
-        pixels = self._padded(torch.from_numpy((1 - 2 * relative[::-1]).astype(np.float32)))
-        factor = self.frames_per_column
-        parts = [
-            self._pipeline.encode_pixels(pixels[:, factor * first : factor * stop])[..., inside]
-            for first, stop, inside in _chunks(pixels.shape[1] // factor)
-        ]
-        return torch.cat(parts, dim=-1)
+        rows = self._padded(torch.from_numpy(bands[::-1].copy()))
+        height, width = (
+            shares.view(-1, self.frames_per_column).mean(1)
+            for shares in (rows, torch.from_numpy(frames))
+        )
+        return (height[:, None] * width)[None, None]
 
-    @torch.inference_mode()
-    def amplitudes(self, latents: torch.Tensor, level: FloatArray) -> FloatArray:
-        """The inverse of `latents`, but for what the autoencoder loses: (bands, frames)."""
+    def latents(
+        self, source: Target, first: int, num_columns: int, level: FloatArray
+    ) -> torch.Tensor:
+        """Latents of mel amplitudes, (1, channels, height, num_columns) float32.
+
+        Args:
+            source: gives the amplitudes.
+            first: frame at which the first column starts.
+            num_columns: number of columns.
+            level: amplitude of black in each frame, (num_columns · frames_per_column,), above 0.
+        """
         factor = self.frames_per_column
         parts = []
-        for first, stop, inside in _chunks(latents.shape[-1]):
-            pixels = self._pipeline.decode_latents(latents[..., first:stop])
-            begin, end, _ = inside.indices(stop - first)
-            parts.append(pixels[:, factor * begin : factor * end])
+        for begin, end, inside in _chunks(0, num_columns, num_columns):
+            frames = slice(factor * begin, factor * end)
+            amplitudes = source(first + frames.start, frames.stop - frames.start)
+            pixels = self._pixels(amplitudes, level[frames])
+            found = self._engine.call(partial(self._pipeline.encode_pixels, pixels))
+            parts.append(found.result()[..., inside])
+        return torch.cat(parts, dim=-1)
+
+    def amplitudes(
+        self, latents: torch.Tensor, start: int, stop: int, level: FloatArray
+    ) -> FloatArray:
+        """The inverse of `latents` for some columns, but for what the autoencoder loses.
+
+        Args:
+            latents: (1, channels, height, columns).
+            start, stop: the wanted columns.
+            level: amplitude of black in their frames.
+
+        Returns:
+            (bands, (stop - start) · frames_per_column).
+        """
+        factor = self.frames_per_column
+        parts = []
+        for begin, end, inside in _chunks(start, stop, latents.shape[-1]):
+            decode = partial(self._pipeline.decode_latents, latents[..., begin:end])
+            parts.append(
+                self._engine.call(decode).result()[:, factor * inside.start : factor * inside.stop]
+            )
         pixels = torch.cat(parts, dim=-1)[: self._params.num_frequencies].flip(0)
         relative = ((1 - pixels) / 2).clamp(0, 1) ** (1 / self._params.power_for_image)
         found: FloatArray = relative.float().cpu().numpy() * level
         return found
+
+    def _pixels(self, amplitudes: FloatArray, level: FloatArray) -> torch.Tensor:
+        """Pixels (padded height, frames) in [-1, 1]."""
+        relative = np.minimum(amplitudes / level, 1.0) ** np.float32(self._params.power_for_image)
+        return self._padded(torch.from_numpy((1 - 2 * relative[::-1]).astype(np.float32)))
 
     def _padded(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows mirrored at the bottom up to the height that the networks need."""
@@ -90,11 +125,9 @@ class CanvasImages:
         return torch.cat([rows, rows[len(rows) - missing :].flip(0)]) if missing else rows
 
 
-def _chunks(num_columns: int) -> list[tuple[int, int, slice]]:
+def _chunks(start: int, stop: int, num_columns: int) -> Iterator[tuple[int, int, slice]]:
     """Columns to compute together, each with the part of them that counts."""
-    chunks = []
-    for start in range(0, num_columns, _COLUMNS_AT_ONCE):
-        end = min(start + _COLUMNS_AT_ONCE, num_columns)
-        first, stop = max(0, start - _MARGIN_COLUMNS), min(end + _MARGIN_COLUMNS, num_columns)
-        chunks.append((first, stop, slice(start - first, end - first)))
-    return chunks
+    for begin in range(start, stop, _COLUMNS_AT_ONCE):
+        end = min(begin + _COLUMNS_AT_ONCE, stop)
+        first, last = max(0, begin - _MARGIN_COLUMNS), min(end + _MARGIN_COLUMNS, num_columns)
+        yield first, last, slice(begin - first, end - first)

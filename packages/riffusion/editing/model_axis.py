@@ -4,6 +4,8 @@ The model hears mono at its own sample rate, in frames of 10 ms. Frame n is at n
 recording, whatever the recording's rate, and whatever part of it is looked at.
 """
 
+import itertools
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -70,24 +72,39 @@ class ModelAxis:
         found = self.converter.spectrogram_from_waveform(around)[0]
         return np.ascontiguousarray(found[:, margin : margin + num_frames])
 
-    def at_recordings_rate(self, waveform: Waveform, first: int, start: int, stop: int) -> Waveform:
-        """Samples of the recording that correspond to a waveform at the model's rate.
+    def at_recordings_rate(
+        self, waveforms: Iterable[Waveform], first: int, start: int, stop: int
+    ) -> Iterator[Waveform]:
+        """Samples of the recording that correspond to waveforms at the model's rate.
 
         Args:
-            waveform: (1, samples), silent beyond its ends.
-            first: frame at which it starts.
-            start, stop: wanted samples at the recording's rate.
+            waveforms: (1, samples) each, one after the other; taken as silent beside them.
+            first: frame at which they start.
+            start, stop: wanted samples at the recording's rate, from the first frame on.
 
-        Returns:
-            (1, stop - start).
+        Yields:
+            (1, samples) each; all together have `stop - start` samples.
         """
         rate, own_rate = self.params.sample_rate, self.recording.sample_rate
-        offset = first * self.params.hop_length
-        begin_s = min(offset // rate, start // own_rate)  # a whole second
-        padded = np.pad(waveform, ((0, 0), (offset - begin_s * rate, 0)))
-        found = resample(padded, rate, own_rate)[:, start - begin_s * own_rate :]
-        missing = max(0, stop - start - found.shape[1])
-        return np.pad(found, ((0, 0), (0, missing)))[:, : stop - start]
+        begin_s = first * self.params.hop_length // rate - _MARGIN_S  # a whole second
+        held = np.zeros((1, first * self.params.hop_length - begin_s * rate), np.float32)
+        position = start
+        for waveform in itertools.chain(waveforms, [None]):
+            if waveform is None:
+                until = stop
+                missing = (stop // own_rate + 1 + _MARGIN_S - begin_s) * rate - held.shape[1]
+                waveform = np.zeros((1, max(0, missing)), np.float32)
+            else:
+                ready_s = begin_s + (held.shape[1] + waveform.shape[1]) // rate - _MARGIN_S
+                until = min(stop, ready_s * own_rate)
+            held = np.concatenate([held, waveform], axis=1)
+            if until <= position:
+                continue
+            skipped = position - begin_s * own_rate
+            yield resample(held, rate, own_rate)[:, skipped : skipped + until - position]
+            position = until
+            done_s = max(0, position // own_rate - _MARGIN_S - begin_s)
+            held, begin_s = held[:, done_s * rate :], begin_s + done_s
 
     @property
     def _frame_s(self) -> Fraction:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from riffusion.audio.effects import crossfaded
 from riffusion.audio.waveform import Waveform
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.spectrogram.converter import FULL_SCALE
@@ -19,6 +20,8 @@ _FRAMES_AT_ONCE = 1024
 """Frames of a part: about 10 s."""
 _CONTEXT_FRAMES = 32
 """Frames beside a part that are inverted with it: three windows."""
+_JOIN_S = 0.02
+"""Crossfade from one part's continuation to the next part."""
 
 
 def rendered(
@@ -45,7 +48,7 @@ def rendered(
     Yields:
         (1, samples) at the model's rate; all together have `num_frames` hops.
     """
-    hop, end = axis.params.hop_length, first + num_frames
+    rate, hop, end = axis.params.sample_rate, axis.params.hop_length, first + num_frames
     heard: Waveform | None = None  # sound around the next part's start
     for start in range(first, end, _FRAMES_AT_ONCE):
         stop = min(start + _FRAMES_AT_ONCE, end)
@@ -61,12 +64,14 @@ def rendered(
             sound[:, :count] = heard[:, :count]
             is_known[: before * hop] = True
         if is_last and after:
-            beside = axis.waveform(
-                stop - min(after, stop - start), after + min(after, stop - start)
-            )
+            inside = min(after, stop - start)
+            beside = axis.waveform(stop - inside, inside + after)
             sound[:, -beside.shape[1] :] = beside
             is_known[-after * hop :] = True
         made = _inverted(axis, target(begin, length), sound, is_known)
+        if heard is not None and not is_first:  # the known samples are met only nearly
+            join = slice(before * hop, min(before * hop + round(_JOIN_S * rate), heard.shape[1]))
+            made[:, join] = crossfaded(heard[:, join], made[:, join])
         yield made[:, before * hop : (before + stop - start) * hop]
         overlap = (before + stop - start - _CONTEXT_FRAMES) * hop
         heard = made[:, max(0, overlap) :]

@@ -1,0 +1,45 @@
+"""`riffusion restyle`: a recording made anew from text, with its beat and length."""
+
+from typing import Annotated
+
+import typer
+
+from riffusion.cli import options
+from riffusion.cli.clip_maker import ClipMaker
+from riffusion.cli.edits import EditSeed, Song, edit_request, opened, write_edit
+from riffusion.cli.option_groups import CheckpointOptions, EditOptions, expand_option_groups
+from riffusion.cli.paired_options import PromptsAt
+
+DEFAULT_DENOISING = 0.5
+
+
+@expand_option_groups
+def restyle(
+    song: Song,
+    prompt: Annotated[
+        str, typer.Argument(help="What the recording should sound like.", show_default=False)
+    ],
+    *,
+    output: options.AudioOutput,
+    prompt_at: PromptsAt = [],  # noqa: B006 # Typer reads it, nothing changes it
+    seed: EditSeed = None,
+    diffusion: EditOptions,
+    model: CheckpointOptions,
+) -> None:
+    """Give a recording another sound. Its length and its beat stay.
+
+    --denoising, by default 0.5, says how much changes. With --prompt-at the sound moves from one
+    text to the next along the way.
+    """
+    from riffusion.editing.restyling import PromptAtTime, restyle
+    from riffusion.editing.times import parse_time
+
+    points = [PromptAtTime(parse_time(at.time, "prompt_at"), at.text) for at in prompt_at]
+    inputs = edit_request(
+        prompt, seed, diffusion.edit_fields(DEFAULT_DENOISING), diffusion.request_fields()
+    )
+    with opened(song, output) as recording:
+        generator = ClipMaker(model.checkpoint, model.device).generator
+        write_edit(
+            recording, output, lambda move: restyle(recording, generator, inputs, points, move)
+        )

@@ -1,0 +1,111 @@
+"""Restyle: a whole recording made anew from texts along the way; its beat and length stay."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from riffusion.audio.recording import Recording
+from riffusion.audio.waveform import Waveform
+from riffusion.datatypes import InferenceInput
+from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.editing.model_axis import ModelAxis
+from riffusion.editing.regions import check_length
+from riffusion.editing.remaking import PromptAtFrame, Section, remade
+from riffusion.editing.splicing import New, Part
+from riffusion.errors import InputError
+from riffusion.generation.generator import ClipGenerator
+from riffusion.generation.resolved_input import check_prompts
+
+_BALANCE_S = 1.0
+"""Length of the stretches whose balance between the channels is measured."""
+_MAX_BALANCE = 4.0
+_SILENT = 1e-6
+
+
+@dataclass(frozen=True)
+class PromptAtTime:
+    """A prompt that is reached at a time of the recording, in seconds."""
+
+    at_s: float
+    prompt: str
+
+
+def restyle(
+    recording: Recording,
+    generator: ClipGenerator,
+    inputs: InferenceInput,
+    prompts_at: Sequence[PromptAtTime] = (),
+    on_progress: ProgressCallback | None = None,
+) -> list[Part]:
+    """Make a recording anew: the less denoising, the more of it stays.
+
+    Args:
+        recording: the recording.
+        generator: its checkpoint makes it.
+        inputs: the first prompt, seed, negative prompt, denoising, guidance, scheduler and steps,
+            of its start.
+        prompts_at: further prompts; between two of them, the music moves from one to the other.
+        on_progress: called with (steps done, number of steps), before the sound is computed.
+
+    Returns:
+        Parts for `splicing.write_spliced`, which computes the sound.
+
+    Raises:
+        InputError: a time outside the recording, or an invalid request.
+    """
+    check_length(recording)
+    generator.check(inputs)
+    axis = ModelAxis(recording, generator.converter)
+    points = {0.0: inputs.start.prompt}
+    for point in prompts_at:
+        if not 0 <= point.at_s <= recording.duration_s:  # NaN fails, too
+            raise InputError(
+                f"{point.at_s:g} must be a time inside the recording, from 0 to "
+                f"{recording.duration_s:.3f} s",
+                "prompts_at",
+            )
+        check_prompts(
+            inputs.model_copy(
+                update={"start": inputs.start.model_copy(update={"prompt": point.prompt})}
+            )
+        )
+        points[point.at_s] = point.prompt
+    frames_per_s = axis.params.sample_rate / axis.params.hop_length
+    prompts = [PromptAtFrame(at_s * frames_per_s, points[at_s]) for at_s in sorted(points)]
+    whole = Section(0, axis.num_frames, continues_before=False, continues_after=False)
+    made = remade(axis, generator, inputs, prompts, whole, on_progress)
+    mono = axis.at_recordings_rate(made, 0, 0, recording.num_samples)
+    return [New(_balanced(recording, mono))]
+
+
+def _balanced(recording: Recording, mono: Iterator[Waveform]) -> Iterator[Waveform]:
+    """Give the channels the levels that the recording's have at each time."""
+    if recording.num_channels == 1:
+        yield from mono
+        return
+    position = 0
+    for waveform in mono:
+        stop = position + waveform.shape[1]
+        yield waveform * _balance(recording, position, stop)
+        position = stop
+
+
+def _balance(recording: Recording, start: int, stop: int) -> Waveform:
+    """Level of each channel relative to their mean, (channels, stop - start)."""
+    step = round(_BALANCE_S * recording.sample_rate)
+    middles, levels = [], []
+    for index in range(max(0, start // step - 1), stop // step + 2):
+        begin, end = (min(at * step, recording.num_samples) for at in (index, index + 1))
+        heard = recording.waveform(begin, end)
+        if heard.shape[1] == 0:
+            break
+        channels = np.sqrt(np.mean(heard**2, axis=1))
+        mono = float(np.sqrt(np.mean(heard.mean(0) ** 2)))
+        middles.append((index + 0.5) * step)
+        is_silent = mono < _SILENT
+        levels.append(np.ones_like(channels) if is_silent else channels / mono)
+    times = np.arange(start, stop)
+    limited = np.minimum(np.array(levels), _MAX_BALANCE)
+    rows = [np.interp(times, middles, limited[:, channel]) for channel in range(2)]
+    return np.stack(rows).astype(np.float32)
