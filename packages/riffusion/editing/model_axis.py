@@ -7,11 +7,11 @@ recording, whatever the recording's rate, and whatever part of it is looked at.
 import itertools
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from riffusion.audio.recording import Recording
 from riffusion.audio.waveform import Waveform, resample, with_channels
 from riffusion.spectrogram.converter import SpectrogramConverter
 from riffusion.spectrogram.params import SpectrogramParams
@@ -23,6 +23,18 @@ _MARGIN_S = 1
 a sample where it starts."""
 
 
+class Sound(Protocol):
+    """A recording, or what can be read like one."""
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def num_samples(self) -> int: ...
+
+    def waveform(self, start: int, stop: int, /) -> Waveform: ...
+
+
 class ModelAxis:
     """The model's frames in a recording.
 
@@ -31,7 +43,7 @@ class ModelAxis:
         converter: computes spectrograms with the model's parameters.
     """
 
-    def __init__(self, recording: Recording, converter: SpectrogramConverter) -> None:
+    def __init__(self, recording: Sound, converter: SpectrogramConverter) -> None:
         self.recording = recording
         self.converter = converter
 

@@ -65,7 +65,7 @@ def repaint(
         difference = waveform - original.mean(0, keepdims=True)
         new = original + _in_band(difference, recording.sample_rate, region)
     else:
-        new = waveform * _balance(recording, start, stop)
+        new = waveform * balance_around(recording, start, stop)
     return replacing(recording, start, stop, New(new.astype(np.float32)))
 
 
@@ -76,7 +76,7 @@ def _bands(params: SpectrogramParams, region: Region) -> Bands:
     return np.asarray((hz >= (region.low_hz or 0.0)) & (hz <= high))
 
 
-def _balance(recording: Recording, start: int, stop: int) -> npt.NDArray[np.float32]:
+def balance_around(recording: Recording, start: int, stop: int) -> npt.NDArray[np.float32]:
     """Level of each channel relative to their mean, as it is around the region: (channels, 1)."""
     around = round(CONTEXT_S * recording.sample_rate)
     sides = [

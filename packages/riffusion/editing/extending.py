@@ -1,0 +1,138 @@
+"""Extend: a recording goes on after its end, and before its start, with its own beat."""
+
+import math
+
+import numpy as np
+
+from riffusion.audio.loudness import measure_loudness
+from riffusion.audio.recording import Recording
+from riffusion.audio.waveform import Waveform
+from riffusion.datatypes import InferenceInput
+from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.editing.continuation import Continuation
+from riffusion.editing.model_axis import ModelAxis
+from riffusion.editing.regions import check_length
+from riffusion.editing.remaking import PromptAtFrame, Section, remade
+from riffusion.editing.repainting import balance_around
+from riffusion.editing.splicing import MAX_JOIN_S, Kept, New, Part
+from riffusion.errors import InputError
+from riffusion.generation.generator import ClipGenerator
+
+MAX_EXTENSION_S = 600.0
+_GAIN_ONSET_S = 0.5
+_MAX_GAIN_DB = 12.0
+_REPEATED_S = 5.0
+"""About as much of the recording is the model's example for what is new."""
+
+
+def extend(
+    recording: Recording,
+    generator: ClipGenerator,
+    inputs: InferenceInput,
+    *,
+    after_s: float = 0.0,
+    before_s: float = 0.0,
+    bar_s: float,
+    on_progress: ProgressCallback | None = None,
+) -> list[Part]:
+    """Let a recording go on. It stays as it is, but for a join of 20 ms where something follows.
+
+    What is new starts from repetitions of the recording's last bars (or first, before its start),
+    so the beat goes on; `denoising` says how far it moves away from them.
+
+    Args:
+        recording: the recording.
+        generator: its checkpoint makes what is new.
+        inputs: prompt, seed, negative prompt, denoising, guidance, scheduler and steps, of its
+            start.
+        after_s, before_s: length of what is new, in seconds.
+        bar_s: length of a bar in seconds; see `beat_grid`.
+        on_progress: called with (steps done, number of steps); anew for each end.
+
+    Returns:
+        Parts for `splicing.write_spliced`.
+
+    Raises:
+        InputError: a length out of range, or an invalid request.
+    """
+    check_length(recording)
+    generator.check(inputs)
+    for name, length_s in (("after_s", after_s), ("before_s", before_s)):
+        if not 0 <= length_s <= MAX_EXTENSION_S:  # NaN fails, too
+            raise InputError(f"{length_s:g} must be from 0 to {MAX_EXTENSION_S:g} seconds", name)
+    if after_s == before_s == 0:
+        raise InputError("is 0, and so is before_s; give at least one of them", "after_s")
+    period_s, rate = _period_s(recording, bar_s), recording.sample_rate
+    before, after = round(before_s * rate), round(after_s * rate)
+    longer = ModelAxis(Continuation(recording, before, after, period_s), generator.converter)
+    join = int(MAX_JOIN_S * rate)  # made anew, too, so that the join has sound of both
+    parts: list[Part] = [Kept(0, recording.num_samples)]
+    if before:
+        new = _made(longer, generator, inputs, 0, before + join, on_progress)
+        new = as_loud_as(recording, new * balance_around(recording, 0, 0), joins_at_its_start=False)
+        parts = [New(new), *parts]
+    if after:
+        end = before + recording.num_samples
+        new = _made(longer, generator, inputs, end - join, end + after, on_progress)
+        at = recording.num_samples
+        new = as_loud_as(recording, new * balance_around(recording, at, at))
+        parts = [*parts, New(new)]
+    return parts
+
+
+def as_loud_as(
+    recording: Recording, waveform: Waveform, *, joins_at_its_start: bool = True
+) -> Waveform:
+    """Give new sound the loudness of the recording beside it.
+
+    The gain sets in gradually from the join on, so that no step is heard.
+
+    Args:
+        recording: its last seconds count, as many as the new sound lasts; or its first.
+        waveform: (channels, samples) at the recording's rate.
+        joins_at_its_start: whether the recording comes before.
+    """
+    rate, length = recording.sample_rate, min(recording.num_samples, waveform.shape[1])
+    first = recording.num_samples - length if joins_at_its_start else 0
+    wanted, found = (
+        measure_loudness(sound, rate)
+        for sound in (recording.waveform(first, first + length), waveform)
+    )
+    if not (math.isfinite(wanted) and math.isfinite(found)):  # silence
+        return waveform
+    gain_db = min(max(wanted - found, -_MAX_GAIN_DB), _MAX_GAIN_DB)
+    share = np.minimum(np.arange(waveform.shape[1]) / (_GAIN_ONSET_S * rate), 1.0)
+    share = share if joins_at_its_start else share[::-1]
+    return np.asarray(waveform * 10 ** (gain_db * share / 20), np.float32)
+
+
+def _period_s(recording: Recording, bar_s: float) -> float:
+    """Length of what is repeated: whole bars, as many as make about five seconds and fit."""
+    if not 0 < bar_s <= recording.duration_s:
+        raise InputError(
+            f"a bar of {bar_s:g} s must be longer than 0 and fit into the recording of "
+            f"{recording.duration_s:.3f} s; give a higher tempo, or a longer recording"
+        )
+    bars = min(math.floor(recording.duration_s / bar_s), max(1, round(_REPEATED_S / bar_s)))
+    return bars * bar_s
+
+
+def _made(
+    axis: ModelAxis,
+    generator: ClipGenerator,
+    inputs: InferenceInput,
+    start: int,
+    stop: int,
+    on_progress: ProgressCallback | None,
+) -> Waveform:
+    """Samples of the longer recording in mono, (1, stop - start)."""
+    first, last = max(0, axis.frame_at(start) - 1), min(axis.frame_at(stop) + 1, axis.num_frames)
+    section = Section(
+        first,
+        last,
+        continues_before=start > 0,
+        continues_after=stop < axis.recording.num_samples,
+    )
+    prompts = [PromptAtFrame(first, inputs.start.prompt)]
+    made = remade(axis, generator, inputs, prompts, section, on_progress)
+    return np.concatenate(list(axis.at_recordings_rate(made, first, start, stop)), axis=1)
