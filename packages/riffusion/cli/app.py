@@ -30,7 +30,9 @@ from riffusion.cli import (
     generate,
     interpolate,
     jam,
+    loop,
     predict,
+    retime,
     seed_images,
     serve,
     spectrograms,
@@ -68,6 +70,8 @@ app = typer.Typer(
 app.command("generate")(generate.generate)
 app.command("interpolate")(interpolate.interpolate)
 app.command("jam")(jam.jam)
+app.command("loop")(loop.loop)
+app.command("retime")(retime.retime)
 app.command("audio-to-image")(spectrograms.audio_to_image)
 app.command("image-to-audio")(spectrograms.image_to_audio)
 app.command("print-exif")(spectrograms.print_exif)
