@@ -14,7 +14,11 @@ import pytest
 
 from riffusion.errors import InputError
 from riffusion.evaluation import compiled_librosa
-from riffusion.evaluation.compiled_librosa import check_librosa, load_librosa
+from riffusion.evaluation.compiled_librosa import (
+    check_librosa,
+    load_librosa,
+    load_librosa_beat,
+)
 
 
 def is_locked(directory: Path) -> bool:
@@ -58,6 +62,17 @@ def test_what_numba_compiles_is_imported_in_turn(
     assert not is_locked(folder)
 
 
+def test_what_only_beat_tracking_needs_is_compiled_for_it_alone(
+    imported: list[tuple[str, Path, bool]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(compiled_librosa, "load_librosa", load)
+    assert load_librosa_beat.__wrapped__().__name__ == "librosa.beat"
+    folder = tmp_path / "riffusion/numba"
+    assert imported[-2:] == [("librosa.beat", folder, True), ("librosa.beat", folder, False)]
+    assert "librosa.beat" not in compiled_librosa._COMPILED_WHEN_IMPORTED
+
+
 def test_the_users_own_folder_is_used(
     imported: list[tuple[str, Path, bool]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -82,7 +97,23 @@ def test_every_module_that_defines_such_functions_and_is_loaded_was_imported_in_
     librosa = load_librosa()
     librosa.pyin(np.zeros(4096, np.float32), fmin=65, fmax=2093, sr=22050)
     librosa.feature.melspectrogram(y=np.zeros(4096, np.float32))
-    with_functions = {
+    assert "librosa.util.utils" in with_functions()
+    assert with_functions() - set(compiled_librosa._COMPILED_FOR_BEATS) <= set(
+        compiled_librosa._COMPILED_WHEN_IMPORTED
+    )
+
+
+def test_so_was_every_module_that_beat_tracking_loads() -> None:
+    beat = load_librosa_beat()
+    beat.beat_track(y=np.sin(np.arange(88200, dtype=np.float32)), sr=22050)
+    known = {*compiled_librosa._COMPILED_WHEN_IMPORTED, *compiled_librosa._COMPILED_FOR_BEATS}
+    assert "librosa.beat" in with_functions()
+    assert with_functions() <= known
+
+
+def with_functions() -> set[str]:
+    """librosa's modules that are loaded and define universal functions of numba."""
+    return {
         name
         for name, module in sys.modules.items()
         if name.startswith("librosa")
@@ -92,8 +123,6 @@ def test_every_module_that_defines_such_functions_and_is_loaded_was_imported_in_
             for value in vars(module).values()
         )
     }
-    assert with_functions <= set(compiled_librosa._COMPILED_WHEN_IMPORTED)
-    assert with_functions
 
 
 def test_missing_librosa_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

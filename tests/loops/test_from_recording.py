@@ -8,9 +8,10 @@ from riffusion.loops.arrangements import ARRANGEMENTS
 from riffusion.loops.from_recording import cut_loop, seed_image_from_audio, stretch
 from riffusion.loops.grid import LoopGrid
 from riffusion.loops.harmony import Key
+from riffusion.loops.onsets import onset_strength
 from riffusion.loops.rendering import render_loop
 from riffusion.loops.seed_images import loop_image
-from riffusion.loops.tempo import estimate_tempo, onset_strength
+from riffusion.loops.tempo import estimate_tempo
 from riffusion.spectrogram.params import SpectrogramParams
 
 PARAMS = SpectrogramParams()

@@ -30,9 +30,11 @@ from riffusion.cli import (
     generate,
     interpolate,
     jam,
+    loop,
     predict,
     repaint,
     restyle,
+    retime,
     seed_images,
     serve,
     spectrograms,
@@ -76,6 +78,8 @@ app.command("restyle", cls=CommandWithPairs)(restyle.restyle)
 app.command("repaint")(repaint.repaint)
 app.command("stems")(stems.stems)
 app.command("remix")(stems.remix)
+app.command("loop")(loop.loop)
+app.command("retime")(retime.retime)
 app.command("audio-to-image")(spectrograms.audio_to_image)
 app.command("image-to-audio")(spectrograms.image_to_audio)
 app.command("print-exif")(spectrograms.print_exif)

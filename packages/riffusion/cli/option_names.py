@@ -15,6 +15,8 @@ _SYNONYMS = {
     "mask_image_id": "mask_image",
     "duration_s": "duration",
     "tempo_bpm": "tempo",
+    "from_tempo_bpm": "from_tempo",
+    "from": "from_",
     "num_frames": "width",
     "from_s": "from_",
     "to_s": "to",

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +20,8 @@ from riffusion.io.locks import in_turn
 
 _COMPILED_WHEN_IMPORTED = ("librosa.util.utils", "librosa.core.audio", "librosa.core.pitch")
 """Modules with generalized universal functions that the project uses, directly or not."""
+_COMPILED_FOR_BEATS = ("librosa.beat",)
+"""Those that only beat tracking uses; nobody else waits for them."""
 
 
 @functools.cache
@@ -29,12 +32,24 @@ def load_librosa() -> ModuleType:
         InputError: librosa isn't installed.
     """
     check_librosa()
+    _import_in_turn(_COMPILED_WHEN_IMPORTED)
+    return importlib.import_module("librosa")
+
+
+@functools.cache
+def load_librosa_beat() -> ModuleType:
+    """Librosa's beat tracking, with its functions compiled; otherwise as `load_librosa`."""
+    load_librosa()
+    _import_in_turn(_COMPILED_FOR_BEATS)
+    return importlib.import_module("librosa.beat")
+
+
+def _import_in_turn(names: Sequence[str]) -> None:
     directory = _numba_cache_dir()
     os.environ["NUMBA_CACHE_DIR"] = str(directory)  # numba reads it when it is imported
     with in_turn(directory):
-        for name in _COMPILED_WHEN_IMPORTED:
+        for name in names:
             importlib.import_module(name)
-    return importlib.import_module("librosa")
 
 
 def check_librosa() -> None:

@@ -19,7 +19,7 @@ from riffusion.spectrogram.stretching import stretch
 
 logger = logging.getLogger(__name__)
 
-_CROSSFADE_S = 0.03
+CROSSFADE_S = 0.03
 _CLICK_FADE_S = 0.002
 """Fade at both ends if the recording ends at the cut and nothing is left to crossfade: long enough
 to prevent a click, too short to soften an attack."""
@@ -111,7 +111,7 @@ def cut_loop(audio: Waveform, num_samples: int, sample_rate: int) -> Waveform:
     """
     missing = max(0, num_samples - audio.shape[1])
     loop = np.pad(audio[:, :num_samples], ((0, 0), (0, missing)))
-    rest = audio[:, num_samples : num_samples + min(round(_CROSSFADE_S * sample_rate), num_samples)]
+    rest = audio[:, num_samples : num_samples + min(round(CROSSFADE_S * sample_rate), num_samples)]
     if rest.shape[1] > _CLICK_FADE_S * sample_rate:
         fade_in = np.sin(np.linspace(0, np.pi / 2, rest.shape[1], dtype=np.float32)) ** 2
         loop[:, : rest.shape[1]] *= fade_in

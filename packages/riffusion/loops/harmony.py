@@ -11,6 +11,8 @@ SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 """Semitones of the seven scale degrees above the tonic; minor is natural minor."""
 
 _NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+"""The usual name of each pitch class."""
 _KEY_NAME = re.compile(r"([A-G])([#b♯♭]?)[ -]*(major|maj|minor|min|m|)", re.IGNORECASE)
 
 
@@ -36,13 +38,19 @@ class Key:
         match = _KEY_NAME.fullmatch(name.strip()) if isinstance(name, str) else None
         if match is None:
             raise InputError(
-                f"{short_repr(name)} is not a key; write a note and a mode, such as 'F# minor'",
+                f"{short_repr(name)} is not a key; write a note ({', '.join(_NAMES)}, also Db, D#, Gb, "
+                "G# or A#) and major or minor, such as 'F# minor' or 'Am'",
                 field="key",
             )
         letter, accidental, mode = match.groups()
         shift = {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}[accidental.lower()]
         is_minor = mode == "m" or mode.lower() in ("min", "minor")
         return cls((_NATURALS[letter.upper()] + shift) % 12, "minor" if is_minor else "major")
+
+    @property
+    def name(self) -> str:
+        """Such as `A minor`; `Key.parse` reads it."""
+        return f"{_NAMES[self.tonic]} {self.mode}"
 
     def frequency_hz(self, degree: int, octave: int) -> float:
         """Equal-tempered pitch of a scale degree.

@@ -1,7 +1,6 @@
 """Onsets and tempo of a recording.
 
-Onset strength is spectral flux: the increase in loudness from one frame to the next, on a
-logarithmic scale, summed over bands. It shows the beat in two ways. Onsets repeat after one, two,
+Onset strength (`riffusion.loops.onsets`) shows the beat in two ways. Onsets repeat after one, two,
 three and four beats, so the autocorrelation is high at these lags; it is also high at multiples of
 the beat. Onsets are on the beat, its halves and its quarters, so the Fourier transform is high at
 these rates; it is also high at fractions of the beat. Only the beat itself is high in both, so
@@ -10,19 +9,14 @@ their sum is used, weighted by a preference for moderate tempi. (Preference afte
 estimation of time-varying tempo", EURASIP JASP 2007.)
 """
 
-import itertools
-
 import numpy as np
-import scipy  # scipy.fft is imported at its first use
-from numpy.lib.stride_tricks import sliding_window_view
 
 from riffusion.audio.waveform import Waveform
 from riffusion.errors import InputError
 from riffusion.loops.grid import TEMPO_RANGE_BPM
+from riffusion.loops.onsets import STEP_S, onset_strength
 from riffusion.loops.oscillators import Signal
 
-_WINDOW_S = 0.046
-_STEP_S = 0.01
 _PREFERRED_BPM = 105.0
 _PREFERENCE_OCTAVES = 1.0
 """Standard deviation of the log-normal preference: twice the tempo weighs 0.61 of the best."""
@@ -35,33 +29,6 @@ _MIN_DURATION_S = 1.5
 _MAX_LAG = 0.8
 """Longest lag used, as a share of the recording; at longer lags too few frames overlap."""
 _MIN_ONSET = 1e-3
-_FRAMES_PER_BLOCK = 512
-"""Frames transformed at once; limits the memory for a long recording."""
-
-
-def onset_strength(waveform: Waveform, sample_rate: int) -> Signal:
-    """Onset strength (frames,), one value per 10 ms; 0 if no band becomes louder.
-
-    Args:
-        waveform: (channels, samples); mixed to mono.
-        sample_rate: in Hz.
-    """
-    hop = max(1, round(_STEP_S * sample_rate))
-    n_fft = 2 * round(_WINDOW_S * sample_rate / 2)
-    mono = np.pad(waveform.mean(axis=0, dtype=np.float32), n_fft // 2)  # centres the frames
-    frames = sliding_window_view(mono, n_fft)[::hop]
-    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)
-    edges = np.unique(np.geomspace(2, n_fft // 2, 41).astype(int))
-    bands = np.empty((edges.size - 1, len(frames)), np.float32)
-    for first in range(0, len(frames), _FRAMES_PER_BLOCK):
-        block = slice(first, first + _FRAMES_PER_BLOCK)
-        magnitudes = np.abs(scipy.fft.rfft(frames[block] * window))
-        for band, (low, high) in enumerate(itertools.pairwise(edges)):
-            bands[band, block] = magnitudes[:, low:high].mean(axis=1)
-    loudness = np.log1p(1000 * bands / max(float(bands.max()), 1e-12))
-    flux = np.maximum(np.diff(loudness, axis=1), 0).sum(axis=0)
-    strength: Signal = np.concatenate([[0.0], flux.astype(np.float64)])
-    return strength
 
 
 def estimate_tempo(waveform: Waveform, sample_rate: int) -> float:
@@ -84,7 +51,7 @@ def estimate_tempo(waveform: Waveform, sample_rate: int) -> float:
             f"{_MIN_DURATION_S} s are needed; pass tempo_bpm"
         )
     strength = onset_strength(waveform, sample_rate)
-    step_s = round(_STEP_S * sample_rate) / sample_rate
+    step_s = round(STEP_S * sample_rate) / sample_rate
     strength = np.minimum(
         strength, np.percentile(strength, 99)
     )  # limits the effect of a single crash
@@ -95,12 +62,38 @@ def estimate_tempo(waveform: Waveform, sample_rate: int) -> float:
     low_bpm, high_bpm = TEMPO_RANGE_BPM
     longest_s = min(60 / low_bpm, 0.6 * duration_s)
     periods = np.geomspace(60 / high_bpm, longest_s, _CANDIDATES) / step_s
-    preference = np.exp(
-        -0.5 * (np.log2(60 / (periods * step_s) / _PREFERRED_BPM) / _PREFERENCE_OCTAVES) ** 2
-    )
-    score = _repetition(correlation, periods) + _PULSE_WEIGHT * _pulse(strength, periods)
+    preference = tempo_preference(60 / (periods * step_s))
+    score = _salience(strength, correlation, periods)
     period = _refine(correlation, float(periods[int(np.argmax(score * preference))]))
     return float(60 / (period * step_s))
+
+
+def tempo_preference(tempi_bpm: Signal) -> Signal:
+    """How readily listeners take a pulse for the beat: 1 at 105 beats per minute."""
+    octaves = np.log2(tempi_bpm / _PREFERRED_BPM)
+    preference: Signal = np.exp(-0.5 * (octaves / _PREFERENCE_OCTAVES) ** 2)
+    return preference
+
+
+def beat_salience(strength: Signal, periods: Signal) -> tuple[Signal, Signal]:
+    """How clearly onsets show each period as the beat, and how well they repeat after it.
+
+    Args:
+        strength: onset strength (frames,) with mean 0.
+        periods: in frames.
+
+    Returns:
+        The salience, and the mean correlation after one to four beats, at most 1; both like
+        `periods`. Without any onset, both are 0.
+    """
+    if not np.any(np.abs(strength) > _MIN_ONSET):
+        return np.zeros(periods.size), np.zeros(periods.size)
+    correlation = _autocorrelation(strength)
+    return _salience(strength, correlation, periods), _repetition(correlation, periods)
+
+
+def _salience(strength: Signal, correlation: Signal, periods: Signal) -> Signal:
+    return _repetition(correlation, periods) + _PULSE_WEIGHT * _pulse(strength, periods)
 
 
 def _autocorrelation(strength: Signal) -> Signal:

@@ -1,0 +1,116 @@
+"""`riffusion retime`: another tempo and another key for a recording."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from riffusion.cli import options
+from riffusion.cli.outputs import check_audio_output
+from riffusion.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from riffusion.audio.waveform import Waveform
+    from riffusion.editing.beat_grid import BeatGrid
+    from riffusion.editing.key_finding import FoundKey
+
+_ANOTHER_TEMPO = 0.75
+"""Certainty below which the tempo may be half or twice what was found."""
+
+
+def retime(
+    song: Annotated[
+        Path, typer.Argument(help="Recording of any length, mono or stereo.", show_default=False)
+    ],
+    *,
+    output: options.AudioOutput,
+    tempo: Annotated[
+        float | None,
+        typer.Option(help="Wanted tempo in beats per minute.", show_default=False),
+    ] = None,
+    from_tempo: Annotated[
+        float | None,
+        typer.Option(
+            help="The recording's tempo, taken as exact; default: it is found.", show_default=False
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="Wanted key, such as 'A minor' or F#; the recording's is found.",
+            show_default=False,
+        ),
+    ] = None,
+    semitones: Annotated[
+        float | None,
+        typer.Option(
+            help="How far to move the pitch instead of --key; up is positive.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Give a recording another tempo, another key, or both.
+
+    The tempo changes at the same pitch, the pitch at the same tempo. Rate, channels and sample
+    width stay the recording's, and its length changes exactly with the tempo.
+    """
+    from riffusion.cli.edited_recordings import OpenedRecording, write_edited
+    from riffusion.editing.retiming import check_retiming, plan_retiming, retimed
+
+    check_retiming(tempo, from_tempo, key, semitones)
+    check_audio_output(output)
+    started = time.perf_counter()
+    recording = OpenedRecording(song)
+    with progress_bar("listening") as move:
+        plan = plan_retiming(
+            recording,
+            tempo_bpm=tempo,
+            from_tempo_bpm=from_tempo,
+            key=key,
+            semitones=semitones,
+            progress=move,
+        )
+    if plan.beats is not None:
+        print_tempo(plan.beats)
+    if plan.key is not None:
+        print_key(plan.key)
+    if plan.transposition is not None:
+        print(f"moves       {plan.transposition.semitones:+d} semitones")
+        if plan.transposition.remark:
+            print(f"note        {plan.transposition.remark}")
+    total = round(recording.num_samples * plan.length)
+    with progress_bar("retiming") as move:
+        parts = counted(retimed(recording, plan), total, move)
+        num_samples = write_edited(recording, parts, output)
+    seconds = time.perf_counter() - started
+    duration_s = num_samples / recording.sample_rate
+    print(f"retimed     {seconds:.2f} s: {recording.duration_s / seconds:.1f}× real time")
+    print(f"Wrote {output} ({duration_s:.2f} seconds)")
+
+
+def counted(
+    parts: Iterator["Waveform"], total: int, move: Callable[[int, int], None]
+) -> Iterator["Waveform"]:
+    """The parts, with `move` called after each with the samples done and their total."""
+    done = 0
+    for part in parts:
+        yield part
+        done += part.shape[1]
+        move(done, total)
+
+
+def print_tempo(beats: "BeatGrid") -> None:
+    """Print a recording's tempo and its certainty."""
+    steady = "steady" if beats.is_steady else "drifting"
+    line = f"tempo       {beats.tempo_bpm:.2f} bpm, {steady} (certainty {beats.certainty:.0%})"
+    if beats.certainty < _ANOTHER_TEMPO:
+        line += "; if it is half or twice that, say so with --from-tempo"
+    print(line)
+
+
+def print_key(found: "FoundKey") -> None:
+    """Print a recording's key and its certainty."""
+    print(
+        f"key         {found.key.name} (certainty {found.certainty:.0%}, else {found.second.name})"
+    )
