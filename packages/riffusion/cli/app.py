@@ -27,6 +27,7 @@ from riffusion.cli import (
     dataset_encode,
     dataset_synthesize,
     evaluate,
+    extend,
     generate,
     interpolate,
     jam,
@@ -76,6 +77,7 @@ app.command("interpolate")(interpolate.interpolate)
 app.command("jam")(jam.jam)
 app.command("restyle", cls=CommandWithPairs)(restyle.restyle)
 app.command("repaint")(repaint.repaint)
+app.command("extend")(extend.extend)
 app.command("stems")(stems.stems)
 app.command("remix")(stems.remix)
 app.command("loop")(loop.loop)

@@ -21,6 +21,8 @@ _SYNONYMS = {
     "from_s": "from_",
     "to_s": "to",
     "prompts_at": "prompt_at",
+    "after_s": "after",
+    "before_s": "before",
 }
 """Parameter names of commands for fields that have a different name."""
 

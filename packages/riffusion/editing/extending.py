@@ -57,11 +57,7 @@ def extend(
     """
     check_length(recording)
     generator.check(inputs)
-    for name, length_s in (("after_s", after_s), ("before_s", before_s)):
-        if not 0 <= length_s <= MAX_EXTENSION_S:  # NaN fails, too
-            raise InputError(f"{length_s:g} must be from 0 to {MAX_EXTENSION_S:g} seconds", name)
-    if after_s == before_s == 0:
-        raise InputError("is 0, and so is before_s; give at least one of them", "after_s")
+    check_extension(after_s, before_s)
     period_s, rate = _period_s(recording, bar_s), recording.sample_rate
     before, after = round(before_s * rate), round(after_s * rate)
     longer = ModelAxis(Continuation(recording, before, after, period_s), generator.converter)
@@ -78,6 +74,19 @@ def extend(
         new = as_loud_as(recording, new * balance_around(recording, at, at))
         parts = [*parts, New(new)]
     return parts
+
+
+def check_extension(after_s: float, before_s: float) -> None:
+    """Check lengths before the work begins.
+
+    Raises:
+        InputError: a length is out of range, or both are 0.
+    """
+    for name, length_s in (("after_s", after_s), ("before_s", before_s)):
+        if not 0 <= length_s <= MAX_EXTENSION_S:  # NaN fails, too
+            raise InputError(f"{length_s:g} must be from 0 to {MAX_EXTENSION_S:g} seconds", name)
+    if after_s == before_s == 0:
+        raise InputError("is 0, and so is before_s; give at least one of them", "after_s")
 
 
 def as_loud_as(

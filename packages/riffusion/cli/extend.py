@@ -1,0 +1,97 @@
+"""`riffusion extend`: a recording goes on, after its end and before its start."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from riffusion.cli import options
+from riffusion.cli.clip_maker import ClipMaker
+from riffusion.cli.edits import EditSeed, Song, edit_request, opened, write_edit
+from riffusion.cli.option_groups import CheckpointOptions, EditOptions, expand_option_groups
+from riffusion.cli.progress import progress_bar
+from riffusion.cli.retime import print_tempo
+
+if TYPE_CHECKING:
+    from riffusion.audio.recording import Recording
+
+DEFAULT_AFTER_S = 10.0
+DEFAULT_DENOISING = 0.7
+
+
+@expand_option_groups
+def extend(
+    song: Song,
+    prompt: Annotated[
+        str, typer.Argument(help="What the new part should sound like.", show_default=False)
+    ],
+    *,
+    output: options.AudioOutput,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            help="How long it goes on after its end, such as 20 or 1:30; default: 10 seconds, "
+            "unless --before is given.",
+            show_default=False,
+        ),
+    ] = None,
+    before: Annotated[
+        str | None,
+        typer.Option(help="How much comes before its start.", show_default=False),
+    ] = None,
+    tempo: Annotated[
+        float | None,
+        typer.Option(
+            help="The recording's tempo in beats per minute, to a few percent; default: it is "
+            "found.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: EditSeed = None,
+    diffusion: EditOptions,
+    model: CheckpointOptions,
+) -> None:
+    """Let a recording go on, both ways, with its own beat. The recording itself stays.
+
+    The new part begins as a repetition of the recording's last bars, and --denoising, by default
+    0.7, says how far it moves away from them.
+    """
+    from riffusion.editing.extending import check_extension, extend
+    from riffusion.editing.times import parse_time
+
+    before_s = 0.0 if before is None else parse_time(before, "before")
+    after_s = DEFAULT_AFTER_S if before is None else 0.0
+    after_s = after_s if after is None else parse_time(after, "after")
+    check_extension(after_s, before_s)
+    fields = diffusion.edit_fields(DEFAULT_DENOISING)
+    inputs = edit_request(prompt, seed, fields, diffusion.request_fields())
+    with opened(song, output) as recording:
+        bar_s = _bar_s(recording, tempo)
+        generator = ClipMaker(model.checkpoint, model.device).generator
+        write_edit(
+            recording,
+            output,
+            lambda move: extend(
+                recording,
+                generator,
+                inputs,
+                after_s=after_s,
+                before_s=before_s,
+                bar_s=bar_s,
+                on_progress=move,
+            ),
+        )
+
+
+def _bar_s(recording: "Recording", tempo: float | None) -> float:
+    """Length of a bar; tempo and metre are found, and printed.
+
+    Raises:
+        InputError: no beat was found.
+    """
+    from riffusion.editing.beat_grid import find_beat_grid
+    from riffusion.editing.listening import listen
+
+    with progress_bar("listening") as move:
+        grid = find_beat_grid(listen(recording, move), tempo)
+    print_tempo(grid)
+    return 60 / grid.tempo_bpm * grid.metre

@@ -1,0 +1,122 @@
+"""Edits with the embedded checkpoint: joins without novelty, a beat that goes on, and stays."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from riffusion.audio import Recording, measure_loudness
+from riffusion.audio.waveform import Waveform
+from riffusion.datatypes import InferenceInput
+from riffusion.editing.beat_grid import find_beat_grid
+from riffusion.editing.extending import extend
+from riffusion.editing.listening import listen
+from riffusion.editing.regions import Region
+from riffusion.editing.repainting import repaint
+from riffusion.editing.restyling import restyle
+from riffusion.editing.splicing import write_spliced
+from riffusion.generation.generator import ClipGenerator
+from riffusion.generation.seed_library import SeedLibrary
+from riffusion.loops.tempo import onset_strength
+from riffusion.spectrogram.image_converter import SpectrogramImageConverter
+from riffusion.spectrogram.params import SpectrogramParams
+from tests.editing.recordings import write
+
+RATE = 44_100
+TEMPO_BPM = 93.75
+BEAT_S = 60 / TEMPO_BPM
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[ClipGenerator]:
+    generator = ClipGenerator.load(device="cpu")
+    yield generator
+    generator.close()
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A loop of eight beats, nearly twice: it ends between two beats, where a click is heard."""
+    image = SeedLibrary.default(None).seed_image("og_beat")
+    loop = SpectrogramImageConverter(
+        SpectrogramParams(), device="cpu"
+    ).waveform_from_spectrogram_image(image)
+    loop = np.tile(loop, 2)[:, : round(15.5 * BEAT_S * RATE)]
+    samples = np.round(loop * 2**15).astype(np.int32).clip(-(2**15), 2**15 - 1) << 16
+    return write(tmp_path_factory.mktemp("song") / "song.wav", samples, RATE, 16)
+
+
+def request(denoising: float) -> InferenceInput:
+    start = {"prompt": "piano", "seed": 3, "denoising": denoising, "guidance": 4.0}
+    return InferenceInput.parse({"start": start, "preset": "fast"})
+
+
+def heard(path: Path) -> Waveform:
+    with Recording.open(path) as recording:
+        return recording.waveform(0, recording.num_samples)
+
+
+def flux(waveform: Waveform) -> npt.NDArray[np.float64]:
+    """Spectral flux of frames that are 5 ms apart."""
+    frames = np.lib.stride_tricks.sliding_window_view(waveform.mean(0), 1024)[::220]
+    loudness = np.log1p(100 * np.abs(np.fft.rfft(frames * np.hanning(1024))))
+    total: npt.NDArray[np.float64] = np.maximum(np.diff(loudness, axis=0), 0).sum(1)
+    return total
+
+
+def near(strength: npt.NDArray[np.float64], at_s: float) -> float:
+    """Largest flux within 50 ms."""
+    middle = round(at_s * RATE / 220)
+    return float(strength[middle - 12 : middle + 10].max())
+
+
+def test_joins_of_a_repainted_section_are_no_novelty(
+    embedded: ClipGenerator, song: Path, tmp_path: Path
+) -> None:
+    from_s, to_s = 5.5 * BEAT_S, 9.5 * BEAT_S
+    with Recording.open(song) as recording:
+        parts = repaint(recording, embedded, request(1.0), Region(from_s, to_s))
+        write_spliced(recording, parts, tmp_path / "out.wav")
+    before, after = heard(song), heard(tmp_path / "out.wav")
+    limit = np.percentile(flux(before), 99)
+    assert near(flux(after), from_s) <= limit
+    assert near(flux(after), to_s) <= limit
+    inside = slice(round((from_s + 0.2) * RATE), round((to_s - 0.2) * RATE))
+    assert np.corrcoef(before[0, inside], after[0, inside])[0, 1] < 0.5
+
+
+def test_an_extended_recording_keeps_its_beat_and_loudness(
+    embedded: ClipGenerator, song: Path, tmp_path: Path
+) -> None:
+    with Recording.open(song) as recording:
+        parts = extend(
+            recording,
+            embedded,
+            request(0.5),
+            after_s=8 * BEAT_S,
+            before_s=4 * BEAT_S,
+            bar_s=4 * BEAT_S,
+        )
+        write_spliced(recording, parts, tmp_path / "out.wav")
+    with Recording.open(tmp_path / "out.wav") as longer:
+        grid = find_beat_grid(listen(longer), TEMPO_BPM)
+    assert abs(grid.tempo_bpm / TEMPO_BPM - 1) < 0.005
+    halves = grid.beats_s / (BEAT_S / 2)  # the tracker may take the beats between the beats
+    assert np.median(np.abs(halves - np.rint(halves))) * BEAT_S / 2 < 0.02
+    after, own = heard(tmp_path / "out.wav"), heard(song)
+    begin = round(4 * BEAT_S * RATE)
+    for new in (after[:, : begin - RATE // 50], after[:, begin + own.shape[1] :]):
+        assert abs(measure_loudness(new, RATE) - measure_loudness(own, RATE)) < 1
+    limit = np.percentile(flux(own), 99)
+    assert near(flux(after), 4 * BEAT_S + own.shape[1] / RATE) <= limit
+
+
+def test_a_restyled_recording_keeps_its_beat(
+    embedded: ClipGenerator, song: Path, tmp_path: Path
+) -> None:
+    with Recording.open(song) as recording:
+        write_spliced(recording, restyle(recording, embedded, request(0.5)), tmp_path / "out.wav")
+    before, after = (onset_strength(heard(path), RATE) for path in (song, tmp_path / "out.wav"))
+    assert np.corrcoef(before, after)[0, 1] > 0.5
