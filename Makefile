@@ -79,9 +79,9 @@ docs: setup ## the pages of docs/ and an API reference from the docstrings, into
 bench: setup ## measure, and write docs/benchmarks.md
 	@$(BIN)/python -m benchmarks.report
 
-media: setup ## make the README's, the about page's and the docs' pictures and clips again, with the embedded checkpoint
+media: setup $(if $(NPM),web) ## make the README's, the about page's and the docs' pictures and clips again, with the embedded checkpoint
 	@$(BIN)/python -m scripts.media $(MEDIA)
-	@$(if $(NPM),$(MAKE) --no-print-directory web && CHROMIUM=$$(scripts/web_tool.sh chromium) && export CHROMIUM && cd web && $(NPM) run --silent screenshots,echo "left out: the web app's pictures; $(NO_NPM)")
+	@$(if $(NPM),CHROMIUM=$$(scripts/web_tool.sh chromium) && export CHROMIUM && cd web && $(NPM) run --silent screenshots,echo "left out: the web app's pictures; $(NO_NPM)")
 
 seed-images: setup ## render data/seed_images and data/masks again
 	@$(BIN)/python -m riffusion.loops.seed_images --output data

@@ -37,6 +37,10 @@ def make_media(options: argparse.Namespace) -> None:
     for part in parts:
         if part not in PARTS:
             raise InputError(f"{part!r} must be one of {', '.join(PARTS)}", field="only")
+    if not parts:
+        raise InputError(
+            f"{options.only!r} names no part; choose from {', '.join(PARTS)}", field="only"
+        )
     labels = None if options.sounds is None else _listed(options.sounds)
     find_sounds(labels)
     if "sounds" in parts:

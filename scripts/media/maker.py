@@ -67,20 +67,8 @@ class MediaMaker:
     def write_picture(
         self, image: Image.Image, path: str, *, side: int | None = None, quality: int = 80
     ) -> None:
-        """Write a picture as lossy WebP, without EXIF.
-
-        Args:
-            image: a spectrogram image.
-            path: relative to the root.
-            side: width and height in pixels; None keeps the image's.
-            quality: of WebP, 0 to 100.
-        """
-        picture = image.convert("RGB")
-        if side is not None:
-            picture = picture.resize((side, side), Image.Resampling.LANCZOS)
-        stream = io.BytesIO()
-        picture.save(stream, "WEBP", quality=quality, method=_WEBP_METHOD)
-        self.write(stream.getvalue(), path)
+        """Write a picture; see `webp`."""
+        self.write(webp(image, side=side, quality=quality), path)
 
     def write_audio(
         self,
@@ -117,3 +105,19 @@ class MediaMaker:
     def _make(self, request: dict[str, Any], media: Media) -> Clip:
         resolved = self.generator.resolve(InferenceInput.parse(request), media)
         return self.generator.generate(resolved)
+
+
+def webp(image: Image.Image, *, side: int | None = None, quality: int = 80) -> bytes:
+    """Encode a picture as lossy WebP, without EXIF.
+
+    Args:
+        image: a spectrogram image.
+        side: width and height in pixels; None keeps the image's.
+        quality: of WebP, 0 to 100.
+    """
+    picture = image.convert("RGB")
+    if side is not None:
+        picture = picture.resize((side, side), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    picture.save(stream, "WEBP", quality=quality, method=_WEBP_METHOD)
+    return stream.getvalue()
