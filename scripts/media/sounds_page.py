@@ -118,9 +118,8 @@ def page_text(sounds: Sequence[Sound], columns: Sequence[Column]) -> str:
         "# The sounds of the demo checkpoint",
         "",
         "Every sound that the [demo checkpoint](../data/demo-checkpoint/README.md) knows: a real "
-        "clip beside drawn ones, each 5.12 s long. Nothing was selected: they are the first "
-        f"held-out clip of each sound, and the clip of seed {SEED}. All files of this page "
-        "together are smaller than 3 MB.",
+        "clip beside what the checkpoint draws, 5.12 s each. Nothing was selected: it is always "
+        f"the first held-out clip, and the clip of seed {SEED}.",
         "",
         "## How they were made",
         "- **real**: played by FluidSynth for `riffusion dataset synthesize`, from notes that "
@@ -149,7 +148,8 @@ def page_text(sounds: Sequence[Sound], columns: Sequence[Column]) -> str:
         "- **Onsets.** A drum hit is a sharp vertical line. If it is blurred, it sounds soft.",
         "- **Gaps.** Between notes the image should be white. Grey haze is heard as noise or "
         "reverb.",
-        "- **Loops.** Every clip is a loop: its end continues at its beginning.",
+        "- **Loops.** The real clips are loops, whose end continues at their beginning. Drawn ones "
+        "should be, too.",
     ]
     for kind, heading in _HEADINGS.items():
         rows = [sound for sound in sounds if sound.kind == kind]
