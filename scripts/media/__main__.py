@@ -63,7 +63,7 @@ def make_media(options: argparse.Namespace) -> None:
         generator.close()
     total = sum(maker.written.values())
     seconds = time.perf_counter() - started
-    print(f"Wrote {len(maker.written)} files, {total:,} bytes, in {seconds:.0f} s")
+    print(f"files written: {len(maker.written)}, {total:,} bytes, in {seconds:.0f} s")
 
 
 def _listed(text: str) -> list[str]:

@@ -24,7 +24,7 @@ from corpora.general_midi.synthesize import synthesize_corpus
 from riffusion import cli
 from riffusion.audio import num_samples, read_audio
 from riffusion.checkpoint.distillation import PUBLISHED, Distillation
-from riffusion.diffusion import RiffusionPipeline
+from riffusion.io.images import read_image
 from riffusion.spectrogram.params import SpectrogramParams
 from scripts.media.__main__ import main
 from scripts.media.maker import webp
@@ -269,12 +269,25 @@ def test_mistakes_are_one_line(
     assert not list(tmp_path.rglob("*.*"))
 
 
-def test_steps_are_measured_with_a_checkpoint_that_is_not_distilled(
-    plain: Path, monkeypatch: pytest.MonkeyPatch
+def test_steps_are_plotted_for_a_checkpoint_that_is_not_distilled(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Outside the repository, the saved rows and docs/benchmarks.md stay as they are."""
+    plotted: list[steps.StepsRow] = []
+    plot = steps.plot
+    monkeypatch.setattr(steps, "plot", lambda rows: plotted.extend(rows) or plot(rows))
+    monkeypatch.setattr(steps, "NUM_PROMPTS", 1)
     monkeypatch.setattr(steps, "STEPS", (2, 4))
     monkeypatch.setattr(steps, "SCHEDULERS", ("dpmsolver++",))
     monkeypatch.setitem(steps.CONVERGED, "num_inference_steps", 6)
-    rows = steps.measure(1, RiffusionPipeline.from_pretrained(plain, device="cpu"))
-    assert [row.name for row in rows[2:]] == ["preset fast", "preset balanced"]
-    assert steps.plot(rows).startswith(b"\x89PNG")
+    kept = [ROOT / "docs/benchmarks.md", ROOT / "benchmarks/results/steps.json"]
+    before = [path.read_bytes() for path in kept]
+    assert run(plain, tmp_path, "steps") == 0
+    assert [row.name for row in plotted] == [
+        *["dpmsolver++"] * 2,
+        *["preset fast", "preset balanced"],
+    ]
+    (picture,) = tmp_path.rglob("*.*")
+    assert picture == tmp_path / "docs/images/steps.png"
+    assert read_image(picture).size == (910, 546)
+    assert [path.read_bytes() for path in kept] == before
