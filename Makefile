@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROMPT ?= church bells
+# Options of make media, such as --only readme,about.
+MEDIA ?=
 # Processes that run Python tests. Each needs about 2 GB.
 TEST_PROCESSES ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
@@ -15,7 +17,7 @@ NO_NPM = $(shell scripts/web_tool.sh npm 2>&1 >/dev/null)
 WEB_SOURCES := $(shell find web/src web/public -type f) web/index.html web/about.html web/package.json web/tsconfig.json web/vite.config.ts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve web test test-fast lint format docs bench seed-images requirements clean
+.PHONY: help setup demo serve web test test-fast lint format docs bench media seed-images requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -76,6 +78,10 @@ docs: setup ## the pages of docs/ and an API reference from the docstrings, into
 
 bench: setup ## measure, and write docs/benchmarks.md
 	@$(BIN)/python -m benchmarks.report
+
+media: setup $(if $(NPM),web) ## make the README's, the about page's and the docs' pictures and clips again, with the embedded checkpoint
+	@$(BIN)/python -m scripts.media $(MEDIA)
+	@$(if $(NPM),CHROMIUM=$$(scripts/web_tool.sh chromium) && export CHROMIUM && cd web && $(NPM) run --silent screenshots,echo "left out: the web app's pictures; $(NO_NPM)")
 
 seed-images: setup ## render data/seed_images and data/masks again
 	@$(BIN)/python -m riffusion.loops.seed_images --output data
