@@ -18,9 +18,9 @@ MOMENTUM = 0.93
 """Share of the last step that is added to the next; 0.8 and 1.0 converge more slowly."""
 SUBSET_HOP = 0.3
 """Longest distance of a subset's frames, in windows; at 0.4 the subsets are inconsistent."""
-PASSES_PER_ITERATION = 1.4
-"""Passes over a subset per iteration of `num_griffin_lim_iters`: half the work of full passes."""
-FINAL_PASSES = 3
+PASSES_PER_ITERATION = 1.6
+"""Passes over a subset per iteration of `num_griffin_lim_iters`: half of full passes' work."""
+FINAL_PASSES = 4
 """Last passes, which use all frames at once so that every frame counts equally."""
 QUIETEST = 3e-3
 """Loudness below which frames have equal weights, relative to the clip's loudest frame: -50 dB."""
