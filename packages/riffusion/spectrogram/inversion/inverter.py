@@ -18,8 +18,10 @@ MOMENTUM = 0.93
 """Share of the last step that is added to the next; 0.8 and 1.0 converge more slowly."""
 SUBSET_HOP = 0.3
 """Longest distance of a subset's frames, in windows; at 0.4 the subsets are inconsistent."""
-PASSES_PER_ITERATION = 1.6
-"""Passes over a subset per iteration of `num_griffin_lim_iters`: half of full passes' work."""
+PASSES_PER_ITERATION = 1.5
+"""Passes over a subset per iteration of `num_griffin_lim_iters`: half the work of full passes."""
+EXTRA_PASSES = 3
+"""Passes beside these, which make up for coarse first magnitudes; most useful if there are few."""
 FINAL_PASSES = 4
 """Last passes, which use all frames at once so that every frame counts equally."""
 QUIETEST = 3e-3
@@ -127,7 +129,9 @@ class MelInverter:
             for first in range(self._num_subsets)
         ]
         estimate = last = all_frames.frames.waveform_from_spectrum(spectrum)
-        num_passes = round(PASSES_PER_ITERATION * self.params.num_griffin_lim_iters)
+        num_iterations = self.params.num_griffin_lim_iters
+        num_passes = round(PASSES_PER_ITERATION * num_iterations)
+        num_passes += EXTRA_PASSES if num_iterations > 0 else 0  # 0 is the first estimate
         for index in range(num_passes):
             is_final = index >= num_passes - FINAL_PASSES
             subset = all_frames if is_final else subsets[index % self._num_subsets]
