@@ -54,9 +54,9 @@ def phases_from_magnitudes(
     """
     _, num_frames, num_bins = magnitudes.shape
     flat = magnitudes.reshape(-1)  # all frames of all clips, one after the other
-    peaks = _peaks(magnitudes)
-    edges = _region_edges(peaks, num_bins, flat.shape[0])
-    bins, frames = peaks % num_bins, peaks // num_bins % num_frames
+    rows, bins = _peaks(magnitudes.flatten(0, 1))
+    peaks, frames = rows * num_bins + bins, rows % num_frames
+    regions = _regions(peaks, bins, flat.shape[0])
 
     def log_magnitudes(positions: torch.Tensor) -> torch.Tensor:
         return (flat[positions.clamp(0, flat.shape[0] - 1)] + SILENCE).log_()
@@ -75,9 +75,8 @@ def phases_from_magnitudes(
     delay = torch.atan(growth * (window_length / (2 * math.pi * hop))) * (window_length / math.pi)
 
     # A peak's parent is the region of its bin one frame earlier; an onset is its own parent.
-    parents = torch.searchsorted(edges, peaks - num_bins, right=True) - 1
     is_onset = is_first | (level - earlier > ONSET_GROWTH)
-    parents = torch.where(is_onset, torch.arange(peaks.shape[0], device=peaks.device), parents)
+    parents = regions[torch.where(is_onset, peaks, peaks - num_bins)]
     # In the first frame, equal phases would add up to a click at the clip's start, and phases that
     # are linear in frequency to a click a little later. Quadratic phases spread it over the frame.
     spread_out = (bins.double().square() * GOLDEN_RATIO).remainder_(1)
@@ -87,8 +86,7 @@ def phases_from_magnitudes(
     phase = _sums_from_roots(start, advance, parents, num_frames)
 
     def over_regions(values: torch.Tensor) -> torch.Tensor:
-        spread = torch.repeat_interleave(values, edges.diff(), output_size=flat.shape[0])
-        return spread.view_as(magnitudes)
+        return values.index_select(0, regions).view_as(magnitudes)
 
     # The FFT counts time from the frame's first sample, half a window before its centre.
     cycles_per_bin = -(delay + window_length // 2) / n_fft
@@ -98,23 +96,28 @@ def phases_from_magnitudes(
     return cycles.mul_(2 * math.pi)
 
 
-def _peaks(magnitudes: torch.Tensor) -> torch.Tensor:
-    """Positions of the peaks in the flattened tensor, at least one per frame."""
+def _peaks(magnitudes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames and bins of the peaks of `(frames, bins)` in ascending order, at least one per frame.
+
+    A frame's maximum is a peak, unless the frame is silent.
+    """
     highest = torch.nn.functional.max_pool1d(magnitudes, 2 * PEAK_RADIUS + 1, 1, PEAK_RADIUS)
     is_peak = (magnitudes == highest) & (magnitudes > 0)
-    is_peak[..., 0] |= ~is_peak.any(-1)  # a silent frame is one region
-    return is_peak.flatten().nonzero().squeeze(1)
+    is_peak[:, 0] |= magnitudes.amax(1) == 0  # a silent frame is one region
+    frames, bins = is_peak.nonzero().unbind(1)
+    return frames, bins
 
 
-def _region_edges(peaks: torch.Tensor, num_bins: int, end: int) -> torch.Tensor:
-    """Start positions of the regions around the peaks, and the `end` of the last region.
+def _regions(peaks: torch.Tensor, bins: torch.Tensor, end: int) -> torch.Tensor:
+    """Index of the peak to whose region a position belongs, for all positions up to `end`.
 
-    Edges are half-way between two peaks of a frame, and at the start of each frame.
+    Edges of the regions are half-way between two peaks of a frame, and at the start of each frame.
     """
-    frame_starts = peaks - peaks % num_bins
+    frame_starts = peaks - bins
     half_way = (peaks[1:] + peaks[:-1] + 1) // 2
     inner = torch.where(frame_starts[1:] == frame_starts[:-1], half_way, frame_starts[1:])
-    return torch.cat([peaks.new_zeros(1), inner, peaks.new_full((1,), end)])
+    edges = torch.cat([peaks.new_zeros(1), inner, peaks.new_full((1,), end)])
+    return torch.repeat_interleave(edges.diff(), output_size=end)
 
 
 def _sums_from_roots(
