@@ -13,6 +13,7 @@ from riffusion.audio import (
     num_samples,
     read_audio,
     segment_from_waveform,
+    streams,
 )
 from riffusion.errors import MediaError
 from tests.audio.audio_signals import chord, noise
@@ -131,13 +132,13 @@ def test_bombs_stop_at_the_limit(monkeypatch):
     data = encode_audio(silence, "flac")
     assert len(data) < 30_000  # 46 MB of samples
     decoded = []
-    original = decode_audio.__globals__["_integers"]
+    original = streams.integers
 
     def counted(frame, wide):
         decoded.append(frame.samples)
         return original(frame, wide)
 
-    monkeypatch.setitem(decode_audio.__globals__, "_integers", counted)
+    monkeypatch.setattr(streams, "integers", counted)
     with pytest.raises(MediaError, match="longer than 2 s"):
         decode_audio(data, max_duration_s=2)
     assert sum(decoded) <= 2 * 48000 + PADDING

@@ -10,11 +10,15 @@ AudioSegment, as upstream does; writing accepts both. One line per module:
 - `speakers`: which side of a stereo mix each speaker of a layout is heard on.
 - `raw_samples`: uncompressed samples that FFmpeg reads wrongly or not at all.
 - `wav_samples`, `caf_samples`, `aiff_au_samples`, `mov_samples`: where such samples are in a file.
-- `source_view`: a file as if it began later, or had other bytes at some places.
+- `source_view`: a file as if it began later, ended earlier, or had other bytes at some places.
 - `ogg_chain`: the links of a chained Ogg file.
 - `frames`: an audio stream's frames, as FFmpeg decodes them.
 - `blocks`: collects decoded samples, within the limits.
+- `decoded_integers`: decoded samples of any type → int16 or int32.
+- `streams`: bytes or a file → samples in memory or in a file.
 - `decoding`: bytes or a file → AudioSegment.
+- `recording`: bytes or a file → a recording of any length, in a temporary file.
+- `sample_file`: decoded samples in a temporary file.
 - `decoding_pool`: the same in processes of their own, for files from strangers.
 - `decoding_worker`: such a process.
 - `encoding`: audio → the bytes of a file.
@@ -40,6 +44,7 @@ from riffusion.audio.loudness import (
     normalize_waveform,
     true_peak_db,
 )
+from riffusion.audio.recording import Recording
 from riffusion.audio.segments import (
     AudioSegment,
     audio_from_segment,
@@ -60,6 +65,7 @@ __all__ = [
     "AudioFileFormat",
     "AudioSegment",
     "AudioWriter",
+    "Recording",
     "Waveform",
     "audio_from_segment",
     "check_format",

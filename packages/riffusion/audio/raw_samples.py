@@ -77,35 +77,68 @@ class SampleFormat:
         top[:, :, -kept:] = raw[:, :, -kept:]
         return top.view(f"<i{top.shape[2]}")[:, :, 0].T
 
-    def checked(self, samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """All samples of the file, (channels, samples), if their bits are where they belong.
 
-        Before there was WAVE_FORMAT_EXTENSIBLE, Cool Edit stored 32-bit floats in the scale of its
-        16-bit or 24-bit integers; such samples become floats in [-1, 1].
+class Padding:
+    """Checks, block by block, that the bits of a file's integers are where they belong.
+
+    Before there was WAVE_FORMAT_EXTENSIBLE, Cool Edit stored 32-bit floats in the scale of its
+    16-bit or 24-bit integers. Only all samples together tell such floats from integers.
+    """
+
+    def __init__(self, format: SampleFormat) -> None:
+        self._format = format
+        unused = 8 * format.width - format.bits
+        self._is_padded = format.encoding == "integer" and unused > 0 and 2 <= format.width <= 4
+        self._may_be_floats = (
+            not format.defines_padding and format.width == 4 and format.bits in (16, 24)
+        )
+        self._low, self._high = 0, 0
+        self._has_low_bits = False
+        self._smallest, self._largest = np.float32(np.inf), np.float32(0)
+
+    def add(self, samples: npt.NDArray[Any]) -> None:
+        """Look at the next samples, (channels, samples)."""
+        if not self._is_padded or not samples.size:
+            return
+        format = self._format
+        unused = 8 * samples.itemsize - format.bits
+        self._low = min(self._low, int(samples.min()))
+        self._high = max(self._high, int(samples.max()))
+        self._has_low_bits |= bool(np.any(samples & (2**unused - 1)))
+        if self._may_be_floats:
+            floats = np.ascontiguousarray(samples, "<i4").view(np.float32)
+            sizes = np.abs(floats[floats != 0])  # NaN stays NaN below, and is no sample
+            self._smallest = np.minimum(self._smallest, sizes.min(initial=np.inf))
+            self._largest = np.maximum(self._largest, sizes.max(initial=0))
+
+    def are_floats(self) -> bool:
+        """Whether all samples so far are Cool Edit's floats; `floats` has their values then.
 
         Raises:
             MediaError: the samples are integers that don't fill their container from the top.
         """
-        unused = 8 * self.width - self.bits
-        if self.encoding != "integer" or unused <= 0 or not 2 <= self.width <= 4:
-            return samples
-        if not self.defines_padding and self.width == 4 and self.bits in (16, 24):
-            floats = np.ascontiguousarray(samples, "<i4").view(np.float32)
-            sizes = np.abs(floats[floats != 0])
-            if sizes.size and sizes.min() >= _MIN_COOL_EDIT and sizes.max() <= _MAX_COOL_EDIT:
-                return floats / np.float32(2 ** (self.bits - 1))
-        unused += 8 * (samples.itemsize - self.width)
-        in_use = 1 << (self.bits - 1 + 8 * (samples.itemsize - self.width))
+        if not self._is_padded:
+            return False
         if (
-            -in_use <= samples.min()
-            and samples.max() < in_use
-            and np.any(samples & (2**unused - 1))
+            self._may_be_floats
+            and self._largest > 0
+            and self._smallest >= _MIN_COOL_EDIT
+            and self._largest <= _MAX_COOL_EDIT
         ):
+            return True
+        format = self._format
+        in_use = 1 << (format.bits - 1 + (8 * (2 if format.width <= 2 else 4) - 8 * format.width))
+        if -in_use <= self._low and self._high < in_use and self._has_low_bits:
             raise MediaError(
-                f"the file's {self.bits}-bit samples are in the lower bits of {8 * self.width}-bit "
-                f"containers, where the format has the upper ones; {REMEDY}"
+                f"the file's {format.bits}-bit samples are in the lower bits of "
+                f"{8 * format.width}-bit containers, where the format has the upper ones; {REMEDY}"
             )
-        return samples
+        return False
+
+    def floats(self, samples: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Cool Edit's floats, which were read as integers, in [-1, 1]."""
+        floats = np.ascontiguousarray(samples, "<i4").view(np.float32)
+        return np.asarray(floats / np.float32(2 ** (self._format.bits - 1)))
 
 
 class SampleData(NamedTuple):

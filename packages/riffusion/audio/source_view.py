@@ -1,4 +1,4 @@
-"""A file as if it began later, or had other bytes at some places, without a copy of it."""
+"""A file as if it began later, ended earlier, or had other bytes, without a copy of it."""
 
 import io
 import re
@@ -21,6 +21,7 @@ class SourceView(io.BufferedReader):
         source: the file, which must be seekable.
         start: position in `source` at which the view begins.
         patches: positions in the view, and the bytes that replace those of the file.
+        end: position in `source` at which the view ends; None for the end of `source`.
     """
 
     def __init__(
@@ -28,15 +29,20 @@ class SourceView(io.BufferedReader):
         source: io.BufferedIOBase,
         start: int = 0,
         patches: Sequence[tuple[int, bytes]] = (),
+        end: int | None = None,
     ) -> None:
-        super().__init__(_View(source, start, patches))
+        super().__init__(_View(source, start, patches, end))
 
 
 class _View(io.RawIOBase):
     def __init__(
-        self, source: io.BufferedIOBase, start: int, patches: Sequence[tuple[int, bytes]]
+        self,
+        source: io.BufferedIOBase,
+        start: int,
+        patches: Sequence[tuple[int, bytes]],
+        end: int | None,
     ) -> None:
-        self._source, self._start, self._patches = source, start, patches
+        self._source, self._start, self._patches, self._end = source, start, patches, end
         source.seek(start)
 
     def readable(self) -> bool:
@@ -49,12 +55,17 @@ class _View(io.RawIOBase):
         return self._source.tell() - self._start
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_END and self._end is not None:
+            return self._source.seek(offset + self._end) - self._start
         origin = self._start if whence == io.SEEK_SET else 0
         return self._source.seek(offset + origin, whence) - self._start
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         position = self.tell()
-        data = bytearray(self._source.read(len(buffer)))
+        size = len(buffer)
+        if self._end is not None:
+            size = max(0, min(size, self._end - self._source.tell()))
+        data = bytearray(self._source.read(size))
         for offset, patch in self._patches:
             for index, byte in enumerate(patch, start=offset - position):
                 if 0 <= index < len(data):
