@@ -16,9 +16,11 @@ TIMEOUT_S = 600
 MODULES = (
     "riffusion.audio",
     "riffusion.audio.decoding",
+    "riffusion.audio.recording",
     "riffusion.audio.sampling",
     "riffusion.audio.spectrum",
     "riffusion.audio.upstream",
+    "riffusion.editing.splicing",
     "riffusion.io.images",
     "riffusion.spectrogram.compatibility",
     "riffusion.spectrogram.image",

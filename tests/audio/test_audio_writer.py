@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from riffusion.audio import (
     MEDIA_TYPES,
@@ -18,6 +19,7 @@ from riffusion.audio import (
     segment_from_audio,
     waveform_from_segment,
 )
+from riffusion.audio.pcm import Pcm
 from riffusion.errors import InputError
 from tests.audio.audio_signals import chord, noise, offset_of, snr_db
 
@@ -78,6 +80,7 @@ FULL_DISK = """
 import resource, sys
 import numpy as np
 from riffusion.audio import Audio, AudioWriter
+from riffusion.audio.pcm import Pcm
 from riffusion.errors import InputError
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(512 * 441) / 44100)
@@ -147,3 +150,49 @@ def test_many_channels_are_mixed_to_stereo_in_lossy_formats(format: str, tmp_pat
     result = read_audio(path)
     assert result.channels == 2
     assert num_samples(result) == round(2 * 4410 * result.frame_rate / RATE)
+
+
+WHOLE_ON_A_FULL_DISK = FULL_DISK.replace("audio)", "audio, is_whole=True)", 1)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_on_a_full_disk_a_whole_file_is_not_written_at_all(format: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{format}"
+    path.write_bytes(b"an older file")
+    command = [sys.executable, "-c", WHOLE_ON_A_FULL_DISK, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"path={str(path)!r} cannot be written (File too large); make ro")
+    assert path.read_bytes() == b"an older file"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_whole_files_are_the_same_as_growing_ones(format: str, tmp_path: Path) -> None:
+    _, parts = long_audio(3, 12345)
+    for name, is_whole in (("a", True), ("b", False)):
+        with AudioWriter(tmp_path / f"{name}.{format}", parts[0], is_whole=is_whole) as writer:
+            for part in parts:
+                writer.write(part)
+    whole, growing = (tmp_path / f"{name}.{format}" for name in "ab")
+    assert whole.read_bytes() == growing.read_bytes()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("rate", [22_050, 44_100, 96_000])
+def test_wav_files_of_24_bits_keep_them_and_round_what_has_more(
+    rate: int, channels: int, tmp_path: Path
+) -> None:
+    generator = np.random.default_rng(0)
+    samples = generator.integers(-(2**31), 2**31, (channels, 5_000), dtype=np.int64)
+    samples[:, :2_000] &= ~0xFF  # 24 bits
+    samples[:, 2_000] = 2**31 - 1
+    pcm = Pcm(samples.astype(np.int32), rate)
+    path = tmp_path / "a.wav"
+    with AudioWriter(path, pcm, bits=24) as writer:
+        writer.write(pcm)
+        writer.write(pcm)
+    assert soundfile.info(path).subtype == "PCM_24"
+    read, _ = soundfile.read(path, dtype="int32", always_2d=True)
+    expected = np.minimum((samples + 128) >> 8, 2**23 - 1) << 8
+    assert np.array_equal(expected[:, :2_000], samples[:, :2_000])
+    assert np.array_equal(read.T, np.concatenate([expected, expected], axis=1))

@@ -61,9 +61,24 @@ def stitch(clips: Sequence[Audio], crossfade_s: float = 0.0) -> Audio:
         tail = result[:, start:end].copy()
         result[:, start : start + clip.num_samples] = clip.waveform
         if tail.size:
-            result[:, start:end] = _mixed(tail, clip.waveform[:, :overlap])
+            result[:, start:end] = crossfaded(tail, clip.waveform[:, :overlap])
         end = start + clip.num_samples
     return Audio(result, first.sample_rate)
+
+
+def crossfaded(tail: Waveform, head: Waveform) -> Waveform:
+    """The crossfade of two parts that overlap completely, as in `crossfade`.
+
+    Both and the result are (channels, samples). With gains a and b and correlation r, the power
+    a² + b² + 2rab is 1 at every sample.
+    """
+    rise = _ramp(tail.shape[1])
+    fall = rise[::-1]
+    energy = np.sqrt(np.sum(tail.astype(np.float64) ** 2) * np.sum(head.astype(np.float64) ** 2))
+    product = np.sum(tail.astype(np.float64) * head)
+    correlation = min(max(product / energy, 0.0), 1.0) if energy > 0 else 0.0
+    scale = np.sqrt(rise**2 + fall**2 + 2 * correlation * rise * fall)
+    return np.asarray((tail * fall + head * rise) / scale, dtype=np.float32)
 
 
 def take_over(previous: Audio, clip: Audio, crossfade_s: float) -> Audio:
@@ -182,20 +197,6 @@ def overlay(clips: Sequence[Audio]) -> Audio:
         waveform = clip.waveform[:, : first.num_samples]
         result[:, : waveform.shape[1]] += waveform
     return Audio(result, first.sample_rate)
-
-
-def _mixed(tail: Waveform, head: Waveform) -> Waveform:
-    """The crossfade of two overlapping parts, both (channels, samples).
-
-    With gains a and b and correlation r, the power a² + b² + 2rab is 1 at every sample.
-    """
-    rise = _ramp(tail.shape[1])
-    fall = rise[::-1]
-    energy = np.sqrt(np.sum(tail.astype(np.float64) ** 2) * np.sum(head.astype(np.float64) ** 2))
-    product = np.sum(tail.astype(np.float64) * head)
-    correlation = min(max(product / energy, 0.0), 1.0) if energy > 0 else 0.0
-    scale = np.sqrt(rise**2 + fall**2 + 2 * correlation * rise * fall)
-    return np.asarray((tail * fall + head * rise) / scale, dtype=np.float32)
 
 
 def _ramp(length: int) -> npt.NDArray[np.float64]:

@@ -11,12 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from riffusion.audio.formats import LOSSY_CODECS, AudioFileFormat
-from riffusion.audio.pcm import Pcm
+from riffusion.audio.pcm import Pcm, rounded_to_24_bits
 from riffusion.errors import InputError, MediaError
 
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _CHUNK = 2**15
 """Samples per call of the encoder."""
+
+_ENCODERS_OF_24_BITS = ("flac", "pcm_s24le")
+"""They take samples of 32 bits."""
 
 Array = npt.NDArray[np.float32] | npt.NDArray[np.int16] | npt.NDArray[np.int32]
 
@@ -52,15 +55,27 @@ class Encoding:
         return _LAYOUTS[self.num_channels]
 
     @classmethod
-    def of(cls, format: AudioFileFormat, like: Pcm, bitrate_kbps: int | None) -> Self:
+    def of(
+        cls,
+        format: AudioFileFormat,
+        like: Pcm,
+        bitrate_kbps: int | None = None,
+        bits: int | None = None,
+    ) -> Self:
         """The settings of a format for audio of `like`'s rate, channels and sample width.
+
+        Args:
+            format: of the file.
+            like: any audio of that kind.
+            bitrate_kbps: for a lossy format; None for its default.
+            bits: 24 for a wav of 24 bits from samples of 32 bits; else `like` decides.
 
         Raises:
             InputError: the bit rate or the number of channels is not allowed.
         """
         codec = LOSSY_CODECS.get(format)
         if codec is None:
-            return cls._lossless(format, like, bitrate_kbps)
+            return cls._lossless(format, like, bitrate_kbps, bits)
         low, high = codec.bitrate_range_kbps
         if bitrate_kbps is not None and not low <= bitrate_kbps <= high:
             raise InputError(
@@ -85,7 +100,9 @@ class Encoding:
         )
 
     @classmethod
-    def _lossless(cls, format: AudioFileFormat, like: Pcm, bitrate_kbps: int | None) -> Self:
+    def _lossless(
+        cls, format: AudioFileFormat, like: Pcm, bitrate_kbps: int | None, bits: int | None
+    ) -> Self:
         if bitrate_kbps is not None:
             raise InputError(
                 f"bitrate_kbps={bitrate_kbps} does not apply to the lossless format {format}; "
@@ -97,7 +114,9 @@ class Encoding:
                 "mix down with with_channels(waveform, 2) or convert(segment, channels=2)"
             )
         sample_format = "s16" if like.sample_width <= 2 else "s32"
-        encoder = "flac" if format == "flac" else f"pcm_{sample_format}le"
+        is_24_bits = bits == 24 and sample_format == "s32"
+        pcm = "pcm_s24le" if is_24_bits else f"pcm_{sample_format}le"
+        encoder = "flac" if format == "flac" else pcm
         # By default, 8 KiB of zeros leave room for editing the tags later.
         muxer_options = {"metadata_header_padding": "0"} if format == "flac" else {}
         return cls(
@@ -116,11 +135,8 @@ class Encoding:
         if self.sample_format == "s16":
             data = pcm.samples.astype(np.int16, copy=False)
             return data << 8 if pcm.sample_width == 1 else data
-        data = pcm.samples.astype(np.int32, copy=False)
-        if self.encoder == "flac":  # stores 24 bits, so round to them
-            rounded = (data.astype(np.int64) + 128) >> 8
-            data = (np.minimum(rounded, 2**23 - 1) << 8).astype(np.int32)
-        return data
+        wide = pcm.samples.astype(np.int32, copy=False)
+        return rounded_to_24_bits(wide) if self.encoder in _ENCODERS_OF_24_BITS else wide
 
 
 class Encoder:

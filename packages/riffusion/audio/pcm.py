@@ -99,3 +99,9 @@ def waveform_from_samples(samples: Samples) -> Waveform:
     waveform = samples.astype(np.float32)
     waveform /= full_scale
     return waveform
+
+
+def rounded_to_24_bits(samples: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Samples of 32 bits, rounded to 24; the lowest 8 bits of the result are 0."""
+    rounded = np.minimum((samples.astype(np.int64) + 128) >> 8, 2**23 - 1)
+    return np.asarray(rounded << 8, dtype=np.int32)

@@ -58,12 +58,14 @@ def segment_from_audio(audio: Audio, *, sample_width: int = 2) -> AudioSegment:
     return segment_from_waveform(audio.waveform, audio.sample_rate, sample_width=sample_width)
 
 
-def pcm_from_audio(audio: Audio | AudioSegment) -> Pcm:
-    """The segment's own samples, or a waveform rounded to 16 bits.
+def pcm_from_audio(audio: Audio | AudioSegment | Pcm) -> Pcm:
+    """The audio's own samples, or a waveform rounded to 16 bits.
 
     Raises:
         InputError: a value of the waveform isn't finite.
     """
+    if isinstance(audio, Pcm):
+        return audio
     if isinstance(audio, Audio):
         return Pcm(samples_from_waveform(audio.waveform), audio.sample_rate)
     return Pcm(samples_from_segment(audio), audio.frame_rate)

@@ -1,12 +1,14 @@
 """Writes an audio file part by part, so that memory use stays small however long the file is.
 
-If an exception or a full disk ends the writing, everything written so far can still be played. mp3,
-ogg and flac can be cut off anywhere; the header of a wav is completed in place at the end; an m4a
-is written in fragments, each of which can be played, and becomes an ordinary file at the end.
+If an exception or a full disk ends the writing, everything written so far can still be played,
+unless the file is to be written whole or not at all. mp3, ogg and flac can be cut off anywhere; the
+header of a wav is completed in place at the end; an m4a is written in fragments, each of which can
+be played, and becomes an ordinary file at the end.
 """
 
 import dataclasses
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -17,10 +19,11 @@ import numpy as np
 from riffusion.audio.encoder import Encoder, Encoding, audio_frames
 from riffusion.audio.formats import format_from_path
 from riffusion.audio.mp3_padding import with_exact_padding
+from riffusion.audio.pcm import Pcm
 from riffusion.audio.segments import AudioSegment, pcm_from_audio
 from riffusion.audio.waveform import Audio, Waveform
-from riffusion.errors import InputError
-from riffusion.io.files import check_output_path
+from riffusion.errors import InputError, MediaError
+from riffusion.io.files import check_output_path, replaced_file
 
 _GROWING: dict[str, dict[str, str]] = {
     "ipod": {
@@ -39,26 +42,40 @@ class AudioWriter:
 
     The same parts give the same bytes. The file lasts as long as all parts together: the resampler
     that some formats need keeps its state from one part to the next. Waveforms are rounded to 16
-    bits.
+    bits; samples of 32 bits are rounded to 24 in a flac.
 
     Args:
         path: the extension decides the format. An existing file is replaced immediately.
         like: audio with the sample rate, channels and sample width that all parts will have.
+        bits: 24 for a wav of 24 bits, which samples of 32 bits are rounded to.
+        is_whole: write the file whole or not at all: only a file that is complete replaces an
+            existing one, and an exception leaves nothing.
 
     Raises:
         InputError: unknown extension, or the file can't be written.
     """
 
-    def __init__(self, path: str | Path, like: Audio | AudioSegment) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        like: Audio | AudioSegment | Pcm,
+        *,
+        bits: int | None = None,
+        is_whole: bool = False,
+    ) -> None:
         self.path = Path(path)
         self._like = pcm_from_audio(like)
-        encoding = Encoding.of(format_from_path(self.path), self._like, None)
+        self._is_whole = is_whole
+        encoding = Encoding.of(format_from_path(self.path), self._like, bits=bits)
         options = {**encoding.muxer_options, **_GROWING.get(encoding.muxer, {})}
         self._encoding = dataclasses.replace(encoding, muxer_options=options)
         self._num_samples = 0
         check_output_path(self.path)
+        self._files = ExitStack()
         try:
-            file = self.path.open("w+b", buffering=0)
+            file = self._files.enter_context(
+                replaced_file(self.path) if is_whole else self.path.open("w+b", buffering=0)
+            )
         except OSError as error:
             raise self._failure(error) from error
         # An m4a that can't be completed keeps its fragments.
@@ -77,19 +94,24 @@ class AudioWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        if error is None or not self._is_whole:
+            self.close()
+            return
+        with suppress(MediaError):
+            self._encoder.close()
+        self._files.__exit__(kind, error, traceback)
 
     @property
     def duration_s(self) -> float:
         """Duration of all parts so far, in seconds."""
         return self._num_samples / self._like.sample_rate
 
-    def write(self, segment: Audio | AudioSegment) -> None:
+    def write(self, segment: Audio | AudioSegment | Pcm) -> None:
         """Append audio.
 
         Raises:
             InputError: its sample rate, channels or sample width differ from those of `like`, or
-                the file can't be extended; its contents are kept.
+                the file can't be extended; its contents are kept unless it is whole or nothing.
         """
         pcm = pcm_from_audio(segment)
         if pcm.format != self._like.format:
@@ -109,16 +131,23 @@ class AudioWriter:
         """Complete the file.
 
         Raises:
-            InputError: the file can't be extended; its contents are kept.
+            InputError: the file can't be extended; its contents are kept unless it is whole or
+                nothing.
         """
-        with self._target.file:
-            if self._resampler is not None:
-                total = round(self._num_samples * self._encoding.rate_hz / self._like.sample_rate)
-                self._encoder.encode(self._resampler.rest(total - self._encoder.num_samples))
-            self._encoder.close()
-            if self._encoding.muxer == "mp3":
-                self._correct_padding()
-            self._check()
+        try:
+            with self._files:
+                self._complete()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _complete(self) -> None:
+        if self._resampler is not None:
+            total = round(self._num_samples * self._encoding.rate_hz / self._like.sample_rate)
+            self._encoder.encode(self._resampler.rest(total - self._encoder.num_samples))
+        self._encoder.close()
+        if self._encoding.muxer == "mp3":
+            self._correct_padding()
+        self._check()
 
     def _correct_padding(self) -> None:
         target = self._target

@@ -3,7 +3,10 @@
 import hashlib
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from riffusion.errors import InputError, MediaError
 
@@ -50,11 +53,33 @@ def check_output_path(path: Path) -> None:
         raise InputError(f"path={str(path)!r}: the folder {str(path.parent)!r} does not exist")
 
 
-def write_file(data: bytes, path: Path) -> None:
-    """Write a file atomically; an existing file is replaced.
+@contextmanager
+def replaced_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file that replaces `path` when the block ends without an error.
 
-    The data is written to a temporary file beside the target, which is then renamed. A symbolic
-    link stays, and its target is replaced. A pipe or device is written to directly.
+    It is beside the target, is unbuffered, and goes if there is an error. A symbolic link stays,
+    and its target is replaced. A pipe or device is written to directly.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("w+b", buffering=0) as file:
+            yield file
+        return
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("x+b", buffering=0) as file:
+            yield file
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_file(data: bytes, path: Path) -> None:
+    """Write a file atomically, as `replaced_file` does; an existing file is replaced.
 
     Raises:
         InputError: the file can't be written.
@@ -64,16 +89,10 @@ def write_file(data: bytes, path: Path) -> None:
         if path.exists() and not path.is_file():
             path.write_bytes(data)
             return
-        target = Path(os.path.realpath(path))
-        temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replaced_file(path) as file:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
     except OSError as error:
         raise InputError(
             f"path={str(path)!r} cannot be written ({error.strerror}); "
