@@ -27,6 +27,7 @@ def _no_model(*_: object, **__: object) -> None:
 def files(tmp_path: Path, write_recording: WriteRecording) -> Path:
     """A folder with good and bad inputs."""
     write_recording("good.wav", duration_s=0.3)
+    write_recording("many.wav", duration_s=0.1, channels=7)
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.mp3").write_text("this is a letter, not a song\n" * 50)
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
@@ -81,6 +82,23 @@ REFUSED = {
     "jam bells -o {}/a.mp3 --steps 0": "--steps: ",
     "jam bells -o {}/a.mp3 --scheduler magic": "--scheduler: ",
     "jam bells -o {}/a.mp3 --guidance 31": "--guidance: ",
+    "stems": "Missing argument 'song'",
+    "stems {}/good.wav": "Missing option '--output'",
+    "stems {}/good.wav -o {}/s --extension exe": "--extension: 'exe'",
+    "stems {}/good.wav -o {}/text.mp3": "text.mp3",
+    "stems {}/none.wav -o {}/s": "does not exist",
+    "stems {}/many.wav -o {}/s": "many.wav': the file has 7 channels; at most 2",
+    "remix {}/good.wav -o {}/a.mp3": "--gain: name a stem to change",
+    "remix {}/good.wav -o {}/a.mp3 --gain vocals=3": "--gain: 'vocals' is not a stem; use drums, b",
+    "remix {}/good.wav -o {}/a.mp3 --mute vocals": "--mute: 'vocals' is not a stem; use drums, b",
+    "remix {}/good.wav -o {}/a.mp3 --gain drums": "--gain: 'drums' must be a stem and its gain in",
+    "remix {}/good.wav -o {}/a.mp3 --gain drums=loud": "--gain: 'drums=loud' must be a stem and it",
+    "remix {}/good.wav -o {}/a.mp3 --gain drums=nan": "--gain: 'drums=nan' must be a stem and its",
+    "remix {}/good.wav -o {}/a.mp3 --gain drums=41dB": "--gain: 'drums=41dB' must be from -40 to 4",
+    "remix {}/good.wav -o {}/a.mp3 --gain bass=1 --mute bass": "--mute: 'bass' is named twice",
+    "remix {}/good.wav -o {}/a.xyz --mute bass": ".xyz",
+    "remix {}/many.wav -o {}/a.mp3 --mute bass": "many.wav': the file has 7 channels; at most 2",
+    "remix {}/text.mp3 -o {}/a.mp3 --mute bass": "text.mp3",
     # options that exclude or need each other
     "generate bells -o {}/a.mp3 --mask-image mask_gradient_dark": "--mask-image: ",
     "generate bells -o {}/a.mp3 --seed-image og_beat --init-image {}/plain.png": "exclude",

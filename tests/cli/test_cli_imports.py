@@ -34,6 +34,8 @@ COMMANDS = {
     "image-to-audio": "image-to-audio --image a.png --audio out.wav",
     "print-exif": "print-exif --image a.png",
     "sample-clips": "sample-clips --audio songs/a.wav --output-dir out --num-clips 1",
+    "stems": "stems songs/a.wav -o out",
+    "remix": "remix songs/a.wav --gain drums=+6dB -o out.wav",
     "audio-to-images-batch": "audio-to-images-batch --audio-dir songs --output-dir out",
     "dataset build": "dataset build songs --output out --processes 2 --width 64",
     "dataset build on beats": (

@@ -4,6 +4,7 @@
     generate            audio from text
     interpolate         a piece that moves from one text to another
     jam                 a long piece of changing music
+    stems               a recording taken apart, and put together with other gains
     spectrograms        audio ⇄ spectrogram images, for one file or a folder
     clips               short clips cut out of recordings
     seed_images         loops that clips can start from

@@ -34,6 +34,7 @@ from riffusion.cli import (
     seed_images,
     serve,
     spectrograms,
+    stems,
     train,
 )
 from riffusion.cli.batch import BatchDefectError, BatchError, is_own_defect, item_in_work
@@ -68,6 +69,8 @@ app = typer.Typer(
 app.command("generate")(generate.generate)
 app.command("interpolate")(interpolate.interpolate)
 app.command("jam")(jam.jam)
+app.command("stems")(stems.stems)
+app.command("remix")(stems.remix)
 app.command("audio-to-image")(spectrograms.audio_to_image)
 app.command("image-to-audio")(spectrograms.image_to_audio)
 app.command("print-exif")(spectrograms.print_exif)

@@ -8,7 +8,7 @@ import typer
 
 from riffusion.cli import options
 from riffusion.cli.batch import BatchItem, list_batch, run_batch
-from riffusion.cli.outputs import check_output_dir, write_segment
+from riffusion.cli.outputs import check_output_dir, checked_extension, write_segment
 from riffusion.cli.progress import progress_bar
 from riffusion.errors import InputError
 
@@ -28,7 +28,7 @@ def sample_clips(
     from riffusion.audio import convert, read_audio
     from riffusion.audio.sampling import cut_clip, sample_starts_ms
 
-    extension = _checked_extension(extension)
+    extension = checked_extension(extension)
     segment = read_audio(audio)
     starts = sample_starts_ms(segment, duration_ms, num_clips, _rng(seed))
     check_output_dir(Path(output_dir))
@@ -65,7 +65,7 @@ def sample_clips_batch(
     from riffusion.audio import convert, read_audio
     from riffusion.audio.sampling import cut_clip, sample_starts_ms
 
-    extension = _checked_extension(extension)
+    extension = checked_extension(extension)
     items = list_batch(Path(audio_dir), Path(output_dir), glob, limit)
     check_output_dir(Path(output_dir))
 
@@ -93,24 +93,3 @@ def _check_at_least_1(**options: int) -> None:
     for name, value in options.items():
         if value < 1:
             raise InputError(f"{value} must be at least 1", field=name)
-
-
-def _checked_extension(extension: str) -> str:
-    """`extension` without a leading dot.
-
-    Raises:
-        InputError: no audio format has this extension.
-    """
-    from riffusion.audio import format_from_path
-
-    bare = extension.removeprefix(".")
-    name = Path(f"clip.{bare}")
-    try:
-        if name.suffix != f".{bare}":
-            raise InputError("this is more than an extension")
-        format_from_path(name)
-    except InputError:
-        raise InputError(
-            f"{extension!r} is unknown; use one of mp3, wav, flac, ogg, m4a", field="extension"
-        ) from None
-    return bare

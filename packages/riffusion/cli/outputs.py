@@ -54,6 +54,27 @@ def check_output_dir(directory: Path) -> None:
         ) from error
 
 
+def checked_extension(extension: str) -> str:
+    """`extension` without a leading dot.
+
+    Raises:
+        InputError: no audio format has this extension.
+    """
+    from riffusion.audio import format_from_path
+
+    bare = extension.removeprefix(".")
+    name = Path(f"clip.{bare}")
+    try:
+        if name.suffix != f".{bare}":
+            raise InputError("this is more than an extension")
+        format_from_path(name)
+    except InputError:
+        raise InputError(
+            f"{extension!r} is unknown; use one of mp3, wav, flac, ogg, m4a", field="extension"
+        ) from None
+    return bare
+
+
 def write_segment(segment: "Audio | AudioSegment", path: Path) -> None:
     """Write audio in the format that the path's extension names.
 
