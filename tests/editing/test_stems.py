@@ -53,7 +53,7 @@ def test_files_of_stems_add_up_to_the_input(
 ) -> None:
     samples = noise_of(bits, count, round(0.6 * rate) + 3)
     source = write(tmp_path / f"in.{format}", samples, rate, bits)
-    separator = SpectralSeparator(num_blocks=10)
+    separator = SpectralSeparator(num_blocks=5)
     paths = {name: tmp_path / f"{name}.{format}" for name in separator.names}
     done: list[tuple[int, int]] = []
     with Recording.open(source) as recording:

@@ -38,7 +38,7 @@ from riffusion.io.files import check_readable
 
 logger = logging.getLogger(__name__)
 
-_CONTAINERS = "aac,aiff,amr,asf,au,caf,flac,matroska,webm,mov,mp4,m4a,mp3,ogg,w64,wav,wv"
+CONTAINERS = "aac,aiff,amr,asf,au,caf,flac,matroska,webm,mov,mp4,m4a,mp3,ogg,w64,wav,wv"
 """FFmpeg's demuxers for what recorders, phones, studios and download sites write. Each one is code
 that reads hostile bytes in this process, so rare and old formats are left out."""
 _MISREAD_CODECS = ("g726", "g726le")
@@ -151,7 +151,7 @@ def _decode_as(format: str | None, source: io.BufferedIOBase, limits: Limits, pa
         return _decode_raw(raw, source, limits, part)
     source = with_true_widths(with_true_remainder(source))
     try:
-        container = av.open(source, "r", format=format, options={"format_whitelist": _CONTAINERS})
+        container = av.open(source, "r", format=format, options={"format_whitelist": CONTAINERS})
     except (av.FFmpegError, ValueError) as error:
         raise _NothingDecodedError(
             f"not a readable audio file, or one that is cut off too early; {_REMEDY}"

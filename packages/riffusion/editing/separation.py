@@ -32,10 +32,10 @@ from riffusion.audio.recording import Recording
 Amplitudes = npt.NDArray[np.float32]
 """(frequencies, frames)."""
 
-_HOP_S = 1024 / 44_100
+_HOP_S = 1536 / 44_100
 _OVERLAP = 4
 """Frames that contain a sample. The squares of their Hann windows add up to 3/2."""
-_MEDIAN_S = 0.4
+_MEDIAN_S = 0.3
 _MEDIAN_HZ = 500.0
 _LOW_BAND_HZ = 250.0
 _SEPARATION_FACTOR = 1.5
@@ -43,7 +43,7 @@ _SEPARATION_FACTOR = 1.5
 _BASS_HZ, _NO_BASS_HZ = 160.0, 200.0
 """The bass ends between these two frequencies; no guitar or voice has much below."""
 _NUM_BLOCKS = 256
-"""Hops that are separated at once, about 6 s."""
+"""Hops that are separated at once, about 9 s."""
 _TINY = 1e-20
 
 

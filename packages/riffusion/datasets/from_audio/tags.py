@@ -4,7 +4,7 @@ from pathlib import Path
 
 import av
 
-from riffusion.audio import decoding
+from riffusion.audio.streams import CONTAINERS
 from riffusion.datasets.from_audio.captions import Caption, one_line
 
 
@@ -18,7 +18,7 @@ def caption_from_tags(path: Path) -> Caption | None:
         None if neither title nor genre is tagged, or the file can't be read.
     """
     tags: dict[str, str] = {}
-    options = {"format_whitelist": decoding._CONTAINERS}
+    options = {"format_whitelist": CONTAINERS}
     try:
         with (
             path.open("rb") as file,

@@ -14,17 +14,15 @@ from riffusion.spectrogram.inversion.reduced_stft import ReducedStft, StftFrames
 from riffusion.spectrogram.params import SpectrogramParams
 
 MAGNITUDE_UPDATES = 1
-"""Updates of the initial magnitudes. The iteration finds sharper ones; eight end 2 % worse."""
+"""Updates of the initial magnitudes. The iteration finds sharper ones: more don't end better."""
 RELAXATION = 1.25
-"""Length of a step relative to the projection; the iteration diverges from 1.4 on."""
+"""Length of a step relative to the projection."""
 MOMENTUM = 0.93
 """Share of the last step that is added to the next; 0.8 and 1.0 converge more slowly."""
 SUBSET_HOP = 0.3
 """Longest distance of a subset's frames, in windows; at 0.4 the subsets are inconsistent."""
-PASSES_PER_ITERATION = 1.5
+PASSES_PER_ITERATION = 1.4
 """Passes over a subset per iteration of `num_griffin_lim_iters`: half the work of full passes."""
-EXTRA_PASSES = 3
-"""Passes beside these, which make up for coarse first magnitudes; most useful if there are few."""
 FINAL_PASSES = 4
 """Last passes, which use all frames at once so that every frame counts equally."""
 QUIETEST = 3e-3
@@ -71,8 +69,8 @@ class MelInverter:
     S and S⁻¹ are linear, so s and t can be kept as waveforms, which are 20 times smaller than
     spectra. Four things make it fast:
 
-    - S runs at the lowest sample rate that contains the bands, with an FFT of less than two
-      windows (`ReducedStft`);
+    - S runs at the lowest sample rate that contains the bands, with an FFT of two windows
+      (`ReducedStft`);
     - the initial phases are estimated from the spectrogram's peaks (`phases_from_magnitudes`);
     - frames overlap by 90 %, so a third of them determines x. Each pass uses every third frame, and
       the next pass uses the frames beside these: the same number of passes at a third of the cost
@@ -180,9 +178,7 @@ class MelInverter:
             for first in range(self._num_subsets)
         ]
         estimate = last = pin(all_frames.frames.waveform_from_spectrum(spectrum))
-        num_iterations = self.params.num_griffin_lim_iters
-        num_passes = round(PASSES_PER_ITERATION * num_iterations)
-        num_passes += EXTRA_PASSES if num_iterations > 0 else 0  # 0 is the first estimate
+        num_passes = round(PASSES_PER_ITERATION * self.params.num_griffin_lim_iters)
         for index in range(num_passes):
             is_final = index >= num_passes - FINAL_PASSES
             subset = all_frames if is_final else subsets[index % self._num_subsets]
