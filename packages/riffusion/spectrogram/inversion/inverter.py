@@ -13,15 +13,15 @@ from riffusion.spectrogram.inversion.initial_phase import phases_from_magnitudes
 from riffusion.spectrogram.inversion.reduced_stft import ReducedStft, StftFrames
 from riffusion.spectrogram.params import SpectrogramParams
 
-MAGNITUDE_UPDATES = 1
-"""Updates of the initial magnitudes. The iteration finds sharper ones: more don't end better."""
-RELAXATION = 1.25
-"""Length of a step relative to the projection."""
-MOMENTUM = 0.93
+MAGNITUDE_UPDATES = 4
+"""Updates of the initial magnitudes; eight end no better, and with two or less, tones lose level."""
+RELAXATION = 1.2
+"""Length of a step relative to the projection; the iteration diverges from 1.4 on."""
+MOMENTUM = 0.9
 """Share of the last step that is added to the next; 0.8 and 1.0 converge more slowly."""
 SUBSET_HOP = 0.3
 """Longest distance of a subset's frames, in windows; at 0.4 the subsets are inconsistent."""
-PASSES_PER_ITERATION = 1.4
+PASSES_PER_ITERATION = 1.5
 """Passes over a subset per iteration of `num_griffin_lim_iters`: half the work of full passes."""
 FINAL_PASSES = 4
 """Last passes, which use all frames at once so that every frame counts equally."""
