@@ -91,6 +91,12 @@ def test_commands_without_a_network_import_no_package_for_networks(
         assert any(directory.glob("out*"))
 
 
+def test_the_processes_around_the_model_import_no_torch(directory: Path) -> None:
+    """The gateway's, which starts the Truss server, and the server's until it loads the model."""
+    modules = "import riffusion.serving.local.serve, riffusion.serving.local.truss_launcher"
+    assert imported(directory, "-c", modules) == []
+
+
 def test_parts_of_diffusion_without_a_network_import_none(directory: Path) -> None:
     parts = "import riffusion.diffusion, riffusion.diffusion.prompt_weights"
     assert not set(imported(directory, "-c", parts)) & set(NETWORK_PACKAGES)
