@@ -76,7 +76,7 @@ def run_config(task: str, base: Path, packed: Path, dataset: Path, output: Path)
         config = autoencoder_config(dataset, output)
     else:
         config = config_of(task, base, packed, output)
-    config["data"]["accumulate"] = 2
+    config["data"]["accumulate"] = 1 if task in ("distill", "fine_tune") else 2
     config["run"] = {
         "steps": STEPS,
         "log_every": LOG_EVERY,
