@@ -15,6 +15,7 @@ from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.errors import ServerError
 from riffusion.runtime.gpu import REQUIRE_GPU
 from riffusion.serving.local import truss_server
+from riffusion.serving.local.bundle_context import build_context
 from riffusion.serving.local.truss_server import LocalTrussServer, read_config
 from riffusion.serving.model.clip_service import LARGEST_MAX_WAITING
 from tests.serving.conftest import BUNDLE_DIR, write_mini_bundle
@@ -95,6 +96,23 @@ def test_unknown_keys_are_errors(tmp_path: Path) -> None:
     bundle = write_mini_bundle(tmp_path / "bundle", config="resurces: {cpu: 4}\n")
     with pytest.raises(ServerError, match="resurces"):
         read_config(bundle)
+
+
+def test_the_local_server_s_context_needs_no_look_at_what_is_ignored(tmp_path: Path) -> None:
+    """Truss hashes every file, those of a .venv too; a live reload's Dockerfile shows the hash."""
+    bundle = write_mini_bundle(tmp_path / "bundle", config="live_reload: true\n")
+    (bundle / ".truss_ignore").write_text("/.venv/\n")
+    (bundle / ".venv").mkdir()
+    hashes = []
+    for content in ("some", "other"):
+        (bundle / ".venv/large.txt").write_text(content)
+        build_context(bundle, tmp_path / content)
+        context = tmp_path / content / "context"
+        assert not (context / ".venv").exists()
+        lines = (context / "Dockerfile").read_text(encoding="utf-8").splitlines()
+        hashes += [line for line in lines if "HASH_TRUSS" in line]
+    assert len(hashes) == 2
+    assert hashes[0] == hashes[1]
 
 
 def test_config_asks_for_an_a10g_and_pins_what_it_loads(config: Any) -> None:

@@ -77,9 +77,10 @@ def build_context(bundle_dir: Path, directory: Path) -> Any:
 
 
 def _prepare(bundle_dir: Path, context: Path) -> None:
-    """Write the context as Truss does, but for the hash of the whole folder in its Dockerfile.
+    """Write the context as Truss does, but without a hash of the whole folder.
 
-    Nothing here uses it, and for it Truss would read all of .venv and web/node_modules, too.
+    Only a live reload in the cloud uses it, and for it Truss reads all of .venv and
+    web/node_modules, too, at each start of the server.
     """
     from truss.base.truss_spec import TrussSpec
     from truss.contexts.image_builder.serving_image_builder import ServingImageBuilder
