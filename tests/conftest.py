@@ -5,18 +5,21 @@ For the same reason no test has a time limit, but for the one that ends it when 
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.needs import pytest_terminal_summary
+
 if TYPE_CHECKING:
     from tests.checkpoint.checkpoints import TinyModel
+
+__all__ = ["pytest_terminal_summary"]  # a hook
 
 # A shell that starts pytest in the background has Ctrl-C ignored, here and in the servers and
 # commands that tests interrupt.
@@ -27,12 +30,15 @@ settings.register_profile(
 )
 settings.load_profile("shared machine")
 
+ONE_PROCESS = ("tests/serving", "tests/evaluation")
+"""Folders whose tests share what takes long to make: a server, and a report of an evaluation."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow tests, which `make test-fast` leaves out, and run their files first.
 
     xdist gives whole files to its workers, in this order, so none is left alone with a slow file
-    at the end.
+    at the end. The largest parts, the folders of `ONE_PROCESS`, come before all.
     """
     from tests.slow_tests import is_slow
 
@@ -40,23 +46,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in slow:
         item.add_marker("slow")
     slow_files = {item.path for item in slow}
-    items.sort(key=lambda item: item.path not in slow_files)  # a stable sort
+    items.sort(  # a stable sort
+        key=lambda item: (_folder(item.nodeid) not in ONE_PROCESS, item.path not in slow_files)
+    )
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Say how many tests were left out and why, also to the file LEFT_OUT if that is set."""
-    from tests.needs import left_out_lines
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each folder of `ONE_PROCESS` to one of xdist's processes, and other files one by one."""
+    from xdist.scheduler import LoadFileScheduling
 
-    if hasattr(config, "workerinput"):  # one of xdist's processes, which has only some reports
-        return
-    lines = left_out_lines(terminalreporter.stats.get("skipped", []))
-    for line in lines:
-        terminalreporter.write_line(line)
-    if lines and (path := os.environ.get("LEFT_OUT")):
-        with Path(path).open("a") as file:
-            file.writelines(f"{line}\n" for line in lines)
+    class LoadFolderOrFile(LoadFileScheduling):  # type: ignore[misc] # xdist is not typed
+        def _split_scope(self, nodeid: str) -> str:
+            folder = _folder(nodeid)
+            return folder if folder in ONE_PROCESS else nodeid.partition("::")[0]
+
+    return LoadFolderOrFile(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def _folder(nodeid: str) -> str:
+    return nodeid.partition("::")[0].rpartition("/")[0]
 
 
 @pytest.fixture(scope="session")

@@ -74,6 +74,20 @@ def left_out_lines(skipped: Iterable[Any]) -> list[str]:
     ]
 
 
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how many tests were left out and why, also to the file LEFT_OUT if that is set."""
+    if hasattr(config, "workerinput"):  # one of xdist's processes, which has only some reports
+        return
+    lines = left_out_lines(terminalreporter.stats.get("skipped", []))
+    for line in lines:
+        terminalreporter.write_line(line)
+    if lines and (path := os.environ.get("LEFT_OUT")):
+        with Path(path).open("a") as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+
 if __name__ == "__main__":
     packages = [package for name, package in DEBIAN_PACKAGES.items() if not is_there(name)]
     packages += [] if _has_node() else ["nodejs", "npm"]

@@ -4,6 +4,7 @@
 fixtures, or a function of the tests that either of them calls refers to one of `SLOW`.
 """
 
+import functools
 import inspect
 from collections.abc import Iterator
 from types import CodeType, FunctionType, ModuleType
@@ -35,8 +36,13 @@ def is_slow(item: pytest.Item) -> bool:
         return False
     definitions = item._fixtureinfo.name2fixturedefs.values()
     fixtures = [definition.func for several in definitions for definition in several]
-    seen: set[object] = set()
-    return any(_reaches(function, seen) for function in (item.function, *fixtures))
+    return any(_is_slow_function(function) for function in (item.function, *fixtures))
+
+
+@functools.cache
+def _is_slow_function(function: Any) -> bool:
+    """Whether a test's or fixture's function is slow; many tests share their fixtures."""
+    return _reaches(function, set())
 
 
 def _reaches(function: Any, seen: set[object]) -> bool:

@@ -70,7 +70,7 @@ def test_an_impulse_keeps_its_time_at_any_position(from_hz: int, to_hz: int) -> 
 
 @pytest.mark.parametrize("from_hz", [8_000, 44_100, 48_000])
 def test_every_short_length_has_its_samples(from_hz: int) -> None:
-    for length in range(1, 400):
+    for length in (*range(1, 100), *range(100, 400, 7)):
         waveform = noise(length)
         actual = resample(waveform, from_hz, 44_000)
         expected = torchaudios(waveform, from_hz, 44_000)

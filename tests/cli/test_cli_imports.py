@@ -24,6 +24,8 @@ class Recorder:
         if name in {NETWORK_PACKAGES + TORCH_PACKAGES!r}:
             with open(os.environ["IMPORTED"], "a") as file:
                 print(name, file=file)
+        if name in {NETWORK_PACKAGES!r} and "REFUSED" in os.environ:
+            raise ImportError(name)
 sys.meta_path.insert(0, Recorder())
 """
 """Python runs a module of the name sitecustomize at its start, in worker processes too."""
@@ -62,14 +64,16 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def imported(directory: Path, *arguments: str) -> list[str]:
+def imported(directory: Path, *arguments: str, **variables: str) -> list[str]:
     """The large packages that Python imports while it runs, in any of its processes."""
     record = directory / "imported.txt"
     path = os.pathsep.join([str(directory / "site"), str(REPOSITORY / "packages")])
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=directory,
-        env=os.environ | {"PYTHONPATH": path, "IMPORTED": str(record), "OMP_NUM_THREADS": "1"},
+        env=os.environ
+        | {"PYTHONPATH": path, "IMPORTED": str(record), "OMP_NUM_THREADS": "1"}
+        | variables,
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
@@ -89,8 +93,21 @@ def test_commands_without_a_network_import_no_package_for_networks(
         assert any(directory.glob("out*"))
 
 
+def test_the_processes_around_the_model_import_no_torch(directory: Path) -> None:
+    """The gateway's, which starts the Truss server, and the server's until it loads the model."""
+    modules = "import riffusion.serving.local.serve, riffusion.serving.local.truss_launcher"
+    assert imported(directory, "-c", modules) == []
+
+
 def test_parts_of_diffusion_without_a_network_import_none(directory: Path) -> None:
     parts = "import riffusion.diffusion, riffusion.diffusion.prompt_weights"
     assert not set(imported(directory, "-c", parts)) & set(NETWORK_PACKAGES)
-    pipeline = "from riffusion.diffusion import RiffusionPipeline"
-    assert {"diffusers", "transformers"} <= set(imported(directory, "-c", pipeline))
+    pipeline = """
+try:
+    from riffusion.diffusion import RiffusionPipeline
+except ImportError as error:
+    assert str(error) in ("diffusers", "transformers"), error
+else:
+    raise AssertionError("it needs none of them")
+"""
+    assert set(imported(directory, "-c", pipeline, REFUSED="1")) & set(NETWORK_PACKAGES)

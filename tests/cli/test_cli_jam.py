@@ -80,8 +80,7 @@ def test_a_clip_of_a_jam_is_the_clip_of_its_prompts_and_seeds(
     assert np.array_equal(np.asarray(in_jam), np.asarray(read_image(tmp_path / "a.png")))
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("extension", ["mp3", "m4a"])
+@pytest.mark.parametrize(("extension", "kind"), [("mp3", signal.SIGTERM), ("m4a", signal.SIGINT)])
 def test_an_interrupted_jam_leaves_whole_clips(
     extension: str, kind: signal.Signals, tmp_path: Path, image: Path
 ) -> None:

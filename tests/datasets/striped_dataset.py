@@ -12,9 +12,19 @@ LABELS = ("tone", "beat")
 SIDE = 32
 
 
-def make_striped_dataset(directory: Path, rows_per_label: int = 12, side: int = SIDE) -> Path:
+def striped_params(side: int = SIDE) -> SpectrogramParams:
+    """Parameters with few frames per second, as samples have a clip's usual length."""
+    return SpectrogramParams(num_frequencies=side, step_size_ms=40)
+
+
+def make_striped_dataset(
+    directory: Path,
+    rows_per_label: int = 12,
+    side: int = SIDE,
+    params: SpectrogramParams | None = None,
+) -> Path:
     """Write `rows_per_label` images of each label to each split."""
-    params = SpectrogramParams(num_frequencies=side)
+    params = params or striped_params(side)
     claim_directory(directory, "test", {"rows_per_label": rows_per_label}, params)
     rng = np.random.default_rng(0)
     for split in SPLITS:

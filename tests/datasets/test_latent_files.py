@@ -54,7 +54,7 @@ def files_of(directory: Path) -> list[Path]:
     return sorted(directory.glob("latents-*.safetensors"))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @example(rows=1500, values=(2, 3, 4), max_bytes=12_000)  # two streams of 256 rows per file
 @given(
     rows=st.integers(1, 700),

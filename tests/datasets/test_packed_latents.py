@@ -20,11 +20,10 @@ from riffusion.datasets.folder import LATENTS_NAME, DatasetFolder, DatasetRow, S
 from riffusion.datasets.latents import LatentExamples
 from riffusion.datasets.packed_latents import read_latents, write_latents
 from riffusion.errors import InputError
-from riffusion.spectrogram.params import SpectrogramParams
 from riffusion.training.config import DataConfig
 from riffusion.training.networks.build import load_network
 from tests.checkpoint.checkpoints import tiny_model, write_folder
-from tests.datasets.striped_dataset import LABELS, make_striped_dataset
+from tests.datasets.striped_dataset import LABELS, make_striped_dataset, striped_params
 from tests.training.recipe_runs import QUIET, loss_of, new_recipe, train
 
 SIDE = 16
@@ -50,7 +49,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = tiny_model()
     model.vae.register_to_config(scaling_factor=5.5)
     folder = write_folder(model, tmp_path_factory.mktemp("base") / "tiny")
-    SpectrogramParams(num_frequencies=SIDE).save(folder)
+    striped_params(SIDE).save(folder)
     return folder
 
 

@@ -35,7 +35,10 @@ TIMEOUT_S = 300.0
 LONG_PROMPT = "piano and bells " * 30
 
 Row = tuple[str | None, str]
-TABLE: list[Row] = [(scheduler, mode) for scheduler in SCHEDULERS for mode in MODES]
+TABLE: list[Row] = [
+    *((scheduler, "mask") for scheduler in SCHEDULERS),  # which includes img2img
+    *((scheduler, mode) for scheduler in (None, "euler_a", "unipc") for mode in MODES[:2]),
+]
 
 
 def image(seed: int = 0) -> Image.Image:

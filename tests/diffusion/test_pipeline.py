@@ -22,6 +22,8 @@ from tests.diffusion.pipeline_requests import (
     request,
 )
 
+SLOPE = Image.linear_gradient("L")
+
 
 def stock_pipeline(kind: type, pipeline: RiffusionPipeline, scheduler: Any) -> Any:
     """A pipeline of diffusers with the same components."""
@@ -124,14 +126,16 @@ def test_every_scheduler_changes_the_image(
     assert difference(image, init_image) > 0
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_batched_jobs_equal_single_jobs(
-    pipeline: RiffusionPipeline, init_image: Image.Image, scheduler: SchedulerName
-) -> None:
-    mask = Image.linear_gradient("L")
-    requests: list[tuple[InferenceInput, Image.Image | None, Image.Image | None]] = [
-        (request(scheduler=scheduler, num_inference_steps=5), init_image, None),
-        (request(num_inference_steps=3, start={"guidance": 0.0}), init_image, mask),
+Arguments = tuple[InferenceInput, Image.Image | None, Image.Image | None]
+
+
+@pytest.fixture(scope="module")
+def others_alone(
+    pipeline: RiffusionPipeline, init_image: Image.Image
+) -> list[tuple[Arguments, Image.Image]]:
+    """Different requests, each with the image that it gets alone."""
+    requests: list[Arguments] = [
+        (request(num_inference_steps=3, start={"guidance": 0.0}), init_image, SLOPE),
         (
             request(num_inference_steps=4, alpha=0.5, end={"negative_prompt": "piano"}),
             init_image,
@@ -140,8 +144,19 @@ def test_batched_jobs_equal_single_jobs(
         (request(start={"prompt": "piano " * 90}), init_image, None),
         (request(mode="txt2img", duration_s=0.1), None, None),
     ]
-    alone = [pipeline.riffuse(*arguments) for arguments in requests]
-    jobs = [pipeline.prepare(*arguments) for arguments in requests]
+    return [(arguments, pipeline.riffuse(*arguments)) for arguments in requests]
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_batched_jobs_equal_single_jobs(
+    pipeline: RiffusionPipeline,
+    init_image: Image.Image,
+    others_alone: list[tuple[Arguments, Image.Image]],
+    scheduler: SchedulerName,
+) -> None:
+    own: Arguments = (request(scheduler=scheduler, num_inference_steps=5), init_image, None)
+    alone = [pipeline.riffuse(*own), *(image for _, image in others_alone)]
+    jobs = [pipeline.prepare(*each) for each in (own, *(each for each, _ in others_alone))]
     while not all(job.is_done for job in jobs):
         pipeline.step(jobs)
     together = pipeline.decode(jobs)

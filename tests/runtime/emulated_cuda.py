@@ -224,17 +224,6 @@ def _exit_without_gradients(self: Any, *_: object) -> None:
     torch.set_grad_enabled(self.had_gradients)
 
 
-_history = {"was_installed": False}
-
-
-def was_installed() -> bool:
-    """Whether CUDA is or was emulated in this process, which torch therefore can't fork any more.
-
-    Torch starts a thread for the gradients of a device with the first gradient.
-    """
-    return _history["was_installed"]
-
-
 @contextlib.contextmanager
 def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """Emulate CUDA within the block, in the calling thread and in threads that it starts.
@@ -243,7 +232,6 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """
     device.__init__()  # type: ignore[misc] # all fields as new
     torch._C._ensureCUDADeviceGuardSet()  # type: ignore[attr-defined] # for good: no way back
-    _history["was_installed"] = True
     # A parameter stays the same object when its module moves, as an optimizer expects.
     before = torch.__future__.get_swap_module_params_on_conversion()
     torch.__future__.set_swap_module_params_on_conversion(True)

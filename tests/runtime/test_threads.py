@@ -20,30 +20,19 @@ def run(program: str) -> list[int]:
     return [int(word) for word in finished.stdout.split()]
 
 
-def test_single_threaded_block_adds_no_thread() -> None:
-    before, alone, with_team, afterwards = run(
-        """
-from riffusion.runtime.threads import single_threaded
-print(num_threads())
-with single_threaded():
-    compute()
-print(num_threads())
-compute()
-print(num_threads(), torch.get_num_threads())
-"""
-    )
-    assert alone == before
-    assert with_team == before + 2
-    assert afterwards == 3
-
-
-def test_loading_analysis_and_synthesis_add_no_thread() -> None:
-    before, after, with_team = run(
+def test_only_the_engine_s_thread_gets_a_team() -> None:
+    """Not a single-threaded block, nor loading, analysis and synthesis."""
+    counts = run(
         """
 import numpy as np
 from riffusion.audio import segment_from_waveform
 from riffusion.generation.generator import ClipGenerator
 from riffusion.datatypes import InferenceInput
+from riffusion.runtime.threads import single_threaded
+print(num_threads())
+with single_threaded():
+    compute()
+print(num_threads())
 generator = ClipGenerator.load("data/demo-checkpoint", device="cpu")
 seconds = np.arange(2 * 44_100) / 44_100
 segment = segment_from_waveform(np.sin(2 * np.pi * 440 * seconds)[None] / 2, 44_100)
@@ -54,8 +43,11 @@ resolved = generator.resolve(InferenceInput.parse(request))
 generator.finish(resolved, generator.start(resolved))
 print(num_threads())
 compute()
-print(num_threads())
+print(num_threads(), torch.get_num_threads())
 """
     )
-    assert after == before
-    assert with_team == before + 2
+    before, single, loaded, used, with_team, size_of_team = counts
+    assert single == before
+    assert used == loaded
+    assert with_team == used + 2
+    assert size_of_team == 3

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -105,13 +106,18 @@ def test_a_stream_may_take_longer_than_the_timeout_in_all() -> None:
             handler.wfile.write(line)
 
     with Backend(play) as backend, gateway_to(backend.url, timeout_s=1.2) as client:
-        for url in (backend.url, str(client.base_url)):
-            events = []
+
+        def events(url: str) -> list[str]:
+            found = []
             for event in Endpoint(url, timeout_s=1.2).stream(PAYLOAD):
-                events.append(event)
-                if len(events) == 2:
+                found.append(event["event"])
+                if len(found) == 2:
                     time.sleep(1.4)  # the reader's own time does not count
-            assert [event["event"] for event in events] == ["progress"] * 4 + ["result"]
+            return found
+
+        with ThreadPoolExecutor() as threads:  # both at once
+            both = list(threads.map(events, (backend.url, str(client.base_url))))
+    assert both == [["progress"] * 4 + ["result"]] * 2
 
 
 def test_the_delay_before_another_attempt_is_not_part_of_the_answers_time() -> None:

@@ -1,5 +1,6 @@
 """The Truss bundle: its configuration, and the context that an image is built from."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.errors import ServerError
 from riffusion.runtime.gpu import REQUIRE_GPU
 from riffusion.serving.local import truss_server
+from riffusion.serving.local.bundle_context import build_context
 from riffusion.serving.local.truss_server import LocalTrussServer, read_config
 from riffusion.serving.model.clip_service import LARGEST_MAX_WAITING
 from tests.serving.conftest import BUNDLE_DIR, write_mini_bundle
@@ -48,6 +50,9 @@ ALLOWED_AT_THE_TOP = {
 }
 
 
+MADE_IN_A_CHECKOUT = (".venv", ".mypy_cache", "corpus", "out", "site", "web/node_modules")
+
+
 @pytest.fixture(scope="module")
 def config() -> Any:
     """`TrussConfig`, with the bundle's configuration."""
@@ -55,11 +60,33 @@ def config() -> Any:
 
 
 @pytest.fixture(scope="module")
-def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkout, where all folders that the image doesn't need have one small file instead.
+
+    Truss reads every file for a hash; those of .venv and web/node_modules take half a minute.
+    """
+    copy = tmp_path_factory.mktemp("bundle") / "checkout"
+    copy.mkdir()
+    others = set(MADE_IN_A_CHECKOUT)
+    for path in BUNDLE_DIR.iterdir():
+        if path.is_file():
+            shutil.copy(path, copy)
+        elif path.name in ALLOWED_AT_THE_TOP:
+            shutil.copytree(path, copy / path.name)
+        else:
+            others.add(path.name)
+    for name in others:
+        (copy / name).mkdir(parents=True, exist_ok=True)
+        (copy / name / "large.txt").touch()
+    return copy
+
+
+@pytest.fixture(scope="module")
+def context(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The result of `truss image build-context`."""
     directory = tmp_path_factory.mktemp("image") / "context"
     truss = Path(sys.executable).with_name("truss")
-    command = [truss, "image", "build-context", directory, BUNDLE_DIR]
+    command = [truss, "image", "build-context", directory, checkout]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return directory
@@ -69,6 +96,23 @@ def test_unknown_keys_are_errors(tmp_path: Path) -> None:
     bundle = write_mini_bundle(tmp_path / "bundle", config="resurces: {cpu: 4}\n")
     with pytest.raises(ServerError, match="resurces"):
         read_config(bundle)
+
+
+def test_the_local_server_s_context_needs_no_look_at_what_is_ignored(tmp_path: Path) -> None:
+    """Truss hashes every file, those of a .venv too; a live reload's Dockerfile shows the hash."""
+    bundle = write_mini_bundle(tmp_path / "bundle", config="live_reload: true\n")
+    (bundle / ".truss_ignore").write_text("/.venv/\n")
+    (bundle / ".venv").mkdir()
+    hashes = []
+    for content in ("some", "other"):
+        (bundle / ".venv/large.txt").write_text(content)
+        build_context(bundle, tmp_path / content)
+        context = tmp_path / content / "context"
+        assert not (context / ".venv").exists()
+        lines = (context / "Dockerfile").read_text(encoding="utf-8").splitlines()
+        hashes += [line for line in lines if "HASH_TRUSS" in line]
+    assert len(hashes) == 2
+    assert hashes[0] == hashes[1]
 
 
 def test_config_asks_for_an_a10g_and_pins_what_it_loads(config: Any) -> None:

@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -178,16 +179,21 @@ def test_a_client_that_stops_sending_gets_its_answer(
     server: LocalTrussServer, wait_s: float
 ) -> None:
     body = json.dumps({"wait_s": wait_s})
-    with gateway_to(server.predict_url) as client:
-        for url, path in ((server.base_url, PREDICT_PATH), (str(client.base_url), GATEWAY_PATH)):
-            with send(url, path, body) as connection:
-                connection.shutdown(socket.SHUT_WR)
-                answer = b"".join(iter(partial(connection.recv, 2**16), b""))
-            while answer.startswith(b"HTTP/1.1 100 "):  # clients skip these
-                answer = answer.partition(b"\r\n\r\n")[2]
-            head, _, content = answer.partition(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 200 OK"), answer
-            assert json.loads(content) == json.loads(body)
+
+    def answer_of(url: str, path: str) -> bytes:
+        with send(url, path, body) as connection:
+            connection.shutdown(socket.SHUT_WR)
+            return b"".join(iter(partial(connection.recv, 2**16), b""))
+
+    with gateway_to(server.predict_url) as client, ThreadPoolExecutor() as threads:
+        urls, paths = (server.base_url, str(client.base_url)), (PREDICT_PATH, GATEWAY_PATH)
+        answers = list(threads.map(answer_of, urls, paths))  # both at once
+    for answer in answers:
+        while answer.startswith(b"HTTP/1.1 100 "):  # clients skip these
+            answer = answer.partition(b"\r\n\r\n")[2]
+        head, _, content = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK"), answer
+        assert json.loads(content) == json.loads(body)
 
 
 @pytest.mark.parametrize("through_gateway", [False, True])

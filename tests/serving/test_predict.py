@@ -278,9 +278,16 @@ BROWSER_HEADERS = {
 """Headers of a page on another port of this machine."""
 
 
-@pytest.mark.parametrize("path", ["/run_inference/", "/run_inference"])
-@pytest.mark.parametrize("headers", [NODE_HEADERS, BROWSER_HEADERS], ids=["node", "browser"])
-@pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
+@pytest.mark.parametrize(
+    ("path", "headers", "is_chunked"),
+    [
+        ("/run_inference/", NODE_HEADERS, False),
+        ("/run_inference/", BROWSER_HEADERS, True),
+        ("/run_inference", NODE_HEADERS, True),
+        ("/run_inference", BROWSER_HEADERS, False),
+    ],
+    ids=["node", "browser, chunked", "node, without slash, chunked", "browser, without slash"],
+)
 def test_the_public_web_apps_fields_and_headers_are_accepted(
     path: str,
     headers: dict[str, str],

@@ -37,6 +37,10 @@ BUILT_FROM = (
 SAMPLES_PER_CLIP = 512 * 441
 TIMEOUT_S = 240
 """Far longer than any command here takes on two busy cores, so only a hang reaches it."""
+GENERATE = (
+    "generate bells --seed-image og_beat --mask-image mask_gradient_dark --steps 2 -o bells.mp3"
+)
+JAM = "jam bells --minutes 0.17 --steps 1 -o jam.wav"
 BUILD = """
 import sys
 from setuptools import build_meta
@@ -205,23 +209,17 @@ def test_the_checkout_cannot_be_imported_from_the_wheels_environment(
     assert not {str(ROOT), str(ROOT / "packages")} & set(paths)
 
 
-def test_generate_in_any_directory(installed: Installed, empty: Path) -> None:
-    done = run(
-        installed.command, "generate", "church bells", "--seed-image", "og_beat",
-        "--mask-image", "mask_gradient_dark", "--steps", 2, "-o", "bells.mp3",
-        cwd=empty,
-    )  # fmt: skip
+def test_generate_and_jam_in_any_directory(installed: Installed, empty: Path) -> None:
+    """In one process, which imports torch and diffusers once; `serve` is run by its script."""
+    code = f"""
+from riffusion.cli import main
+assert main({GENERATE!r}.split()) == 0
+assert main({JAM!r}.split()) == 0
+"""
+    done = run(installed.directory / "bin/python", "-c", code, cwd=empty)
     assert done.returncode == 0, done.stderr
     assert f"from        {installed.package}/bundle/data/demo-checkpoint" in done.stdout
     assert num_samples(read_audio(empty / "bells.mp3")) == SAMPLES_PER_CLIP
-
-
-def test_jam_in_any_directory(installed: Installed, empty: Path) -> None:
-    done = run(
-        installed.command, "jam", "church bells", "--minutes", 0.17, "--steps", 1, "-o", "jam.wav",
-        cwd=empty,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
     assert num_samples(read_audio(empty / "jam.wav")) == 2 * SAMPLES_PER_CLIP
 
 
@@ -282,27 +280,41 @@ def test_serve_in_any_directory(installed: Installed, empty: Path) -> None:
     assert not list(empty.parent.glob("riffusion-server-*"))
 
 
-@pytest.mark.parametrize(
-    ("deleted", "command", "message"),
-    [
-        ("", "generate x -o x.mp3", "no checkpoint: data/demo-checkpoint is in none of {empty}, "),
-        ("", "serve", "no Truss bundle (config.yaml and model/model.py) in or above {empty}, or "),
-        ("data", "serve", "bundle={bundle} has no data/seed_images"),
-        ("data/demo-checkpoint", "serve", "no checkpoint: data/demo-checkpoint is in none of "),
-        ("data/seed_images", "seed-image --list", "data/seed_images is in none of {empty}, "),
-    ],
+DELETED = (
+    ("", "generate x -o x.mp3", "no checkpoint: data/demo-checkpoint is in none of {empty}, "),
+    ("", "serve", "no Truss bundle (config.yaml and model/model.py) in or above {empty}, or "),
+    ("data", "serve", "bundle={bundle} has no data/seed_images"),
+    ("data/demo-checkpoint", "serve", "no checkpoint: data/demo-checkpoint is in none of "),
+    ("data/seed_images", "seed-image --list", "data/seed_images is in none of {empty}, "),
 )
-def test_what_was_deleted_from_the_package_is_named(
-    deleted: str, command: str, message: str, installed: Installed, empty: Path
-) -> None:
-    bundle = installed.package / "bundle"
-    kept = (bundle / deleted).rename(empty.parent / "kept")
-    try:
-        done = run(installed.command, *command.split(), cwd=empty)
-    finally:
-        kept.rename(bundle / deleted)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: " + message.format(empty=empty, bundle=bundle))
-    assert "install riffusion-truss again" in line
+"""Parts of the bundle, a command that needs each, and its error."""
+WITHOUT_PARTS = """
+import contextlib, io, json, sys
+from pathlib import Path
+from riffusion.cli import main
+bundle, kept, results = Path(sys.argv[1]), Path(sys.argv[2]), []
+for deleted, command, _ in json.loads(sys.argv[3]):
+    (bundle / deleted).rename(kept)
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
+        code = main(command.split())
+    results.append((code, errors.getvalue()))
+    kept.rename(bundle / deleted)
+print(json.dumps(results))
+"""
+"""One process for all, as it imports torch and truss."""
+
+
+def test_what_was_deleted_from_the_package_is_named(installed: Installed, empty: Path) -> None:
+    bundle, kept = installed.package / "bundle", empty.parent / "kept"
+    done = run(
+        installed.directory / "bin/python", "-c", WITHOUT_PARTS, bundle, kept, json.dumps(DELETED),
+        cwd=empty,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout.splitlines()[-1])  # commands print, too
+    for (*_, message), (code, errors) in zip(DELETED, results, strict=True):
+        assert code == 2, message
+        (line,) = errors.splitlines()
+        assert line.startswith("error: " + message.format(empty=empty, bundle=bundle))
+        assert "install riffusion-truss again" in line
     assert list(empty.iterdir()) == []

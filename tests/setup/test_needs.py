@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import needs
+from tests import conftest, needs
 from tests.patience import PATIENCE_S
 from tests.setup.test_web_tools import Machine
 
@@ -35,14 +35,18 @@ def test_with_everything():
 
 
 def run_tests(tmp_path: Path, *options: str, **variables: str) -> tuple[int, str]:
-    """Exit status and output of pytest with this project's hooks, where curl is missing."""
+    """Exit status and output of pytest with this project's hook, where curl is missing.
+
+    tests.conftest has the hook, too, but imports torch, which takes seconds in each process.
+    """
+    assert conftest.pytest_terminal_summary is needs.pytest_terminal_summary
     (tmp_path / "test_some.py").write_text(TESTS)
     (tmp_path / "bin").mkdir(exist_ok=True)
     if not (tmp_path / "bin/sh").exists():
         (tmp_path / "bin/sh").symlink_to(shutil.which("sh") or "")
     done = subprocess.run(
         [
-            sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider",
+            sys.executable, "-m", "pytest", "-p", "tests.needs", "-p", "no:cacheprovider",
             "-c", ROOT / "pyproject.toml", "--rootdir", tmp_path, *options, tmp_path,
         ],
         cwd=ROOT,

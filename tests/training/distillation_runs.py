@@ -41,7 +41,7 @@ def config_of(
         "data": {"dataset": str(dataset), "batch_size": 8, "circular_shifts": 4, **data},
         "solver_steps": SOLVER_STEPS,
         "max_steps": SOLVER_STEPS,
-        "optimizer": {"learning_rate": 2e-3, "warmup_steps": 1, "weight_decay": 0.0},
+        "optimizer": {"learning_rate": 3e-3, "warmup_steps": 1, "weight_decay": 0.0},
         "run": QUIET | {"steps": steps} | run,
         **others,
     }

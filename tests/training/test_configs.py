@@ -8,6 +8,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from riffusion.checkpoint.autoencoders import CLASSES, DEFAULT_CLASS
+from riffusion.spectrogram.params import SpectrogramParams
 from riffusion.training.adapters.lora import add_lora
 from riffusion.training.config import (
     AutoencoderConfig,
@@ -35,7 +36,12 @@ LORA_PARAMETERS_OF_RANK_64 = 67_252_224
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """Data sets of two images per split, by image size."""
     folder = tmp_path_factory.mktemp("data")
-    return {side: make_striped_dataset(folder / str(side), 1, side) for side in (SIDE, SMALL_SIDE)}
+    return {
+        side: make_striped_dataset(
+            folder / str(side), 1, side, SpectrogramParams(num_frequencies=side)
+        )
+        for side in (SIDE, SMALL_SIDE)
+    }
 
 
 @pytest.fixture(scope="module")

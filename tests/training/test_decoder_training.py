@@ -8,9 +8,8 @@ from safetensors.torch import load_file
 
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
-from riffusion.spectrogram.params import SpectrogramParams
 from tests.checkpoint.checkpoints import tiny_model, write_folder
-from tests.datasets.striped_dataset import make_striped_dataset
+from tests.datasets.striped_dataset import make_striped_dataset, striped_params
 from tests.training.recipe_runs import QUIET, loss_of, new_recipe, train
 
 SIDE = 16
@@ -22,7 +21,7 @@ def test_only_the_decoder_changes_and_the_whole_checkpoint_is_written(
     tmp_path: Path, adversarial: float
 ) -> None:
     base = write_folder(tiny_model(), tmp_path / "base")
-    SpectrogramParams(num_frequencies=SIDE).save(base)
+    striped_params(SIDE).save(base)
     config = {
         "task": "autoencoder",
         "output": str(tmp_path / "run"),
@@ -54,6 +53,6 @@ def test_only_the_decoder_changes_and_the_whole_checkpoint_is_written(
         "start": {"prompt": "tone", "seed": 3},
         "num_inference_steps": 2,
         "mode": "txt2img",
-        "duration_s": 0.16,
+        "duration_s": 0.64,
     }
     assert new.riffuse(InferenceInput.parse(inputs)).size == (SIDE, SIDE)

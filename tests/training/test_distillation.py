@@ -51,7 +51,7 @@ ROUNDING = 1e-4
 """Absolute; predictions are of the order of 1, in single precision."""
 DRIFT = 0.25
 """Deviation of the student's guided predictions from the teacher's, relative to theirs, after a
-short run with a high learning rate. Without `guided_share` it is several times as large."""
+short run with a high learning rate. Without `guided_share` it is half as large again, and grows."""
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def new_distillation(config: dict[str, Any], folder: Path) -> DistillationRecipe
 def full_run(teacher: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """(recipe before training, recipe after training, folder of the run)."""
     folder = tmp_path_factory.mktemp("full")
-    config = config_of(teacher, dataset, folder / "run", steps=120)
+    config = config_of(teacher, dataset, folder / "run", steps=80)
     before = new_distillation(config, folder)
     recipe, _ = train(config, folder)
     return before, recipe, folder / "run"
@@ -247,10 +247,10 @@ def test_guided_sampling_stays_near_the_teacher_if_a_share_of_the_batch_is_for_i
     _, recipe, _ = full_run
     kept = drift(recipe)
     assert 0 < kept < DRIFT
-    config = config_of(teacher, dataset, tmp_path / "run", steps=120, guided_share=0)
+    config = config_of(teacher, dataset, tmp_path / "run", steps=80, guided_share=0)
     given_up, folder = train(config, tmp_path)
     assert isinstance(given_up, DistillationRecipe)
-    assert drift(given_up) > 2 * kept
+    assert drift(given_up) > 1.4 * kept
     unet = load_network(type(given_up.objective.student), folder, "unet")
     assert read_distillation(folder, unet.config) == Distillation(5, (1.0, 10.0), False)
     assert RiffusionPipeline.from_pretrained(folder).scheduler.config.original_inference_steps == 5
@@ -309,8 +309,8 @@ def lora_run(teacher: Path, dataset: Path, tmp_path_factory: pytest.TempPathFact
     """(recipe before training, recipe after training, folder of the run)."""
     folder = tmp_path_factory.mktemp("lora")
     options = {"student": "lora", "lora": LORA, "guidance": [3, 3]}
-    config = config_of(teacher, dataset, folder / "run", steps=100, **options)
-    config["optimizer"]["learning_rate"] = 5e-3
+    config = config_of(teacher, dataset, folder / "run", steps=80, **options)
+    config["optimizer"]["learning_rate"] = 8e-3
     before = new_distillation(config, folder)
     recipe, _ = train(config, folder)
     return before, recipe, folder / "run"

@@ -23,11 +23,11 @@ from tests.training.trainer_runs import (
     die_after_step,
     exit_code,
     new_trainer,
-    prepare_nothing,
     start,
     train,
     weights_of,
     write_config,
+    write_errors_to,
 )
 
 LARGEST_FILE_BYTES = 4096
@@ -156,7 +156,7 @@ def test_unfinished_states_of_a_killed_run_are_deleted(dataset: Path, tmp_path: 
 
 
 def test_a_second_run_in_the_folder_is_refused_and_harms_nothing(
-    dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    dataset: Path, tmp_path: Path
 ) -> None:
     train(autoencoder_config(dataset, tmp_path / "alone", sample_every=0), tmp_path)
     config = autoencoder_config(dataset, tmp_path / "run", sample_every=0)
@@ -165,11 +165,12 @@ def test_a_second_run_in_the_folder_is_refused_and_harms_nothing(
 
     def start_another(done: int, total: int) -> None:
         if done in (1, SAVE_EVERY, STEPS):
-            codes.append(exit_code(start(path, prepare_nothing)))
+            codes.append(exit_code(start(path, partial(write_errors_to, tmp_path / "errors.txt"))))
 
     new_trainer(config, tmp_path, progress=start_another).train()
     assert codes == [2, 2, 2]
-    errors = [line for line in capfd.readouterr().err.splitlines() if "error" in line]
+    lines = (tmp_path / "errors.txt").read_text().splitlines()
+    errors = [line for line in lines if "error" in line]
     assert errors == [
         f"error: output={str(tmp_path / 'run')!r} is in use by another run; wait until it ends, "
         "or choose another folder (the other run is "

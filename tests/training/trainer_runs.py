@@ -1,5 +1,6 @@
 """Runs of the trainer with a tiny autoencoder, in this process and in others."""
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -22,7 +23,6 @@ from riffusion.training.recipes import recipe_for
 from riffusion.training.recipes.autoencoder import AutoencoderObjective
 from riffusion.training.trainer import Trainer, new_accelerator
 from tests.patience import PATIENCE_S
-from tests.runtime import emulated_cuda
 from tests.training.recipe_runs import write_config
 
 STEPS = 12
@@ -82,13 +82,16 @@ def start(config: Path, prepare: Callable[[], None], **environment: str) -> Base
     return process
 
 
+@functools.cache
 def _processes() -> BaseContext:
-    """Forked processes, which needn't import torch again: that takes most of a test's time.
+    """Processes that needn't import torch again, which takes most of a test's time.
 
-    With a GPU, even an emulated one, torch doesn't allow forking once gradients were computed.
+    They are forked from one that has imported it and done nothing else: with a GPU, even an
+    emulated one, torch doesn't allow forking once gradients were computed.
     """
-    has_device = torch.cuda.is_available() or emulated_cuda.was_installed()
-    return multiprocessing.get_context("spawn" if has_device else "fork")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def run_command(config: Path, prepare: Callable[[], None], environment: dict[str, str]) -> None:
@@ -99,8 +102,9 @@ def run_command(config: Path, prepare: Callable[[], None], environment: dict[str
     sys.exit(main(["train", str(config)]))
 
 
-def prepare_nothing() -> None:
-    """Leave the trainer as it is."""
+def write_errors_to(path: Path) -> None:
+    """Append what the process writes to stderr to a file."""
+    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
 
 
 def die_after_step(last: int) -> None:

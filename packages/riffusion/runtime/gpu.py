@@ -8,8 +8,6 @@ import ctypes
 import os
 import subprocess
 
-import torch
-
 from riffusion.errors import DeviceError, InputError
 
 REQUIRE_GPU = "RIFFUSION_REQUIRE_GPU"
@@ -38,6 +36,8 @@ def check_required_gpu() -> None:
 
 def _why_no_gpu() -> str | None:
     """Why CUDA can't be used, with the remedy; None if it can."""
+    import torch  # takes seconds, and the process that starts the server needs only the name above
+
     built_for = torch.version.cuda
     if built_for is None:
         return (

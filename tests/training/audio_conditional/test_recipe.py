@@ -1,7 +1,7 @@
 """The recipe that conditions on encodings of audio, and the pipeline that it makes."""
 
+import importlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from tests.training.audio_conditional.encoded_clips import (
 from tests.training.recipe_runs import batch_of, loss_of, new_recipe, tiny_vae, train
 
 FORMER_MODULE = "riffusion.training.audio_encoder"
+FORMER_PIPELINE = "riffusion.training.audio_conditional_pipeline"
 HALF_PRECISION_LEVELS = 6
 """Grey levels by which rounding the weights to half precision may change an image of a few guided
 steps."""
@@ -152,8 +153,12 @@ def test_latents_are_generated_at_their_size(dataset: Path, file: Path, tmp_path
     assert [image.size for image in images] == [(SIDE, SIDE)]
 
 
-def test_a_checkpoint_of_an_earlier_version_loads(tmp_path: Path) -> None:
+def test_a_checkpoint_of_an_earlier_version_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its `model_index.json` has the module that the audio encoder was in."""
+    for name in (FORMER_MODULE, FORMER_PIPELINE):
+        monkeypatch.delitem(sys.modules, name, raising=False)  # as in a new process
     unet = UNet2DConditionModel(
         sample_size=8,
         in_channels=1,
@@ -174,12 +179,12 @@ def test_a_checkpoint_of_an_earlier_version_loads(tmp_path: Path) -> None:
     text = index.read_text()
     assert "riffusion.training.networks.audio_encoder" in text
     index.write_text(text.replace("riffusion.training.networks.audio_encoder", FORMER_MODULE))
-    code = (
-        "from riffusion.training.audio_conditional_pipeline import AudioConditionalPipeline\n"
-        f"print(type(AudioConditionalPipeline.from_pretrained({str(tmp_path)!r}).audio_encoder))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "AudioEncoder" in done.stdout, done.stderr
+    former = importlib.import_module(FORMER_PIPELINE)
+    loaded = former.AudioConditionalPipeline.from_pretrained(tmp_path)
+    assert type(loaded.audio_encoder) is AudioEncoder
+    weights = pipeline.audio_encoder.state_dict()
+    assert all(torch.equal(weights[n], w) for n, w in loaded.audio_encoder.state_dict().items())
+    assert FORMER_MODULE in sys.modules
 
 
 def test_dropout_drops_encodings_at_its_rate(dataset: Path, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def build_context(bundle_dir: Path, directory: Path) -> Any:
     context = directory / "context"
     with _truss() as truss:
         try:
-            truss.load(bundle_dir).build_docker_build_context(context)
+            _prepare(truss.load(bundle_dir).gather(), context)
         except (ValueError, OSError) as error:
             raise ServerError(f"bundle={bundle_dir} cannot be built by Truss: {error}") from error
     app = directory / "app"
@@ -74,6 +74,23 @@ def build_context(bundle_dir: Path, directory: Path) -> Any:
             (context / name).rename(app / name)
     shutil.rmtree(context / "build_hash", ignore_errors=True)  # it is a second copy of everything
     return config
+
+
+def _prepare(bundle_dir: Path, context: Path) -> None:
+    """Write the context as Truss does, but without a hash of the whole folder.
+
+    Only a live reload in the cloud uses it, and for it Truss reads all of .venv and
+    web/node_modules, too, at each start of the server.
+    """
+    from truss.base.truss_spec import TrussSpec
+    from truss.contexts.image_builder.serving_image_builder import ServingImageBuilder
+
+    class SpecWithoutHash(TrussSpec):  # type: ignore[misc] # truss is not typed
+        hash_ignore_patterns = ("*",)
+
+    builder = ServingImageBuilder(bundle_dir)
+    builder._spec = SpecWithoutHash(bundle_dir)
+    builder.prepare_image_build_dir(context)
 
 
 @contextmanager
