@@ -100,9 +100,13 @@ def test_names_of_keys(name: str, key: Key) -> None:
     assert Key.parse(key.name) == key
 
 
-@pytest.mark.parametrize("name", ["H moll", "", "A dorian", "minor", "A  # minor", "A minor 7", "9"])
+@pytest.mark.parametrize(
+    "name", ["H moll", "", "A dorian", "minor", "A  # minor", "A minor 7", "9"]
+)
 def test_what_is_no_key_is_refused_with_the_list(name: str) -> None:
-    with pytest.raises(InputError, match=r"is not a key; .*C, C#, D, Eb, E, F, F#, G, Ab, A, Bb, B"):
+    with pytest.raises(
+        InputError, match=r"is not a key; .*C, C#, D, Eb, E, F, F#, G, Ab, A, Bb, B"
+    ):
         Key.parse(name)
 
 

@@ -118,11 +118,16 @@ def find_beat_grid(heard: Heard, tempo_bpm: float | None = None) -> BeatGrid:
         )
         if level != 1:
             frames = _chain(strength, path.periods / level)
-    beats, is_steady = _smooth(frames * heard.step_s, heard)
+    beats, is_steady = _smooth(frames.astype(np.float64) * heard.step_s, heard)
     bars = find_bars(heard, beats)
     tempo = 60 * (beats.size - 1) / (beats[-1] - beats[0])
     return BeatGrid(
-        beats, bars.first_downbeat, bars.metre, float(tempo), regular * share, bars.certainty,
+        beats,
+        bars.first_downbeat,
+        bars.metre,
+        float(tempo),
+        regular * share,
+        bars.certainty,
         is_steady,
     )
 
@@ -147,7 +152,7 @@ def _smooth(beats: Times, heard: Heard) -> tuple[Times, bool]:
     if not is_steady:
         smooth = np.interp(every, numbers, local)
         return _extended(smooth + _attack_offsets(smooth, heard), first_s, last_s), False
-    steady = np.polyval(line, every)
+    steady: Times = np.polyval(line, every).astype(np.float64)
     line = _robust_line(every, steady + _attack_offsets(steady, heard))
     low = np.ceil((first_s - line[1]) / line[0] - _EARLY_BEATS)
     high = np.floor((last_s - line[1]) / line[0])
@@ -180,8 +185,8 @@ def _local_lines(numbers: Times, beats: Times) -> Times:
         part = slice(max(0, index - reach), index + reach + 1)
         apart = numbers[part] - numbers[index]
         root = np.exp(-0.25 * (apart / _SMOOTHING_BEATS) ** 2)
-        smooth[index] = np.polyfit(apart, beats[part], 1, w=root)[1] if apart.size > 2 else (
-            beats[index]
+        smooth[index] = (
+            np.polyfit(apart, beats[part], 1, w=root)[1] if apart.size > 2 else (beats[index])
         )
     return smooth
 
@@ -223,6 +228,7 @@ def _extended(beats: Times, first_s: float, last_s: float) -> Times:
     before, after = beats[1] - beats[0], beats[-1] - beats[-2]
     early = np.arange(1, (beats[0] - first_s) / before + _EARLY_BEATS)
     late = np.arange(1, (last_s - beats[-1]) / after)
-    return np.maximum(
-        np.concatenate([beats[0] - before * early[::-1], beats, beats[-1] + after * late]), 0.0
+    times: Times = np.concatenate(
+        [beats[0] - before * early[::-1], beats, beats[-1] + after * late]
     )
+    return np.maximum(times, 0.0)

@@ -1,9 +1,9 @@
 """Another pitch at the same duration: stretched, then played back faster or slower.
 
-Playing back r times as fast raises the pitch by 12·log2(r) semitones and shortens the audio to 1 / r.
-So audio that is first stretched to r times its length comes out as long as it was. The pitch is as
-exact as r, which is taken as a fraction within 0.2 cents. (Signalsmith Stretch can shift pitches by
-itself; low tones then come out up to 20 cents off.)
+Playing back r times as fast raises the pitch by 12·log2(r) semitones and shortens the audio to
+1 / r. So audio that is first stretched to r times its length comes out as long as it was. The pitch
+is as exact as r, which is taken as a fraction within 0.02 cents. (Signalsmith Stretch can shift
+pitches by itself; low tones then come out up to 20 cents off.)
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from riffusion.audio.polyphase import filter_half_width, resample_polyphase
 from riffusion.audio.waveform import Waveform
 from riffusion.editing.stretching import Read, stretched
 
-_LARGEST_DENOMINATOR = 100
+_LARGEST_DENOMINATOR = 400
 _SAMPLES_AT_ONCE = 2**17
 
 
@@ -50,7 +50,9 @@ def shifted(
         yield np.zeros((num_channels, missing), np.float32)
 
 
-def _played_back(parts: Iterator[Waveform], num_channels: int, speed: Fraction) -> Iterator[Waveform]:
+def _played_back(
+    parts: Iterator[Waveform], num_channels: int, speed: Fraction
+) -> Iterator[Waveform]:
     """Play audio back faster or slower; the result's last part may be a few samples too long.
 
     Blocks are whole numbers of the resampler's periods, so they give what the whole audio gives.

@@ -1,6 +1,6 @@
 """Another tempo and another key for a recording of any length.
 
-    recording ─▶ listen ─▶ beats and key found ─▶ plan_retiming ─▶ Retiming ─▶ retimed ─▶ waveforms
+recording ─▶ listen ─▶ beats and key found ─▶ plan_retiming ─▶ Retiming ─▶ retimed ─▶ waveforms
 """
 
 import math
