@@ -57,8 +57,7 @@ def test_a_given_tempo_and_semitones(song: Path, tmp_path: Path, run: Run) -> No
         "retime", song, "--from-tempo", 100, "--tempo", 80, "--semitones", -2, "-o", output
     )
     assert result.code == 0
-    assert "tempo" not in result.out
-    assert "key" not in result.out
+    assert [line.split()[0] for line in result.out.splitlines()] == ["retimed", "Wrote"]
     samples = samples_from_segment(read_audio(output))
     assert samples.shape == (2, round(DURATION_S * RATE * 100 / 80))
 
