@@ -10,8 +10,10 @@ import pytest
 
 from riffusion.audio import segment_from_waveform, write_audio
 from riffusion.io.images import write_image
+from riffusion.loops.harmony import Key
 from riffusion.spectrogram.image_converter import SpectrogramImageConverter
 from riffusion.spectrogram.params import SpectrogramParams
+from tests.editing.signals import chords, steady_beats
 
 REPOSITORY = Path(__file__).parents[2]
 TIMEOUT_S = 600
@@ -46,6 +48,8 @@ COMMANDS = {
     "dataset build at another rate": (
         "dataset build songs --output out --processes 1 --preset audio-diffusion --width 64"
     ),
+    "retime": "retime beat.wav --tempo 100 --key Am -o out.flac",
+    "loop": "loop beat.wav --tempo 100 --beats 4 -o out.wav",
     "help": "--help",
 }
 NEED_TORCH = ("image-to-audio",)
@@ -57,6 +61,8 @@ def directory(tmp_path: Path) -> Path:
     (tmp_path / "songs").mkdir()
     for name in ("a", "b"):
         write_audio(segment_from_waveform(tone, 44_100), tmp_path / "songs" / f"{name}.wav")
+    notes = chords(Key.parse("A minor"), (0, 3, 4, 0), steady_beats(120, 8), 8, beats_per_chord=1)
+    write_audio(segment_from_waveform(notes, 44_100), tmp_path / "beat.wav")
     converter = SpectrogramImageConverter(SpectrogramParams(), "cpu")
     write_image(converter.spectrogram_image_from_waveform(tone[:, :44_100]), tmp_path / "a.png")
     (tmp_path / "site").mkdir()

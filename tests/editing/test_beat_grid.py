@@ -203,6 +203,26 @@ def test_without_a_beat_there_is_no_tempo(waveform: Waveform, why: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("duration_s", [1.5, 2.0, 3.0])
+@pytest.mark.parametrize("kind", ["noise", "one chord", "two clicks"])
+def test_what_is_hardly_long_enough_is_refused_or_has_beats_within(
+    kind: str, duration_s: float
+) -> None:
+    num_samples = round(duration_s * RATE)
+    waveform = {
+        "noise": noise(duration_s),
+        "one chord": chords(Key(0, "major"), (0,), np.array([0.0, 0.5]), duration_s),
+        "two clicks": click_at([0.5, 1.2])[:, :num_samples],
+    }[kind]
+    try:
+        grid = grid_of(waveform)
+    except InputError:
+        return
+    assert 30 / 2 < grid.tempo_bpm < 2 * 300
+    assert grid.beats_s[0] >= 0
+    assert grid.beats_s[-1] <= duration_s
+
+
 def test_irregular_onsets_are_uncertain() -> None:
     times = np.cumsum(np.random.default_rng(5).exponential(0.4, 30))
     try:

@@ -33,11 +33,12 @@ class OpenedRecording:
         self.sample_rate: int = segment.frame_rate
         self.sample_width: int = segment.sample_width
         self._waveform = waveform_from_segment(segment)
-        self.num_channels, self.num_samples = self._waveform.shape
+        self.num_channels: int = self._waveform.shape[0]
+        self.num_samples: int = self._waveform.shape[1]
 
     @property
     def duration_s(self) -> float:
-        return self.num_samples / self.sample_rate
+        return int(self.num_samples) / self.sample_rate
 
     def waveform(self, start: int, stop: int, /) -> Waveform:
         """Samples from `start` to `stop`: (channels, stop - start) float32 in [-1, 1]."""

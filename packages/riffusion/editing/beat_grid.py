@@ -116,11 +116,15 @@ def find_beat_grid(heard: Heard, tempo_bpm: float | None = None) -> BeatGrid:
         level, share = choose_level(
             heard.bands, heard.band_edges_hz, frames, heard.step_s, path.saliences
         )
-        if level != 1:
-            frames = _chain(strength, path.periods / level)
-    beats, is_steady = _smooth(frames * heard.step_s, heard)
-    bars = find_bars(heard, beats)
+        chain = frames if level == 1 else _chain(strength, path.periods / level)
+        if chain.size >= _MIN_BEATS:
+            frames = chain
+    beats, is_steady = _smooth(frames.astype(np.float64) * heard.step_s, heard)
+    if beats.size < _MIN_BEATS:
+        raise _no_tempo("the recording has too few beats for its tempo to be found")
     tempo = 60 * (beats.size - 1) / (beats[-1] - beats[0])
+    beats = np.maximum(beats, 0.0)
+    bars = find_bars(heard, beats)
     return BeatGrid(
         beats,
         bars.first_downbeat,
@@ -152,11 +156,11 @@ def _smooth(beats: Times, heard: Heard) -> tuple[Times, bool]:
     if not is_steady:
         smooth = np.interp(every, numbers, local)
         return _extended(smooth + _attack_offsets(smooth, heard), first_s, last_s), False
-    steady = np.polyval(line, every)
+    steady: Times = np.polyval(line, every).astype(np.float64)
     line = _robust_line(every, steady + _attack_offsets(steady, heard))
     low = np.ceil((first_s - line[1]) / line[0] - _EARLY_BEATS)
     high = np.floor((last_s - line[1]) / line[0])
-    return np.maximum(np.polyval(line, np.arange(low, high + 1)), 0.0), True
+    return np.polyval(line, np.arange(low, high + 1)).astype(np.float64), True
 
 
 def _numbers(beats: Times) -> Times:
@@ -228,6 +232,7 @@ def _extended(beats: Times, first_s: float, last_s: float) -> Times:
     before, after = beats[1] - beats[0], beats[-1] - beats[-2]
     early = np.arange(1, (beats[0] - first_s) / before + _EARLY_BEATS)
     late = np.arange(1, (last_s - beats[-1]) / after)
-    return np.maximum(
-        np.concatenate([beats[0] - before * early[::-1], beats, beats[-1] + after * late]), 0.0
+    times: Times = np.concatenate(
+        [beats[0] - before * early[::-1], beats, beats[-1] + after * late]
     )
+    return times

@@ -1,10 +1,10 @@
 """Pitch classes over time, from audio that arrives in blocks.
 
 The strongest partials of each frame add to their pitch classes. Only peaks of the spectrum count,
-with interpolated frequencies, and only those as narrow as steady tones: drums and noise have few. The classes are a third of a
-semitone wide, so that the tuning of the recording can be told before they become twelve. (Peaks and
-thirds of semitones after E. Gómez, "Tonal description of music audio signals", PhD thesis, UPF
-Barcelona 2006, chapter 3.)
+with interpolated frequencies, and only those as narrow as steady tones: drums and noise have few of
+them. The classes are a third of a semitone wide, so that the tuning of the recording can be told
+before they become twelve. (Peaks and thirds of semitones after E. Gómez, "Tonal description of
+music audio signals", PhD thesis, UPF Barcelona 2006, chapter 3.)
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ _A_CLASS = 9
 _MIN_PEAK = 0.02
 """Weakest partial that counts, relative to the strongest of its frame."""
 _MIN_SHARPNESS = 4.0
-"""Least ratio of a partial to the mean of the bins three and four beside it, where a steady tone has
-nearly nothing."""
+"""Least ratio of a partial to the mean of the bins three and four beside it, where a steady tone
+has nearly nothing."""
 _LOBE = 1.5
 """Energy of a steady tone in all bins, relative to its largest bin."""
 _POWER = 0.5

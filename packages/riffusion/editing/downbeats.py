@@ -7,6 +7,7 @@ H. Papadopoulos, "Simultaneous beat and downbeat-tracking using a probabilistic 
 TASLP 19, 2011.)
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,7 +108,7 @@ def _changes(classes: npt.NDArray[np.float32], beats_s: Times, step_s: float) ->
     means = np.stack(
         [
             classes[:, first : max(first + 1, last)].mean(axis=1)
-            for first, last in zip(frames[:-1], frames[1:], strict=True)
+            for first, last in itertools.pairwise(frames)
         ]
     )
     norms = np.linalg.norm(means, axis=1)
@@ -127,7 +128,7 @@ def _explained(cues: dict[str, Signal], metre: int) -> float:
         part = table[:, phase::metre]
         rest += float(((part - part.mean(axis=1, keepdims=True)) ** 2).sum())
     total = float((table**2).sum())
-    return 1 - (rest / (count - metre)) / max(total / (count - 1), 1e-9)
+    return float(1 - (rest / (count - metre)) / max(total / (count - 1), 1e-9))
 
 
 def _evidence(cues: dict[str, Signal], metre: int, first: int) -> float:
@@ -136,4 +137,4 @@ def _evidence(cues: dict[str, Signal], metre: int, first: int) -> float:
     for name, weight in _WEIGHTS.items():
         on = cues[name][first::metre]
         total += weight * float(np.clip(on.mean() * np.sqrt(on.size), -_MAX_CUE, _MAX_CUE))
-    return _EVIDENCE * total
+    return float(_EVIDENCE * total)

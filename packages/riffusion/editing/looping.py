@@ -4,8 +4,8 @@
        ╱──┘                                        ╱──┘
       lead-in of the start                       end
 
-The loop's last 30 ms are crossfaded from the recording's own into what precedes the loop's start, so
-the end leads into the start as the recording does, and the attack of the first beat stays as it is.
+The loop's last 30 ms are crossfaded from the recording's own into what precedes the loop's start,
+so the end leads into the start as the recording does, and the attack of the first beat stays.
 
 Where there is a choice, the loop begins at the downbeat whose surroundings are most like those of
 the loop's end, and whose onset isn't stronger than those inside.
@@ -213,8 +213,9 @@ def _difference(loudness: Loudness, start: int, end: int, width: int) -> float:
         return float(loudness.max())
     known = sum(part.shape[1] for part in parts)
     # What is missing beyond the recording's ends counts as silence.
-    missing = (2 * width - known) / (2 * width) * float(loudness[:, start:end].mean())
-    return float(np.concatenate(parts, axis=1).mean()) + missing
+    missing = float((2 * width - known) / (2 * width) * loudness[:, start:end].mean())
+    difference = float(np.concatenate(parts, axis=1).mean())
+    return difference + missing
 
 
 def _onset_ratio(strength: Signal, start: int, end: int, step_s: float) -> float:

@@ -1,11 +1,12 @@
 """Another pitch at the same duration: stretched, then played back faster or slower.
 
-Playing back r times as fast raises the pitch by 12·log2(r) semitones and shortens the audio to 1 / r.
-So audio that is first stretched to r times its length comes out as long as it was. The pitch is as
-exact as r, which is taken as a fraction within 0.2 cents. (Signalsmith Stretch can shift pitches by
-itself; low tones then come out up to 20 cents off.)
+Playing back r times as fast raises the pitch by 12·log2(r) semitones and shortens the audio to
+1 / r. So audio that is first stretched to r times its length comes out as long as it was. The pitch
+is as exact as r, which is taken as a fraction within 0.1 cents. (Signalsmith Stretch can shift
+pitches by itself; low tones then come out up to 20 cents off.)
 """
 
+import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -15,7 +16,8 @@ from riffusion.audio.polyphase import filter_half_width, resample_polyphase
 from riffusion.audio.waveform import Waveform
 from riffusion.editing.stretching import Read, stretched
 
-_LARGEST_DENOMINATOR = 100
+_LARGEST_ERROR = 5e-5
+"""Of the speed: 0.09 cents."""
 _SAMPLES_AT_ONCE = 2**17
 
 
@@ -37,7 +39,7 @@ def shifted(
         semitones: upwards positive.
         length: of the result relative to the audio; it has `round(num_samples · length)` samples.
     """
-    speed = Fraction(2 ** (semitones / 12)).limit_denominator(_LARGEST_DENOMINATOR)
+    speed = _speed(semitones)
     parts = stretched(read, num_samples, num_channels, sample_rate, length * speed)
     if speed == 1:
         yield from parts
@@ -48,6 +50,16 @@ def shifted(
         missing -= min(missing, part.shape[1])
     if missing:
         yield np.zeros((num_channels, missing), np.float32)
+
+
+def _speed(semitones: float) -> Fraction:
+    """The ratio of frequencies, by the fraction that makes the smallest resampling filter."""
+    ratio = 2 ** (semitones / 12)
+    for denominator in itertools.count(1):
+        speed = Fraction(round(ratio * denominator), denominator)
+        if abs(speed / Fraction(ratio) - 1) < _LARGEST_ERROR:
+            return speed
+    raise AssertionError("unreachable: the error falls with the denominator")
 
 
 def _played_back(

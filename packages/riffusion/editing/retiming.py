@@ -60,7 +60,8 @@ def plan_retiming(
 
     Args:
         recording: any length, mono or stereo.
-        tempo_bpm: the wanted tempo; by default it stays.
+        tempo_bpm: the wanted tempo; by default it stays. A tempo that drifts keeps drifting, and
+            its mean becomes the wanted one.
         from_tempo_bpm: the recording's tempo, taken as exact; by default it is found.
         key: the wanted key, such as `A minor`; by default it stays. The tonic moves the shorter
             way, and the mode stays the recording's.

@@ -7,12 +7,15 @@ lose loudness. At the best place and shift of up to 6 ms, the crossfade's gains 
 alike the two are, so that the loudness is kept.
 
 With correlation r of two equally loud signals, gains a and b keep the power if
-a² + b² + 2·a·b·r = 1. So a straight crossfade (1 - x, x) is divided by √((1 - x)² + x² + 2·x·(1 - x)·r).
+a² + b² + 2·a·b·r = 1. So a straight crossfade with gains 1 - x and x is divided by
+
+    √((1 - x)² + x² + 2·x·(1 - x)·r)
 """
 
 import importlib.util
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,24 +67,21 @@ def stretched(
         length: of the result relative to the audio; 1 returns the audio's own samples.
     """
     total = round(num_samples * length)
-    block = round(_BLOCK_S * sample_rate * min(1, length))
+    block = round(_BLOCK_S * sample_rate * min(1.0, float(length)))
     if length == 1:
         for start in range(0, total, block):
             yield read(start, min(start + block, total))
         return
     stretcher = _Stretcher(read, num_samples, num_channels, sample_rate, length)
     overlap = round(_OVERLAP_S * sample_rate)
-    start, tail, shift = 0, None, 0
+    start, tail = 0, None
     while start < total:
         # The last block takes the rest, so that it isn't too short.
         end = total if total - start < block + 2 * overlap else start + block
         margin = round(_SHIFT_S * sample_rate)
         last = min(total, end + overlap)
         part = stretcher.part(start - margin, last + margin)
-        if tail is not None:
-            part, shift = _joined(tail, part, margin, sample_rate)
-        else:
-            part = part[:, margin:]
+        part = part[:, margin:] if tail is None else _joined(tail, part, margin, sample_rate)
         part = part[:, : last - start]
         yield part[:, : end - start]
         tail = part[:, end - start :]
@@ -105,8 +105,8 @@ class _Stretcher:
         self._num_samples = num_samples
         self._num_channels = num_channels
         self._length = length
-        self._settling = round(_SETTLING_S * sample_rate * max(1, length))
-        self._new = lambda: Signalsmith.Stretch(_SEED)
+        self._settling = round(_SETTLING_S * sample_rate * max(1.0, float(length)))
+        self._new: Callable[[], Any] = lambda: Signalsmith.Stretch(_SEED)
         self._sample_rate = sample_rate
 
     def part(self, start: int, stop: int) -> Waveform:
@@ -117,7 +117,7 @@ class _Stretcher:
         stretch = self._new()
         stretch.preset(self._num_channels, self._sample_rate)
         stretch.setTimeFactor(float(1 / self._length))
-        result = stretch.process(audio)
+        result: Waveform = stretch.process(audio)
         begin = start - round(first * self._length)
         wanted = np.zeros((self._num_channels, stop - start), np.float32)
         piece = result[:, begin : begin + stop - start]
@@ -131,7 +131,7 @@ class _Stretcher:
         return np.pad(inside, ((0, 0), (low - first, last - max(low, high))))
 
 
-def _joined(tail: Waveform, part: Waveform, margin: int, sample_rate: int) -> tuple[Waveform, int]:
+def _joined(tail: Waveform, part: Waveform, margin: int, sample_rate: int) -> Waveform:
     """The next part, faded in after the end of the one before it.
 
     Args:
@@ -141,8 +141,7 @@ def _joined(tail: Waveform, part: Waveform, margin: int, sample_rate: int) -> tu
         sample_rate: in Hz.
 
     Returns:
-        The samples from that end on, with `margin` samples at the end of which some may be missing;
-        and the shift.
+        The samples from that end on, and up to twice `margin` more than are needed.
     """
     fade = min(round(_FADE_S * sample_rate), tail.shape[1])
     place, shift, likeness = _best_place(tail, part, margin, fade, sample_rate)
@@ -152,7 +151,7 @@ def _joined(tail: Waveform, part: Waveform, margin: int, sample_rate: int) -> tu
     gain = 1 / np.sqrt((1 - x) ** 2 + x**2 + 2 * x * (1 - x) * np.float32(likeness))
     region = slice(place, place + fade)
     joined[:, region] = gain * ((1 - x) * tail[:, region] + x * shifted[:, region])
-    return joined, shift
+    return joined
 
 
 def _best_place(

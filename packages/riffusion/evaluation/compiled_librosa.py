@@ -38,7 +38,7 @@ def load_librosa() -> ModuleType:
 
 @functools.cache
 def load_librosa_beat() -> ModuleType:
-    """Librosa's beat tracking, with its functions compiled; otherwise as `load_librosa`."""
+    """The beat tracking of librosa, with its functions compiled; otherwise as `load_librosa`."""
     load_librosa()
     _import_in_turn(_COMPILED_FOR_BEATS)
     return importlib.import_module("librosa.beat")

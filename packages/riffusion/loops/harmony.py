@@ -38,8 +38,8 @@ class Key:
         match = _KEY_NAME.fullmatch(name.strip()) if isinstance(name, str) else None
         if match is None:
             raise InputError(
-                f"{short_repr(name)} is not a key; write a note ({', '.join(_NAMES)}, also Db, D#, Gb, "
-                "G# or A#) and major or minor, such as 'F# minor' or 'Am'",
+                f"{short_repr(name)} is not a key; write a note ({', '.join(_NAMES)}) and major or "
+                "minor, such as 'F# minor' or 'Am'",
                 field="key",
             )
         letter, accidental, mode = match.groups()

@@ -106,11 +106,11 @@ def _autocorrelation(strength: Signal) -> Signal:
 
 
 def _repetition(correlation: Signal, periods: Signal) -> Signal:
-    """Mean correlation after one to four beats, for each period in frames."""
+    """Mean correlation after one to four beats, for each period in frames; 0 for one too long."""
     lags = np.outer(_MULTIPLES, periods)
     is_used = lags < _MAX_LAG * correlation.size
     values = np.interp(lags, np.arange(correlation.size), correlation)
-    mean: Signal = (values * is_used).sum(axis=0) / is_used.sum(axis=0)
+    mean: Signal = (values * is_used).sum(axis=0) / np.maximum(is_used.sum(axis=0), 1)
     return mean
 
 

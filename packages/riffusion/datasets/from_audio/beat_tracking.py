@@ -22,4 +22,5 @@ def track_beats(waveform: Waveform, sample_rate: int) -> npt.NDArray[np.float64]
     step_s = round(STEP_S * sample_rate) / sample_rate
     period = 60 / estimate_tempo(waveform, sample_rate) / step_s
     strength = onset_strength(waveform, sample_rate)
-    return best_chain(strength, np.full(strength.size, period)) * step_s
+    frames = best_chain(strength, np.full(strength.size, period))
+    return frames.astype(np.float64) * step_s

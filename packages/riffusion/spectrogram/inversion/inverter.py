@@ -14,7 +14,7 @@ from riffusion.spectrogram.inversion.reduced_stft import ReducedStft, StftFrames
 from riffusion.spectrogram.params import SpectrogramParams
 
 MAGNITUDE_UPDATES = 4
-"""Updates of the initial magnitudes; eight end no better, and with two or less, tones lose level."""
+"""Updates of the initial magnitudes; eight end no better, with two or less tones lose level."""
 RELAXATION = 1.2
 """Length of a step relative to the projection; the iteration diverges from 1.4 on."""
 MOMENTUM = 0.9
