@@ -1,21 +1,18 @@
 """`riffusion loop`: a perfect loop out of a recording."""
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from riffusion.cli import options
-from riffusion.cli.outputs import check_audio_output
+from riffusion.cli.edits import Song, opened
 from riffusion.cli.progress import progress_bar
 from riffusion.cli.retime import print_tempo
 
 
 def loop(
-    song: Annotated[
-        Path, typer.Argument(help="Recording of any length, mono or stereo.", show_default=False)
-    ],
+    song: Song,
     *,
     output: options.AudioOutput,
     beats: Annotated[int, typer.Option(help="Length in beats, 1 to 256.")] = 8,
@@ -48,31 +45,30 @@ def loop(
     The loop has whole beats, begins on a downbeat, and its end leads into its start. Its length is
     exact to the sample, so it can be repeated for any time.
     """
-    from riffusion.cli.edited_recordings import OpenedRecording, write_edited
     from riffusion.editing.looping import check_loop, cut_out_loop
+    from riffusion.editing.splicing import New, write_spliced
     from riffusion.editing.times import format_time, parse_time
 
     from_s = None if from_ is None else parse_time(from_, "from")
     check_loop(beats, tempo, from_s, from_tempo)
-    check_audio_output(output)
     started = time.perf_counter()
-    recording = OpenedRecording(song)
-    with progress_bar("listening") as move:
-        made = cut_out_loop(
-            recording,
-            beats=beats,
-            tempo_bpm=tempo,
-            from_s=from_s,
-            from_tempo_bpm=from_tempo,
-            progress=move,
+    with opened(song, output) as recording:
+        with progress_bar("listening") as move:
+            made = cut_out_loop(
+                recording,
+                beats=beats,
+                tempo_bpm=tempo,
+                from_s=from_s,
+                from_tempo_bpm=from_tempo,
+                progress=move,
+            )
+        print_tempo(made.grid)
+        print(
+            f"loop        {made.beats} beats at {made.tempo_bpm:.2f} bpm, from "
+            f"{format_time(made.start_s)} to {format_time(made.end_s)}"
         )
-    print_tempo(made.grid)
-    print(
-        f"loop        {made.beats} beats at {made.tempo_bpm:.2f} bpm, from "
-        f"{format_time(made.start_s)} to {format_time(made.end_s)}"
-    )
-    print(f"seam        {made.seam_novelty:.2f} of the strongest onsets inside")
-    num_samples = write_edited(recording, [made.waveform], output)
-    seconds = time.perf_counter() - started
-    print(f"made in     {seconds:.2f} s: {recording.duration_s / seconds:.1f}× real time")
-    print(f"Wrote {output} ({num_samples / recording.sample_rate:.2f} seconds)")
+        print(f"seam        {made.seam_novelty:.2f} of the strongest onsets inside")
+        num_samples = write_spliced(recording, [New(made.waveform, 0.0)], output)
+        seconds = time.perf_counter() - started
+        print(f"made in     {seconds:.2f} s: {recording.duration_s / seconds:.1f}× real time")
+        print(f"Wrote {output} ({num_samples / recording.sample_rate:.2f} seconds)")

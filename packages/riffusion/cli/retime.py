@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from riffusion.cli import options
-from riffusion.cli.outputs import check_audio_output
+from riffusion.cli.edits import Song, opened
 from riffusion.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -21,9 +20,7 @@ _ANOTHER_TEMPO = 0.75
 
 
 def retime(
-    song: Annotated[
-        Path, typer.Argument(help="Recording of any length, mono or stereo.", show_default=False)
-    ],
+    song: Song,
     *,
     output: options.AudioOutput,
     tempo: Annotated[
@@ -55,38 +52,37 @@ def retime(
     The tempo changes at the same pitch, the pitch at the same tempo. Rate, channels and sample
     width stay the recording's, and its length changes exactly with the tempo.
     """
-    from riffusion.cli.edited_recordings import OpenedRecording, write_edited
     from riffusion.editing.retiming import check_retiming, plan_retiming, retimed
+    from riffusion.editing.splicing import New, write_spliced
 
     check_retiming(tempo, from_tempo, key, semitones)
-    check_audio_output(output)
     started = time.perf_counter()
-    recording = OpenedRecording(song)
-    with progress_bar("listening") as move:
-        plan = plan_retiming(
-            recording,
-            tempo_bpm=tempo,
-            from_tempo_bpm=from_tempo,
-            key=key,
-            semitones=semitones,
-            progress=move,
-        )
-    if plan.beats is not None:
-        print_tempo(plan.beats)
-    if plan.key is not None:
-        print_key(plan.key)
-    if plan.transposition is not None:
-        print(f"moves       {plan.transposition.semitones:+d} semitones")
-        if plan.transposition.remark:
-            print(f"note        {plan.transposition.remark}")
-    total = round(recording.num_samples * plan.length)
-    with progress_bar("retiming") as move:
-        parts = counted(retimed(recording, plan), total, move)
-        num_samples = write_edited(recording, parts, output)
-    seconds = time.perf_counter() - started
-    duration_s = num_samples / recording.sample_rate
-    print(f"retimed     {seconds:.2f} s: {recording.duration_s / seconds:.1f}× real time")
-    print(f"Wrote {output} ({duration_s:.2f} seconds)")
+    with opened(song, output) as recording:
+        with progress_bar("listening") as move:
+            plan = plan_retiming(
+                recording,
+                tempo_bpm=tempo,
+                from_tempo_bpm=from_tempo,
+                key=key,
+                semitones=semitones,
+                progress=move,
+            )
+        if plan.beats is not None:
+            print_tempo(plan.beats)
+        if plan.key is not None:
+            print_key(plan.key)
+        if plan.transposition is not None:
+            print(f"moves       {plan.transposition.semitones:+d} semitones")
+            if plan.transposition.remark:
+                print(f"note        {plan.transposition.remark}")
+        total = round(recording.num_samples * plan.length)
+        with progress_bar("retiming") as move:
+            parts = counted(retimed(recording, plan), total, move)
+            num_samples = write_spliced(recording, [New(parts, 0.0)], output)
+        seconds = time.perf_counter() - started
+        duration_s = num_samples / recording.sample_rate
+        print(f"retimed     {seconds:.2f} s: {recording.duration_s / seconds:.1f}× real time")
+        print(f"Wrote {output} ({duration_s:.2f} seconds)")
 
 
 def counted(

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from riffusion.cli import options
+from riffusion.cli.edits import Song
 from riffusion.cli.outputs import check_audio_output, check_output_dir, checked_extension
 from riffusion.cli.progress import progress_bar
 from riffusion.errors import InputError
 
 if TYPE_CHECKING:
     from riffusion.editing.stems import Separator
-
-Song = Annotated[Path, typer.Argument(help="Audio file to read, in mono or stereo.")]
 
 _GAIN = re.compile(r"(?P<name>[^=]+)=(?P<db>[+-]?(\d+\.?\d*|\.\d+)) *(dB)?", re.IGNORECASE)
 
