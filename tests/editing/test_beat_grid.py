@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from riffusion.audio.waveform import Waveform
+from riffusion.audio.waveform import Waveform, resample
 from riffusion.editing.beat_grid import BeatGrid, find_beat_grid
 from riffusion.editing.listening import listen
 from riffusion.errors import InputError
@@ -85,13 +85,15 @@ def test_a_known_tempo_settles_which_pulse_is_the_beat(
     assert_same_beats(grid.beats_s, beats, BEAT_TOLERANCE_S)
 
 
+@pytest.mark.parametrize("rate", [44_100, 48_000])
+@pytest.mark.parametrize("repeats", [3, 12])
 @pytest.mark.parametrize("style", ["og_beat", "agile", "motorway", "vibes"])
-def test_loops_of_the_project(style: str) -> None:
+def test_loops_of_the_project(style: str, repeats: int, rate: int) -> None:
     arrangement = ARRANGEMENTS[style]
     loop_grid = LoopGrid.fit(arrangement.beats, arrangement.tempo_bpm, SpectrogramParams())
     loop = render_loop(arrangement, loop_grid, Key.parse(arrangement.key))
-    grid = grid_of(np.tile(loop, (1, 3)))
-    beats = np.arange(3 * arrangement.beats) * 60 / loop_grid.tempo_bpm
+    grid = grid_of(resample(np.tile(loop, (1, repeats)), RATE, rate), rate)
+    beats = np.arange(repeats * arrangement.beats) * 60 / loop_grid.tempo_bpm
     assert grid.tempo_bpm == pytest.approx(arrangement.tempo_bpm, rel=TEMPO_TOLERANCE)
     assert_same_beats(grid.beats_s, beats, BEAT_TOLERANCE_S)
     assert distances_s(grid.downbeats_s, beats[::4]).max() < BEAT_TOLERANCE_S

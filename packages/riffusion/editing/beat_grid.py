@@ -38,6 +38,7 @@ at and below which it isn't one; noise of ten seconds has about 0.05."""
 _SMOOTHING_BEATS = 4.0
 _STEADY_S = 0.012
 """Largest distance of smoothed beats from those of one tempo that is still one tempo."""
+_END_BEATS = 4
 _PROFILE_REACH_S = 0.045
 _EXPECTED_S, _EXPECTED_SPREAD_S = 0.01, 0.02
 """How much later than the onset strength's peak the attack is."""
@@ -150,7 +151,9 @@ def _smooth(beats: Times, heard: Heard) -> tuple[Times, bool]:
     numbers = _numbers(beats)
     line = _robust_line(numbers, beats)
     local = _local_lines(numbers, beats)
-    is_steady = bool(np.abs(local - np.polyval(line, numbers)).max() < _STEADY_S)
+    ends = min(_END_BEATS, beats.size // 8)  # where lines follow from one side alone
+    inside = slice(ends, beats.size - ends)
+    is_steady = bool(np.abs(local - np.polyval(line, numbers))[inside].max() < _STEADY_S)
     every = np.arange(numbers[0], numbers[-1] + 1)
     first_s, last_s = _audible_s(heard)
     if not is_steady:

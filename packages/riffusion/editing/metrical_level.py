@@ -21,9 +21,9 @@ from riffusion.loops.oscillators import Signal
 _LEVELS = (0.5, 1.0, 2.0)
 """Tempi to compare, relative to the pulse that was found."""
 _MODERATE_BPM, _MODERATE_OCTAVES = 120.0, 0.6
-_SALIENCE, _EVENNESS, _WEAKER, _ALTERNATION, _FOUND = 2.0, 0.5, 1.0, 2.0, 1.0
+_SALIENCE, _EVENNESS, _WEAKER, _ALTERNATION, _FOUND = 2.0, 0.5, 1.0, 2.0, 1.7
 """Weights of the terms; `_FOUND` is added for the pulse that was found."""
-_LEAST_EVEN, _WEAKEST = 0.03, 0.3
+_LEAST_EVEN, _WEAKEST = 0.03, 0.1
 """Ratios below which a term tells nothing more."""
 _BELOW_CYMBALS_HZ = 4500.0
 _SNARE_HZ = 700.0
