@@ -32,7 +32,8 @@ def test_retime(song: Path, tmp_path: Path, run: Run) -> None:
     output = tmp_path / "new" / "fast.wav"
     result = run("retime", song, "--tempo", 120, "--key", "C minor", "-o", output)
     assert (result.code, result.err) == (0, "")
-    lines = result.out.splitlines()
+    first, *lines = result.out.splitlines()
+    assert first == "recording   14.30 s, stereo, 48000 Hz, 24 bits"
     assert lines[0].startswith("tempo       93.0")
     assert "bpm, steady (certainty " in lines[0]
     assert lines[1].startswith("key         A minor (certainty ")
@@ -57,7 +58,8 @@ def test_a_given_tempo_and_semitones(song: Path, tmp_path: Path, run: Run) -> No
         "retime", song, "--from-tempo", 100, "--tempo", 80, "--semitones", -2, "-o", output
     )
     assert result.code == 0
-    assert [line.split()[0] for line in result.out.splitlines()] == ["retimed", "Wrote"]
+    printed = [line.split()[0] for line in result.out.splitlines()]
+    assert printed == ["recording", "retimed", "Wrote"]
     samples = samples_from_segment(read_audio(output))
     assert samples.shape == (2, round(DURATION_S * RATE * 100 / 80))
 
