@@ -243,7 +243,7 @@ print(recording.num_samples, peak)
 def minutes_of(name: str, minutes: int, path: Path) -> None:
     """Write a recording of some minutes that are all the same."""
     minute = 60 * RATE
-    count = 1 if name in ("a.mp3", "a.m4a") else 2  # slow to encode
+    count = 1 if name == "a.mp3" else 2  # slow to encode
     audio = Audio(chord(minute, RATE, count) + noise(minute, count, rms=0.02), RATE)
     if name == "padded.wav":
         data = containers(audio.waveform, 4, 24, "<")
@@ -261,7 +261,7 @@ def minutes_of(name: str, minutes: int, path: Path) -> None:
                 writer.write(audio)
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.m4a", "chain.ogg", "padded.wav"])
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "chain.ogg", "padded.wav"])
 def test_ten_minutes_take_as_much_memory_as_one(name: str, tmp_path: Path) -> None:
     peaks = []
     for minutes in (1, 10):

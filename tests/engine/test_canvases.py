@@ -70,7 +70,7 @@ def test_a_canvas_does_not_depend_on_what_shares_its_calls(
 
 def test_a_clip_does_not_wait_for_a_whole_step_of_a_long_canvas(engine: Engine) -> None:
     release = blocked(engine)
-    long = engine.submit_canvas(request(steps=2, denoising=1.0), plan(750))
+    long = engine.submit_canvas(request(steps=2, denoising=1.0), plan(400))
     clip = engine.submit(request(steps=3, denoising=1.0).model_copy(update={"mode": "txt2img"}))
     done_at: list[int] = []
     seen: list[tuple[int, int]] = []
@@ -86,7 +86,7 @@ def test_a_clip_does_not_wait_for_a_whole_step_of_a_long_canvas(engine: Engine) 
 
 def test_a_cancelled_canvas_frees_the_engine(engine: Engine) -> None:
     began = threading.Event()
-    long = engine.submit_canvas(request(steps=100), plan(750), lambda *_: began.set())
+    long = engine.submit_canvas(request(steps=100), plan(400), lambda *_: began.set())
     assert began.wait(TIMEOUT_S)
     long.cancel()
     with pytest.raises(GenerationCancelled):
