@@ -1,5 +1,6 @@
 """AudioWriter: exact lengths, reproducible bytes, and files that can be played if it is stopped."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from riffusion.audio import (
     segment_from_audio,
     waveform_from_segment,
 )
+from riffusion.audio.formats import LOSSY_CODECS
 from riffusion.audio.pcm import Pcm
 from riffusion.errors import InputError
 from tests.audio.audio_signals import chord, noise, offset_of, snr_db
@@ -196,3 +198,32 @@ def test_wav_files_of_24_bits_keep_them_and_round_what_has_more(
     expected = np.minimum((samples + 128) >> 8, 2**23 - 1) << 8
     assert np.array_equal(expected[:, :2_000], samples[:, :2_000])
     assert np.array_equal(read.T, np.concatenate([expected, expected], axis=1))
+
+
+@pytest.mark.parametrize("rate", [65_535, 65_540, 96_000, 96_001, 192_005])
+def test_rates_that_a_flac_cannot_hold_are_refused_and_leave_no_file(
+    rate: int, tmp_path: Path
+) -> None:
+    like = Pcm(np.zeros((1, 1000), np.int16), rate)
+    path = tmp_path / "a.flac"
+    if rate < 65_536 or rate % 10 == 0:
+        with AudioWriter(path, like, is_whole=True) as writer:
+            writer.write(like)
+        assert soundfile.info(path).samplerate == rate
+        return
+    with pytest.raises(InputError, match=f"sample_rate={rate} must be a multiple of 10 Hz"):
+        AudioWriter(path, like, is_whole=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_encoder_that_refuses_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec = LOSSY_CODECS["mp3"]
+    monkeypatch.setitem(LOSSY_CODECS, "mp3", dataclasses.replace(codec, encoder="no_such_encoder"))
+    path = tmp_path / "a.mp3"
+    path.write_bytes(b"before")
+    with pytest.raises(Exception, match="no_such_encoder"):
+        AudioWriter(path, Pcm(np.zeros((1, 10), np.int16), 44_100), is_whole=True)
+    assert [item.name for item in tmp_path.iterdir()] == ["a.mp3"]
+    assert path.read_bytes() == b"before"

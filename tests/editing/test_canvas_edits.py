@@ -50,6 +50,7 @@ def edited(recording: Recording, parts: Any) -> Integers:
         (Region(0.0, 1.1), 1, 22_050, 16, "flac"),
         (Region(8.0, DURATION_S), 2, 44_100, 24, "flac"),
         (Region(0.3, 0.4), 2, 22_050, 16, "wav"),
+        (Region(4.3, 4.35), 1, 44_101, 16, "wav"),  # a little less than 0.05 in floating point
         (Region(0.0, DURATION_S), 1, 22_050, 16, "wav"),
         (Region(3.0, 5.0, low_hz=500), 2, 22_050, 16, "wav"),
     ],
@@ -173,6 +174,7 @@ def test_a_cancelled_edit_ends(generator: ClipGenerator, tmp_path: Path) -> None
         ((1.0, float("inf")), "inf must be a finite number"),
         ((1.0, 2.0, 900.0, 300.0), "300 must be above low_hz=900"),
         ((1.0, 2.0, -5.0), "-5 must be a finite number"),
+        ((1.0, 2.0, 11_025.0), "11025 must be below 11025 Hz, half of the recording's"),
     ],
 )
 def test_regions_that_make_no_sense(
@@ -181,6 +183,35 @@ def test_regions_that_make_no_sense(
     path = song(tmp_path / "in.wav")
     with Recording.open(path) as recording, pytest.raises(InputError, match=message):
         Region(*region).samples_of(recording)
+
+
+@pytest.mark.parametrize("after_s", [-0.0004, 0.0, 0.0004])
+def test_the_end_may_be_written_in_milliseconds(after_s: float, tmp_path: Path) -> None:
+    with Recording.open(song(tmp_path / "in.wav", duration_s=3.21)) as recording:
+        start, stop = Region(1.0, recording.duration_s + after_s).samples_of(recording)
+    assert start == RATE
+    assert stop == round((round(3.21 * RATE) / RATE + min(0, after_s)) * RATE)
+
+
+@pytest.mark.parametrize(
+    ("low_hz", "high_hz", "message"),
+    [
+        (10_001.0, None, "low_hz: 10001: none of the model's 48 frequencies.* from 10001 Hz on"),
+        (None, 3.0, "high_hz: 3: none of the model's 48 frequencies, from .* from 0 Hz on to 3 Hz"),
+        (700.0, 700.5, "low_hz: 700: none of"),
+    ],
+)
+def test_a_band_without_a_frequency_of_the_model_is_refused(
+    generator: ClipGenerator,
+    low_hz: float | None,
+    high_hz: float | None,
+    message: str,
+    tmp_path: Path,
+) -> None:
+    region = Region(1.0, 2.0, low_hz, high_hz)
+    path = song(tmp_path / "in.wav", rate=48_000)
+    with Recording.open(path) as recording, pytest.raises(InputError, match=message):
+        repaint(recording, generator, request(), region)
 
 
 def test_short_recordings_are_refused(generator: ClipGenerator, tmp_path: Path) -> None:
@@ -200,13 +231,27 @@ def test_prompts_outside_the_recording_are_refused(
         for at_s in (-1.0, 9.4, float("nan")):
             with pytest.raises(InputError, match="inside the recording, from 0 to 9.300 s"):
                 restyle(recording, generator, request(), [PromptAtTime(at_s, "bells")])
-        with pytest.raises(InputError, match="prompt weight"):
+        with pytest.raises(InputError, match="prompts_at: .*prompt weight"):
             restyle(recording, generator, request(), [PromptAtTime(1.0, "(a:101)")])
+        with pytest.raises(InputError, match="prompts_at: 2 s has two prompts"):
+            at_once = [PromptAtTime(2.0, text) for text in ("bells", "jazz")]
+            restyle(recording, generator, request(), at_once)
+
+
+def test_the_order_of_prompts_does_not_matter(generator: ClipGenerator, tmp_path: Path) -> None:
+    points = [PromptAtTime(4.0, "bells"), PromptAtTime(8.0, "jazz")]
+    with Recording.open(song(tmp_path / "in.wav", 1)) as recording:
+        one, other = (
+            edited(recording, restyle(recording, generator, request(), order))
+            for order in (points, points[::-1])
+        )
+    assert np.array_equal(one, other)
 
 
 def test_silence_can_be_edited(generator: ClipGenerator, tmp_path: Path) -> None:
     silent = write(tmp_path / "in.wav", np.zeros((2, 3 * RATE), np.int32), RATE, 16)
     with Recording.open(silent) as recording:
-        assert edited(recording, repaint(recording, generator, request(), Region(1, 2))).any()
+        made = edited(recording, repaint(recording, generator, request(), Region(1, 2)))
+        assert np.abs(made.astype(float)).max() > 2**31 * 10 ** (-40 / 20)
         restyled = edited(recording, restyle(recording, generator, request()))
         assert restyled.shape == (2, 3 * RATE)

@@ -18,6 +18,8 @@ _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: 
 _CHUNK = 2**15
 """Samples per call of the encoder."""
 
+_MAX_ANY_FLAC_RATE_HZ = 2**16 - 1
+"""Above it, a FLAC frame's header has the rate in tens of Hz (RFC 9639, section 9.1.2)."""
 _ENCODERS_OF_24_BITS = ("flac", "pcm_s24le")
 """They take samples of 32 bits."""
 
@@ -112,6 +114,12 @@ class Encoding:
             raise InputError(
                 f"channels={like.num_channels} must be from 1 to {max(_LAYOUTS)} for {format}; "
                 "mix down with with_channels(waveform, 2) or convert(segment, channels=2)"
+            )
+        rate = like.sample_rate
+        if format == "flac" and rate > _MAX_ANY_FLAC_RATE_HZ and rate % 10:
+            raise InputError(
+                f"sample_rate={rate} must be a multiple of 10 Hz above {_MAX_ANY_FLAC_RATE_HZ} Hz "
+                "for flac; write a wav, or resample first"
             )
         sample_format = "s16" if like.sample_width <= 2 else "s32"
         is_24_bits = bits == 24 and sample_format == "s32"

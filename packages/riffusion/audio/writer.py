@@ -80,7 +80,11 @@ class AudioWriter:
             raise self._failure(error) from error
         # An m4a that can't be completed keeps its fragments.
         self._target = _Target(file, is_completed_in_place=encoding.muxer != "ipod")
-        self._encoder = Encoder(self._target, self._encoding)
+        try:
+            self._encoder = Encoder(self._target, self._encoding)
+        except BaseException as error:
+            self._files.__exit__(type(error), error, error.__traceback__)
+            raise
         self._resampler: _Resampler | None = None
         if self._like.sample_rate != encoding.rate_hz:
             self._resampler = _Resampler(self._like.sample_rate, encoding)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from riffusion.cli.clip_requests import build_request, draw_seed
+from riffusion.cli.clip_requests import build_request, check_weights, draw_seed
 from riffusion.cli.outputs import check_audio_output
 from riffusion.cli.progress import progress_bar
 
@@ -32,15 +32,21 @@ EditSeed = Annotated[
 def edit_request(
     prompt: str, seed: int | None, fields: dict[str, Any], request: dict[str, Any]
 ) -> "InferenceInput":
-    """The request of an edit; its seed is drawn if none is given, and printed."""
+    """The request of an edit; its seed is drawn if none is given, and printed.
+
+    Raises:
+        InputError: a value or a prompt's weight is out of range.
+    """
     seed = draw_seed() if seed is None else seed
     print(f"seed        {seed}")
-    return build_request({"start": {"prompt": prompt, "seed": seed, **fields}, **request})
+    inputs = build_request({"start": {"prompt": prompt, "seed": seed, **fields}, **request})
+    check_weights(inputs)
+    return inputs
 
 
 @contextmanager
 def opened(song: Path, output: Path) -> Iterator["Recording"]:
-    """The recording; the output is checked before, and may not be the recording itself.
+    """The recording; the output is checked before. It may be the recording's own file.
 
     Raises:
         InputError: a file can't be read or written.

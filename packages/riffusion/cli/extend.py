@@ -10,6 +10,7 @@ from riffusion.cli.edits import EditSeed, Song, edit_request, opened, write_edit
 from riffusion.cli.option_groups import CheckpointOptions, EditOptions, expand_option_groups
 from riffusion.cli.progress import progress_bar
 from riffusion.cli.retime import print_tempo
+from riffusion.errors import InputError
 
 if TYPE_CHECKING:
     from riffusion.audio.recording import Recording
@@ -56,8 +57,12 @@ def extend(
     0.7, says how far it moves away from them.
     """
     from riffusion.editing.extending import check_extension, extend
+    from riffusion.editing.regions import check_length
     from riffusion.editing.times import parse_time
+    from riffusion.loops.grid import checked_tempo
 
+    if tempo is not None:
+        checked_tempo(tempo)
     before_s = 0.0 if before is None else parse_time(before, "before")
     after_s = DEFAULT_AFTER_S if before is None else 0.0
     after_s = after_s if after is None else parse_time(after, "after")
@@ -65,6 +70,7 @@ def extend(
     fields = diffusion.edit_fields(DEFAULT_DENOISING)
     inputs = edit_request(prompt, seed, fields, diffusion.request_fields())
     with opened(song, output) as recording:
+        check_length(recording)
         bar_s = _bar_s(recording, tempo)
         generator = ClipMaker(model.checkpoint, model.device).generator
         write_edit(
@@ -85,13 +91,22 @@ def extend(
 def _bar_s(recording: "Recording", tempo: float | None) -> float:
     """Length of a bar; tempo and metre are found, and printed.
 
+    Where no beat is found, a given tempo is taken as it is, with four beats per bar.
+
     Raises:
-        InputError: no beat was found.
+        InputError: no beat was found, and no tempo is given.
     """
     from riffusion.editing.beat_grid import find_beat_grid
     from riffusion.editing.listening import listen
 
     with progress_bar("listening") as move:
-        grid = find_beat_grid(listen(recording, move), tempo)
-    print_tempo(grid)
+        heard = listen(recording, move)
+    try:
+        grid = find_beat_grid(heard, tempo)
+    except InputError:
+        if tempo is None:
+            raise
+        print(f"tempo       {tempo:.2f} bpm as given, four beats per bar: no beat was found")
+        return 60 / tempo * 4
+    print_tempo(grid, "--tempo")
     return 60 / grid.tempo_bpm * grid.metre

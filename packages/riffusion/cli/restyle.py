@@ -31,7 +31,7 @@ def restyle(
     --denoising, by default 0.5, says how much changes. With --prompt-at the sound moves from one
     text to the next along the way.
     """
-    from riffusion.editing.restyling import PromptAtTime, restyle
+    from riffusion.editing.restyling import PromptAtTime, check_prompts_at, restyle
     from riffusion.editing.times import parse_time
 
     points = [PromptAtTime(parse_time(at.time, "prompt_at"), at.text) for at in prompt_at]
@@ -39,6 +39,7 @@ def restyle(
         prompt, seed, diffusion.edit_fields(DEFAULT_DENOISING), diffusion.request_fields()
     )
     with opened(song, output) as recording:
+        check_prompts_at(recording, points)  # before the checkpoint is loaded
         generator = ClipMaker(model.checkpoint, model.device).generator
         write_edit(
             recording, output, lambda move: restyle(recording, generator, inputs, points, move)

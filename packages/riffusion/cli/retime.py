@@ -96,12 +96,17 @@ def counted(
         move(done, total)
 
 
-def print_tempo(beats: "BeatGrid") -> None:
-    """Print a recording's tempo and its certainty."""
+def print_tempo(beats: "BeatGrid", option: str = "--from-tempo") -> None:
+    """Print a recording's tempo and its certainty.
+
+    Args:
+        beats: its beats.
+        option: the command's option for a recording's tempo.
+    """
     steady = "steady" if beats.is_steady else "drifting"
     line = f"tempo       {beats.tempo_bpm:.2f} bpm, {steady} (certainty {beats.certainty:.0%})"
     if beats.certainty < _ANOTHER_TEMPO:
-        line += "; if it is half or twice that, say so with --from-tempo"
+        line += f"; if it is half or twice that, say so with {option}"
     print(line)
 
 

@@ -98,20 +98,23 @@ def find_beat_grid(heard: Heard, tempo_bpm: float | None = None) -> BeatGrid:
     if heard.duration_s < MIN_DURATION_S:
         raise _no_tempo(
             f"a recording of {heard.duration_s:.2f} s is too short for its tempo to be found, at "
-            f"least {MIN_DURATION_S} s are needed"
+            f"least {MIN_DURATION_S} s are needed",
+            tempo_bpm,
         )
     if heard.peak == 0:
-        raise _no_tempo("the recording is silent, so it has no tempo")
+        raise _no_tempo("the recording is silent, so it has no tempo", tempo_bpm)
     strength = strength_from_bands(heard.bands)
     ends = round(_ENDS * heard.step_s / heard.attack_step_s)
     loudest = strength[_ENDS:-_ENDS].max(initial=0), heard.attacks[ends:-ends].max(initial=0)
     if loudest[0] < _MIN_ONSET or loudest[1] < _MIN_ATTACK:
-        raise _no_tempo("the recording has no onsets, so it has no tempo")
+        raise _no_tempo("the recording has no onsets, so it has no tempo", tempo_bpm)
     path = tempo_path(strength, heard.step_s, tempo_bpm)
     frames = _chain(strength, path.periods)
     regular = float(np.clip((path.regularity - _IRREGULAR) / (_REGULAR - _IRREGULAR), 0, 1))
     if frames.size < _MIN_BEATS or regular == 0:
-        raise _no_tempo("no beat was found in the recording: its onsets don't repeat evenly")
+        raise _no_tempo(
+            "no beat was found in the recording: its onsets don't repeat evenly", tempo_bpm
+        )
     share = 1.0
     if tempo_bpm is None and frames.size >= 4:
         level, share = choose_level(
@@ -122,7 +125,7 @@ def find_beat_grid(heard: Heard, tempo_bpm: float | None = None) -> BeatGrid:
             frames = chain
     beats, is_steady = _smooth(frames.astype(np.float64) * heard.step_s, heard)
     if beats.size < _MIN_BEATS:
-        raise _no_tempo("the recording has too few beats for its tempo to be found")
+        raise _no_tempo("the recording has too few beats for its tempo to be found", tempo_bpm)
     tempo = 60 * (beats.size - 1) / (beats[-1] - beats[0])
     beats = np.maximum(beats, 0.0)
     bars = find_bars(heard, beats)
@@ -142,8 +145,9 @@ def _chain(strength: Signal, periods: Signal) -> Frames:
     return best_chain(strength, rounded)
 
 
-def _no_tempo(why: str) -> InputError:
-    return InputError(f"{why}; name its tempo if you know it, or use another recording")
+def _no_tempo(why: str, tempo_bpm: float | None) -> InputError:
+    known = "" if tempo_bpm is not None else "name its tempo if you know it, or "
+    return InputError(f"{why}; {known}use another recording")
 
 
 def _smooth(beats: Times, heard: Heard) -> tuple[Times, bool]:

@@ -10,6 +10,8 @@ MIN_RECORDING_S = 0.5
 """Shortest recording that can be edited with a checkpoint."""
 MIN_REGION_S = 0.05
 """Shortest region: half a window of the spectrogram."""
+_ROUNDING_S = 0.0005
+"""Durations are shown to a millisecond, so the end that is shown is the recording's end."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Region:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise InputError(f"{value:g} must be a finite number, 0 or more", name)
-        if self.to_s - self.from_s < MIN_REGION_S:
+        if self.to_s - self.from_s < MIN_REGION_S - 1e-9:  # 12.35 - 12.3 is a little less than 0.05
             raise InputError(
                 f"the region from {self.from_s:g} s to {self.to_s:g} s must be at least "
                 f"{MIN_REGION_S:g} s long, with its end after its start",
@@ -53,10 +55,17 @@ class Region:
         """First sample, and the one after the last.
 
         Raises:
-            InputError: the region isn't inside the recording, or that is too short.
+            InputError: the region isn't inside the recording, or that is too short; or it has no
+                such frequencies.
         """
         check_length(recording)
-        if self.to_s > recording.duration_s + 0.5 / recording.sample_rate:
+        if self.low_hz is not None and self.low_hz >= recording.sample_rate / 2:
+            raise InputError(
+                f"{self.low_hz:g} must be below {recording.sample_rate / 2:g} Hz, half of the "
+                "recording's sample rate; there is no sound above that",
+                "low_hz",
+            )
+        if self.to_s > recording.duration_s + _ROUNDING_S:
             raise InputError(
                 f"{self.to_s:g} is after the recording's end at {recording.duration_s:.3f} s",
                 "to_s",
@@ -74,5 +83,5 @@ def check_length(recording: Recording) -> None:
     if recording.duration_s < MIN_RECORDING_S:
         raise InputError(
             f"the recording lasts {recording.duration_s:.3f} s, at least {MIN_RECORDING_S:g} s are "
-            "needed"
+            "needed; use a longer one"
         )

@@ -141,7 +141,8 @@ def _canvas_columns(axis: ModelAxis, images: CanvasImages, section: Section) -> 
 def _level(axis: ModelAxis, section: Section, begin: int, end: int) -> FloatArray:
     """Amplitude of black in each frame: that of the loudest moment around it, (end - begin,).
 
-    A section that is made anew as a whole doesn't count, but what is beside it.
+    A section that is made anew as a whole doesn't count, but what is beside it. If that is silent,
+    the level is that of images without one of their own.
     """
     peaks = np.concatenate(
         [
@@ -156,6 +157,8 @@ def _level(axis: ModelAxis, section: Section, begin: int, end: int) -> FloatArra
     radius = round(_LOUDEST_WITHIN_S * axis.params.sample_rate / axis.params.hop_length)
     loudest = scipy.ndimage.maximum_filter1d(peaks, 2 * radius + 1, mode="constant")
     heard = np.flatnonzero(loudest > _QUIETEST * max(float(loudest.max()), 1e-9))
+    if not len(heard) and section.has_surroundings:
+        return np.full(len(peaks), DEFAULT_MAX_VALUE, np.float32)
     if len(heard):
         loudest = np.interp(np.arange(len(loudest)), heard, loudest[heard])
     # An average over no more than the radius is at least the loudness of its middle.

@@ -13,6 +13,7 @@ from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.regions import Region
 from riffusion.editing.remaking import CONTEXT_S, Bands, PromptAtFrame, Section, remade
 from riffusion.editing.splicing import New, Part, replacing
+from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
 from riffusion.spectrogram.mel_scale import mel_row_frequencies_hz
 from riffusion.spectrogram.params import SpectrogramParams
@@ -42,7 +43,8 @@ def repaint(
         Parts for `splicing.write_spliced`.
 
     Raises:
-        InputError: the region isn't inside the recording, or the request is invalid.
+        InputError: the region isn't inside the recording, the model knows none of its frequencies,
+            or the request is invalid.
     """
     start, stop = region.samples_of(recording)
     generator.check(inputs)
@@ -70,10 +72,24 @@ def repaint(
 
 
 def _bands(params: SpectrogramParams, region: Region) -> Bands:
-    """Which mel bands are in the region."""
+    """Which mel bands are in the region.
+
+    Raises:
+        InputError: none is.
+    """
     hz = mel_row_frequencies_hz(params)
-    high = math.inf if region.high_hz is None else region.high_hz
-    return np.asarray((hz >= (region.low_hz or 0.0)) & (hz <= high))
+    low, high = region.low_hz or 0.0, math.inf if region.high_hz is None else region.high_hz
+    bands: Bands = (hz >= low) & (hz <= high)
+    if not bands.any():
+        name, wrong = ("high_hz", high) if region.low_hz is None else ("low_hz", low)
+        until = "" if math.isinf(high) else f" to {high:g} Hz"
+        raise InputError(
+            f"{wrong:g}: none of the model's {len(hz)} frequencies, from {hz[0]:.0f} to "
+            f"{hz[-1]:.0f} Hz, is in the band from {low:g} Hz on{until}; choose a wider one, or "
+            "another",
+            name,
+        )
+    return bands
 
 
 def balance_around(recording: Recording, start: int, stop: int) -> npt.NDArray[np.float32]:

@@ -9,13 +9,13 @@ from riffusion.audio.recording import Recording
 from riffusion.audio.waveform import Waveform
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.diffusion.prompt_weights import parse_prompt_weights
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.regions import check_length
 from riffusion.editing.remaking import PromptAtFrame, Section, remade
 from riffusion.editing.splicing import New, Part
 from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
-from riffusion.generation.resolved_input import check_prompts
 
 _BALANCE_S = 1.0
 """Length of the stretches whose balance between the channels is measured."""
@@ -52,12 +52,29 @@ def restyle(
         Parts for `splicing.write_spliced`, which computes the sound.
 
     Raises:
-        InputError: a time outside the recording, or an invalid request.
+        InputError: as `check_prompts_at`, or an invalid request.
     """
-    check_length(recording)
+    check_prompts_at(recording, prompts_at)
     generator.check(inputs)
     axis = ModelAxis(recording, generator.converter)
-    points = {0.0: inputs.start.prompt}
+    points = {0.0: inputs.start.prompt, **{point.at_s: point.prompt for point in prompts_at}}
+    frames_per_s = axis.params.sample_rate / axis.params.hop_length
+    prompts = [PromptAtFrame(at_s * frames_per_s, points[at_s]) for at_s in sorted(points)]
+    whole = Section(0, axis.num_frames, continues_before=False, continues_after=False)
+    made = remade(axis, generator, inputs, prompts, whole, on_progress)
+    mono = axis.at_recordings_rate(made, 0, 0, recording.num_samples)
+    return [New(_balanced(recording, mono))]
+
+
+def check_prompts_at(recording: Recording, prompts_at: Sequence[PromptAtTime]) -> None:
+    """Check further prompts before the work begins.
+
+    Raises:
+        InputError: a time outside the recording, two prompts at one time, or a weight out of range;
+            or the recording is too short.
+    """
+    check_length(recording)
+    times: set[float] = set()
     for point in prompts_at:
         if not 0 <= point.at_s <= recording.duration_s:  # NaN fails, too
             raise InputError(
@@ -65,18 +82,15 @@ def restyle(
                 f"{recording.duration_s:.3f} s",
                 "prompts_at",
             )
-        check_prompts(
-            inputs.model_copy(
-                update={"start": inputs.start.model_copy(update={"prompt": point.prompt})}
+        if point.at_s in times:
+            raise InputError(
+                f"{point.at_s:g} s has two prompts; give each another time", "prompts_at"
             )
-        )
-        points[point.at_s] = point.prompt
-    frames_per_s = axis.params.sample_rate / axis.params.hop_length
-    prompts = [PromptAtFrame(at_s * frames_per_s, points[at_s]) for at_s in sorted(points)]
-    whole = Section(0, axis.num_frames, continues_before=False, continues_after=False)
-    made = remade(axis, generator, inputs, prompts, whole, on_progress)
-    mono = axis.at_recordings_rate(made, 0, 0, recording.num_samples)
-    return [New(_balanced(recording, mono))]
+        times.add(point.at_s)
+        try:
+            parse_prompt_weights(point.prompt)
+        except InputError as error:
+            raise InputError(str(error), "prompts_at") from None
 
 
 def _balanced(recording: Recording, mono: Iterator[Waveform]) -> Iterator[Waveform]:
