@@ -3,16 +3,15 @@
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from riffusion.audio import Recording
-from riffusion.audio.waveform import Waveform
 from riffusion.editing import rendering
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.rendering import rendered
 from riffusion.spectrogram.converter import SpectrogramConverter
 from riffusion.spectrogram.params import SpectrogramParams
+from tests.editing.novelty import flux, near
 from tests.editing.recordings import write
 
 RATE = 44_100
@@ -31,19 +30,6 @@ def axis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelAxis]:
     path = write(tmp_path_factory.mktemp("rendering") / "in.wav", samples[None], RATE, 16)
     with Recording.open(path) as recording:
         yield ModelAxis(recording, SpectrogramConverter(SpectrogramParams(), device="cpu"))
-
-
-def flux(waveform: Waveform) -> npt.NDArray[np.float64]:
-    """Spectral flux of frames that are 5 ms apart."""
-    frames = np.lib.stride_tricks.sliding_window_view(waveform[0], 1024)[::220]
-    loudness = np.log1p(100 * np.abs(np.fft.rfft(frames * np.hanning(1024))))
-    total: npt.NDArray[np.float64] = np.maximum(np.diff(loudness, axis=0), 0).sum(1)
-    return total
-
-
-def near(strength: npt.NDArray[np.float64], sample: int) -> float:
-    """Largest flux within 50 ms of a sample."""
-    return float(strength[max(0, sample // 220 - 12) : sample // 220 + 10].max())
 
 
 def test_joins_with_the_recording_are_no_novelty(axis: ModelAxis) -> None:

@@ -9,12 +9,14 @@ With a checkpoint:
 - `canvas_images`: mel amplitudes to latents and back.
 - `rendering`: mel amplitudes to sound that continues what is beside it.
 - `continuation`: a recording as if its bars repeated.
+- `balance`: the balance of a recording's channels.
 
 Without one, and without torch:
 
 - `splicing`: the edited recording, with everything outside of the new parts kept bit for bit.
 - `stems`: taking a recording apart into stems that add up to it bit for bit, and remixing them.
 - `separation`: drums, bass and harmonic sounds by their shapes in the spectrogram.
+- `sound`: what edits need of a recording.
 - `times`: points in time as people write them.
 - `listening`: one pass over a recording, for its beats and its key.
 - `attacks`: when notes start, to a few milliseconds.

@@ -30,6 +30,7 @@ class Continuation:
         self._period = period_s * recording.sample_rate
         self._fade = round(_FADE_S * recording.sample_rate)
         self.sample_rate = recording.sample_rate
+        self.num_channels = recording.num_channels
         self.num_samples = before + recording.num_samples + after
 
     def waveform(self, start: int, stop: int) -> Waveform:

@@ -12,7 +12,7 @@ from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.editing.continuation import Continuation
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.regions import check_length
-from riffusion.editing.remaking import PromptAtFrame, Section, remade
+from riffusion.editing.remaking import remade_samples
 from riffusion.editing.repainting import balance_around
 from riffusion.editing.splicing import MAX_JOIN_S, Kept, New, Part
 from riffusion.errors import InputError
@@ -64,12 +64,13 @@ def extend(
     join = int(MAX_JOIN_S * rate)  # made anew, too, so that the join has sound of both
     parts: list[Part] = [Kept(0, recording.num_samples)]
     if before:
-        new = _made(longer, generator, inputs, 0, before + join, on_progress)
+        new = remade_samples(longer, generator, inputs, 0, before + join, on_progress)
         new = as_loud_as(recording, new * balance_around(recording, 0, 0), joins_at_its_start=False)
         parts = [New(new), *parts]
     if after:
         end = before + recording.num_samples
-        new = _made(longer, generator, inputs, end - join, end + after, on_progress)
+        stop = end + after
+        new = remade_samples(longer, generator, inputs, end - join, stop, on_progress)
         at = recording.num_samples
         new = as_loud_as(recording, new * balance_around(recording, at, at))
         parts = [*parts, New(new)]
@@ -124,24 +125,3 @@ def _period_s(recording: Recording, bar_s: float) -> float:
         )
     bars = min(math.floor(recording.duration_s / bar_s), max(1, round(_REPEATED_S / bar_s)))
     return bars * bar_s
-
-
-def _made(
-    axis: ModelAxis,
-    generator: ClipGenerator,
-    inputs: InferenceInput,
-    start: int,
-    stop: int,
-    on_progress: ProgressCallback | None,
-) -> Waveform:
-    """Samples of the longer recording in mono, (1, stop - start)."""
-    first, last = max(0, axis.frame_at(start) - 1), min(axis.frame_at(stop) + 1, axis.num_frames)
-    section = Section(
-        first,
-        last,
-        continues_before=start > 0,
-        continues_after=stop < axis.recording.num_samples,
-    )
-    prompts = [PromptAtFrame(first, inputs.start.prompt)]
-    made = remade(axis, generator, inputs, prompts, section, on_progress)
-    return np.concatenate(list(axis.at_recordings_rate(made, first, start, stop)), axis=1)

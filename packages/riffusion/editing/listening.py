@@ -5,7 +5,6 @@ About 23 kB per second of audio, whatever the rate and the channels: 14 MB for t
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,27 +12,12 @@ import numpy.typing as npt
 from riffusion.audio.waveform import Waveform
 from riffusion.editing.attacks import AttackFrames
 from riffusion.editing.chroma import ChromaFrames, Chromagram
+from riffusion.editing.sound import Sound
 from riffusion.loops.onsets import Bands, OnsetFrames
 from riffusion.loops.oscillators import Signal
 
 BLOCK_SAMPLES = 2**18
 """Samples per channel that are read at once."""
-
-
-class Recording(Protocol):
-    """What edits need of a recording: any part of its samples, on demand."""
-
-    @property
-    def sample_rate(self) -> int: ...
-
-    @property
-    def num_channels(self) -> int: ...
-
-    @property
-    def num_samples(self) -> int: ...
-
-    def waveform(self, start: int, stop: int, /) -> Waveform:
-        """Samples from `start` to `stop`: (channels, stop - start) float32 in [-1, 1]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +45,7 @@ class Heard:
     peak: float
 
 
-def listen(recording: Recording, progress: Callable[[int, int], None] | None = None) -> Heard:
+def listen(recording: Sound, progress: Callable[[int, int], None] | None = None) -> Heard:
     """Listen to a whole recording.
 
     Args:
@@ -92,7 +76,7 @@ def listen(recording: Recording, progress: Callable[[int, int], None] | None = N
     )
 
 
-def blocks(recording: Recording, start: int = 0) -> Iterator[tuple[int, Waveform]]:
+def blocks(recording: Sound, start: int = 0) -> Iterator[tuple[int, Waveform]]:
     """The samples from `start` on, block by block, each with the position of its first sample."""
     for first in range(start, recording.num_samples, BLOCK_SAMPLES):
         yield first, recording.waveform(first, min(first + BLOCK_SAMPLES, recording.num_samples))

@@ -20,8 +20,9 @@ import numpy.typing as npt
 
 from riffusion.audio.waveform import Waveform
 from riffusion.editing.beat_grid import BeatGrid, find_beat_grid
-from riffusion.editing.listening import Heard, Recording, listen
+from riffusion.editing.listening import Heard, listen
 from riffusion.editing.retiming import MAX_RATIO
+from riffusion.editing.sound import Sound
 from riffusion.editing.stretching import check_library, stretched
 from riffusion.editing.times import format_time
 from riffusion.errors import InputError
@@ -68,7 +69,7 @@ class Loop:
 
 
 def cut_out_loop(
-    recording: Recording,
+    recording: Sound,
     *,
     beats: int = DEFAULT_BEATS,
     tempo_bpm: float | None = None,
@@ -226,7 +227,7 @@ def _onset_ratio(strength: Signal, start: int, end: int, step_s: float) -> float
 
 
 def _cut(
-    recording: Recording, start_s: float, own_bpm: float, beats: int, tempo_bpm: float
+    recording: Sound, start_s: float, own_bpm: float, beats: int, tempo_bpm: float
 ) -> Waveform:
     """The loop with its seam crossfaded: (channels, round(beats · 60 / tempo_bpm · rate))."""
     rate = recording.sample_rate

@@ -7,12 +7,12 @@ recording, whatever the recording's rate, and whatever part of it is looked at.
 import itertools
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from riffusion.audio.waveform import Waveform, resample, with_channels
+from riffusion.editing.sound import Sound
 from riffusion.spectrogram.converter import SpectrogramConverter
 from riffusion.spectrogram.params import SpectrogramParams
 
@@ -21,18 +21,6 @@ FloatArray = npt.NDArray[np.float32]
 _MARGIN_S = 1
 """Sound before and after a part that is resampled with it; a whole number, so that both rates have
 a sample where it starts."""
-
-
-class Sound(Protocol):
-    """A recording, or what can be read like one."""
-
-    @property
-    def sample_rate(self) -> int: ...
-
-    @property
-    def num_samples(self) -> int: ...
-
-    def waveform(self, start: int, stop: int, /) -> Waveform: ...
 
 
 class ModelAxis:

@@ -17,7 +17,7 @@ from riffusion.audio.waveform import Waveform
 from riffusion.editing.stretching import Read, stretched
 
 _LARGEST_ERROR = 5e-5
-"""Of the speed: 0.09 cents."""
+"""Largest error of the speed, as a share of it: 0.09 cents."""
 _SAMPLES_AT_ONCE = 2**17
 
 

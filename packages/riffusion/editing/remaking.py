@@ -122,6 +122,36 @@ def remade(
     )
 
 
+def remade_samples(
+    axis: ModelAxis,
+    generator: ClipGenerator,
+    inputs: InferenceInput,
+    start: int,
+    stop: int,
+    on_progress: ProgressCallback | None = None,
+    bands: Bands | None = None,
+) -> Waveform:
+    """Samples of the recording made anew in mono from one prompt, (1, stop - start).
+
+    Args:
+        axis, generator, inputs, on_progress: see `remade`; the prompt is that of the start.
+        start, stop: samples at the recording's rate.
+        bands: which mel bands are made anew; None for all.
+    """
+    # A frame more on both sides: the samples may start and end between two frames.
+    first = max(0, axis.frame_at(start) - 1)
+    section = Section(
+        first,
+        max(first + 1, min(axis.frame_at(stop) + 1, axis.num_frames)),
+        bands,
+        continues_before=start > 0,
+        continues_after=stop < axis.recording.num_samples,
+    )
+    prompts = [PromptAtFrame(first, inputs.start.prompt)]
+    made = remade(axis, generator, inputs, prompts, section, on_progress)
+    return np.concatenate(list(axis.at_recordings_rate(made, first, start, stop)), axis=1)
+
+
 def _canvas_columns(axis: ModelAxis, images: CanvasImages, section: Section) -> tuple[int, int]:
     """First column and number of columns that the model sees: the section with its surroundings.
 

@@ -3,23 +3,20 @@
 import math
 
 import numpy as np
-import numpy.typing as npt
 
 from riffusion.audio.recording import Recording
 from riffusion.audio.waveform import Waveform
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.editing.balance import Levels, balance
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.regions import Region
-from riffusion.editing.remaking import CONTEXT_S, Bands, PromptAtFrame, Section, remade
+from riffusion.editing.remaking import CONTEXT_S, Bands, remade_samples
 from riffusion.editing.splicing import New, Part, replacing
 from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
 from riffusion.spectrogram.mel_scale import mel_row_frequencies_hz
 from riffusion.spectrogram.params import SpectrogramParams
-
-_MAX_BALANCE = 4.0
-"""Highest level of a channel relative to the mean of the channels."""
 
 
 def repaint(
@@ -49,19 +46,8 @@ def repaint(
     start, stop = region.samples_of(recording)
     generator.check(inputs)
     axis = ModelAxis(recording, generator.converter)
-    # A frame more on both sides: the region may start and end between two frames.
-    first = max(0, axis.frame_at(start) - 1)
-    section = Section(
-        first,
-        max(first + 1, min(axis.frame_at(stop) + 1, axis.num_frames)),
-        _bands(axis.params, region) if region.is_band else None,
-        continues_before=start > 0,
-        continues_after=stop < recording.num_samples,
-    )
-    prompts = [PromptAtFrame(first, inputs.start.prompt)]
-    made = remade(axis, generator, inputs, prompts, section, on_progress)
-    parts = list(axis.at_recordings_rate(made, first, start, stop))
-    waveform = np.concatenate(parts, axis=1)
+    bands = _bands(axis.params, region) if region.is_band else None
+    waveform = remade_samples(axis, generator, inputs, start, stop, on_progress, bands)
     if region.is_band:
         original = recording.waveform(start, stop)
         difference = waveform - original.mean(0, keepdims=True)
@@ -92,19 +78,14 @@ def _bands(params: SpectrogramParams, region: Region) -> Bands:
     return bands
 
 
-def balance_around(recording: Recording, start: int, stop: int) -> npt.NDArray[np.float32]:
+def balance_around(recording: Recording, start: int, stop: int) -> Levels:
     """Level of each channel relative to their mean, as it is around the region: (channels, 1)."""
     around = round(CONTEXT_S * recording.sample_rate)
     sides = [
         recording.waveform(max(0, start - around), start),
         recording.waveform(stop, min(stop + around, recording.num_samples)),
     ]
-    heard = np.concatenate(sides, axis=1)
-    mono = float(np.sqrt(np.mean(heard.mean(0) ** 2))) if heard.shape[1] else 0.0
-    if mono == 0:
-        return np.ones((recording.num_channels, 1), np.float32)
-    channels = np.sqrt(np.mean(heard**2, axis=1, keepdims=True))
-    return np.asarray(np.minimum(channels / mono, _MAX_BALANCE), np.float32)
+    return balance(np.concatenate(sides, axis=1))[:, None]
 
 
 def _in_band(waveform: Waveform, sample_rate: int, region: Region) -> Waveform:

@@ -10,6 +10,7 @@ from riffusion.audio.waveform import Waveform
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.diffusion.prompt_weights import parse_prompt_weights
+from riffusion.editing.balance import balance
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.regions import check_length
 from riffusion.editing.remaking import PromptAtFrame, Section, remade
@@ -19,8 +20,6 @@ from riffusion.generation.generator import ClipGenerator
 
 _BALANCE_S = 1.0
 """Length of the stretches whose balance between the channels is measured."""
-_MAX_BALANCE = 4.0
-_SILENT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -114,12 +113,8 @@ def _balance(recording: Recording, start: int, stop: int) -> Waveform:
         heard = recording.waveform(begin, end)
         if heard.shape[1] == 0:
             break
-        channels = np.sqrt(np.mean(heard**2, axis=1))
-        mono = float(np.sqrt(np.mean(heard.mean(0) ** 2)))
         middles.append((index + 0.5) * step)
-        is_silent = mono < _SILENT
-        levels.append(np.ones_like(channels) if is_silent else channels / mono)
+        levels.append(balance(heard))
     times = np.arange(start, stop)
-    limited = np.minimum(np.array(levels), _MAX_BALANCE)
-    rows = [np.interp(times, middles, limited[:, channel]) for channel in range(2)]
+    rows = [np.interp(times, middles, each) for each in np.transpose(levels)]
     return np.stack(rows).astype(np.float32)

@@ -11,8 +11,9 @@ from fractions import Fraction
 from riffusion.audio.waveform import Waveform
 from riffusion.editing.beat_grid import BeatGrid, find_beat_grid
 from riffusion.editing.key_finding import FoundKey, find_key
-from riffusion.editing.listening import Recording, listen
+from riffusion.editing.listening import listen
 from riffusion.editing.pitch_shifting import shifted
+from riffusion.editing.sound import Sound
 from riffusion.editing.stretching import check_library
 from riffusion.editing.transposing import Transposition, transposition
 from riffusion.errors import InputError
@@ -48,7 +49,7 @@ class Retiming:
 
 
 def plan_retiming(
-    recording: Recording,
+    recording: Sound,
     *,
     tempo_bpm: float | None = None,
     from_tempo_bpm: float | None = None,
@@ -147,7 +148,7 @@ def check_retiming(
     check_library()
 
 
-def retimed(recording: Recording, plan: Retiming) -> Iterator[Waveform]:
+def retimed(recording: Sound, plan: Retiming) -> Iterator[Waveform]:
     """The recording at its new tempo and pitch, part by part.
 
     Args:

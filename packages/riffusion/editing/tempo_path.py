@@ -22,7 +22,7 @@ _CANDIDATES = 1200
 _REACH = 12
 """Largest change from window to window, in candidates: 2.3 %."""
 _CHANGE_COST = 0.005
-"""Of one candidate; of two it is four times as much."""
+"""Cost of a change by one candidate; two cost four times as much."""
 _HINT_REACH = 1.06
 """How far the tempo may be from the one that the caller knows: 6 %."""
 _MIN_SALIENCE = 1e-3
