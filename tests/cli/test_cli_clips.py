@@ -12,7 +12,7 @@ from riffusion.audio import AudioSegment, num_samples, read_audio, segment_from_
 from riffusion.audio.sampling import cut_clip, sample_starts_ms
 from riffusion.audio.segments import samples_from_segment, segment_from_samples
 from riffusion.cli import sample_clips
-from riffusion.cli.batch import list_batch
+from riffusion.cli.folder_batch import list_batch
 from riffusion.errors import InputError
 from riffusion.io.images import read_image
 from riffusion.spectrogram.params import SpectrogramParams

@@ -253,7 +253,7 @@ def test_metadata_in_linked_folders(songs: Path, tmp_path: Path) -> None:
     (tmp_path / "real/metadata.csv").write_text("file_name,text\nd.wav,linked\n")
     (tmp_path / "real/loop").symlink_to(songs)
     (songs / "album").symlink_to(tmp_path / "real")
-    from riffusion.cli.batch import list_batch
+    from riffusion.cli.folder_batch import list_batch
     from riffusion.datasets.from_audio.builder import build_dataset
     from riffusion.datasets.from_audio.options import BuildOptions, SliceOptions
     from riffusion.datasets.from_audio.sources import AudioFile

@@ -22,6 +22,7 @@ import typer
 
 import riffusion
 from riffusion.cli import (
+    batch,
     clips,
     dataset_build,
     dataset_encode,
@@ -42,19 +43,16 @@ from riffusion.cli import (
     stems,
     train,
 )
-from riffusion.cli.batch import BatchDefectError, BatchError, is_own_defect, item_in_work
+from riffusion.cli.error_lines import EXIT_DEFECT, line_and_status, one_line
+from riffusion.cli.folder_batch import BatchError, is_own_defect, item_in_work
 from riffusion.cli.option_names import message_by_option
 from riffusion.cli.paired_options import CommandWithPairs
-from riffusion.errors import InputError, RiffusionError, ServerError
-from riffusion.io.bundle import ADD_EXTRAS
+from riffusion.errors import InputError
 
 if TYPE_CHECKING:
     from typer._click.core import Command
 
-EXIT_DEFECT = 1
-EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
-_DEBUG_HINT = "run `riffusion --debug …` for the traceback"
 
 
 @dataclass
@@ -82,6 +80,7 @@ app.command("stems")(stems.stems)
 app.command("remix")(stems.remix)
 app.command("loop")(loop.loop)
 app.command("retime")(retime.retime)
+app.command("batch")(batch.batch)
 app.command("audio-to-image")(spectrograms.audio_to_image)
 app.command("image-to-audio")(spectrograms.image_to_audio)
 app.command("print-exif")(spectrograms.print_exif)
@@ -181,37 +180,12 @@ def run(application: typer.Typer, arguments: Sequence[str] | None, name: str = "
         command = options.command or command
         if isinstance(error, BatchError):
             _list_failures(error, command, options.debug)
-        line, status = _line_and_status(error, command)
+        line, status = line_and_status(error, command)
         print(f"error: {line}", file=sys.stderr)
         return status
     if status == EXIT_INTERRUPTED:
         print("error: interrupted", file=sys.stderr)
     return int(status or 0)
-
-
-def _line_and_status(error: Exception, command: "Command") -> tuple[str, int]:
-    """The line to print for an exception of a command, and the exit code."""
-    if isinstance(error, ServerError):
-        return str(error), EXIT_REFUSED  # several lines: it ends with the server's log
-    if isinstance(error, InputError):
-        return _one_line(message_by_option(error, command)), EXIT_REFUSED
-    if isinstance(error, BatchDefectError):
-        return f"{error}; {_DEBUG_HINT}", EXIT_DEFECT
-    if isinstance(error, RiffusionError):
-        return _one_line(str(error)), EXIT_REFUSED
-    if isinstance(error, typer.TyperException):
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context is not None else "riffusion"
-        what = _one_line(error.format_message()).rstrip(".")
-        return f"{what}; see `{path} --help`", EXIT_REFUSED
-    if isinstance(error, ModuleNotFoundError) and error.name:  # an extra was not installed
-        line = f"the module {error.name} is not installed, and this command needs it; {ADD_EXTRAS}"
-        return _one_line(line), EXIT_REFUSED
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return _one_line(f"{where}{error.strerror}"), EXIT_REFUSED
-    what = _one_line(f"{type(error).__name__}: {error}")
-    return f"unexpected {what[:400]}; {_DEBUG_HINT}", EXIT_DEFECT
 
 
 def _list_failures(error: BatchError, command: "Command", debug: bool) -> None:
@@ -223,15 +197,7 @@ def _list_failures(error: BatchError, command: "Command", debug: bool) -> None:
             what = f"unexpected {type(failure).__name__}: {failure}"
             if debug:
                 traceback.print_exception(failure)
-        print(f"failed: {name}: {_one_line(what)}", file=sys.stderr)
-
-
-def _one_line(text: str) -> str:
-    """One line of printable text: a file's name or an endpoint may hold terminal commands."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in " ".join(text.split())
-    )
+        print(f"failed: {name}: {one_line(what)}", file=sys.stderr)
 
 
 class _LineFormatter(logging.Formatter):

@@ -1,150 +1,244 @@
-"""The same work for every audio file in a folder, in threads, with failures reported at the end."""
+"""`riffusion batch`: the jobs of a file, one after the other, with one loaded checkpoint."""
 
+import io
+import json
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextvars import ContextVar
+from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from riffusion.cli.audio_files import list_audio_files
-from riffusion.cli.progress import progress_bar
+import typer
+
+from riffusion.cli.clip_maker import keep_loaded
+from riffusion.cli.error_lines import EXIT_DEFECT, line_and_status
+from riffusion.cli.folder_batch import raise_failures
+from riffusion.cli.job_arguments import (
+    arguments_of,
+    derived_seed,
+    job_key,
+    output_name,
+    parameters_by_name,
+)
+from riffusion.cli.jobs_file import Job, read_jobs
+from riffusion.cli.outputs import check_output_dir, checked_extension
 from riffusion.errors import InputError, RiffusionError
-from riffusion.io.files import short_name
-from riffusion.runtime.processors import num_usable_cpus
 
-item_in_work: ContextVar[str] = ContextVar("item_in_work", default="")
-"""Name of the file that this thread works on, for the warnings about it."""
+if TYPE_CHECKING:
+    from typer._click.core import Command
 
-
-class BatchError(RiffusionError):
-    """Some files of a batch failed; the others are done.
-
-    Args:
-        failures: the exception of each failed file, by file name.
-        num_files: number of files in the batch, failed or not.
-    """
-
-    def __init__(self, failures: Mapping[str, Exception], num_files: int) -> None:
-        self.failures = failures
-        super().__init__(f"{len(failures)} of {num_files} files failed; the others are done")
-
-
-class BatchDefectError(BatchError):
-    """Some files of a batch failed, at least one because of a defect in Riffusion."""
+COMMANDS = (
+    "generate",
+    "interpolate",
+    "jam",
+    "restyle",
+    "repaint",
+    "extend",
+    "loop",
+    "retime",
+    "stems",
+    "remix",
+)
+"""Commands that a job can name."""
+ALSO_WRITTEN = {"image", "images", "images_dir"}
+"""Options that name further files, which are written into the batch's folder, too."""
+REPORT_NAME = "report.jsonl"
 
 
 @dataclass(frozen=True)
-class BatchItem:
-    """One input file of a batch.
+class _ReadyJob:
+    """A job with everything that running it takes.
 
     Args:
-        path: the file.
-        name: its path relative to the input folder, with `/` as separator.
-        stem: path of its outputs relative to the output folder, without extension; unique within
-            the batch, also on file systems that ignore case.
+        where: its place in the file.
+        command: its command.
+        values: its arguments and options, the seed included.
+        key: the same for the same job.
+        output: the file or folder that it writes, relative to the batch's folder.
     """
 
-    path: Path
-    name: str
-    stem: Path
-
-    def make_output_path(self, output_dir: Path, ending: str) -> Path:
-        """`stem` in the output folder, with an ending; its subfolder is created.
-
-        A name that is too long for a file system gets a hash in place of the stem's end.
-        """
-        stem = output_dir / self.stem
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        return stem.with_name(short_name(stem.name, ending, self.name))
+    where: str
+    command: "Command"
+    values: dict[str, Any]
+    key: str
+    output: Path
 
 
-def list_batch(audio_dir: Path, output_dir: Path, glob: str, limit: int) -> list[BatchItem]:
-    """List the audio files in a folder, sorted by name, and name their outputs.
-
-    Outputs have the same subfolders as the inputs. The stem for `a.mp3` is `a`; if there is also
-    an `a.wav` in the same folder, their stems are `a.mp3` and `a.wav`.
-
-    Args:
-        audio_dir: the input folder.
-        output_dir: the output folder; if it is inside the input folder, its files are not inputs.
-        glob: pattern that the files match, relative to `audio_dir`.
-        limit: maximum number of files; 0 and below for all.
-
-    Raises:
-        InputError: the folder does not exist, the pattern is malformed, or no file matches.
-    """
-    paths = list_audio_files(audio_dir, output_dir, glob)
-    # A stem is unique if no other file has it as its stem or as its whole name.
-    uses = Counter(
-        name.casefold() for path in paths for name in {str(path.with_suffix("")), str(path)}
-    )
-    items = []
-    for path in paths:
-        unique = path.with_suffix("") if uses[str(path.with_suffix("")).casefold()] == 1 else path
-        relative = path.relative_to(audio_dir)
-        items.append(BatchItem(path, relative.as_posix(), unique.relative_to(audio_dir)))
-    return items[:limit] if limit > 0 else items
-
-
-def run_batch(
-    label: str,
-    items: Sequence[BatchItem],
-    work: Callable[[BatchItem], None],
-    num_threads: int | None = None,
+def batch(
+    context: typer.Context,
+    jobs: Annotated[
+        Path,
+        typer.Argument(
+            help="Jobs: a .jsonl or .csv file with one per line, or a .yaml or .json file.",
+            show_default=False,
+        ),
+    ],
+    *,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder for the results; created if it is missing."),
+    ],
+    extension: Annotated[
+        str | None,
+        typer.Option(
+            help="Format of the results: wav, flac, mp3, ogg or m4a; default: that of an edited "
+            "recording, else mp3.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Call `work` for every item; an exception fails its item only.
+    """Run many jobs: one command with its arguments and options each, by their names.
 
-    Args:
-        label: text beside the progress bar.
-        items: the files.
-        work: called from several threads.
-        num_threads: number of parallel calls; default: one per CPU that this process may use.
+    A job without `command` is `generate`. Results are named after their texts and seeds, or by
+    `output`. A job that fails doesn't stop the others. Run again, the batch continues: what is
+    done, by report.jsonl in the folder, is left out.
+    """
+    suffix = None if extension is None else checked_extension(extension)
+    found = read_jobs(jobs)
+    check_output_dir(output)
+    report = output / REPORT_NAME
+    done = _done(report)
+    failures: dict[str, Exception] = {}
+    ready = list(_prepare(found, context, suffix, done, failures))
+    todo = [job for job in ready if not _is_done(job, done, output)]
+    if len(todo) < len(ready):
+        print(f"done        {len(ready) - len(todo)} jobs, by {report}")
+    started = time.perf_counter()
+    with keep_loaded():
+        for number, job in enumerate(todo, start=1):
+            print(f"[{number}/{len(todo)}] {job.command.name} → {output / job.output}")
+            try:
+                seconds = _run(job, output)
+            except Exception as error:
+                failures[job.where] = _in_words(error, job.command)
+                print(f"failed      {job.where}")
+                continue
+            _append(report, job, seconds)
+            print(f"            {seconds:.2f} s")
+    num_written = sum(job.where not in failures for job in todo)
+    print(f"Wrote the results of {num_written} jobs in {time.perf_counter() - started:.2f} s")
+    in_order = {job.where: failures[job.where] for job in found if job.where in failures}
+    raise_failures(in_order, len(found), "jobs")
+
+
+def _prepare(
+    jobs: list[Job],
+    context: typer.Context,
+    extension: str | None,
+    done: dict[str, str],
+    failures: dict[str, Exception],
+) -> Iterator[_ReadyJob]:
+    """Jobs with commands, seeds and names of outputs; what is wrong goes to `failures`."""
+    group: Any = context.find_root().command
+    seen: Counter[str] = Counter()
+    taken = {name: key for key, name in done.items()}
+    for job in jobs:
+        try:
+            if job.error is not None:
+                raise job.error
+            values = dict(job.values)
+            name = str(values.pop("command", "generate"))
+            command = group.get_command(context, name) if name in COMMANDS else None
+            if command is None:
+                raise InputError(f"command={name!r} must be one of {', '.join(COMMANDS)}")
+            wanted, suffix = values.pop("output", None), values.get("extension") or extension
+            base = {"command": name, "output": wanted, **values}
+            occurrence = seen[job_key(base)]
+            seen[job_key(base)] += 1
+            if "seed" in parameters_by_name(command):
+                values.setdefault("seed", derived_seed(base, occurrence))
+            key = job_key({**base, **values, "occurrence": occurrence})
+            if "extension" not in parameters_by_name(command):
+                values.pop("extension", None)
+            arguments_of(command, values)
+            for option in ALSO_WRITTEN & values.keys():
+                _checked(values[option], option)
+            path = _checked(wanted, "output") if wanted else output_name(command, values, suffix)
+            path = _free_name(path, key, taken)
+        except InputError as error:
+            failures[job.where] = RiffusionError(str(error))
+            continue
+        taken[str(path)] = key
+        yield _ReadyJob(job.where, command, values, key, path)
+
+
+def _checked(name: Any, option: str) -> Path:
+    """The name that a job wants for a file that it writes.
 
     Raises:
-        BatchError: some items failed.
-        BatchDefectError: some items failed, at least one because of a defect in Riffusion.
-        InputError: `num_threads` is below 1.
+        InputError: it is outside of the batch's folder.
     """
-    if num_threads is not None and num_threads < 1:
-        raise InputError(f"{num_threads} must be at least 1", field="num_threads")
-
-    def work_on(item: BatchItem) -> None:
-        item_in_work.set(item.name)
-        work(item)
-
-    failures: dict[BatchItem, Exception] = {}
-    pool = ThreadPoolExecutor(min(num_threads or num_usable_cpus(), max(len(items), 1)))
-    try:
-        futures = {pool.submit(work_on, item): item for item in items}
-        with progress_bar(label) as move:
-            for done, future in enumerate(as_completed(futures), start=1):
-                try:
-                    future.result()
-                except Exception as error:
-                    failures[futures[future]] = error
-                move(done, len(items))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    raise_failures({item.name: failures[item] for item in items if item in failures}, len(items))
+    path = Path(str(name))
+    if path.is_absolute() or ".." in path.parts:
+        raise InputError(f"{option}={str(name)!r} must be a name inside the batch's folder")
+    return path
 
 
-def raise_failures(failures: Mapping[str, Exception], num_files: int) -> None:
-    """Raise the error for the failed files of a batch, if there are any.
-
-    Args:
-        failures: the exception of each failed file, by file name.
-        num_files: number of files in the batch, failed or not.
-
-    Raises:
-        BatchError: some files failed.
-        BatchDefectError: some files failed, at least one because of a defect in Riffusion.
-    """
-    if failures:
-        is_defect = any(is_own_defect(failure) for failure in failures.values())
-        raise (BatchDefectError if is_defect else BatchError)(failures, num_files)
+def _free_name(path: Path, key: str, taken: dict[str, str]) -> Path:
+    """`path`, or `name-2` and so on if another job has that name."""
+    found, number = path, 1
+    while taken.get(str(found), key) != key:
+        number += 1
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return found
 
 
-def is_own_defect(error: Exception) -> bool:
-    """Whether an exception means a defect in Riffusion: it is no `RiffusionError` or `OSError`."""
-    return not isinstance(error, (RiffusionError, OSError))
+def _run(job: _ReadyJob, directory: Path) -> float:
+    """Run a job's command; what it prints is left out. Returns the seconds that it took."""
+    started = time.perf_counter()
+    files = {name: str(directory / job.values[name]) for name in ALSO_WRITTEN & job.values.keys()}
+    values = {**job.values, **files}
+    arguments = [f"--output={directory / job.output}", *arguments_of(job.command, values)]
+    with redirect_stdout(io.StringIO()):
+        job.command.main(
+            arguments, prog_name=f"riffusion {job.command.name}", standalone_mode=False
+        )
+    return time.perf_counter() - started
+
+
+def _in_words(error: Exception, command: "Command") -> Exception:
+    """What a job failed with, in the words of its own command's options."""
+    line, status = line_and_status(error, command)
+    return error if status == EXIT_DEFECT else RiffusionError(line)
+
+
+def _done(report: Path) -> dict[str, str]:
+    """The outputs of finished jobs by key. A last line that was cut off is left out."""
+    done = {}
+    lines = report.read_text("utf-8").splitlines() if report.is_file() else []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            done[str(entry["key"])] = str(entry["output"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return done
+
+
+def _is_done(job: _ReadyJob, done: dict[str, str], directory: Path) -> bool:
+    """Whether a job is in the report, and its files are still there."""
+    path = directory / job.output
+    if done.get(job.key) != str(job.output):
+        return False
+    several = path.parent.glob(f"{path.stem}-*{path.suffix}") if path.parent.is_dir() else ()
+    return path.exists() or any(several)
+
+
+def _append(report: Path, job: _ReadyJob, seconds: float) -> None:
+    entry = {
+        "where": job.where,
+        "command": job.command.name,
+        "output": str(job.output),
+        "seconds": round(seconds, 3),
+        "values": job.values,
+        "key": job.key,
+    }
+    line = json.dumps(entry, ensure_ascii=False, default=str).encode() + b"\n"
+    with report.open("ab+") as file:
+        if file.tell() > 0:
+            file.seek(-1, io.SEEK_END)
+            if file.read(1) != b"\n":  # the batch was killed while it wrote a line
+                line = b"\n" + line
+        file.write(line)

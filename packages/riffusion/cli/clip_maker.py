@@ -1,12 +1,33 @@
 """Makes clips with a loaded checkpoint and prints their progress."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from riffusion.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from riffusion.generation.generator import Clip, ResolvedInput
+    from riffusion.generation.generator import Clip, ClipGenerator, ResolvedInput
+
+_kept: ContextVar["dict[tuple[str | None, str | None], ClipGenerator] | None"] = ContextVar(
+    "_kept", default=None
+)
+"""The generator that commands share inside `keep_loaded`, by checkpoint and device."""
+
+
+@contextmanager
+def keep_loaded() -> Iterator[None]:
+    """Commands that run inside use one loaded checkpoint, until another one is asked for."""
+    kept: dict[tuple[str | None, str | None], ClipGenerator] = {}
+    token = _kept.set(kept)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+        for generator in kept.values():
+            generator.close()
 
 
 class ClipMaker:
@@ -25,9 +46,7 @@ class ClipMaker:
 
     def __init__(self, checkpoint: str | None, device: str | None) -> None:
         started = time.perf_counter()
-        from riffusion.generation.generator import ClipGenerator
-
-        self.generator = ClipGenerator.load(checkpoint, device)
+        self.generator = _load(checkpoint, device)
         loaded = self.generator.pipeline.checkpoint
         print(f"checkpoint  {self.generator.checkpoint_description}")
         if loaded is not None:
@@ -61,3 +80,17 @@ class ClipMaker:
         clip_s = clip.audio.duration_s
         print(f"clip        {clip_s:.2f} s in {total_s:.2f} s: {clip_s / total_s:.2f}× real time")
         return clip
+
+
+def _load(checkpoint: str | None, device: str | None) -> "ClipGenerator":
+    """A generator: the one that is kept, if it has this checkpoint on this device."""
+    from riffusion.generation.generator import ClipGenerator
+
+    kept, key = _kept.get(), (checkpoint, device)
+    if kept is None:
+        return ClipGenerator.load(checkpoint, device)
+    if key not in kept:
+        while kept:  # one at a time: two checkpoints may not fit into memory
+            kept.popitem()[1].close()
+        kept[key] = ClipGenerator.load(checkpoint, device)
+    return kept[key]

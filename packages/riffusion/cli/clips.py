@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from riffusion.cli import options
-from riffusion.cli.batch import BatchItem, list_batch, run_batch
+from riffusion.cli.folder_batch import BatchItem, list_batch, run_batch
 from riffusion.cli.outputs import check_output_dir, checked_extension, write_segment
 from riffusion.cli.progress import progress_bar
 from riffusion.errors import InputError

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from riffusion.cli import options
-from riffusion.cli.batch import list_batch, raise_failures
+from riffusion.cli.folder_batch import list_batch, raise_failures
 from riffusion.cli.option_groups import SpectrogramOverrides, expand_option_groups
 from riffusion.cli.progress import progress_bar
 

@@ -1,11 +1,13 @@
 """`riffusion generate`: text to audio."""
 
 from dataclasses import replace
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from riffusion.cli import options
+from riffusion.cli.best_clips import BestClips, check_best
 from riffusion.cli.clip_maker import ClipMaker
 from riffusion.cli.clip_requests import (
     InitOptions,
@@ -27,6 +29,9 @@ from riffusion.cli.outputs import (
     write_segment,
 )
 from riffusion.errors import InputError
+
+if TYPE_CHECKING:
+    from riffusion.generation.generator import Clip
 
 MAX_COUNT = 10_000
 
@@ -57,6 +62,21 @@ def generate(
             "a-<seed>.mp3."
         ),
     ] = 1,
+    best: Annotated[
+        int | None,
+        typer.Option(
+            help="Write only this many of the clips: the ones that --judge finds best.",
+            show_default=False,
+        ),
+    ] = None,
+    judge: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a classifier that `riffusion evaluate` has trained, or of a CLAP "
+            "model.",
+            show_default=False,
+        ),
+    ] = None,
     duration: Annotated[
         float | None,
         typer.Option(
@@ -76,6 +96,7 @@ def generate(
     """
     if not 1 <= count <= MAX_COUNT:
         raise InputError(f"{count} must be from 1 to {MAX_COUNT}", field="count")
+    check_best(count, best, judge)
     first_seed = draw_seed() if seed is None else seed
     seeds = range(first_seed, first_seed + count)
     fields, media = init.fields(), init.media()
@@ -113,15 +134,30 @@ def generate(
     check_weights(requests[0])
     maker = ClipMaker(model.checkpoint, model.device)
     resolved = maker.generator.resolve(requests[0], media)
+    kept = None
+    if best is not None and judge is not None:
+        from riffusion.evaluation.ranking import load_judge
+
+        kept = BestClips(best, load_judge(judge, prompt, resolved.params))
     for index, clip_seed in enumerate(seeds):
         start = requests[0].start.model_copy(update={"seed": clip_seed})
         print(f"seed        {clip_seed}")
         request = requests[0].model_copy(update={"start": start, "end": start})
         clip = maker.make(replace(resolved, inputs=request), f"clip {index + 1} of {count}")
-        path = output if count == 1 else path_with_seed(output, clip_seed)
-        write_segment(clip.audio, path)
-        print(f"Wrote {path} ({clip.audio.duration_s:.2f} seconds)")
-        if image is not None:
-            image_path = image if count == 1 else path_with_seed(image, clip_seed)
-            save_image(clip.image, image_path)
-            print(f"Wrote {image_path} ({clip.image.width}×{clip.image.height} pixels)")
+        if kept is None:
+            _write(clip, clip_seed if count > 1 else None, output, image)
+        else:
+            print(f"score       {kept.add(clip_seed, clip):.3f}")
+    for clip_seed, clip in kept or ():
+        _write(clip, clip_seed if count > 1 else None, output, image)
+
+
+def _write(clip: "Clip", seed: int | None, output: Path, image: Path | None) -> None:
+    """Write a clip, and its image if asked for; with a seed in their names, if there is one."""
+    path = output if seed is None else path_with_seed(output, seed)
+    write_segment(clip.audio, path)
+    print(f"Wrote {path} ({clip.audio.duration_s:.2f} seconds)")
+    if image is not None:
+        image_path = image if seed is None else path_with_seed(image, seed)
+        save_image(clip.image, image_path)
+        print(f"Wrote {image_path} ({clip.image.width}×{clip.image.height} pixels)")

@@ -9,7 +9,7 @@ from riffusion.errors import InputError
 if TYPE_CHECKING:
     from typer._click.core import Command
 
-_SYNONYMS = {
+SYNONYMS = {
     "num_inference_steps": "steps",
     "seed_image_id": "seed_image",
     "mask_image_id": "mask_image",
@@ -78,7 +78,7 @@ def _option(field: str, options: Mapping[str, str]) -> str | None:
     """
     parts = field.split(".")
     for name in ("_".join(parts), parts[-1], parts[0]):
-        option = options.get(name) or options.get(_SYNONYMS.get(name, name))
+        option = options.get(name) or options.get(SYNONYMS.get(name, name))
         if option is not None:
             return option
     return None

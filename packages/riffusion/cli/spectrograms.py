@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from riffusion.cli import options
-from riffusion.cli.batch import BatchItem, list_batch, run_batch
+from riffusion.cli.folder_batch import BatchItem, list_batch, run_batch
 from riffusion.cli.option_groups import (
     SpectrogramOptions,
     SpectrogramOverrides,

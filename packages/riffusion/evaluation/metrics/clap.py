@@ -1,4 +1,4 @@
-"""Audio embeddings of CLAP, a model from elsewhere, read from a local folder.
+"""Embeddings of CLAP, a model from elsewhere, for audio and text; read from a local folder.
 
 The classifier's features are trained on the data set's labels only; CLAP (Y. Wu et al.,
 "Large-scale contrastive language-audio pretraining", ICASSP 2023) is trained on far more audio.
@@ -19,6 +19,8 @@ from riffusion.evaluation.classifier.network import Features
 from riffusion.evaluation.images import Plane
 from riffusion.evaluation.progress import Progress, silent
 from riffusion.spectrogram.params import SpectrogramParams
+
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
 
 class ClapEmbedder:
@@ -79,3 +81,30 @@ class ClapEmbedder:
                 embeddings.append(vector / max(float(np.linalg.norm(vector)), 1e-12))
                 move(len(embeddings), len(planes))
         return np.stack(embeddings)
+
+    def embed_texts(self, texts: Sequence[str]) -> Features:
+        """Embeddings (texts, features) in the same space, each of norm 1.
+
+        Raises:
+            CheckpointError: the folder contains no tokenizer.
+        """
+        from transformers import AutoTokenizer
+
+        try:
+            # Without these files transformers makes a tokenizer that knows no word.
+            if not any((self._directory / name).is_file() for name in _TOKENIZER_FILES):
+                raise OSError(f"neither {' nor '.join(_TOKENIZER_FILES)}")
+            tokenizer = AutoTokenizer.from_pretrained(self._directory, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"clap={str(self._directory)!r} contains no readable tokenizer ({reason}); copy "
+                "the whole folder of the model"
+            ) from error
+        inputs = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+        inputs = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        with torch.inference_mode():
+            found = self._model.get_text_features(**inputs)
+        vectors: Features = getattr(found, "pooler_output", found).double().numpy()
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+        return vectors
