@@ -92,3 +92,42 @@ def test_fifty_milliseconds_have_stems_too(
     assert run("stems", song, "-o", tmp_path / "stems").code == 0
     parts = [samples(tmp_path / "stems" / f"{name}.wav") for name in STEMS]
     assert np.array_equal(sum(parts), samples(song))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--restyle", "choir"), "--restyle: 'choir' must be a stem and a text"),
+        (("--restyle", "drums="), "--restyle: 'drums=' must be a stem and a text"),
+        (("--restyle", "vocals=choir"), "--restyle: 'vocals' is not a stem; use drums, bass, harm"),
+        (("--restyle", "bass=a", "--restyle", "bass=b"), "--restyle: 'bass' is named twice"),
+        (("--restyle", "bass=(a:101)"), "--restyle: "),
+        (("--restyle", "bass=a", "--gain", "drums=99"), "--gain: 'drums=99' must be from -40"),
+        (("--separator", "magic", "--mute", "bass"), "--separator: 'magic' must be spectral or"),
+        (("--separator", "demucs", "--mute", "harmonic"), "--mute: 'harmonic' is not a stem; use"),
+    ],
+)
+def test_remix_refuses(
+    options: tuple[str, ...], expected: str, run: Run, song: Path, tmp_path: Path
+) -> None:
+    result = run("remix", song, "-o", tmp_path / "out.wav", *options)
+    assert result.code == 2
+    assert result.err.startswith(f"error: {expected}"), result.err
+    assert not (tmp_path / "out.wav").exists()
+
+
+def test_one_stem_gets_another_sound(run: Run, song: Path, tmp_path: Path) -> None:
+    """With little denoising the stem stays about as loud; the others stay as they are."""
+    output = tmp_path / "out.wav"
+    result = run(
+        "remix", song, "--restyle", "harmonic=church bells", "--mute", "bass", "--steps", 1,
+        "--denoising", 0.2, "--seed", 1, "-o", output,
+    )  # fmt: skip
+    assert (result.code, result.err) == (0, "")
+    assert f"Wrote {output} (5.12 seconds)" in result.out
+    assert run("stems", song, "-o", tmp_path).code == 0
+    drums, _, harmonic, residual = (samples(tmp_path / f"{name}.wav") for name in STEMS)
+    new = samples(output) - drums - residual
+    assert np.abs(new - harmonic).max() > 0.01 * 2**31
+    powers = [np.mean(signal.astype(np.float64) ** 2) for signal in (new, harmonic)]
+    assert 0.1 < powers[0] / powers[1] < 3

@@ -2,21 +2,40 @@
 
 import re
 import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from riffusion.cli import options
-from riffusion.cli.edits import Song
+from riffusion.cli.clip_maker import ClipMaker
+from riffusion.cli.edits import EditSeed, Song, edit_request
+from riffusion.cli.option_groups import CheckpointOptions, EditOptions, expand_option_groups
 from riffusion.cli.outputs import check_audio_output, check_output_dir, checked_extension
 from riffusion.cli.progress import progress_bar
 from riffusion.errors import InputError
 
 if TYPE_CHECKING:
+    from riffusion.audio import Recording
+    from riffusion.datatypes import InferenceInput
+    from riffusion.editing.splicing import Part
     from riffusion.editing.stems import Separator
 
+_RESTYLE_DENOISING = 0.5
 _GAIN = re.compile(r"(?P<name>[^=]+)=(?P<db>[+-]?(\d+\.?\d*|\.\d+)) *(dB)?", re.IGNORECASE)
+
+
+SeparatorName = Annotated[
+    str,
+    typer.Option(
+        "--separator",
+        help="What takes the recording apart: `spectral`, which needs no weights, or `demucs` for "
+        "drums, bass, vocals and other, whose weights (320 MB) are downloaded at the first use, or "
+        "read from the file that RIFFUSION_DEMUCS names.",
+    ),
+]
 
 
 def stems(
@@ -29,6 +48,8 @@ def stems(
     extension: Annotated[
         str, typer.Option(help="Format of the stems: wav, flac, mp3, ogg or m4a.")
     ] = "wav",
+    separator_name: SeparatorName = "spectral",
+    device: options.Device = None,
 ) -> None:
     """Take a recording apart into stems.
 
@@ -38,7 +59,7 @@ def stems(
     up to the recording bit for bit.
     """
     suffix = checked_extension(extension)
-    separator = _separator()
+    separator = _separator(separator_name, device)
     from riffusion.audio import Recording
     from riffusion.editing.stems import write_stems
 
@@ -53,6 +74,7 @@ def stems(
             print(f"Wrote {path} ({recording.duration_s:.2f} seconds)")
 
 
+@expand_option_groups
 def remix(
     song: Song,
     *,
@@ -61,7 +83,8 @@ def remix(
         list[str] | None,
         typer.Option(
             help="Gain of a stem in dB, such as drums=+6dB or bass=-3; may be given several times. "
-            "The stems are drums, bass, harmonic and residual.",
+            "The stems are drums, bass, harmonic and residual; with demucs, they are drums, bass, "
+            "vocals and other.",
             show_default=False,
         ),
     ] = None,
@@ -72,33 +95,117 @@ def remix(
             show_default=False,
         ),
     ] = None,
+    restyle: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another sound for a stem, such as harmonic=choir; may be given several times. "
+            "The options of `riffusion restyle` apply.",
+            show_default=False,
+        ),
+    ] = None,
+    separator_name: SeparatorName = "spectral",
+    seed: EditSeed = None,
+    diffusion: EditOptions,
+    model: CheckpointOptions,
 ) -> None:
-    """Change the loudness of a recording's stems.
+    """Change the loudness or the sound of a recording's stems.
 
     The stems are those of `riffusion stems`; the ones that aren't named stay as they are. The
     output has the recording's length, sample rate and bits.
     """
-    separator = _separator()
-    gains = _gains(gain or [], mute or [], separator)
+    separator = _separator(separator_name, model.device)
+    prompts = _prompts(restyle or [], separator)
+    gains = _gains(gain or [], mute or [], separator, can_be_empty=bool(prompts))
     from riffusion.audio import Recording
     from riffusion.editing.stems import write_remix
 
+    requests = {
+        name: edit_request(
+            prompt, seed, diffusion.edit_fields(_RESTYLE_DENOISING), diffusion.request_fields()
+        )
+        for name, prompt in prompts.items()
+    }
     check_audio_output(output)
     with Recording.open(song) as recording:
         started = time.perf_counter()
-        with progress_bar("remix") as move:
-            write_remix(recording, separator, gains, output, move)
+        if requests:
+            _restyle(recording, separator, requests, gains, output, model)
+        else:
+            with progress_bar("remix") as move:
+                write_remix(recording, separator, gains, output, move)
         _print_speed("remix", recording.duration_s, time.perf_counter() - started)
         print(f"Wrote {output} ({recording.duration_s:.2f} seconds)")
 
 
-def _separator() -> "Separator":
-    from riffusion.editing.separation import SpectralSeparator
+def _restyle(
+    recording: "Recording",
+    separator: "Separator",
+    requests: "Mapping[str, InferenceInput]",
+    gains: dict[str, float],
+    output: Path,
+    model: CheckpointOptions,
+) -> None:
+    """Write a remix with restyled stems."""
+    from riffusion.editing.restyled_stems import write_restyled_remix
+    from riffusion.editing.restyling import restyle
 
-    return SpectralSeparator()
+    generator = ClipMaker(model.checkpoint, model.device).generator
+
+    def restyled(name: str, stem: "Recording") -> "list[Part]":
+        with progress_bar(name) as move:
+            return restyle(stem, generator, requests[name], on_progress=move)
+
+    restyles = {name: partial(restyled, name) for name in requests}
+    write_restyled_remix(recording, separator, restyles, gains, output)
 
 
-def _gains(gain: list[str], mute: list[str], separator: "Separator") -> dict[str, float]:
+def _separator(name: str, device: str | None) -> "Separator":
+    """The separator of a name; a network is loaded when it is first used.
+
+    Raises:
+        InputError: there is no such separator.
+    """
+    if name == "spectral":
+        from riffusion.editing.separation import SpectralSeparator
+
+        return SpectralSeparator()
+    if name == "demucs":
+        from riffusion.editing.demucs import DemucsSeparator
+
+        return DemucsSeparator(device=device)
+    raise InputError(f"{name!r} must be spectral or demucs", field="separator_name")
+
+
+def _prompts(texts: list[str], separator: "Separator") -> dict[str, str]:
+    """Prompts by stem.
+
+    Raises:
+        InputError: an unknown stem, one that is named twice, or no text.
+    """
+    from riffusion.diffusion.prompt_weights import parse_prompt_weights
+    from riffusion.editing.stems import check_names
+
+    prompts: dict[str, str] = {}
+    for text in texts:
+        name, _, prompt = text.partition("=")
+        if not prompt.strip():
+            raise InputError(
+                f"{text!r} must be a stem and a text, such as harmonic=choir", field="restyle"
+            )
+        check_names([name], separator, field="restyle")
+        if name in prompts:
+            raise InputError(f"{name!r} is named twice; name each stem once", field="restyle")
+        try:
+            parse_prompt_weights(prompt)
+        except InputError as error:
+            raise InputError(str(error), field="restyle") from None
+        prompts[name] = prompt
+    return prompts
+
+
+def _gains(
+    gain: list[str], mute: list[str], separator: "Separator", *, can_be_empty: bool
+) -> dict[str, float]:
     """Factors by stem.
 
     Raises:
@@ -130,8 +237,10 @@ def _gains(gain: list[str], mute: list[str], separator: "Separator") -> dict[str
             if name in gains:
                 raise InputError(f"{name!r} is named twice; name each stem once", field=option)
             gains[name] = factor
-    if not gains:
-        raise InputError("name a stem to change, such as drums=+6dB, or --mute one", field="gain")
+    if not gains and not can_be_empty:
+        raise InputError(
+            "name a stem to change, such as drums=+6dB, or --mute or --restyle one", field="gain"
+        )
     return gains
 
 

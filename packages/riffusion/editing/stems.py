@@ -106,7 +106,10 @@ def write_stems(
 
 
 def remixed(
-    recording: Recording, separator: Separator, gains: Mapping[str, float]
+    recording: Recording,
+    separator: Separator,
+    gains: Mapping[str, float],
+    replaced: Mapping[str, Recording] | None = None,
 ) -> Iterator[Samples]:
     """The recording with other gains of its stems, in blocks of its own sample type.
 
@@ -117,12 +120,17 @@ def remixed(
         recording: the recording.
         separator: takes it apart.
         gains: factors by the stem's name; 0 mutes it, and stems that aren't named keep theirs.
+        replaced: recordings that take the place of stems, with the same length, rate, channels and
+            bits.
 
     Raises:
         InputError: a stem that the separator doesn't have, or a gain that isn't 0 or within
             ± `MAX_GAIN_DB`.
     """
     check_gains(gains, separator)
+    replaced = replaced or {}
+    check_names(replaced, separator)
+    position = 0
     factors = np.array([gains.get(name, 1.0) for name in separator.names])
     is_changed = factors != 1
     dtype = SAMPLE_TYPES[recording.sample_width]
@@ -130,6 +138,10 @@ def remixed(
     step = 256 if recording.bits == 24 else 1
     peak = 0.0
     for stems in stem_blocks(recording, separator):
+        end = position + stems.shape[2]
+        for name, other in replaced.items():
+            stems[separator.names.index(name)] = other.samples(position, end)
+        position = end
         changed = np.tensordot(factors[is_changed], stems[is_changed], axes=1)
         mix = stems[~is_changed].sum(axis=0) + np.rint(changed / step).astype(np.int64) * step
         peak = max(peak, float(np.abs(mix).max(initial=0)) / full_scale)

@@ -1,0 +1,59 @@
+"""A remix in which some stems have another sound: each is restyled as a recording of its own."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from riffusion.audio.pcm import Pcm
+from riffusion.audio.recording import Recording
+from riffusion.editing.regions import check_length
+from riffusion.editing.splicing import Part, write_spliced, writer_like
+from riffusion.editing.stems import Progress, Separator, check_gains, remixed, write_stems
+
+Restyle = Callable[[Recording], "list[Part]"]
+"""Restyles one stem; see `restyling.restyle`."""
+
+
+def write_restyled_remix(
+    recording: Recording,
+    separator: Separator,
+    restyles: Mapping[str, Restyle],
+    gains: Mapping[str, float],
+    path: Path,
+    on_progress: Progress | None = None,
+) -> None:
+    """Write a remix with the recording's length, rate, channels and bits, whole or not at all.
+
+    The stems are in temporary files meanwhile.
+
+    Args:
+        recording: the recording.
+        separator: takes it apart.
+        restyles: what becomes of stems, by the stem's name.
+        gains: as of `stems.remixed`; those of restyled stems apply to the new sound.
+        path: the file.
+        on_progress: reports the samples of the mix that are done.
+
+    Raises:
+        InputError: a stem that the separator doesn't have, a gain out of range, a recording that is
+            too short, or a file can't be written.
+    """
+    check_gains({**dict.fromkeys(restyles, 1.0), **gains}, separator)
+    check_length(recording)
+    with TemporaryDirectory(prefix="riffusion-stems-") as folder, ExitStack() as opened:
+        before = {name: Path(folder) / f"{name}.wav" for name in restyles}
+        write_stems(recording, separator, before)
+        restyled = {}
+        for name, restyle in restyles.items():
+            after = Path(folder) / f"{name}-restyled.wav"
+            with Recording.open(before[name]) as stem:
+                write_spliced(stem, restyle(stem), after)
+            restyled[name] = opened.enter_context(Recording.open(after))
+        position = 0
+        with writer_like(recording, path) as writer:
+            for block in remixed(recording, separator, gains, restyled):
+                writer.write(Pcm(block, recording.sample_rate))
+                position += block.shape[1]
+                if on_progress is not None:
+                    on_progress(position, recording.num_samples)
