@@ -2,9 +2,10 @@
 
     python -m scripts.media [--checkpoint FOLDER] [--output FOLDER] [--only readme,about]
 
-The parts are `readme`, `about` (web/public/about), `sounds` (docs/sounds.md and its files) and
-`steps` (docs/images/steps.png, a benchmark, which measures seconds and wants a quiet machine). To
-try it, choose a folder and few steps and sounds: --output out --steps 2 --sounds violin.
+The parts are `readme`, `about` (web/public/about), `sounds` (docs/sounds.md and its files),
+`editing` (the pictures of docs/editing.md) and `steps` (docs/images/steps.png, a benchmark, which
+measures seconds and wants a quiet machine). To try it, choose a folder and few steps and sounds:
+--output out --steps 2 --sounds violin.
 """
 
 import argparse
@@ -19,12 +20,13 @@ from riffusion.cli.outputs import check_output_dir
 from riffusion.errors import InputError, RiffusionError
 from riffusion.generation.generator import ClipGenerator
 from scripts.media.about_page import make_about_media
+from scripts.media.editing_pictures import make_editing_pictures
 from scripts.media.maker import MediaMaker
 from scripts.media.readme import make_readme_media
 from scripts.media.sounds_page import make_sounds_page
 from scripts.media.steps_plot import ROOT, make_steps_plot
 
-PARTS = ("readme", "about", "sounds", "steps")
+PARTS = ("readme", "about", "sounds", "editing", "steps")
 
 
 def make_media(options: argparse.Namespace) -> None:
@@ -53,6 +55,7 @@ def make_media(options: argparse.Namespace) -> None:
         "readme": lambda: make_readme_media(maker),
         "about": lambda: make_about_media(maker),
         "sounds": lambda: make_sounds_page(maker, labels, options.soundfont),
+        "editing": lambda: make_editing_pictures(maker, options.checkpoint),
         "steps": lambda: make_steps_plot(maker),
     }
     started = time.perf_counter()

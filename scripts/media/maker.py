@@ -29,6 +29,7 @@ class MediaMaker:
         steps: number of steps of every clip, for a quick try; None for as many as each is about.
 
     Attributes:
+        steps: as given.
         written: the files so far, relative to `root`, with their sizes in bytes.
     """
 
@@ -36,6 +37,7 @@ class MediaMaker:
         self.generator = generator
         self.root = root
         self.written: dict[str, int] = {}
+        self.steps = steps
         self._steps = {} if steps is None else {"num_inference_steps": steps}
 
     def draw(self, prompt: str, seed: int, mode: str = "txt2img", **fields: Any) -> Clip:

@@ -24,10 +24,12 @@ from corpora.general_midi.synthesize import synthesize_corpus
 from riffusion import cli
 from riffusion.audio import num_samples, read_audio
 from riffusion.checkpoint.distillation import PUBLISHED, Distillation
+from riffusion.generation.generator import ClipGenerator
 from riffusion.io.images import read_image
 from riffusion.spectrogram.params import SpectrogramParams
 from scripts.media.__main__ import main
-from scripts.media.maker import webp
+from scripts.media.editing_pictures import EDITS, make_editing_pictures
+from scripts.media.maker import MediaMaker, webp
 from scripts.media.sounds_page import QUALITY, SIDE, drawn_columns
 from tests.checkpoint.checkpoints import TinyModel, distilled_copy, write_folder
 from tests.corpora.sine_soundfont import write_sine_soundfont
@@ -291,3 +293,22 @@ def test_steps_are_plotted_for_a_checkpoint_that_is_not_distilled(
     assert picture == tmp_path / "docs/images/steps.png"
     assert read_image(picture).size == (910, 546)
     assert [path.read_bytes() for path in kept] == before
+
+
+def test_pictures_of_edits(dual: Path, tmp_path: Path) -> None:
+    """A command that draws, and one that writes several files; each row shows some sound."""
+    maker = MediaMaker(ClipGenerator.load(str(dual)), tmp_path, 2)
+    make_editing_pictures(maker, str(dual), ("repaint", "stems"))
+    maker.generator.close()
+    for name, num_rows in (("repaint", 2), ("stems", 5)):
+        picture = read_image(tmp_path / f"docs/images/editing/{name}.webp").convert("L")
+        rows = np.array_split(np.asarray(picture, np.float32)[:, 100:-100], num_rows)
+        assert all(row.std() > 5 for row in rows)
+
+
+def test_the_page_shows_the_commands_of_its_pictures() -> None:
+    page = (ROOT / "docs/editing.md").read_text(encoding="utf-8")
+    for name, edit in EDITS.items():
+        assert f"`{edit.shown()}`" in page
+        assert f"](images/editing/{name}.webp)" in page
+        assert (ROOT / f"docs/images/editing/{name}.webp").is_file()
