@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from riffusion.cli.progress import progress_bar
 
 if TYPE_CHECKING:
+    from riffusion.cli.option_groups import AdapterOptions
     from riffusion.generation.generator import Clip, ResolvedInput
 
 
@@ -15,15 +16,19 @@ class ClipMaker:
     Args:
         checkpoint: folder, file or hub id; None for the default checkpoint.
         device: None for the fastest device available.
+        adapters: what is added to the checkpoint.
 
     Attributes:
         generator: makes the clips.
 
     Raises:
         CheckpointError: the checkpoint is missing, truncated or foreign.
+        InputError: a LoRA or an embedding doesn't fit it.
     """
 
-    def __init__(self, checkpoint: str | None, device: str | None) -> None:
+    def __init__(
+        self, checkpoint: str | None, device: str | None, adapters: "AdapterOptions | None" = None
+    ) -> None:
         started = time.perf_counter()
         from riffusion.generation.generator import ClipGenerator
 
@@ -32,6 +37,8 @@ class ClipMaker:
         print(f"checkpoint  {self.generator.checkpoint_description}")
         if loaded is not None:
             print(f"from        {loaded.directory}")
+        if adapters is not None:
+            adapters.add_to(self.generator)
         print(f"loading     {time.perf_counter() - started:.2f} s")
 
     def make(self, resolved: "ResolvedInput", label: str) -> "Clip":
