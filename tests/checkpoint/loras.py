@@ -1,4 +1,4 @@
-"""LoRAs for a tiny model, written by diffusers, by PEFT, by `riffusion train`, and as kohya does."""
+"""LoRAs for a tiny model, written by diffusers, PEFT and `riffusion train`, and as kohya does."""
 
 from __future__ import annotations
 
