@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
@@ -27,7 +26,6 @@ from tests.checkpoint.loras import (
 )
 from tests.diffusion.pipeline_requests import (
     MAX_LATENT_ERROR,
-    SIZE,
     finished_latents,
     request,
 )
@@ -39,13 +37,18 @@ CLEARLY = 0.1
 
 def loaded(folder: Path) -> RiffusionPipeline:
     pipeline = RiffusionPipeline.from_pretrained(folder, device="cpu")
-    pipeline.spectrogram_params = SpectrogramParams(num_frequencies=SIZE)
+    pipeline.spectrogram_params = SpectrogramParams(num_frequencies=16)
     return pipeline
 
 
+@pytest.fixture(scope="module")
+def pipeline(pristine: Path) -> RiffusionPipeline:
+    return loaded(pristine)
+
+
 def quick(**changes: Any) -> InferenceInput:
-    """A request of few steps."""
-    return request(num_inference_steps=2, **changes)
+    """A request for a small image in few steps."""
+    return request(mode="txt2img", duration_s=0.16, num_inference_steps=2, **changes)
 
 
 def with_loras(**weights: float) -> InferenceInput:
@@ -91,7 +94,6 @@ def test_it_equals_weights_merged_by_hand(
     model: TinyModel,
     pristine: Path,
     pipeline: RiffusionPipeline,
-    init_image: Image.Image,
     tmp_path: Path,
 ) -> None:
     written = FORMATS[name]
@@ -99,25 +101,25 @@ def test_it_equals_weights_merged_by_hand(
     path = written.write(lora, tmp_path / "lora")
     merged = loaded(pristine)
     lora.merge_into(merged, 0.7)
-    expected = finished_latents(merged, quick(), init_image)
-    plain = finished_latents(pipeline, quick(), init_image)
+    expected = finished_latents(merged, quick())
+    plain = finished_latents(pipeline, quick())
     pipeline.loras = LoraLibrary({"a": path})
-    latents = finished_latents(pipeline, with_loras(a=0.7), init_image)
+    latents = finished_latents(pipeline, with_loras(a=0.7))
     assert float((latents - plain).abs().max()) > CLEARLY
     assert float((latents - expected).abs().max()) < written.tolerance
 
 
 def test_a_weight_of_0_equals_none_bit_for_bit_and_nothing_stays(
-    model: TinyModel, pipeline: RiffusionPipeline, init_image: Image.Image, tmp_path: Path
+    model: TinyModel, pipeline: RiffusionPipeline, tmp_path: Path
 ) -> None:
     pipeline.loras = LoraLibrary({"a": write_diffusers(tiny_lora(model), tmp_path)})
     before = {name: weight.clone() for name, weight in pipeline.unet.state_dict().items()}
-    plain = finished_latents(pipeline, quick(), init_image)
-    changed = finished_latents(pipeline, with_loras(a=1.0), init_image)
+    plain = finished_latents(pipeline, quick())
+    changed = finished_latents(pipeline, with_loras(a=1.0))
     assert float((changed - plain).abs().max()) > CLEARLY
-    assert torch.equal(finished_latents(pipeline, with_loras(a=0.0), init_image), plain)
-    assert torch.equal(finished_latents(pipeline, quick(), init_image), plain)
-    assert torch.equal(finished_latents(pipeline, with_loras(a=1.0), init_image), changed)
+    assert torch.equal(finished_latents(pipeline, with_loras(a=0.0)), plain)
+    assert torch.equal(finished_latents(pipeline, quick()), plain)
+    assert torch.equal(finished_latents(pipeline, with_loras(a=1.0)), changed)
     after = pipeline.unet.state_dict()
     assert all(torch.equal(weight, after[name]) for name, weight in before.items())
 
@@ -135,22 +137,21 @@ def test_several_add_up_in_any_order(
     model: TinyModel,
     pristine: Path,
     pipeline: RiffusionPipeline,
-    init_image: Image.Image,
     two: dict[str, Path],
 ) -> None:
     merged = loaded(pristine)
     tiny_lora(model, seed=0).merge_into(merged, 0.5)
     tiny_lora(model, seed=1).merge_into(merged, -0.25)
     pipeline.loras = LoraLibrary(two)
-    latents = finished_latents(pipeline, with_loras(a=0.5, b=-0.25), init_image)
-    expected = finished_latents(merged, quick(), init_image)
+    latents = finished_latents(pipeline, with_loras(a=0.5, b=-0.25))
+    expected = finished_latents(merged, quick())
     assert torch.allclose(latents, expected, atol=MAX_LATENT_ERROR)
-    swapped = finished_latents(pipeline, with_loras(b=-0.25, a=0.5), init_image)
+    swapped = finished_latents(pipeline, with_loras(b=-0.25, a=0.5))
     assert torch.equal(latents, swapped)
 
 
 def test_jobs_with_other_loras_are_independent(
-    pipeline: RiffusionPipeline, init_image: Image.Image, two: dict[str, Path]
+    pipeline: RiffusionPipeline, two: dict[str, Path]
 ) -> None:
     pipeline.loras = LoraLibrary(two)
     requests = [
@@ -161,8 +162,8 @@ def test_jobs_with_other_loras_are_independent(
         with_loras(a=1.0, b=1.0),
         with_loras(a=1.0),
     ]
-    alone = [finished_latents(pipeline, inputs, init_image) for inputs in requests]
-    jobs = [pipeline.prepare(inputs, init_image) for inputs in requests]
+    alone = [finished_latents(pipeline, inputs) for inputs in requests]
+    jobs = [pipeline.prepare(inputs) for inputs in requests]
     while not jobs[0].is_done:
         pipeline.step(jobs)
     for job, expected in zip(jobs, alone, strict=True):
@@ -175,24 +176,21 @@ def test_jobs_with_other_loras_are_independent(
 
 def test_it_works_without_room_for_merged_weights(
     pipeline: RiffusionPipeline,
-    init_image: Image.Image,
     two: dict[str, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pipeline.loras = LoraLibrary(two)
-    expected = finished_latents(pipeline, with_loras(a=1.0), init_image)
+    expected = finished_latents(pipeline, with_loras(a=1.0))
     monkeypatch.setattr("riffusion.diffusion.loras.MERGED_BYTES", 0)
     monkeypatch.setattr("riffusion.diffusion.loras.MAX_LOADED", 1)
     pipeline.loras = LoraLibrary(two)
-    jobs = [pipeline.prepare(with_loras(**{name: 1.0}), init_image) for name in two]
+    jobs = [pipeline.prepare(with_loras(**{name: 1.0})) for name in two]
     while not jobs[0].is_done:
         pipeline.step(jobs)
     assert torch.equal(jobs[0].latents, expected)
 
 
-def test_a_distilled_checkpoint_between_two_prompts(
-    model: TinyModel, tmp_path: Path, init_image: Image.Image
-) -> None:
+def test_a_distilled_checkpoint_between_two_prompts(model: TinyModel, tmp_path: Path) -> None:
     folder = write_folder(distilled_copy(model), tmp_path / "distilled")
     lora = tiny_lora(model)
     pipeline, merged = loaded(folder), loaded(folder)
@@ -200,9 +198,9 @@ def test_a_distilled_checkpoint_between_two_prompts(
     lora.merge_into(merged)
     changes: dict[str, Any] = {"scheduler": "lcm", "alpha": 0.5, "start": {"guidance": 5.0}}
     changes["end"] = {"guidance": 5.0}
-    latents = finished_latents(pipeline, quick(loras=[{"id": "a"}], **changes), init_image)
-    expected = finished_latents(merged, quick(**changes), init_image)
-    plain = finished_latents(pipeline, quick(**changes), init_image)
+    latents = finished_latents(pipeline, quick(loras=[{"id": "a"}], **changes))
+    expected = finished_latents(merged, quick(**changes))
+    plain = finished_latents(pipeline, quick(**changes))
     assert torch.allclose(latents, expected, atol=MAX_LATENT_ERROR)
     assert float((latents - plain).abs().max()) > CLEARLY
 
@@ -213,8 +211,8 @@ def test_a_canvas_has_loras_too(
     merged = loaded(pristine)
     tiny_lora(model, seed=0).merge_into(merged)
     pipeline.loras = LoraLibrary(two)
-    latents = torch.randn(1, 4, 24, 40, generator=torch.Generator().manual_seed(3))
-    plan = CanvasPlan(latents, [PromptAt(0.0, "piano"), PromptAt(40.0, "bells")])
+    latents = torch.randn(1, 4, 8, 20, generator=torch.Generator().manual_seed(3))
+    plan = CanvasPlan(latents, [PromptAt(0.0, "piano"), PromptAt(20.0, "bells")])
     images = []
     for made_by, inputs in (
         (pipeline, with_loras(a=1.0)), (merged, quick()), (pipeline, quick())

@@ -11,10 +11,10 @@ from riffusion.diffusion.loras import LoraLibrary
 from riffusion.engine import Engine
 from riffusion.engine.engine import EngineStep
 from riffusion.errors import InputError
+from riffusion.spectrogram.params import SpectrogramParams
 from tests.checkpoint.checkpoints import TinyModel
 from tests.checkpoint.loras import tiny_lora, write_diffusers, write_kohya
 from tests.engine.engine_requests import (
-    IMAGE,
     MAX_GREY_LEVELS,
     TIMEOUT_S,
     blocked,
@@ -35,6 +35,13 @@ SELECTIONS: list[dict[str, float]] = [
 """LoRAs by id; requests 1 and 4 agree, and so do 0 and 5."""
 
 
+@pytest.fixture(scope="module")
+def pipeline(pristine: Path) -> RiffusionPipeline:
+    pipeline = RiffusionPipeline.from_pretrained(pristine, device="cpu")
+    pipeline.spectrogram_params = SpectrogramParams(num_frequencies=16)
+    return pipeline
+
+
 @pytest.fixture(autouse=True)
 def _loras(
     pipeline: RiffusionPipeline, model: TinyModel, tmp_path_factory: pytest.TempPathFactory
@@ -48,17 +55,18 @@ def _loras(
 
 
 def inputs(selection: dict[str, float]) -> InferenceInput:
-    plain = request(steps=STEPS, scheduler="ddim", denoising=1.0)
+    plain = request(steps=STEPS, scheduler="ddim")
     loras = [{"id": name, "weight": weight} for name, weight in selection.items()]
-    return InferenceInput.parse(plain.model_dump() | {"loras": loras})
+    small = {"mode": "txt2img", "duration_s": 0.16, "loras": loras}
+    return InferenceInput.parse(plain.model_dump() | small)
 
 
 def test_they_equal_their_solo_results_and_share_calls_where_they_agree(
     engine: Engine, pipeline: RiffusionPipeline, steps: list[EngineStep]
 ) -> None:
-    alone = [pipeline(inputs(selection), IMAGE).images[0] for selection in SELECTIONS]
+    alone = [pipeline(inputs(selection)).images[0] for selection in SELECTIONS]
     release = blocked(engine)
-    handles = [engine.submit(inputs(selection), IMAGE) for selection in SELECTIONS]
+    handles = [engine.submit(inputs(selection)) for selection in SELECTIONS]
     release.set()
     for handle, expected in zip(handles, alone, strict=True):
         assert levels(handle.image.result(TIMEOUT_S), expected) <= MAX_GREY_LEVELS
@@ -70,27 +78,27 @@ def test_they_equal_their_solo_results_and_share_calls_where_they_agree(
 
 def test_an_unknown_lora_fails_its_request_alone(engine: Engine) -> None:
     release = blocked(engine)
-    bad = engine.submit(inputs({"../bells": 1.0}), IMAGE)
-    good = engine.submit(inputs({"bells": 1.0}), IMAGE)
+    bad = engine.submit(inputs({"../bells": 1.0}))
+    good = engine.submit(inputs({"bells": 1.0}))
     release.set()
     with pytest.raises(InputError, match=r"loras: '\.\./bells' is unknown; .*: bells, choir"):
         bad.image.result(TIMEOUT_S)
-    assert good.image.result(TIMEOUT_S).size == IMAGE.size
+    assert good.image.result(TIMEOUT_S).size == (16, 16)
 
 
 def test_a_recorded_graph_is_not_used_for_a_lora(
     pipeline: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = [pipeline(inputs(selection), IMAGE).images[0] for selection in ({}, {"bells": 1.0})]
+    expected = [pipeline(inputs(selection)).images[0] for selection in ({}, {"bells": 1.0})]
     emulated_graphs.install(monkeypatch)
     graphs = pipeline.unet_graphs
-    job = pipeline.prepare(inputs({}), IMAGE)
-    rows = job.unet_rows()
-    assert graphs.record(pipeline.unet, rows, job.timestep.float().expand(2), job.embeddings)
+    job = pipeline.prepare(inputs({}))
+    timesteps = job.timestep.float().expand(2)
+    assert graphs.record(pipeline.unet, job.unet_rows(), timesteps, job.embeddings)
     before = graphs.num_replays, graphs.num_direct_calls
-    changed = pipeline(inputs({"bells": 1.0}), IMAGE).images[0]
+    changed = pipeline(inputs({"bells": 1.0})).images[0]
     assert (graphs.num_replays, graphs.num_direct_calls) == (before[0], before[1] + STEPS)
-    plain = pipeline(inputs({}), IMAGE).images[0]
+    plain = pipeline(inputs({})).images[0]
     assert (graphs.num_replays, graphs.num_recorded) == (before[0] + STEPS, 1)
     graphs.forget()
     assert levels(plain, expected[0]) <= MAX_GREY_LEVELS

@@ -9,6 +9,7 @@ In a prompt, the word alone stands for all of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from riffusion.errors import CheckpointError, InputError
 
 _TRAIN_FOLDER_NAMES = ("learned_embeds.safetensors", "learned_embeds.bin")
 _FIELD = "embedding"
+_OF_A_NETWORK = re.compile(r"\.(weight|bias|alpha)$")
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def _word_and_vectors(content: Mapping[str, Any], file: Path) -> tuple[str, torc
             return str(content.get("name") or file.stem), vectors
     if "emb_params" in tensors:
         return file.stem, tensors["emb_params"]
-    if len(tensors) == 1 and len(content) == 1:
+    if len(tensors) == len(content) == 1 and not any(map(_OF_A_NETWORK.search, tensors)):
         return next(iter(tensors.items()))
     if "clip_g" in tensors:
         raise InputError(
