@@ -63,6 +63,7 @@ def served(
             super().start()
 
     monkeypatch.setattr("model.model.DecodingPool", Recorded)
+    monkeypatch.setattr("riffusion.generation.generator.ClipGenerator.warm_up", lambda _: None)
     monkeypatch.setenv("RIFFUSION_REQUIRE_GPU", "0")
     monkeypatch.setenv("RIFFUSION_CHECKPOINT", str(folder.parent / "checkpoint"))
     monkeypatch.setenv("RIFFUSION_LORAS", str(folder))
@@ -148,6 +149,21 @@ def test_a_field_that_is_not_valid(loras: Any, expected: str) -> None:
     with pytest.raises(InputError) as refusal:
         InferenceRequest.parse(body(loras))
     assert str(refusal.value).startswith(expected)
+
+
+def test_the_request_in_the_documentation() -> None:
+    page = (Path(__file__).parents[2] / "docs/serving.md").read_text(encoding="utf-8")
+    section = page.partition("## LoRAs of a server\n")[2]
+    example = re.search(r"```json\n(.*?)\n```", section, re.DOTALL)
+    assert example is not None
+    loras = InferenceRequest.parse_raw(example[1]).loras
+    assert [(lora.id, lora.weight) for lora in loras] == [("bells", 0.8), ("choir", 1.0)]
+
+
+def test_info_has_the_ids_if_there_are_any() -> None:
+    assert "loras" not in model_info("")
+    sample = 'riffusion_lora{id="a, \\"b\\""} 1.0\nriffusion_lora{id="A"} 1.0\n'
+    assert model_info(sample)["loras"] == ["A", 'a, "b"']
 
 
 def test_a_folder_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
