@@ -123,6 +123,21 @@ def test_a_file_of_kohya_with_more_in_it(name: str, model: TinyModel, tmp_path: 
     assert KOHYA[name] in message(path, model)
 
 
+@pytest.mark.parametrize(
+    ("alpha", "expected"),
+    [
+        (torch.tensor(torch.nan), "to_q has alpha=nan; download the LoRA again"),
+        (torch.zeros(2), "has layers that Stable Diffusion 1.x lacks (a Tensor with 2 elements"),
+    ],
+)
+def test_an_alpha_that_is_no_number(
+    alpha: torch.Tensor, expected: str, model: TinyModel, tmp_path: Path
+) -> None:
+    path = write_kohya(tiny_lora(model, ("unet",)), tmp_path)
+    changed(path, set_first("attn1_to_q.alpha", alpha))
+    assert expected in message(path, model)
+
+
 def test_original_names_of_the_blocks_are_understood(model: TinyModel, tmp_path: Path) -> None:
     name = "lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q"
     path = tmp_path / "original.safetensors"

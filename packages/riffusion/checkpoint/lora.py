@@ -12,6 +12,7 @@ header or in adapter_config.json; where a file has none, it equals the rank, as 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -140,7 +141,7 @@ def read_lora(path: Path, networks: Mapping[str, nn.Module]) -> Lora:
     scaling = find_scaling(lora_file(path))
     try:
         parts, alphas = _peft_names(tensors, networks)
-    except (ValueError, KeyError, IndexError) as error:  # of diffusers' converters
+    except (ValueError, KeyError, IndexError, RuntimeError) as error:  # of diffusers' converters
         raise InputError(
             f"{path} has layers that Stable Diffusion 1.x lacks ({first_line(error)}); use a LoRA "
             "for this checkpoint"
@@ -228,6 +229,8 @@ def _updates(
         rank = pair["A"].shape[0]
         alpha = alphas.get(name)
         scale = scaling.of(part, name, rank) if alpha is None else alpha / rank
+        if not math.isfinite(scale):
+            raise InputError(f"{path}: {part}.{name} has alpha={alpha}; download the LoRA again")
         updates[name] = LowRankUpdate(pair["A"], pair["B"], scale)
     return updates
 
