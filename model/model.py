@@ -16,6 +16,7 @@ from riffusion.audio.decoding_pool import DecodingPool
 from riffusion.datatypes import InferenceOutput
 from riffusion.errors import DeadlineExceededError, GenerationCancelled, InputError, OverloadedError
 from riffusion.generation.generator import ClipGenerator
+from riffusion.generation.lora_folder import loras_from_environment
 from riffusion.runtime.gpu import check_required_gpu
 from riffusion.serving.model.clip_service import (
     ClipJob,
@@ -56,8 +57,11 @@ class Model:
         decoders = DecodingPool()
         decoders.start()
         generator = ClipGenerator.load(
-            max_num_running=max_running_from_environment(), decoder=decoders.decode
+            max_num_running=max_running_from_environment(),
+            decoder=decoders.decode,
+            loras=loras_from_environment(),
         )
+        generator.pipeline.loras.drop_misfits(generator.pipeline.adaptable_networks)
         logger.info("serving %s", generator.checkpoint_description)
         generator.warm_up()
         self._service = ClipService(generator, max_waiting=max_waiting_from_environment())

@@ -52,6 +52,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 MediaText = Annotated[str, Field(min_length=1, max_length=MAX_MEDIA_CHARACTERS)]
 ImageId = Annotated[str, Field(min_length=1, max_length=100)]
+LoraId = Annotated[str, Field(min_length=1, max_length=4096)]
+MAX_LORAS = 8
 
 
 def _as_tuple(value: object) -> object:
@@ -123,6 +125,15 @@ class PromptInput(_Request):
     """Classifier-free guidance scale; values up to 1 turn guidance off."""
 
 
+class LoraInput(_Request):
+    """A LoRA that a request uses."""
+
+    id: LoraId
+    """One of the ids that the server's operator has made available."""
+    weight: Annotated[float, Field(ge=-10, le=10)] = 1.0
+    """1 is the strength that it was trained for; 0 turns it off."""
+
+
 _NO_SCHEDULER = ("scheduler", None)
 
 
@@ -163,6 +174,10 @@ class InferenceInput(_Request):
     """Default for scheduler, steps and guidance interval; fields that are given take precedence."""
     guidance_interval: GuidanceInterval = (0.0, 1.0)
     """Guidance applies from the first to the second share of the steps; others cost half."""
+    loras: Annotated[
+        tuple[LoraInput, ...], BeforeValidator(_as_tuple), Field(max_length=MAX_LORAS)
+    ] = ()
+    """LoRAs that change the checkpoint for this clip, by id."""
     audio_format: AudioFormat = "mp3"
     image_format: ImageFormat = "jpeg"
     deadline_s: Annotated[float, Field(gt=0, le=3600)] | None = None

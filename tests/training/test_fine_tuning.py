@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
+from riffusion.diffusion.loras import LoraLibrary
+from riffusion.spectrogram.params import SpectrogramParams
 from tests.checkpoint.checkpoints import UNET_WEIGHTS, tiny_model, write_folder
 from tests.datasets.striped_dataset import make_striped_dataset
 from tests.training.recipe_runs import QUIET, batch_of, loss_of, new_recipe, train
@@ -186,6 +188,26 @@ def test_stock_diffusers_with_the_adapter_generates_what_the_merged_checkpoint_d
     assert np.abs(merged - stock_image(base)).max() > 5 * HALF_PRECISION_LEVELS
     names = load_file(folder / "run/adapter/pytorch_lora_weights.safetensors")
     assert {name.split(".")[0] for name in names} == {"unet", "text_encoder"}
+
+
+def test_our_own_pipeline_with_the_adapter_generates_what_the_merged_checkpoint_does(
+    base: Path, lora_run: Any
+) -> None:
+    *_, folder = lora_run
+    start = {"prompt": "tone", "seed": 3}
+    values = {"start": start, "mode": "txt2img", "duration_s": 0.16, "num_inference_steps": 3}
+    images = []
+    for checkpoint, loras in (
+        (folder / "run/checkpoint", []), (base, [{"id": "adapter"}]), (base, [])
+    ):  # fmt: skip
+        pipeline = RiffusionPipeline.from_pretrained(checkpoint, device="cpu")
+        pipeline.spectrogram_params = SpectrogramParams(num_frequencies=SIDE)
+        pipeline.loras = LoraLibrary({"adapter": folder / "run/adapter"})
+        image = pipeline.riffuse(InferenceInput.parse(values | {"loras": loras}))
+        images.append(np.asarray(image).astype(int))
+    merged, adapted, plain = images
+    assert np.abs(merged - adapted).max() <= HALF_PRECISION_LEVELS
+    assert np.abs(merged - plain).max() > 5 * HALF_PRECISION_LEVELS
 
 
 def test_a_half_precision_base_is_exported_unrounded(

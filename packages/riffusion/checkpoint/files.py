@@ -192,6 +192,20 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
+    content = read_pickle(path)
+    if isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]  # wrapped by a training framework
+    return {
+        str(name): tensor for name, tensor in content.items() if isinstance(tensor, torch.Tensor)
+    }
+
+
+def read_pickle(path: Path) -> dict[Any, Any]:
+    """Read a PyTorch file with `weights_only=True`, which refuses code.
+
+    Raises:
+        CheckpointError: it is damaged, or holds no dictionary, or more than tensors and numbers.
+    """
     try:
         content = _load_pickle(path)
     except pickle.UnpicklingError as error:
@@ -201,13 +215,9 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
         ) from error
     except Exception as error:  # a damaged pickle can raise anything
         raise _unreadable(path, "a PyTorch file", error) from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]  # wrapped by a training framework
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} must hold tensors by name; use another checkpoint")
-    return {
-        str(name): tensor for name, tensor in content.items() if isinstance(tensor, torch.Tensor)
-    }
+    return content
 
 
 def _load_pickle(path: Path) -> Any:

@@ -1,7 +1,7 @@
 """Weights that aren't a checkpoint: what they are, by the names of their tensors and files.
 
-LoRAs and textual inversions are trained for a checkpoint and say nothing without it. No option
-takes them, so they are to be merged into their checkpoint first, which diffusers does.
+LoRAs and textual inversions are trained for a checkpoint and say nothing without it. They are given
+beside it (`riffusion.checkpoint.lora`, `riffusion.checkpoint.embeddings`), or merged into it first.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _OTHER_MODEL = "use a Stable Diffusion 1.x one"
 _FOLDER = "name the folder with model_index.json"
 _MERGE_LORA = (
     "merge it into its checkpoint and name that: in diffusers load_lora_weights, fuse_lora, "
-    "unload_lora_weights, then save_pretrained"
+    "unload_lora_weights, then save_pretrained; or name the checkpoint and add this by --lora"
 )
 _MERGE_EMBEDDING = (
     "merge it into its checkpoint and name that: in diffusers load_textual_inversion, then "
-    "save_pretrained"
+    "save_pretrained; or name the checkpoint and add this by --embedding"
 )
 _LORA = "a LoRA ({}), not a checkpoint"
 _EMBEDDING = "a textual inversion (the embedding of a word), not a checkpoint"

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING
 from riffusion.cli.progress import progress_bar
 
 if TYPE_CHECKING:
+    from riffusion.cli.option_groups import AdapterOptions
     from riffusion.generation.generator import Clip, ClipGenerator, ResolvedInput
 
-_kept: ContextVar["dict[tuple[str | None, str | None], ClipGenerator] | None"] = ContextVar(
-    "_kept", default=None
-)
-"""The generator that commands share inside `keep_loaded`, by checkpoint and device."""
+_kept: ContextVar["dict[str, ClipGenerator] | None"] = ContextVar("_kept", default=None)
+"""The generator that commands share inside `keep_loaded`, by what it was loaded with."""
 
 
 @contextmanager
 def keep_loaded() -> Iterator[None]:
     """Commands that run inside use one loaded checkpoint, until another one is asked for."""
-    kept: dict[tuple[str | None, str | None], ClipGenerator] = {}
+    kept: dict[str, ClipGenerator] = {}
     token = _kept.set(kept)
     try:
         yield
@@ -36,17 +35,21 @@ class ClipMaker:
     Args:
         checkpoint: folder, file or hub id; None for the default checkpoint.
         device: None for the fastest device available.
+        adapters: what is added to the checkpoint.
 
     Attributes:
         generator: makes the clips.
 
     Raises:
         CheckpointError: the checkpoint is missing, truncated or foreign.
+        InputError: a LoRA or an embedding doesn't fit it.
     """
 
-    def __init__(self, checkpoint: str | None, device: str | None) -> None:
+    def __init__(
+        self, checkpoint: str | None, device: str | None, adapters: "AdapterOptions | None" = None
+    ) -> None:
         started = time.perf_counter()
-        self.generator = _load(checkpoint, device)
+        self.generator = _load(checkpoint, device, adapters)
         loaded = self.generator.pipeline.checkpoint
         print(f"checkpoint  {self.generator.checkpoint_description}")
         if loaded is not None:
@@ -82,15 +85,20 @@ class ClipMaker:
         return clip
 
 
-def _load(checkpoint: str | None, device: str | None) -> "ClipGenerator":
-    """A generator: the one that is kept, if it has this checkpoint on this device."""
+def _load(
+    checkpoint: str | None, device: str | None, adapters: "AdapterOptions | None"
+) -> "ClipGenerator":
+    """A generator with its LoRAs and new words: the one that is kept, if it has the same."""
+    kept, key = _kept.get(), repr((checkpoint, device, adapters))
+    if kept is not None and key in kept:
+        return kept[key]
+    while kept:  # one at a time: two checkpoints may not fit into memory
+        kept.popitem()[1].close()
     from riffusion.generation.generator import ClipGenerator
 
-    kept, key = _kept.get(), (checkpoint, device)
-    if kept is None:
-        return ClipGenerator.load(checkpoint, device)
-    if key not in kept:
-        while kept:  # one at a time: two checkpoints may not fit into memory
-            kept.popitem()[1].close()
-        kept[key] = ClipGenerator.load(checkpoint, device)
-    return kept[key]
+    generator = ClipGenerator.load(checkpoint, device)
+    if adapters is not None:
+        adapters.add_to(generator)
+    if kept is not None:
+        kept[key] = generator
+    return generator

@@ -7,7 +7,12 @@ import typer
 from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
 from riffusion.cli.edits import EditSeed, Song, edit_request, opened, write_edit
-from riffusion.cli.option_groups import CheckpointOptions, EditOptions, expand_option_groups
+from riffusion.cli.option_groups import (
+    AdapterOptions,
+    CheckpointOptions,
+    EditOptions,
+    expand_option_groups,
+)
 from riffusion.cli.progress import progress_bar
 from riffusion.cli.retime import print_tempo
 from riffusion.errors import InputError
@@ -49,6 +54,7 @@ def extend(
     ] = None,
     seed: EditSeed = None,
     diffusion: EditOptions,
+    adapters: AdapterOptions,
     model: CheckpointOptions,
 ) -> None:
     """Let a recording go on, both ways, with its own beat. The recording itself stays.
@@ -68,11 +74,13 @@ def extend(
     after_s = after_s if after is None else parse_time(after, "after")
     check_extension(after_s, before_s)
     fields = diffusion.edit_fields(DEFAULT_DENOISING)
-    inputs = edit_request(prompt, seed, fields, diffusion.request_fields())
+    inputs = edit_request(
+        prompt, seed, fields, diffusion.request_fields() | adapters.request_fields()
+    )
     with opened(song, output) as recording:
         check_length(recording)
         bar_s = _bar_s(recording, tempo)
-        generator = ClipMaker(model.checkpoint, model.device).generator
+        generator = ClipMaker(model.checkpoint, model.device, adapters).generator
         write_edit(
             recording,
             output,

@@ -17,6 +17,7 @@ from riffusion.cli.clip_requests import (
     draw_seed,
 )
 from riffusion.cli.option_groups import (
+    AdapterOptions,
     CheckpointOptions,
     DiffusionOptions,
     expand_option_groups,
@@ -87,6 +88,7 @@ def generate(
     ] = None,
     diffusion: DiffusionOptions,
     init: InitOptions,
+    adapters: AdapterOptions,
     model: CheckpointOptions,
 ) -> None:
     """Make audio from text.
@@ -100,6 +102,7 @@ def generate(
     first_seed = draw_seed() if seed is None else seed
     seeds = range(first_seed, first_seed + count)
     fields, media = init.fields(), init.media()
+    added = adapters.request_fields()
     if duration is not None and fields["mode"] != "txt2img":
         raise InputError(
             f"{duration} does not go with a starting image or audio, which sets the length; "
@@ -122,6 +125,7 @@ def generate(
                 },
                 "duration_s": duration,
                 **diffusion.request_fields(),
+                **added,
                 **fields,
             }
         )
@@ -132,7 +136,7 @@ def generate(
         check_image_output(image)
     check_ids(requests[0], model.checkpoint, media)
     check_weights(requests[0])
-    maker = ClipMaker(model.checkpoint, model.device)
+    maker = ClipMaker(model.checkpoint, model.device, adapters)
     resolved = maker.generator.resolve(requests[0], media)
     kept = None
     if best is not None and judge is not None:

@@ -16,6 +16,7 @@ from riffusion.cli.clip_requests import (
     draw_seed,
 )
 from riffusion.cli.option_groups import (
+    AdapterOptions,
     CheckpointOptions,
     DiffusionOptions,
     expand_option_groups,
@@ -57,6 +58,7 @@ def interpolate(
     crossfade: Annotated[float, typer.Option(help="Crossfade between clips in seconds.")] = 0.1,
     diffusion: DiffusionOptions,
     init: InitOptions,
+    adapters: AdapterOptions,
     model: CheckpointOptions,
 ) -> None:
     """Make a piece that moves from one text to another.
@@ -75,6 +77,7 @@ def interpolate(
         raise InputError(f"{crossfade} must be from 0 to 1 second", field="crossfade")
     init = with_default_loop(init)
     fields, media = init.fields(), init.media()
+    added = adapters.request_fields()
     first_seed = draw_seed() if seed is None else seed
     last_seed = first_seed if end_seed is None else end_seed
     shared = diffusion.prompt_fields()
@@ -83,6 +86,7 @@ def interpolate(
             "start": {"prompt": start, "seed": first_seed, **shared},
             "end": {"prompt": end, "seed": last_seed, **shared},
             **diffusion.request_fields(),
+            **added,
             **fields,
         }
     )
@@ -91,7 +95,7 @@ def interpolate(
         check_output_dir(images_dir)
     check_ids(request, model.checkpoint, media)
     check_weights(request)
-    maker = ClipMaker(model.checkpoint, model.device)
+    maker = ClipMaker(model.checkpoint, model.device, adapters)
     resolved = maker.generator.resolve(request, media)
     clip_s = resolved.init_duration_s
     if clip_s is not None and crossfade > clip_s:

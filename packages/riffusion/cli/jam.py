@@ -19,6 +19,7 @@ from riffusion.cli.clip_requests import (
     draw_seed,
 )
 from riffusion.cli.option_groups import (
+    AdapterOptions,
     CheckpointOptions,
     PresetDiffusionOptions,
     expand_option_groups,
@@ -75,6 +76,7 @@ def jam(
     preset: options.JamPreset = None,
     diffusion: PresetDiffusionOptions,
     init: InitOptions,
+    adapters: AdapterOptions,
     model: CheckpointOptions,
 ) -> None:
     """Make a long piece of changing music.
@@ -87,11 +89,12 @@ def jam(
     init = with_default_loop(init)
     media = init.media()
     first_seed = draw_seed() if seed is None else seed
+    added = adapters.request_fields()
 
     def request_for(text: str, preset: str) -> "InferenceInput":
         start = {"prompt": text, "seed": first_seed, **shared}
         fields = preset_fields(preset, diffusion.request_fields())
-        return build_request({"start": start, **init.fields(), **fields})
+        return build_request({"start": start, **init.fields(), **added, **fields})
 
     first_preset = _USUAL_PRESET if preset is None else preset
     requests = [request_for(text, first_preset) for text in prompt]
@@ -105,7 +108,7 @@ def jam(
     check_ids(requests[0], model.checkpoint, media)
     for request in requests:
         check_prompts(request)
-    generator = ClipMaker(model.checkpoint, model.device).generator
+    generator = ClipMaker(model.checkpoint, model.device, adapters).generator
     if preset is None and suits_instant(diffusion, generator.pipeline.distillation):
         print("preset      instant")
         requests[0] = request_for(prompt[0], "instant")

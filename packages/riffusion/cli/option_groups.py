@@ -13,11 +13,15 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from riffusion.cli import options
+from riffusion.cli.adapters import add_adapters, checked_adapters, lora_file_from
 from riffusion.cli.clip_requests import InitOptions, scheduler_field, strength_field
 from riffusion.spectrogram.params import SpectrogramParams
+
+if TYPE_CHECKING:
+    from riffusion.generation.generator import ClipGenerator
 
 
 def expand_option_groups(command: Callable[..., None]) -> Callable[..., None]:
@@ -82,6 +86,32 @@ class CheckpointOptions:
 
     checkpoint: options.Checkpoint = None
     device: options.Device = None
+
+
+@dataclass(frozen=True)
+class AdapterOptions:
+    """What is added to the checkpoint: LoRAs and new words."""
+
+    lora: options.Loras = None
+    embedding: options.Embeddings = None
+
+    def request_fields(self) -> dict[str, Any]:
+        """The request's fields beside `start` and `end`.
+
+        Raises:
+            InputError: a file isn't there, or is no LoRA or embedding of Stable Diffusion 1.x.
+        """
+        files = checked_adapters(self.lora or (), self.embedding or ())
+        return {"loras": [file.request_field() for file in files]}
+
+    def add_to(self, generator: "ClipGenerator") -> None:
+        """Make them available to a generator's requests.
+
+        Raises:
+            InputError: one doesn't fit the checkpoint.
+        """
+        files = [lora_file_from(text) for text in self.lora or ()]
+        add_adapters(generator, files, self.embedding or ())
 
 
 @dataclass(frozen=True)

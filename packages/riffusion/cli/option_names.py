@@ -13,6 +13,7 @@ SYNONYMS = {
     "num_inference_steps": "steps",
     "seed_image_id": "seed_image",
     "mask_image_id": "mask_image",
+    "loras": "lora",
     "duration_s": "duration",
     "tempo_bpm": "tempo",
     "from_tempo_bpm": "from_tempo",

@@ -12,6 +12,25 @@ DEFAULT_STEPS = 20
 DEFAULT_LOOP = "og_beat"
 """Seed image of `interpolate` and `jam`, and style of `seed-image`, where none is given."""
 
+Loras = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lora",
+        help="LoRA for the checkpoint: a file or folder of diffusers, PEFT or kohya, with its "
+        "weight after a colon, such as bells.safetensors:0.8; default: 1. May be given several "
+        "times.",
+        show_default=False,
+    ),
+]
+Embeddings = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--embedding",
+        help="File with the embedding of a new word (textual inversion), which prompts can then "
+        "use. May be given several times.",
+        show_default=False,
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(help="cpu, cuda, cuda:1 or mps; default: the best available.", show_default=False),

@@ -7,7 +7,12 @@ import typer
 from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
 from riffusion.cli.edits import EditSeed, Song, edit_request, opened, write_edit
-from riffusion.cli.option_groups import CheckpointOptions, EditOptions, expand_option_groups
+from riffusion.cli.option_groups import (
+    AdapterOptions,
+    CheckpointOptions,
+    EditOptions,
+    expand_option_groups,
+)
 
 
 @expand_option_groups
@@ -32,6 +37,7 @@ def repaint(
     ] = None,
     seed: EditSeed = None,
     diffusion: EditOptions,
+    adapters: AdapterOptions,
     model: CheckpointOptions,
 ) -> None:
     """Replace a section of a recording. Everything outside of it stays, sample by sample.
@@ -43,10 +49,15 @@ def repaint(
     from riffusion.editing.times import parse_time
 
     region = Region(parse_time(from_, "from"), parse_time(to, "to"), low_hz, high_hz)
-    inputs = edit_request(prompt, seed, diffusion.edit_fields(1.0), diffusion.request_fields())
+    inputs = edit_request(
+        prompt,
+        seed,
+        diffusion.edit_fields(1.0),
+        diffusion.request_fields() | adapters.request_fields(),
+    )
     with opened(song, output) as recording:
         region.samples_of(recording)  # before the checkpoint is loaded
-        generator = ClipMaker(model.checkpoint, model.device).generator
+        generator = ClipMaker(model.checkpoint, model.device, adapters).generator
         write_edit(
             recording, output, lambda move: repaint(recording, generator, inputs, region, move)
         )

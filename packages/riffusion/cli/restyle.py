@@ -7,7 +7,12 @@ import typer
 from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
 from riffusion.cli.edits import EditSeed, Song, edit_request, opened, write_edit
-from riffusion.cli.option_groups import CheckpointOptions, EditOptions, expand_option_groups
+from riffusion.cli.option_groups import (
+    AdapterOptions,
+    CheckpointOptions,
+    EditOptions,
+    expand_option_groups,
+)
 from riffusion.cli.paired_options import PromptsAt
 
 DEFAULT_DENOISING = 0.5
@@ -24,6 +29,7 @@ def restyle(
     prompt_at: PromptsAt = [],  # noqa: B006 # Typer reads it, nothing changes it
     seed: EditSeed = None,
     diffusion: EditOptions,
+    adapters: AdapterOptions,
     model: CheckpointOptions,
 ) -> None:
     """Give a recording another sound. Its length and its beat stay.
@@ -36,11 +42,14 @@ def restyle(
 
     points = [PromptAtTime(parse_time(at.time, "prompt_at"), at.text) for at in prompt_at]
     inputs = edit_request(
-        prompt, seed, diffusion.edit_fields(DEFAULT_DENOISING), diffusion.request_fields()
+        prompt,
+        seed,
+        diffusion.edit_fields(DEFAULT_DENOISING),
+        diffusion.request_fields() | adapters.request_fields(),
     )
     with opened(song, output) as recording:
         check_prompts_at(recording, points)  # before the checkpoint is loaded
-        generator = ClipMaker(model.checkpoint, model.device).generator
+        generator = ClipMaker(model.checkpoint, model.device, adapters).generator
         write_edit(
             recording, output, lambda move: restyle(recording, generator, inputs, points, move)
         )

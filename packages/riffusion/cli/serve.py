@@ -22,6 +22,14 @@ def serve(
         ),
     ] = "127.0.0.1",
     checkpoint: options.Checkpoint = None,
+    loras: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with LoRAs that requests can name by their ids, the names without "
+            "extension. Default: the environment variable RIFFUSION_LORAS, else none.",
+            show_default=False,
+        ),
+    ] = None,
     no_gateway: Annotated[
         bool, typer.Option("--no-gateway", help="Run only the Truss server.")
     ] = False,
@@ -96,6 +104,7 @@ def serve(
         gateway_port=gateway_port,
         host=host,
         checkpoint=checkpoint,
+        loras=loras,
         gateway=not no_gateway,
         endpoint=endpoint,
         allowed_origins=tuple(allowed_origin or ()),

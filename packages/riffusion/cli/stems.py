@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,12 @@ import typer
 from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
 from riffusion.cli.edits import EditSeed, Song, edit_request
-from riffusion.cli.option_groups import CheckpointOptions, EditOptions, expand_option_groups
+from riffusion.cli.option_groups import (
+    AdapterOptions,
+    CheckpointOptions,
+    EditOptions,
+    expand_option_groups,
+)
 from riffusion.cli.outputs import check_audio_output, check_output_dir, checked_extension
 from riffusion.cli.progress import progress_bar
 from riffusion.errors import InputError
@@ -107,6 +112,7 @@ def remix(
     seed: EditSeed = None,
     diffusion: EditOptions,
     model: CheckpointOptions,
+    adapters: AdapterOptions,
 ) -> None:
     """Change the loudness or the sound of a recording's stems.
 
@@ -119,17 +125,17 @@ def remix(
     from riffusion.audio import Recording
     from riffusion.editing.stems import write_remix
 
+    fields = diffusion.edit_fields(_RESTYLE_DENOISING)
+    further = diffusion.request_fields() | adapters.request_fields()
     requests = {
-        name: edit_request(
-            prompt, seed, diffusion.edit_fields(_RESTYLE_DENOISING), diffusion.request_fields()
-        )
-        for name, prompt in prompts.items()
+        name: edit_request(prompt, seed, fields, further) for name, prompt in prompts.items()
     }
     check_audio_output(output)
     with Recording.open(song) as recording:
         started = time.perf_counter()
         if requests:
-            _restyle(recording, separator, requests, gains, output, model)
+            load = partial(ClipMaker, model.checkpoint, model.device, adapters)
+            _restyle(recording, separator, requests, gains, output, load)
         else:
             with progress_bar("remix") as move:
                 write_remix(recording, separator, gains, output, move)
@@ -143,13 +149,13 @@ def _restyle(
     requests: "Mapping[str, InferenceInput]",
     gains: dict[str, float],
     output: Path,
-    model: CheckpointOptions,
+    load: "Callable[[], ClipMaker]",
 ) -> None:
     """Write a remix with restyled stems."""
     from riffusion.editing.restyled_stems import write_restyled_remix
     from riffusion.editing.restyling import restyle
 
-    generator = ClipMaker(model.checkpoint, model.device).generator
+    generator = load().generator
 
     def restyled(name: str, stem: "Recording") -> "list[Part]":
         with progress_bar(name) as move:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -36,6 +36,14 @@ def group_by_shape(jobs: Sequence[HasShape]) -> list[list[int]]:
     groups: dict[torch.Size, list[int]] = {}
     for index, job in enumerate(jobs):
         groups.setdefault(job.shape, []).append(index)
+    return list(groups.values())
+
+
+def group_by_call(jobs: Sequence[UNetRows]) -> list[list[int]]:
+    """Indices of the jobs that can share a UNet call: of one shape, with the same LoRAs."""
+    groups: dict[Hashable, list[int]] = {}
+    for index, job in enumerate(jobs):
+        groups.setdefault((job.shape, job.loras), []).append(index)
     return list(groups.values())
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from riffusion.diffusion.job import DenoisingJob
+from riffusion.diffusion.loras import LoraStack
 from riffusion.diffusion.vae import generator_from_seed
 from riffusion.runtime.devices import copied_to
 
@@ -242,6 +243,11 @@ class Window:
     def shape(self) -> torch.Size:
         """Shape of the window's latents."""
         return self._canvas.latents[..., self.columns].shape
+
+    @property
+    def loras(self) -> LoraStack:
+        """What changes the UNet: the canvas'."""
+        return self._canvas.job.loras
 
     @property
     def num_rows(self) -> int:

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 
 import torch
+from torch.func import functional_call
 from torch.nn.functional import pad
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from riffusion.checkpoint.embeddings import following_tokens
+from riffusion.diffusion.loras import NO_LORAS, LoraStack
 from riffusion.diffusion.prompt_weights import WeightedText, parse_prompt_weights
 from riffusion.runtime.cache import TensorCache, network_key
 
@@ -25,16 +28,19 @@ class PromptEncoder:
         self, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, cache: TensorCache
     ) -> None:
         self._tokenizer = tokenizer
-        self._text_encoder = text_encoder
+        self.text_encoder = text_encoder
         self._cache = cache
         self._chunk_tokens = int(tokenizer.model_max_length) - 2
 
-    def embed(self, prompts: Sequence[str], weighted: bool = True) -> list[torch.Tensor]:
+    def embed(
+        self, prompts: Sequence[str], weighted: bool = True, loras: LoraStack = NO_LORAS
+    ) -> list[torch.Tensor]:
         """Embed several prompts to one length, so that they can be interpolated or batched.
 
         Args:
             prompts: any text; equal prompts are embedded once.
             weighted: whether brackets are weights; otherwise they are text.
+            loras: what changes the text encoder.
 
         Returns:
             One (1, chunks · chunk length, width) tensor per prompt, all with the number of chunks
@@ -46,28 +52,32 @@ class PromptEncoder:
         tokenized = {prompt: self._tokenize(prompt, weighted) for prompt in prompts}
         longest = max(len(tokens) for tokens, _ in tokenized.values())
         num_chunks = max(1, -(-longest // self._chunk_tokens))
-        return [self._embedding(*tokenized[prompt], num_chunks) for prompt in prompts]
+        return [self._embedding(*tokenized[prompt], num_chunks, loras) for prompt in prompts]
 
-    def _embedding(self, tokens: list[int], weights: list[float], num_chunks: int) -> torch.Tensor:
-        encoder = self._text_encoder
-        key = (tuple(tokens), tuple(weights), num_chunks, network_key(encoder))
+    def _embedding(
+        self, tokens: list[int], weights: list[float], num_chunks: int, loras: LoraStack
+    ) -> torch.Tensor:
+        encoder = network_key(self.text_encoder), loras.of_part("text_encoder")
+        key = (tuple(tokens), tuple(weights), num_chunks, encoder)
         (embedding,) = self._cache.get(
-            key, lambda: (self._embed_tokens(tokens, weights, num_chunks),)
+            key, lambda: (self._embed_tokens(tokens, weights, num_chunks, loras),)
         )
         return embedding
 
     def _tokenize(self, prompt: str, weighted: bool) -> tuple[list[int], list[float]]:
         stretches = parse_prompt_weights(prompt) if weighted else (WeightedText(prompt, 1.0),)
+        following = following_tokens(self._tokenizer)
         tokens: list[int] = []
         weights: list[float] = []
         for text, weight in stretches:
-            piece = self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+            words = self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+            piece = [token for word in words for token in (word, *following.get(word, ()))]
             tokens += piece
             weights += [weight] * len(piece)
         return tokens, weights
 
     def _embed_tokens(
-        self, tokens: list[int], weights: list[float], num_chunks: int
+        self, tokens: list[int], weights: list[float], num_chunks: int, loras: LoraStack
     ) -> torch.Tensor:
         tokenizer, size = self._tokenizer, self._chunk_tokens
         missing = num_chunks * size - len(tokens)
@@ -79,10 +89,8 @@ class PromptEncoder:
         ids = torch.tensor(tokens + ends, dtype=torch.long).view(num_chunks, size)
         bos = torch.full((num_chunks, 1), tokenizer.bos_token_id)
         eos = torch.full((num_chunks, 1), tokenizer.eos_token_id)
-        device = self._text_encoder.device
-        embedding: torch.Tensor = self._text_encoder(torch.cat([bos, ids, eos], dim=1).to(device))[
-            0
-        ]
+        chunks = torch.cat([bos, ids, eos], dim=1).to(self.text_encoder.device)
+        embedding = self._encode(chunks, loras)
 
         if any(weight != 1.0 for weight in weights):
             factors = torch.tensor(weights + [1.0] * missing).view(num_chunks, size)
@@ -90,6 +98,16 @@ class PromptEncoder:
             factors = torch.cat([ones, factors, ones], dim=1).to(embedding)
             embedding = _weigh(embedding, factors)
         return embedding.flatten(0, 1).unsqueeze(0)
+
+    def _encode(self, chunks: torch.Tensor, loras: LoraStack) -> torch.Tensor:
+        """Token ids (chunks, tokens) → (chunks, tokens, width)."""
+        changed = loras.weights("text_encoder", self.text_encoder)
+        if changed:
+            output = functional_call(self.text_encoder, changed, (chunks,), tie_weights=False)
+        else:
+            output = self.text_encoder(chunks)
+        embedding: torch.Tensor = output[0]
+        return embedding
 
 
 def stack_embeddings(

@@ -12,6 +12,7 @@ from PIL import Image
 
 from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.diffusion.interpolation import slerp
+from riffusion.diffusion.loras import NO_LORAS, LoraStack
 from riffusion.diffusion.schedulers import add_noise
 from riffusion.runtime.devices import copied_to
 
@@ -67,6 +68,11 @@ class UNetRows(HasShape, Protocol):
     """What takes part in a UNet call: a job, or a window of a canvas."""
 
     embeddings: torch.Tensor
+
+    @property
+    def loras(self) -> LoraStack:
+        """What changes the UNet. Only rows with equal ones can share a UNet call."""
+        ...
 
     @property
     def num_rows(self) -> int:
@@ -141,6 +147,7 @@ class DenoisingJob:
         step_noise: for distilled sampling: the noise of each step but the last.
         inpainting: what to keep, for a job with a mask.
         steps_done: number of completed steps.
+        loras: what changes the UNet; jobs with equal ones can share a UNet call.
     """
 
     geometry: LatentGeometry
@@ -155,6 +162,7 @@ class DenoisingJob:
     step_noise: NoiseOfSteps | None = None
     inpainting: Inpainting | None = None
     steps_done: int = 0
+    loras: LoraStack = NO_LORAS
 
     @property
     def parts(self) -> Sequence[UNetRows]:

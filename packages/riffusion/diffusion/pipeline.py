@@ -20,6 +20,7 @@ from riffusion.checkpoint.distillation import PUBLISHED, Distillation
 from riffusion.checkpoint.loader import Components, load_components
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.batching import (
+    group_by_call,
     group_by_shape,
     group_by_tokens,
     split_predictions,
@@ -30,6 +31,7 @@ from riffusion.diffusion.conditioning import PromptEncoder
 from riffusion.diffusion.distilled_sampling import check_sampling
 from riffusion.diffusion.guidance_embedding import guidance_width
 from riffusion.diffusion.job import DenoisingJob, UNetRows
+from riffusion.diffusion.loras import LoraLibrary
 from riffusion.diffusion.preparation import ImageSizes, JobPreparation
 from riffusion.diffusion.vae import LatentCodec
 from riffusion.runtime.cache import TensorCache
@@ -75,6 +77,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         checkpoint: where the components were loaded from; None if they were passed in.
         embedding_cache, latent_cache, mask_cache: results that requests share.
         unet_graphs: CUDA graphs of the UNet's calls, and how many calls used one.
+        loras: the LoRAs that requests can name; none at first.
     """
 
     _optional_components = ["safety_checker", "feature_extractor", "image_encoder"]  # noqa: RUF012
@@ -112,6 +115,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         self.latent_cache = TensorCache(_LATENT_CACHE_BYTES)
         self.mask_cache = TensorCache(_MASK_CACHE_BYTES)
         self.unet_graphs = CudaGraphRunner()
+        self.loras = LoraLibrary()
 
     @classmethod
     def from_pretrained(
@@ -314,9 +318,12 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
 
     @torch.inference_mode()
     def step(self, jobs: Sequence[DenoisingJob]) -> None:
-        """Advance each unfinished job by one step; jobs of one shape share one UNet call."""
+        """Advance each unfinished job by one step; jobs of one shape share one UNet call.
+
+        Their LoRAs have to be the same, too.
+        """
         unfinished = [job for job in jobs if not job.is_done]
-        for indices in group_by_shape(unfinished):
+        for indices in group_by_call(unfinished):
             group = [unfinished[index] for index in indices]
             for job, prediction in zip(group, self.predict(group), strict=True):
                 job.advance(prediction)
@@ -326,7 +333,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         """The UNet's outputs for the next step of each job, in one call. Changes no job.
 
         Args:
-            jobs: unfinished jobs of one shape.
+            jobs: unfinished jobs of one shape, with the same LoRAs.
         """
         if self.unet_graphs.num_recorded == 0:
             return self._predict_together(jobs)
@@ -338,7 +345,9 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         return [predictions[index] for index in range(len(jobs))]
 
     def _predict_together(self, jobs: Sequence[UNetRows]) -> list[torch.Tensor]:
-        return split_predictions(self.unet_graphs(self.unet, *stack_jobs(jobs, self.unet)), jobs)
+        weights = jobs[0].loras.weights("unet", self.unet)
+        batch = stack_jobs(jobs, self.unet)
+        return split_predictions(self.unet_graphs(self.unet, *batch, weights), jobs)
 
     @torch.inference_mode()
     def decode(self, jobs: Sequence[DenoisingJob]) -> list[Image.Image]:
@@ -398,6 +407,19 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         """
         check_sampling(inputs, self.distillation, self.scheduler)
 
+    def check_loras(self, inputs: InferenceInput) -> None:
+        """Load a request's LoRAs, unless they are loaded already.
+
+        Raises:
+            InputError: an id is unknown, or its LoRA can't be used; `field` is `loras`.
+        """
+        self.loras.stack(inputs.loras, self.adaptable_networks)
+
+    @property
+    def adaptable_networks(self) -> dict[str, Any]:
+        """The networks that LoRAs can change."""
+        return {"unet": self.unet, "text_encoder": self.text_encoder}
+
     @property
     def distillation(self) -> Distillation | None:
         """What the checkpoint can do if it is distilled, else None."""
@@ -443,4 +465,5 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
             latent_codec=self._latent_codec,
             sizes=self._sizes,
             mask_cache=self.mask_cache,
+            loras=self.loras,
         )

@@ -29,6 +29,7 @@ from riffusion.diffusion.distilled_sampling import (
 from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.diffusion.interpolation import lerp, slerp
 from riffusion.diffusion.job import DenoisingJob, Inpainting, KeptPixels, StepNoise
+from riffusion.diffusion.loras import LoraLibrary, LoraStack
 from riffusion.diffusion.schedulers import (
     add_noise,
     new_scheduler,
@@ -93,6 +94,7 @@ class JobPreparation:
         prompt_encoder, latent_codec: prompts → embeddings, images → latents.
         sizes: sizes of the checkpoint's images.
         mask_cache: masks on the UNet's device, by mask image.
+        loras: the LoRAs that requests can name.
     """
 
     unet: Any
@@ -102,6 +104,7 @@ class JobPreparation:
     latent_codec: LatentCodec
     sizes: ImageSizes
     mask_cache: TensorCache
+    loras: LoraLibrary
 
     def prepare(
         self,
@@ -124,7 +127,8 @@ class JobPreparation:
         is_distilled = is_sampled_distilled(inputs, self.distillation, self.trained_scheduler)
         guidance = lerp(inputs.start.guidance, inputs.end.guidance, inputs.alpha)
         is_guided = guidance > 1.0 and not is_distilled
-        embeddings = self._embeddings(inputs, is_guided, weighted_prompts)
+        loras = self._loras(inputs)
+        embeddings = self._embeddings(inputs, is_guided, weighted_prompts, loras)
         scheduler = new_scheduler(
             "lcm" if is_distilled else inputs.scheduler, self.trained_scheduler
         )
@@ -150,6 +154,7 @@ class JobPreparation:
             step_noise=StepNoise(ends[0], ends[1], inputs.alpha) if is_distilled else None,
             generator=seeded_generator(self.unet.device, 0) if is_distilled else ends[0],
             inpainting=begin.inpainting,
+            loras=loras,
         )
 
     def prepare_canvas(self, inputs: InferenceInput, plan: CanvasPlan) -> Canvas:
@@ -167,7 +172,8 @@ class JobPreparation:
         window = min(self.sizes.of_clip().latent_size[0], shape[-1])
         starts = window_starts(shape[-1], window, round(window * WINDOW_OVERLAP))
         is_guided = settings.guidance > 1.0 and not is_distilled
-        embeddings = self._window_embeddings(settings, plan, starts, window, is_guided)
+        loras = self._loras(inputs)
+        embeddings = self._window_embeddings(settings, plan, starts, window, is_guided, loras)
         repaint = None if plan.repaint is None else plan.repaint.to(init.device)
         factor = self.sizes.vae_scale_factor
         job = DenoisingJob(
@@ -184,6 +190,7 @@ class JobPreparation:
             step_noise=ColumnNoise(settings.seed, plan.first_column) if is_distilled else None,
             generator=seeded_generator(self.unet.device, settings.seed),
             inpainting=None if repaint is None else Inpainting(init, noise, repaint),
+            loras=loras,
         )
         return Canvas(job, starts, window, embeddings)
 
@@ -194,11 +201,12 @@ class JobPreparation:
         starts: Sequence[int],
         window: int,
         is_guided: bool,
+        loras: LoraStack,
     ) -> list[torch.Tensor]:
         """Embeddings of each window: of the prompts at its middle, after the negative prompt's."""
         negative = [settings.negative_prompt or ""] if is_guided else []
         prompts = [point.prompt for point in plan.prompts]
-        embedded = self.prompt_encoder.embed([*negative, *prompts])
+        embedded = self.prompt_encoder.embed([*negative, *prompts], loras=loras)
         unconditional, points = embedded[: len(negative)], embedded[len(negative) :]
         columns = [point.column for point in plan.prompts]
         found = []
@@ -216,15 +224,19 @@ class JobPreparation:
         noise = draw_noise(generator, geometry, self.unet.config.in_channels)
         return noise.to(self.unet.device)
 
+    def _loras(self, inputs: InferenceInput) -> LoraStack:
+        networks = {"unet": self.unet, "text_encoder": self.prompt_encoder.text_encoder}
+        return self.loras.stack(inputs.loras, networks)
+
     def _embeddings(
-        self, inputs: InferenceInput, is_guided: bool, weighted_prompts: bool
+        self, inputs: InferenceInput, is_guided: bool, weighted_prompts: bool, loras: LoraStack
     ) -> torch.Tensor:
         """Embeddings between the two ends: the negative prompt's if guided, then the prompt's."""
         start, end = inputs.start, inputs.end
         prompts = [start.prompt, end.prompt]
         if is_guided:
             prompts += [start.negative_prompt or "", end.negative_prompt or ""]
-        embedded = self.prompt_encoder.embed(prompts, weighted=weighted_prompts)
+        embedded = self.prompt_encoder.embed(prompts, weighted_prompts, loras)
         pairs = zip(embedded[::2], embedded[1::2], strict=True)
         rows = [torch.lerp(at_start, at_end, inputs.alpha) for at_start, at_end in pairs]
         return torch.cat(rows[::-1])

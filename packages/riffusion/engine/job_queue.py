@@ -5,10 +5,11 @@
                                     └────────────────┘
 
 Running jobs form a queue. A step takes the first job and all others that fit into the same UNet
-call: jobs of the same image size, with any prompts, step counts, strengths, schedulers and
-guidance. Each advances by one step and moves to the end of the queue. So a job joins at the next
-step and leaves when it is done, and if one call can't hold all jobs, they take turns. Scheduling is
-round-robin by step, not by time: a long image slows short ones by as much as its steps cost.
+call: jobs of the same image size and the same LoRAs, with any prompts, step counts, strengths,
+schedulers and guidance. Each advances by one step and moves to the end of the queue. So a job joins
+at the next step and leaves when it is done, and if one call can't hold all jobs, they take turns.
+Scheduling is round-robin by step, not by time: a long image slows short ones by as much as its
+steps cost.
 
 A canvas takes part with as many of its windows as fit, and moves to the end like a job, so clips
 don't wait for a whole step of it.
@@ -162,13 +163,13 @@ class JobQueue:
         undone = [running for running in self._running if not running.job.is_done]
         if not undone:
             return []
-        shape = undone[0].job.shape
+        shape, loras = undone[0].job.shape, undone[0].job.parts[0].loras
         free_rows = self._max_rows / self._pipeline.relative_length(shape)
         batch: list[_Part] = []
         for running in undone:
             for rows in running.job.parts:
-                fits = rows.shape == shape and rows.num_rows <= free_rows
-                if fits or not batch:
+                agrees = rows.shape == shape and rows.loras == loras
+                if (agrees and rows.num_rows <= free_rows) or not batch:
                     batch.append(_Part(running, rows))
                     free_rows -= rows.num_rows
         return batch[: self._unet_calls.max_jobs(shape)]

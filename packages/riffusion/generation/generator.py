@@ -6,9 +6,10 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, Self
 
 import torch
@@ -18,6 +19,7 @@ from riffusion.audio import Audio, AudioSegment, decode_audio
 from riffusion.datatypes import MAX_DURATION_S, InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.canvas import CanvasPlan
+from riffusion.diffusion.loras import LoraLibrary
 from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.engine import Engine, RequestHandle
 from riffusion.engine.engine import MAX_NUM_RUNNING
@@ -120,6 +122,7 @@ class ClipGenerator:
         device: str | None = None,
         max_num_running: int = MAX_NUM_RUNNING,
         decoder: AudioDecoder | None = None,
+        loras: Mapping[str, Path] | None = None,
     ) -> Self:
         """Load a checkpoint and its seed images and masks.
 
@@ -128,12 +131,15 @@ class ClipGenerator:
             device: None for the fastest device available.
             max_num_running: maximum number of clips that the engine works on at the same time.
             decoder: decodes the audio of requests; None for `decode_audio`, in this process.
+            loras: files or folders of the LoRAs that requests can name, by id. They are read when
+                they are first used, or by `pipeline.loras.check`.
 
         Raises:
             CheckpointError: the checkpoint is missing, truncated or foreign.
         """
         with single_threaded():
             pipeline = RiffusionPipeline.from_pretrained(checkpoint, device=device)
+        pipeline.loras = LoraLibrary(loras)
         directory = pipeline.checkpoint.directory if pipeline.checkpoint else None
         return cls(pipeline, SeedLibrary.default(directory), max_num_running, decoder)
 
@@ -158,13 +164,15 @@ class ClipGenerator:
         return checkpoint.description if checkpoint else "components passed in"
 
     def check(self, inputs: InferenceInput) -> None:
-        """Check the prompts and the sampling.
+        """Check the prompts and the sampling, and load the LoRAs.
 
         Raises:
-            InputError: a prompt weight out of range, or sampling that the checkpoint can't do.
+            InputError: a prompt weight out of range, sampling that the checkpoint can't do, or a
+                LoRA that is unknown or can't be used.
         """
         check_prompts(inputs)
         self.pipeline.check_sampling(inputs)
+        self.pipeline.check_loras(inputs)
 
     def resolve(self, inputs: InferenceInput, media: Media | None = None) -> ResolvedInput:
         """Check the prompts and the sampling, look up ids and decode media.

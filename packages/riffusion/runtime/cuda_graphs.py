@@ -5,16 +5,18 @@ launch the next. A CUDA graph records them once and replays them with one launch
 shapes: rows are padded to the next of a few batch sizes, and the padding's outputs are dropped.
 Graphs are recorded before the first request. A call of another shape, such as that of a longer
 clip, runs without a graph, so no request waits for a recording. The same is true of a size whose
-recording failed, and of a UNet that has changed since its graphs were recorded.
+recording failed, of a UNet that has changed since its graphs were recorded, and of a call with
+other weights, such as those of a LoRA: a graph reads the weights that it was recorded with.
 """
 
 import logging
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.func import functional_call
 
 from riffusion.runtime.memory import release_memory_of
 
@@ -111,6 +113,7 @@ class CudaGraphRunner:
         embeddings: torch.Tensor,
         mask: torch.Tensor | None = None,
         timestep_cond: torch.Tensor | None = None,
+        weights: Mapping[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Call the UNet.
 
@@ -122,12 +125,13 @@ class CudaGraphRunner:
             mask: (rows, tokens), 1 where a token counts; None if all do.
             timestep_cond: (rows, width), what distilled rows are told about guidance; None for a
                 UNet that takes none.
+            weights: weights that stand in for the UNet's own of the same names, for this call.
 
         Returns:
             The UNet's output, same shape as `rows`.
         """
         size = padded_size(len(rows))
-        if mask is None and size is not None and self._has_graphs_of(unet):
+        if mask is None and not weights and size is not None and self._has_graphs_of(unet):
             inputs = tuple(
                 _padded(tensor, size)
                 for tensor in _graph_inputs(rows, timesteps, embeddings, timestep_cond)
@@ -140,7 +144,7 @@ class CudaGraphRunner:
                 self.num_replays += 1
                 return recorded.output[: len(rows)].clone()
         self.num_direct_calls += 1
-        return _call(unet, rows, timesteps, embeddings, timestep_cond, mask)
+        return _call(unet, rows, timesteps, embeddings, timestep_cond, mask, weights=weights)
 
     def record(
         self,
@@ -234,18 +238,23 @@ def _call(
     embeddings: torch.Tensor,
     timestep_cond: torch.Tensor | None = None,
     mask: torch.Tensor | None = None,
+    *,
+    weights: Mapping[str, torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    # A UNet that takes no guidance isn't asked to: it may be a user's own.
-    options = {} if timestep_cond is None else {"timestep_cond": timestep_cond}
-    output: torch.Tensor = unet(
-        rows,
-        timesteps,
-        encoder_hidden_states=embeddings,
-        encoder_attention_mask=mask,
-        **options,
-        return_dict=False,
-    )[0]
-    return output
+    options: dict[str, Any] = {
+        "encoder_hidden_states": embeddings,
+        "encoder_attention_mask": mask,
+        "return_dict": False,
+    }
+    if timestep_cond is not None:  # a UNet that takes no guidance may be a user's own
+        options["timestep_cond"] = timestep_cond
+    if weights:
+        inputs = (rows, timesteps)
+        output = functional_call(unet, dict(weights), inputs, options, tie_weights=False)
+    else:
+        output = unet(rows, timesteps, **options)
+    found: torch.Tensor = output[0]
+    return found
 
 
 def _has_adapters(unet: Any) -> bool:

@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from riffusion.datatypes import PRESETS
 
 _METRIC = "riffusion_checkpoint_info"
+_LORAS = "riffusion_lora"
 
 
 def model_info(metrics: str) -> dict[str, Any]:
@@ -18,11 +19,17 @@ def model_info(metrics: str) -> dict[str, Any]:
     Returns:
         `presets`: the presets that the checkpoint is known to do. `distillation`: the numbers in
         the checkpoint's `distillation.json`; None if it is not distilled, or nothing is known.
+        `loras`: ids that requests can name; left out if there are none.
 
     Raises:
         ValueError: the metrics are in another format.
     """
-    labels = _labels(metrics)
+    ids = sorted(labels["id"] for labels in _labels(metrics, _LORAS))
+    return _checkpoint_info(metrics) | ({"loras": ids} if ids else {})
+
+
+def _checkpoint_info(metrics: str) -> dict[str, Any]:
+    labels = next(iter(_labels(metrics, _METRIC)), {})
     if labels.get("distilled") != "true":
         return {"presets": [name for name in PRESETS if name != "instant"], "distillation": None}
     is_guided = labels["guided_sampling"] == "true"
@@ -36,9 +43,11 @@ def model_info(metrics: str) -> dict[str, Any]:
     }
 
 
-def _labels(metrics: str) -> dict[str, str]:
-    for family in text_string_to_metric_families(metrics):
-        for sample in family.samples:
-            if sample.name == _METRIC:
-                return dict(sample.labels)
-    return {}
+def _labels(metrics: str, name: str) -> list[dict[str, str]]:
+    """Labels of the samples of a metric."""
+    return [
+        dict(sample.labels)
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+        if sample.name == name
+    ]

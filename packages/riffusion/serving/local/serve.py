@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from riffusion.errors import InputError, ServerError
+from riffusion.generation.lora_folder import LORA_FOLDER
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.serving.addresses import (
     DEFAULT_HOST,
@@ -50,6 +51,7 @@ def serve(
     gateway_port: int = DEFAULT_GATEWAY_PORT,
     host: str = DEFAULT_HOST,
     checkpoint: str | None = None,
+    loras: Path | None = None,
     gateway: bool = True,
     endpoint: str | None = None,
     allowed_origins: tuple[str, ...] = (),
@@ -68,6 +70,7 @@ def serve(
         host: address that the gateway listens on. Without a gateway, the Truss server listens on
             it, and nothing limits its clients.
         checkpoint: folder, file or hub id; None for the default one.
+        loras: folder with LoRAs that requests can name; None for that of `RIFFUSION_LORAS`.
         gateway: whether to run the gateway.
         endpoint: address of an endpoint for the gateway, in place of a local Truss server.
         allowed_origins: further origins of web pages that may use the gateway.
@@ -80,9 +83,11 @@ def serve(
     Raises:
         ServerError: a server could not be started, or ended by itself.
         EndpointError: `endpoint` is not an address.
-        InputError: an allowed origin, a trusted proxy or the web app's directory is not valid.
+        InputError: an allowed origin, a trusted proxy, the web app's directory or the folder with
+            LoRAs is not valid.
     """
     # These raise before anything is started.
+    lora_environment = _lora_environment(loras)
     networks_of(trusted_proxies)
     AllowedOrigins(allowed_origins)
     if app_dir is not None and not (app_dir / "index.html").is_file():
@@ -91,6 +96,8 @@ def serve(
             "web/dist",
             field="app_dir",
         )
+    if endpoint is not None and loras is not None:
+        raise InputError("is for a local server; drop it, or --endpoint", "loras")
     if endpoint is not None and not gateway:
         raise ServerError(f"endpoint={endpoint} needs the gateway; drop one of the two options")
     with _interrupted_by_sigterm(), contextlib.ExitStack() as servers:
@@ -102,7 +109,7 @@ def serve(
                     LocalTrussServer(
                         host=DEFAULT_HOST if gateway else host,
                         port=port,
-                        environment=_environment(checkpoint),
+                        environment=_environment(checkpoint) | lora_environment,
                     )
                 )
                 announce(f"inference: POST {truss.predict_url}")
@@ -222,6 +229,21 @@ def _environment(checkpoint: str | None) -> dict[str, str]:
     if path.exists():
         return {"RIFFUSION_CHECKPOINT": str(path.resolve())}
     return {"RIFFUSION_CHECKPOINT": name, "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0")}
+
+
+def _lora_environment(folder: Path | None) -> dict[str, str]:
+    """Environment of the Truss server: the folder with LoRAs, as an absolute path.
+
+    Raises:
+        InputError: it isn't a folder.
+    """
+    name = os.environ.get(LORA_FOLDER) if folder is None else str(folder)
+    if not name:
+        return {}
+    path = Path(name).expanduser()
+    if not path.is_dir():
+        raise InputError(f"{name!r} is not a folder; name one with LoRAs", "loras")
+    return {LORA_FOLDER: str(path.resolve())}
 
 
 @contextlib.contextmanager

@@ -91,6 +91,7 @@ class ClipService:
         metrics.watch_engine(engine)
         pipeline = generator.pipeline
         metrics.show_checkpoint(pipeline.distillation)
+        metrics.show_loras(pipeline.loras.ids)
         metrics.watch_graphs(pipeline.unet_graphs)
         metrics.watch_cache("embeddings", pipeline.embedding_cache)
         metrics.watch_cache("latents", pipeline.latent_cache)

@@ -3,6 +3,8 @@
 Seconds of music generated per second: `rate(riffusion_music_seconds_total[1m])`.
 """
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram, Info
 
 from riffusion.checkpoint.distillation import Distillation
@@ -33,6 +35,7 @@ _HITS = Gauge("riffusion_cache_hits", "Cache hits since the start.", ["cache"])
 _MISSES = Gauge("riffusion_cache_misses", "Cache misses since the start.", ["cache"])
 _GRAPHS = Gauge("riffusion_cuda_graphs", "CUDA graphs of the UNet, by state.", ["state"])
 _CHECKPOINT = Info("riffusion_checkpoint", "What the checkpoint can do.")
+_LORA = Gauge("riffusion_lora", "LoRAs that requests can name; always 1.", ["id"])
 _UNET_CALLS = Gauge("riffusion_unet_calls", "UNet calls since the start, by way.", ["way"])
 
 
@@ -89,6 +92,13 @@ def show_checkpoint(distillation: Distillation | None) -> None:
             "guided_sampling": "true" if distillation.guided_sampling else "false",
         }
     )
+
+
+def show_loras(ids: Iterable[str]) -> None:
+    """Show the ids of the LoRAs that requests can name. The gateway reads it for `GET /info`."""
+    _LORA.clear()
+    for lora_id in ids:
+        _LORA.labels(lora_id).set(1)
 
 
 def watch_cache(name: str, cache: TensorCache) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from tokenizers import AddedToken
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from riffusion.checkpoint.embeddings import add_tokens
 from riffusion.errors import InputError
 
 
@@ -68,7 +68,7 @@ def add_words(tokenizer: CLIPTokenizer, words: Mapping[str, str]) -> dict[str, l
             )
         if not ids[word]:
             raise InputError(f"new_words.{word}={phrase!r} has no words; name a similar sound")
-    tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=True) for word in words])
+    add_tokens(tokenizer, list(words))
     return ids
 
 
@@ -76,22 +76,6 @@ def initial_rows(text_encoder: CLIPTextModel, ids: Mapping[str, list[int]]) -> t
     """Initial embeddings (words, width): for each word, the mean over the tokens of its phrase."""
     known = text_encoder.get_input_embeddings().weight.detach().float()
     return torch.stack([known[tokens].mean(dim=0) for tokens in ids.values()])
-
-
-def extend_embedding(text_encoder: CLIPTextModel, first_id: int, new: torch.Tensor) -> None:
-    """Append rows for new tokens to a text encoder's embedding.
-
-    Args:
-        text_encoder: changed in place.
-        first_id: id of the first new token. Existing rows from there on, which are unused in some
-            checkpoints, are replaced.
-        new: the new rows, (words, width).
-    """
-    known = text_encoder.get_input_embeddings().weight
-    rows = torch.cat([known.detach()[:first_id], new.to(known)])
-    embedding = nn.Embedding(len(rows), rows.shape[1], _weight=rows)
-    text_encoder.set_input_embeddings(embedding.requires_grad_(known.requires_grad))
-    text_encoder.config.vocab_size = len(rows)
 
 
 def train_last_rows_only(text_encoder: CLIPTextModel, num_words: int) -> ExtendedEmbedding:

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import CLIPTextModel
 
 from riffusion.checkpoint.distillation import Distillation
+from riffusion.checkpoint.embeddings import extend_embedding
 from riffusion.checkpoint.loader import Components
 from riffusion.datasets.circular_shifts import encoded_examples
 from riffusion.datasets.folder import DatasetFolder, Split
@@ -24,7 +25,6 @@ from riffusion.training.adapters.frozen_weights import keep_only_trained_weights
 from riffusion.training.adapters.lora import adapter_weights, add_lora, merged_weights
 from riffusion.training.adapters.textual_inversion import (
     add_words,
-    extend_embedding,
     initial_rows,
     train_last_rows_only,
 )
