@@ -41,6 +41,7 @@ from riffusion.cli import (
     spectrograms,
     stems,
     train,
+    unconditional,
 )
 from riffusion.cli.batch import BatchDefectError, BatchError, is_own_defect, item_in_work
 from riffusion.cli.option_names import message_by_option
@@ -82,6 +83,7 @@ app.command("stems")(stems.stems)
 app.command("remix")(stems.remix)
 app.command("loop")(loop.loop)
 app.command("retime")(retime.retime)
+app.command("unconditional")(unconditional.unconditional)
 app.command("audio-to-image")(spectrograms.audio_to_image)
 app.command("image-to-audio")(spectrograms.image_to_audio)
 app.command("print-exif")(spectrograms.print_exif)
