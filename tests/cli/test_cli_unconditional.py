@@ -83,7 +83,9 @@ def test_from_a_slice_with_masks(run: Run, checkpoint: Path, audio: Path, tmp_pa
     assert (result.code, result.err) == (0, "")
     generator = UnconditionalGenerator.open(str(checkpoint), "cpu")
     own = np.asarray(generator.image_of(chirp(2 * CLIP_SAMPLES), 1), int)
-    kept = np.abs(np.asarray(read_image(image).convert("L"), int) - own).max(axis=0) <= 1  # 16 bits in the file
+    kept = (
+        np.abs(np.asarray(read_image(image).convert("L"), int) - own).max(axis=0) <= 1
+    )  # 16 bits in the file
     assert kept[:17].all()  # 0.2 s are 17.2 frames
     assert kept[-8:].all()
     assert not kept[17:-8].all()
