@@ -24,7 +24,7 @@ MEL = {
     "_diffusers_version": "0.8.0.dev0",
     "hop_length": 256,
     "n_fft": 1024,
-    "n_iter": 4,
+    "n_iter": 1,
     "sample_rate": 22050,
     "top_db": 80,
     "x_res": WIDTH,
