@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -232,7 +232,7 @@ def _looped(clip: "Audio", times: int) -> "Audio":
         return clip
 
 
-def _check_alone(from_: Path | None, others: dict[str, object]) -> None:
+def _check_alone(from_: Path | None, others: Mapping[str, object]) -> None:
     """Check the options beside --to.
 
     Raises:
