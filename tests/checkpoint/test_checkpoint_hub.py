@@ -12,12 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from huggingface_hub import constants, file_download
 from huggingface_hub.utils import _http as client_http
 
 from riffusion.checkpoint import hub as checkpoint_hub
 from riffusion.checkpoint.loader import load_components
 from riffusion.checkpoint.source import CheckpointSource
+from riffusion.checkpoint.unconditional import UnconditionalCheckpoint
 from riffusion.errors import CheckpointError
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.checkpoint.checkpoints import (
@@ -28,6 +30,7 @@ from tests.checkpoint.checkpoints import (
     write_single_file,
 )
 from tests.checkpoint.hub_stand_in import Fault, HubStandIn
+from tests.generation.unconditional_checkpoints import write_checkpoint
 
 NAME = "someone/tiny-riffusion"
 NO_ACCESS = "can't be read from the hub ("
@@ -306,3 +309,19 @@ def test_tokenizer_of_a_single_file_comes_from_the_hub(
     point_client_at(hub.url, tmp_path / "another cache", monkeypatch)
     with pytest.raises(CheckpointError, match=r"has no tokenizer; put vocab\.json and"):
         load_components(path, device="cpu")
+
+
+def test_an_unconditional_checkpoint_is_downloaded_with_what_it_needs(
+    hub: HubStandIn, tmp_path: Path
+) -> None:
+    folder = write_checkpoint(tmp_path / "folder", vqvae=AutoencoderKL)
+    (folder / "unet/diffusion_pytorch_model.bin").write_bytes(b"the same again")
+    (folder / "logs").mkdir()
+    (folder / "logs/events").write_bytes(b"curves")
+    commit = hub.publish("someone/tiny-audio-diffusion", folder)
+    checkpoint = UnconditionalCheckpoint.read(f"someone/tiny-audio-diffusion@{commit}")
+    assert checkpoint.load(torch.device("cpu")).vae is not None
+    suffixes = {Path(path).suffix for path in hub.downloaded()}
+    assert suffixes == {".json", ".safetensors"}
+    with pytest.raises(CheckpointError, match=r"has a text encoder; use `riffusion generate`"):
+        UnconditionalCheckpoint.read(NAME)

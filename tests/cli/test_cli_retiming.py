@@ -72,7 +72,17 @@ def test_loop(song: Path, tmp_path: Path, run: Run) -> None:
     assert "seam        " in result.out
     written = read_audio(output)
     assert (written.frame_rate, written.channels, written.sample_width) == (RATE, 2, 4)
-    assert samples_from_segment(written).shape == (2, round(4 * 60 / 100 * RATE))
+    once = samples_from_segment(written)
+    assert once.shape == (2, round(4 * 60 / 100 * RATE))
+    thrice = tmp_path / "thrice.wav"
+    result = run(
+        "loop", song, "--beats", 4, "--tempo", 100, "--from", "0:05.5", "--times", 3, "-o", thrice
+    )
+    assert (result.code, result.err) == (0, "")
+    assert f"Wrote {thrice} (7.20 seconds)" in result.out
+    assert np.array_equal(samples_from_segment(read_audio(thrice)), np.tile(once, 3))
+    refused = run("loop", song, "--times", 0, "-o", tmp_path / "none.wav")
+    assert (refused.code, refused.err) == (2, "error: --times: 0 must be from 1 to 1000\n")
 
 
 @pytest.mark.parametrize("command", [("retime", "--tempo", 100), ("loop",)])

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -14,12 +15,16 @@ import typer
 from corpora.general_midi.captions import prompts_for
 from corpora.general_midi.options import CorpusOptions
 from corpora.general_midi.sounds import SOUNDS
+from riffusion.audio import Audio, write_audio
 from riffusion.cli.app import app
 from riffusion.training.config import FineTuneConfig, load_config
+from tests.editing.signals import ROCK, SAMPLE_RATE, drum_track, steady_beats
+from tests.generation.unconditional_checkpoints import write_checkpoint
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 GUIDE, EXAMPLE = ROOT / "docs/training.md", ROOT / "examples/new_sound/README.md"
+UNCONDITIONAL = ROOT / "docs/audio_diffusion.md"
 
 
 def blocks(page: Path, language: str = "") -> list[str]:
@@ -37,7 +42,7 @@ def commands(page: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [*commands(GUIDE), *commands(EXAMPLE)],
+    [*commands(GUIDE), *commands(EXAMPLE), *commands(UNCONDITIONAL)],
     ids=lambda arguments: " ".join(arguments)[:60],
 )
 def test_a_command_parses_and_its_configuration_loads(arguments: list[str]) -> None:
@@ -52,7 +57,9 @@ def test_a_command_parses_and_its_configuration_loads(arguments: list[str]) -> N
         assert load_config(ROOT / arguments[1]).run.steps > 0
 
 
-@pytest.mark.parametrize("page", [GUIDE, EXAMPLE], ids=["guide", "example"])
+@pytest.mark.parametrize(
+    "page", [GUIDE, EXAMPLE, UNCONDITIONAL], ids=["guide", "example", "unconditional"]
+)
 def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
     assert links
@@ -124,3 +131,19 @@ def test_the_example_compares_two_reports(tmp_path: Path) -> None:
         "before: sitar 0%, old sounds 75.0%",
         "after: sitar 75%, old sounds 75.0%",
     ]
+
+
+def test_the_page_on_unconditional_checkpoints_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_checkpoint(tmp_path / "checkpoint", gain=0.01)
+    for seed, name in enumerate(("song.wav", "other.wav")):
+        drums = drum_track(ROCK, steady_beats(120, 4, 0.1), 4, seed=seed)
+        write_audio(Audio(drums, SAMPLE_RATE), name)
+    (code,) = blocks(UNCONDITIONAL, "python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert {path.name for path in tmp_path.glob("clip-*")} == {"clip-1.wav", "clip-2.wav"}
+    assert names["between"].audio.duration_s == names["continued"].audio.duration_s
+    assert names["looped"].duration_s == pytest.approx(4 * 2, rel=0.01)  # a bar of 2 s

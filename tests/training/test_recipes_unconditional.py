@@ -10,6 +10,8 @@ import torch
 from diffusers import DDIMPipeline, DDPMPipeline, DiffusionPipeline, LDMPipeline
 
 from riffusion.errors import InputError
+from riffusion.generation.unconditional import UnconditionalGenerator
+from riffusion.generation.unconditional_request import UnconditionalRequest
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.datasets.striped_dataset import make_striped_dataset
 from tests.training.recipe_runs import QUIET, loss_of, new_recipe, tiny_vae, train
@@ -74,6 +76,10 @@ def test_pixels_are_learned_and_stock_pipelines_generate_the_same(
         for image, same in zip(drawn, ours, strict=True):
             difference = np.abs(pixels_of(image.convert("RGB")) - pixels_of(same)).max()
             assert difference <= HALF_PRECISION_LEVELS
+    generator = UnconditionalGenerator.open(str(folder), "cpu")
+    clips = generator.generate(UnconditionalRequest(count=2, steps=4, scheduler="ddim"))
+    for clip, same in zip(clips, ours, strict=True):
+        assert np.abs(pixels_of(clip.image) - pixels_of(same)).max() <= HALF_PRECISION_LEVELS
 
 
 def test_ddim_is_deterministic_and_depends_on_the_seed(dataset: Path, tmp_path: Path) -> None:

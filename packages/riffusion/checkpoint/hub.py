@@ -11,8 +11,9 @@ import dataclasses
 import glob
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from huggingface_hub import HfApi, get_cached_repo_tree, snapshot_download
 from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError is its client's
@@ -43,12 +44,19 @@ _ACCESS_STATUSES = (401, 403)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
+class FileChoice(Protocol):
+    """Chooses the files of a checkpoint to download: see `needed_files`."""
+
+    def __call__(self, names: Iterable[str], *, prefer_half: bool, where: str) -> list[str]: ...
+
+
 def fetch(
     source: CheckpointSource,
     *,
     revision: str | None = None,
     prefer_half: bool = False,
     local_files_only: bool = False,
+    choice: FileChoice = needed_files,
 ) -> tuple[Path, CheckpointSource]:
     """Download the files of a checkpoint that loading needs and the local cache lacks.
 
@@ -57,6 +65,7 @@ def fetch(
         revision: commit, tag or branch, in place of the source's.
         prefer_half: take weights published in half precision over the full ones.
         local_files_only: use the local cache only.
+        choice: chooses the files; by default those of a Stable Diffusion 1.x checkpoint.
 
     Returns:
         The local folder, and the source with the commit that it holds.
@@ -69,7 +78,7 @@ def fetch(
     # The index comes first: with it the client stores the commit's list of files in the cache.
     folder = _download(name, wanted, [INDEX_NAME], local_files_only)
     names = _file_names(name, folder)
-    needed = needed_files(names, prefer_half=prefer_half, where=name)
+    needed = choice(names, prefer_half=prefer_half, where=name)
     commit = folder.name
     folder = _download(name, commit, needed, local_files_only)
     if wanted != commit:

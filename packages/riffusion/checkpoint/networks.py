@@ -13,7 +13,7 @@ from typing import Any
 import diffusers
 import torch
 from accelerate import init_empty_weights
-from diffusers import UNet2DConditionModel
+from diffusers import UNet2DConditionModel, UNet2DModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -21,9 +21,13 @@ from riffusion.checkpoint import autoencoders
 from riffusion.checkpoint.files import TOKENIZER_NAMES, abridged, first_line
 from riffusion.errors import CheckpointError
 
-_CLASSES = {"unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
+_CLASSES = {
+    "unet": UNet2DConditionModel,
+    "unconditional_unet": UNet2DModel,
+    "text_encoder": CLIPTextModel,
+}
 
-_OLD_ATTENTION_NAMES = {  # in the VAE's attention before diffusers 0.12
+_OLD_ATTENTION_NAMES = {  # in attention without text before diffusers 0.12
     ".query.": ".to_q.",
     ".key.": ".to_k.",
     ".value.": ".to_v.",
@@ -44,7 +48,7 @@ def build_network(
     already have the right precision stay memory-mapped.
 
     Args:
-        part: `vae`, `unet` or `text_encoder`.
+        part: `vae`, `unet`, `unconditional_unet` or `text_encoder`.
         config: the network's configuration in diffusers' or transformers' terms.
         weights: tensors by name; names of older releases are accepted.
         dtype: precision to compute in.
@@ -202,8 +206,8 @@ def _empty_network(part: str, config: dict[str, Any], path: Path) -> Any:
             return network_class.from_config(config)
     except Exception as error:  # constructors can raise anything on foreign settings
         raise CheckpointError(
-            f"{path} does not describe a {network_class.__name__} ({first_line(error)}); use a "
-            "Stable Diffusion 1.x checkpoint"
+            f"{path} does not describe a {network_class.__name__} ({first_line(error)}); "
+            "download the checkpoint again, or use another one"
         ) from error
 
 
@@ -211,7 +215,7 @@ def _current_name(part: str, name: str) -> str:
     """A weight's name in today's releases."""
     if part == "text_encoder":
         return name.removeprefix("text_model.")
-    if part == "vae":
+    if part in ("vae", "unconditional_unet"):
         for old, new in _OLD_ATTENTION_NAMES.items():
             name = name.replace(old, new)
     return name

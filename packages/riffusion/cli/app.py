@@ -42,6 +42,7 @@ from riffusion.cli import (
     spectrograms,
     stems,
     train,
+    unconditional,
 )
 from riffusion.cli.error_lines import EXIT_DEFECT, line_and_status, one_line
 from riffusion.cli.folder_batch import BatchError, is_own_defect, item_in_work
@@ -81,6 +82,7 @@ app.command("remix")(stems.remix)
 app.command("loop")(loop.loop)
 app.command("retime")(retime.retime)
 app.command("batch")(batch.batch)
+app.command("unconditional")(unconditional.unconditional)
 app.command("audio-to-image")(spectrograms.audio_to_image)
 app.command("image-to-audio")(spectrograms.image_to_audio)
 app.command("print-exif")(spectrograms.print_exif)

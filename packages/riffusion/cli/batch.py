@@ -40,6 +40,7 @@ COMMANDS = (
     "retime",
     "stems",
     "remix",
+    "unconditional",
 )
 """Commands that a job can name."""
 ALSO_WRITTEN = {"image", "images", "images_dir"}

@@ -1,6 +1,7 @@
 """`riffusion loop`: a perfect loop out of a recording."""
 
 import time
+from itertools import repeat
 from typing import Annotated
 
 import typer
@@ -39,18 +40,21 @@ def loop(
             show_default=False,
         ),
     ] = None,
+    times: Annotated[int, typer.Option(help="How often the loop is in the output, 1 to 1000.")] = 1,
 ) -> None:
     """Cut a perfect loop out of a recording.
 
     The loop has whole beats, begins on a downbeat, and its end leads into its start. Its length is
     exact to the sample, so it can be repeated for any time.
     """
+    from riffusion.editing.clip_looping import check_times
     from riffusion.editing.looping import check_loop, cut_out_loop
     from riffusion.editing.splicing import New, write_spliced
     from riffusion.editing.times import format_time, parse_time
 
     from_s = None if from_ is None else parse_time(from_, "from")
     check_loop(beats, tempo, from_s, from_tempo)
+    check_times(times)
     started = time.perf_counter()
     with opened(song, output) as recording:
         with progress_bar("listening") as move:
@@ -68,7 +72,8 @@ def loop(
             f"{format_time(made.start_s)} to {format_time(made.end_s)}"
         )
         print(f"seam        {made.seam_novelty:.2f} of the strongest onsets inside")
-        num_samples = write_spliced(recording, [New(made.waveform, 0.0)], output)
+        repeated = New(repeat(made.waveform, times), 0.0)
+        num_samples = write_spliced(recording, [repeated], output)
         seconds = time.perf_counter() - started
         print(f"made in     {seconds:.2f} s: {recording.duration_s / seconds:.1f}× real time")
         print(f"Wrote {output} ({num_samples / recording.sample_rate:.2f} seconds)")

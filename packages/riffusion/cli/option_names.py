@@ -18,6 +18,7 @@ SYNONYMS = {
     "tempo_bpm": "tempo",
     "from_tempo_bpm": "from_tempo",
     "from": "from_",
+    "slice": "slice_",
     "num_frames": "width",
     "from_s": "from_",
     "to_s": "to",

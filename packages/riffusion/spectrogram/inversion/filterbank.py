@@ -12,13 +12,13 @@ import warnings
 import torch
 import torchaudio
 
-from riffusion.spectrogram.params import SpectrogramParams
+from riffusion.spectrogram.mel_frames import MelFrames
 
 EPSILON = 1e-7
 """Keeps divisions finite. 140 dB below the loudest mel amplitude, which is scaled to 1."""
 
 
-def torchaudios_filterbank(params: SpectrogramParams) -> torch.Tensor:
+def torchaudios_filterbank(params: MelFrames) -> torch.Tensor:
     """The mel filterbank of torchaudio.
 
     Returns:
@@ -76,7 +76,7 @@ class MelFilterbank:
     """
 
     def __init__(
-        self, params: SpectrogramParams, bin_hz: float, num_bins: int, device: torch.device
+        self, params: MelFrames, bin_hz: float, num_bins: int, device: torch.device
     ) -> None:
         long_filterbank = torchaudios_filterbank(params)
         long_hz = torch.arange(long_filterbank.shape[0]) * (params.sample_rate / params.n_fft)

@@ -11,7 +11,7 @@ from riffusion.errors import InputError
 from riffusion.spectrogram.inversion.filterbank import MelFilterbank
 from riffusion.spectrogram.inversion.initial_phase import phases_from_magnitudes
 from riffusion.spectrogram.inversion.reduced_stft import ReducedStft, StftFrames
-from riffusion.spectrogram.params import SpectrogramParams
+from riffusion.spectrogram.mel_frames import MelFrames
 
 MAGNITUDE_UPDATES = 4
 """Updates of the initial magnitudes; eight end no better, with two or less tones lose level."""
@@ -86,13 +86,19 @@ class MelInverter:
     Args:
         params: spectrogram parameters; `num_griffin_lim_iters` trades time for quality.
         device: device of the computation.
+        filterbank: `PowerMelFilterbank` for mel powers in place of mel amplitudes.
     """
 
-    def __init__(self, params: SpectrogramParams, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        params: MelFrames,
+        device: torch.device | str = "cpu",
+        filterbank: type[MelFilterbank] = MelFilterbank,
+    ) -> None:
         self.params = params
         self.device = torch.device(device)
         self._stft = stft = ReducedStft(params, self.device)
-        self._filterbank = MelFilterbank(params, stft.bin_hz, stft.num_bins, self.device)
+        self._filterbank = filterbank(params, stft.bin_hz, stft.num_bins, self.device)
         self._num_subsets = max(1, int(SUBSET_HOP * stft.window_length / stft.hop))
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from riffusion.spectrogram.params import SpectrogramParams
+from riffusion.spectrogram.mel_frames import MelFrames
 
 BINS_PER_WINDOW_PERIOD = 2
 """Length of the FFT in windows: 5 Hz bins for 100 ms. With 1, levels of narrow bands are wrong."""
@@ -31,7 +31,7 @@ class ReducedStft:
     all samples of a clip count equally.
     """
 
-    def __init__(self, params: SpectrogramParams, device: torch.device) -> None:
+    def __init__(self, params: MelFrames, device: torch.device) -> None:
         full_hop, full_window = params.hop_length, params.win_length
         self.hop = _reduced_hop(params)
         self.window_length = full_window * self.hop // full_hop
@@ -173,7 +173,7 @@ def _folded(padded: torch.Tensor, left: int, num_samples: int) -> torch.Tensor:
     return out
 
 
-def _reduced_hop(params: SpectrogramParams) -> int:
+def _reduced_hop(params: MelFrames) -> int:
     """The smallest hop whose rate contains the mel bands, with integer and smooth lengths."""
     main_lobe_hz = 2 * params.sample_rate / params.win_length
     top_hz = min(params.max_frequency + main_lobe_hz, params.sample_rate / 2)
@@ -187,7 +187,7 @@ def _reduced_hop(params: SpectrogramParams) -> int:
     return next(smooth, whole[-1])
 
 
-def _reduced_n_fft(params: SpectrogramParams, hop: int, window_length: int) -> int:
+def _reduced_n_fft(params: MelFrames, hop: int, window_length: int) -> int:
     """A length near `BINS_PER_WINDOW_PERIOD` windows: an integer at both rates, smooth if possible.
 
     It isn't longer than the spectrogram's own FFT; otherwise some bins would belong to no band.

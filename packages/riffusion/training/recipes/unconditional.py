@@ -133,7 +133,7 @@ class UnconditionalRecipe(Recipe):
             f"{self.config.objective.prediction}, {num_parameters(unet)}",
             "generates": self.space.description,
             "to load": f"`diffusers.{pipeline}.from_pretrained(folder)`; "
-            "`riffusion image-to-audio` plays its images",
+            "`riffusion unconditional folder -n 8 -o clip.wav` makes clips",
         }
         if self.space.vae is not None:
             facts["VAE"] = (

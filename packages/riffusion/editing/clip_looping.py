@@ -1,0 +1,75 @@
+"""A clip in memory, looped on its beats."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from riffusion.audio.waveform import Audio, Waveform
+from riffusion.editing.beat_grid import BeatGrid, find_beat_grid
+from riffusion.editing.listening import listen
+from riffusion.editing.looping import cut_out_loop
+from riffusion.errors import InputError
+from riffusion.loops.grid import MAX_BEATS
+
+MAX_TIMES = 1000
+_TOLERANCE_S = 0.01
+"""How much later than the clip's end the last beat may end."""
+
+
+@dataclass(frozen=True)
+class _ClipSound:
+    """A clip that is read like a recording."""
+
+    audio: Audio
+
+    @property
+    def sample_rate(self) -> int:
+        return self.audio.sample_rate
+
+    @property
+    def num_channels(self) -> int:
+        return self.audio.num_channels
+
+    @property
+    def num_samples(self) -> int:
+        return self.audio.num_samples
+
+    def waveform(self, start: int, stop: int, /) -> Waveform:
+        return self.audio.waveform[:, start:stop]
+
+
+def loop_it(clip: Audio, times: int = 12) -> Audio:
+    """The longest perfect loop in a clip, several times; audio-diffusion's function of this name.
+
+    The loop has whole bars if the clip has one, else whole beats; see `cut_out_loop`.
+
+    Args:
+        clip: at least 1.5 s.
+        times: how often the loop is repeated, from 1 to 1000.
+
+    Raises:
+        InputError: `times` is out of range, or no beat was found in the clip.
+    """
+    check_times(times)
+    sound = _ClipSound(clip)
+    grid = find_beat_grid(listen(sound))
+    loop = cut_out_loop(sound, beats=_most_beats(grid, clip.duration_s))
+    return Audio(np.tile(loop.waveform, times), clip.sample_rate)
+
+
+def check_times(times: int) -> None:
+    """Check a number of repetitions.
+
+    Raises:
+        InputError: it is out of range.
+    """
+    if not 1 <= times <= MAX_TIMES:
+        raise InputError(f"{times} must be from 1 to {MAX_TIMES}", field="times")
+
+
+def _most_beats(grid: BeatGrid, duration_s: float) -> int:
+    """Whole bars, in beats, from the first downbeat to the end; if there is none, whole beats."""
+    last_end = 2 * grid.beats_s[-1] - grid.beats_s[-2]
+    num_ends = len(grid.beats_s) if last_end <= duration_s + _TOLERANCE_S else len(grid.beats_s) - 1
+    in_bars = (num_ends - grid.first_downbeat) // grid.metre * grid.metre
+    return max(1, min(in_bars or num_ends, MAX_BEATS))
