@@ -31,7 +31,7 @@ class OneAfterTheOther:
 
     def __call__(self, done: int, total: int) -> None:
         """Report the steps done of the present piece, and its total."""
-        if total != self._total or done < self._done:
+        if total != self._total or done <= self._done:
             self._before += self._done
         self._done, self._total = done, total
         self._move(self._before + done, self._before + total)

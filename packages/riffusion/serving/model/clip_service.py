@@ -15,12 +15,13 @@ import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from riffusion.audio.recording import Recording
 from riffusion.datatypes import InferenceInput
 from riffusion.editing.editor import EditHandle, OpenRecording, RecordingEditor, ResolvedEdit
 from riffusion.editing.modes import MODES
-from riffusion.engine import RequestHandle
+from riffusion.engine import Request, RequestHandle
 from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.errors import (
     ClipMemoryError,
@@ -177,7 +178,8 @@ class ClipService:
     async def _run(self, job: ClipJob, resolved: Resolved) -> None:
         started = time.monotonic()
         try:
-            await asyncio.wrap_future(job.handle.outcome)
+            request: Request[Any] = job.handle
+            await asyncio.wrap_future(request.outcome)
             output, timings_s = await self._make_audio(job, resolved)
         except Exception as error:
             self._record_failure(error)
