@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+from riffusion.cli.predict import predict
 from riffusion.serving.local.truss_server import LocalTrussServer
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.editing.recordings import Integers, noise_of, read, write
@@ -98,6 +99,19 @@ def test_other_modes_answer_too(
     assert soundfile.info(audio).frames == round(DURATION_S * RATE)
     fields.pop("image")
     assert fields == {"duration_s": DURATION_S, "image_from_s": 0.0, "semitones": 1.0}
+
+
+def test_predict_takes_an_edit_in_its_request_file(
+    truss_server: LocalTrussServer, repaint_request: dict[str, Any], song: Integers, tmp_path: Path
+) -> None:
+    request = {"mode": "retime", "init_audio": repaint_request["init_audio"], "semitones": 0}
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    predict(
+        request=str(tmp_path / "request.json"),
+        endpoint=truss_server.predict_url,
+        output=tmp_path / "out.wav",
+    )
+    assert np.array_equal(read(tmp_path / "out.wav", RATE, 24), song)
 
 
 @pytest.mark.parametrize(

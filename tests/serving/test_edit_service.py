@@ -51,6 +51,7 @@ CLIP = InferenceInput.parse(
     {
         "start": {"prompt": "bells", "seed": 1},
         "mode": "txt2img",
+        "duration_s": 5.12,
         "num_inference_steps": 2,
         "scheduler": "ddim",
     }
@@ -234,30 +235,38 @@ def test_an_edit_stops_at_the_next_step_when_its_client_leaves(
     assert unet.num_calls == 1
 
 
-def test_edits_have_deadlines_and_a_limited_number_of_slots(
+def test_an_edit_has_a_deadline(generator: ClipGenerator, unet: HeldUNet, song: str) -> None:
+    async def scenario() -> None:
+        service = ClipService(generator)
+        with pytest.raises(DeadlineExceededError, match=r"deadline_s=0\.5"):
+            job = await service.submit(repainted(song, deadline_s=0.5))
+            await asyncio.sleep(0.6)
+            unet.released.set()
+            await job.result(lambda: False)
+            await job.task
+
+    asyncio.run(scenario())
+
+
+def test_edits_share_the_slots_and_those_that_wait_stop_at_once(
     generator: ClipGenerator, unet: HeldUNet, song: str
 ) -> None:
     async def scenario() -> None:
         service = ClipService(generator, max_waiting=0)
         num_slots = generator.engine.max_num_running
-        late = await service.submit(repainted(song, deadline_s=0.5))
-        others = [await service.submit(repainted(song)) for _ in range(num_slots - 1)]
+        jobs = [await service.submit(repainted(song)) for _ in range(num_slots)]
         with pytest.raises(OverloadedError):
             await service.submit(repainted(song))
-        # Those beyond the editor's threads haven't begun, so they stop at once.
-        for job in others[MAX_EDITS_AT_ONCE:]:
+        for job in jobs[MAX_EDITS_AT_ONCE:]:  # the editor's threads haven't begun them
             job.stop()
             with pytest.raises(GenerationCancelled):
                 await job.result(lambda: False)
             await job.task
-        again = await service.submit(repainted(song))
-        for job in (*others[:MAX_EDITS_AT_ONCE], again):
+        jobs.append(await service.submit(repainted(song)))
+        for job in jobs:
             job.stop()
-        await asyncio.sleep(0.5)
         unet.released.set()
-        with pytest.raises(DeadlineExceededError, match=r"deadline_s=0\.5"):
-            await late.result(lambda: False)
-        await asyncio.gather(late.task, again.task, *(job.task for job in others))
+        await asyncio.gather(*(job.task for job in jobs))
 
     asyncio.run(scenario())
 

@@ -125,16 +125,20 @@ class RecordingEditor:
         if mode.draws:
             self._generator.check(inputs)
         mode.check(inputs)
-        assert inputs.init_audio is not None  # `datatypes` has checked it
-        data = bytes_from_data_url(inputs.init_audio, "init_audio")
-        with decoding("init_audio"):
-            recording = self._open_recording(data, max_duration_s=MAX_DURATION_S)
+        recording, *others = [self._opened(inputs, field) for field in mode.recordings]
+        with _about("audio_format"):
+            _check_encoding(recording, inputs.audio_format)
         with _about("init_audio"):
-            check_recording(recording)
-            with _about("audio_format"):
-                _check_encoding(recording, inputs.audio_format)
-            work = mode.plan(inputs, recording, self._generator)
+            work = mode.plan(inputs, recording, self._generator, *others)
         return ResolvedEdit(inputs, recording, work)
+
+    def _opened(self, inputs: InferenceInput, field: str) -> Recording:
+        """The recording in a request's field, which `datatypes` has checked to be there."""
+        data = bytes_from_data_url(getattr(inputs, field), field)
+        with decoding(field):
+            recording = self._open_recording(data, max_duration_s=MAX_DURATION_S)
+        check_recording(recording, field)
+        return recording
 
     def start(self, resolved: ResolvedEdit, on_progress: ProgressCallback) -> EditHandle:
         """Begin the edit on a thread.

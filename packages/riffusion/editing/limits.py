@@ -10,13 +10,17 @@ MAX_RECORDING_BYTES = 48 * 2**20
 take four bytes; a minute at 192 kHz and 16 bits."""
 
 
-def check_recording(recording: Recording) -> None:
-    """Check that a recording isn't too large; its duration is limited while it is decoded.
+def check_recording(recording: Recording, field: str) -> None:
+    """Check that a request's recording isn't too large; its duration is limited in decoding.
+
+    Args:
+        recording: the recording.
+        field: the request's field that holds it.
 
     Raises:
         InputError: it is.
     """
-    _check_bytes(recording, recording.num_samples, "init_audio")
+    _check_bytes(recording, recording.num_samples, field)
 
 
 def check_result(recording: Recording, duration_s: float, field: str) -> None:

@@ -7,7 +7,7 @@ returns the work. The editor opens the recording before, and turns the result in
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Concatenate
 
 from riffusion.audio.recording import Recording
 from riffusion.datatypes import InferenceInput
@@ -51,14 +51,17 @@ class Mode:
     """A mode that edits a recording.
 
     Args:
-        plan: checks a request with its recording, and returns the work.
+        plan: checks a request with its recording, and returns the work. Further recordings follow
+            the generator.
         check: checks the request without the recording.
         draws: whether a checkpoint draws, so that prompts and sampling must be valid.
+        recordings: fields with the recordings; the answer is like the first one.
     """
 
-    plan: Callable[[InferenceInput, Recording, ClipGenerator], Work]
+    plan: Callable[Concatenate[InferenceInput, Recording, ClipGenerator, ...], Work]
     check: Callable[[InferenceInput], object] = lambda inputs: None
     draws: bool = True
+    recordings: tuple[str, ...] = ("init_audio",)
 
 
 def _plan_repaint(inputs: InferenceInput, recording: Recording, generator: ClipGenerator) -> Work:
