@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from riffusion.audio import MEDIA_TYPES as AUDIO_MEDIA_TYPES
 from riffusion.audio.encoder import Encoding
@@ -54,8 +54,7 @@ class ResolvedEdit:
     work: Work
 
 
-@dataclass(frozen=True, eq=False)
-class FinishedEdit:
+class FinishedEdit(NamedTuple):
     """An answer, and the seconds that its stages took."""
 
     output: EditOutput

@@ -6,6 +6,7 @@
 
 A clip is made by a task of the service, not by the request. When the request ends early, its job is
 cancelled, and its slot in the engine is free at the next step. Each finished clip is one log line.
+An edit of a recording takes the same way, with an `Edit` in place of an image.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import contextvars
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -62,6 +63,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 Resolved = ResolvedInput | ResolvedEdit
+Resolve = Callable[[InferenceInput], Resolved]
 
 DEFAULT_MAX_WAITING = 8
 """Clips that may wait, if `RIFFUSION_MAX_WAITING` is not set in the environment."""
@@ -141,10 +143,12 @@ class ClipService:
         submitted_s = job.loop.time()
         try:
             self._limiter.check()  # before work that a refusal would waste
+            is_edit = inputs.mode in MODES
+            resolve: Resolve = self._editor.resolve if is_edit else self._generator.resolve
             context = contextvars.copy_context()  # it has the request's id, for the log
             async with asyncio.timeout(inputs.deadline_s):
                 resolved = await job.loop.run_in_executor(
-                    self._resolve_threads, context.run, self._resolve, inputs
+                    self._resolve_threads, context.run, resolve, inputs
                 )
             self._limiter.check()
         except OverloadedError:
@@ -214,9 +218,6 @@ class ClipService:
         self._mean_audio_s += weight * (newest_s - self._mean_audio_s)
         return result
 
-    def _resolve(self, inputs: InferenceInput) -> Resolved:
-        return (self._editor if inputs.mode in MODES else self._generator).resolve(inputs)
-
     def _start(self, resolved: Resolved, job: ClipJob) -> RequestHandle | EditHandle:
         if isinstance(resolved, ResolvedEdit):
             return self._editor.start(resolved, job.put_progress)
@@ -225,8 +226,7 @@ class ClipService:
     def _finish(self, job: ClipJob, resolved: Resolved) -> FinishedJob:
         job.handle.end_stage("sound_queue")
         if isinstance(job.handle, EditHandle):
-            edit = self._editor.finish(job.handle)
-            return FinishedJob(edit.output, edit.timings_s)
+            return FinishedJob(*self._editor.finish(job.handle))
         assert isinstance(resolved, ResolvedInput)
         clip = self._generator.finish(resolved, job.handle)
         return FinishedJob(output_from_clip(clip, resolved.inputs), clip.timings_s)
