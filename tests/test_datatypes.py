@@ -10,10 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riffusion.datatypes import InferenceInput, InferenceOutput, PromptInput
+from riffusion import edit_fields
+from riffusion.datatypes import EditOutput, InferenceInput, InferenceOutput, PromptInput
 from riffusion.errors import InputError
+from riffusion.loops import grid
 
 START = {"prompt": "church bells", "seed": 42}
+SECTION = {"from_s": 1, "to_s": 2}
+RECORDING = {"init_audio": "a"}
+EDIT = {**RECORDING, "mode": "repaint", "region": SECTION}
 
 
 def test_a_request_of_the_public_web_app_is_understood() -> None:
@@ -107,6 +112,36 @@ def test_unknown_fields_are_ignored_with_a_warning(caplog: pytest.LogCaptureFixt
         ({"audio_format": "exe"}, "audio_format"),
         ({"image_format": "gif"}, "image_format"),
         ({"stream": "yes"}, "stream"),
+        ({"mode": "repaint", "region": SECTION}, "init_audio"),
+        ({"mode": "repaint", "init_audio": "a"}, "region"),
+        ({"mode": "repaint", "init_audio": "a", "region": {"from_s": 1}}, "region.to_s"),
+        (EDIT | {"region": SECTION | {"from_s": -1}}, "region.from_s"),
+        (EDIT | {"region": SECTION | {"low_hz": "low"}}, "region.low_hz"),
+        (EDIT | {"region": [1, 2]}, "region"),
+        (EDIT | {"alpha": 0.5}, "alpha"),
+        (EDIT | {"mask_image_id": "a"}, "mode"),
+        (EDIT | {"duration_s": 5}, "duration_s"),
+        (EDIT | {"init_audio": None, "init_image": "a"}, "init_image"),
+        (EDIT | {"after_s": 1}, "after_s"),
+        (EDIT | {"beats": 8}, "beats"),
+        (EDIT | {"tempo_bpm": 120}, "tempo_bpm"),
+        (RECORDING | {"mode": "restyle", "region": SECTION}, "region"),
+        (RECORDING | {"mode": "restyle", "prompts_at": [{"at_s": 1}]}, "prompts_at.0.prompt"),
+        (RECORDING | {"mode": "restyle", "prompts_at": {"at_s": 1}}, "prompts_at"),
+        (RECORDING | {"mode": "extend", "after_s": -1}, "after_s"),
+        (RECORDING | {"mode": "extend", "key": "C"}, "key"),
+        (RECORDING | {"mode": "extend", "from_tempo_bpm": 90}, "from_tempo_bpm"),
+        (RECORDING | {"mode": "loop", "beats": 0}, "beats"),
+        (RECORDING | {"mode": "loop", "beats": 257}, "beats"),
+        (RECORDING | {"mode": "loop", "tempo_bpm": 20}, "tempo_bpm"),
+        (RECORDING | {"mode": "loop", "semitones": 1}, "semitones"),
+        (RECORDING | {"mode": "retime", "tempo_bpm": 301}, "tempo_bpm"),
+        (RECORDING | {"mode": "retime", "semitones": 25}, "semitones"),
+        (RECORDING | {"mode": "retime", "semitones": float("nan")}, "semitones"),
+        (RECORDING | {"mode": "retime", "key": 3}, "key"),
+        ({"region": SECTION}, "region"),
+        ({"mode": "txt2img", "prompts_at": [{"at_s": 1, "prompt": "a"}]}, "prompts_at"),
+        ({"from_s": 0}, "from_s"),
     ],
 )
 def test_bad_request_names_its_field_in_one_short_line(change: dict[str, Any], field: str) -> None:
@@ -170,3 +205,37 @@ def test_null_means_the_same_with_and_without_a_preset() -> None:
         for more in ({}, {"preset": "fast"}):
             with pytest.raises(InputError, match=name):
                 InferenceInput.parse({"start": start, name: None, **more})
+
+
+@pytest.mark.parametrize(
+    ("mode", "denoising"), [("repaint", 1.0), ("restyle", 0.5), ("extend", 0.7), ("img2img", 0.75)]
+)
+def test_how_much_changes_by_default_depends_on_the_mode(mode: str, denoising: float) -> None:
+    fields = EDIT if mode == "repaint" else RECORDING
+    assert InferenceInput.parse({"start": START} | fields | {"mode": mode}).start.denoising == (
+        denoising
+    )
+    given = {"start": {**START, "denoising": 0.25}} | fields | {"mode": mode}
+    assert InferenceInput.parse(given).start.denoising == 0.25
+
+
+@pytest.mark.parametrize("mode", ["loop", "retime"])
+def test_modes_that_draw_nothing_need_no_prompt(mode: str) -> None:
+    inputs = InferenceInput.parse({**RECORDING, "mode": mode})
+    assert (inputs.start.prompt, inputs.start.seed) == ("", 0)
+    with pytest.raises(InputError, match=r"start\.seed"):
+        InferenceInput.parse({**RECORDING, "mode": mode, "start": {"prompt": "a"}})
+
+
+def test_limits_of_requests_are_those_of_the_loops() -> None:
+    """Below `loops`, which imports nothing of pydantic, so both have them."""
+    assert (edit_fields.TEMPO_RANGE_BPM, edit_fields.MAX_BEATS) == (
+        grid.TEMPO_RANGE_BPM,
+        grid.MAX_BEATS,
+    )
+
+
+def test_an_edits_answer_has_what_is_known() -> None:
+    output = EditOutput(image="a", audio="b", duration_s=5.12, key="A minor")
+    known = {"image": "a", "audio": "b", "duration_s": 5.12, "key": "A minor"}
+    assert output.model_dump() == output.model_dump(mode="python") == known

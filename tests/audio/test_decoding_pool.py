@@ -5,14 +5,20 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import soundfile
 
-from riffusion.audio import MEDIA_TYPES, decode_audio, encode_audio, segment_from_waveform
+from riffusion.audio import (
+    MEDIA_TYPES,
+    Recording,
+    decode_audio,
+    encode_audio,
+    segment_from_waveform,
+)
 from riffusion.audio.decoding_pool import DecodingPool
 from riffusion.errors import MediaError, OverloadedError, ServerError
 from tests.audio.audio_signals import chord, noise
@@ -91,6 +97,25 @@ def test_every_file_gives_the_same_audio_warnings_and_errors(
         num_warnings += len(expected[1])
     assert num_warnings >= 2  # of the damaged and the hot file
     assert len(pool.pids) == 1
+
+
+def test_every_file_gives_the_same_recording_and_errors(pool: DecodingPool) -> None:
+    def outcome(opener: Callable[..., Recording], data: bytes) -> object:
+        try:
+            with opener(data, max_duration_s=10) as recording:
+                samples = recording.samples(0, recording.num_samples)
+                kind = (recording.sample_rate, recording.bits, recording.sample_width)
+                return samples.tobytes(), kind
+        except MediaError as error:
+            return str(error)
+
+    found_bits = set()
+    for name, data in files().items():
+        expected = outcome(Recording.open, data)
+        assert outcome(pool.open_recording, data) == expected, name
+        if isinstance(expected, tuple):
+            found_bits.add(expected[1][1])
+    assert found_bits == {16, 24, 32}
 
 
 def test_warnings_belong_to_their_file(

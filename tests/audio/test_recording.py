@@ -353,3 +353,11 @@ def test_the_folder_is_the_named_one_or_one_for_large_files(
     assert sample_file._temporary_folder() == str(tmp_path / "named" if named else tmp_path)
     monkeypatch.setattr(sample_file, "_LARGE_FILES", tmp_path / "nowhere")
     assert sample_file._temporary_folder() == str(tmp_path / "named")
+
+
+def test_a_forgotten_recording_is_deleted() -> None:
+    recording = Recording.from_blocks([np.zeros((1, 10), np.int16)], 8000, 16)
+    file = recording._file._file
+    assert not file.closed
+    del recording
+    assert file.closed

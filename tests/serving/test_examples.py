@@ -22,6 +22,7 @@ ARGUMENTS = {
     "one_clip.py": ("church bells", "out.mp3"),
     "progress.py": ("church bells", "out.mp3"),
     "own_recording.py": ("recording.wav", "organ", "out.mp3"),
+    "repaint.py": ("recording.wav", "1", "2", "organ", "out.wav"),
     "one_clip.sh": ("church bells", "out.mp3"),
     "one_clip.mjs": ("church bells", "out.mp3"),
 }
@@ -64,9 +65,11 @@ def test_a_client_writes_a_clip(
     NEEDS[path.suffix]()
     done = run(path, ARGUMENTS[name], tmp_path, RIFFUSION_URL=gateway_url)
     assert done.returncode == 0, done.stderr
-    assert "Wrote out.mp3" in done.stdout
-    expected = num_samples(read_audio(recording)) if "own" in name else CLIP_SAMPLES
-    assert num_samples(read_audio(tmp_path / "out.mp3")) == expected
+    output = ARGUMENTS[name][-1]
+    assert f"Wrote {output}" in done.stdout
+    has_recording = ARGUMENTS[name][0] == recording.name
+    expected = num_samples(read_audio(recording)) if has_recording else CLIP_SAMPLES
+    assert num_samples(read_audio(tmp_path / output)) == expected
 
 
 @pytest.mark.parametrize("name", ["one_clip.py", "progress.py", "one_clip.sh", "one_clip.mjs"])

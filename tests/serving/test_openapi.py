@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from riffusion.datatypes import InferenceInput
+from riffusion.edit_fields import EDIT_MODES, MODES_OF_FIELD
 from riffusion.errors import InputError
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.serving.client import Endpoint
@@ -25,7 +26,10 @@ from tests.serving.conftest import TIMEOUT_S, free_port
 SCHEMA = openapi_schema()
 MAX_TESTED_CHARACTERS = 5000
 """Texts are tried up to this length; images and audio may be longer."""
-EXCLUDED = {"mode", "mask_image_id", "duration_s", "init_image", "init_audio", "mask_image"}
+EXCLUDED = {
+    *("mode", "mask_image_id", "duration_s", "init_image", "init_audio", "mask_image"),
+    *MODES_OF_FIELD,
+}
 """Fields whose combinations have rules that a schema of single fields can't express."""
 ORDERED = "guidance_interval"
 """Its two bounds are numbers in ascending order, the one other rule of that kind."""
@@ -129,6 +133,32 @@ def test_every_bound_of_every_field_is_checked(name: str) -> None:
                 assert_same_verdict({"start": {**prompt, field: value}})
             else:
                 assert_same_verdict({"start": prompt, field: value})
+
+
+EDITS = {
+    "repaint": {"region": {"from_s": 1.0, "to_s": 2.0}},
+    "restyle": {"prompts_at": [{"at_s": 1.0, "prompt": "flute"}]},
+    "extend": {"after_s": 5.0},
+    "loop": {"beats": 4},
+    "retime": {"tempo_bpm": 120.0},
+}
+
+
+def test_every_mode_that_edits_is_tried() -> None:
+    assert set(EDITS) == set(EDIT_MODES)
+
+
+@pytest.mark.parametrize("mode", EDITS)
+def test_every_bound_of_an_edits_fields_is_checked(mode: str) -> None:
+    """A null that a mode needs a value for is its own rule."""
+    start = {"prompt": "bells", "seed": 1}
+    request = {"start": start, "mode": mode, "init_audio": "UklGRg==", **EDITS[mode]}
+    assert_same_verdict(request)
+    properties = SCHEMA["components"]["schemas"]["InferenceInput"]["properties"]
+    for field in EDITS[mode]:
+        for value in candidates(properties[field]):
+            if value is not None:
+                assert_same_verdict({**request, field: value})
 
 
 def assert_same_verdict(values: dict[str, Any]) -> None:

@@ -15,8 +15,6 @@ from riffusion.cli.option_groups import (
 )
 from riffusion.cli.paired_options import PromptsAt
 
-DEFAULT_DENOISING = 0.5
-
 
 @expand_option_groups
 def restyle(
@@ -37,15 +35,14 @@ def restyle(
     --denoising, by default 0.5, says how much changes. With --prompt-at the sound moves from one
     text to the next along the way.
     """
+    from riffusion.edit_fields import DEFAULT_DENOISING
     from riffusion.editing.restyling import PromptAtTime, check_prompts_at, restyle
     from riffusion.editing.times import parse_time
 
     points = [PromptAtTime(parse_time(at.time, "prompt_at"), at.text) for at in prompt_at]
+    fields = diffusion.edit_fields(DEFAULT_DENOISING["restyle"])
     inputs = edit_request(
-        prompt,
-        seed,
-        diffusion.edit_fields(DEFAULT_DENOISING),
-        diffusion.request_fields() | adapters.request_fields(),
+        prompt, seed, fields, diffusion.request_fields() | adapters.request_fields()
     )
     with opened(song, output) as recording:
         check_prompts_at(recording, points)  # before the checkpoint is loaded

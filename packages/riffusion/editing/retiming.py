@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from riffusion.audio.waveform import Waveform
+from riffusion.edit_fields import MAX_SEMITONES
 from riffusion.editing.beat_grid import BeatGrid, find_beat_grid
 from riffusion.editing.key_finding import FoundKey, find_key
 from riffusion.editing.listening import listen
@@ -22,7 +23,6 @@ from riffusion.loops.harmony import Key
 
 MAX_RATIO = 4.0
 """Largest ratio of the two tempi, either way; beyond it little of the sound is left."""
-MAX_SEMITONES = 24.0
 
 Progress = Callable[[int, int], None]
 
