@@ -22,10 +22,12 @@ import typer
 
 import riffusion
 from riffusion.cli import (
+    between,
     clips,
     dataset_build,
     dataset_encode,
     dataset_synthesize,
+    difference,
     evaluate,
     extend,
     generate,
@@ -41,6 +43,7 @@ from riffusion.cli import (
     spectrograms,
     stems,
     train,
+    vary,
 )
 from riffusion.cli.batch import BatchDefectError, BatchError, is_own_defect, item_in_work
 from riffusion.cli.option_names import message_by_option
@@ -78,6 +81,9 @@ app.command("jam")(jam.jam)
 app.command("restyle", cls=CommandWithPairs)(restyle.restyle)
 app.command("repaint")(repaint.repaint)
 app.command("extend")(extend.extend)
+app.command("between")(between.between)
+app.command("vary")(vary.vary)
+app.command("difference")(difference.difference)
 app.command("stems")(stems.stems)
 app.command("remix")(stems.remix)
 app.command("loop")(loop.loop)
