@@ -89,7 +89,7 @@ def test_latents_come_back_from_their_noise_and_closer_with_more_steps(pristine:
     pipeline.scheduler = ddim("v_prediction", "trailing", 1)
     latents = torch.randn(SHAPE, generator=torch.Generator().manual_seed(2))
     errors = []
-    for steps in (5, 10, 25):
+    for steps in (5, 15):
         inversion = canvas(pipeline, latents, steps, "to noise")
         assert len(inversion.windows) == 2 and inversion.job.num_rows == 1
         assert torch.equal(inversion.latents, latents)
@@ -98,5 +98,4 @@ def test_latents_come_back_from_their_noise_and_closer_with_more_steps(pristine:
         assert torch.equal(back.latents, noise)
         assert back.job.timesteps.tolist() == inversion.job.timesteps.tolist()[::-1]
         errors.append(float((run(pipeline, back) - latents).norm() / latents.norm()))
-    assert errors == sorted(errors, reverse=True)
-    assert errors[-1] < 0.01 < errors[0], errors
+    assert errors[1] < errors[0] / 3 < 0.1, errors

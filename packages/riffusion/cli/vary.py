@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from riffusion.cli import options
@@ -85,6 +84,8 @@ def written(recording: "Recording", parts: "list[Part]", path: Path | None) -> "
         parts: the clip's parts, whose sound is computed here.
         path: file to write; None for none.
     """
+    import numpy as np
+
     from riffusion.audio.pcm import waveform_from_samples
     from riffusion.editing.splicing import New, spliced, write_spliced
 
