@@ -1,4 +1,4 @@
-"""repaint, restyle and extend: what they refuse before a checkpoint is loaded."""
+"""Edits with a checkpoint: what they refuse before it is loaded."""
 
 from pathlib import Path
 
@@ -31,6 +31,8 @@ REPAINT = ("repaint", "tone.wav", "bells")
 RESTYLE = ("restyle", "tone.wav", "bells")
 EXTEND = ("extend", "tone.wav", "bells")
 SECTION = ("--from", "1", "--to", "2")
+BETWEEN = ("between", "tone.wav", "TONE")
+VARY = ("vary", "tone.wav")
 
 REFUSED = {
     (*REPAINT, "--from", "1"): "Missing option '--to'",
@@ -61,6 +63,26 @@ REFUSED = {
     (*RESTYLE, "--prompt-at", "1", "a", "--prompt-at", "0:01", "b"): "--prompt-at: 1 s has two",
     (*RESTYLE, "--prompt-at", "1", "(a:101)"): "--prompt-at: ",
     ("restyle", "short.wav", "bells"): "0.050 s, at least 0.5 s",
+    (*RESTYLE, "--magic-mix", "1.5"): "--magic-mix: 1.5 must be from 0 to 1",
+    (*RESTYLE, "--magic-mix", "1", "--mix-from", ".7"): "--mix-from: 0.7 must be from 0 to below",
+    (*RESTYLE, "--magic-mix", "1", "--mix-to", "nan"): "--mix-to: nan must be above 0",
+    (*RESTYLE, "--mix-to", "1"): "--mix-to: is a level of --magic-mix; add that",
+    (*RESTYLE, "--magic-mix", "1", "--denoising", ".4"): "--denoising: excludes --magic-mix",
+    (*BETWEEN, "--steps", "1"): "--steps: 1 must be from 2 to 100 clips",
+    (*BETWEEN, "--steps", "0"): "--steps: 0 must be from 2 to 100 clips",
+    (*BETWEEN, "--solver-steps", "4"): "--solver-steps: 4 must be from 5 to 150",
+    (*BETWEEN, "--crossfade", "nan"): "--crossfade: nan must be from 0 to 1 second",
+    (*BETWEEN, "--prompt-b", "(a:101)"): "--prompt-b: ",
+    (*BETWEEN, "--prompt", "(a:101)", "--prompt-b", ""): "--prompt: ",
+    ("between", "tone.wav", "none.wav"): "does not exist",
+    ("between", "tone.wav", "SHORT"): "0.050 s, at least 0.5 s",
+    (*VARY, "--amount", "1.01"): "--amount: 1.01 must be from 0 to 1",
+    (*VARY, "--amount", "nan"): "--amount: nan must be from 0 to 1",
+    (*VARY, "--count", "0"): "--count: 0 must be from 1 to 100",
+    (*VARY, "--solver-steps", "0"): "--solver-steps: 0 must be from 5 to 150",
+    (*VARY, "--prompt", "(a:101)"): "--prompt: ",
+    ("vary", "short.wav"): "0.050 s, at least 0.5 s",
+    ("difference", "tone.wav", "SHORT"): "after: the recordings have 24000 and 400 samples",
     (*EXTEND, "--after", "0"): "--after: is 0, and so is --before",
     (*EXTEND, "--before", "601"): "--before: 601 must be from 0 to 600",
     (*EXTEND, "--tempo", "nan"): "--tempo: nan must be from 30 to 300",
@@ -74,7 +96,8 @@ def test_refused_before_a_checkpoint_is_loaded(
     words: tuple[str, ...], folder: Path, run: Run
 ) -> None:
     before = sorted(folder.iterdir())
-    command, song, *rest = words
+    names = {"TONE": folder / "tone.wav", "SHORT": folder / "short.wav"}
+    command, song, *rest = (names.get(word, word) for word in words)
     result = run(command, folder / song, "-o", folder / "out.wav", *rest)
     assert result.code == 2
     assert len(result.err.splitlines()) == 1, result.err

@@ -39,6 +39,7 @@ COMMANDS = {
     "print-exif": "print-exif --image a.png",
     "sample-clips": "sample-clips --audio songs/a.wav --output-dir out --num-clips 1",
     "stems": "stems songs/a.wav -o out",
+    "difference": "difference songs/a.wav songs/a.wav -o out.wav",
     "remix": "remix songs/a.wav --gain drums=+6dB -o out.wav",
     "audio-to-images-batch": "audio-to-images-batch --audio-dir songs --output-dir out",
     "dataset build": "dataset build songs --output out --processes 2 --width 64",

@@ -23,10 +23,12 @@ import typer
 import riffusion
 from riffusion.cli import (
     batch,
+    between,
     clips,
     dataset_build,
     dataset_encode,
     dataset_synthesize,
+    difference,
     evaluate,
     extend,
     generate,
@@ -43,6 +45,7 @@ from riffusion.cli import (
     stems,
     train,
     unconditional,
+    vary,
 )
 from riffusion.cli.error_lines import EXIT_DEFECT, line_and_status, one_line
 from riffusion.cli.folder_batch import BatchError, is_own_defect, item_in_work
@@ -77,6 +80,9 @@ app.command("jam")(jam.jam)
 app.command("restyle", cls=CommandWithPairs)(restyle.restyle)
 app.command("repaint")(repaint.repaint)
 app.command("extend")(extend.extend)
+app.command("between")(between.between)
+app.command("vary")(vary.vary)
+app.command("difference")(difference.difference)
 app.command("stems")(stems.stems)
 app.command("remix")(stems.remix)
 app.command("loop")(loop.loop)

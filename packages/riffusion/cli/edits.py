@@ -55,12 +55,17 @@ def opened(song: Path, output: Path) -> Iterator["Recording"]:
 
     check_audio_output(output)
     with Recording.open(song) as recording:
-        channels = "mono" if recording.num_channels == 1 else "stereo"
-        print(
-            f"recording   {recording.duration_s:.2f} s, {channels}, {recording.sample_rate} Hz, "
-            f"{recording.bits} bits"
-        )
+        print(f"recording   {described(recording)}")
         yield recording
+
+
+def described(recording: "Recording") -> str:
+    """Length and format of a recording, in words."""
+    channels = "mono" if recording.num_channels == 1 else "stereo"
+    return (
+        f"{recording.duration_s:.2f} s, {channels}, {recording.sample_rate} Hz, "
+        f"{recording.bits} bits"
+    )
 
 
 def write_edit(

@@ -23,6 +23,8 @@ SYNONYMS = {
     "from_s": "from_",
     "to_s": "to",
     "prompts_at": "prompt_at",
+    "end_prompt": "prompt_b",
+    "num_clips": "steps",
     "after_s": "after",
     "before_s": "before",
 }

@@ -7,6 +7,8 @@ batching            several jobs in one UNet call
 schedulers          the schedulers that a request can name
 distilled_sampling  which requests are sampled with one row per step, and what they may ask for
 guidance_embedding  the guidance scale as the UNet's input, for distilled checkpoints
+inversion           the noise that gives latents, by DDIM inversion
+canvas              latents of any width, which the UNet sees in windows
 conditioning        prompts to embeddings
 prompt_weights      the syntax of weights in prompts
 interpolation       linear and spherical interpolation

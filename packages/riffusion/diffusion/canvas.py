@@ -14,6 +14,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -40,22 +41,32 @@ class PromptAt:
     prompt: str
 
 
+CanvasWay = Literal["edit", "to noise", "from noise"]
+"""Noise is added and taken away again; or DDIM inversion finds the noise; or noise is denoised."""
+
+
 @dataclass(frozen=True)
 class CanvasPlan:
     """What a canvas starts from.
 
     Args:
-        init_latents: latents of the recording, (1, channels, height, columns) float32.
+        init_latents: latents of the recording, (1, channels, height, columns) float32; noise for
+            the way "from noise".
         prompts: at least one, in ascending order of columns. Between two of them, windows are
             conditioned on an interpolation; beyond the first and the last, on these.
         repaint: share of repainting per latent in [0, 1], (1, 1, height, columns); None for 1.
         first_column: absolute position of the first column, which decides its noise.
+        way: for the ways to and from noise, the request asks for DDIM and a denoising of 1.
+        free_share: the last share of the request's steps, in which nothing is kept whatever
+            `repaint` is; None keeps up to the finished latents.
     """
 
     init_latents: torch.Tensor
     prompts: Sequence[PromptAt]
     repaint: torch.Tensor | None = None
     first_column: int = 0
+    way: CanvasWay = "edit"
+    free_share: float | None = None
 
 
 def position_between(columns: Sequence[float], column: float) -> tuple[int, float]:

@@ -26,12 +26,18 @@ class Inpainting:
         noise: noise to add to them, same shape.
         repaint: share of repainting per latent in [0, 1], (1, 1, height, width).
         pixels: what is kept of the finished image; None if only the latents are used.
+        num_free: nothing is kept once so few steps are left; None keeps up to the end.
     """
 
     init_latents: torch.Tensor
     noise: torch.Tensor
     repaint: torch.Tensor
     pixels: KeptPixels | None = None
+    num_free: int | None = None
+
+    def keeps(self, steps_left: int) -> bool:
+        """Whether something is kept while so many steps are still to run."""
+        return self.num_free is None or steps_left > self.num_free
 
 
 @dataclass(frozen=True)
@@ -243,7 +249,7 @@ class DenoisingJob:
         if self.step_noise is not None and not self.is_done:
             noise = self.step_noise.draw(self.latents)
             self.latents = add_noise(self.scheduler, denoised[0], noise, self.timestep)
-        if self.inpainting is not None:
+        if self.inpainting is not None and self.inpainting.keeps(self.steps_left):
             self.latents = self._keep_unmasked(self.inpainting)
 
     @property

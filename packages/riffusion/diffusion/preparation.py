@@ -28,6 +28,7 @@ from riffusion.diffusion.distilled_sampling import (
 )
 from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.diffusion.interpolation import lerp, slerp
+from riffusion.diffusion.inversion import DDIMInversion
 from riffusion.diffusion.job import DenoisingJob, Inpainting, KeptPixels, StepNoise
 from riffusion.diffusion.loras import LoraLibrary, LoraStack
 from riffusion.diffusion.schedulers import (
@@ -44,6 +45,8 @@ from riffusion.spectrogram.params import SpectrogramParams
 
 WINDOW_OVERLAP = 0.25
 """Share of a window that overlaps the next one of a canvas, at least."""
+_ROUNDING = 1e-9
+"""A number of steps below a whole number by less than this is that number."""
 
 
 @dataclass(frozen=True)
@@ -169,16 +172,27 @@ class JobPreparation:
         init = plan.init_latents.to(self.unet.device)
         shape = init.shape
         noise = column_noise(settings.seed, plan.first_column, shape).to(init.device)
+        latents = init
+        if plan.way == "to noise":
+            scheduler = DDIMInversion(scheduler)
+            timesteps = scheduler.timesteps
+        elif plan.way == "edit" and len(timesteps):
+            latents = add_noise(scheduler, init, noise, timesteps[0])
         window = min(self.sizes.of_clip().latent_size[0], shape[-1])
         starts = window_starts(shape[-1], window, round(window * WINDOW_OVERLAP))
         is_guided = settings.guidance > 1.0 and not is_distilled
         loras = self._loras(inputs)
         embeddings = self._window_embeddings(settings, plan, starts, window, is_guided, loras)
-        repaint = None if plan.repaint is None else plan.repaint.to(init.device)
+        inpainting = None
+        if plan.repaint is not None:
+            free = plan.free_share
+            num_free = None if free is None else int(free * inputs.num_inference_steps + _ROUNDING)
+            repaint = plan.repaint.to(init.device)
+            inpainting = Inpainting(init, noise, repaint, num_free=num_free)
         factor = self.sizes.vae_scale_factor
         job = DenoisingJob(
             geometry=LatentGeometry(factor * shape[-1], factor * shape[-2], factor, factor),
-            latents=add_noise(scheduler, init, noise, timesteps[0]) if len(timesteps) else init,
+            latents=latents,
             timesteps=timesteps,
             scheduler=scheduler,
             embeddings=embeddings[0],
@@ -189,7 +203,7 @@ class JobPreparation:
             else None,
             step_noise=ColumnNoise(settings.seed, plan.first_column) if is_distilled else None,
             generator=seeded_generator(self.unet.device, settings.seed),
-            inpainting=None if repaint is None else Inpainting(init, noise, repaint),
+            inpainting=inpainting,
             loras=loras,
         )
         return Canvas(job, starts, window, embeddings)

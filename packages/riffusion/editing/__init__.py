@@ -3,6 +3,8 @@
 With a checkpoint:
 
 - `repainting`, `restyling`, `extending`: a section, the whole, or more of it made anew from text.
+- `varying`: between two recordings, and variations of one.
+- `own_noise`: recordings to their own noise, by DDIM inversion, and back.
 - `remaking`: how a section is made: latents, a canvas, and sound.
 - `regions`: a section of a recording, or a band of pitches within it.
 - `model_axis`: where the model's frames lie in a recording.
@@ -18,6 +20,7 @@ Without one, and without torch:
 
 - `splicing`: the edited recording, with everything outside of the new parts kept bit for bit.
 - `stems`: taking a recording apart into stems that add up to it bit for bit, and remixing them.
+- `difference`: what differs between two recordings, as integers.
 - `separation`: drums, bass and harmonic sounds by their shapes in the spectrogram.
 - `sound`: what edits need of a recording.
 - `limits`: the largest recordings that a server edits.

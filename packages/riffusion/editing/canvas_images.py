@@ -114,6 +114,20 @@ class CanvasImages:
         found: FloatArray = relative.float().cpu().numpy() * level
         return found
 
+    def frames(self, latents: torch.Tensor, first: int, last: int, level: FloatArray) -> FloatArray:
+        """Amplitudes of some frames, (bands, last - first); see `amplitudes`.
+
+        Args:
+            latents: (1, channels, height, columns).
+            first, last: the first frame, counted from that of the latents, and the one after the
+                last.
+            level: amplitude of black in all frames of the latents.
+        """
+        factor = self.frames_per_column
+        start, stop = first // factor, -(-last // factor)
+        found = self.amplitudes(latents, start, stop, level[factor * start : factor * stop])
+        return found[:, first - factor * start :][:, : last - first]
+
     def _pixels(self, amplitudes: FloatArray, level: FloatArray) -> torch.Tensor:
         """Pixels (padded height, frames) in [-1, 1]."""
         relative = np.minimum(amplitudes / level, 1.0) ** np.float32(self._params.power_for_image)

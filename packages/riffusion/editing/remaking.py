@@ -7,7 +7,7 @@ Everything but the latents, which are small, is computed part by part.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.editing.canvas_images import CanvasImages
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.rendering import rendered
+from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
 from riffusion.spectrogram.image import DEFAULT_MAX_VALUE
 
@@ -66,6 +67,37 @@ class PromptAtFrame:
     prompt: str
 
 
+@dataclass(frozen=True)
+class MagicMix:
+    """Layout from the recording, details from the prompt (Liew et al., "MagicMix", 2022).
+
+    Denoising begins at the noise level `high`. Down to the level `low`, the latents of each step
+    are mixed with the recording's at the same noise; from there on, the prompt alone decides.
+
+    Args:
+        share: share of the prompt's latents in the mix, from 0 to 1; ν in the paper.
+        low, high: shares of the steps, 0 ≤ low < high ≤ 1; k_min and k_max over the number of
+            steps in the paper, whose values they have by default.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    share: float = 0.5
+    low: float = 0.3
+    high: float = 0.6
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:  # NaN fails, too
+            raise InputError(f"{self.share:g} must be from 0 to 1", "magic_mix")
+        if not 0 < self.high <= 1:
+            raise InputError(f"{self.high:g} must be above 0, and at most 1", "mix_to")
+        if not 0 <= self.low < self.high:
+            raise InputError(
+                f"{self.low:g} must be from 0 to below mix_to={self.high:g}", "mix_from"
+            )
+
+
 def remade(
     axis: ModelAxis,
     generator: ClipGenerator,
@@ -73,6 +105,7 @@ def remade(
     prompts: Sequence[PromptAtFrame],
     section: Section,
     on_progress: ProgressCallback | None = None,
+    mix: MagicMix | None = None,
 ) -> Iterator[Waveform]:
     """Make a section anew.
 
@@ -85,29 +118,30 @@ def remade(
         prompts: at least one, in ascending order.
         section: the section.
         on_progress: called with (steps done, number of steps); what it raises ends the work.
+        mix: for a section without surroundings: what of it is mixed in along the way.
 
     Yields:
         (1, samples) at the model's rate; all together have the section's frames.
     """
     images = CanvasImages(generator)
     factor = images.frames_per_column
-    column, num_columns = _canvas_columns(axis, images, section)
+    column, num_columns = canvas_columns(axis, images, section)
     begin, end = factor * column, factor * (column + num_columns)
-    level = _level(axis, section, begin, end)
+    level = level_of_black(axis, section, begin, end)
     init = images.latents(axis.amplitudes, begin, num_columns, level)
     points = [PromptAt(at.frame / factor - column, at.prompt) for at in prompts]
     repaint = _repaint(images, axis, section, begin, end) if section.has_surroundings else None
-    made = generator.canvas(inputs, CanvasPlan(init, points, repaint, column), on_progress)
+    plan = CanvasPlan(init, points, repaint, column)
+    if mix is not None:
+        plan = replace(plan, repaint=torch.tensor(mix.share).view(1, 1, 1, 1), free_share=mix.low)
+    made = generator.canvas(inputs, plan, on_progress)
 
     def target(first: int, num_frames: int) -> FloatArray:
         """Frames of the section as they were made, and others as they are."""
         found = axis.amplitudes(first, num_frames)
         start, stop = max(first, section.first), min(first + num_frames, section.last)
         if start < stop:
-            columns = (start - begin) // factor, -(-(stop - begin) // factor)
-            wide = slice(factor * columns[0], factor * columns[1])
-            new = images.amplitudes(made, *columns, level[wide])
-            new = new[:, start - begin - wide.start :][:, : stop - start]
+            new = images.frames(made, start - begin, stop - begin, level)
             bands = slice(None) if section.bands is None else section.bands
             found[bands, start - first : stop - first] = new[bands]
         return found
@@ -152,7 +186,7 @@ def remade_samples(
     return np.concatenate(list(axis.at_recordings_rate(made, first, start, stop)), axis=1)
 
 
-def _canvas_columns(axis: ModelAxis, images: CanvasImages, section: Section) -> tuple[int, int]:
+def canvas_columns(axis: ModelAxis, images: CanvasImages, section: Section) -> tuple[int, int]:
     """First column and number of columns that the model sees: the section with its surroundings.
 
     They are at least a clip; what is beyond the recording's end is silence.
@@ -168,7 +202,7 @@ def _canvas_columns(axis: ModelAxis, images: CanvasImages, section: Section) -> 
     return start, max(stop - start, images.columns_of_clip)
 
 
-def _level(axis: ModelAxis, section: Section, begin: int, end: int) -> FloatArray:
+def level_of_black(axis: ModelAxis, section: Section, begin: int, end: int) -> FloatArray:
     """Amplitude of black in each frame: that of the loudest moment around it, (end - begin,).
 
     A section that is made anew as a whole doesn't count, but what is beside it. If that is silent,

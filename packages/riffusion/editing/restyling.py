@@ -1,25 +1,20 @@
 """Restyle: a whole recording made anew from texts along the way; its beat and length stay."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from functools import partial
 
 from riffusion.audio.recording import Recording
-from riffusion.audio.waveform import Waveform
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.diffusion.prompt_weights import parse_prompt_weights
-from riffusion.editing.balance import balance
+from riffusion.editing.balance import balance_along, balanced
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.regions import check_length
-from riffusion.editing.remaking import PromptAtFrame, Section, remade
+from riffusion.editing.remaking import MagicMix, PromptAtFrame, Section, remade
 from riffusion.editing.splicing import New, Part
 from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
-
-_BALANCE_S = 1.0
-"""Length of the stretches whose balance between the channels is measured."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +31,7 @@ def restyle(
     inputs: InferenceInput,
     prompts_at: Sequence[PromptAtTime] = (),
     on_progress: ProgressCallback | None = None,
+    mix: MagicMix | None = None,
 ) -> list[Part]:
     """Make a recording anew: the less denoising, the more of it stays.
 
@@ -46,6 +42,7 @@ def restyle(
             of its start.
         prompts_at: further prompts; between two of them, the music moves from one to the other.
         on_progress: called with (steps done, number of steps), before the sound is computed.
+        mix: mix the recording in along the way, in place of the denoising.
 
     Returns:
         Parts for `splicing.write_spliced`, which computes the sound.
@@ -55,14 +52,17 @@ def restyle(
     """
     check_prompts_at(recording, prompts_at)
     generator.check(inputs)
+    if mix is not None:
+        start = inputs.start.model_copy(update={"denoising": mix.high})
+        inputs = inputs.model_copy(update={"start": start, "end": start})
     axis = ModelAxis(recording, generator.converter)
     points = {0.0: inputs.start.prompt, **{point.at_s: point.prompt for point in prompts_at}}
     frames_per_s = axis.params.sample_rate / axis.params.hop_length
     prompts = [PromptAtFrame(at_s * frames_per_s, points[at_s]) for at_s in sorted(points)]
     whole = Section(0, axis.num_frames, continues_before=False, continues_after=False)
-    made = remade(axis, generator, inputs, prompts, whole, on_progress)
+    made = remade(axis, generator, inputs, prompts, whole, on_progress, mix)
     mono = axis.at_recordings_rate(made, 0, 0, recording.num_samples)
-    return [New(_balanced(recording, mono))]
+    return [New(balanced(mono, recording.num_channels, partial(balance_along, recording)))]
 
 
 def check_prompts_at(recording: Recording, prompts_at: Sequence[PromptAtTime]) -> None:
@@ -90,31 +90,3 @@ def check_prompts_at(recording: Recording, prompts_at: Sequence[PromptAtTime]) -
             parse_prompt_weights(point.prompt)
         except InputError as error:
             raise InputError(str(error), "prompts_at") from None
-
-
-def _balanced(recording: Recording, mono: Iterator[Waveform]) -> Iterator[Waveform]:
-    """Give the channels the levels that the recording's have at each time."""
-    if recording.num_channels == 1:
-        yield from mono
-        return
-    position = 0
-    for waveform in mono:
-        stop = position + waveform.shape[1]
-        yield waveform * _balance(recording, position, stop)
-        position = stop
-
-
-def _balance(recording: Recording, start: int, stop: int) -> Waveform:
-    """Level of each channel relative to their mean, (channels, stop - start)."""
-    step = round(_BALANCE_S * recording.sample_rate)
-    middles, levels = [], []
-    for index in range(max(0, start // step - 1), stop // step + 2):
-        begin, end = (min(at * step, recording.num_samples) for at in (index, index + 1))
-        heard = recording.waveform(begin, end)
-        if heard.shape[1] == 0:
-            break
-        middles.append((index + 0.5) * step)
-        levels.append(balance(heard))
-    times = np.arange(start, stop)
-    rows = [np.interp(times, middles, each) for each in np.transpose(levels)]
-    return np.stack(rows).astype(np.float32)
