@@ -28,6 +28,9 @@ DEFAULT_GUIDANCE = 7.0
 MAX_MEDIA_CHARACTERS = 32 * 2**20
 """Limit of a base64 field; it holds 24 MiB of bytes."""
 
+PROMISES = ("tempo_bpm", "key", "beats")
+"""Request fields that are promises: what they ask for is checked in the clip."""
+
 Mode = Literal["img2img", "txt2img", "image_to_audio"]
 SchedulerName = Literal["pndm", "ddim", "dpmsolver++", "unipc", "euler", "euler_a", "lms", "lcm"]
 PresetName = Literal["instant", "fast", "balanced", "reference"]
@@ -163,6 +166,12 @@ class InferenceInput(_Request):
     """Default for scheduler, steps and guidance interval; fields that are given take precedence."""
     guidance_interval: GuidanceInterval = (0.0, 1.0)
     """Guidance applies from the first to the second share of the steps; others cost half."""
+    tempo_bpm: Annotated[float, Field(ge=30, le=300)] | None = None
+    """Wanted tempo in beats per minute. The clip is checked, and put right or drawn again."""
+    key: Annotated[str, Field(min_length=1, max_length=40)] | None = None
+    """Wanted key, such as `A minor`; checked like the tempo."""
+    beats: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Wanted length in beats."""
     audio_format: AudioFormat = "mp3"
     image_format: ImageFormat = "jpeg"
     deadline_s: Annotated[float, Field(gt=0, le=3600)] | None = None
@@ -189,6 +198,16 @@ class InferenceInput(_Request):
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
+        promised = [name for name in PROMISES if getattr(self, name) is not None]
+        if promised and self.mode in ("txt2img", "image_to_audio"):
+            raise ValueError(
+                f"{promised[0]}: only for mode=img2img, whose init image is made for it; the clip "
+                "lasts beats · 60 / tempo_bpm seconds"
+            )
+        if promised and self.duration_s is not None:
+            raise ValueError(
+                f"duration_s: excludes {promised[0]}; the clip lasts beats · 60 / tempo_bpm seconds"
+            )
         if self.init_image is not None and self.init_audio is not None:
             raise ValueError("init_audio: excludes init_image; send one of them")
         if self.mask_image is not None and self.mask_image_id is not None:
@@ -225,6 +244,19 @@ class InferenceOutput(_Record):
     """Spectrogram image; its EXIF holds the parameters that the audio was made with."""
     audio: str
     duration_s: float
+
+
+class PromisedOutput(InferenceOutput):
+    """The answer to a request with `tempo_bpm`, `key` or `beats`: what is heard in the clip."""
+
+    tempo_error_percent: float | None
+    """Difference of the heard tempo from the wanted one in percent; null if no beat is heard."""
+    key: str | None
+    """The key that is heard, such as `A minor`; null if none is."""
+    downbeats_s: list[float] | None
+    """Times in seconds of the beats that begin a bar; null if no beat is heard."""
+    remarks: list[str]
+    """What isn't kept or can't be heard, and how certain that is; empty if all is kept."""
 
 
 def input_error_from_validation(error: ValidationError) -> InputError:

@@ -26,6 +26,7 @@ from riffusion.cli.outputs import (
     save_image,
     write_segment,
 )
+from riffusion.cli.promises import PromiseOptions, print_promised
 from riffusion.errors import InputError
 
 MAX_COUNT = 10_000
@@ -65,6 +66,7 @@ def generate(
             show_default=False,
         ),
     ] = None,
+    promises: PromiseOptions,
     diffusion: DiffusionOptions,
     init: InitOptions,
     model: CheckpointOptions,
@@ -73,11 +75,24 @@ def generate(
 
     The clip is made from noise alone, or from an image or audio to start from. The default here is
     20 steps of dpmsolver++; requests to a server have a default of 50 steps.
+
+    With --tempo, --key or --beats it starts from a loop (default: og_beat) that is made for them.
+    What is heard in the clip is printed; a clip that isn't as promised is drawn again, up to three
+    times, each time closer to the loop unless --denoising is given.
     """
+    from riffusion.promises.promise import check_promise
+
     if not 1 <= count <= MAX_COUNT:
         raise InputError(f"{count} must be from 1 to {MAX_COUNT}", field="count")
     first_seed = draw_seed() if seed is None else seed
     seeds = range(first_seed, first_seed + count)
+    if duration is not None and promises.are_given:
+        raise InputError(
+            f"{duration} does not go with --tempo, --key and --beats: a clip lasts beats · 60 / "
+            "tempo seconds; name the beats instead",
+            field="duration",
+        )
+    init = promises.with_loop(init)
     fields, media = init.fields(), init.media()
     if duration is not None and fields["mode"] != "txt2img":
         raise InputError(
@@ -102,6 +117,7 @@ def generate(
                 "duration_s": duration,
                 **diffusion.request_fields(),
                 **fields,
+                **promises.fields(),
             }
         )
         for clip_seed in (seeds[0], seeds[-1])  # the seeds between are valid if these two are
@@ -111,13 +127,21 @@ def generate(
         check_image_output(image)
     check_ids(requests[0], model.checkpoint, media)
     check_weights(requests[0])
+    check_promise(requests[0])
+    from riffusion.promises.drawing import resolve
+
     maker = ClipMaker(model.checkpoint, model.device)
-    resolved = maker.generator.resolve(requests[0], media)
+    promised = resolve(maker.generator, requests[0], media)
     for index, clip_seed in enumerate(seeds):
         start = requests[0].start.model_copy(update={"seed": clip_seed})
         print(f"seed        {clip_seed}")
         request = requests[0].model_copy(update={"start": start, "end": start})
-        clip = maker.make(replace(resolved, inputs=request), f"clip {index + 1} of {count}")
+        resolved = replace(promised.resolved, inputs=request)
+        made = maker.make_promised(
+            replace(promised, resolved=resolved), f"clip {index + 1} of {count}"
+        )
+        print_promised(made)
+        clip = made.clip
         path = output if count == 1 else path_with_seed(output, clip_seed)
         write_segment(clip.audio, path)
         print(f"Wrote {path} ({clip.audio.duration_s:.2f} seconds)")

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic.json_schema import models_json_schema
 
 import riffusion
-from riffusion.datatypes import PRESETS, InferenceInput, InferenceOutput
+from riffusion.datatypes import PRESETS, InferenceInput, InferenceOutput, PromisedOutput
 from riffusion.serving.addresses import PREDICT_PATH, RUN_INFERENCE_PATH
 from riffusion.serving.client import JSON, MSGPACK
 from riffusion.serving.gateway.reverse_proxy import NDJSON
@@ -54,6 +54,7 @@ EXAMPLES: dict[str, Schema] = {
 _DESCRIPTION = """Text and spectrogram images in, music out. Rules that JSON Schema can't express:
 `init_image` and `init_audio` exclude each other, so do `mask_image` and `mask_image_id`;
 `duration_s` needs mode=txt2img; a mask needs mode=img2img; txt2img takes no init image or audio;
+`tempo_bpm`, `key` and `beats` need mode=img2img;
 numbers of type integer are written without a decimal point. Unknown fields are ignored. The final
 slash of `/run_inference/` and `/metrics/` is optional."""
 _PAGE = Path(__file__).with_name("api_page.html")
@@ -113,7 +114,11 @@ def openapi_schema(has_images: bool = True, has_metrics: bool = True) -> Schema:
 def _schemas() -> Schema:
     """The named schemas of bodies and stream events."""
     _, models = models_json_schema(
-        [(InferenceInput, "validation"), (InferenceOutput, "serialization")],
+        [
+            (InferenceInput, "validation"),
+            (InferenceOutput, "serialization"),
+            (PromisedOutput, "serialization"),
+        ],
         ref_template="#/components/schemas/{model}",
     )
     text = {"type": "string"}
@@ -155,7 +160,7 @@ def _predict(operation_id: str) -> Schema:
         "responses": {
             "200": {
                 "description": "The clip; with `stream`, one event per line. msgpack is answered "
-                "in msgpack.",
+                "in msgpack. With `tempo_bpm`, `key` or `beats` it is a PromisedOutput.",
                 "content": {
                     JSON: {"schema": clip},
                     NDJSON: {"schema": _ref("StreamEvent")},

@@ -2,7 +2,8 @@
 
     submit ─▶ resolve in a thread ─▶ acquire a slot ─▶ the engine makes the image ─▶ audio and
                 InputError            OverloadedError   progress events               encoding in a
-                                                                                      thread: result
+                                                            ▲                         thread: result
+                                                            └─ not as promised, drawn again ─┘
 
 A clip is made by a task of the service, not by the request. When the request ends early, its job is
 cancelled, and its slot in the engine is free at the next step. Each finished clip is one log line.
@@ -25,7 +26,8 @@ from riffusion.errors import (
     OverloadedError,
 )
 from riffusion.generation.generator import Clip, ClipGenerator, ResolvedInput
-from riffusion.generation.response import output_from_clip
+from riffusion.promises import drawing
+from riffusion.promises.response import output_from_promised
 from riffusion.runtime.devices import return_freed_memory
 from riffusion.runtime.memory import is_out_of_memory
 from riffusion.runtime.processors import num_usable_cpus
@@ -122,9 +124,10 @@ class ClipService:
             self._limiter.check()  # before work that a refusal would waste
             context = contextvars.copy_context()  # it has the request's id, for the log
             async with asyncio.timeout(inputs.deadline_s):
-                resolved = await job.loop.run_in_executor(
-                    self._resolve_threads, context.run, self._generator.resolve, inputs
+                promised = await job.loop.run_in_executor(
+                    self._resolve_threads, context.run, drawing.resolve, self._generator, inputs
                 )
+            resolved = promised.resolved
             self._limiter.check()
         except OverloadedError:
             metrics.record_refusal()
@@ -139,7 +142,7 @@ class ClipService:
             self._record_failure(error)
             raise
         self._limiter.acquire()
-        job.task = asyncio.create_task(self._run(job, resolved))
+        job.task = asyncio.create_task(self._run(job, drawing.Draws(promised)))
         job.task.add_done_callback(lambda _: self._limiter.release())
         if _takes_much_memory(resolved):
             job.task.add_done_callback(lambda _: self._audio_threads.submit(return_freed_memory))
@@ -154,11 +157,16 @@ class ClipService:
         image_s = self._generator.engine.seconds_until_an_image_is_done()
         return (0.0 if self._num_in_audio else image_s) + self._mean_audio_s
 
-    async def _run(self, job: ClipJob, resolved: ResolvedInput) -> None:
+    async def _run(self, job: ClipJob, draws: drawing.Draws) -> None:
         started = time.monotonic()
         try:
-            await asyncio.wrap_future(job.handle.image)
-            clip, output = await self._make_audio(job, resolved)
+            while True:
+                await asyncio.wrap_future(job.handle.image)
+                made = await self._make_audio(job, draws)
+                if made is not None:
+                    break
+                job.handle = self._generator.start(draws.resolved, job.put_progress)
+            clip, output = made
         except Exception as error:
             self._record_failure(error)
             job.put(error)
@@ -167,12 +175,12 @@ class ClipService:
             metrics.record_clip(clip)
             job.timings_s = clip.timings_s
             job.put(output)
-            _log_clip(resolved.inputs, clip, time.monotonic() - started)
+            _log_clip(draws.resolved.inputs, clip, time.monotonic() - started)
 
     async def _make_audio(
-        self, job: ClipJob, resolved: ResolvedInput
-    ) -> tuple[Clip, InferenceOutput]:
-        """Turn the image into audio and encode both, on a thread.
+        self, job: ClipJob, draws: drawing.Draws
+    ) -> tuple[Clip, InferenceOutput] | None:
+        """Turn the image into audio and encode both, on a thread; None if it is drawn again.
 
         Raises:
             GenerationCancelled: the job was stopped.
@@ -180,7 +188,7 @@ class ClipService:
         started = time.monotonic()
         self._num_in_audio += 1
         try:
-            job.audio = self._audio_threads.submit(self._finish, job, resolved)
+            job.audio = self._audio_threads.submit(self._finish, job, draws)
             result = await asyncio.wrap_future(job.audio)
         except asyncio.CancelledError:
             if job.handle.cancellation is None:
@@ -194,10 +202,11 @@ class ClipService:
         self._mean_audio_s += weight * (newest_s - self._mean_audio_s)
         return result
 
-    def _finish(self, job: ClipJob, resolved: ResolvedInput) -> tuple[Clip, InferenceOutput]:
+    def _finish(self, job: ClipJob, draws: drawing.Draws) -> tuple[Clip, InferenceOutput] | None:
         job.handle.end_stage("sound_queue")
-        clip = self._generator.finish(resolved, job.handle)
-        return clip, output_from_clip(clip, resolved.inputs)
+        drawn = self._generator.finish(draws.resolved, job.handle)
+        made = draws.add(self._generator, drawn)
+        return None if made is None else (made.clip, output_from_promised(made, draws.inputs))
 
     def _record_failure(self, error: Exception) -> None:
         metrics.record_failure(error)
