@@ -28,6 +28,7 @@ from riffusion.cli import (
     dataset_synthesize,
     evaluate,
     extend,
+    follow,
     generate,
     interpolate,
     jam,
@@ -78,6 +79,7 @@ app.command("jam")(jam.jam)
 app.command("restyle", cls=CommandWithPairs)(restyle.restyle)
 app.command("repaint")(repaint.repaint)
 app.command("extend")(extend.extend)
+app.command("follow")(follow.follow)
 app.command("stems")(stems.stems)
 app.command("remix")(stems.remix)
 app.command("loop")(loop.loop)

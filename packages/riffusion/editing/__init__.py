@@ -3,6 +3,7 @@
 With a checkpoint:
 
 - `repainting`, `restyling`, `extending`: a section, the whole, or more of it made anew from text.
+- `following`: a melody played by the sound that a text asks for.
 - `remaking`: how a section is made: latents, a canvas, and sound.
 - `regions`: a section of a recording, or a band of pitches within it.
 - `model_axis`: where the model's frames lie in a recording.
@@ -17,6 +18,7 @@ Without one, and without torch:
 - `stems`: taking a recording apart into stems that add up to it bit for bit, and remixing them.
 - `separation`: drums, bass and harmonic sounds by their shapes in the spectrogram.
 - `sound`: what edits need of a recording.
+- `melody`, `midi`: pitches over time, and those of MIDI files.
 - `times`: points in time as people write them.
 - `listening`: one pass over a recording, for its beats and its key.
 - `attacks`: when notes start, to a few milliseconds.
