@@ -168,7 +168,7 @@ class InferenceInput(_Request):
     """Guidance applies from the first to the second share of the steps; others cost half."""
     tempo_bpm: Annotated[float, Field(ge=30, le=300)] | None = None
     """Wanted tempo in beats per minute. The clip is checked, and put right or drawn again."""
-    key: Annotated[str, Field(min_length=1, max_length=40)] | None = None
+    key: Annotated[str, Field(min_length=1, max_length=20)] | None = None
     """Wanted key, such as `A minor`; checked like the tempo."""
     beats: Annotated[int, Field(ge=1, le=256)] | None = None
     """Wanted length in beats."""

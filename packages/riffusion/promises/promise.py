@@ -57,8 +57,8 @@ class Own:
 
 
 def has_promise(inputs: InferenceInput) -> bool:
-    """Whether a request asks for a tempo, a key or a number of beats."""
-    return any(getattr(inputs, name) is not None for name in PROMISES)
+    """Whether a request for a new clip asks for a tempo, a key or a number of beats."""
+    return inputs.mode == "img2img" and any(getattr(inputs, name) is not None for name in PROMISES)
 
 
 def check_promise(inputs: InferenceInput) -> None:
