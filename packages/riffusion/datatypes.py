@@ -34,6 +34,9 @@ DEFAULT_GUIDANCE = 7.0
 MAX_MEDIA_CHARACTERS = 32 * 2**20
 """Limit of a base64 field; it holds 24 MiB of bytes."""
 
+PROMISES = ("tempo_bpm", "key", "beats")
+"""Request fields that are promises of mode=img2img: what they ask for is checked in the clip."""
+
 Mode = Literal["img2img", "txt2img", "image_to_audio", EditMode]
 SchedulerName = Literal["pndm", "ddim", "dpmsolver++", "unipc", "euler", "euler_a", "lms", "lcm"]
 PresetName = Literal["instant", "fast", "balanced", "reference"]
@@ -156,15 +159,17 @@ class InferenceInput(Request):
     before_s: Seconds | None = None
     """How much comes before the recording's start in mode=extend."""
     beats: Annotated[int, Field(ge=1, le=MAX_BEATS)] | None = None
-    """Length of the loop in mode=loop; default: 8."""
+    """Length in beats: of the loop in mode=loop (default: 8), or a promise of mode=img2img."""
     from_s: Seconds | None = None
     """The loop begins at the downbeat nearest to this time; default: the one with the best seam."""
     tempo_bpm: Tempo | None = None
-    """Tempo of the answer, for modes loop and retime; the recording's own for mode=extend."""
+    """Tempo of the answer, for modes loop and retime; the recording's own for mode=extend. In
+    mode=img2img a promise: the clip is checked, and put right or drawn again."""
     from_tempo_bpm: Tempo | None = None
     """The recording's tempo, for modes loop and retime; default: it is found."""
     key: KeyName | None = None
-    """The key that mode=retime moves the recording to, such as `A minor`."""
+    """The key that mode=retime moves the recording to, such as `A minor`. In mode=img2img a
+    promise, checked like the tempo."""
     semitones: Annotated[float, Field(ge=-MAX_SEMITONES, le=MAX_SEMITONES)] | None = None
     """How far mode=retime moves the pitch, instead of `key`; up is positive."""
     audio_format: AudioFormat = "mp3"
@@ -198,6 +203,16 @@ class InferenceInput(Request):
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
+        promised = [name for name in PROMISES if getattr(self, name) is not None]
+        if promised and self.mode in ("txt2img", "image_to_audio"):
+            raise ValueError(
+                f"{promised[0]}: only for mode=img2img, whose init image is made for it; the clip "
+                "lasts beats · 60 / tempo_bpm seconds"
+            )
+        if promised and self.duration_s is not None:
+            raise ValueError(
+                f"duration_s: excludes {promised[0]}; the clip lasts beats · 60 / tempo_bpm seconds"
+            )
         if self.init_image is not None and self.init_audio is not None:
             raise ValueError("init_audio: excludes init_image; send one of them")
         if self.mask_image is not None and self.mask_image_id is not None:
@@ -270,6 +285,19 @@ class EditOutput(InferenceOutput):
     def model_dump(self, **options: Any) -> dict[str, Any]:
         """The fields as a dictionary, without those that aren't known."""
         return super().model_dump(**{"exclude_none": True, **options})
+
+
+class PromisedOutput(InferenceOutput):
+    """The answer to a request with `tempo_bpm`, `key` or `beats`: what is heard in the clip."""
+
+    tempo_error_percent: float | None
+    """Difference of the heard tempo from the wanted one in percent; null if no beat is heard."""
+    key: str | None
+    """The key that is heard, such as `A minor`; null if none is."""
+    downbeats_s: list[float] | None
+    """Times in seconds of the beats that begin a bar; null if no beat is heard."""
+    remarks: list[str]
+    """What isn't kept or can't be heard, and how certain that is; empty if all is kept."""
 
 
 def input_error_from_validation(error: ValidationError) -> InputError:

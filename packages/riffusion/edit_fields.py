@@ -57,11 +57,11 @@ MODES_OF_FIELD: dict[str, tuple[str, ...]] = {
     "prompts_at": ("restyle",),
     "after_s": ("extend",),
     "before_s": ("extend",),
-    "beats": ("loop",),
+    "beats": ("img2img", "loop"),
     "from_s": ("loop",),
-    "tempo_bpm": ("extend", "loop", "retime"),
+    "tempo_bpm": ("img2img", "extend", "loop", "retime"),
     "from_tempo_bpm": ("loop", "retime"),
-    "key": ("retime",),
+    "key": ("img2img", "retime"),
     "semitones": ("retime",),
 }
 """Which modes take a field; others refuse it."""

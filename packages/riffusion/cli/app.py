@@ -31,6 +31,7 @@ from riffusion.cli import (
     difference,
     evaluate,
     extend,
+    follow,
     generate,
     interpolate,
     jam,
@@ -83,6 +84,7 @@ app.command("extend")(extend.extend)
 app.command("between")(between.between)
 app.command("vary")(vary.vary)
 app.command("difference")(difference.difference)
+app.command("follow")(follow.follow)
 app.command("stems")(stems.stems)
 app.command("remix")(stems.remix)
 app.command("loop")(loop.loop)

@@ -11,6 +11,7 @@ from riffusion.cli.progress import progress_bar
 if TYPE_CHECKING:
     from riffusion.cli.option_groups import AdapterOptions
     from riffusion.generation.generator import Clip, ClipGenerator, ResolvedInput
+    from riffusion.promises.drawing import PromisedClip, PromisedInput
 
 _kept: ContextVar["dict[str, ClipGenerator] | None"] = ContextVar("_kept", default=None)
 """The generator that commands share inside `keep_loaded`, by what it was loaded with."""
@@ -55,6 +56,17 @@ class ClipMaker:
         if loaded is not None:
             print(f"from        {loaded.directory}")
         print(f"loading     {time.perf_counter() - started:.2f} s")
+
+    def make_promised(self, promised: "PromisedInput", label: str) -> "PromisedClip":
+        """Make one clip, as `make`; draw it again if it doesn't keep its promise."""
+        from riffusion.promises.drawing import Draws
+
+        draws = Draws(promised)
+        while True:
+            made = draws.add(self.generator, self.make(draws.resolved, label))
+            if made is not None:
+                return made
+            print(f"again       with seed {draws.resolved.inputs.start.seed}: not as promised")
 
     def make(self, resolved: "ResolvedInput", label: str) -> "Clip":
         """Make one clip, and print the time of each stage.

@@ -29,6 +29,7 @@ from riffusion.cli.outputs import (
     save_image,
     write_segment,
 )
+from riffusion.cli.promises import PromiseOptions, print_promised
 from riffusion.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def generate(
             show_default=False,
         ),
     ] = None,
+    promises: PromiseOptions,
     diffusion: DiffusionOptions,
     init: InitOptions,
     adapters: AdapterOptions,
@@ -95,12 +97,25 @@ def generate(
 
     The clip is made from noise alone, or from an image or audio to start from. The default here is
     20 steps of dpmsolver++; requests to a server have a default of 50 steps.
+
+    With --tempo, --key or --beats it starts from a loop (default: og_beat) that is made for them.
+    What is heard in the clip is printed; a clip that isn't as promised is drawn again, up to three
+    times, each time closer to the loop unless --denoising is given.
     """
+    from riffusion.promises.promise import check_promise
+
     if not 1 <= count <= MAX_COUNT:
         raise InputError(f"{count} must be from 1 to {MAX_COUNT}", field="count")
     check_best(count, best, judge)
     first_seed = draw_seed() if seed is None else seed
     seeds = range(first_seed, first_seed + count)
+    if duration is not None and promises.are_given:
+        raise InputError(
+            f"{duration} does not go with --tempo, --key and --beats: a clip lasts beats · 60 / "
+            "tempo seconds; name the beats instead",
+            field="duration",
+        )
+    init = promises.with_loop(init)
     fields, media = init.fields(), init.media()
     added = adapters.request_fields()
     if duration is not None and fields["mode"] != "txt2img":
@@ -127,6 +142,7 @@ def generate(
                 **diffusion.request_fields(),
                 **added,
                 **fields,
+                **promises.fields(),
             }
         )
         for clip_seed in (seeds[0], seeds[-1])  # the seeds between are valid if these two are
@@ -136,22 +152,29 @@ def generate(
         check_image_output(image)
     check_ids(requests[0], model.checkpoint, media)
     check_weights(requests[0])
+    check_promise(requests[0])
+    from riffusion.promises.drawing import resolve
+
     maker = ClipMaker(model.checkpoint, model.device, adapters)
-    resolved = maker.generator.resolve(requests[0], media)
+    promised = resolve(maker.generator, requests[0], media)
     kept = None
     if best is not None and judge is not None:
         from riffusion.evaluation.ranking import load_judge
 
-        kept = BestClips(best, load_judge(judge, prompt, resolved.params))
+        kept = BestClips(best, load_judge(judge, prompt, promised.resolved.params))
     for index, clip_seed in enumerate(seeds):
         start = requests[0].start.model_copy(update={"seed": clip_seed})
         print(f"seed        {clip_seed}")
         request = requests[0].model_copy(update={"start": start, "end": start})
-        clip = maker.make(replace(resolved, inputs=request), f"clip {index + 1} of {count}")
+        resolved = replace(promised.resolved, inputs=request)
+        made = maker.make_promised(
+            replace(promised, resolved=resolved), f"clip {index + 1} of {count}"
+        )
+        print_promised(made)
         if kept is None:
-            _write(clip, clip_seed if count > 1 else None, output, image)
+            _write(made.clip, clip_seed if count > 1 else None, output, image)
         else:
-            print(f"score       {kept.add(clip_seed, clip):.3f}")
+            print(f"score       {kept.add(clip_seed, made.clip):.3f}")
     for clip_seed, clip in kept or ():
         _write(clip, clip_seed if count > 1 else None, output, image)
 

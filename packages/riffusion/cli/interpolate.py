@@ -28,6 +28,7 @@ from riffusion.cli.outputs import (
     save_image,
     write_segment,
 )
+from riffusion.cli.promises import PromisedPiece, PromiseOptions
 from riffusion.errors import InputError
 
 MAX_STEPS_BETWEEN = 1000
@@ -56,6 +57,7 @@ def interpolate(
         ),
     ] = None,
     crossfade: Annotated[float, typer.Option(help="Crossfade between clips in seconds.")] = 0.1,
+    promises: PromiseOptions,
     diffusion: DiffusionOptions,
     init: InitOptions,
     adapters: AdapterOptions,
@@ -68,7 +70,12 @@ def interpolate(
 
     Crossfades do not disturb the beat: each clip repeats its own beginning while the next one
     fades in, so the piece is as long as all clips together.
+
+    With --tempo, --key or --beats the loop is made for them, and each clip is put right, so that
+    all are on one grid of beats. None is drawn again, since it would leave the way.
     """
+    from riffusion.promises.promise import check_promise
+
     if not 2 <= steps_between <= MAX_STEPS_BETWEEN:
         raise InputError(
             f"{steps_between} must be from 2 to {MAX_STEPS_BETWEEN}", field="steps_between"
@@ -88,6 +95,7 @@ def interpolate(
             **diffusion.request_fields(),
             **added,
             **fields,
+            **promises.fields(),
         }
     )
     check_audio_output(output)
@@ -95,27 +103,33 @@ def interpolate(
         check_output_dir(images_dir)
     check_ids(request, model.checkpoint, media)
     check_weights(request)
+    check_promise(request)
+    from riffusion.promises.drawing import fitted_once, resolve
+
     maker = ClipMaker(model.checkpoint, model.device, adapters)
-    resolved = maker.generator.resolve(request, media)
-    clip_s = resolved.init_duration_s
+    promised = resolve(maker.generator, request, media)
+    resolved, clip_s = promised.resolved, promised.duration_s
     if clip_s is not None and crossfade > clip_s:
         raise InputError(
             f"{crossfade} is longer than a clip of {clip_s:g} s; shorten it", field="crossfade"
         )
     print(f"seeds       {first_seed} to {last_seed}")
-    clips = []
+    clips, heard = [], PromisedPiece()
     for index in range(steps_between):
         alpha = index / (steps_between - 1)
         print(f"alpha       {alpha:.3f}")
         at_alpha = replace(resolved, inputs=request.model_copy(update={"alpha": alpha}))
-        clip = maker.make(at_alpha, f"clip {index + 1} of {steps_between}")
-        clips.append(clip.audio)
+        drawn = maker.make(at_alpha, f"clip {index + 1} of {steps_between}")
+        made = fitted_once(maker.generator, promised, drawn)
+        heard.add(made)
+        clips.append(made.clip.audio)
         if images_dir is not None:
             path = images_dir / f"clip_{index:03}_alpha_{alpha:.3f}.png"
-            save_image(clip.image, path)
+            save_image(made.clip.image, path)
             print(f"Wrote {path}")
     from riffusion.audio import join_loops
 
     piece = join_loops(clips, crossfade)
     write_segment(piece, output)
+    heard.print()
     print(f"Wrote {output} ({piece.duration_s:.2f} seconds)")

@@ -28,6 +28,7 @@ from riffusion.cli.option_groups import (
 )
 from riffusion.cli.outputs import check_audio_output, check_output_dir, save_image
 from riffusion.cli.progress import is_bar_shown, progress_bar
+from riffusion.cli.promises import PromisedPiece, PromiseOptions
 from riffusion.errors import GenerationCancelled
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from riffusion.generation.generator import Clip, ClipGenerator, ResolvedInput
     from riffusion.generation.jam import Jam, JamPart
     from riffusion.generation.walk import Stop
+    from riffusion.promises.drawing import PromisedInput
 
 _USUAL_PRESET = "balanced"
 
@@ -74,6 +76,7 @@ def jam(
         Path | None, typer.Option(help="Also write the images to this folder.", show_default=False)
     ] = None,
     preset: options.JamPreset = None,
+    promises: PromiseOptions,
     diffusion: PresetDiffusionOptions,
     init: InitOptions,
     adapters: AdapterOptions,
@@ -84,6 +87,9 @@ def jam(
     As in the web app, each clip starts from the same loop (default: og_beat) and moves a little
     towards the next seed and the next prompt; clips follow each other without a gap. The file is
     written as clips are made, so Ctrl-C keeps everything so far.
+
+    With --tempo, --key or --beats the loop is made for them, and each clip is put right, so that
+    all are on one grid of beats.
     """
     shared = diffusion.prompt_fields()
     init = with_default_loop(init)
@@ -94,12 +100,16 @@ def jam(
     def request_for(text: str, preset: str) -> "InferenceInput":
         start = {"prompt": text, "seed": first_seed, **shared}
         fields = preset_fields(preset, diffusion.request_fields())
-        return build_request({"start": start, **init.fields(), **added, **fields})
+        return build_request(
+            {"start": start, **init.fields(), **added, **fields, **promises.fields()}
+        )
 
     first_preset = _USUAL_PRESET if preset is None else preset
     requests = [request_for(text, first_preset) for text in prompt]
     from riffusion.generation.generator import check_prompts
     from riffusion.generation.jam import Jam
+    from riffusion.promises.drawing import resolve
+    from riffusion.promises.promise import check_promise
 
     piece = Jam(tuple(prompt), first_seed, alpha_step, minutes)
     check_audio_output(output)
@@ -108,11 +118,12 @@ def jam(
     check_ids(requests[0], model.checkpoint, media)
     for request in requests:
         check_prompts(request)
+    check_promise(requests[0])
     generator = ClipMaker(model.checkpoint, model.device, adapters).generator
     if preset is None and suits_instant(diffusion, generator.pipeline.distillation):
         print("preset      instant")
         requests[0] = request_for(prompt[0], "instant")
-    _Session(piece, generator, generator.resolve(requests[0], media), output, images).run()
+    _Session(piece, generator, resolve(generator, requests[0], media), output, images).run()
 
 
 def suits_instant(diffusion: PresetDiffusionOptions, distillation: "Distillation | None") -> bool:
@@ -132,15 +143,16 @@ class _Session:
         self,
         jam: "Jam",
         generator: "ClipGenerator",
-        resolved: "ResolvedInput",
+        promised: "PromisedInput",
         output: Path,
         images: Path | None,
     ) -> None:
         self._generator = generator
-        self._resolved = resolved
+        self._promised = promised
         self._output = output
         self._images = images
-        self._clip_s = resolved.init_duration_s or 0.0
+        self._heard = PromisedPiece()
+        self._clip_s = promised.duration_s or 0.0
         self._num_clips = jam.num_clips(self._clip_s)
         self._stops = jam.stops(self._num_clips)
         self._num_made = 0
@@ -169,11 +181,13 @@ class _Session:
                         f"jam         {written_s:.2f} s in {seconds:.2f} s: "
                         f"{written_s / seconds:.2f}× real time"
                     )
+                    self._heard.print()
                     print(f"Wrote {self._output} ({written_s:.2f} seconds)")
 
     def _play(self, move: Callable[[int, int], None], is_stopped: Callable[[], bool]) -> None:
         from riffusion.audio import AudioWriter
         from riffusion.generation.jam import play
+        from riffusion.promises.drawing import fitted_once
 
         def on_progress(done: int, total: int) -> None:
             move(self._num_made * total + done, self._num_clips * total)
@@ -181,12 +195,15 @@ class _Session:
         def make(resolved: "ResolvedInput") -> "Clip":
             if is_stopped():
                 raise GenerationCancelled("stopped between two clips")
-            return self._generator.generate(resolved, on_progress, is_stopped)
+            drawn = self._generator.generate(resolved, on_progress, is_stopped)
+            made = fitted_once(self._generator, self._promised, drawn)
+            self._heard.add(made)
+            return made.clip
 
         writer: AudioWriter | None = None
         with ExitStack() as files:
             started = time.perf_counter()
-            for part in play(self._stops, self._resolved, make):
+            for part in play(self._stops, self._promised.resolved, make):
                 if writer is None:  # an older file is kept until the first clip is made
                     writer = files.enter_context(AudioWriter(self._output, part.audio))
                 writer.write(part.audio)

@@ -5,6 +5,7 @@ With a checkpoint:
 - `repainting`, `restyling`, `extending`: a section, the whole, or more of it made anew from text.
 - `varying`: between two recordings, and variations of one.
 - `own_noise`: recordings to their own noise, by DDIM inversion, and back.
+- `following`: a melody played by the sound that a text asks for.
 - `remaking`: how a section is made: latents, a canvas, and sound.
 - `regions`: a section of a recording, or a band of pitches within it.
 - `model_axis`: where the model's frames lie in a recording.
@@ -25,6 +26,7 @@ Without one, and without torch:
 - `sound`: what edits need of a recording.
 - `limits`: the largest recordings that a server edits.
 - `progress`: progress of work that is done part by part.
+- `melody`, `midi`: pitches over time, and those of MIDI files.
 - `times`: points in time as people write them.
 - `listening`: one pass over a recording, for its beats and its key.
 - `attacks`: when notes start, to a few milliseconds.

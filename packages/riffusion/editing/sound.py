@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from riffusion.audio.waveform import Waveform
+from riffusion.audio.waveform import Audio, Waveform
 
 
 class Sound(Protocol):
@@ -20,3 +20,17 @@ class Sound(Protocol):
     def waveform(self, start: int, stop: int, /) -> Waveform:
         """Samples from `start` to `stop`: (channels, stop - start) float32 in [-1, 1]."""
         ...
+
+
+class SoundInMemory:
+    """A short sound whose samples are in memory."""
+
+    def __init__(self, audio: Audio) -> None:
+        self._audio = audio
+        self.sample_rate = audio.sample_rate
+        self.num_channels = audio.num_channels
+        self.num_samples = audio.num_samples
+
+    def waveform(self, start: int, stop: int, /) -> Waveform:
+        """Samples from `start` to `stop`: (channels, stop - start)."""
+        return self._audio.waveform[:, start:stop]

@@ -43,6 +43,11 @@ def transposition(found: Key, wanted: Key) -> Transposition:
     return Transposition(semitones, result, remark)
 
 
+def same_notes(key: Key, mode: str) -> Key:
+    """The key with the same notes in a mode: A minor for C major, and for itself."""
+    return key if key.mode == mode else _relative(key)
+
+
 def _relative(key: Key) -> Key:
     """The key of the other mode with the same notes: A minor ⇄ C major."""
     if key.mode == "minor":

@@ -13,7 +13,13 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic.json_schema import models_json_schema
 
 import riffusion
-from riffusion.datatypes import PRESETS, EditOutput, InferenceInput, InferenceOutput
+from riffusion.datatypes import (
+    PRESETS,
+    EditOutput,
+    InferenceInput,
+    InferenceOutput,
+    PromisedOutput,
+)
 from riffusion.serving.addresses import PREDICT_PATH, RUN_INFERENCE_PATH
 from riffusion.serving.client import JSON, MSGPACK
 from riffusion.serving.gateway.reverse_proxy import NDJSON
@@ -58,6 +64,7 @@ modes repaint, restyle, extend, loop and retime edit the recording in `init_audi
 with an EditOutput; `region` is for repaint, `prompts_at` for restyle, `after_s` and `before_s` for
 extend, `beats` and `from_s` for loop, `key` and `semitones` for retime, `tempo_bpm` for extend,
 loop and retime, `from_tempo_bpm` for loop and retime; loop and retime need no `start`;
+`tempo_bpm`, `key` and `beats` are promises of mode=img2img, answered with a PromisedOutput;
 numbers of type integer are written without a decimal point. Unknown fields are ignored. The final
 slash of `/run_inference/` and `/metrics/` is optional."""
 _PAGE = Path(__file__).with_name("api_page.html")
@@ -121,6 +128,7 @@ def _schemas() -> Schema:
             (InferenceInput, "validation"),
             (InferenceOutput, "serialization"),
             (EditOutput, "serialization"),
+            (PromisedOutput, "serialization"),
         ],
         ref_template="#/components/schemas/{model}",
     )
@@ -163,8 +171,8 @@ def _predict(operation_id: str) -> Schema:
         "responses": {
             "200": {
                 "description": "The clip; with `stream`, one event per line. msgpack is answered "
-                "in msgpack. Modes that edit a recording are answered with an EditOutput, which "
-                "has further fields.",
+                "in msgpack. Modes that edit a recording are answered with an EditOutput, and "
+                "promises with a PromisedOutput, which have further fields.",
                 "content": {
                     JSON: {"schema": clip},
                     NDJSON: {"schema": _ref("StreamEvent")},

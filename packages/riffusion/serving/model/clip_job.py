@@ -44,13 +44,14 @@ class ClipJob:
 
     Attributes:
         handle: the request for the image, or for the edit of a recording.
-        audio: future of the audio and its encoding; None until the image is done.
+        audio: future of the audio and its encoding, or of None if the clip is drawn again; None
+            until the image is done.
         task: makes the clip; when it ends, the job's slot is free.
         timings_s: duration of each stage of the finished clip, in seconds.
     """
 
     handle: RequestHandle | EditHandle
-    audio: Future[FinishedJob] | None = None
+    audio: Future[FinishedJob | None] | None = None
     task: asyncio.Task[None]
     timings_s: Mapping[str, float] = MappingProxyType({})
 

@@ -2,7 +2,8 @@
 
     submit ─▶ resolve in a thread ─▶ acquire a slot ─▶ the engine makes the image ─▶ audio and
                 InputError            OverloadedError   progress events               encoding in a
-                                                                                      thread: result
+                                                            ▲                         thread: result
+                                                            └─ not as promised, drawn again ─┘
 
 A clip is made by a task of the service, not by the request. When the request ends early, its job is
 cancelled, and its slot in the engine is free at the next step. Each finished clip is one log line.
@@ -11,6 +12,7 @@ An edit of a recording takes the same way, with an `Edit` in place of an image.
 
 import asyncio
 import contextvars
+import functools
 import logging
 import os
 import time
@@ -31,8 +33,9 @@ from riffusion.errors import (
     InputError,
     OverloadedError,
 )
-from riffusion.generation.generator import ClipGenerator, ResolvedInput
-from riffusion.generation.response import output_from_clip
+from riffusion.generation.generator import ClipGenerator
+from riffusion.promises import drawing
+from riffusion.promises.response import output_from_promised
 from riffusion.runtime.devices import return_freed_memory
 from riffusion.runtime.memory import is_out_of_memory
 from riffusion.runtime.processors import num_usable_cpus
@@ -62,7 +65,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-Resolved = ResolvedInput | ResolvedEdit
+Resolved = drawing.PromisedInput | ResolvedEdit
 Resolve = Callable[[InferenceInput], Resolved]
 
 DEFAULT_MAX_WAITING = 8
@@ -145,7 +148,8 @@ class ClipService:
         try:
             self._limiter.check()  # before work that a refusal would waste
             is_edit = inputs.mode in MODES
-            resolve: Resolve = self._editor.resolve if is_edit else self._generator.resolve
+            of_clips = functools.partial(drawing.resolve, self._generator)
+            resolve: Resolve = self._editor.resolve if is_edit else of_clips
             context = contextvars.copy_context()  # it has the request's id, for the log
             async with asyncio.timeout(inputs.deadline_s):
                 resolved = await job.loop.run_in_executor(
@@ -165,7 +169,7 @@ class ClipService:
             self._record_failure(error)
             raise
         self._limiter.acquire()
-        job.task = asyncio.create_task(self._run(job, resolved))
+        job.task = asyncio.create_task(self._run(job, inputs, resolved))
         job.task.add_done_callback(lambda _: self._limiter.release())
         if _takes_much_memory(resolved):
             job.task.add_done_callback(lambda _: self._audio_threads.submit(return_freed_memory))
@@ -180,12 +184,11 @@ class ClipService:
         image_s = self._generator.engine.seconds_until_an_image_is_done()
         return (0.0 if self._num_in_audio else image_s) + self._mean_audio_s
 
-    async def _run(self, job: ClipJob, resolved: Resolved) -> None:
+    async def _run(self, job: ClipJob, inputs: InferenceInput, resolved: Resolved) -> None:
         started = time.monotonic()
+        draws = None if isinstance(resolved, ResolvedEdit) else drawing.Draws(resolved)
         try:
-            request: Request[Any] = job.handle
-            await asyncio.wrap_future(request.outcome)
-            output, timings_s = await self._make_audio(job, resolved)
+            output, timings_s = await self._finished(job, draws)
         except Exception as error:
             self._record_failure(error)
             job.put(error)
@@ -194,10 +197,21 @@ class ClipService:
             metrics.record_clip(output.duration_s, timings_s)
             job.timings_s = timings_s
             job.put(output)
-            _log_clip(resolved.inputs, timings_s, time.monotonic() - started)
+            _log_clip(inputs, timings_s, time.monotonic() - started)
 
-    async def _make_audio(self, job: ClipJob, resolved: Resolved) -> FinishedJob:
-        """Turn the image into audio and encode both, on a thread.
+    async def _finished(self, job: ClipJob, draws: drawing.Draws | None) -> FinishedJob:
+        """Wait until the edit, or the clip's last draw, is done."""
+        while True:
+            request: Request[Any] = job.handle
+            await asyncio.wrap_future(request.outcome)
+            finished = await self._make_audio(job, draws)
+            if finished is not None:
+                return finished
+            assert draws is not None
+            job.handle = self._generator.start(draws.resolved, job.put_progress)
+
+    async def _make_audio(self, job: ClipJob, draws: drawing.Draws | None) -> FinishedJob | None:
+        """Turn the image into audio and encode both, on a thread; None if it is drawn again.
 
         Raises:
             GenerationCancelled: the job was stopped.
@@ -205,7 +219,7 @@ class ClipService:
         started = time.monotonic()
         self._num_in_audio += 1
         try:
-            job.audio = self._audio_threads.submit(self._finish, job, resolved)
+            job.audio = self._audio_threads.submit(self._finish, job, draws)
             result = await asyncio.wrap_future(job.audio)
         except asyncio.CancelledError:
             if job.handle.cancellation is None:
@@ -222,15 +236,17 @@ class ClipService:
     def _start(self, resolved: Resolved, job: ClipJob) -> RequestHandle | EditHandle:
         if isinstance(resolved, ResolvedEdit):
             return self._editor.start(resolved, job.put_progress)
-        return self._generator.start(resolved, job.put_progress)
+        return self._generator.start(resolved.resolved, job.put_progress)
 
-    def _finish(self, job: ClipJob, resolved: Resolved) -> FinishedJob:
+    def _finish(self, job: ClipJob, draws: drawing.Draws | None) -> FinishedJob | None:
         job.handle.end_stage("sound_queue")
         if isinstance(job.handle, EditHandle):
             return FinishedJob(*self._editor.finish(job.handle))
-        assert isinstance(resolved, ResolvedInput)
-        clip = self._generator.finish(resolved, job.handle)
-        return FinishedJob(output_from_clip(clip, resolved.inputs), clip.timings_s)
+        assert draws is not None
+        made = draws.add(self._generator, self._generator.finish(draws.resolved, job.handle))
+        if made is None:
+            return None
+        return FinishedJob(output_from_promised(made, draws.inputs), made.clip.timings_s)
 
     def _record_failure(self, error: Exception) -> None:
         metrics.record_failure(error)
@@ -251,9 +267,10 @@ def _deadline_exceeded(inputs: InferenceInput) -> DeadlineExceededError:
 def _takes_much_memory(resolved: Resolved) -> bool:
     if isinstance(resolved, ResolvedEdit):
         return resolved.recording.duration_s * 100 > _MANY_FRAMES
-    image = resolved.init_image
-    num_frames = image.width if image is not None else (resolved.inputs.duration_s or 0) * 100
-    return resolved.encoded_image is not None or num_frames > _MANY_FRAMES
+    clip = resolved.resolved
+    image = clip.init_image
+    num_frames = image.width if image is not None else (clip.inputs.duration_s or 0) * 100
+    return clip.encoded_image is not None or num_frames > _MANY_FRAMES
 
 
 def _num_audio_threads() -> int:

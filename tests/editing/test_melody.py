@@ -1,0 +1,138 @@
+"""Melodies from MIDI files, which the tests write, and their sound, which librosa hears."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+
+from riffusion.audio import read_audio, waveform_from_segment
+from riffusion.editing.melody import Melody, note, sound_of
+from riffusion.editing.midi import melody_from_midi
+from riffusion.errors import InputError
+from riffusion.evaluation.pitch_tracking import melody_from_sound, pitch_agreement
+from tests.cli.conftest import Run, run
+
+__all__ = ["run"]  # a fixture
+
+RATE = 44_100
+SCALE = (60, 64, 67, 72)
+
+
+def midi_file(
+    path: Path, notes: Sequence[tuple[int, int, int, int]], tempo_bpm: float = 120
+) -> Path:
+    """Write notes of (channel, pitch, first tick, last tick), 480 ticks per beat."""
+    file = mido.MidiFile(ticks_per_beat=480)
+    track = mido.MidiTrack()
+    track.append(mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(tempo_bpm), time=0))
+    events = []
+    for channel, pitch, first, last in notes:
+        events.append((first, 1, mido.Message("note_on", channel=channel, note=pitch, velocity=90)))
+        events.append((last, 0, mido.Message("note_off", channel=channel, note=pitch)))
+    now = 0
+    for tick, _, message in sorted(events, key=lambda event: event[:2]):
+        track.append(message.copy(time=tick - now))
+        now = tick
+    file.tracks.append(track)
+    file.save(path)
+    return path
+
+
+def melody(pitches: Sequence[int] = SCALE, beat_s: float = 0.4) -> Melody:
+    return Melody(tuple(note(beat_s * n, 0.9 * beat_s, pitch) for n, pitch in enumerate(pitches)))
+
+
+def test_notes_have_their_times_and_pitches_and_drums_none(tmp_path: Path) -> None:
+    path = midi_file(
+        tmp_path / "a.mid", [(0, 69, 480, 960), (3, 57, 0, 1920), (9, 38, 0, 100)], tempo_bpm=90
+    )
+    found = melody_from_midi(path)
+    assert [voice.start_s for voice in found.voices] == pytest.approx([0, 60 / 90])
+    ends = [voice.end_s for voice in found.voices]
+    assert ends == pytest.approx([4 * 60 / 90, 2 * 60 / 90], abs=0.01)
+    assert found.pitches_hz(1.0) == pytest.approx([220.0, 440.0])
+    assert found.pitches_hz(2.0) == pytest.approx([220.0])
+    assert found.pitches_hz(3.0) == []
+
+
+@pytest.mark.parametrize(
+    ("notes", "reason"),
+    [
+        ([], "has no notes"),
+        ([(9, 36, 0, 480)], "has only drums, which have no pitch"),
+        ([(0, 60, 0, 480 * 1300)], "the melody lasts longer than 600 s"),
+    ],
+)
+def test_a_file_without_a_melody_is_refused(
+    tmp_path: Path, notes: list[tuple[int, int, int, int]], reason: str
+) -> None:
+    with pytest.raises(InputError, match=f"^melody: .*{reason}"):
+        melody_from_midi(midi_file(tmp_path / "a.mid", notes))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"MThd", b"RIFF....WAVEfmt ", b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk\0\0\0\x99\0"]
+)
+def test_what_is_no_midi_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.mid").write_bytes(content)
+    with pytest.raises(InputError, match=r"^melody: .*a\.mid "):
+        melody_from_midi(tmp_path / "a.mid")
+
+
+def test_the_sound_of_a_melody_has_its_pitches_and_they_are_heard_in_it() -> None:
+    wanted = melody()
+    sound = sound_of(wanted)
+    assert sound.duration_s == pytest.approx(wanted.duration_s, abs=1e-3)
+    assert np.abs(sound.waveform).max() == pytest.approx(0.5)
+    agreement = pitch_agreement(wanted, sound.waveform, RATE)
+    assert agreement.share > 0.98
+    assert agreement.num_voiced > 0.9 * agreement.num_sounding
+    assert pitch_agreement(melody([pitch + 1 for pitch in SCALE]), sound.waveform, RATE).share < 0.1
+    sung = melody_from_sound(sound.waveform, RATE)
+    for index in range(len(SCALE)):
+        (hz,) = sung.pitches_hz(0.4 * index + 0.2)
+        assert 12 * np.log2(hz / 440) + 69 == pytest.approx(SCALE[index], abs=0.2)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1])
+def test_silence_and_noise_have_no_melody(level: float) -> None:
+    noise = level * np.random.default_rng(0).standard_normal((1, RATE))
+    with pytest.raises(InputError, match="^melody: no pitch was found in the recording"):
+        melody_from_sound(noise.astype(np.float32), RATE)
+
+
+def test_the_embedded_checkpoint_follows_a_melody(tmp_path: Path, run: Run) -> None:
+    notes = [(0, pitch, 480 * n, 480 * n + 440) for n, pitch in enumerate((60, 62, 64, 67))]
+    path, output = midi_file(tmp_path / "a.mid", notes), tmp_path / "new" / "out.wav"
+    result = run(
+        "follow", path, "trumpet", "-o", output, "--denoising", 0.4, "--preset", "fast",
+        "--seed", 1, "--device", "cpu",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert "melody      4 notes or lines, 1.9" in result.out
+    assert "are within a quarter tone, at denoising 0.4" in result.out
+    made = waveform_from_segment(read_audio(output))
+    wanted = melody_from_midi(path)
+    assert made.shape == (1, round(wanted.duration_s * RATE))
+    agreement = pitch_agreement(wanted, made, RATE)
+    assert agreement.share > 0.8
+    assert agreement.num_voiced > 0.8 * agreement.num_sounding
+    assert np.corrcoef(made[0], sound_of(wanted).waveform[0])[0, 1] < 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.mid", b"no MIDI"), ("a.wav", b"no audio"), ("missing.mid", None)]
+)
+def test_a_file_that_cannot_be_read_is_refused_before_the_checkpoint_is_loaded(
+    tmp_path: Path, run: Run, name: str, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    result = run("follow", tmp_path / name, "trumpet", "-o", tmp_path / "out.wav", "--seed", 1)
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert str(tmp_path / name) in result.err
+    assert "checkpoint " not in result.out
+    assert not (tmp_path / "out.wav").exists()
