@@ -39,6 +39,7 @@ COMMANDS = (
     "between",
     "vary",
     "difference",
+    "follow",
     "loop",
     "retime",
     "stems",
