@@ -245,3 +245,47 @@ def test_silence_fails_its_job_only(folder: Path, run: Run) -> None:
     assert result.code == 2
     assert result.err.startswith("failed: line 1: ") and "1 of 2 jobs failed" in result.err
     assert names(folder / "out") == ["report.jsonl", "song-retime.wav"]
+
+
+def test_a_report_that_was_cut_off_inside_a_character_is_read(folder: Path, run: Run) -> None:
+    """The last line may end anywhere, and texts may have line separators of Unicode."""
+    jobs = write_lines(folder / "jobs.jsonl", [shifted(1, output="a\u2028b.wav")])
+    assert run("batch", jobs, "-o", "out").code == 0
+    with Path("out/report.jsonl").open("ab") as report:
+        report.write('{"where": "é'.encode()[:-1])
+    result = run("batch", jobs, "-o", "out")
+    assert result.code == 0, result.err
+    assert "done        1 jobs" in result.out
+
+
+def test_the_extension_is_that_of_stems_too_and_never_a_path(folder: Path, run: Run) -> None:
+    jobs = [
+        {"command": "stems", "song": "song.wav"},
+        shifted(2, extension=".wav"),
+        shifted(2, extension="x/../../escaped.wav"),
+    ]
+    path = write_lines(folder / "jobs.jsonl", jobs)
+    result = run("batch", path, "-o", "out", "--extension", "flac")
+    assert result.code == 2
+    assert "failed: line 3: extension: 'x/../../escaped.wav' is unknown; use one of" in result.err
+    assert "bass.flac" in names(folder / "out" / "song-stems")
+    assert names(folder / "out") == ["report.jsonl", "song-retime.wav", "song-stems"]
+    assert "escaped.wav" not in names(folder)
+
+
+def test_no_job_writes_over_the_files_of_another(
+    folder: Path, run: Run, checkpoint: Path
+) -> None:
+    """Clips of several seeds, images, and folders of clips; all stay inside the batch's folder."""
+    shared = {"prompt": "piano", "checkpoint": str(checkpoint), "duration": DURATION_S}
+    jobs = [
+        {**shared, "seed": 5, "count": 2, "steps": 1, "image": "a.png"},
+        {**shared, "seed": 6, "steps": 2, "image": "a-6.png"},
+        {"command": "between", "first": "song.wav", "last": "song.wav", "clips_dir": "../clips"},
+    ]
+    result = run("batch", write_lines(folder / "jobs.jsonl", jobs), "-o", "out")
+    assert "failed: line 3: clips_dir='../clips' must be a name inside" in result.err
+    assert names(folder / "out") == [
+        "a-5.png", "a-6-2.png", "a-6.png",
+        "piano-5.mp3", "piano-6-2.mp3", "piano-6.mp3", "report.jsonl",
+    ]  # fmt: skip

@@ -1,10 +1,11 @@
 """`riffusion batch`: the jobs of a file, one after the other, with one loaded checkpoint."""
 
+import glob
 import io
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,13 @@ from riffusion.cli.job_arguments import (
     arguments_of,
     derived_seed,
     job_key,
+    needs_seed,
+    numbers_of_files,
     output_name,
     parameters_by_name,
 )
 from riffusion.cli.jobs_file import Job, read_jobs
-from riffusion.cli.outputs import check_output_dir, checked_extension
+from riffusion.cli.outputs import check_output_dir, checked_extension, path_with_seed
 from riffusion.errors import InputError, RiffusionError
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ COMMANDS = (
     "unconditional",
 )
 """Commands that a job can name."""
-ALSO_WRITTEN = {"image", "images", "images_dir"}
+ALSO_WRITTEN = {"image", "images", "images_dir", "clips_dir"}
 """Options that name further files, which are written into the batch's folder, too."""
 REPORT_NAME = "report.jsonl"
 
@@ -138,7 +141,7 @@ def _prepare(
     """Jobs with commands, seeds and names of outputs; what is wrong goes to `failures`."""
     group: Any = context.find_root().command
     seen: Counter[str] = Counter()
-    taken = {name: key for key, name in done.items()}
+    taken = {REPORT_NAME: "", **{name: key for key, name in done.items()}}
     for job in jobs:
         try:
             if job.error is not None:
@@ -148,24 +151,29 @@ def _prepare(
             command = group.get_command(context, name) if name in COMMANDS else None
             if command is None:
                 raise InputError(f"command={name!r} must be one of {', '.join(COMMANDS)}")
-            wanted, suffix = values.pop("output", None), values.get("extension") or extension
+            wanted, suffix = values.pop("output", None), extension
+            if "extension" in values:
+                suffix = checked_extension(str(values["extension"]))
             base = {"command": name, "output": wanted, **values}
             occurrence = seen[job_key(base)]
             seen[job_key(base)] += 1
-            if "seed" in parameters_by_name(command):
+            if needs_seed(command, values):
                 values.setdefault("seed", derived_seed(base, occurrence))
-            key = job_key({**base, **values, "occurrence": occurrence})
             if "extension" not in parameters_by_name(command):
                 values.pop("extension", None)
+            elif suffix is not None:
+                values["extension"] = suffix
+            key = job_key({**base, **values, "occurrence": occurrence})
             arguments_of(command, values)
-            for option in ALSO_WRITTEN & values.keys():
-                _checked(values[option], option)
+            numbers = numbers_of_files(command, values)
+            for option in sorted(ALSO_WRITTEN & values.keys()):
+                further = _checked(values[option], option)
+                values[option] = str(_free_name(further, numbers, key, taken))
             path = _checked(wanted, "output") if wanted else output_name(command, values, suffix)
-            path = _free_name(path, key, taken)
+            path = _free_name(path, numbers, key, taken)
         except InputError as error:
             failures[job.where] = RiffusionError(str(error))
             continue
-        taken[str(path)] = key
         yield _ReadyJob(job.where, command, values, key, path)
 
 
@@ -181,13 +189,23 @@ def _checked(name: Any, option: str) -> Path:
     return path
 
 
-def _free_name(path: Path, key: str, taken: dict[str, str]) -> Path:
-    """`path`, or `name-2` and so on if another job has that name."""
+def _free_name(path: Path, numbers: Sequence[int], key: str, taken: dict[str, str]) -> Path:
+    """`path`, or `name-2` and so on if another job writes a file of that name.
+
+    Args:
+        path: file or folder of a job.
+        numbers: numbers in the names of its files; empty if it writes `path` itself.
+        key: the job's key.
+        taken: keys of jobs by the names of their files; this job's are added.
+    """
     found, number = path, 1
-    while taken.get(str(found), key) != key:
+    while True:
+        files = {str(found), *(str(path_with_seed(found, each)) for each in numbers)}
+        if all(taken.get(name, key) == key for name in files):
+            taken |= dict.fromkeys(files, key)
+            return found
         number += 1
         found = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return found
 
 
 def _run(job: _ReadyJob, directory: Path) -> float:
@@ -212,8 +230,8 @@ def _in_words(error: Exception, command: "Command") -> Exception:
 def _done(report: Path) -> dict[str, str]:
     """The outputs of finished jobs by key. A last line that was cut off is left out."""
     done = {}
-    lines = report.read_text("utf-8").splitlines() if report.is_file() else []
-    for line in lines:
+    text = report.read_text("utf-8", errors="replace") if report.is_file() else ""
+    for line in text.split("\n"):
         try:
             entry = json.loads(line)
             done[str(entry["key"])] = str(entry["output"])
@@ -227,7 +245,7 @@ def _is_done(job: _ReadyJob, done: dict[str, str], directory: Path) -> bool:
     path = directory / job.output
     if done.get(job.key) != str(job.output):
         return False
-    several = path.parent.glob(f"{path.stem}-*{path.suffix}") if path.parent.is_dir() else ()
+    several = path.parent.glob(f"{glob.escape(path.stem)}-*{path.suffix}") if path.parent.is_dir() else ()
     return path.exists() or any(several)
 
 

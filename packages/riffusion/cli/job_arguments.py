@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DEFAULT_EXTENSION = "mp3"
 _NUM_SEEDS = 1 << 31
+_MAX_FILES = 10_000
+"""Most clips of a job; the commands refuse more."""
 _INTO_FOLDERS = ("stems",)
 """Commands that write several files into a folder of their own."""
 
@@ -92,6 +94,27 @@ def output_name(command: "Command", values: Mapping[str, Any], extension: str | 
     if command.name in _INTO_FOLDERS:
         return Path(short_name(stem, seed))
     return Path(short_name(stem, f"{seed}.{extension or own_extension or DEFAULT_EXTENSION}"))
+
+
+def numbers_of_files(command: "Command", values: Mapping[str, Any]) -> range:
+    """The numbers in the names of the files of a job that makes several clips, else none.
+
+    Args:
+        command: the job's command.
+        values: the job, its seed included.
+    """
+    parameters: dict[str, Any] = parameters_by_name(command)
+    if not {"count", "seed"} <= parameters.keys():
+        return range(0)
+    count = _int(values.get("count", parameters["count"].default))
+    first = 0 if "to" in values else _int(values.get("seed", 0))
+    return range(first, first + min(count, _MAX_FILES)) if count > 1 else range(0)
+
+
+def needs_seed(command: "Command", values: Mapping[str, Any]) -> bool:
+    """Whether a job's result depends on a seed; a remix draws only where it restyles a stem."""
+    draws = command.name != "remix" or "restyle" in values
+    return draws and "seed" in parameters_by_name(command)
 
 
 def derived_seed(values: Mapping[str, Any], occurrence: int) -> int:
