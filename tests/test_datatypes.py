@@ -142,6 +142,9 @@ def test_unknown_fields_are_ignored_with_a_warning(caplog: pytest.LogCaptureFixt
         ({"region": SECTION}, "region"),
         ({"mode": "txt2img", "prompts_at": [{"at_s": 1, "prompt": "a"}]}, "prompts_at"),
         ({"from_s": 0}, "from_s"),
+        (RECORDING | {"mode": "loop", "loras": [{"id": "a"}]}, "loras"),
+        (RECORDING | {"mode": "retime", "loras": [{"id": "a"}]}, "loras"),
+        ({"mode": "image_to_audio", "loras": [{"id": "a"}]}, "loras"),
     ],
 )
 def test_bad_request_names_its_field_in_one_short_line(change: dict[str, Any], field: str) -> None:

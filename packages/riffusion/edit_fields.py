@@ -53,6 +53,7 @@ PromptsAt = Annotated[
 ]
 
 MODES_OF_FIELD: dict[str, tuple[str, ...]] = {
+    "loras": ("img2img", "txt2img", "repaint", "restyle", "extend"),
     "region": ("repaint",),
     "prompts_at": ("restyle",),
     "after_s": ("extend",),

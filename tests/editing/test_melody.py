@@ -1,5 +1,6 @@
 """Melodies from MIDI files, which the tests write, and their sound, which librosa hears."""
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,7 +78,25 @@ def test_a_file_without_a_melody_is_refused(
 )
 def test_what_is_no_midi_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.mid").write_bytes(content)
-    with pytest.raises(InputError, match=r"^melody: .*a\.mid "):
+    with pytest.raises(InputError, match=r"^melody: .*a\.mid .*[^: ]$"):
+        melody_from_midi(tmp_path / "a.mid")
+
+
+@pytest.mark.parametrize(
+    ("ticks_per_beat", "message", "reason"),
+    [
+        (480, b"\0\xff\x59\2\x50\7", r"a\.mid is no valid MIDI file .*80 sharps.*export it again"),
+        (-25 * 256 + 40, b"", "counts its times in SMPTE frames; export it"),
+    ],
+)
+def test_midi_that_cannot_be_played_is_refused(
+    tmp_path: Path, ticks_per_beat: int, message: bytes, reason: str
+) -> None:
+    """An impossible key signature, and times that aren't in beats."""
+    track = message + b"\0\x90\x3c\x40\x83\x60\x80\x3c\0" + b"\0\xff\x2f\0"
+    header = b"MThd" + struct.pack(">IHHh", 6, 0, 1, ticks_per_beat)
+    (tmp_path / "a.mid").write_bytes(header + b"MTrk" + struct.pack(">I", len(track)) + track)
+    with pytest.raises(InputError, match=f"^melody: .*{reason}"):
         melody_from_midi(tmp_path / "a.mid")
 
 

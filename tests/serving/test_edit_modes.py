@@ -124,7 +124,7 @@ def test_predict_takes_an_edit_in_its_request_file(
         ({"init_audio": wav(noise(1, 8000, 7), 8000)}, "init_audio: the file has 7 channels; at "),
         ({"init_audio": wav(noise(61, 4000, 1, 16), 4000, 16)}, "init_audio: the audio is longer "),
         ({"init_audio": "bm90IGF1ZGlv"}, "init_audio: not a readable audio file"),
-        ({"beats": 8}, "beats: only for mode=loop, not for mode=repaint; leave it out"),
+        ({"beats": 8}, "beats: only for mode=img2img or mode=loop, not for mode=repaint; "),
     ],
 )
 def test_a_bad_request_is_refused_in_one_line(

@@ -123,7 +123,7 @@ def read_lora_tensors(path: Path) -> dict[str, torch.Tensor]:
     if not any("lora" in name for name in tensors):
         kind = (foreign_kind(tensors) or "").partition(";")[0].partition(",")[0]
         what = f"is {kind}, not a LoRA" if kind else f"holds no LoRA, but {abridged(tensors)}"
-        raise InputError(f"{path} {what or 'is empty'}; name a LoRA's file")
+        raise InputError(f"{path} {what if tensors else 'is empty'}; name a LoRA's file")
     return tensors
 
 

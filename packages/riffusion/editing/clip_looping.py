@@ -1,41 +1,18 @@
 """A clip in memory, looped on its beats."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from riffusion.audio.waveform import Audio, Waveform
+from riffusion.audio.waveform import Audio
 from riffusion.editing.beat_grid import BeatGrid, find_beat_grid
 from riffusion.editing.listening import listen
 from riffusion.editing.looping import cut_out_loop
+from riffusion.editing.sound import SoundInMemory
 from riffusion.errors import InputError
 from riffusion.loops.grid import MAX_BEATS
 
 MAX_TIMES = 1000
 _TOLERANCE_S = 0.01
 """How much later than the clip's end the last beat may end."""
-
-
-@dataclass(frozen=True)
-class _ClipSound:
-    """A clip that is read like a recording."""
-
-    audio: Audio
-
-    @property
-    def sample_rate(self) -> int:
-        return self.audio.sample_rate
-
-    @property
-    def num_channels(self) -> int:
-        return self.audio.num_channels
-
-    @property
-    def num_samples(self) -> int:
-        return self.audio.num_samples
-
-    def waveform(self, start: int, stop: int, /) -> Waveform:
-        return self.audio.waveform[:, start:stop]
 
 
 def loop_it(clip: Audio, times: int = 12) -> Audio:
@@ -51,7 +28,7 @@ def loop_it(clip: Audio, times: int = 12) -> Audio:
         InputError: `times` is out of range, or no beat was found in the clip.
     """
     check_times(times)
-    sound = _ClipSound(clip)
+    sound = SoundInMemory(clip)
     grid = find_beat_grid(listen(sound))
     loop = cut_out_loop(sound, beats=_most_beats(grid, clip.duration_s))
     return Audio(np.tile(loop.waveform, times), clip.sample_rate)

@@ -25,7 +25,9 @@ def melody_from_midi(path: Path) -> Melody:
             `melody`.
     """
     import mido
+    from mido.midifiles.meta import KeySignatureError
 
+    refused = (EOFError, ValueError, LookupError, TypeError, ZeroDivisionError, KeySignatureError)
     try:
         voices, num_drums = _notes(mido.MidiFile(path))
     except InputError:
@@ -33,8 +35,12 @@ def melody_from_midi(path: Path) -> Melody:
     except OSError as error:
         why = error.strerror or str(error)
         raise InputError(f"{path} can't be read as MIDI: {why}", field="melody") from error
-    except (EOFError, ValueError, LookupError, TypeError, ZeroDivisionError) as error:
-        raise InputError(f"{path} is no valid MIDI file: {error}", field="melody") from error
+    except refused as error:
+        why = str(error) or "it ends too early"
+        raise InputError(
+            f"{path} is no valid MIDI file of type 0 or 1 ({why}); export it again",
+            field="melody",
+        ) from error
     if not voices:
         what = "has only drums, which have no pitch" if num_drums else "has no notes"
         raise InputError(f"{path} {what}; use a file with a melody", field="melody")
@@ -43,6 +49,11 @@ def melody_from_midi(path: Path) -> Melody:
 
 def _notes(midi: "mido.MidiFile") -> tuple[list[Voice], int]:
     """Notes with a pitch, and the number of drum notes."""
+    if midi.ticks_per_beat < 0:
+        raise InputError(
+            "the file counts its times in SMPTE frames; export it with ticks per beat",
+            field="melody",
+        )
     time_s, num_drums = 0.0, 0
     voices: list[Voice] = []
     sounding: dict[tuple[int, int], list[tuple[float, int]]] = defaultdict(list)

@@ -23,6 +23,7 @@ from riffusion.diffusion.unconditional import Start, UnconditionalSampler
 from riffusion.errors import InputError
 from riffusion.generation.unconditional_images import ClipImages
 from riffusion.generation.unconditional_request import (
+    MAX_COUNT,
     UnconditionalPlan,
     UnconditionalRequest,
     plan_request,
@@ -176,7 +177,7 @@ class UnconditionalGenerator:
 
         Args:
             start, end: at least a clip long.
-            count: number of clips, at least 2.
+            count: number of clips, from 2 to 10,000.
             steps: steps of DDIM; None for 50.
             encodings: (1, tokens, width), for a conditional UNet.
             progress: called with the steps done and the steps of all clips.
@@ -184,9 +185,9 @@ class UnconditionalGenerator:
         Raises:
             InputError: a value is out of range; at the call, before the weights are loaded.
         """
-        if count < 2:
+        if not 2 <= count <= MAX_COUNT:
             raise InputError(
-                f"{count} must be at least 2, as both ends are included", field="count"
+                f"{count} must be from 2 to {MAX_COUNT}, as both ends are included", field="count"
             )
         total = plan_steps(steps, "ddim", self.checkpoint)
         self._check_encodings(encodings, 1)

@@ -64,6 +64,7 @@ modes repaint, restyle, extend, loop and retime edit the recording in `init_audi
 with an EditOutput; `region` is for repaint, `prompts_at` for restyle, `after_s` and `before_s` for
 extend, `beats` and `from_s` for loop, `key` and `semitones` for retime, `tempo_bpm` for extend,
 loop and retime, `from_tempo_bpm` for loop and retime; loop and retime need no `start`;
+modes image_to_audio, loop and retime draw nothing, so they take no `loras`;
 `tempo_bpm`, `key` and `beats` are promises of mode=img2img, answered with a PromisedOutput;
 numbers of type integer are written without a decimal point. Unknown fields are ignored. The final
 slash of `/run_inference/` and `/metrics/` is optional."""
