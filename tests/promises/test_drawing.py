@@ -117,6 +117,15 @@ def test_a_recording_to_start_from_is_heard_and_made_a_loop(generator: ClipGener
     assert promised.resolved.init_image.size == (64, 48)
 
 
+def test_a_recording_with_too_few_whole_beats_is_repeated(generator: ClipGenerator) -> None:
+    """Its length would be eight beats, but the first one begins late, and the last one is cut."""
+    drums = drum_track(ROCK, steady_beats(100, 10), 10)
+    late = np.pad(drums[:, : round(4.5 * RATE)], ((0, 0), (round(0.3 * RATE), 0)))
+    media = Media(init_audio=segment_from_waveform(late, RATE))
+    promised = drawing.resolve(generator, inputs(tempo_bpm=110.0, beats=8), media)
+    assert promised.duration_s == pytest.approx(8 * 60 / 110, abs=1e-4)
+
+
 @pytest.mark.parametrize("waveform", [np.zeros((1, 3 * RATE)), np.ones((1, RATE)) * 0.1])
 def test_a_recording_without_a_beat_is_refused(
     generator: ClipGenerator, waveform: npt.NDArray[np.float64]

@@ -5,14 +5,12 @@ import numpy as np
 from riffusion.audio.waveform import Audio
 from riffusion.editing.beat_grid import BeatGrid, find_beat_grid
 from riffusion.editing.listening import listen
-from riffusion.editing.looping import cut_out_loop
+from riffusion.editing.looping import cut_out_loop, whole_beats_s
 from riffusion.editing.sound import SoundInMemory
 from riffusion.errors import InputError
 from riffusion.loops.grid import MAX_BEATS
 
 MAX_TIMES = 1000
-_TOLERANCE_S = 0.01
-"""How much later than the clip's end the last beat may end."""
 
 
 def loop_it(clip: Audio, times: int = 12) -> Audio:
@@ -46,7 +44,6 @@ def check_times(times: int) -> None:
 
 def _most_beats(grid: BeatGrid, duration_s: float) -> int:
     """Whole bars, in beats, from the first downbeat to the end; if there is none, whole beats."""
-    last_end = 2 * grid.beats_s[-1] - grid.beats_s[-2]
-    num_ends = len(grid.beats_s) if last_end <= duration_s + _TOLERANCE_S else len(grid.beats_s) - 1
+    num_ends = whole_beats_s(grid, duration_s).size - 1
     in_bars = (num_ends - grid.first_downbeat) // grid.metre * grid.metre
     return max(1, min(in_bars or num_ends, MAX_BEATS))

@@ -158,16 +158,20 @@ def seam_novelty(loop: Waveform, sample_rate: int) -> float:
     return float(seam.max() / max(float(np.percentile(inside, 99)), 1e-9))
 
 
+def whole_beats_s(grid: BeatGrid, duration_s: float) -> npt.NDArray[np.float64]:
+    """Where a recording's whole beats begin in seconds, and where the last of them ends."""
+    last = grid.beats_s[-1] - grid.beats_s[-2]
+    times = np.append(grid.beats_s, grid.beats_s[-1] + last)  # where the next one would be
+    return times[times <= duration_s + _TOLERANCE_S]
+
+
 def _spans(grid: BeatGrid, beats: int, duration_s: float) -> list[tuple[float, float]]:
     """Starts and ends in seconds of everything with as many beats that begins on a downbeat.
 
     Raises:
         InputError: there is none.
     """
-    last = grid.beats_s[-1] - grid.beats_s[-2]
-    # The end of the last beat, where the next one would be.
-    times = np.append(grid.beats_s, grid.beats_s[-1] + last)
-    times = times[times <= duration_s + _TOLERANCE_S]
+    times = whole_beats_s(grid, duration_s)
     firsts = range(grid.first_downbeat, times.size - beats, grid.metre)
     if not firsts and times.size > beats:
         firsts = range(times.size - beats)  # too few for a choice of downbeats

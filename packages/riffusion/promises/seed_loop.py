@@ -16,7 +16,7 @@ from riffusion.datatypes import CLIP_DURATION_S, InferenceInput
 from riffusion.editing.beat_grid import BeatGrid, find_beat_grid
 from riffusion.editing.key_finding import find_key
 from riffusion.editing.listening import Heard, listen
-from riffusion.editing.looping import cut_out_loop
+from riffusion.editing.looping import cut_out_loop, whole_beats_s
 from riffusion.editing.sound import SoundInMemory
 from riffusion.editing.transposing import same_notes, transposition
 from riffusion.errors import InputError
@@ -105,7 +105,7 @@ def _cut_out(generator: ClipGenerator, resolved: ResolvedInput) -> tuple[Wavefor
     promise = promise_in_beats(inputs, params, _usual(available), tempo)
     assert promise.drawn_bpm is not None
     beats = round(promise.drawn_samples / params.sample_rate * promise.drawn_bpm / 60)
-    kept = min(beats, available)
+    kept = min(beats, max(1, whole_beats_s(grid, audio.duration_s).size - 1))
     loop = cut_out_loop(
         sound, beats=kept, tempo_bpm=promise.drawn_bpm, from_tempo_bpm=grid.tempo_bpm
     )
