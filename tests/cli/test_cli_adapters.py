@@ -1,6 +1,7 @@
 """`--lora` and `--embedding` with a tiny checkpoint: what they change, and what they refuse."""
 
 import copy
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 from riffusion.datatypes import LoraInput
 from riffusion.diffusion.loras import LoraLibrary, LoraStack, Networks
 from riffusion.errors import CheckpointError
+from riffusion.generation.generator import ClipGenerator
 from riffusion.io.images import read_image
 from riffusion.spectrogram.image import DEFAULT_MAX_VALUE
 from riffusion.spectrogram.params import SpectrogramParams
@@ -40,6 +42,9 @@ def files(model: TinyModel, pristine: Path, tmp_path_factory: pytest.TempPathFac
     save_file({"unet.conv_in.lora_A.weight": torch.zeros(2, 768)}, folder / "other.safetensors")
     save_file({"sitar": torch.randn(HIDDEN_SIZE)}, folder / "sitar.safetensors")
     (folder / "text.safetensors").write_text("Not found")
+    track = b"\0\x90\x3c\x40\x83\x60\x80\x3c\0\0\xff\x2f\0"  # a note of half a second
+    header = b"MThd\0\0\0\6\0\0\0\1\1\xe0MTrk\0\0\0"
+    (folder / "note.mid").write_bytes(header + bytes([len(track)]) + track)
     pixels = np.random.default_rng(0).integers(0, 256, (32, 64), dtype=np.uint8)
     image = Image.fromarray(pixels)
     image.getexif().update(PARAMS.to_exif(max_value=DEFAULT_MAX_VALUE))
@@ -82,10 +87,14 @@ def commands(files: Path, song: Path) -> dict[str, Sequence[object]]:
         "restyle": ("restyle", song, "bells"),
         "repaint": ("repaint", song, "bells", "--from", 0.2, "--to", 0.8),
         "extend": ("extend", song, "bells", "--after", 0.5, "--tempo", 300),
+        "follow": ("follow", files / "note.mid", "bells", "--denoising", 0.5),
+        "remix": ("remix", song, "--restyle", "harmonic=bells"),
     }
 
 
-@pytest.mark.parametrize("name", ["interpolate", "jam", "restyle", "repaint", "extend"])
+@pytest.mark.parametrize(
+    "name", ["interpolate", "jam", "restyle", "repaint", "extend", "follow", "remix"]
+)
 def test_every_command_that_draws_uses_them(
     name: str,
     run: Run,
@@ -177,3 +186,44 @@ def test_refused_before_the_work(
     assert len(result.err.splitlines()) == 1, result.err
     assert expected in result.err
     assert not (tmp_path / "a.wav").exists()
+
+
+def test_jobs_of_a_batch_share_a_checkpoint_whatever_their_loras(
+    run: Run, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is loaded once, and once more for another word; every generator is closed."""
+    opened: list[ClipGenerator] = []
+    closed: list[ClipGenerator] = []
+    load, close = ClipGenerator.load, ClipGenerator.close
+
+    def loaded(*options: Any) -> ClipGenerator:
+        opened.append(load(*options))
+        return opened[-1]
+
+    def closing(self: ClipGenerator) -> None:
+        closed.append(self)
+        close(self)
+
+    monkeypatch.setattr(ClipGenerator, "load", loaded)
+    monkeypatch.setattr(ClipGenerator, "close", closing)
+    shared = {"prompt": "sitar", "seed": 7, "steps": 2, "duration": 0.64, "image": "a.png"}
+    bells, word = str(files / "bells.safetensors"), str(files / "sitar.safetensors")
+    jobs: list[dict[str, Any]] = [
+        {"lora": f"{bells}:0.7"}, {}, {"lora": [str(files / "other.safetensors")]},
+        {"lora": [f"{bells}:0.3", f"{files / 'a:b'}:0.4"]},
+        {"embedding": [word]}, {"embedding": [word, word]},
+    ]  # fmt: skip
+    shared |= {"checkpoint": str(files / "checkpoint"), "device": "cpu"}
+    (tmp_path / "jobs.json").write_text(json.dumps({"defaults": shared, "jobs": jobs}))
+    result = run("batch", tmp_path / "jobs.json", "-o", tmp_path / "out")
+    assert result.code == 2
+    assert "failed: job 3: --lora: " in result.err
+    assert "failed: job 6: --embedding: " in result.err
+    assert "2 of 6 jobs failed" in result.err
+    assert len(opened) == len(closed) == 3
+    first, second, fourth = (
+        np.asarray(read_image(tmp_path / "out" / f"a{number}.png")).astype(int)
+        for number in ("", "-2", "-4")
+    )
+    assert abs(first - fourth).max() <= 1
+    assert abs(first - second).max() > 1

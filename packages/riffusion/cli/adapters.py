@@ -79,26 +79,35 @@ def checked_adapters(loras: Sequence[str], embeddings: Sequence[Path]) -> list[L
     return files
 
 
-def add_adapters(
-    generator: ClipGenerator, loras: Sequence[LoraFile], embeddings: Sequence[Path]
-) -> None:
-    """Make LoRAs and new words available to a generator's requests, and print the words.
+def add_embeddings(generator: ClipGenerator, paths: Sequence[Path]) -> None:
+    """Make new words available to a generator's requests, and print them.
 
     Raises:
         InputError: one doesn't fit the checkpoint.
     """
+    if not paths:
+        return
+    from riffusion.checkpoint.embeddings import add_embedding, read_embedding
+
     pipeline = generator.pipeline
-    if embeddings:
-        from riffusion.checkpoint.embeddings import add_embedding, read_embedding
+    for path in paths:
+        new = read_embedding(path)
+        add_embedding(new, pipeline.tokenizer, pipeline.text_encoder)
+        print(f"new word    {new.word}")
 
-        for path in embeddings:
-            new = read_embedding(path)
-            add_embedding(new, pipeline.tokenizer, pipeline.text_encoder)
-            print(f"new word    {new.word}")
-    if loras:
-        from riffusion.diffusion.loras import LoraLibrary
 
-        pipeline.loras = LoraLibrary({file.lora_id: file.path for file in loras})
-        pipeline.loras.check(pipeline.adaptable_networks)
-        for file in loras:
-            print(f"lora        {file.path} ({file.weight:g})")
+def add_loras(generator: ClipGenerator, files: Sequence[LoraFile]) -> None:
+    """Make LoRAs available to a generator's requests, in place of others, and print them.
+
+    Raises:
+        InputError: one doesn't fit the checkpoint.
+    """
+    if not files:
+        return
+    from riffusion.diffusion.loras import LoraLibrary
+
+    pipeline = generator.pipeline
+    pipeline.loras = LoraLibrary({file.lora_id: file.path for file in files})
+    pipeline.loras.check(pipeline.adaptable_networks)
+    for file in files:
+        print(f"lora        {file.path} ({file.weight:g})")

@@ -100,17 +100,37 @@ class ClipMaker:
 def _load(
     checkpoint: str | None, device: str | None, adapters: "AdapterOptions | None"
 ) -> "ClipGenerator":
-    """A generator with its LoRAs and new words: the one that is kept, if it has the same."""
-    kept, key = _kept.get(), repr((checkpoint, device, adapters))
-    if kept is not None and key in kept:
-        return kept[key]
+    """A generator with its LoRAs and new words.
+
+    It is the one that is kept, if it has the same checkpoint and words; LoRAs can be exchanged.
+    """
+    kept = _kept.get()
+    words = [] if adapters is None else [str(path) for path in adapters.embedding or ()]
+    key = repr((checkpoint, device, words))
+    generator = None if kept is None else kept.get(key)
+    if generator is None:
+        generator = _load_anew(checkpoint, device, adapters)
+        if kept is not None:
+            kept[key] = generator
+    if adapters is not None:
+        adapters.add_loras_to(generator)
+    return generator
+
+
+def _load_anew(
+    checkpoint: str | None, device: str | None, adapters: "AdapterOptions | None"
+) -> "ClipGenerator":
+    """A newly loaded generator with its new words."""
+    kept = _kept.get()
     while kept:  # one at a time: two checkpoints may not fit into memory
         kept.popitem()[1].close()
     from riffusion.generation.generator import ClipGenerator
 
     generator = ClipGenerator.load(checkpoint, device)
-    if adapters is not None:
-        adapters.add_to(generator)
-    if kept is not None:
-        kept[key] = generator
+    try:
+        if adapters is not None:
+            adapters.add_embeddings_to(generator)
+    except BaseException:
+        generator.close()
+        raise
     return generator

@@ -18,8 +18,8 @@ def difference(
 ) -> None:
     """Write what differs between two recordings: AFTER minus BEFORE.
 
-    Both need the same sample rate, channels and length. As wav or flac, the difference is exact:
-    added to BEFORE, it gives AFTER. Where it is beyond full scale, it clips there, and the number
+    Both need the same sample rate, channels and length. As wav, or flac of up to 24 bits, the
+    difference is exact: added to BEFORE, it gives AFTER. Where it is beyond full scale, it clips there, and the number
     of such samples is printed.
     """
     from riffusion.audio.recording import Recording

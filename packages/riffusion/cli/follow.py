@@ -9,7 +9,12 @@ import typer
 from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
 from riffusion.cli.edits import EditSeed, edit_request
-from riffusion.cli.option_groups import CheckpointOptions, EditOptions, expand_option_groups
+from riffusion.cli.option_groups import (
+    AdapterOptions,
+    CheckpointOptions,
+    EditOptions,
+    expand_option_groups,
+)
 from riffusion.cli.outputs import check_audio_output, write_segment
 from riffusion.cli.progress import progress_bar
 
@@ -38,6 +43,7 @@ def follow(
     output: options.AudioOutput,
     seed: EditSeed = None,
     diffusion: EditOptions,
+    adapters: AdapterOptions,
     model: CheckpointOptions,
 ) -> None:
     """Play a melody with the sound that a text asks for.
@@ -50,11 +56,14 @@ def follow(
     started = time.perf_counter()
     given = diffusion.denoising
     inputs = edit_request(
-        prompt, seed, diffusion.edit_fields(DENOISINGS[0]), diffusion.request_fields()
+        prompt,
+        seed,
+        diffusion.edit_fields(DENOISINGS[0]),
+        diffusion.request_fields() | adapters.request_fields(),
     )
     found = _melody(melody)
     print(f"melody      {len(found.voices)} notes or lines, {found.duration_s:.2f} s")
-    maker = ClipMaker(model.checkpoint, model.device)
+    maker = ClipMaker(model.checkpoint, model.device, adapters)
     _draw(maker, found, inputs, DENOISINGS if given is None else (given,), output)
     print(f"made in     {time.perf_counter() - started:.2f} s")
     print(f"Wrote {output} ({found.duration_s:.2f} seconds)")

@@ -16,7 +16,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replac
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from riffusion.cli import options
-from riffusion.cli.adapters import add_adapters, checked_adapters, lora_file_from
+from riffusion.cli.adapters import add_embeddings, add_loras, checked_adapters, lora_file_from
 from riffusion.cli.clip_requests import InitOptions, scheduler_field, strength_field
 from riffusion.spectrogram.params import SpectrogramParams
 
@@ -104,14 +104,21 @@ class AdapterOptions:
         files = checked_adapters(self.lora or (), self.embedding or ())
         return {"loras": [file.request_field() for file in files]}
 
-    def add_to(self, generator: "ClipGenerator") -> None:
-        """Make them available to a generator's requests.
+    def add_embeddings_to(self, generator: "ClipGenerator") -> None:
+        """Make the new words available to a generator's requests, for good.
 
         Raises:
             InputError: one doesn't fit the checkpoint.
         """
-        files = [lora_file_from(text) for text in self.lora or ()]
-        add_adapters(generator, files, self.embedding or ())
+        add_embeddings(generator, self.embedding or ())
+
+    def add_loras_to(self, generator: "ClipGenerator") -> None:
+        """Make the LoRAs available to a generator's requests, in place of others.
+
+        Raises:
+            InputError: one doesn't fit the checkpoint.
+        """
+        add_loras(generator, [lora_file_from(text) for text in self.lora or ()])
 
 
 @dataclass(frozen=True)
