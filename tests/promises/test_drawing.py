@@ -1,5 +1,6 @@
 """Draws that keep their promise or don't: of the tiny model, and of the embedded checkpoint."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from riffusion.datatypes import InferenceInput
 from riffusion.errors import InputError
 from riffusion.generation.generator import Clip, ClipGenerator
 from riffusion.generation.media import Media
+from riffusion.generation.request_memory import one_at_a_time
 from riffusion.loops.tempo import estimate_tempo
 from riffusion.promises import drawing
 from riffusion.promises.drawing import MAX_DRAWS, Draws, PromisedInput
@@ -124,6 +126,24 @@ def test_a_recording_with_too_few_whole_beats_is_repeated(generator: ClipGenerat
     media = Media(init_audio=segment_from_waveform(late, RATE))
     promised = drawing.resolve(generator, inputs(tempo_bpm=110.0, beats=8), media)
     assert promised.duration_s == pytest.approx(8 * 60 / 110, abs=1e-4)
+
+
+def test_long_loops_are_made_one_at_a_time(
+    generator: ClipGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A minute takes more than 1 GB for a moment, and a server resolves many requests at once."""
+    large: list[bool] = []
+
+    def recorded(is_large: bool) -> contextlib.AbstractContextManager[None]:
+        large.append(is_large)
+        return one_at_a_time(is_large)
+
+    monkeypatch.setattr("riffusion.promises.seed_loop.one_at_a_time", recorded)
+    drums = segment_from_waveform(drum_track(ROCK, steady_beats(100, 15), 15), RATE)
+    drawing.resolve(generator, inputs(tempo_bpm=110.0), Media(init_audio=drums))
+    assert large == [True, False]
+    drawing.resolve(generator, inputs(tempo_bpm=110.0, beats=32))
+    assert large == [True, False, True]
 
 
 @pytest.mark.parametrize("waveform", [np.zeros((1, 3 * RATE)), np.ones((1, RATE)) * 0.1])

@@ -22,6 +22,7 @@ from riffusion.editing.transposing import same_notes, transposition
 from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator, ResolvedInput
 from riffusion.generation.media import Media
+from riffusion.generation.request_memory import LARGE_AUDIO_S, one_at_a_time
 from riffusion.loops.arrangements import ARRANGEMENTS, Arrangement
 from riffusion.loops.grid import LoopGrid
 from riffusion.loops.harmony import Key
@@ -53,12 +54,13 @@ def with_seed_loop(
     if field is None:
         loop, promise = _composed(ARRANGEMENTS[inputs.seed_image_id], inputs, params)
     else:
-        assert resolved.init_image is not None  # promises are for mode=img2img
         try:
-            loop, promise = _cut_out(generator, resolved)
+            with one_at_a_time((resolved.init_duration_s or 0) > LARGE_AUDIO_S):
+                loop, promise = _cut_out(generator, resolved)
         except InputError as error:
             raise error if error.field else InputError(str(error), field) from None
-    image = _image_of_loop(generator, loop, params)
+    with one_at_a_time(loop.shape[1] / params.sample_rate > LARGE_AUDIO_S):
+        image = _image_of_loop(generator, loop, params)
     return dataclasses.replace(resolved, init_image=image), promise
 
 
@@ -88,7 +90,7 @@ def _composed(
 def _cut_out(generator: ClipGenerator, resolved: ResolvedInput) -> tuple[Waveform, Promise]:
     """A loop out of the init image: as many of its beats, at the tempo at which they are drawn."""
     inputs, params = resolved.inputs, resolved.params
-    assert resolved.init_image is not None
+    assert resolved.init_image is not None  # promises are for mode=img2img
     hearable = inputs.model_copy(update={"mode": "image_to_audio"})
     audio = generator.generate(
         dataclasses.replace(resolved, inputs=hearable, mask_image=None)
