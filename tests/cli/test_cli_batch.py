@@ -273,9 +273,7 @@ def test_the_extension_is_that_of_stems_too_and_never_a_path(folder: Path, run: 
     assert "escaped.wav" not in names(folder)
 
 
-def test_no_job_writes_over_the_files_of_another(
-    folder: Path, run: Run, checkpoint: Path
-) -> None:
+def test_no_job_writes_over_the_files_of_another(folder: Path, run: Run, checkpoint: Path) -> None:
     """Clips of several seeds, images, and folders of clips; all stay inside the batch's folder."""
     shared = {"prompt": "piano", "checkpoint": str(checkpoint), "duration": DURATION_S}
     jobs = [
@@ -289,3 +287,11 @@ def test_no_job_writes_over_the_files_of_another(
         "a-5.png", "a-6-2.png", "a-6.png",
         "piano-5.mp3", "piano-6-2.mp3", "piano-6.mp3", "report.jsonl",
     ]  # fmt: skip
+
+
+def test_a_lost_result_is_made_again_beside_one_of_a_similar_name(folder: Path, run: Run) -> None:
+    jobs = write_lines(folder / "jobs.jsonl", [shifted(1), shifted(2)])
+    assert run("batch", jobs, "-o", "out").code == 0
+    Path("out/song-retime.wav").unlink()
+    assert "done        1 jobs" in run("batch", jobs, "-o", "out").out
+    assert names(folder / "out") == ["report.jsonl", "song-retime-2.wav", "song-retime.wav"]

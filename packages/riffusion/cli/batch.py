@@ -1,6 +1,5 @@
 """`riffusion batch`: the jobs of a file, one after the other, with one loaded checkpoint."""
 
-import glob
 import io
 import json
 import time
@@ -245,8 +244,8 @@ def _is_done(job: _ReadyJob, done: dict[str, str], directory: Path) -> bool:
     path = directory / job.output
     if done.get(job.key) != str(job.output):
         return False
-    several = path.parent.glob(f"{glob.escape(path.stem)}-*{path.suffix}") if path.parent.is_dir() else ()
-    return path.exists() or any(several)
+    numbers = numbers_of_files(job.command, job.values)
+    return path.exists() or any(path_with_seed(path, number).exists() for number in numbers)
 
 
 def _append(report: Path, job: _ReadyJob, seconds: float) -> None:

@@ -19,8 +19,8 @@ def difference(
     """Write what differs between two recordings: AFTER minus BEFORE.
 
     Both need the same sample rate, channels and length. As wav, or flac of up to 24 bits, the
-    difference is exact: added to BEFORE, it gives AFTER. Where it is beyond full scale, it clips there, and the number
-    of such samples is printed.
+    difference is exact: added to BEFORE, it gives AFTER. Where it is beyond full scale, it clips
+    there, and the number of such samples is printed.
     """
     from riffusion.audio.recording import Recording
     from riffusion.editing.difference import check_alike, write_difference

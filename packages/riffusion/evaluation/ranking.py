@@ -56,7 +56,8 @@ class ClassifierJudge:
             raise InputError(
                 f"is a classifier of images of {facts.picture_width}×{facts.picture_height} "
                 f"pixels, and the clip's has {image.width}×{image.height}; leave out what "
-                "changes its length (a duration, a tempo or beats), or name a folder with a CLAP model",
+                "changes its length (a duration, a tempo or beats), or name a folder with a CLAP "
+                "model",
                 field="judge",
             )
         small = shrink(plane_from_image(image, facts.params), facts.rows, facts.columns)
