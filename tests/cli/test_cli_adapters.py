@@ -42,6 +42,7 @@ def files(model: TinyModel, pristine: Path, tmp_path_factory: pytest.TempPathFac
     save_file({"unet.conv_in.lora_A.weight": torch.zeros(2, 768)}, folder / "other.safetensors")
     save_file({"sitar": torch.randn(HIDDEN_SIZE)}, folder / "sitar.safetensors")
     (folder / "text.safetensors").write_text("Not found")
+    save_file({}, folder / "empty.safetensors")
     track = b"\0\x90\x3c\x40\x83\x60\x80\x3c\0\0\xff\x2f\0"  # a note of half a second
     header = b"MThd\0\0\0\6\0\0\0\1\1\xe0MTrk\0\0\0"
     (folder / "note.mid").write_bytes(header + bytes([len(track)]) + track)
@@ -132,6 +133,7 @@ REFUSED = {
     ("--lora", "bells.safetensors:11"): "--lora: ",
     ("--lora", "text.safetensors"): "--lora: text.safetensors (9 bytes) is truncated or not a saf",
     ("--lora", "checkpoint"): "--lora: 'checkpoint' has no adapter_model.safetensors",
+    ("--lora", "empty.safetensors"): "--lora: empty.safetensors is empty; name a LoRA's file",
     ("--lora", "sitar.safetensors"): "--lora: sitar.safetensors holds no LoRA, but sitar; name a",
     ("--embedding", "none.pt"): "--embedding: 'none.pt' is no file; name a textual inversion's",
     (

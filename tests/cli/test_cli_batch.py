@@ -280,9 +280,11 @@ def test_no_job_writes_over_the_files_of_another(folder: Path, run: Run, checkpo
         {**shared, "seed": 5, "count": 2, "steps": 1, "image": "a.png"},
         {**shared, "seed": 6, "steps": 2, "image": "a-6.png"},
         {"command": "between", "first": "song.wav", "last": "song.wav", "clips_dir": "../clips"},
+        {"command": "between", "first": "a.wav", "last": "a.wav", "num_inference_steps": 2},
     ]
     result = run("batch", write_lines(folder / "jobs.jsonl", jobs), "-o", "out")
     assert "failed: line 3: clips_dir='../clips' must be a name inside" in result.err
+    assert "failed: line 4: --solver-steps: 2 must be from 5 to 150" in result.err
     assert names(folder / "out") == [
         "a-5.png", "a-6-2.png", "a-6.png",
         "piano-5.mp3", "piano-6-2.mp3", "piano-6.mp3", "report.jsonl",

@@ -51,6 +51,8 @@ def arguments_of(command: "Command", values: Mapping[str, Any]) -> list[str]:
     positional: dict[str, list[str]] = {}
     for name, value in values.items():
         known = name if name in parameters else SYNONYMS.get(name, name).rstrip("_")
+        if name == "num_inference_steps" and "solver_steps" in parameters:
+            known = "solver_steps"  # `steps` of `between` are clips
         if known not in parameters:
             raise InputError(
                 f"{name!r} is no argument or option of `riffusion {command.name}`, which has "
