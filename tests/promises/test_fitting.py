@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from riffusion.audio import Audio
+from riffusion.audio import TRUE_PEAK_DBTP, Audio
 from riffusion.audio.waveform import Waveform
 from riffusion.datatypes import InferenceInput
 from riffusion.generation.generator import Clip, ClipGenerator
@@ -81,6 +81,18 @@ def test_a_few_beats_are_cut_out_of_more(generator: ClipGenerator) -> None:
     assert made.clip.audio.num_samples == round(2 * 60 / 110 * RATE)
     assert is_in_tempo(made.hearing, 110)  # heard in all eight beats that were drawn
     assert lines(made, wanted) == []
+
+
+@pytest.mark.parametrize("beats", [1, 5, 8])
+def test_a_clip_that_was_changed_does_not_exceed_full_scale(
+    generator: ClipGenerator, beats: int
+) -> None:
+    """As any clip, it has the common loudness, and peaks below full scale."""
+    drums = drum_track(ROCK, steady_beats(93.75, CLIP_S), CLIP_S)
+    loud = np.clip(4 * drums / np.abs(drums).max(), -0.88, 0.88)
+    made = fit(generator, loud, promise(97.0, beats))
+    assert made.clip.audio.num_samples == round(beats * 60 / 97 * RATE)
+    assert np.abs(made.clip.audio.waveform).max() <= 10 ** (TRUE_PEAK_DBTP / 20)
 
 
 @pytest.mark.parametrize(("own", "semitones"), [("G minor", -5), ("E minor", -2), ("B minor", 3)])

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from riffusion.audio import Audio, segment_from_waveform
+from riffusion.audio import Audio, normalize_waveform, segment_from_waveform
 from riffusion.audio.waveform import Waveform
 from riffusion.editing.transposing import same_notes, transposition
 from riffusion.generation.generator import Clip, ClipGenerator
@@ -62,6 +62,9 @@ def fitted(generator: ClipGenerator, clip: Clip, promise: Promise) -> FittedClip
     audio = Audio(_first_beats(whole.waveform, promise), promise.sample_rate)
     image = clip.image
     if whole.waveform is not drawn.waveform or audio.num_samples < drawn.num_samples:
+        # Stretching and crossfading raise peaks; a drawn clip's are below full scale.
+        level = normalize_waveform(audio.waveform, audio.sample_rate, circular=True)
+        audio = Audio(level, audio.sample_rate)
         image = generator.image_from_audio(segment_from_waveform(audio.waveform, audio.sample_rate))
     inside_s = promise.duration_s - 30 / (promise.tempo_bpm or math.inf)
     downbeats = tuple(time_s for time_s in after.downbeats_s if time_s < inside_s)
