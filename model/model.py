@@ -60,7 +60,9 @@ class Model:
         )
         logger.info("serving %s", generator.checkpoint_description)
         generator.warm_up()
-        self._service = ClipService(generator, max_waiting=max_waiting_from_environment())
+        self._service = ClipService(
+            generator, max_waiting_from_environment(), decoders.open_recording
+        )
 
     def is_healthy(self) -> bool:
         """Whether the model works; the host restarts a replica whose model doesn't."""

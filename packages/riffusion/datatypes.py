@@ -1,34 +1,40 @@
 """The inference API's request and response. Upstream's fields keep their names and defaults."""
 
-import dataclasses
-import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
 )
 
+from riffusion.edit_fields import (
+    MAX_BEATS,
+    MAX_SEMITONES,
+    EditMode,
+    KeyName,
+    PromptsAt,
+    RegionInput,
+    Seconds,
+    Tempo,
+    check_mode_fields,
+    with_mode_defaults,
+)
 from riffusion.errors import InputError
-
-logger = logging.getLogger(__name__)
+from riffusion.records import Prompt, Record, Request, as_tuple
 
 CLIP_DURATION_S = 5.12
 """Duration of 512 frames of 10 ms: the clips that the published checkpoint was trained on."""
 MAX_DURATION_S = 60.0
-MAX_PROMPT_CHARACTERS = 4000
 DEFAULT_GUIDANCE = 7.0
 MAX_MEDIA_CHARACTERS = 32 * 2**20
 """Limit of a base64 field; it holds 24 MiB of bytes."""
 
-Mode = Literal["img2img", "txt2img", "image_to_audio"]
+Mode = Literal["img2img", "txt2img", "image_to_audio", EditMode]
 SchedulerName = Literal["pndm", "ddim", "dpmsolver++", "unipc", "euler", "euler_a", "lms", "lcm"]
 PresetName = Literal["instant", "fast", "balanced", "reference"]
 AudioFormat = Literal["mp3", "wav", "flac", "ogg"]
@@ -49,14 +55,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 `instant` needs a distilled checkpoint.
 """
 
-Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 MediaText = Annotated[str, Field(min_length=1, max_length=MAX_MEDIA_CHARACTERS)]
 ImageId = Annotated[str, Field(min_length=1, max_length=100)]
-
-
-def _as_tuple(value: object) -> object:
-    """Convert a JSON list to a tuple, which strict validation demands."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
@@ -68,7 +68,7 @@ def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 GuidanceInterval = Annotated[
-    tuple[Share, Share], BeforeValidator(_as_tuple), AfterValidator(_ordered)
+    tuple[Share, Share], BeforeValidator(as_tuple), AfterValidator(_ordered)
 ]
 
 
@@ -77,38 +77,7 @@ def _plain_int(value: object) -> object:
     return int(value) if isinstance(value, np.integer) else value
 
 
-class _Record(BaseModel):
-    """A model that scripts can also use as a dataclass, which it is upstream."""
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Make `dataclasses.asdict`, `replace` and `fields` work on the model."""
-        twin: Any = dataclasses.make_dataclass(cls.__name__, cls.model_fields)
-        cls.__dataclass_fields__ = twin.__dataclass_fields__
-
-
-class _Request(_Record):
-    """Strict types and finite numbers; unknown fields are ignored with a warning in the log."""
-
-    model_config = ConfigDict(
-        strict=True,
-        allow_inf_nan=False,
-        extra="ignore",
-        frozen=True,
-        use_attribute_docstrings=True,
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _log_unknown_fields(cls, values: Any) -> Any:
-        if isinstance(values, Mapping):
-            unknown = [str(name)[:60] for name in values if name not in cls.model_fields]
-            if unknown:
-                logger.warning("ignoring unknown fields of %s: %s", cls.__name__, unknown[:20])
-        return values
-
-
-class PromptInput(_Request):
+class PromptInput(Request):
     """One end of an interpolation."""
 
     prompt: Prompt
@@ -133,7 +102,7 @@ def _or_null(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [value, {"type": "null"}]
 
 
-class InferenceInput(_Request):
+class InferenceInput(Request):
     """One clip: an interpolation between two prompts, starting from an init image."""
 
     start: PromptInput
@@ -154,7 +123,7 @@ class InferenceInput(_Request):
     init_image: MediaText | None = None
     """An image as base64 or data URL, in place of `seed_image_id`."""
     init_audio: MediaText | None = None
-    """Audio as base64 or data URL, in place of `seed_image_id`."""
+    """Audio as base64 or data URL, in place of `seed_image_id`; the recording that a mode edits."""
     mask_image: MediaText | None = None
     """A mask as base64 or data URL: white is repainted, black is kept."""
     scheduler: SchedulerName | None = None
@@ -163,6 +132,26 @@ class InferenceInput(_Request):
     """Default for scheduler, steps and guidance interval; fields that are given take precedence."""
     guidance_interval: GuidanceInterval = (0.0, 1.0)
     """Guidance applies from the first to the second share of the steps; others cost half."""
+    region: RegionInput | None = None
+    """The section that mode=repaint makes anew."""
+    prompts_at: PromptsAt = ()
+    """Further prompts of mode=restyle; between two of them the music moves from one to the next."""
+    after_s: Seconds | None = None
+    """How long the recording goes on in mode=extend; default: 10, or 0 with `before_s`."""
+    before_s: Seconds | None = None
+    """How much comes before the recording's start in mode=extend."""
+    beats: Annotated[int, Field(ge=1, le=MAX_BEATS)] | None = None
+    """Length of the loop in mode=loop; default: 8."""
+    from_s: Seconds | None = None
+    """The loop begins at the downbeat nearest to this time; default: the one with the best seam."""
+    tempo_bpm: Tempo | None = None
+    """Tempo of the answer, for modes loop and retime; the recording's own for mode=extend."""
+    from_tempo_bpm: Tempo | None = None
+    """The recording's tempo, for modes loop and retime; default: it is found."""
+    key: KeyName | None = None
+    """The key that mode=retime moves the recording to, such as `A minor`."""
+    semitones: Annotated[float, Field(ge=-MAX_SEMITONES, le=MAX_SEMITONES)] | None = None
+    """How far mode=retime moves the pitch, instead of `key`; up is positive."""
     audio_format: AudioFormat = "mp3"
     image_format: ImageFormat = "jpeg"
     deadline_s: Annotated[float, Field(gt=0, le=3600)] | None = None
@@ -187,6 +176,11 @@ class InferenceInput(_Request):
         given = {name: value for name, value in values.items() if (name, value) != _NO_SCHEDULER}
         return {**PRESETS[preset], **given}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_mode_defaults(cls, values: Any) -> Any:
+        return with_mode_defaults(values)
+
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
         if self.init_image is not None and self.init_audio is not None:
@@ -203,6 +197,7 @@ class InferenceInput(_Request):
         has_init = self.init_image is not None or self.init_audio is not None
         if has_init and self.mode == "txt2img":
             raise ValueError("mode: txt2img takes no init_image or init_audio; use img2img")
+        check_mode_fields(self.mode, self.__dict__)
         return self
 
     @classmethod
@@ -218,13 +213,48 @@ class InferenceInput(_Request):
             raise input_error_from_validation(error) from error
 
 
-class InferenceOutput(_Record):
+class InferenceOutput(Record):
     """The clip: base64 data URLs without line breaks, and its duration."""
 
     image: str
     """Spectrogram image; its EXIF holds the parameters that the audio was made with."""
     audio: str
     duration_s: float
+
+
+class EditOutput(InferenceOutput):
+    """The edited recording, at its own rate and channels, and what is known about it."""
+
+    image_from_s: float | None = None
+    """Where in the audio the image begins: at the new section, for mode=repaint."""
+    tempo_bpm: float | None = None
+    """Tempo of the audio."""
+    found_tempo_bpm: float | None = None
+    """Tempo that was found in the recording, for modes loop and retime."""
+    tempo_certainty: float | None = None
+    """From 0 to 1; below 0.75 the beat may be half or twice of what was found."""
+    key: str | None = None
+    """Key of the audio, such as `A minor`."""
+    found_key: str | None = None
+    """Key that was found in the recording."""
+    key_certainty: float | None = None
+    """From 0 to 1; low where another key fits as well."""
+    semitones: float | None = None
+    """By which the pitch was moved."""
+    remark: str | None = None
+    """What the wanted key has that the audio lacks."""
+    beats: int | None = None
+    """Length of the loop."""
+    from_s: float | None = None
+    """Where the loop begins in the recording."""
+    to_s: float | None = None
+    """Where it ends there."""
+    seam_novelty: float | None = None
+    """Strongest onset at the loop's seam, relative to those inside; at most 1 isn't heard."""
+
+    def model_dump(self, **options: Any) -> dict[str, Any]:
+        """The fields as a dictionary, without those that aren't known."""
+        return super().model_dump(**{"exclude_none": True, **options})
 
 
 def input_error_from_validation(error: ValidationError) -> InputError:

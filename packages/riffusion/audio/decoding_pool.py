@@ -11,7 +11,11 @@ import weakref
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
+
 from riffusion.audio import decoding_worker
+from riffusion.audio.pcm import SAMPLE_TYPES
+from riffusion.audio.recording import Recording
 from riffusion.audio.segments import AudioSegment
 from riffusion.errors import InputError, MediaError, OverloadedError, ServerError
 from riffusion.runtime.child_process import ChildProcess
@@ -94,12 +98,38 @@ class DecodingPool:
             OverloadedError: no process was free within `max_wait_s`.
             ServerError: the process doesn't start, or the pool is closed.
         """
+        answer, samples = self._ask(data, max_duration_s)
+        return AudioSegment(
+            samples,
+            sample_width=answer["sample_width"],
+            frame_rate=answer["frame_rate"],
+            channels=answer["channels"],
+        )
+
+    def open_recording(self, data: bytes, max_duration_s: float | None = None) -> Recording:
+        """Decode a file as `Recording.open` does, in another process.
+
+        Raises:
+            MediaError, OverloadedError, ServerError: as `decode`.
+            InputError: there is no room for the temporary file.
+        """
+        answer, samples = self._ask(data, max_duration_s, is_recording=True)
+        dtype = SAMPLE_TYPES[answer["sample_width"]]
+        whole = np.frombuffer(samples, dtype).reshape(-1, answer["channels"]).T
+        return Recording.from_blocks([whole], answer["frame_rate"], answer["bits"])
+
+    def _ask(
+        self, data: bytes, max_duration_s: float | None, *, is_recording: bool = False
+    ) -> tuple[dict[str, Any], bytes]:
+        """What a process answers about a file, and its samples, one moment after the other."""
         if len(data) > decoding_worker.MAX_FILE_BYTES:
             raise MediaError(
                 f"the audio file has {len(data)} bytes; at most {decoding_worker.MAX_FILE_BYTES} "
                 "are allowed"
             )
-        options = {"max_duration_s": max_duration_s, "max_samples": MAX_SAMPLES}
+        options: dict[str, Any] = {"max_duration_s": max_duration_s, "max_samples": MAX_SAMPLES}
+        if is_recording:
+            options["is_recording"] = True
         self._acquire_slot()
         try:
             process = self._take()
@@ -123,19 +153,16 @@ class DecodingPool:
                 self._give_back(process)
         finally:
             self._slots.release()
-        return self._result(answer, samples)
+        self._check_answer(answer)
+        return answer, samples
 
-    def _result(self, answer: dict[str, Any], samples: bytes) -> AudioSegment:
+    def _check_answer(self, answer: dict[str, Any]) -> None:
+        """Log what the process logged, and raise what it failed with."""
         for name, level, text in answer["log"]:
             logging.getLogger(name).log(level, "%s", text)
         match answer.get("error"):
             case None:
-                return AudioSegment(
-                    samples,
-                    sample_width=answer["sample_width"],
-                    frame_rate=answer["frame_rate"],
-                    channels=answer["channels"],
-                )
+                return
             case "media":
                 raise MediaError(answer["message"])
             case "input":

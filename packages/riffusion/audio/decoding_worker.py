@@ -17,7 +17,10 @@ import wave
 from contextlib import suppress
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from riffusion.audio.decoding import decode_audio
+from riffusion.audio.recording import decoded_samples
 from riffusion.errors import InputError, MediaError
 from riffusion.runtime.messages import Message, receive, send
 
@@ -59,6 +62,8 @@ def _read_requests(requests: "queue.SimpleQueue[Message]") -> None:
 
 def _answer(options: dict[str, Any], data: bytes) -> Message:
     try:
+        if options.pop("is_recording", False):
+            return _recording(data, options)
         segment = decode_audio(data, **options)
     except InputError as error:
         kind = "media" if isinstance(error, MediaError) else "input"
@@ -73,6 +78,17 @@ def _answer(options: dict[str, Any], data: bytes) -> Message:
         "frame_rate": segment.frame_rate,
         "channels": segment.channels,
     }, segment.raw_data
+
+
+def _recording(data: bytes, options: dict[str, Any]) -> Message:
+    pcm, bits = decoded_samples(data, **options)
+    answer = {
+        "sample_width": pcm.sample_width,
+        "frame_rate": pcm.sample_rate,
+        "channels": pcm.num_channels,
+        "bits": bits,
+    }
+    return answer, np.ascontiguousarray(pcm.samples.T).tobytes()
 
 
 class _Collected(logging.Handler):
@@ -96,6 +112,7 @@ def _warm_up() -> None:
         file.setframerate(44_100)
         file.writeframes(bytes(8820))
     _answer({"max_duration_s": 60.0}, buffer.getvalue())
+    _answer({"is_recording": True, "max_duration_s": 60.0, "max_samples": 2**20}, buffer.getvalue())
     _answer({"max_duration_s": 60.0}, b"not audio")
     _answer({"no": "option"}, b"")
 

@@ -1,16 +1,16 @@
 """A recording of any length, decoded into a temporary file; memory doesn't depend on its length."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
-from riffusion.audio.blocks import CHANGE_BLOCK, Limits
+from riffusion.audio.blocks import CHANGE_BLOCK, Limits, MemoryPart
 from riffusion.audio.decoded_integers import widened
 from riffusion.audio.decoding import MAX_BYTES, MAX_SAMPLES
-from riffusion.audio.pcm import Samples, waveform_from_samples
+from riffusion.audio.pcm import Pcm, Samples, waveform_from_samples
 from riffusion.audio.sample_file import FilePart, SampleFile
 from riffusion.audio.streams import Stream, decode_streams
 from riffusion.audio.waveform import Waveform
@@ -26,7 +26,7 @@ class Recording:
         with Recording.open("song.flac") as recording:
             first_second = recording.waveform(0, recording.sample_rate)
 
-    Several threads may read it at the same time. `open` makes one.
+    Several threads may read it at the same time. `open` makes one, and so does `from_blocks`.
 
     Attributes:
         sample_rate: in Hz.
@@ -78,13 +78,33 @@ class Recording:
             used_bits = 0
             for stream in streams:
                 used_bits |= stream.part.used_bits
-            bits = 24 if not used_bits & _LOW_BYTE else 32
-            bits = max([bits, *(stream.bits or 0 for stream in streams)])
             joined, part = _joined(file, streams)
         except BaseException:
             file.close()
             raise
-        return cls(joined, part, streams[0].rate, bits if part.dtype == np.int32 else 16)
+        return cls(joined, part, streams[0].rate, _bits(part.dtype, used_bits, streams))
+
+    @classmethod
+    def from_blocks(cls, blocks: Iterable[Samples], sample_rate: int, bits: int) -> Self:
+        """Write samples into a temporary file, as `open` does.
+
+        Args:
+            blocks: (channels, samples) each, all int16 or all int32; at least one.
+            sample_rate: in Hz.
+            bits: 16, 24 or 32.
+
+        Raises:
+            InputError: there is no room for the temporary file.
+        """
+        file = SampleFile()
+        try:
+            part = FilePart(file)
+            for block in blocks:
+                part.append(block)
+        except BaseException:
+            file.close()
+            raise
+        return cls(file, part, sample_rate, bits)
 
     def __enter__(self) -> Self:
         return self
@@ -138,6 +158,36 @@ class Recording:
             raise InputError(f"size={size} must be at least 1")
         for start in range(0, self.num_samples, size):
             yield self.samples(start, min(start + size, self.num_samples))
+
+
+def decoded_samples(
+    data: bytes, *, max_duration_s: float | None, max_samples: int
+) -> tuple[Pcm, int]:
+    """What `Recording.open` decodes, in memory, and the bits of a sample in the file.
+
+    Raises:
+        MediaError: as `Recording.open`.
+    """
+    limits = Limits(max_duration_s, max_samples, _MAX_CHANNELS)
+    streams = decode_streams(data, limits, MemoryPart, MAX_BYTES)
+    parts = [stream.part.samples() for stream in streams]
+    widest = np.result_type(*parts)
+    joined = (
+        parts[0] if len(parts) == 1 else np.concatenate([widened(p, widest) for p in parts], axis=1)
+    )
+    used_bits = 0
+    for part in parts:
+        if part.dtype == np.int32:
+            used_bits |= int(np.bitwise_or.reduce(part, axis=None))
+    return Pcm(joined, streams[0].rate), _bits(joined.dtype, used_bits, streams)
+
+
+def _bits(dtype: np.dtype[Any], used_bits: int, streams: Sequence[Stream[Any]]) -> int:
+    """Bits of a sample: as the file says, or as its samples show."""
+    if dtype != np.int32:
+        return 16
+    shown = 24 if not used_bits & _LOW_BYTE else 32
+    return max([shown, *(stream.bits or 0 for stream in streams)])
 
 
 def _joined(file: SampleFile, streams: list[Stream[FilePart]]) -> tuple[SampleFile, FilePart]:

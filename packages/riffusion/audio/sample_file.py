@@ -7,6 +7,7 @@ from the start (Linux) or loses it at once, so it also goes when the process is 
 import os
 import tempfile
 import threading
+import weakref
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,6 +27,8 @@ _FOLDER_VARIABLES = ("TMPDIR", "TEMP", "TMP")
 class SampleFile:
     """An unnamed temporary file. Several threads may read it at the same time.
 
+    It is also deleted when nothing refers to this object any more.
+
     Raises:
         InputError: the file can't be created.
     """
@@ -39,10 +42,11 @@ class SampleFile:
             )
         except OSError as error:
             raise self._failure(error) from error
+        self._finalizer = weakref.finalize(self, self._file.close)
 
     def close(self) -> None:
         """Delete the file."""
-        self._file.close()
+        self._finalizer()
 
     @property
     def size(self) -> int:

@@ -10,13 +10,9 @@ from riffusion.cli.edits import EditSeed, Song, edit_request, opened, write_edit
 from riffusion.cli.option_groups import CheckpointOptions, EditOptions, expand_option_groups
 from riffusion.cli.progress import progress_bar
 from riffusion.cli.retime import print_tempo
-from riffusion.errors import InputError
 
 if TYPE_CHECKING:
     from riffusion.audio.recording import Recording
-
-DEFAULT_AFTER_S = 10.0
-DEFAULT_DENOISING = 0.7
 
 
 @expand_option_groups
@@ -56,6 +52,7 @@ def extend(
     The new part begins as a repetition of the recording's last bars, and --denoising, by default
     0.7, says how far it moves away from them.
     """
+    from riffusion.edit_fields import DEFAULT_AFTER_S, DEFAULT_DENOISING
     from riffusion.editing.extending import check_extension, extend
     from riffusion.editing.regions import check_length
     from riffusion.editing.times import parse_time
@@ -67,7 +64,7 @@ def extend(
     after_s = DEFAULT_AFTER_S if before is None else 0.0
     after_s = after_s if after is None else parse_time(after, "after")
     check_extension(after_s, before_s)
-    fields = diffusion.edit_fields(DEFAULT_DENOISING)
+    fields = diffusion.edit_fields(DEFAULT_DENOISING["extend"])
     inputs = edit_request(prompt, seed, fields, diffusion.request_fields())
     with opened(song, output) as recording:
         check_length(recording)
@@ -96,17 +93,14 @@ def _bar_s(recording: "Recording", tempo: float | None) -> float:
     Raises:
         InputError: no beat was found, and no tempo is given.
     """
-    from riffusion.editing.beat_grid import find_beat_grid
-    from riffusion.editing.listening import listen
+    from riffusion.editing.bars import find_bar
 
     with progress_bar("listening") as move:
-        heard = listen(recording, move)
-    try:
-        grid = find_beat_grid(heard, tempo)
-    except InputError:
-        if tempo is None:
-            raise
-        print(f"tempo       {tempo:.2f} bpm as given, four beats per bar: no beat was found")
-        return 60 / tempo * 4
-    print_tempo(grid, "--tempo")
-    return 60 / grid.tempo_bpm * grid.metre
+        bar = find_bar(recording, tempo, move)
+    if bar.grid is None:
+        print(
+            f"tempo       {bar.tempo_bpm:.2f} bpm as given, four beats per bar: no beat was found"
+        )
+    else:
+        print_tempo(bar.grid, "--tempo")
+    return bar.length_s

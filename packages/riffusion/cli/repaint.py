@@ -38,12 +38,14 @@ def repaint(
 
     --denoising, by default 1, says how much of the section changes.
     """
+    from riffusion.edit_fields import DEFAULT_DENOISING
     from riffusion.editing.regions import Region
     from riffusion.editing.repainting import repaint
     from riffusion.editing.times import parse_time
 
     region = Region(parse_time(from_, "from"), parse_time(to, "to"), low_hz, high_hz)
-    inputs = edit_request(prompt, seed, diffusion.edit_fields(1.0), diffusion.request_fields())
+    fields = diffusion.edit_fields(DEFAULT_DENOISING["repaint"])
+    inputs = edit_request(prompt, seed, fields, diffusion.request_fields())
     with opened(song, output) as recording:
         region.samples_of(recording)  # before the checkpoint is loaded
         generator = ClipMaker(model.checkpoint, model.device).generator

@@ -10,8 +10,6 @@ from riffusion.cli.edits import EditSeed, Song, edit_request, opened, write_edit
 from riffusion.cli.option_groups import CheckpointOptions, EditOptions, expand_option_groups
 from riffusion.cli.paired_options import PromptsAt
 
-DEFAULT_DENOISING = 0.5
-
 
 @expand_option_groups
 def restyle(
@@ -31,13 +29,13 @@ def restyle(
     --denoising, by default 0.5, says how much changes. With --prompt-at the sound moves from one
     text to the next along the way.
     """
+    from riffusion.edit_fields import DEFAULT_DENOISING
     from riffusion.editing.restyling import PromptAtTime, check_prompts_at, restyle
     from riffusion.editing.times import parse_time
 
     points = [PromptAtTime(parse_time(at.time, "prompt_at"), at.text) for at in prompt_at]
-    inputs = edit_request(
-        prompt, seed, diffusion.edit_fields(DEFAULT_DENOISING), diffusion.request_fields()
-    )
+    fields = diffusion.edit_fields(DEFAULT_DENOISING["restyle"])
+    inputs = edit_request(prompt, seed, fields, diffusion.request_fields())
     with opened(song, output) as recording:
         check_prompts_at(recording, points)  # before the checkpoint is loaded
         generator = ClipMaker(model.checkpoint, model.device).generator

@@ -1,7 +1,6 @@
 """`riffusion retime`: another tempo and another key for a recording."""
 
 import time
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +10,6 @@ from riffusion.cli.edits import Song, opened
 from riffusion.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from riffusion.audio.waveform import Waveform
     from riffusion.editing.beat_grid import BeatGrid
     from riffusion.editing.key_finding import FoundKey
 
@@ -52,6 +50,7 @@ def retime(
     The tempo changes at the same pitch, the pitch at the same tempo. Rate, channels and sample
     width stay the recording's, and its length changes exactly with the tempo.
     """
+    from riffusion.editing.progress import counted
     from riffusion.editing.retiming import check_retiming, plan_retiming, retimed
     from riffusion.editing.splicing import New, write_spliced
 
@@ -83,17 +82,6 @@ def retime(
         duration_s = num_samples / recording.sample_rate
         print(f"retimed     {seconds:.2f} s: {recording.duration_s / seconds:.1f}× real time")
         print(f"Wrote {output} ({duration_s:.2f} seconds)")
-
-
-def counted(
-    parts: Iterator["Waveform"], total: int, move: Callable[[int, int], None]
-) -> Iterator["Waveform"]:
-    """The parts, with `move` called after each with the samples done and their total."""
-    done = 0
-    for part in parts:
-        yield part
-        done += part.shape[1]
-        move(done, total)
 
 
 def print_tempo(beats: "BeatGrid", option: str = "--from-tempo") -> None:

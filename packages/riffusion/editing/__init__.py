@@ -10,6 +10,9 @@ With a checkpoint:
 - `rendering`: mel amplitudes to sound that continues what is beside it.
 - `continuation`: a recording as if its bars repeated.
 - `balance`: the balance of a recording's channels.
+- `modes`: what each mode of a request does to a recording.
+- `editor`: requests that edit a recording, to their answers.
+- `spectrogram_images`: the image of a part of a recording.
 
 Without one, and without torch:
 
@@ -17,12 +20,15 @@ Without one, and without torch:
 - `stems`: taking a recording apart into stems that add up to it bit for bit, and remixing them.
 - `separation`: drums, bass and harmonic sounds by their shapes in the spectrogram.
 - `sound`: what edits need of a recording.
+- `limits`: the largest recordings that a server edits.
+- `progress`: progress of work that is done part by part.
 - `times`: points in time as people write them.
 - `listening`: one pass over a recording, for its beats and its key.
 - `attacks`: when notes start, to a few milliseconds.
 - `tempo_path`: the tempo over time.
 - `metrical_level`: whether the beat is the pulse that was found, or half or twice of it.
 - `beat_grid`: the beats of a recording, and its tempo.
+- `bars`: the bar of a recording, with which it goes on.
 - `downbeats`: which beats are the first of a bar.
 - `chroma`, `key_finding`: the key of a recording.
 - `transposing`: the distance to another key.

@@ -97,7 +97,7 @@ def cut_out_loop(
         raise InputError(
             f"{format_time(from_s)} is after the recording's end at "
             f"{format_time(heard.duration_s)}; choose an earlier time",
-            field="from",
+            field="from_s",
         )
     grid = find_beat_grid(heard, from_tempo_bpm)
     spans = _spans(grid, beats, heard.duration_s)
@@ -109,7 +109,7 @@ def cut_out_loop(
             raise InputError(
                 f"{beats} beats from {format_time(from_s)} on are more than the recording has; "
                 f"begin at {format_time(start_s)} or earlier, or take fewer beats",
-                field="from",
+                field="from_s",
             )
     own_bpm = beats * 60 / (end_s - start_s)
     tempo = own_bpm if tempo_bpm is None else tempo_bpm
@@ -139,7 +139,7 @@ def check_loop(
     if from_tempo_bpm is not None:
         checked_tempo(from_tempo_bpm)
     if from_s is not None and not from_s >= 0:  # also for NaN
-        raise InputError(f"{from_s} must be 0 s or more", field="from")
+        raise InputError(f"{from_s} must be 0 s or more", field="from_s")
 
 
 def seam_novelty(loop: Waveform, sample_rate: int) -> float:

@@ -46,7 +46,7 @@ def repaint(
     start, stop = region.samples_of(recording)
     generator.check(inputs)
     axis = ModelAxis(recording, generator.converter)
-    bands = _bands(axis.params, region) if region.is_band else None
+    bands = check_band(axis.params, region)
     waveform = remade_samples(axis, generator, inputs, start, stop, on_progress, bands)
     if region.is_band:
         original = recording.waveform(start, stop)
@@ -57,12 +57,14 @@ def repaint(
     return replacing(recording, start, stop, New(new.astype(np.float32)))
 
 
-def _bands(params: SpectrogramParams, region: Region) -> Bands:
-    """Which mel bands are in the region.
+def check_band(params: SpectrogramParams, region: Region) -> Bands | None:
+    """Which mel bands are in the region; None if it isn't a band of pitches.
 
     Raises:
         InputError: none is.
     """
+    if not region.is_band:
+        return None
     hz = mel_row_frequencies_hz(params)
     low, high = region.low_hz or 0.0, math.inf if region.high_hz is None else region.high_hz
     bands: Bands = (hz >= low) & (hz <= high)

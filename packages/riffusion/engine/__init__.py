@@ -9,6 +9,6 @@ request   what the caller holds: the future image, timings, `cancel`
 """
 
 from riffusion.engine.engine import Engine
-from riffusion.engine.request import RequestHandle
+from riffusion.engine.request import Request, RequestHandle
 
-__all__ = ["Engine", "RequestHandle"]
+__all__ = ["Engine", "Request", "RequestHandle"]

@@ -3,7 +3,7 @@
 import time
 from abc import abstractmethod
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from PIL import Image
@@ -17,8 +17,8 @@ from riffusion.errors import GenerationCancelled
 _Result = TypeVar("_Result")
 
 
-class EngineRequest(Generic[_Result]):
-    """A request and its future result. Only the engine completes it.
+class Request(Generic[_Result]):
+    """A request and its future result. Only the thread that works on it completes it.
 
     Attributes:
         outcome: the future result. It raises `GenerationCancelled` after `cancel`, `InputError`,
@@ -34,10 +34,13 @@ class EngineRequest(Generic[_Result]):
         self.cancellation: GenerationCancelled | None = None
         self._on_progress = on_progress
         self._stage_started = time.perf_counter()
+        self._parts: list[Request[Any]] = []
 
-    @abstractmethod
-    def prepare(self, pipeline: RiffusionPipeline) -> DenoisingJob | Canvas:
-        """Turn the request into a job, in the engine's thread."""
+    def add_part(self, part: "Request[Any]") -> None:
+        """Cancel another request together with this one, even if this one is cancelled already."""
+        self._parts.append(part)
+        if self.cancellation is not None:
+            part.cancel(self.cancellation)
 
     def cancel(self, reason: GenerationCancelled | None = None) -> None:
         """Stop the request. The engine frees its slot before the next step.
@@ -46,6 +49,8 @@ class EngineRequest(Generic[_Result]):
             reason: the exception that `outcome` raises.
         """
         self.cancellation = self.cancellation or reason or GenerationCancelled("cancelled")
+        for part in tuple(self._parts):
+            part.cancel(self.cancellation)
 
     @property
     def is_active(self) -> bool:
@@ -75,6 +80,14 @@ class EngineRequest(Generic[_Result]):
         """Complete the request with an error, unless it is completed already."""
         if not self.outcome.done():
             self.outcome.set_exception(error)
+
+
+class EngineRequest(Request[_Result]):
+    """A request to the engine."""
+
+    @abstractmethod
+    def prepare(self, pipeline: RiffusionPipeline) -> DenoisingJob | Canvas:
+        """Turn the request into a job, in the engine's thread."""
 
 
 class RequestHandle(EngineRequest[Image.Image]):

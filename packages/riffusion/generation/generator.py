@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import logging
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from PIL import Image
@@ -19,9 +20,10 @@ from riffusion.datatypes import MAX_DURATION_S, InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.canvas import CanvasPlan
 from riffusion.diffusion.pipeline import ProgressCallback
-from riffusion.engine import Engine, RequestHandle
+from riffusion.edit_fields import EDIT_MODES
+from riffusion.engine import Engine, Request, RequestHandle
 from riffusion.engine.engine import MAX_NUM_RUNNING
-from riffusion.errors import GenerationCancelled, MediaError, RecordedParamsError
+from riffusion.errors import GenerationCancelled, InputError, MediaError, RecordedParamsError
 from riffusion.generation.input_images import (
     converted_init_image,
     decoded_image,
@@ -106,6 +108,7 @@ class ClipGenerator:
         self.pipeline = pipeline
         self.library = library
         self._decoder = decoder
+        self._request: Request[Any] | None = None
         self.engine = Engine(pipeline, max_num_running=max_num_running)
         self._audio_stream: torch.cuda.Stream | None = None
         if pipeline.device.type == "cuda":
@@ -181,6 +184,10 @@ class ClipGenerator:
                 request's field.
             OverloadedError: the decoder has no time for the request's audio.
         """
+        if inputs.mode in EDIT_MODES:
+            raise InputError(
+                f"{inputs.mode} edits a recording, which riffusion.editing does", field="mode"
+            )
         self.check(inputs)
         is_large = has_large_media(inputs)
         recording = self._decoded_audio(inputs, media or Media())  # others needn't wait for it
@@ -289,6 +296,12 @@ class ClipGenerator:
         audio = Audio(waveform, params.sample_rate)
         return Clip(image, audio, params, {**handle.stages_s, "audio": audio_s})
 
+    def working_for(self, request: Request[Any]) -> Self:
+        """The same generator, whose canvases are cancelled together with a request."""
+        own = copy.copy(self)
+        own._request = request
+        return own
+
     def canvas(
         self,
         inputs: InferenceInput,
@@ -305,6 +318,8 @@ class ClipGenerator:
             The finished latents, (1, channels, height, columns).
         """
         request = self.engine.submit_canvas(inputs, plan, on_progress)
+        if self._request is not None:
+            self._request.add_part(request)
         try:
             return request.outcome.result()
         except BaseException:  # includes Ctrl-C

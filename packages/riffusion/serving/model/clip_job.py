@@ -9,11 +9,12 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future
 from types import MappingProxyType
+from typing import NamedTuple
 
 from riffusion.datatypes import InferenceOutput
+from riffusion.editing.editor import EditHandle
 from riffusion.engine.request import RequestHandle
 from riffusion.errors import GenerationCancelled, GenerationError, InputError
-from riffusion.generation.generator import Clip
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,13 @@ Progress = tuple[int, int]
 Event = Progress | InferenceOutput | Exception
 
 
+class FinishedJob(NamedTuple):
+    """The answer, and the seconds that its stages took."""
+
+    output: InferenceOutput
+    timings_s: Mapping[str, float]
+
+
 class ClipJob:
     """One clip in progress. Its events can be read once, by `result` or by `ndjson`.
 
@@ -35,14 +43,14 @@ class ClipJob:
             first step.
 
     Attributes:
-        handle: the engine's request for the image.
+        handle: the request for the image, or for the edit of a recording.
         audio: future of the audio and its encoding; None until the image is done.
         task: makes the clip; when it ends, the job's slot is free.
         timings_s: duration of each stage of the finished clip, in seconds.
     """
 
-    handle: RequestHandle
-    audio: Future[tuple[Clip, InferenceOutput]] | None = None
+    handle: RequestHandle | EditHandle
+    audio: Future[FinishedJob] | None = None
     task: asyncio.Task[None]
     timings_s: Mapping[str, float] = MappingProxyType({})
 

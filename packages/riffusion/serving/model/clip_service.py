@@ -13,9 +13,14 @@ import contextvars
 import logging
 import os
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from riffusion.datatypes import InferenceInput, InferenceOutput
+from riffusion.audio.recording import Recording
+from riffusion.datatypes import InferenceInput
+from riffusion.editing.editor import EditHandle, OpenRecording, RecordingEditor, ResolvedEdit
+from riffusion.editing.modes import MODES
+from riffusion.engine import RequestHandle
 from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.errors import (
     ClipMemoryError,
@@ -24,13 +29,19 @@ from riffusion.errors import (
     InputError,
     OverloadedError,
 )
-from riffusion.generation.generator import Clip, ClipGenerator, ResolvedInput
+from riffusion.generation.generator import ClipGenerator, ResolvedInput
 from riffusion.generation.response import output_from_clip
 from riffusion.runtime.devices import return_freed_memory
 from riffusion.runtime.memory import is_out_of_memory
 from riffusion.runtime.processors import num_usable_cpus
 from riffusion.serving.model import metrics
-from riffusion.serving.model.clip_job import INTERNAL_ERROR, ClipJob, Event, Progress
+from riffusion.serving.model.clip_job import (
+    INTERNAL_ERROR,
+    ClipJob,
+    Event,
+    FinishedJob,
+    Progress,
+)
 from riffusion.serving.model.concurrency_limiter import ConcurrencyLimiter
 
 __all__ = [
@@ -48,6 +59,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+Resolved = ResolvedInput | ResolvedEdit
 
 DEFAULT_MAX_WAITING = 8
 """Clips that may wait, if `RIFFUSION_MAX_WAITING` is not set in the environment."""
@@ -74,11 +87,18 @@ class ClipService:
     Args:
         generator: makes the clips; whoever made it closes it.
         max_waiting: clips that may wait while the engine's slots are in use.
+        open_recording: decodes the recordings that requests edit.
     """
 
-    def __init__(self, generator: ClipGenerator, max_waiting: int = DEFAULT_MAX_WAITING) -> None:
+    def __init__(
+        self,
+        generator: ClipGenerator,
+        max_waiting: int = DEFAULT_MAX_WAITING,
+        open_recording: OpenRecording = Recording.open,
+    ) -> None:
         engine = generator.engine
         self._generator = generator
+        self._editor = RecordingEditor(generator, open_recording)
         self._limiter = ConcurrencyLimiter(
             engine.max_num_running, max_waiting, self._seconds_until_slot_is_free
         )
@@ -123,7 +143,7 @@ class ClipService:
             context = contextvars.copy_context()  # it has the request's id, for the log
             async with asyncio.timeout(inputs.deadline_s):
                 resolved = await job.loop.run_in_executor(
-                    self._resolve_threads, context.run, self._generator.resolve, inputs
+                    self._resolve_threads, context.run, self._resolve, inputs
                 )
             self._limiter.check()
         except OverloadedError:
@@ -134,7 +154,7 @@ class ClipService:
             self._record_failure(exceeded)
             raise exceeded from None
         try:
-            job.handle = self._generator.start(resolved, job.put_progress)
+            job.handle = self._start(resolved, job)
         except Exception as error:
             self._record_failure(error)
             raise
@@ -154,24 +174,22 @@ class ClipService:
         image_s = self._generator.engine.seconds_until_an_image_is_done()
         return (0.0 if self._num_in_audio else image_s) + self._mean_audio_s
 
-    async def _run(self, job: ClipJob, resolved: ResolvedInput) -> None:
+    async def _run(self, job: ClipJob, resolved: Resolved) -> None:
         started = time.monotonic()
         try:
-            await asyncio.wrap_future(job.handle.image)
-            clip, output = await self._make_audio(job, resolved)
+            await asyncio.wrap_future(job.handle.outcome)
+            output, timings_s = await self._make_audio(job, resolved)
         except Exception as error:
             self._record_failure(error)
             job.put(error)
         else:
             self._num_failures = self._num_memory_failures = 0
-            metrics.record_clip(clip)
-            job.timings_s = clip.timings_s
+            metrics.record_clip(output.duration_s, timings_s)
+            job.timings_s = timings_s
             job.put(output)
-            _log_clip(resolved.inputs, clip, time.monotonic() - started)
+            _log_clip(resolved.inputs, timings_s, time.monotonic() - started)
 
-    async def _make_audio(
-        self, job: ClipJob, resolved: ResolvedInput
-    ) -> tuple[Clip, InferenceOutput]:
+    async def _make_audio(self, job: ClipJob, resolved: Resolved) -> FinishedJob:
         """Turn the image into audio and encode both, on a thread.
 
         Raises:
@@ -194,10 +212,22 @@ class ClipService:
         self._mean_audio_s += weight * (newest_s - self._mean_audio_s)
         return result
 
-    def _finish(self, job: ClipJob, resolved: ResolvedInput) -> tuple[Clip, InferenceOutput]:
+    def _resolve(self, inputs: InferenceInput) -> Resolved:
+        return (self._editor if inputs.mode in MODES else self._generator).resolve(inputs)
+
+    def _start(self, resolved: Resolved, job: ClipJob) -> RequestHandle | EditHandle:
+        if isinstance(resolved, ResolvedEdit):
+            return self._editor.start(resolved, job.put_progress)
+        return self._generator.start(resolved, job.put_progress)
+
+    def _finish(self, job: ClipJob, resolved: Resolved) -> FinishedJob:
         job.handle.end_stage("sound_queue")
+        if isinstance(job.handle, EditHandle):
+            edit = self._editor.finish(job.handle)
+            return FinishedJob(edit.output, edit.timings_s)
+        assert isinstance(resolved, ResolvedInput)
         clip = self._generator.finish(resolved, job.handle)
-        return clip, output_from_clip(clip, resolved.inputs)
+        return FinishedJob(output_from_clip(clip, resolved.inputs), clip.timings_s)
 
     def _record_failure(self, error: Exception) -> None:
         metrics.record_failure(error)
@@ -215,7 +245,9 @@ def _deadline_exceeded(inputs: InferenceInput) -> DeadlineExceededError:
     return DeadlineExceededError(f"not done within deadline_s={inputs.deadline_s:g}")
 
 
-def _takes_much_memory(resolved: ResolvedInput) -> bool:
+def _takes_much_memory(resolved: Resolved) -> bool:
+    if isinstance(resolved, ResolvedEdit):
+        return resolved.recording.duration_s * 100 > _MANY_FRAMES
     image = resolved.init_image
     num_frames = image.width if image is not None else (resolved.inputs.duration_s or 0) * 100
     return resolved.encoded_image is not None or num_frames > _MANY_FRAMES
@@ -251,10 +283,10 @@ def _from_environment(name: str, default: int, lowest: int, highest: int) -> int
     return int(text)
 
 
-def _log_clip(inputs: InferenceInput, clip: Clip, total_s: float) -> None:
+def _log_clip(inputs: InferenceInput, timings_s: Mapping[str, float], total_s: float) -> None:
     """Log one line per clip, without the text of the prompts, which is private."""
     start, end = inputs.start, inputs.end
-    stages = " ".join(f"{stage}={seconds:.2f}" for stage, seconds in clip.timings_s.items())
+    stages = " ".join(f"{stage}={seconds:.2f}" for stage, seconds in timings_s.items())
     logger.info(
         "clip mode=%s seeds=%d,%d alpha=%g prompt_characters=%d,%d steps=%d total_s=%.2f %s",
         inputs.mode,

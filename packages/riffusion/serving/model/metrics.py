@@ -3,12 +3,13 @@
 Seconds of music generated per second: `rate(riffusion_music_seconds_total[1m])`.
 """
 
+from collections.abc import Mapping
+
 from prometheus_client import Counter, Gauge, Histogram, Info
 
 from riffusion.checkpoint.distillation import Distillation
 from riffusion.engine.engine import Engine, EngineStep
 from riffusion.errors import GenerationCancelled, InputError
-from riffusion.generation.generator import Clip
 from riffusion.runtime.cache import TensorCache
 from riffusion.runtime.cuda_graphs import CudaGraphRunner
 
@@ -36,11 +37,16 @@ _CHECKPOINT = Info("riffusion_checkpoint", "What the checkpoint can do.")
 _UNET_CALLS = Gauge("riffusion_unet_calls", "UNet calls since the start, by way.", ["way"])
 
 
-def record_clip(clip: Clip) -> None:
-    """Count a finished clip."""
+def record_clip(duration_s: float, timings_s: Mapping[str, float]) -> None:
+    """Count a finished clip, or edit.
+
+    Args:
+        duration_s: length of its audio.
+        timings_s: seconds per stage.
+    """
     _CLIPS.labels("done").inc()
-    _MUSIC.inc(clip.audio.duration_s)
-    for stage, seconds in clip.timings_s.items():
+    _MUSIC.inc(duration_s)
+    for stage, seconds in timings_s.items():
         _STAGE.labels(stage).observe(seconds)
 
 

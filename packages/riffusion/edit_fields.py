@@ -1,0 +1,113 @@
+"""The modes that edit a recording, the fields that they take, and their defaults.
+
+Everything that is known without the recording is checked here; `editing.modes` checks the rest.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BeforeValidator, Field
+
+from riffusion.records import Prompt, Request, as_tuple
+
+EditMode = Literal["repaint", "restyle", "extend", "loop", "retime"]
+EDIT_MODES: tuple[str, ...] = get_args(EditMode)
+MODES_WITHOUT_PROMPT = ("loop", "retime")
+"""They need no checkpoint, so `start` may be left out."""
+
+DEFAULT_DENOISING = {"repaint": 1.0, "restyle": 0.5, "extend": 0.7}
+"""How much an edit changes if the request doesn't say."""
+DEFAULT_AFTER_S = 10.0
+"""How long a recording goes on if the request says nothing about it."""
+TEMPO_RANGE_BPM = (30.0, 300.0)
+MAX_BEATS = 256
+MAX_SEMITONES = 24.0
+MAX_PROMPTS_AT = 100
+
+Seconds = Annotated[float, Field(ge=0)]
+Hertz = Annotated[float, Field(ge=0)]
+Tempo = Annotated[float, Field(ge=TEMPO_RANGE_BPM[0], le=TEMPO_RANGE_BPM[1])]
+KeyName = Annotated[str, Field(min_length=1, max_length=20)]
+
+
+class RegionInput(Request):
+    """A section of a recording, or a band of pitches within it."""
+
+    from_s: Seconds
+    to_s: Seconds
+    low_hz: Hertz | None = None
+    """Lowest frequency that changes; default: all."""
+    high_hz: Hertz | None = None
+    """Highest frequency that changes; default: all."""
+
+
+class PromptAtInput(Request):
+    """A prompt that the music reaches at a time of the recording."""
+
+    at_s: Seconds
+    prompt: Prompt
+
+
+PromptsAt = Annotated[
+    tuple[PromptAtInput, ...], BeforeValidator(as_tuple), Field(max_length=MAX_PROMPTS_AT)
+]
+
+MODES_OF_FIELD: dict[str, tuple[str, ...]] = {
+    "region": ("repaint",),
+    "prompts_at": ("restyle",),
+    "after_s": ("extend",),
+    "before_s": ("extend",),
+    "beats": ("loop",),
+    "from_s": ("loop",),
+    "tempo_bpm": ("extend", "loop", "retime"),
+    "from_tempo_bpm": ("loop", "retime"),
+    "key": ("retime",),
+    "semitones": ("retime",),
+}
+"""Which modes take a field; others refuse it."""
+_REQUIRED = {"repaint": ("region",)}
+
+
+def with_mode_defaults(values: Any) -> Any:
+    """A request's values with the defaults of its mode: `start`, and its `denoising`."""
+    mode = values.get("mode") if isinstance(values, Mapping) else None
+    if not isinstance(mode, str):
+        return values
+    if mode in MODES_WITHOUT_PROMPT and "start" not in values:
+        return {**values, "start": {"prompt": "", "seed": 0}}
+    start = values.get("start")
+    if mode in DEFAULT_DENOISING and isinstance(start, Mapping):
+        return {**values, "start": {"denoising": DEFAULT_DENOISING[mode], **start}}
+    return values
+
+
+def check_mode_fields(mode: str, fields: Mapping[str, Any]) -> None:
+    """Check that a request has what its mode needs, and nothing that it doesn't take.
+
+    Args:
+        mode: any mode.
+        fields: the request's values.
+
+    Raises:
+        ValueError: the field, what is wrong with it, and the remedy.
+    """
+    for name, modes in MODES_OF_FIELD.items():
+        if fields[name] not in (None, ()) and mode not in modes:
+            allowed = " or ".join(f"mode={each}" for each in modes)
+            raise ValueError(f"{name}: only for {allowed}, not for mode={mode}; leave it out")
+    if mode not in EDIT_MODES:
+        return
+    if fields["init_image"] is not None:
+        raise ValueError(f"init_image: mode={mode} edits a recording; send it as init_audio")
+    if fields["init_audio"] is None:
+        raise ValueError(
+            f"init_audio: mode={mode} edits a recording; send it as base64 or as a data URL"
+        )
+    for name in _REQUIRED.get(mode, ()):
+        if fields[name] is None:
+            raise ValueError(f"{name}: mode={mode} needs it")
+    if fields["alpha"] != 0:
+        raise ValueError(
+            f"alpha: {fields['alpha']:g} has no meaning for mode={mode}, whose prompt is that of "
+            "start; leave it out"
+        )

@@ -1,0 +1,230 @@
+"""Requests that edit a recording: from the request to its answer, in the service's three stages.
+
+- `resolve`: the recording is decoded, and checked with the request.
+- `start`: the edit is made on a thread of the editor; the engine draws it among the clips.
+- `finish`: the edited recording is put together and encoded, on the caller's thread.
+"""
+
+import contextvars
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from riffusion.audio import MEDIA_TYPES as AUDIO_MEDIA_TYPES
+from riffusion.audio.encoder import Encoding
+from riffusion.audio.pcm import Pcm, Samples
+from riffusion.audio.recording import Recording
+from riffusion.datatypes import MAX_DURATION_S, AudioFormat, EditOutput, InferenceInput
+from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.editing.limits import check_recording
+from riffusion.editing.modes import MODES, Edit, Work
+from riffusion.editing.progress import OneAfterTheOther
+from riffusion.editing.spectrogram_images import spectrogram_image
+from riffusion.editing.splicing import Kept, spliced, write_spliced
+from riffusion.engine import Request
+from riffusion.errors import GenerationCancelled, InputError
+from riffusion.generation.generator import ClipGenerator
+from riffusion.generation.request_memory import decoding
+from riffusion.io.data_urls import bytes_from_data_url, data_url
+from riffusion.io.images import MEDIA_TYPES as IMAGE_MEDIA_TYPES
+from riffusion.io.images import encode_image
+from riffusion.runtime.threads import single_threaded
+
+MAX_EDITS_AT_ONCE = 4
+"""Edits that compute at the same time; it bounds the memory that their sound takes together."""
+
+
+class OpenRecording(Protocol):
+    """Decodes a request's recording: `Recording.open`, or a pool of processes."""
+
+    def __call__(self, data: bytes, /, max_duration_s: float | None = None) -> Recording: ...
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedEdit:
+    """A request with its recording, and the work that it asks for."""
+
+    inputs: InferenceInput
+    recording: Recording
+    work: Work
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedEdit:
+    """An answer, and the seconds that its stages took."""
+
+    output: EditOutput
+    timings_s: dict[str, float]
+
+
+class EditHandle(Request[Edit]):
+    """An edit in progress.
+
+    Args:
+        resolved: the request.
+    """
+
+    _work: Future[None] | None = None
+
+    def __init__(self, resolved: ResolvedEdit) -> None:
+        super().__init__()
+        self.resolved = resolved
+
+    def run_on(self, threads: ThreadPoolExecutor, work: Callable[[], None]) -> None:
+        """Do the work on a thread, when one is free."""
+        self._work = threads.submit(contextvars.copy_context().run, work)
+
+    def cancel(self, reason: GenerationCancelled | None = None) -> None:
+        """Stop the edit: at once if no thread has begun it, else at its next step."""
+        super().cancel(reason)
+        if self._work is not None and self._work.cancel() and self.cancellation is not None:
+            self.fail(self.cancellation)
+
+    def check(self) -> None:
+        """Check that the edit is still wanted.
+
+        Raises:
+            GenerationCancelled: it was cancelled.
+        """
+        if self.cancellation is not None:
+            raise self.cancellation
+
+
+class RecordingEditor:
+    """Edits the recordings of requests. Several threads may use it at the same time.
+
+    Args:
+        generator: its checkpoint draws; its engine is shared with clips.
+        open_recording: decodes the recordings.
+    """
+
+    def __init__(
+        self, generator: ClipGenerator, open_recording: OpenRecording = Recording.open
+    ) -> None:
+        self._generator = generator
+        self._open_recording = open_recording
+        self._threads = ThreadPoolExecutor(MAX_EDITS_AT_ONCE, "edit")
+
+    def resolve(self, inputs: InferenceInput) -> ResolvedEdit:
+        """Decode a request's recording, and check the request with it. It doesn't use the model.
+
+        Args:
+            inputs: a request whose mode edits a recording.
+
+        Raises:
+            InputError: a field isn't valid, or the recording can't be decoded, or exceeds a limit;
+                `field` names the request's field.
+            OverloadedError: the decoder has no time for the recording.
+        """
+        mode = MODES[inputs.mode]
+        if mode.draws:
+            self._generator.check(inputs)
+        mode.check(inputs)
+        assert inputs.init_audio is not None  # `datatypes` has checked it
+        data = bytes_from_data_url(inputs.init_audio, "init_audio")
+        with decoding("init_audio"):
+            recording = self._open_recording(data, max_duration_s=MAX_DURATION_S)
+        with _about("init_audio"):
+            check_recording(recording)
+            with _about("audio_format"):
+                _check_encoding(recording, inputs.audio_format)
+            work = mode.plan(inputs, recording, self._generator)
+        return ResolvedEdit(inputs, recording, work)
+
+    def start(self, resolved: ResolvedEdit, on_progress: ProgressCallback) -> EditHandle:
+        """Begin the edit on a thread.
+
+        Args:
+            resolved: what `resolve` returned.
+            on_progress: called with (steps done, total steps), from any thread.
+        """
+        handle = EditHandle(resolved)
+        generator = self._generator.working_for(handle)
+        move = OneAfterTheOther(on_progress)
+
+        def report(done: int, total: int) -> None:
+            handle.check()
+            move(done, total)
+
+        def work() -> None:
+            handle.end_stage("waiting")
+            try:
+                handle.check()
+                with single_threaded(), _about("init_audio"):
+                    edit = resolved.work(generator, report)
+                handle.end_stage("edit")
+            except BaseException as error:
+                handle.fail(error)
+            else:
+                handle.succeed(edit)
+
+        handle.run_on(self._threads, work)
+        return handle
+
+    def finish(self, handle: EditHandle) -> FinishedEdit:
+        """Put the edited recording together, and encode it with its image.
+
+        Raises:
+            GenerationCancelled: the edit was cancelled.
+            Exception: what the edit failed with.
+        """
+        edit = handle.outcome.result()
+        started = time.perf_counter()
+        recording, inputs = handle.resolved.recording, handle.resolved.inputs
+        with recording, single_threaded():
+            blocks = _while_wanted(spliced(recording, edit.parts), handle)
+            with Recording.from_blocks(blocks, recording.sample_rate, recording.bits) as result:
+                audio = _encoded(result, inputs.audio_format)
+                from_s, to_s = edit.shown_s or (0.0, result.duration_s)
+                image = spectrogram_image(result, self._generator.converter, from_s, to_s)
+                duration_s = result.duration_s
+        encoded_image = encode_image(image, inputs.image_format)
+        output = EditOutput(
+            image=data_url(encoded_image, IMAGE_MEDIA_TYPES[inputs.image_format]),
+            audio=data_url(audio, AUDIO_MEDIA_TYPES[inputs.audio_format]),
+            duration_s=duration_s,
+            image_from_s=from_s,
+            **edit.facts,
+        )
+        audio_s = time.perf_counter() - started
+        return FinishedEdit(output, {**handle.stages_s, "audio": audio_s})
+
+
+def _check_encoding(recording: Recording, format: AudioFormat) -> None:
+    """Check that a format can hold a recording of this kind.
+
+    Raises:
+        InputError: it can't.
+    """
+    like = Pcm(recording.samples(0, 0), recording.sample_rate)
+    Encoding.of(format, like, bits=recording.bits)
+
+
+def _encoded(recording: Recording, format: AudioFormat) -> bytes:
+    """The file that the commands write."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"edited.{format}"
+        write_spliced(recording, [Kept(0, recording.num_samples)], path)
+        return path.read_bytes()
+
+
+def _while_wanted(blocks: Iterator[Samples], handle: EditHandle) -> Iterator[Samples]:
+    for block in blocks:
+        handle.check()
+        yield block
+
+
+@contextmanager
+def _about(field: str) -> Iterator[None]:
+    """Errors that name no field are about this one."""
+    try:
+        yield
+    except InputError as error:
+        if error.field is not None:
+            raise
+        raise type(error)(str(error), field) from error

@@ -1,0 +1,208 @@
+"""What each mode of a request does to a recording: the same functions as the commands.
+
+A mode is an entry of `MODES`: a function that checks what a request asks of its recording and
+returns the work. The editor opens the recording before, and turns the result into an answer.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from riffusion.audio.recording import Recording
+from riffusion.datatypes import InferenceInput
+from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.edit_fields import DEFAULT_AFTER_S
+from riffusion.editing.bars import find_bar
+from riffusion.editing.extending import check_extension, extend
+from riffusion.editing.limits import check_result
+from riffusion.editing.looping import DEFAULT_BEATS, check_loop, cut_out_loop
+from riffusion.editing.progress import counted
+from riffusion.editing.regions import Region, check_length
+from riffusion.editing.repainting import check_band, repaint
+from riffusion.editing.restyling import PromptAtTime, check_prompts_at, restyle
+from riffusion.editing.retiming import check_retiming, plan_retiming, retimed
+from riffusion.editing.splicing import New, Part
+from riffusion.errors import InputError
+from riffusion.generation.generator import ClipGenerator
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """A finished edit.
+
+    Args:
+        parts: what the edited recording consists of; see `splicing`.
+        facts: further fields of the answer, by name; None where something isn't known.
+        shown_s: what the answer's image shows, in seconds of the edited recording; None for all.
+    """
+
+    parts: Sequence[Part]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    shown_s: tuple[float, float] | None = None
+
+
+Work = Callable[[ClipGenerator, ProgressCallback], Edit]
+"""Makes an edit. It may take long; what `progress` raises ends it."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A mode that edits a recording.
+
+    Args:
+        plan: checks a request with its recording, and returns the work.
+        check: checks the request without the recording.
+        draws: whether a checkpoint draws, so that prompts and sampling must be valid.
+    """
+
+    plan: Callable[[InferenceInput, Recording, ClipGenerator], Work]
+    check: Callable[[InferenceInput], object] = lambda inputs: None
+    draws: bool = True
+
+
+def _plan_repaint(inputs: InferenceInput, recording: Recording, generator: ClipGenerator) -> Work:
+    region = _region(inputs)
+    with _inside_region():
+        start, stop = region.samples_of(recording)
+        check_band(generator.converter.p, region)
+    shown = start / recording.sample_rate, stop / recording.sample_rate
+
+    def work(generator: ClipGenerator, progress: ProgressCallback) -> Edit:
+        return Edit(repaint(recording, generator, inputs, region, progress), shown_s=shown)
+
+    return work
+
+
+def _plan_restyle(inputs: InferenceInput, recording: Recording, generator: ClipGenerator) -> Work:
+    points = [PromptAtTime(point.at_s, point.prompt) for point in inputs.prompts_at]
+    check_prompts_at(recording, points)
+
+    def work(generator: ClipGenerator, progress: ProgressCallback) -> Edit:
+        return Edit(restyle(recording, generator, inputs, points, progress))
+
+    return work
+
+
+def _plan_extend(inputs: InferenceInput, recording: Recording, generator: ClipGenerator) -> Work:
+    check_length(recording)
+    after_s, before_s = _extension_s(inputs)
+    name = "before_s" if before_s > after_s else "after_s"
+    check_result(recording, recording.duration_s + after_s + before_s, name)
+
+    def work(generator: ClipGenerator, progress: ProgressCallback) -> Edit:
+        bar = find_bar(recording, inputs.tempo_bpm)
+        parts = extend(
+            recording,
+            generator,
+            inputs,
+            after_s=after_s,
+            before_s=before_s,
+            bar_s=bar.length_s,
+            on_progress=progress,
+        )
+        certainty = None if bar.grid is None else bar.grid.certainty
+        return Edit(parts, {"tempo_bpm": bar.tempo_bpm, "tempo_certainty": certainty})
+
+    return work
+
+
+def _plan_loop(inputs: InferenceInput, recording: Recording, generator: ClipGenerator) -> Work:
+    beats = inputs.beats or DEFAULT_BEATS
+    if inputs.tempo_bpm is not None:
+        check_result(recording, beats * 60 / inputs.tempo_bpm, "beats")
+
+    def work(generator: ClipGenerator, progress: ProgressCallback) -> Edit:
+        loop = cut_out_loop(
+            recording,
+            beats=beats,
+            tempo_bpm=inputs.tempo_bpm,
+            from_s=inputs.from_s,
+            from_tempo_bpm=inputs.from_tempo_bpm,
+            progress=progress,
+        )
+        facts = {
+            "tempo_bpm": loop.tempo_bpm,
+            "found_tempo_bpm": loop.grid.tempo_bpm,
+            "tempo_certainty": loop.grid.certainty,
+            "beats": loop.beats,
+            "from_s": loop.start_s,
+            "to_s": loop.end_s,
+            "seam_novelty": loop.seam_novelty,
+        }
+        return Edit([New(loop.waveform, 0.0)], facts)
+
+    return work
+
+
+def _plan_retime(inputs: InferenceInput, recording: Recording, generator: ClipGenerator) -> Work:
+    def work(generator: ClipGenerator, progress: ProgressCallback) -> Edit:
+        plan = plan_retiming(
+            recording,
+            tempo_bpm=inputs.tempo_bpm,
+            from_tempo_bpm=inputs.from_tempo_bpm,
+            key=inputs.key,
+            semitones=inputs.semitones,
+            progress=progress,
+        )
+        check_result(recording, recording.duration_s * float(plan.length), "tempo_bpm")
+        facts: dict[str, Any] = {"tempo_bpm": plan.tempo_bpm, "semitones": plan.semitones}
+        if plan.beats is not None:
+            facts["found_tempo_bpm"] = plan.beats.tempo_bpm
+            facts["tempo_certainty"] = plan.beats.certainty
+        if plan.key is not None and plan.transposition is not None:
+            facts["key"] = plan.transposition.result.name
+            facts["found_key"] = plan.key.key.name
+            facts["key_certainty"] = plan.key.certainty
+            facts["remark"] = plan.transposition.remark or None
+        total = round(recording.num_samples * plan.length)
+        return Edit([New(counted(retimed(recording, plan), total, progress), 0.0)], facts)
+
+    return work
+
+
+MODES: Mapping[str, Mode] = {
+    "repaint": Mode(_plan_repaint, lambda inputs: _region(inputs)),
+    "restyle": Mode(_plan_restyle),
+    "extend": Mode(_plan_extend, lambda inputs: check_extension(*_extension_s(inputs))),
+    "loop": Mode(
+        _plan_loop,
+        lambda inputs: check_loop(
+            inputs.beats or DEFAULT_BEATS, inputs.tempo_bpm, inputs.from_s, inputs.from_tempo_bpm
+        ),
+        draws=False,
+    ),
+    "retime": Mode(
+        _plan_retime,
+        lambda inputs: check_retiming(
+            inputs.tempo_bpm, inputs.from_tempo_bpm, inputs.key, inputs.semitones
+        ),
+        draws=False,
+    ),
+}
+"""By their names in a request."""
+
+
+def _region(inputs: InferenceInput) -> Region:
+    region = inputs.region
+    assert region is not None  # `datatypes` has checked it
+    with _inside_region():
+        return Region(region.from_s, region.to_s, region.low_hz, region.high_hz)
+
+
+def _extension_s(inputs: InferenceInput) -> tuple[float, float]:
+    """Seconds after the recording's end, and before its start."""
+    default = DEFAULT_AFTER_S if inputs.before_s is None else 0.0
+    return default if inputs.after_s is None else inputs.after_s, inputs.before_s or 0.0
+
+
+@contextmanager
+def _inside_region() -> Iterator[None]:
+    """Name a region's fields as in a request: `region.to_s`."""
+    try:
+        yield
+    except InputError as error:
+        if error.field not in ("from_s", "to_s", "low_hz", "high_hz"):
+            raise
+        message = str(error).removeprefix(f"{error.field}: ")
+        raise InputError(message, f"region.{error.field}") from error
