@@ -102,7 +102,7 @@ const LENGTH = 60 * RATE;
 const SENT = { sampleRate: RATE, numChannels: 1, bits: 16, isFloat: false } as const;
 
 function planned(change: Partial<EditOrder>, length = LENGTH): EditPlan {
-  const plan = planOf({ ...ORDER, ...change }, length, RATE);
+  const plan = planOf({ ...ORDER, ...change }, length, SENT);
   if ("problem" in plan) throw new Error(plan.problem);
   return plan;
 }
@@ -133,7 +133,7 @@ describe("a request", () => {
     const start = planned({ action: "extend", side: "start" });
     expect([end.start, end.stop, end.region]).toEqual([48_000, 60_000, { start: 59_980, stop: 60_000 }]);
     expect([start.start, start.stop, start.region]).toEqual([0, 12_000, { start: 0, stop: 20 }]);
-    expect(editInput(end, RATE, "")).toMatchObject({ mode: "extend", after_s: 8 });
+    expect(editInput(end, RATE, "")).toMatchObject({ mode: "extend", after_s: 8, tempo_bpm: 120 });
     expect(editInput(start, RATE, "")).toMatchObject({ mode: "extend", before_s: 8 });
   });
 
@@ -142,11 +142,23 @@ describe("a request", () => {
     ["nothing marked", { selection: null }, /Mark a section first/],
     ["too long a section", { selection: { start: 0, stop: MAX_SECTION + 0.1, band: null } }, /mark at most 50 s/],
   ] as const)("is not made with %s", (_, change, problem) => {
-    expect(planOf({ ...ORDER, ...change }, LENGTH, RATE)).toEqual({ problem: expect.stringMatching(problem) });
+    expect(planOf({ ...ORDER, ...change }, LENGTH, SENT)).toEqual({ problem: expect.stringMatching(problem) });
+  });
+
+  it("for a loop begins where the section begins, and needs no prompt", () => {
+    const plan = planned({ action: "loop", prompt: "", tempo: null });
+    expect(editInput(plan, RATE, "")).toMatchObject({ mode: "loop", beats: 4, from_s: 0.04 });
+  });
+
+  it("is as long as one request may be", () => {
+    const wide = { sampleRate: 96_000, numChannels: 2, bits: 24, isFloat: false } as const;
+    const order = { ...ORDER, selection: { start: 10, stop: 50, band: null } };
+    expect(planOf(order, 60 * 96_000, wide)).toEqual({ problem: expect.stringMatching(/mark at most 35 s/) });
+    expect(planOf({ ...order, selection: { start: 10, stop: 45, band: null } }, 60 * 96_000, wide)).toHaveProperty("region");
   });
 
   it("is not made for a recording that is too short", () => {
-    expect(planOf(ORDER, 499, RATE)).toEqual({ problem: expect.stringMatching(/lasts 0.50 s, and at least 0.5 s/) });
+    expect(planOf(ORDER, 499, SENT)).toEqual({ problem: expect.stringMatching(/lasts 0.50 s, and at least 0.5 s/) });
   });
 });
 

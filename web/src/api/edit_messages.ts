@@ -1,6 +1,6 @@
 /** Requests to edit a recording, and responses. The field names are the server's. */
 
-import type { Hertz, Seconds } from "../units";
+import type { Bpm, Hertz, Seconds } from "../units";
 import type { PromptInput } from "./messages";
 
 export interface EditInput {
@@ -17,6 +17,9 @@ export interface EditInput {
   readonly after_s?: Seconds;
   readonly before_s?: Seconds;
   readonly beats?: number;
+  readonly from_s?: Seconds;
+  readonly tempo_bpm?: Bpm;
+  readonly from_tempo_bpm?: Bpm;
   readonly audio_format: "wav";
   readonly preset: "fast";
 }

@@ -29,6 +29,7 @@ export interface EditOrder {
   readonly seconds: Seconds;
   /** For loop. */
   readonly beats: number;
+  /** The tempo that was found in the whole recording; null if none was. */
   readonly tempo: Bpm | null;
   /** The marked section; null for none. */
   readonly selection: Selection | null;
@@ -50,6 +51,8 @@ export const CONTEXT: Seconds = 4;
 export const EXTEND_CONTEXT: Seconds = 12;
 /** The longest section: with its surroundings it is as long as one request to the server may be. */
 export const MAX_SECTION: Seconds = 50;
+/** What one request may hold, in bytes of a WAV file. */
+export const MAX_SENT_BYTES = 24 * 2 ** 20 - 100;
 /** The shortest recording that the server edits. */
 export const MIN_RECORDING: Seconds = 0.5;
 /** Joins are crossfades of at most this length, inside of what is new. At an end of the recording they lie before it. */
@@ -57,7 +60,8 @@ const JOIN: Seconds = 0.02;
 const GUIDANCE = 7;
 
 /** What an order sends and replaces, or why it cannot be done, for the user. */
-export function planOf(order: EditOrder, length: number, rate: number): EditPlan | { readonly problem: string } {
+export function planOf(order: EditOrder, length: number, format: PcmFormat): EditPlan | { readonly problem: string } {
+  const rate = format.sampleRate;
   const duration = length / rate;
   const samples = (time: Seconds): number => Math.min(length, Math.max(0, Math.round(time * rate)));
   if (duration < MIN_RECORDING) return { problem: `The recording lasts ${duration.toFixed(2)} s, and at least ${MIN_RECORDING} s are needed.` };
@@ -71,8 +75,9 @@ export function planOf(order: EditOrder, length: number, rate: number): EditPlan
   }
   const { selection } = order;
   if (selection === null) return { problem: "Mark a section first: drag over the spectrogram, or type its start and end." };
-  if (selection.stop - selection.start > MAX_SECTION) {
-    return { problem: `The section lasts ${(selection.stop - selection.start).toFixed(1)} s; mark at most ${MAX_SECTION} s.` };
+  const longest = Math.min(MAX_SECTION, Math.floor(MAX_SENT_BYTES / bytesPerSecond(format)) - 2 * CONTEXT);
+  if (selection.stop - selection.start > longest) {
+    return { problem: `The section lasts ${(selection.stop - selection.start).toFixed(1)} s; mark at most ${longest} s.` };
   }
   const region = { start: samples(selection.start), stop: samples(selection.stop) };
   const context = order.action === "loop" ? 2 * JOIN : CONTEXT;
@@ -81,24 +86,30 @@ export function planOf(order: EditOrder, length: number, rate: number): EditPlan
   return { order, start, stop, region };
 }
 
+/** What is sent of a recording, per second; floats are sent as 24 bits. */
+function bytesPerSecond({ sampleRate, numChannels, bits, isFloat }: PcmFormat): number {
+  return (sampleRate * numChannels * (isFloat ? 24 : bits)) / 8;
+}
+
 /** The request to the server. Strength 1 makes the region anew. */
 export function editInput({ order, start, region }: EditPlan, rate: number, initAudio: string): EditInput {
-  const { action, selection } = order;
+  const { action, selection, tempo } = order;
+  const from = (region.start - start) / rate;
   const denoising = action === "restyle" ? order.strength : action === "extend" ? EXTEND_DENOISING : 1;
   const common = {
-    start: { prompt: order.prompt.trim(), seed: order.seed, denoising, guidance: GUIDANCE },
+    start: { prompt: action === "loop" ? "" : order.prompt.trim(), seed: order.seed, denoising, guidance: GUIDANCE },
     init_audio: initAudio,
     audio_format: "wav",
     preset: "fast",
   } as const;
-  if (action === "extend") return { ...common, mode: "extend", [order.side === "end" ? "after_s" : "before_s"]: order.seconds };
-  if (action === "loop") return { ...common, mode: "loop", beats: order.beats };
+  if (action === "extend") {
+    return { ...common, mode: "extend", [order.side === "end" ? "after_s" : "before_s"]: order.seconds, ...(tempo ? { tempo_bpm: tempo } : {}) };
+  }
+  if (action === "loop") {
+    return { ...common, mode: "loop", beats: order.beats, from_s: from, ...(tempo ? { from_tempo_bpm: tempo } : {}) };
+  }
   const band = selection?.band ? { low_hz: selection.band.low, high_hz: selection.band.high } : {};
-  return {
-    ...common,
-    mode: "repaint",
-    region: { from_s: (region.start - start) / rate, to_s: (region.stop - start) / rate, ...band },
-  };
+  return { ...common, mode: "repaint", region: { from_s: from, to_s: (region.stop - start) / rate, ...band } };
 }
 
 /** The default of the command line: it begins from a repetition of the last bars and moves away from it. */

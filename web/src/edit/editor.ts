@@ -141,7 +141,7 @@ export class Editor {
   /** Asks the server for an edit of the version that is shown. Returns what went wrong, for the user; null if nothing. */
   async make(order: EditOrder): Promise<string | null> {
     const { version: parent, project } = this;
-    const plan = planOf(order, lengthOf(parent.pieces), this.rate);
+    const plan = planOf(order, lengthOf(parent.pieces), project.format);
     if ("problem" in plan) return plan.problem;
     this.cancel();
     const making: Making = { plan, parent: parent.id, step: 0, steps: 0, abort: new AbortController() };
