@@ -1,7 +1,7 @@
 /** The spectrograms and the beats of the versions of a recording, computed by workers, what is visible first. */
 
 import type { Scope } from "../scope";
-import type { Hertz } from "../units";
+import type { Seconds } from "../units";
 import type { AnalysisAnswer, AnalysisRequest } from "./analysis_messages";
 import type { BeatGrid } from "./beats";
 import type { Version } from "./history";
@@ -14,8 +14,8 @@ import { Spectrogram } from "./spectrogram";
 const MAX_IN_FLIGHT = 2;
 /** Spectrograms that are kept. A minute takes about 1.3 MB. */
 const MAX_SPECTROGRAMS = 4;
-/** Beats are found at this rate or a little more, which is quicker. */
-const BEATS_RATE: Hertz = 16_000;
+/** How much is mixed down at a time. */
+const SLICE: Seconds = 10;
 
 interface Shown {
   readonly version: Version;
@@ -121,10 +121,20 @@ export class Analysis {
       this.grids.set(version.id, answer.kind === "beats" ? answer.grid : null);
       this.onBeats();
     });
-    const { sampleRate } = this.project().format;
-    const factor = Math.max(1, Math.floor(sampleRate / BEATS_RATE));
-    const samples = decimated(monoOf(this.project(), version.pieces, 0, lengthOf(version.pieces)), factor);
-    this.send(worker, { kind: "beats", id: 0, samples, sampleRate: sampleRate / factor });
+    const project = this.project();
+    const { sampleRate } = project.format;
+    void this.wholeOf(project, version).then((samples) => this.send(worker, { kind: "beats", id: 0, samples, sampleRate }));
+  }
+
+  /** All samples of a version, mixed down in slices, so that the page stays smooth. */
+  private async wholeOf(project: Project, { pieces }: Version): Promise<Float32Array<ArrayBuffer>> {
+    const whole = new Float32Array(lengthOf(pieces));
+    const slice = SLICE * project.format.sampleRate;
+    for (let start = 0; start < whole.length; start += slice) {
+      whole.set(monoOf(project, pieces, start, Math.min(whole.length, start + slice)), start);
+      await new Promise((done) => setTimeout(done));
+    }
+    return whole;
   }
 
   private worker(onAnswer: (answer: AnalysisAnswer) => void): Worker {
@@ -137,16 +147,4 @@ export class Analysis {
   private send(worker: Worker, request: AnalysisRequest): void {
     worker.postMessage(request, [request.samples.buffer]);
   }
-}
-
-/** Means of `factor` samples each: what they lose in high frequencies isn't heard as a beat. */
-function decimated(samples: Float32Array<ArrayBuffer>, factor: number): Float32Array<ArrayBuffer> {
-  if (factor === 1) return samples;
-  const result = new Float32Array(Math.floor(samples.length / factor));
-  for (let i = 0; i < result.length; i++) {
-    let sum = 0;
-    for (let k = 0; k < factor; k++) sum += samples[i * factor + k] ?? 0;
-    result[i] = sum / factor;
-  }
-  return result;
 }

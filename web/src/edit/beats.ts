@@ -5,7 +5,7 @@
  * Ellis, "Beat tracking by dynamic programming", JNMR 36, 2007. Its beats follow a tempo that drifts.
  */
 
-import { findTempo, onsetStrength } from "../seed/tempo";
+import { onsetStrength, tempoOf } from "../seed/tempo";
 import type { Bpm, Hertz, Seconds } from "../units";
 
 export interface BeatGrid {
@@ -25,11 +25,12 @@ const TIGHTNESS = 100;
  * @param samples mono, in [-1, 1]
  */
 export function findBeats(samples: Float32Array, sampleRate: Hertz): BeatGrid | null {
-  const estimate = findTempo(samples, sampleRate);
+  const strength = onsetStrength(samples, sampleRate);
+  const estimate = tempoOf(strength);
   if (estimate === null) return null;
   const hop = Math.round(FRAME * sampleRate) / sampleRate;
   const period = 60 / estimate.tempo / hop;
-  const frames = beatFrames(normalized(onsetStrength(samples, sampleRate)), period);
+  const frames = beatFrames(normalized(strength), period);
   const beats = frames.map((frame) => frame * hop);
   return { tempo: estimate.tempo, beats: extended(beats, 60 / estimate.tempo, samples.length / sampleRate) };
 }

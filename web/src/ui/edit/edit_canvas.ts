@@ -13,6 +13,8 @@ import type { TileCache } from "./tile_cache";
 export const RULER_PX = 22;
 const LABEL_DISTANCE_PX = 74;
 const MIN_BEAT_PX = 7;
+/** Height of the mark of a beat in the ruler. */
+const BEAT_TICK_PX = 4;
 const CHANGE_PX = 4;
 const NIGHT = "#0f0e14";
 const TEXT = "#ece7e1";
@@ -73,14 +75,14 @@ export class EditCanvas {
     const image = editor.analysis.spectrogramOf(editor.version, focus.from / columnTime, (focus.from + focus.span) / columnTime);
     this.tiles.draw(context, image, view, columnTime, { top: top * ratio, width: this.canvas.width, height: (height - top) * ratio });
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    this.drawChange(editor, view);
+    this.drawSelection(editor, view);
+    this.drawMaking(editor, view);
     if (!this.isOverview) {
       this.drawBeats(editor, view);
       this.drawRuler(view);
       this.drawPitches();
     }
-    this.drawChange(editor, view);
-    this.drawSelection(editor, view);
-    this.drawMaking(editor, view);
     if (zoomed) this.drawFrame(xOf(view, width, zoomed.from), xOf(view, width, zoomed.from + zoomed.span));
     this.drawLine(xOf(view, width, editor.time), PLAYHEAD, 2);
   }
@@ -93,7 +95,12 @@ export class EditCanvas {
     while (every * distance < MIN_BEAT_PX && every < 64) every *= 2;
     for (let i = 0; i < beats.length; i += every) {
       const beat = beats[i] ?? 0;
-      if (beat >= view.from && beat <= view.from + view.span) this.drawLine(xOf(view, this.width, beat), BEAT, 1);
+      if (beat < view.from || beat > view.from + view.span) continue;
+      const x = Math.round(xOf(view, this.width, beat));
+      this.context.fillStyle = BEAT;
+      this.context.fillRect(x, RULER_PX, 1, this.height - RULER_PX);
+      this.context.fillStyle = ACCENT;
+      this.context.fillRect(x - 1, RULER_PX - BEAT_TICK_PX, 3, BEAT_TICK_PX);
     }
   }
 
@@ -105,16 +112,16 @@ export class EditCanvas {
     context.textBaseline = "middle";
     for (let time = Math.ceil(view.from / step) * step; time <= view.from + view.span; time += step) {
       const x = xOf(view, width, time);
-      context.fillRect(Math.round(x), RULER_PX - 6, 1, 6);
+      context.fillRect(Math.round(x), 0, 1, RULER_PX - BEAT_TICK_PX - 2);
       if (x + LABEL_DISTANCE_PX / 2 < width) context.fillText(timeText(time, step), Math.round(x) + 4, RULER_PX / 2 - 1);
     }
   }
 
   private drawPitches(): void {
     const { context } = this;
-    context.font = "11px system-ui, sans-serif";
+    context.font = "12px system-ui, sans-serif";
     context.textBaseline = "middle";
-    context.lineWidth = 3;
+    context.lineWidth = 4;
     context.lineJoin = "round";
     let last = Infinity;
     for (const { frequency, label } of PITCH_MARKS) {

@@ -89,7 +89,7 @@ export class EditView implements GestureTarget {
       if (chosen) void this.open(chosen);
       file.value = "";
     });
-    const opener = h("label", { for: "edit-file", class: "button" }, "Open a recording");
+    const opener = h("label", { for: "edit-file", class: "button" }, "Open");
     this.desk = h(
       "div",
       { class: "edit-desk", hidden: true },
@@ -97,7 +97,7 @@ export class EditView implements GestureTarget {
         "div",
         { class: "edit-controls" },
         this.transport.element,
-        h("div", { class: "edit-panel" }, this.fields.element, this.versions.element, this.form.element),
+        h("div", { class: "edit-panel" }, h("div", { class: "edit-section" }, this.fields.element, this.fields.about), this.versions.element, this.form.element),
       ),
       this.overview.canvas,
       this.zoom.canvas,
@@ -111,7 +111,7 @@ export class EditView implements GestureTarget {
     this.element = h(
       "section",
       { class: "edit", "aria-label": "Edit a recording", hidden: true },
-      h("div", { class: "edit-head" }, h("div", { class: "edit-title" }, this.name, this.note), file, opener),
+      h("div", { class: "edit-head" }, h("div", { class: "edit-title" }, this.name, this.note), h("div", { class: "edit-files" }, file, opener, this.transport.downloads)),
       this.desk,
       this.empty,
     );

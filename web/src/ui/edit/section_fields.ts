@@ -12,7 +12,8 @@ const LABELS: Record<FieldName, string> = { start: "From", stop: "To", low: "Low
 export class SectionFields {
   readonly element: HTMLElement;
   private readonly inputs: Record<FieldName, HTMLInputElement>;
-  private readonly about = h("p", { class: "hint", role: "status", "aria-live": "polite" });
+  /** What is marked, in words. */
+  readonly about = h("p", { class: "hint edit-about", role: "status", "aria-live": "polite" });
   private readonly clear = h("button", { type: "button" }, "Clear");
 
   constructor(scope: Scope, private readonly editor: () => Editor | null) {
@@ -28,9 +29,8 @@ export class SectionFields {
       h("label", { class: "edit-field" }, h("span", {}, LABELS[name]), this.inputs[name], h("span", { class: "hint" }, unit));
     this.element = h(
       "div",
-      { class: "edit-section", role: "group", "aria-label": "Marked section" },
-      h("div", { class: "edit-fields" }, field("start", "s"), field("stop", "s"), field("low", "Hz"), field("high", "Hz"), this.clear),
-      this.about,
+      { class: "edit-fields", role: "group", "aria-label": "Marked section" },
+      field("start", "s"), field("stop", "s"), field("low", "Hz"), field("high", "Hz"), this.clear,
     );
   }
 

@@ -16,6 +16,8 @@ export interface TransportActions {
 
 export class Transport {
   readonly element: HTMLElement;
+  /** The buttons for files, which are elsewhere. */
+  readonly downloads: HTMLElement;
   private readonly play: HTMLButtonElement;
   private readonly before = h("button", { type: "button", title: "Before the last edit (B)" }, "Before");
   private readonly after = h("button", { type: "button", title: "After the last edit (B)" }, "After");
@@ -48,6 +50,7 @@ export class Transport {
     const save = h("button", { type: "button", title: "Download all of it as WAV (D)" }, "Download");
     onClick(save, () => download(false));
     onClick(this.section, () => download(true));
+    this.downloads = h("div", { class: "edit-downloads", hidden: true }, save, this.section);
     this.element = h(
       "div",
       { class: "edit-bar" },
@@ -63,13 +66,13 @@ export class Transport {
         button("plus", "Zoom in (+)", () => zoom(2)),
         button("whole", "Show the whole recording (0)", () => zoom(0)),
       ),
-      h("div", { class: "edit-group edit-downloads" }, save, this.section),
     );
   }
 
   update(): void {
     const editor = this.editor();
     if (editor === null) return;
+    this.downloads.hidden = false;
     const { history } = editor.project;
     const { isPlaying } = editor.player;
     setIcon(this.play, isPlaying ? "pause" : "play");
