@@ -35,6 +35,18 @@ export function findBeats(samples: Float32Array, sampleRate: Hertz): BeatGrid | 
   return { tempo: estimate.tempo, beats: extended(beats, 60 / estimate.tempo, samples.length / sampleRate) };
 }
 
+/** Means of `factor` samples each: what they lose in high frequencies isn't heard as a beat. */
+export function decimated(samples: Float32Array, factor: number): Float32Array {
+  if (factor <= 1) return samples;
+  const result = new Float32Array(Math.floor(samples.length / factor));
+  for (let i = 0; i < result.length; i++) {
+    let sum = 0;
+    for (let k = 0; k < factor; k++) sum += samples[i * factor + k] ?? 0;
+    result[i] = sum / factor;
+  }
+  return result;
+}
+
 /**
  * The frames of the best sequence of beats.
  *

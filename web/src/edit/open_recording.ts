@@ -10,6 +10,8 @@ export interface OpenedRecording {
   readonly pcm: Pcm;
   /** What the file is, and what happens to it, for the user. */
   readonly note: string;
+  /** Whether it is a WAV file, so that a download has the same format. */
+  readonly isSame: boolean;
 }
 
 const MAX_FILE_BYTES = 256 * 2 ** 20;
@@ -29,7 +31,7 @@ export async function openRecording(file: File): Promise<OpenedRecording | { rea
   const tooLong = layout && whyNot(file.name, layout.numFrames, layout.format);
   if (tooLong) return { problem: tooLong };
   const wav = readWav(bytes);
-  const opened = wav ? { pcm: wav, note: `WAV, ${formatText(wav.format)}. ${SAME}` } : await decoded(bytes);
+  const opened = wav ? { pcm: wav, note: `WAV, ${formatText(wav.format)}. ${SAME}`, isSame: true } : await decoded(bytes);
   if (opened === null) return { problem: `${file.name} contains no audio that this browser can read. Try WAV, MP3, FLAC or M4A.` };
   const problem = whyNot(file.name, opened.pcm.channels[0]?.length ?? 0, opened.pcm.format);
   return problem ? { problem } : opened;
@@ -61,7 +63,7 @@ async function decoded(bytes: ArrayBuffer): Promise<OpenedRecording | null> {
   const floats = Array.from({ length: audio.numberOfChannels }, (_, channel) => audio.getChannelData(channel));
   const { channels, isExact } = integersFrom(floats, format);
   const isOwn = isLossless && isExact && encoding.sampleRate === audio.sampleRate;
-  return { pcm: { format, channels }, note: noteOf(encoding, format, isOwn) };
+  return { pcm: { format, channels }, note: noteOf(encoding, format, isOwn), isSame: false };
 }
 
 function noteOf(encoding: Encoding | null, format: PcmFormat, isOwn: boolean): string {

@@ -51,6 +51,7 @@ export class EditView implements GestureTarget {
   private readonly name = h("h1", { class: "edit-name", dir: "auto" });
   private readonly note = h("p", { class: "hint" });
   private readonly desk: HTMLElement;
+  private readonly files: HTMLElement;
   private readonly empty: HTMLElement;
   private projectScope: Scope | null = null;
   private isStale = true;
@@ -89,7 +90,7 @@ export class EditView implements GestureTarget {
       if (chosen) void this.open(chosen);
       file.value = "";
     });
-    const opener = h("label", { for: "edit-file", class: "button" }, "Open");
+    this.files = h("div", { class: "edit-files", hidden: true }, h("label", { for: "edit-file", class: "button" }, "Open"), this.transport.downloads);
     this.desk = h(
       "div",
       { class: "edit-desk", hidden: true },
@@ -107,11 +108,12 @@ export class EditView implements GestureTarget {
       { class: "edit-empty" },
       h("h2", {}, "Edit your own recording"),
       h("p", { class: "hint" }, "Drop a WAV, FLAC, MP3 or M4A file here. Mark a part of it, say what should be there instead, and download the result. Only that part and a few seconds beside it are sent to the server."),
+      h("div", {}, h("label", { for: "edit-file", class: "button primary" }, "Choose a recording")),
     );
     this.element = h(
       "section",
       { class: "edit", "aria-label": "Edit a recording", hidden: true },
-      h("div", { class: "edit-head" }, h("div", { class: "edit-title" }, this.name, this.note), h("div", { class: "edit-files" }, file, opener, this.transport.downloads)),
+      h("div", { class: "edit-head" }, h("div", { class: "edit-title" }, this.name, this.note), file, this.files),
       this.desk,
       this.empty,
     );
@@ -160,6 +162,7 @@ export class EditView implements GestureTarget {
     const id = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`;
     const project = newProject(id, file.name, opened.note, opened.pcm);
     this.setProject(project);
+    if (!opened.isSame) this.showNotice(opened.note);
     void this.keep(project);
   }
 
@@ -183,6 +186,7 @@ export class EditView implements GestureTarget {
     setText(this.name, project.name);
     setText(this.note, project.note);
     this.desk.hidden = false;
+    this.files.hidden = false;
     this.empty.hidden = true;
     this.update();
   }
