@@ -68,10 +68,11 @@ it("replaces a marked section; outside of it, the downloaded file has the record
   expect(complaints).toEqual([]);
 });
 
-it("marks by keys, compares while it plays, and makes a loop, which Escape and Back leave", async () => {
+it("marks by keys, compares while it plays, and makes a loop; Back leads to the jam", async () => {
   const proxy = await Proxy.open(inject("gateway"));
-  const jam = await Jam.open(browser, `${proxy.url}/#edit`, { device: { acceptDownloads: true } });
+  const jam = await Jam.open(browser, proxy.url, { device: { acceptDownloads: true } });
   const { page } = jam;
+  await page.getByRole("button", { name: "Edit", exact: true }).click();
   await page.getByLabel("Open a recording").setInputFiles({ name: "song.wav", mimeType: "audio/wav", buffer: Buffer.from(await fileOf(song()).arrayBuffer()) });
   await page.getByText("120.0 BPM").waitFor({ timeout: SERVER_MS });
   await page.getByRole("application").focus();
@@ -97,7 +98,9 @@ it("marks by keys, compares while it plays, and makes a loop, which Escape and B
   await page.keyboard.press("b");
   await page.getByText("/ 0:04").waitFor();
   expect(await page.getByRole("button", { name: "Pause" }).isVisible()).toBe(true);
-  await page.goBack().catch(() => undefined);
+  await page.goBack();
+  await page.getByRole("textbox", { name: "Next prompt" }).waitFor();
+  expect(await page.getByRole("application").isVisible()).toBe(false);
   expect(jam.complaints).toEqual([]);
 });
 

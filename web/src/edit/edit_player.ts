@@ -7,7 +7,7 @@
 
 import { JOIN_FADE, curve, gainIn, gainOut } from "../audio/fade";
 import { Scope } from "../scope";
-import type { Hertz, Seconds } from "../units";
+import type { Hertz, Seconds, Share } from "../units";
 
 /** A sound whose samples can be read. Positions are samples. */
 export interface Sound {
@@ -46,6 +46,7 @@ export class EditPlayer {
   private context: AudioContext | null = null;
   private output: GainNode | null = null;
   private voice: Voice | null = null;
+  private volume: Share = 1;
 
   /**
    * @param onChange called when playback has begun or ended
@@ -72,7 +73,7 @@ export class EditPlayer {
   }
 
   /** Sets the volume, from 0 to 1. */
-  setVolume(volume: number): void {
+  setVolume(volume: Share): void {
     this.volume = volume;
     if (this.output && this.context) this.output.gain.setTargetAtTime(volume, this.context.currentTime, JOIN_FADE);
   }
@@ -100,8 +101,6 @@ export class EditPlayer {
   dispose(): void {
     this.scope.dispose();
   }
-
-  private volume = 1;
 
   private open(): AudioContext {
     if (this.context) return this.context;

@@ -15,6 +15,7 @@ import { dropChoice, isRecording } from "./edit/drop_choice";
 import { EditView } from "./edit/edit_view";
 import { icon, setIcon } from "./icons";
 import { type Shortcut, listenForShortcuts } from "./keyboard";
+import { MediaKeys } from "./media_keys";
 import { ModeSwitch } from "./mode_switch";
 import { Notices } from "./notices";
 import { NowPlaying } from "./now_playing";
@@ -23,6 +24,7 @@ import { QueuePanel } from "./queue_panel";
 import { SeedPanel } from "./seed_panel";
 import { Sidebar } from "./sidebar";
 import { SoundPanel } from "./sound_panel";
+import { VolumeControl } from "./volume_control";
 
 /** How far one arrow key moves the view along the timeline, and the largest distance from now. */
 const SCROLL_STEP: Seconds = 2.5;
@@ -31,11 +33,12 @@ const MAX_SCROLL: Seconds = 30;
 export class Page {
   private readonly notices = new Notices();
   private readonly status = h("p", { class: "status", "aria-live": "off" });
-  private readonly flatButton = h("button", { class: "quiet", type: "button" });
-  private readonly followButton = h("button", { class: "quiet", type: "button", "aria-label": "Back to now", title: "Back to now (0)", hidden: true }, icon("follow"));
+  private readonly flatButton = h("button", { class: "quiet jam-only", type: "button" });
+  private readonly followButton = h("button", { class: "quiet jam-only", type: "button", "aria-label": "Back to now", title: "Back to now (0)", hidden: true }, icon("follow"));
   private readonly preferences = { isMotionReduced: matchMedia("(prefers-reduced-motion: reduce)").matches };
   private readonly timeline: Timeline | null;
   private readonly nowPlaying: NowPlaying;
+  private readonly mediaKeys: MediaKeys;
   private readonly promptBar: PromptBar;
   private readonly sidebar: Sidebar;
   private readonly seedPanel: SeedPanel;
@@ -52,20 +55,26 @@ export class Page {
   ) {
     const showNotice = (message: string): void => this.notices.show(message);
     this.nowPlaying = new NowPlaying(session);
+    this.mediaKeys = new MediaKeys(scope, () => session.phase === "playing", () => void session.toggle());
     this.promptBar = new PromptBar(scope, session, showNotice);
     this.seedPanel = new SeedPanel(scope, session, showNotice);
     const clipPanel = new ClipPanel(scope, session, client, showNotice);
     const draw = new DrawPanel(scope, session, (source) => this.seedPanel.setOwn(source), showNotice);
     const sound = new SoundPanel(scope, session, this.preferences, () => this.applyPreferences());
-    const opener = h("button", { class: "quiet", type: "button", "aria-label": "Settings", "aria-expanded": "false", title: "Settings (S)" }, icon("panel"));
+    const opener = h("button", { class: "quiet jam-only", type: "button", "aria-label": "Settings", "aria-expanded": "false", title: "Settings (S)" }, icon("panel"));
     this.sidebar = new Sidebar(scope, [new QueuePanel(scope, session), sound, this.seedPanel, draw, clipPanel], opener);
     this.editView = new EditView(scope, client, showNotice, (loop) => {
       this.mode.set(false);
       void this.seedPanel.useLoop(loop.name, loop.samples, loop.sampleRate);
     });
     this.mode = new ModeSwitch(scope, (isEditing) => this.setEditing(isEditing));
+    const volume = new VolumeControl(scope, (value) => {
+      session.setVolume(value);
+      this.editView.setVolume(value);
+    });
     const jamShortcuts = this.shortcuts(clipPanel);
-    const shortcuts = (): readonly Shortcut[] => [...(this.mode.isEditing ? this.editView.shortcuts : jamShortcuts), helpShortcut];
+    const muteShortcut = { key: "m", label: "M", does: "mute or unmute", act: () => volume.toggleMute() };
+    const shortcuts = (): readonly Shortcut[] => [...(this.mode.isEditing ? this.editView.shortcuts : jamShortcuts), muteShortcut, helpShortcut];
     const help = helpDialog(scope);
     const helpShortcut = { key: "?", label: "?", does: "show this list", act: () => help.show(shortcuts()) };
     const helpButton = h("button", { class: "quiet", type: "button", "aria-label": "Keyboard shortcuts", title: "Keyboard shortcuts (?)" }, icon("help"));
@@ -80,7 +89,7 @@ export class Page {
         {},
         h("a", { class: "wordmark", href: "./about.html", title: "How it works" }, "Riffusion"),
         this.status,
-        h("nav", { "aria-label": "View" }, this.mode.element, this.followButton, this.flatButton, helpButton, opener),
+        h("nav", { "aria-label": "View" }, this.mode.element, volume.element, this.followButton, this.flatButton, helpButton, opener),
       ),
       main,
       this.editView.element,
@@ -157,6 +166,7 @@ export class Page {
     setText(this.status, text);
     this.status.dataset["tone"] = tone;
     this.nowPlaying.update();
+    this.mediaKeys.update(this.nowPlaying.prompt);
     this.promptBar.update();
     this.sidebar.update();
     const isFlat = this.timeline?.view.isFlat ?? false;

@@ -10,7 +10,7 @@ import { EditStore } from "../../edit/store";
 import { type ViewWindow, following, fitted, including, zoomed } from "../../edit/view_window";
 import type { Scope } from "../../scope";
 import { loopOfSection } from "../../seed/cut_to_beats";
-import type { Hertz, Seconds } from "../../units";
+import type { Hertz, Seconds, Share } from "../../units";
 import { h, isTyping, saveFile, setText } from "../dom";
 import type { Shortcut } from "../keyboard";
 import { EditCanvas } from "./edit_canvas";
@@ -57,6 +57,7 @@ export class EditView implements GestureTarget {
   private isStale = true;
   private isUpdateDue = false;
   private hasRestored = false;
+  private volume: Share = 1;
   private frameRequest = 0;
 
   /**
@@ -149,6 +150,12 @@ export class EditView implements GestureTarget {
     this.frame();
   }
 
+  /** Sets the volume, from 0 to 1. */
+  setVolume(volume: Share): void {
+    this.volume = volume;
+    this.editor?.player.setVolume(volume);
+  }
+
   /** Opens a recording for editing. */
   async open(file: File): Promise<void> {
     this.hasRestored = true;
@@ -182,6 +189,7 @@ export class EditView implements GestureTarget {
         this.drawSoon();
       },
     );
+    this.editor.player.setVolume(this.volume);
     this.view = fitted({ from: 0, span: FIRST_SPAN }, this.editor.duration);
     setText(this.name, project.name);
     setText(this.note, project.note);
