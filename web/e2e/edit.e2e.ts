@@ -90,7 +90,7 @@ it("marks by keys, compares while it plays, and makes a loop; Back leads to the 
   const loop = await download(page);
   expect(loop.channels[0]!.length / FORMAT.sampleRate).toBeCloseTo(4, 1);
 
-  await page.keyboard.press("Space");
+  await page.getByRole("application").press("Space");
   await jam.untilStarted(2); // parts of one second
   await page.keyboard.press("b");
   expect(await page.getByRole("button", { name: "Before" }).getAttribute("aria-pressed")).toBe("true");

@@ -181,6 +181,8 @@ export class Editor {
     const { pieces, change, isLoop } = edited;
     this.project = { ...this.project, sources: new Map([...this.project.sources, [source, samples]]) };
     this.show(withVersion(this.project.history, parent.id, { title: titleOf(plan.order), pieces, change, isLoop }));
+    if (plan.order.action === "extend") this.selection = { start: change.start / this.rate, stop: change.stop / this.rate, band: null };
+    if (isLoop) this.selection = null;
     if (!this.player.isPlaying) this.cursor = Math.max(0, change.start - Math.round(RUN_UP * this.rate));
     return null;
   }

@@ -1,4 +1,7 @@
-/** Draws a part of a recording: its spectrogram, beats, what is marked, what was changed, and the playhead. */
+/**
+ * Draws a part of a recording: its spectrogram, beats, what is marked, and what was changed. The playhead is an
+ * element over the canvas: nothing is drawn again while it moves.
+ */
 
 import type { Editor } from "../../edit/editor";
 import { hopOf } from "../../edit/mel_columns";
@@ -22,10 +25,11 @@ const QUIET = "#b9b2c3";
 const BEAT = "rgb(236 231 225 / 0.28)";
 const SHADE = "rgb(15 14 20 / 0.55)";
 const ACCENT = "#ec7a61";
-const PLAYHEAD = "#ffffff";
 
 export class EditCanvas {
+  readonly element: HTMLElement;
   readonly canvas: HTMLCanvasElement;
+  private readonly playhead = h("div", { class: "edit-playhead" });
   /** Size in CSS pixels. */
   width = 0;
   height = 0;
@@ -42,7 +46,9 @@ export class EditCanvas {
     private readonly isOverview: boolean,
     onResize: () => void,
   ) {
-    this.canvas = h("canvas", { class: isOverview ? "edit-overview" : "edit-zoom", "aria-label": label, role: "img" });
+    this.canvas = h("canvas", { "aria-label": label, role: "img" });
+    this.element = h("div", { class: isOverview ? "edit-overview" : "edit-zoom" }, this.canvas, this.playhead);
+    this.playhead.style.top = `${this.top}px`;
     const context = this.canvas.getContext("2d", { alpha: false });
     if (context === null) throw new Error("this browser has no 2D canvas");
     this.context = context;
@@ -84,7 +90,12 @@ export class EditCanvas {
       this.drawPitches();
     }
     if (zoomed) this.drawFrame(xOf(view, width, zoomed.from), xOf(view, width, zoomed.from + zoomed.span));
-    this.drawLine(xOf(view, width, editor.time), PLAYHEAD, 2);
+  }
+
+  /** Moves the playhead to the editor's time. */
+  movePlayhead(editor: Editor, view: ViewWindow): void {
+    const x = xOf(view, this.width, editor.time);
+    this.playhead.style.transform = `translateX(${Math.min(this.width + 4, Math.max(-4, x - 1)).toFixed(2)}px)`;
   }
 
   private drawBeats(editor: Editor, view: ViewWindow): void {
@@ -192,11 +203,6 @@ export class EditCanvas {
     this.context.strokeStyle = TEXT;
     this.context.lineWidth = 2;
     this.context.strokeRect(left + 1, 1, Math.max(2, right - left - 2), this.height - 2);
-  }
-
-  private drawLine(x: number, colour: string, width: number): void {
-    this.context.fillStyle = colour;
-    this.context.fillRect(Math.round(x - width / 2), this.top, width, this.height - this.top);
   }
 
   private yOf(share: number): number {

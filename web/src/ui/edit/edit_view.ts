@@ -101,8 +101,8 @@ export class EditView implements GestureTarget {
         this.transport.element,
         h("div", { class: "edit-panel" }, h("div", { class: "edit-section" }, this.fields.element, this.fields.about), this.versions.element, this.form.element),
       ),
-      this.overview.canvas,
-      this.zoom.canvas,
+      this.overview.element,
+      this.zoom.element,
     );
     this.empty = h(
       "div",
@@ -279,12 +279,18 @@ export class EditView implements GestureTarget {
     const { editor } = this;
     const isPlaying = editor?.player.isPlaying ?? false;
     if (editor === null || !(this.isStale || isPlaying)) return;
-    this.isStale = false;
     if (isPlaying) {
-      this.view = following(this.view, editor.duration, editor.time);
+      const shown = following(this.view, editor.duration, editor.time);
+      if (shown !== this.view) this.isStale = true;
+      this.view = shown;
       this.transport.showTime();
     }
+    const whole = { from: 0, span: editor.duration };
+    this.zoom.movePlayhead(editor, this.view);
+    this.overview.movePlayhead(editor, whole);
+    if (!this.isStale) return;
+    this.isStale = false;
     this.zoom.draw(editor, this.view, null);
-    this.overview.draw(editor, { from: 0, span: editor.duration }, this.view);
+    this.overview.draw(editor, whole, this.view);
   }
 }
