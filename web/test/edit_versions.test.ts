@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { Pcm } from "../src/audio/pcm";
 import { readWav } from "../src/audio/wav_reader";
 import { type EditOrder, type EditPlan, MAX_SECTION, editInput, editedBy, planOf } from "../src/edit/edit_requests";
-import { begun, currentVersion, goTo, redo, undo, versionBefore, withVersion } from "../src/edit/history";
+import { begun, currentVersion, goTo, numbered, redo, undo, versionBefore, withVersion } from "../src/edit/history";
 import { type Pieces, cut, isSame, lengthOf, readSamples, samePlace, spliced } from "../src/edit/pieces";
 import { newProject, wavOfVersion } from "../src/edit/project";
 
@@ -89,6 +89,7 @@ describe("versions", () => {
     const first = withVersion(begun("song", WHOLE), 0, version("take 1"));
     const second = withVersion(undo(first), 0, version("take 2"));
     expect(second.versions.map(({ title, parent }) => [title, parent])).toEqual([["song", null], ["take 1", 0], ["take 2", 0]]);
+    expect([numbered(second, "take 1"), numbered(second, "take 3")]).toEqual(["take 1 (2)", "take 3"]);
     expect(redo(second)).toEqual(second); // there is nothing to redo after an edit
     expect(titles(goTo(second, 1))).toEqual(["take 1", "song"]);
   });

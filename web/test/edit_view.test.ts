@@ -6,6 +6,8 @@ import { MelColumns, NUM_ROWS, TILE_COLUMNS, hopOf, tileRange, windowOf } from "
 import { type Selection, bandOf, beatsIn, dragged, gripAt, nextPlace, snapped } from "../src/edit/selection";
 import { Spectrogram, levelFor } from "../src/edit/spectrogram";
 import { type ViewWindow, fitted, following, including, labelStep, panned, timeAt, timeText, xOf, zoomed } from "../src/edit/view_window";
+import { withMovedBand } from "../src/ui/edit/edit_keys";
+import { secondsFrom, withValue } from "../src/ui/edit/section_fields";
 import { frequencyAt, heightOf } from "../src/timeline/pitch";
 
 const TOTAL = 180;
@@ -100,6 +102,26 @@ describe("marking", () => {
     expect(dragged("low", at(15, heightOf(200)), at(15, 0.2), banded, null, TOTAL)?.band).toEqual({ low: band.low, high: 1000 });
     expect(dragged("band", at(15, 0.5), at(15, 0.505), banded, null, TOTAL)?.band).toBeNull(); // a click takes the band away
     expect(bandOf(-1, 2)).toBeNull(); // everything is no band
+  });
+
+  it("by keys moves the band inside the pitches, and makes it wider", () => {
+    const upper = withMovedBand(marked, 1, false);
+    expect([upper.band!.low, withMovedBand(marked, -1, false).band!.low]).toEqual([Math.round(frequencyAt(0.5)), 0]);
+    const heights = ({ band }: Selection): number[] => [heightOf(band!.low), heightOf(band!.high)].map((height) => Math.round(100 * height));
+    expect(heights(withMovedBand(upper, -1, false))).toEqual([45, 93]);
+    expect(heights(withMovedBand(upper, 1, false))).toEqual([52, 100]);
+    expect(heights(withMovedBand(upper, -1, true))).toEqual([50, 93]);
+  });
+
+  it("by numbers takes what makes sense, and leaves the rest", () => {
+    expect([secondsFrom("1:02.5"), secondsFrom(" 12,25 "), secondsFrom("3"), secondsFrom("soon"), secondsFrom("-1")]).toEqual([62.5, 12.25, 3, NaN, NaN]);
+    expect(withValue(null, "start", 12, 60)).toEqual({ start: 12, stop: 60, band: null });
+    expect(withValue(banded, "stop", 500, 60)).toEqual({ ...banded, stop: 60 });
+    expect(withValue(marked, "start", 20, 60)).toEqual(marked); // it would have no length
+    expect(withValue(marked, "start", null, 60)).toBeNull();
+    expect(withValue(marked, "low", 300, 60)?.band).toEqual({ low: 300, high: 10_000 });
+    expect(withValue(banded, "high", 100, 60)).toEqual(banded); // it is below the lowest
+    expect(withValue({ ...marked, band: { low: 0, high: 500 } }, "high", null, 60)?.band).toBeNull();
   });
 
   it("counts beats", () => {

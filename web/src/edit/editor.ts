@@ -11,7 +11,7 @@ import type { Seconds } from "../units";
 import { Analysis } from "./analysis";
 import { type EditOrder, type EditPlan, editInput, editedBy, planOf, titleOf } from "./edit_requests";
 import { EditPlayer, type Repeat, type Sound } from "./edit_player";
-import { type History, type Version, currentVersion, goTo, redo, undo, versionBefore, withVersion } from "./history";
+import { type History, type Version, currentVersion, goTo, numbered, redo, undo, versionBefore, withVersion } from "./history";
 import { lengthOf, samePlace } from "./pieces";
 import { type Project, nextSource, pcmOf, readFloats } from "./project";
 import { type Grid, type Selection, snapped } from "./selection";
@@ -180,7 +180,7 @@ export class Editor {
     const samples = converted({ format: received.format, channels: edited.samples }, project.format.bits, project.format.isFloat).channels;
     const { pieces, change, isLoop } = edited;
     this.project = { ...this.project, sources: new Map([...this.project.sources, [source, samples]]) };
-    this.show(withVersion(this.project.history, parent.id, { title: titleOf(plan.order), pieces, change, isLoop }));
+    this.show(withVersion(this.project.history, parent.id, { title: numbered(this.project.history, titleOf(plan.order)), pieces, change, isLoop }));
     if (plan.order.action === "extend") this.selection = { start: change.start / this.rate, stop: change.stop / this.rate, band: null };
     if (isLoop) this.selection = null;
     if (!this.player.isPlaying) this.cursor = Math.max(0, change.start - Math.round(RUN_UP * this.rate));

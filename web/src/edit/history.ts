@@ -53,6 +53,14 @@ export function versionBefore(history: History): Version | null {
   return parent === null ? null : versionOf(history, parent);
 }
 
+/** `title`, with a number if other versions have it: `Replace: church bells (2)`. */
+export function numbered({ versions }: History, title: string): string {
+  const taken = new Set(versions.map((version) => version.title));
+  let unique = title;
+  for (let take = 2; taken.has(unique); take++) unique = `${title} (${take})`;
+  return unique;
+}
+
 /** Adds a version that was made of `parent`, and shows it. */
 export function withVersion(history: History, parent: number, version: Omit<Version, "id" | "parent">): History {
   versionOf(history, parent);

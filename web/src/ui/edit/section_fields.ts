@@ -14,6 +14,7 @@ export class SectionFields {
   private readonly inputs: Record<FieldName, HTMLInputElement>;
   /** What is marked, in words. */
   readonly about = h("p", { class: "hint edit-about", role: "status", "aria-live": "polite" });
+  private isApplying = false;
   private readonly clear = h("button", { type: "button" }, "Clear");
 
   constructor(scope: Scope, private readonly editor: () => Editor | null) {
@@ -51,7 +52,7 @@ export class SectionFields {
 
   private show(name: FieldName, text: string): void {
     const input = this.inputs[name];
-    if (document.activeElement !== input || input.value === "") input.value = text;
+    if (document.activeElement !== input || this.isApplying) input.value = text; // the user types otherwise
   }
 
   /** Marks what was typed. Nonsense is replaced by what is marked. */
@@ -62,12 +63,9 @@ export class SectionFields {
     const value = text.trim() === "" ? null : secondsFrom(text);
     const changed = value !== null && !(value >= 0) ? selection : withValue(selection, name, value, duration);
     editor.mark(changed);
-    const { activeElement } = document;
-    if (activeElement instanceof HTMLElement && Object.values(this.inputs).includes(activeElement as HTMLInputElement)) {
-      const input = this.inputs[name];
-      input.value = "";
-    }
+    this.isApplying = true;
     this.update();
+    this.isApplying = false;
   }
 }
 
