@@ -106,7 +106,7 @@ it("marks by keys, compares while it plays, and makes a loop; Back leads to the 
 
 it("reads the samples of a FLAC file exactly", async () => {
   const [flac, wav] = [await clip("flac"), await clip("wav")];
-  const { page } = await Jam.open(browser, `${inject("gateway")}/#edit`, { device: { acceptDownloads: true } });
+  const { page } = await Jam.open(browser, `${inject("gateway")}/#edit`, { device: { viewport: { width: 1000, height: 720 }, acceptDownloads: true } });
   await page.getByLabel("Open a recording").setInputFiles({ name: "clip.flac", mimeType: "audio/flac", buffer: Buffer.from(flac) });
   await page.getByText(/FLAC, 44.1 kHz, 16 bit, mono.*same to the bit.*cannot write FLAC/).first().waitFor({ timeout: SERVER_MS });
   expect(isSame(await download(page), readWav(wav)!)).toBe(true);

@@ -193,6 +193,7 @@ export class EditView implements GestureTarget {
     this.view = fitted({ from: 0, span: FIRST_SPAN }, this.editor.duration);
     setText(this.name, project.name);
     setText(this.note, project.note);
+    this.name.title = project.note; // the note itself is hidden on small screens
     this.desk.hidden = false;
     this.files.hidden = false;
     this.empty.hidden = true;
