@@ -88,8 +88,8 @@ SECTIONS = (
     Section(
         "editing",
         "Edits of recordings",
-        "A loop of ours, 24 s, with the embedded checkpoint, from the open recording to the written "
-        "file. Restyling is compared with the published playground's way through a recording, "
+        "A loop of ours, 24 s, with the embedded checkpoint, from the open recording to the written"
+        " file. Restyling is compared with the published playground's way through a recording, "
         "whose clips are drawn and made audible by this package; repainting with a new clip of "
         "5.12 s. Medians of 3 alternating runs.",
         "A ratio above 1 means that the edit is faster.",
