@@ -18,6 +18,7 @@ from riffusion.loops import grid
 START = {"prompt": "church bells", "seed": 42}
 SECTION = {"from_s": 1, "to_s": 2}
 RECORDING = {"init_audio": "a"}
+BETWEEN = {**RECORDING, "mode": "between", "init_audio_b": "b"}
 EDIT = {**RECORDING, "mode": "repaint", "region": SECTION}
 
 
@@ -131,6 +132,26 @@ def test_unknown_fields_are_ignored_with_a_warning(caplog: pytest.LogCaptureFixt
         (RECORDING | {"mode": "extend", "after_s": -1}, "after_s"),
         (RECORDING | {"mode": "extend", "key": "C"}, "key"),
         (RECORDING | {"mode": "extend", "from_tempo_bpm": 90}, "from_tempo_bpm"),
+        (RECORDING | {"mode": "between"}, "init_audio_b"),
+        ({"mode": "between", "init_audio_b": "b"}, "init_audio"),
+        (BETWEEN | {"init_audio_b": ""}, "init_audio_b"),
+        (BETWEEN | {"num_clips": 1}, "num_clips"),
+        (BETWEEN | {"num_clips": 101}, "num_clips"),
+        (BETWEEN | {"num_clips": 2.5}, "num_clips"),
+        (BETWEEN | {"amount": 0.5}, "amount"),
+        (BETWEEN | {"alpha": 0.5}, "alpha"),
+        (BETWEEN | {"scheduler": "euler"}, "scheduler"),
+        (RECORDING | {"mode": "vary", "amount": -0.1}, "amount"),
+        (RECORDING | {"mode": "vary", "amount": 1.1}, "amount"),
+        (RECORDING | {"mode": "vary", "amount": float("nan")}, "amount"),
+        (RECORDING | {"mode": "vary", "num_clips": 2}, "num_clips"),
+        (RECORDING | {"mode": "vary", "init_audio_b": "b"}, "init_audio_b"),
+        (RECORDING | {"mode": "vary", "region": SECTION}, "region"),
+        (RECORDING | {"mode": "vary", "scheduler": "lcm", "preset": "instant"}, "scheduler"),
+        (RECORDING | {"mode": "restyle", "amount": 0.5}, "amount"),
+        (RECORDING | {"mode": "loop", "loras": [{"id": "a"}]}, "loras"),
+        (RECORDING | {"mode": "retime", "tempo_bpm": 90, "loras": [{"id": "a"}]}, "loras"),
+        ({"init_audio_b": "b"}, "init_audio_b"),
         (RECORDING | {"mode": "loop", "beats": 0}, "beats"),
         (RECORDING | {"mode": "loop", "beats": 257}, "beats"),
         (RECORDING | {"mode": "loop", "tempo_bpm": 20}, "tempo_bpm"),
@@ -142,9 +163,6 @@ def test_unknown_fields_are_ignored_with_a_warning(caplog: pytest.LogCaptureFixt
         ({"region": SECTION}, "region"),
         ({"mode": "txt2img", "prompts_at": [{"at_s": 1, "prompt": "a"}]}, "prompts_at"),
         ({"from_s": 0}, "from_s"),
-        (RECORDING | {"mode": "loop", "loras": [{"id": "a"}]}, "loras"),
-        (RECORDING | {"mode": "retime", "loras": [{"id": "a"}]}, "loras"),
-        ({"mode": "image_to_audio", "loras": [{"id": "a"}]}, "loras"),
     ],
 )
 def test_bad_request_names_its_field_in_one_short_line(change: dict[str, Any], field: str) -> None:
@@ -222,12 +240,24 @@ def test_how_much_changes_by_default_depends_on_the_mode(mode: str, denoising: f
     assert InferenceInput.parse(given).start.denoising == 0.25
 
 
-@pytest.mark.parametrize("mode", ["loop", "retime"])
-def test_modes_that_draw_nothing_need_no_prompt(mode: str) -> None:
-    inputs = InferenceInput.parse({**RECORDING, "mode": mode})
+@pytest.mark.parametrize("fields", [BETWEEN, RECORDING | {"mode": "vary"}])
+@pytest.mark.parametrize("more", [{}, {"scheduler": None}, {"preset": "instant"}])
+def test_own_noise_has_20_steps_of_ddim_by_default(
+    fields: dict[str, Any], more: dict[str, Any]
+) -> None:
+    request = {"start": START} | fields | more
+    inputs = InferenceInput.parse(request)
+    assert (inputs.scheduler, inputs.num_inference_steps) == ("ddim", 20)
+    assert InferenceInput.parse(request | {"num_inference_steps": 7}).num_inference_steps == 7
+
+
+@pytest.mark.parametrize("mode", ["between", "loop", "retime"])
+def test_modes_without_a_seed_need_no_prompt(mode: str) -> None:
+    fields = BETWEEN if mode == "between" else RECORDING
+    inputs = InferenceInput.parse({**fields, "mode": mode})
     assert (inputs.start.prompt, inputs.start.seed) == ("", 0)
     with pytest.raises(InputError, match=r"start\.seed"):
-        InferenceInput.parse({**RECORDING, "mode": mode, "start": {"prompt": "a"}})
+        InferenceInput.parse({**fields, "mode": mode, "start": {"prompt": "a"}})
 
 
 def test_limits_of_requests_are_those_of_the_loops() -> None:

@@ -14,7 +14,9 @@ from pydantic import (
 
 from riffusion.edit_fields import (
     MAX_BEATS,
+    MAX_NUM_CLIPS,
     MAX_SEMITONES,
+    ClosenessOutput,
     EditMode,
     KeyName,
     PromptsAt,
@@ -154,6 +156,12 @@ class InferenceInput(Request):
     """The section that mode=repaint makes anew."""
     prompts_at: PromptsAt = ()
     """Further prompts of mode=restyle; between two of them the music moves from one to the next."""
+    init_audio_b: MediaText | None = None
+    """The recording that mode=between leads to, as base64 or data URL."""
+    num_clips: Annotated[int, Field(ge=2, le=MAX_NUM_CLIPS)] | None = None
+    """Clips of mode=between, the first and the last one included; default: 6."""
+    amount: Share | None = None
+    """How much changes in mode=vary, from 0 (nothing) to 1 (everything); default: 0.2."""
     after_s: Seconds | None = None
     """How long the recording goes on in mode=extend; default: 10, or 0 with `before_s`."""
     before_s: Seconds | None = None
@@ -281,6 +289,8 @@ class EditOutput(InferenceOutput):
     """Where it ends there."""
     seam_novelty: float | None = None
     """Strongest onset at the loop's seam, relative to those inside; at most 1 isn't heard."""
+    closeness: list[ClosenessOutput] | None = None
+    """How close each recording comes back from its own noise, for modes between and vary."""
 
     def model_dump(self, **options: Any) -> dict[str, Any]:
         """The fields as a dictionary, without those that aren't known."""

@@ -8,17 +8,26 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
-from riffusion.records import Prompt, Request, as_tuple
+from riffusion.records import Prompt, Record, Request, as_tuple
 
-EditMode = Literal["repaint", "restyle", "extend", "loop", "retime"]
+EditMode = Literal["repaint", "restyle", "extend", "between", "vary", "loop", "retime"]
 EDIT_MODES: tuple[str, ...] = get_args(EditMode)
-MODES_WITHOUT_PROMPT = ("loop", "retime")
-"""They need no checkpoint, so `start` may be left out."""
+MODES_WITHOUT_CHECKPOINT = ("loop", "retime")
+MODES_WITHOUT_START = (*MODES_WITHOUT_CHECKPOINT, "between")
+"""They have no seed, and need no prompt."""
+MODES_OF_NOISE = ("between", "vary")
+"""They find the noise that a recording is made from, by DDIM without guidance."""
 
 DEFAULT_DENOISING = {"repaint": 1.0, "restyle": 0.5, "extend": 0.7}
 """How much an edit changes if the request doesn't say."""
 DEFAULT_AFTER_S = 10.0
 """How long a recording goes on if the request says nothing about it."""
+DEFAULT_NOISE_STEPS = 20
+"""Steps of DDIM to the noise, and back, if the request doesn't say."""
+DEFAULT_NUM_CLIPS = 6
+MAX_NUM_CLIPS = 100
+"""Most clips of mode=between, or variations at once."""
+DEFAULT_AMOUNT = 0.2
 TEMPO_RANGE_BPM = (30.0, 300.0)
 MAX_BEATS = 256
 MAX_SEMITONES = 24.0
@@ -52,10 +61,24 @@ PromptsAt = Annotated[
     tuple[PromptAtInput, ...], BeforeValidator(as_tuple), Field(max_length=MAX_PROMPTS_AT)
 ]
 
+
+class ClosenessOutput(Record):
+    """How close a recording comes back from its own noise."""
+
+    image_error: float
+    """Mean difference of the spectrogram images, in grey levels of 255."""
+    autoencoder_error: float
+    """The same for the autoencoder alone, which every edit passes through."""
+    latents_db: float | None = None
+    """Level of the latents relative to their error, in dB; absent if there is no error."""
+
+
 MODES_OF_FIELD: dict[str, tuple[str, ...]] = {
-    "loras": ("img2img", "txt2img", "repaint", "restyle", "extend"),
     "region": ("repaint",),
     "prompts_at": ("restyle",),
+    "init_audio_b": ("between",),
+    "num_clips": ("between",),
+    "amount": ("vary",),
     "after_s": ("extend",),
     "before_s": ("extend",),
     "beats": ("img2img", "loop"),
@@ -66,15 +89,18 @@ MODES_OF_FIELD: dict[str, tuple[str, ...]] = {
     "semitones": ("retime",),
 }
 """Which modes take a field; others refuse it."""
-_REQUIRED = {"repaint": ("region",)}
+_REQUIRED = {"repaint": ("region",), "between": ("init_audio_b",)}
 
 
 def with_mode_defaults(values: Any) -> Any:
-    """A request's values with the defaults of its mode: `start`, and its `denoising`."""
+    """A request's values with the defaults of its mode: `start`, its `denoising`, and sampling."""
     mode = values.get("mode") if isinstance(values, Mapping) else None
     if not isinstance(mode, str):
         return values
-    if mode in MODES_WITHOUT_PROMPT and "start" not in values:
+    if mode in MODES_OF_NOISE:  # before a preset's values
+        values = {"num_inference_steps": DEFAULT_NOISE_STEPS, **values}
+        values["scheduler"] = "ddim" if values.get("scheduler") is None else values["scheduler"]
+    if mode in MODES_WITHOUT_START and "start" not in values:
         return {**values, "start": {"prompt": "", "seed": 0}}
     start = values.get("start")
     if mode in DEFAULT_DENOISING and isinstance(start, Mapping):
@@ -109,6 +135,13 @@ def check_mode_fields(mode: str, fields: Mapping[str, Any]) -> None:
             raise ValueError(f"{name}: mode={mode} needs it")
     if fields["alpha"] != 0:
         raise ValueError(
-            f"alpha: {fields['alpha']:g} has no meaning for mode={mode}, whose prompt is that of "
-            "start; leave it out"
+            f"alpha: {fields['alpha']:g} has no meaning for mode={mode}, which isn't at one place "
+            "between start and end; leave it out"
+        )
+    if fields["loras"] and mode in MODES_WITHOUT_CHECKPOINT:
+        raise ValueError(f"loras: mode={mode} uses no checkpoint; leave them out")
+    if mode in MODES_OF_NOISE and fields["scheduler"] != "ddim":
+        raise ValueError(
+            f"scheduler: {fields['scheduler']!r} must be 'ddim' for mode={mode}, which takes its "
+            "steps backwards, too; leave it out"
         )

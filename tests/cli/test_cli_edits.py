@@ -58,6 +58,12 @@ REFUSED = {
     ("repaint", "short.wav", "bells", "--from", "0", "--to", ".05"): "0.050 s, at least 0.5 s",
     ("repaint", "none.wav", "bells", *SECTION): "does not exist",
     (*RESTYLE, "--prompt-at", "1"): "--prompt-at",
+    (
+        *RESTYLE,
+        "--prompt-at",
+        "0:00",
+        "jazz",
+    ): "--prompt-at: 0 must be a time inside the recording, o",
     (*RESTYLE, "--prompt-at", "3.1", "jazz"): "--prompt-at: 3.1 must be a time inside",
     (*RESTYLE, "--prompt-at", "1:60", "jazz"): "--prompt-at: '1:60' has 60 seconds or more",
     (*RESTYLE, "--prompt-at", "1", "a", "--prompt-at", "0:01", "b"): "--prompt-at: 1 s has two",

@@ -2,13 +2,20 @@
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from riffusion.audio import Recording
+from riffusion.datatypes import LoraInput
+from riffusion.diffusion.loras import LoraLibrary, LoraStack, Networks
 from riffusion.spectrogram.params import SpectrogramParams
+from tests.checkpoint.checkpoints import HIDDEN_SIZE, TinyModel
+from tests.checkpoint.loras import tiny_lora, write_kohya
 from tests.cli.conftest import Run, WriteRecording
 
 PARAMS = SpectrogramParams(
@@ -72,6 +79,41 @@ def test_variations_and_what_they_changed(
         total += change.samples(0, change.num_samples)
     with Recording.open(paths[1]) as other:
         assert np.array_equal(total, other.samples(0, other.num_samples))
+
+
+@pytest.mark.parametrize("name", ["between", "vary"])
+def test_loras_and_new_words_are_used(
+    name: str,
+    tiny: Path,
+    model: TinyModel,
+    write_recording: WriteRecording,
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used: list[tuple[float, ...]] = []
+    stack = LoraLibrary.stack
+
+    def recorded(self: LoraLibrary, wanted: Sequence[LoraInput], networks: Networks) -> LoraStack:
+        found = stack(self, wanted, networks)
+        used.append(tuple(weight for _, weight in found.members))
+        return found
+
+    monkeypatch.setattr(LoraLibrary, "stack", recorded)
+    lora = write_kohya(tiny_lora(model), tmp_path / "lora")
+    save_file({"sitar": torch.randn(HIDDEN_SIZE)}, tmp_path / "sitar.safetensors")
+    song = write_recording("song.wav", duration_s=0.6, rate=22_050)
+    words = (song, song, "--steps", 2) if name == "between" else (song, "--count", 1)
+    result = run(
+        name, *words, "-o", tmp_path / "out.wav", "--prompt", "sitar", "--solver-steps", 5,
+        "--lora", f"{lora}:-0.5", "--embedding", tmp_path / "sitar.safetensors",
+        "--checkpoint", tiny, "--device", "cpu",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert len(used) > 3
+    assert set(used) == {(-0.5,)}
+    assert "new word    sitar" in result.out
+    assert f"{lora.name} (-0.5)" in result.out
 
 
 def test_equal_recordings_are_said_to_be_equal(

@@ -17,6 +17,7 @@ FEW_STEPS = {
         "TRAINING_STEPS = 200": "TRAINING_STEPS = 2",
         "\nSTEPS = 50": "\nSTEPS = 4",
     },
+    "editing": {"STEPS = 12": "STEPS = 1"},
 }
 """Parameters in each notebook's first cell, and their values here: the networks needn't learn
 anything."""
@@ -107,3 +108,16 @@ def test_audio_diffusion_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         output.text for cell in code_cells(notebook) for output in cell.outputs if "text" in output
     )
     assert f"\n{'=' * 21}{'~' * 22}{'=' * 21}\n" in printed  # what stays and what is new
+
+
+def test_editing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook, folder = run("editing", tmp_path, monkeypatch)
+    written = {path.name for path in folder.glob("*.wav")}
+    edits = {"repainted.wav", "restyled.wav", "extended.wav", "loop.wav", "slow.wav"}
+    assert written == {"song.wav", *edits}
+    check_sounds(notebook, 7)
+    assert len(shown(notebook, "image/png")) == 7
+    printed = "".join(
+        output.text for cell in code_cells(notebook) for output in cell.outputs if "text" in output
+    )
+    assert "changed from 2.000 to 4.000 s" in printed

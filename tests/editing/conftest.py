@@ -11,7 +11,11 @@ from riffusion.generation.seed_library import SeedLibrary
 from riffusion.spectrogram.params import SpectrogramParams
 
 TINY = SpectrogramParams(
-    num_frequencies=48, step_size_ms=80, window_duration_ms=200, padded_duration_ms=400
+    num_frequencies=48,
+    step_size_ms=80,
+    window_duration_ms=200,
+    padded_duration_ms=400,
+    num_griffin_lim_iters=8,
 )
 
 

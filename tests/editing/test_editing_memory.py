@@ -1,4 +1,4 @@
-"""Memory for ten minutes is about that for one: measured in processes of their own."""
+"""Memory for ten minutes is not much more than for one: measured in processes of their own."""
 
 import os
 import subprocess
@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-MAX_RATIO = 1.3
+MAX_RATIO = 1.5
+"""Of the whole process; what is heard takes some 20 kB per second, and as much again meanwhile."""
 TIMEOUT_S = 1200
 PROGRAM = """
-import resource, sys
+import sys
 import numpy as np
 from riffusion.editing.looping import cut_out_loop
 from riffusion.editing.retiming import plan_retiming, retimed
@@ -34,7 +35,8 @@ else:
     length = sum(part.shape[1] for part in retimed(recording, plan))
     assert length == round(recording.num_samples * plan.length)
     assert abs(plan.beats.tempo_bpm / 120 - 1) < 0.001
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+status = open("/proc/self/status").read()
+print(status.split("VmHWM:")[1].split()[0])  # ru_maxrss would include the parent process
 """
 
 

@@ -11,16 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from diffusers import DDIMScheduler
 
-from riffusion.audio import Recording
+from riffusion.audio import Audio, Recording, join_loops
+from riffusion.audio.pcm import waveform_from_samples
 from riffusion.audio.waveform import Waveform
 from riffusion.datatypes import EditOutput, InferenceInput
 from riffusion.diffusion import RiffusionPipeline
+from riffusion.edit_fields import MODES_OF_NOISE
 from riffusion.editing import limits
 from riffusion.editing.editor import MAX_EDITS_AT_ONCE
 from riffusion.editing.regions import Region
 from riffusion.editing.repainting import repaint
-from riffusion.editing.splicing import write_spliced
+from riffusion.editing.splicing import New, spliced, write_spliced
+from riffusion.editing.varying import between, vary
 from riffusion.errors import (
     DeadlineExceededError,
     GenerationCancelled,
@@ -45,6 +49,10 @@ TINY = SpectrogramParams(
     window_duration_ms=200,
     padded_duration_ms=400,
 )
+SMALLEST = SpectrogramParams(
+    num_frequencies=16, step_size_ms=160, window_duration_ms=400, padded_duration_ms=400
+)
+"""A clip is 32 frames of 16 bands, so that many steps are quick."""
 TEMPO_BPM = 120.0
 DURATION_S = 8.0
 CLIP = InferenceInput.parse(
@@ -101,6 +109,10 @@ def edit(song: str, mode: str, **fields: Any) -> InferenceInput:
         "scheduler": "ddim",
         "audio_format": "wav",
     }
+    if mode in MODES_OF_NOISE:
+        request["num_inference_steps"] = 5
+    if mode == "between":
+        request["init_audio_b"] = song
     return InferenceInput.parse(request | fields)
 
 
@@ -182,6 +194,74 @@ def test_each_mode(
         assert output.key_certainty is not None and output.key_certainty > 0.3
         assert output.remark is not None and "keeps minor" in output.remark
     assert output.image_from_s == 0
+
+
+@pytest.fixture
+def alone(pristine: Path) -> Iterator[ClipGenerator]:
+    """A generator whose canvases never share a UNet call, as that would change last bits."""
+    pipeline = RiffusionPipeline.from_pretrained(pristine, device="cpu")
+    pipeline.spectrogram_params = SMALLEST
+    generator = ClipGenerator(pipeline, SeedLibrary.default(None), max_num_running=1)
+    yield generator
+    generator.close()
+
+
+def test_the_piece_between_two_recordings_is_that_of_the_function(
+    alone: ClipGenerator, waveform: Waveform, tmp_path: Path
+) -> None:
+    first = encoded(waveform[:, : 2 * RATE])
+    last = encoded(waveform[:1, RATE : RATE + 8000], 16_000)
+    fields = {"init_audio_b": last, "num_clips": 3, "end": {"prompt": "bells", "seed": 9}}
+    inputs = edit(first, "between", **fields)
+    output = answer(alone, inputs)
+    with (
+        Recording.open(base64.b64decode(first)) as one,
+        Recording.open(base64.b64decode(last)) as other,
+    ):
+        made = between(one, other, alone, inputs, 3)
+        sounds = [np.concatenate(list(spliced(one, parts)), axis=1) for parts in made.clips]
+        clips = [Audio(waveform_from_samples(sound), RATE) for sound in sounds]
+        piece = New(join_loops(clips, 0.1).waveform, 0.0)
+        write_spliced(one, [piece], tmp_path / "out.wav")
+    assert base64.b64decode(output.audio.split(",")[1]) == (tmp_path / "out.wav").read_bytes()
+    assert samples_of(output).shape == (2, 3 * RATE // 2)
+    assert (output.duration_s, output.image_from_s) == (1.5, 0)
+    assert output.closeness is not None
+    assert [each.image_error for each in output.closeness] == [
+        each.image_error for each in made.closeness
+    ]
+
+
+def test_a_variation_is_that_of_the_function(
+    alone: ClipGenerator, waveform: Waveform, tmp_path: Path
+) -> None:
+    song = encoded(waveform[:, :RATE])
+    for fields, amount in (({}, 0.2), ({"amount": 0.0}, 0.0)):
+        inputs = edit(song, "vary", **fields)
+        output = answer(alone, inputs)
+        with Recording.open(base64.b64decode(song)) as recording:
+            made = vary(recording, alone, inputs, amount, 1)
+            write_spliced(recording, made.clips[0], tmp_path / "out.wav")
+        found = base64.b64decode(output.audio.split(",")[1])
+        assert found == (tmp_path / "out.wav").read_bytes()
+        assert output.model_dump()["closeness"] == [vars(each) for each in made.closeness]
+
+
+@pytest.mark.parametrize("mode", MODES_OF_NOISE)
+def test_own_noise_needs_a_checkpoint_that_can_be_inverted(
+    generator: ClipGenerator,
+    unet: HeldUNet,
+    song: str,
+    mode: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scheduler = generator.pipeline.scheduler
+    other = DDIMScheduler.from_config(scheduler.config, prediction_type="sample")
+    monkeypatch.setattr(generator.pipeline, "scheduler", other)
+    unet.released.set()
+    with pytest.raises(InputError, match="checkpoint: .* predicts finished latents"):
+        answer(generator, edit(song, mode))
+    assert unet.num_calls == 0
 
 
 @pytest.mark.parametrize("mode", ["extend", "retime"])
@@ -298,6 +378,8 @@ def test_an_edit_that_waits_for_the_engine_stops_at_once_when_its_client_leaves(
 
 
 SILENCE = np.zeros((1, 3 * RATE), np.float32)
+SHORT = encoded(SILENCE[:, :1100])
+SEVEN = encoded(np.tile(SILENCE, (7, 1)))
 MINUTE = np.zeros((1, 60 * 8000), np.float32)
 
 
@@ -334,6 +416,19 @@ MINUTE = np.zeros((1, 60 * 8000), np.float32)
         ("extend", {"after_s": 0}, None, "after_s: is 0, and so is before_s"),
         ("extend", {}, SILENCE, "init_audio: the recording is silent, so it has no tempo"),
         ("extend", {"tempo_bpm": 30}, SILENCE, "init_audio: a bar of 8 s must be longer than 0 an"),
+        ("between", {"num_clips": 16}, None, "num_clips: the result would last 128.0 s; at most"),
+        ("between", {}, SILENCE[:, :1100], "init_audio: the recording lasts 0.050 s, at least 0.5"),
+        ("between", {"init_audio_b": SHORT}, None, "init_audio_b: the recording lasts 0.050 s, at"),
+        ("between", {"init_audio_b": SEVEN}, None, "init_audio_b: the file has 7 channels; at mos"),
+        ("between", {"init_audio_b": "###"}, None, "init_audio_b: is no"),
+        ("between", {"num_inference_steps": 4}, None, "num_inference_steps: 4 must be from 5 to 1"),
+        ("between", {"end": {"prompt": "(a:101)", "seed": 1}}, None, "end.prompt: "),
+        ("between", {"loras": [{"id": "none"}]}, None, "loras: 'none'"),
+        ("vary", {}, SILENCE[:, :1100], "init_audio: the recording lasts 0.050 s, at least 0.5 s "),
+        ("vary", {}, np.zeros((1, 61 * 8000), np.float32), "init_audio: the audio is longer than "),
+        ("vary", {"num_inference_steps": 2}, None, "num_inference_steps: 2 must be from 5 to 150"),
+        ("vary", {"start": {"prompt": "(a:101)", "seed": 1}}, None, "start.prompt: "),
+        ("vary", {"loras": [{"id": "none"}]}, None, "loras: 'none'"),
         ("loop", {}, SILENCE, "init_audio: the recording is silent, so it has no tempo"),
         ("loop", {"beats": 17}, None, "beats: 17 are more than the recording has: 16 whole beats"),
         ("loop", {"beats": 250, "tempo_bpm": 90}, None, "beats: the result would last 166.7 s"),

@@ -1,5 +1,6 @@
 """Between and vary, with a tiny model: ends, amounts, lengths, and what is refused."""
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,19 @@ from diffusers import DDIMScheduler
 
 from riffusion.audio import Recording
 from riffusion.checkpoint.distillation import Distillation
-from riffusion.datatypes import InferenceInput
+from riffusion.datatypes import InferenceInput, LoraInput
 from riffusion.diffusion import RiffusionPipeline
+from riffusion.diffusion.loras import LoraLibrary
 from riffusion.editing.own_noise import WholeClip, finished
 from riffusion.editing.splicing import Part, spliced
 from riffusion.editing.varying import Varied, between, vary
+from riffusion.engine import Request
 from riffusion.errors import GenerationCancelled, InputError
 from riffusion.generation.generator import ClipGenerator
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.checkpoint.checkpoints import TinyModel, distilled_copy, write_folder
+from tests.checkpoint.loras import tiny_lora, write_kohya
 from tests.editing.recordings import noise_of, write
 
 RATE = 22_050
@@ -202,6 +206,70 @@ def test_a_cancelled_variation_ends(generator: ClipGenerator, tmp_path: Path) ->
         with pytest.raises(GenerationCancelled):
             vary(recording, generator, request(), 0.2, 3, stop)
         vary(recording, generator, request(), 0.2, 1)
+
+
+def test_variations_end_with_the_request_that_they_are_for(
+    generator: ClipGenerator, tmp_path: Path
+) -> None:
+    left: Request[Any] = Request()
+    left.cancel()
+    steps: list[int] = []
+    working = generator.working_for(left)
+    path = clip(tmp_path / "in.wav")
+    with Recording.open(path) as recording, pytest.raises(GenerationCancelled):
+        vary(recording, working, request(), 0.2, 3, lambda *at: steps.append(at[0]))
+    assert steps == []
+
+
+def test_many_clips_leave_slots_for_others(
+    generator: ClipGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generator.engine, "max_num_running", 4)
+    submit = generator.engine.submit_canvas
+    submitted: list[Request[Any]] = []
+    num_open: list[int] = []
+
+    def spied(*arguments: Any) -> Any:
+        submitted.append(submit(*arguments))
+        num_open.append(sum(not each.outcome.done() for each in submitted))
+        return submitted[-1]
+
+    monkeypatch.setattr(generator.engine, "submit_canvas", spied)
+    with Recording.open(clip(tmp_path / "in.wav")) as recording:
+        made = vary(recording, generator, request(), 0.5, 5)
+        assert len({sound.tobytes() for sound in sounds(recording, made)}) == 5
+    assert len(num_open) == 1 + 1 + 5  # to the noise, and back: the recording and its variations
+    assert max(num_open) <= 2
+
+
+def test_loras_change_the_way_there_and_back(
+    model: TinyModel, generator: ClipGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lora = tiny_lora(model)
+    library = LoraLibrary({"bells": write_kohya(lora, tmp_path / "lora")})
+    merged = copy.deepcopy(model)
+    lora.merge_into(merged, 0.7)
+    folder = write_folder(merged, tmp_path / "merged")
+    pipeline = _predicting_v(RiffusionPipeline.from_pretrained(folder, device="cpu"))
+    other = ClipGenerator(pipeline, generator.library)
+    monkeypatch.setattr(generator.pipeline, "loras", library)
+    loras = (LoraInput(id="bells", weight=0.7),)
+    with_lora = request().model_copy(update={"loras": loras})
+    with Recording.open(clip(tmp_path / "in.wav")) as recording:
+        found, expected, plain = (
+            sound(recording, vary(recording, each, inputs, 0.5, 1).clips[0])
+            for each, inputs in (
+                (generator, with_lora),
+                (other, request()),
+                (generator, request()),
+            )
+        )
+        unknown = request().model_copy(update={"loras": (LoraInput(id="none"),)})
+        with pytest.raises(InputError, match="loras: 'none'"):
+            vary(recording, generator, unknown)
+    other.close()
+    assert difference(found, expected) < MAX_ERROR
+    assert difference(found, plain) > 2 * MAX_ERROR
 
 
 @pytest.mark.parametrize(

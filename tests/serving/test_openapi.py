@@ -139,6 +139,8 @@ EDITS = {
     "repaint": {"region": {"from_s": 1.0, "to_s": 2.0}},
     "restyle": {"prompts_at": [{"at_s": 1.0, "prompt": "flute"}]},
     "extend": {"after_s": 5.0},
+    "between": {"init_audio_b": "UklGRg==", "num_clips": 4},
+    "vary": {"amount": 0.5},
     "loop": {"beats": 4},
     "retime": {"tempo_bpm": 120.0},
 }

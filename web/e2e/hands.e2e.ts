@@ -162,6 +162,7 @@ it("cuts a dropped recording to its beats and uses it as the seed loop", async (
       document.body.dispatchEvent(new DragEvent(type, { dataTransfer: files, bubbles: true, cancelable: true }));
     }
   }, bytes);
+  await jam.page.getByRole("button", { name: "Loop for the jam" }).click();
   await jam.page.getByText("New clips use clicks.wav as the seed loop").waitFor({ timeout: 30_000 });
   await jam.page.keyboard.press("s");
   await jam.page.getByRole("tab", { name: "Seed" }).click();

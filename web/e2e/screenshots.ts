@@ -34,3 +34,18 @@ it.each(Object.keys(PICTURES))("%s", async (name) => {
   await jam.page.screenshot({ path: join(IMAGES, name), type: "jpeg", quality: QUALITY });
   expect(jam.complaints).toEqual([]);
 });
+
+it("web_edit.jpg", async () => {
+  const { page, complaints } = await Jam.open(browser, `${inject("gateway")}/#edit`, { device: PICTURES["web_app.jpg"]! });
+  await page.getByLabel("Open a recording").setInputFiles(join(IMAGES, "../audio/church_bells.mp3"));
+  await page.getByLabel("From, in seconds").fill("1.5");
+  await page.getByLabel("From, in seconds").press("Enter");
+  await page.getByLabel("To, in seconds").fill("3.5");
+  await page.getByLabel("To, in seconds").press("Enter");
+  await page.getByRole("textbox", { name: "What should be here?" }).fill("energetic techno beat");
+  await page.getByRole("button", { name: "Make" }).click();
+  await page.getByRole("button", { name: /^Replace: / }).waitFor({ timeout: 300_000 });
+  await page.locator(".notice").first().waitFor({ state: "detached" });
+  await page.screenshot({ path: join(IMAGES, "web_edit.jpg"), type: "jpeg", quality: QUALITY });
+  expect(complaints).toEqual([]);
+});

@@ -1,6 +1,7 @@
 /** Entry point of the jam page: reads the settings from the link and builds the page. */
 
 import "./ui/style.css";
+import "./ui/edit/edit.css";
 import { Client } from "./api/client";
 import { fetchDistillation, fetchLibrary } from "./api/library";
 import { Session } from "./jam/session";

@@ -3,11 +3,9 @@
 import logging
 from typing import Any
 
-import av
 import numpy as np
 import numpy.typing as npt
 
-from riffusion.audio.frames import array_of_frame
 from riffusion.audio.pcm import Samples
 
 logger = logging.getLogger(__name__)
@@ -16,9 +14,8 @@ _LOSSY_OVERSHOOT = 1.5
 """Peak that lossy codecs reach with audio at full scale, rounded up; 1.5 is 3.5 dB."""
 
 
-def integers(frame: av.AudioFrame, wide: bool) -> npt.NDArray[np.signedinteger]:
-    """(channels, samples), int32 if wide, else int16; floats are rounded and clipped."""
-    array: npt.NDArray[Any] = array_of_frame(frame)
+def integers(array: npt.NDArray[Any], wide: bool) -> npt.NDArray[np.signedinteger]:
+    """Samples in the decoder's type to int32 if wide, else to int16; floats are rounded."""
     if array.dtype == np.uint8:
         return np.asarray((array.astype(np.int16) - 128) << 8, dtype=np.int16)
     if array.dtype == np.int16:
@@ -31,10 +28,15 @@ def integers(frame: av.AudioFrame, wide: bool) -> npt.NDArray[np.signedinteger]:
 
 
 def rounded(array: npt.NDArray[Any], wide: bool) -> npt.NDArray[np.signedinteger]:
-    """Floats to int32 if wide, else to int16; clipped to full scale."""
+    """Floats to int32 if wide, else to int16; clipped to full scale, and NaN becomes 0."""
     full_scale = 2.0**31 if wide else 2.0**15
-    scaled = np.rint(np.clip(np.nan_to_num(array.astype(np.float64)), -1, 1) * full_scale)
-    return np.minimum(scaled, full_scale - 1).astype(np.int32 if wide else np.int16)
+    scaled = array.astype(np.float64)
+    np.copyto(scaled, 0, where=np.isnan(scaled))
+    np.clip(scaled, -1, 1, out=scaled)
+    scaled *= full_scale
+    np.rint(scaled, out=scaled)
+    np.minimum(scaled, full_scale - 1, out=scaled)
+    return scaled.astype(np.int32 if wide else np.int16)
 
 
 def is_at_full_scale(samples: npt.NDArray[np.signedinteger]) -> bool:

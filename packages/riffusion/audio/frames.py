@@ -1,7 +1,7 @@
 """Frames of an audio stream, as FFmpeg decodes them, and how long the audio in them is."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -14,6 +14,9 @@ logger = logging.getLogger(__name__)
 
 MAX_PADDING = 4096
 """Largest number of samples in an encoder's last packets beyond the end of the audio."""
+JOINED_SAMPLES = 2**14
+"""Samples per channel that are converted at once: a frame has about 1,000, and for so few numpy's
+calls take longer than its arithmetic."""
 _EXACT_CODECS = {("caf", "alac"), ("caf", "flac"), ("ogg", "vorbis")}
 """Containers and codecs for which FFmpeg applies the record of padding wrongly: ALAC and FLAC have
 none in their last frame, and of short Vorbis files FFmpeg drops the last packet, or keeps all."""
@@ -81,6 +84,28 @@ def array_of_frame(frame: av.AudioFrame) -> npt.NDArray[Any]:
     else:
         array = frame.to_ndarray()
     return array if is_planar else array.reshape(-1, num_channels).T
+
+
+def joined(
+    arrays: Iterable[npt.NDArray[Any]], num_samples: int = JOINED_SAMPLES
+) -> Iterator[npt.NDArray[Any]]:
+    """Consecutive arrays (channels, samples) as fewer ones, of at least `num_samples` but the last.
+
+    Arrays of another type begin a new one.
+    """
+    waiting: list[npt.NDArray[Any]] = []
+    length = 0
+    for array in arrays:
+        if waiting and array.dtype != waiting[0].dtype:
+            yield np.concatenate(waiting, axis=1)
+            waiting, length = [], 0
+        waiting.append(array)
+        length += array.shape[1]
+        if length >= num_samples:
+            yield np.concatenate(waiting, axis=1)
+            waiting, length = [], 0
+    if waiting:
+        yield np.concatenate(waiting, axis=1)
 
 
 def recorded_length(frames: Frames, first: av.AudioFrame, length: int) -> int:

@@ -9,7 +9,7 @@ import functools
 import io
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -26,7 +26,7 @@ from riffusion.audio.decoded_integers import (
     rounded,
     warn_of_clipping,
 )
-from riffusion.audio.frames import Frames, array_of_frame, is_wide, recorded_length
+from riffusion.audio.frames import Frames, array_of_frame, is_wide, joined, recorded_length
 from riffusion.audio.mov_samples import with_true_widths
 from riffusion.audio.ogg_chain import ogg_links
 from riffusion.audio.raw_samples import Padding, SampleData
@@ -212,16 +212,21 @@ def _decode_stream(frames: Frames, limits: Limits, part: P) -> Stream[P]:
     sides = sides_to_mix([channel.name for channel in layout.channels])
     blocks = Blocks(rate, layout.nb_channels, limits, part)
     wide = is_wide(frames.stream, first)
+
+    def arrays() -> Iterator[npt.NDArray[Any]]:
+        for frame in itertools.chain([first], iterator):
+            if (frame.sample_rate, frame.layout.name) != (rate, layout.name):
+                count = frame.layout.nb_channels
+                raise _changed(rate, layout.nb_channels, frame.sample_rate, count)
+            if not blocks.has_room(frame.samples):
+                break
+            yield array_of_frame(frame)
+
     peak = 0.0
-    for frame in itertools.chain([first], iterator):
-        if (frame.sample_rate, frame.layout.name) != (rate, layout.name):
-            count = frame.layout.nb_channels
-            raise _changed(rate, layout.nb_channels, frame.sample_rate, count)
-        if not blocks.has_room(frame.samples):
-            break
-        samples = integers(frame, wide)
-        if frame.format.name[:3] in ("flt", "dbl") and is_at_full_scale(samples):
-            peak = max(peak, peak_of(array_of_frame(frame)))
+    for array in joined(arrays()):
+        samples = integers(array, wide)
+        if array.dtype.kind == "f" and is_at_full_scale(samples):
+            peak = max(peak, peak_of(array))
         blocks.add(samples)
     warn_of_clipping(peak, is_lossy=not wide)
     blocks.end_at(recorded_length(frames, first, blocks.length))

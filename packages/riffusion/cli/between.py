@@ -1,5 +1,6 @@
 """`riffusion between`: clips that lead from one recording to another."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
 from riffusion.cli.clip_requests import build_request, check_weights
 from riffusion.cli.edits import described, opened
-from riffusion.cli.option_groups import CheckpointOptions, expand_option_groups
+from riffusion.cli.option_groups import AdapterOptions, CheckpointOptions, expand_option_groups
 from riffusion.cli.outputs import check_output_dir
 from riffusion.cli.progress import progress_bar
 from riffusion.cli.vary import SolverSteps, written
@@ -17,6 +18,8 @@ from riffusion.errors import InputError
 
 if TYPE_CHECKING:
     from riffusion.audio.recording import Recording
+    from riffusion.audio.waveform import Waveform
+    from riffusion.editing.splicing import Part
 
 _AUDIBLE_S = 0.01
 """A recording that is shorter than the other by less than this is of the same length."""
@@ -46,6 +49,7 @@ def between(
     ] = None,
     crossfade: Annotated[float, typer.Option(help="Crossfade between clips in seconds.")] = 0.1,
     solver_steps: SolverSteps = 20,
+    adapters: AdapterOptions,
     model: CheckpointOptions,
 ) -> None:
     """Make a piece that moves from one recording to another.
@@ -56,9 +60,9 @@ def between(
     The clips are as long as the shorter recording, up to 60 seconds. They are joined with
     crossfades: each clip repeats its own beginning while the next one fades in.
     """
-    from riffusion.audio import Audio, join_loops
     from riffusion.audio.recording import Recording
     from riffusion.editing.own_noise import check_solver_steps
+    from riffusion.editing.pieces import joined
     from riffusion.editing.splicing import New, write_spliced
     from riffusion.editing.varying import between, check_between
 
@@ -71,6 +75,7 @@ def between(
             "start": {"prompt": ends[0], "seed": 0},
             "end": {"prompt": ends[1], "seed": 0},
             "num_inference_steps": solver_steps,
+            **adapters.request_fields(),
         }
     )
     check_weights(inputs)
@@ -83,21 +88,26 @@ def between(
             print(f"length      {shortest_s:.2f} s: that of the shorter recording")
         if clips_dir is not None:
             check_output_dir(clips_dir)
-        generator = ClipMaker(model.checkpoint, model.device).generator
+        generator = ClipMaker(model.checkpoint, model.device, adapters).generator
         with progress_bar("diffusion") as move:
             made = between(one, other, generator, inputs, steps, move)
         for name, closeness in zip(("first", "last"), made.closeness, strict=True):
             print(f"{name:<12}comes back {closeness}")
-        clips = []
-        for index, parts in enumerate(made.clips):
-            path = None
-            if clips_dir is not None:
-                alpha = index / (steps - 1)
-                path = clips_dir / f"clip_{index:03}_alpha_{alpha:.3f}{output.suffix}"
-            clips.append(Audio(written(one, parts, path), one.sample_rate))
-        piece = join_loops(clips, crossfade)
-        num_samples = write_spliced(one, [New(piece.waveform, 0.0)], output)
+        clips = _written_clips(one, made.clips, clips_dir, output.suffix)
+        piece = joined(clips, one.sample_rate, crossfade)
+        num_samples = write_spliced(one, [New(piece, 0.0)], output)
         print(f"Wrote {output} ({num_samples / one.sample_rate:.2f} seconds)")
+
+
+def _written_clips(
+    one: "Recording", clips: "list[list[Part]]", folder: Path | None, suffix: str
+) -> "Iterator[Waveform]":
+    """The sound of each clip, after writing it to the folder if there is one."""
+    for index, parts in enumerate(clips):
+        path = None
+        if folder is not None:
+            path = folder / f"clip_{index:03}_alpha_{index / (len(clips) - 1):.3f}{suffix}"
+        yield written(one, parts, path)
 
 
 def _check_crossfade(crossfade: float, one: "Recording", other: "Recording") -> None:

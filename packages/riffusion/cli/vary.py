@@ -9,7 +9,7 @@ from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
 from riffusion.cli.clip_requests import build_request, check_weights, draw_seed
 from riffusion.cli.edits import EditSeed, Song, opened
-from riffusion.cli.option_groups import CheckpointOptions, expand_option_groups
+from riffusion.cli.option_groups import AdapterOptions, CheckpointOptions, expand_option_groups
 from riffusion.cli.outputs import path_with_seed
 from riffusion.cli.progress import progress_bar
 
@@ -46,6 +46,7 @@ def vary(
     ] = "",
     seed: EditSeed = None,
     solver_steps: SolverSteps = 20,
+    adapters: AdapterOptions,
     model: CheckpointOptions,
 ) -> None:
     """Make variations of a recording of up to 60 seconds.
@@ -60,13 +61,17 @@ def vary(
     check_solver_steps(solver_steps, "solver_steps")
     seed = draw_seed() if seed is None else seed
     inputs = build_request(
-        {"start": {"prompt": prompt, "seed": seed}, "num_inference_steps": solver_steps}
+        {
+            "start": {"prompt": prompt, "seed": seed},
+            "num_inference_steps": solver_steps,
+            **adapters.request_fields(),
+        }
     )
     check_weights(inputs)
     print(f"seed        {seed}")
     with opened(song, output) as recording:
         check_vary(recording, amount, count)
-        generator = ClipMaker(model.checkpoint, model.device).generator
+        generator = ClipMaker(model.checkpoint, model.device, adapters).generator
         with progress_bar("diffusion") as move:
             made = vary(recording, generator, inputs, amount, count, move)
         print(f"recording   comes back {made.closeness[0]}")
@@ -84,12 +89,10 @@ def written(recording: "Recording", parts: "list[Part]", path: Path | None) -> "
         parts: the clip's parts, whose sound is computed here.
         path: file to write; None for none.
     """
-    import numpy as np
+    from riffusion.editing.pieces import sound_of
+    from riffusion.editing.splicing import New, write_spliced
 
-    from riffusion.audio.pcm import waveform_from_samples
-    from riffusion.editing.splicing import New, spliced, write_spliced
-
-    waveform = waveform_from_samples(np.concatenate(list(spliced(recording, parts)), axis=1))
+    waveform = sound_of(recording, parts)
     if path is not None:
         num_samples = write_spliced(recording, [New(waveform, 0.0)], path)
         print(f"Wrote {path} ({num_samples / recording.sample_rate:.2f} seconds)")

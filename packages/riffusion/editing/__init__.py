@@ -4,6 +4,7 @@ With a checkpoint:
 
 - `repainting`, `restyling`, `extending`: a section, the whole, or more of it made anew from text.
 - `varying`: between two recordings, and variations of one.
+- `pieces`: the clips between two recordings as one piece.
 - `own_noise`: recordings to their own noise, by DDIM inversion, and back.
 - `following`: a melody played by the sound that a text asks for.
 - `remaking`: how a section is made: latents, a canvas, and sound.

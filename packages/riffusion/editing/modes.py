@@ -4,25 +4,37 @@ A mode is an entry of `MODES`: a function that checks what a request asks of its
 returns the work. The editor opens the recording before, and turns the result into an answer.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Concatenate
 
 from riffusion.audio.recording import Recording
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.pipeline import ProgressCallback
-from riffusion.edit_fields import DEFAULT_AFTER_S
+from riffusion.edit_fields import DEFAULT_AFTER_S, DEFAULT_AMOUNT, DEFAULT_NUM_CLIPS
 from riffusion.editing.bars import find_bar
 from riffusion.editing.extending import check_extension, extend
 from riffusion.editing.limits import check_result
 from riffusion.editing.looping import DEFAULT_BEATS, check_loop, cut_out_loop
+from riffusion.editing.own_noise import check_solver_steps
+from riffusion.editing.pieces import joined, sound_of
 from riffusion.editing.progress import counted
 from riffusion.editing.regions import Region, check_length
 from riffusion.editing.repainting import check_band, repaint
 from riffusion.editing.restyling import PromptAtTime, check_prompts_at, restyle
 from riffusion.editing.retiming import check_retiming, plan_retiming, retimed
 from riffusion.editing.splicing import New, Part
+from riffusion.editing.varying import (
+    Varied,
+    between,
+    check_between,
+    check_vary,
+    checked_request,
+    common_samples,
+    vary,
+)
 from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
 
@@ -54,7 +66,8 @@ class Mode:
         plan: checks a request with its recording, and returns the work. Further recordings follow
             the generator.
         check: checks the request without the recording.
-        draws: whether a checkpoint draws, so that prompts and sampling must be valid.
+        draws: whether a checkpoint draws as the request says, so that prompts, sampling and LoRAs
+            must be valid. Other modes check what they use.
         recordings: fields with the recordings; the answer is like the first one.
     """
 
@@ -164,10 +177,50 @@ def _plan_retime(inputs: InferenceInput, recording: Recording, generator: ClipGe
     return work
 
 
+def _plan_between(
+    inputs: InferenceInput, first: Recording, generator: ClipGenerator, last: Recording
+) -> Work:
+    num_clips = inputs.num_clips or DEFAULT_NUM_CLIPS
+    check_length(first)
+    check_length(last, "init_audio_b")
+    clip_s = common_samples(first, last) / first.sample_rate
+    check_result(first, num_clips * clip_s, "num_clips")
+    check_between(first, last, num_clips)
+    checked_request(generator, inputs)
+
+    def work(generator: ClipGenerator, progress: ProgressCallback) -> Edit:
+        made = between(first, last, generator, inputs, num_clips, progress)
+        clips = (sound_of(first, parts) for parts in made.clips)
+        return Edit([New(joined(clips, first.sample_rate), 0.0)], _closeness(made))
+
+    return work
+
+
+def _plan_vary(inputs: InferenceInput, recording: Recording, generator: ClipGenerator) -> Work:
+    amount = DEFAULT_AMOUNT if inputs.amount is None else inputs.amount
+    check_vary(recording, amount, 1)
+    checked_request(generator, inputs)
+
+    def work(generator: ClipGenerator, progress: ProgressCallback) -> Edit:
+        made = vary(recording, generator, inputs, amount, 1, progress)
+        return Edit(made.clips[0], _closeness(made))
+
+    return work
+
+
 MODES: Mapping[str, Mode] = {
     "repaint": Mode(_plan_repaint, lambda inputs: _region(inputs)),
     "restyle": Mode(_plan_restyle),
     "extend": Mode(_plan_extend, lambda inputs: check_extension(*_extension_s(inputs))),
+    "between": Mode(
+        _plan_between,
+        lambda inputs: check_solver_steps(inputs.num_inference_steps),
+        draws=False,
+        recordings=("init_audio", "init_audio_b"),
+    ),
+    "vary": Mode(
+        _plan_vary, lambda inputs: check_solver_steps(inputs.num_inference_steps), draws=False
+    ),
     "loop": Mode(
         _plan_loop,
         lambda inputs: check_loop(
@@ -197,6 +250,16 @@ def _extension_s(inputs: InferenceInput) -> tuple[float, float]:
     """Seconds after the recording's end, and before its start."""
     default = DEFAULT_AFTER_S if inputs.before_s is None else 0.0
     return default if inputs.after_s is None else inputs.after_s, inputs.before_s or 0.0
+
+
+def _closeness(made: Varied) -> dict[str, Any]:
+    """An answer's `closeness`. JSON has no number for the level without an error."""
+    levels = [{**asdict(each), "latents_db": _finite(each.latents_db)} for each in made.closeness]
+    return {"closeness": levels}
+
+
+def _finite(level_db: float) -> float | None:
+    return level_db if math.isfinite(level_db) else None
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.remaking import Section, canvas_columns, level_of_black
 from riffusion.editing.rendering import rendered
 from riffusion.editing.sound import Sound
+from riffusion.engine.request import CanvasRequest
 from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
 
@@ -179,7 +180,7 @@ def ddim_request(inputs: InferenceInput) -> InferenceInput:
     Guidance isn't a small change to the network's output, so a guided step can't be undone.
 
     Args:
-        inputs: seed and steps of the request.
+        inputs: seed, steps and LoRAs of the request.
 
     Raises:
         InputError: too few or too many steps.
@@ -187,7 +188,12 @@ def ddim_request(inputs: InferenceInput) -> InferenceInput:
     check_solver_steps(inputs.num_inference_steps)
     start = {"prompt": "", "seed": inputs.start.seed, "denoising": 1.0, "guidance": 1.0}
     return InferenceInput.parse(
-        {"start": start, "num_inference_steps": inputs.num_inference_steps, "scheduler": "ddim"}
+        {
+            "start": start,
+            "num_inference_steps": inputs.num_inference_steps,
+            "scheduler": "ddim",
+            "loras": inputs.loras,
+        }
     )
 
 
@@ -220,6 +226,8 @@ def finished(
 ) -> list[torch.Tensor]:
     """Go several ways at the same time, in shared UNet calls, and wait for all.
 
+    They take at most half of the engine's slots, so a long list doesn't keep other clips waiting.
+
     Args:
         generator: its engine computes them.
         request: see `ddim_request`.
@@ -229,10 +237,13 @@ def finished(
     Returns:
         Latents or noise, of the shape of each way's latents, on the CPU.
     """
-    requests = [
-        generator.engine.submit_canvas(request, way.plan(), progress.of_next()) for way in ways
-    ]
+    max_at_once = max(1, generator.engine.max_num_running // 2)
+    requests: list[CanvasRequest] = []
     try:
+        for index, way in enumerate(ways):
+            if index >= max_at_once:
+                requests[index - max_at_once].outcome.result()
+            requests.append(generator.submit_canvas(request, way.plan(), progress.of_next()))
         return [each.outcome.result().cpu() for each in requests]
     except BaseException:  # includes Ctrl-C
         for each in requests:

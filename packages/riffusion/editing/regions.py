@@ -74,8 +74,12 @@ class Region:
         return start, min(stop, recording.num_samples)
 
 
-def check_length(recording: Recording) -> None:
+def check_length(recording: Recording, field: str | None = None) -> None:
     """Check that a recording is long enough to be edited with a checkpoint.
+
+    Args:
+        recording: the recording.
+        field: what the error is about.
 
     Raises:
         InputError: it isn't.
@@ -83,5 +87,6 @@ def check_length(recording: Recording) -> None:
     if recording.duration_s < MIN_RECORDING_S:
         raise InputError(
             f"the recording lasts {recording.duration_s:.3f} s, at least {MIN_RECORDING_S:g} s are "
-            "needed; use a longer one"
+            "needed; use a longer one",
+            field,
         )

@@ -75,10 +75,10 @@ def check_prompts_at(recording: Recording, prompts_at: Sequence[PromptAtTime]) -
     check_length(recording)
     times: set[float] = set()
     for point in prompts_at:
-        if not 0 <= point.at_s <= recording.duration_s:  # NaN fails, too
+        if not 0 < point.at_s <= recording.duration_s:  # NaN fails, too
             raise InputError(
-                f"{point.at_s:g} must be a time inside the recording, from 0 to "
-                f"{recording.duration_s:.3f} s",
+                f"{point.at_s:g} must be a time inside the recording, over 0 (the first prompt"
+                f"'s time) and up to {recording.duration_s:.3f} s",
                 "prompts_at",
             )
         if point.at_s in times:

@@ -17,6 +17,7 @@ from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.canvas import column_noise
 from riffusion.diffusion.interpolation import slerp
 from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.edit_fields import DEFAULT_AMOUNT, DEFAULT_NUM_CLIPS, MAX_NUM_CLIPS
 from riffusion.editing.balance import balance_along, balanced
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.own_noise import (
@@ -35,7 +36,6 @@ from riffusion.generation.generator import ClipGenerator, check_prompts
 
 MAX_CLIP_S = 60.0
 """Longest clip."""
-MAX_NUM_CLIPS = 100
 MAX_TOTAL_S = 600.0
 """Longest duration of all clips together."""
 
@@ -59,7 +59,7 @@ def between(
     last: Recording,
     generator: ClipGenerator,
     inputs: InferenceInput,
-    num_clips: int = 6,
+    num_clips: int = DEFAULT_NUM_CLIPS,
     on_progress: ProgressCallback | None = None,
 ) -> Varied:
     """Clips that lead from one recording to another.
@@ -71,8 +71,8 @@ def between(
         first, last: the recordings.
         generator: its checkpoint makes the clips.
         inputs: the prompt of its start says what is heard in the first recording, that of its end
-            what is heard in the last one (both may be empty), and its steps are those of DDIM.
-            Nothing else of it is used: the way there and back has no guidance.
+            what is heard in the last one (both may be empty), its steps are those of DDIM, and its
+            LoRAs are used. Nothing else of it is: the way there and back has no guidance.
         num_clips: number of clips, the first and the last one included.
         on_progress: called with (steps done, number of steps), before the sound is computed.
 
@@ -83,7 +83,7 @@ def between(
         InputError: as `check_between`, or an invalid request.
     """
     check_between(first, last, num_clips)
-    request = _request(generator, inputs)
+    request = checked_request(generator, inputs)
     num_frames = min(
         ModelAxis(recording, generator.converter).num_frames for recording in (first, last)
     )
@@ -111,7 +111,7 @@ def vary(
     recording: Recording,
     generator: ClipGenerator,
     inputs: InferenceInput,
-    amount: float = 0.2,
+    amount: float = DEFAULT_AMOUNT,
     count: int = 4,
     on_progress: ProgressCallback | None = None,
 ) -> Varied:
@@ -121,9 +121,9 @@ def vary(
         recording: the recording.
         generator: its checkpoint makes the variations.
         inputs: the prompt of its start says what is heard in the recording (it may be empty), its
-            seed gives the first variation's noise and the seeds that follow the others', and its
-            steps are those of DDIM. Nothing else of it is used: the way there and back has no
-            guidance.
+            seed gives the first variation's noise and the seeds that follow the others', its steps
+            are those of DDIM, and its LoRAs are used. Nothing else of it is: the way there and
+            back has no guidance.
         amount: how far the recording's noise moves towards the seed's, from 0 (it comes back as it
             is) to 1 (nothing of it is left).
         count: number of variations.
@@ -136,7 +136,7 @@ def vary(
         InputError: as `check_vary`, or an invalid request.
     """
     check_vary(recording, amount, count)
-    request = _request(generator, inputs)
+    request = checked_request(generator, inputs)
     axis = ModelAxis(recording, generator.converter)
     clip = WholeClip(recording, generator, axis.num_frames)
     prompts = (inputs.start.prompt, inputs.start.prompt)
@@ -183,6 +183,20 @@ def check_vary(recording: Recording, amount: float, count: int) -> None:
     _check_duration(recording.duration_s, count, "count")
 
 
+def checked_request(generator: ClipGenerator, inputs: InferenceInput) -> InferenceInput:
+    """The request for all canvases of `between` or `vary`.
+
+    Raises:
+        InputError: a prompt's weight or the steps are out of range, the checkpoint can't be sampled
+            by DDIM, or a LoRA is unknown or can't be used.
+    """
+    check_prompts(inputs)
+    request = ddim_request(inputs)
+    check_checkpoint(generator)
+    generator.pipeline.check_loras(request)
+    return request
+
+
 def common_samples(first: Recording, last: Recording) -> int:
     """Length of the shorter of two recordings, in samples at the first one's rate."""
     return min(first.num_samples, last.num_samples * first.sample_rate // last.sample_rate)
@@ -200,19 +214,6 @@ def _check_duration(duration_s: float, number: int, field: str) -> None:
             "ask for fewer",
             field,
         )
-
-
-def _request(generator: ClipGenerator, inputs: InferenceInput) -> InferenceInput:
-    """The request for all canvases.
-
-    Raises:
-        InputError: a prompt's weight or the steps are out of range, or the checkpoint can't be
-            sampled by DDIM.
-    """
-    check_prompts(inputs)
-    request = ddim_request(inputs)
-    check_checkpoint(generator)
-    return request
 
 
 def _parts(

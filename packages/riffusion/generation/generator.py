@@ -25,6 +25,7 @@ from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.edit_fields import EDIT_MODES
 from riffusion.engine import Engine, Request, RequestHandle
 from riffusion.engine.engine import MAX_NUM_RUNNING
+from riffusion.engine.request import CanvasRequest
 from riffusion.errors import GenerationCancelled, InputError, MediaError, RecordedParamsError
 from riffusion.generation.input_images import (
     converted_init_image,
@@ -325,14 +326,24 @@ class ClipGenerator:
         Returns:
             The finished latents, (1, channels, height, columns).
         """
-        request = self.engine.submit_canvas(inputs, plan, on_progress)
-        if self._request is not None:
-            self._request.add_part(request)
+        request = self.submit_canvas(inputs, plan, on_progress)
         try:
             return request.outcome.result()
         except BaseException:  # includes Ctrl-C
             request.cancel()
             raise
+
+    def submit_canvas(
+        self,
+        inputs: InferenceInput,
+        plan: CanvasPlan,
+        on_progress: ProgressCallback | None = None,
+    ) -> CanvasRequest:
+        """Request a canvas; the arguments are those of `canvas`, which waits for it."""
+        request = self.engine.submit_canvas(inputs, plan, on_progress)
+        if self._request is not None:
+            self._request.add_part(request)
+        return request
 
     @property
     def converter(self) -> SpectrogramConverter:

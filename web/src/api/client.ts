@@ -21,7 +21,8 @@ export interface Failure {
   readonly retryAfter?: Seconds;
 }
 
-export type Answer = { readonly ok: true; readonly output: InferenceOutput } | { readonly ok: false; readonly failure: Failure };
+export type AnswerOf<T> = { readonly ok: true; readonly output: T } | { readonly ok: false; readonly failure: Failure };
+export type Answer = AnswerOf<InferenceOutput>;
 
 export interface AskOptions {
   signal?: AbortSignal;
@@ -51,10 +52,15 @@ export class Client {
   ) {}
 
   /** Requests one clip, without retries. */
-  async ask(request: InferenceInput, options: AskOptions = {}): Promise<Answer> {
+  ask(request: InferenceInput, options: AskOptions = {}): Promise<Answer> {
+    return this.askFor(isInferenceOutput, request, options);
+  }
+
+  /** Sends any request, without retries. `isOutput` checks the response. */
+  async askFor<T>(isOutput: (answer: unknown) => answer is T, request: object, options: AskOptions = {}): Promise<AnswerOf<T>> {
     const scope = new Scope();
     try {
-      return await this.exchange(request, options, scope);
+      return await this.exchange(isOutput, request, options, scope);
     } catch (error) {
       return { ok: false, failure: failureFrom(error, options.signal, this.silenceTimeout) };
     } finally {
@@ -62,7 +68,9 @@ export class Client {
     }
   }
 
-  private async exchange(request: InferenceInput, options: AskOptions, scope: Scope): Promise<Answer> {
+  private async exchange<T>(
+    isOutput: (answer: unknown) => answer is T, request: object, options: AskOptions, scope: Scope,
+  ): Promise<AnswerOf<T>> {
     const abort = new AbortController();
     let stopTimer = (): void => undefined;
     const restartTimeout = (): void => {
@@ -84,7 +92,7 @@ export class Client {
     const answer = response.headers.get("content-type")?.startsWith("application/x-ndjson")
       ? await lastEvent(response, restartTimeout, options.onProgress)
       : await response.json();
-    if (isInferenceOutput(answer)) return { ok: true, output: answer };
+    if (isOutput(answer)) return { ok: true, output: answer };
     const message = errorText(answer) ?? "The server's response is not a clip. Check the server's address and version.";
     return { ok: false, failure: { kind: "away", message } };
   }

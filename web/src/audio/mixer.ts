@@ -2,7 +2,7 @@
  * The page's only AudioContext and its output graph:
  *
  *     jam ──▶ gain ──┐
- *                    ├──▶ limiter ──▶ loudspeaker
+ *                    ├──▶ limiter ──▶ volume ──▶ loudspeaker
  *     preview ───────┘          └────▶ recording
  *
  * The context runs while the jam or a preview is audible and is suspended otherwise. If a preview is played
@@ -10,13 +10,15 @@
  */
 
 import { Scope } from "../scope";
-import type { Hertz, Seconds } from "../units";
+import type { Hertz, Seconds, Share } from "../units";
 import { ClockControl } from "./clock_control";
 
 /** Sample rate of the clips, so that the browser does not resample them. */
 const SAMPLE_RATE: Hertz = 44_100;
 const PAUSE_FADE: Seconds = 0.06;
 const DUCK_FADE: Seconds = 0.15;
+/** Time constant of a change of the volume. */
+const VOLUME_FADE: Seconds = 0.015;
 /** Gain of the jam while a preview plays: -20 dB. */
 const DUCKED_GAIN = 0.1;
 /** Longest wait for the end of a fade. Wireless headphones have 0.3 s of latency. */
@@ -28,14 +30,18 @@ export class Mixer {
   /** Input for the clips of the jam. */
   readonly jam: GainNode;
   private readonly limiter: DynamicsCompressorNode;
+  private readonly volume: GainNode;
   private readonly scope = new Scope();
   private readonly clockControl: ClockControl;
   private isJamAudible = false;
   private isPreviewAudible = false;
   private numChanges = 0;
 
-  /** @param onChange called when `isBlocked` may have changed */
-  constructor(onChange: () => void) {
+  /**
+   * @param onChange called when `isBlocked` may have changed
+   * @param volume from 0 to 1
+   */
+  constructor(onChange: () => void, volume: Share) {
     ignoreMuteSwitch();
     this.context = new AudioContext({ sampleRate: SAMPLE_RATE, latencyHint: "playback" });
     this.scope.add(() => void this.context.close());
@@ -51,7 +57,13 @@ export class Mixer {
       attack: 0.002,
       release: 0.12,
     });
-    this.jam.connect(this.limiter).connect(this.context.destination);
+    this.volume = new GainNode(this.context, { gain: volume });
+    this.jam.connect(this.limiter).connect(this.volume).connect(this.context.destination);
+  }
+
+  /** Sets the volume of the loudspeaker, from 0 to 1. A recording is not affected. */
+  setVolume(volume: Share): void {
+    this.volume.gain.setTargetAtTime(volume, this.now, VOLUME_FADE);
   }
 
   /** Input for a preview. */

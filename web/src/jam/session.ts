@@ -8,7 +8,7 @@ import { MAX_RECORDING, Recorder, type Recording } from "../audio/recorder";
 import { Scope } from "../scope";
 import { type Distillation, fitted } from "../settings/distilled";
 import type { Settings } from "../settings/settings";
-import type { Seconds } from "../units";
+import type { Seconds, Share } from "../units";
 import type { Walk } from "../walk/walk";
 import type { Clip } from "./clip";
 import { ServerClipSource } from "./clip_source";
@@ -35,6 +35,7 @@ export class Session {
   private isOnHold = false;
   private start: Seconds | null = null;
   private lastHeard: string | undefined;
+  private volume: Share = 1;
 
   constructor(client: Client, walk: Walk, settings: Settings) {
     this.clipSource = new ServerClipSource(client, () => this.open().context);
@@ -129,6 +130,12 @@ export class Session {
     this.notify();
   }
 
+  /** Sets the volume, from 0 to 1. */
+  setVolume(volume: Share): void {
+    this.volume = volume;
+    this.mixer?.setVolume(volume);
+  }
+
   /** Allows a later preview. Call it from a click event, as browsers require that to start audio. */
   allowPreview(): void {
     this.open().unlock();
@@ -191,7 +198,7 @@ export class Session {
 
   private open(): Mixer {
     if (this.mixer === null) {
-      this.mixer = new Mixer(() => this.notify());
+      this.mixer = new Mixer(() => this.notify(), this.volume);
       this.player = new Player(this.mixer.jam);
       this.previewer = new Preview(this.mixer);
     }

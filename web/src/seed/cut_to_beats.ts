@@ -56,6 +56,14 @@ export function whyNoLoop(samples: Float32Array, sampleRate: Hertz): string | nu
   return null;
 }
 
+/** A section as a loop, if it is as long as one may be; otherwise what to do, for the user. */
+export function loopOfSection(samples: Float32Array, start: Seconds, duration: Seconds, sampleRate: Hertz): Float32Array | { readonly problem: string } {
+  if (duration < MIN_DURATION || duration > MAX_DURATION + TOLERANCE) {
+    return { problem: `The section lasts ${duration.toFixed(2)} s; mark ${MIN_DURATION} to ${MAX_DURATION} s for a seed loop.` };
+  }
+  return loopFrom(samples, start, duration, sampleRate);
+}
+
 /** Cuts a loop. The audio after its end is crossfaded into its start, so the repeat is seamless. */
 function loopFrom(samples: Float32Array, start: Seconds, duration: Seconds, sampleRate: Hertz): Float32Array {
   const first = Math.round(start * sampleRate);

@@ -4,7 +4,7 @@ import { wavBlob } from "../audio/wav";
 import { dataUrlFromBlob } from "../data_url";
 import type { Session } from "../jam/session";
 import type { ImageSource } from "../settings/settings";
-import type { Seconds } from "../units";
+import type { Hertz, Seconds } from "../units";
 import { cutToBeats, whyNoLoop } from "./cut_to_beats";
 
 export type SeedOutcome =
@@ -29,15 +29,28 @@ export async function seedFromFile(session: Session, file: File, signal: AbortSi
   const reason = recording && samples && whyNoLoop(samples, recording.sampleRate);
   if (reason) return { problem: `${file.name} ${reason}` };
   const cut = recording && samples ? cutToBeats(samples, recording.sampleRate) : null;
-  const dataUrl = await dataUrlFromBlob(cut && recording ? wavBlob([cut.samples], recording.sampleRate) : file);
-  const outcome = await session.clipSource.imageToAudio(
-    cut ? { kind: "audio", dataUrl } : { kind: "own", dataUrl, name: file.name },
-    signal,
-  );
+  if (cut && recording) {
+    return seedFromLoop(session, file.name, cut.samples, recording.sampleRate, (duration) => describeLoop(cut.beats, cut.tempo, duration), signal);
+  }
+  const image = { kind: "own", dataUrl: await dataUrlFromBlob(file), name: file.name } as const;
+  return converted(session, image, file.name, () => "image", signal);
+}
+
+/** The seed image of a loop. @param describe returns what it is, from its duration */
+export async function seedFromLoop(
+  session: Session, name: string, samples: Float32Array, sampleRate: Hertz, describe: (duration: Seconds) => string, signal: AbortSignal,
+): Promise<SeedOutcome> {
+  const dataUrl = await dataUrlFromBlob(wavBlob([samples], sampleRate));
+  return converted(session, { kind: "audio", dataUrl }, name, describe, signal);
+}
+
+async function converted(
+  session: Session, from: Parameters<Session["clipSource"]["imageToAudio"]>[0], name: string, describe: (duration: Seconds) => string, signal: AbortSignal,
+): Promise<SeedOutcome> {
+  const outcome = await session.clipSource.imageToAudio(from, signal);
   if ("failure" in outcome) return { problem: outcome.failure.message };
   const { audio, image } = outcome.made;
-  const source = { kind: "own", dataUrl: await dataUrlFromBlob(image), name: file.name } as const;
-  return { source, audio, description: cut ? describeLoop(cut.beats, cut.tempo, audio.duration) : "image" };
+  return { source: { kind: "own", dataUrl: await dataUrlFromBlob(image), name }, audio, description: describe(audio.duration) };
 }
 
 function describeLoop(beats: number | null, tempo: number | null, duration: number): string {

@@ -36,7 +36,11 @@ export interface TempoEstimate {
  * @param samples mono, in [-1, 1]
  */
 export function findTempo(samples: Float32Array, sampleRate: Hertz): TempoEstimate | null {
-  const strength = onsetStrength(samples, sampleRate);
+  return tempoOf(onsetStrength(samples, sampleRate));
+}
+
+/** Tempo and first beat from the onset strength of a recording, as `findTempo`. */
+export function tempoOf(strength: Float64Array): TempoEstimate | null {
   const mean = strength.reduce((sum, value) => sum + value, 0) / Math.max(1, strength.length);
   if (mean < SILENCE || strength.length * FRAME < 1.5) return null;
   const correlation = autocorrelation(strength.map((value) => value - mean));

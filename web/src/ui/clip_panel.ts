@@ -20,10 +20,13 @@ const MAX_RECORDINGS = 3;
 export class ClipPanel implements Panel {
   readonly name = "Save";
   readonly element: HTMLElement;
-  private readonly about = h("p", { class: "hint" });
+  private readonly about = h("p", { class: "hint", "aria-live": "polite" });
+  private readonly release = h("button", { type: "button", hidden: true }, "Take the clip that plays now");
   private readonly files: HTMLButtonElement[];
   private readonly recordButton = h("button", { type: "button", class: "record" });
   private readonly recordings = h("ul", { class: "recordings" });
+  /** The clip of the first file that was saved: further files are of the same clip, although the music moves on. */
+  private held: HeardClip | null = null;
 
   /** @param showNotice shows a short message */
   constructor(
@@ -34,15 +37,19 @@ export class ClipPanel implements Panel {
   ) {
     const share = h("button", { type: "button", class: "primary" }, "Share this moment");
     const kinds: [string, (clip: HeardClip, button: HTMLButtonElement) => void][] = [
-      ["MP3", (clip, button) => void this.saveMp3(clip, button)],
+      ["MP3", (clip, button) => void this.saveEncoded(clip, "mp3", button)],
+      ["FLAC", (clip, button) => void this.saveEncoded(clip, "flac", button)],
       ["WAV", (clip) => this.saveWav(clip)],
       ["Image", (clip) => this.saveImage(clip)],
     ];
     this.files = kinds.map(([text, save]) => {
       const button = h("button", { type: "button" }, text);
       scope.listen(button, "click", () => {
-        const clip = this.session.heard?.clip;
-        if (clip) save(clip, button);
+        const { clip } = this;
+        if (clip === null) return;
+        this.held = clip;
+        save(clip, button);
+        this.update();
       });
       return button;
     });
@@ -55,11 +62,17 @@ export class ClipPanel implements Panel {
       h("h2", {}, "Current clip"),
       this.about,
       h("div", { class: "row", role: "group", "aria-label": "Save the current clip" }, ...this.files),
+      h("div", { class: "row" }, this.release),
       h("h2", {}, "Recording"),
       h("p", { class: "hint" }, `Records from now on, up to one hour. The last ${MAX_RECORDINGS} recordings stay here until you close the page, so save those that you want to keep.`),
       h("div", { class: "row" }, this.recordButton),
       this.recordings,
     );
+    scope.listen(this.release, "click", () => {
+      this.held = null;
+      this.update();
+      this.files[0]?.focus();
+    });
     scope.listen(share, "click", () => void this.share());
     scope.listen(this.recordButton, "click", () => void this.record());
     session.recordingIsFull = () => void this.record();
@@ -67,11 +80,19 @@ export class ClipPanel implements Panel {
 
   update(): void {
     const { heard, recordingDuration } = this.session;
-    setText(this.about, heard ? fileName(heard.clip.stop) : "No clip has been played yet.");
-    for (const button of this.files) button.disabled = !heard || button.hasAttribute("aria-busy");
+    const { clip } = this;
+    const isPast = this.held !== null && this.held.id !== heard?.clip.id;
+    setText(this.about, clip ? `${fileName(clip.stop)}${isPast ? ": kept here, the music has moved on" : ""}` : "No clip has been played yet.");
+    this.release.hidden = !isPast || !heard;
+    for (const button of this.files) button.disabled = !clip || button.hasAttribute("aria-busy");
     setText(this.recordButton, recordingDuration === null ? "Record" : `Stop · ${clockText(recordingDuration)}`);
     this.recordButton.setAttribute("aria-pressed", String(recordingDuration !== null));
     this.recordButton.disabled = !heard && recordingDuration === null;
+  }
+
+  /** The clip that is saved. */
+  private get clip(): HeardClip | null {
+    return this.held ?? this.session.heard?.clip ?? null;
   }
 
   /** Copies a link to the current clip, or opens the share dialog on touch devices. */
@@ -122,15 +143,15 @@ export class ClipPanel implements Panel {
     this.showNotice(`Recorded ${clockText(duration)}. Save it in the Save tab.`);
   }
 
-  private async saveMp3(clip: HeardClip, button: HTMLButtonElement): Promise<void> {
+  private async saveEncoded(clip: HeardClip, format: "mp3" | "flac", button: HTMLButtonElement): Promise<void> {
     button.setAttribute("aria-busy", "true");
     this.update();
     const source = { kind: "own", dataUrl: await dataUrlFromBlob(clip.image), name: "" } as const;
-    const answer = await this.client.ask(imageToAudioInput(source, "mp3"));
+    const answer = await this.client.ask(imageToAudioInput(source, format));
     button.removeAttribute("aria-busy");
     this.update();
-    if (answer.ok) saveFile(await blobFromUrl(answer.output.audio), `${fileName(clip.stop)}.mp3`);
-    else this.showNotice(`The MP3 could not be made: ${answer.failure.message}`);
+    if (answer.ok) saveFile(await blobFromUrl(answer.output.audio), `${fileName(clip.stop)}.${format}`);
+    else this.showNotice(`The ${format.toUpperCase()} could not be made: ${answer.failure.message}`);
   }
 
   private saveWav({ audio, stop }: HeardClip): void {

@@ -5,13 +5,25 @@ import type { Seconds } from "../units";
 import { h } from "./dom";
 import type { Shortcut } from "./keyboard";
 
+export interface HelpDialog {
+  readonly dialog: HTMLDialogElement;
+  show(shortcuts: readonly Shortcut[]): void;
+}
+
 /** A dialog that lists the keyboard shortcuts. */
-export function helpDialog(scope: Scope, shortcuts: readonly Shortcut[]): HTMLDialogElement {
-  const rows = shortcuts.flatMap(({ label, does }) => [h("dt", {}, h("kbd", {}, label)), h("dd", {}, does)]);
+export function helpDialog(scope: Scope): HelpDialog {
+  const list = h("dl");
   const close = h("button", { type: "button", class: "primary" }, "Close");
-  const dialog = h("dialog", { "aria-labelledby": "help-title" }, h("h2", { id: "help-title" }, "Keyboard shortcuts"), h("dl", {}, ...rows), close);
+  const dialog = h("dialog", { "aria-labelledby": "help-title" }, h("h2", { id: "help-title" }, "Keyboard shortcuts"), list, close);
   scope.listen(close, "click", () => dialog.close());
-  return dialog;
+  return {
+    dialog,
+    show: (shortcuts) => {
+      const named = shortcuts.filter(({ label }) => label !== "");
+      list.replaceChildren(...named.flatMap(({ label, does }) => [h("dt", {}, h("kbd", {}, label)), h("dd", {}, does)]));
+      dialog.showModal();
+    },
+  };
 }
 
 /** After this time without input, no more clips are requested from a paid endpoint. */

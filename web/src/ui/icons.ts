@@ -12,8 +12,14 @@ const PATHS = {
   flat: "M4 6h16v12H4zM4 12h16M10 6v12",
   landscape: "M3 17l6-9 4 5 3-4 5 8z",
   listen: "M4 10v4h4l5 4V6l-5 4zM16.5 9a4 4 0 010 6",
+  muted: "M4 10v4h4l5 4V6l-5 4zM16.5 9.5l5 5M21.5 9.5l-5 5",
   stop: "M7 7h10v10H7z",
   help: "M9 9.5a3 3 0 116 0c0 2-3 2.2-3 4.5M12 17.5h.01",
+  undo: "M9 7H15a4.5 4.5 0 010 9H8M9 7l3-3M9 7l3 3",
+  redo: "M15 7H9a4.5 4.5 0 000 9h7M15 7l-3-3M15 7l-3 3",
+  minus: "M6 12h12",
+  plus: "M6 12h12M12 6v12",
+  whole: "M4 6v12M20 6v12M7 12h10M10 9l-3 3 3 3M14 9l3 3-3 3",
   follow: "M12 4v16M5 12h4M15 12h4",
 } as const;
 

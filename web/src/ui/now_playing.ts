@@ -14,6 +14,11 @@ export class NowPlaying {
     this.element = h("section", { class: "now-playing", "aria-label": "Now playing" }, this.now, this.progress, this.next);
   }
 
+  /** The prompt that is shown as the current one. */
+  get prompt(): string {
+    return this.now.textContent ?? "";
+  }
+
   update(): void {
     const { conductor, heard } = this.session;
     const ready = conductor.ready.map(({ stop }) => stop);

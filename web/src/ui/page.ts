@@ -11,8 +11,12 @@ import { ClipPanel } from "./clip_panel";
 import { helpDialog, stillListening } from "./dialogs";
 import { h, setText } from "./dom";
 import { DrawPanel } from "./draw_panel";
+import { dropChoice, isRecording } from "./edit/drop_choice";
+import { EditView } from "./edit/edit_view";
 import { icon, setIcon } from "./icons";
 import { type Shortcut, listenForShortcuts } from "./keyboard";
+import { MediaKeys } from "./media_keys";
+import { ModeSwitch } from "./mode_switch";
 import { Notices } from "./notices";
 import { NowPlaying } from "./now_playing";
 import { PromptBar } from "./prompt_bar";
@@ -20,6 +24,7 @@ import { QueuePanel } from "./queue_panel";
 import { SeedPanel } from "./seed_panel";
 import { Sidebar } from "./sidebar";
 import { SoundPanel } from "./sound_panel";
+import { VolumeControl } from "./volume_control";
 
 /** How far one arrow key moves the view along the timeline, and the largest distance from now. */
 const SCROLL_STEP: Seconds = 2.5;
@@ -28,14 +33,17 @@ const MAX_SCROLL: Seconds = 30;
 export class Page {
   private readonly notices = new Notices();
   private readonly status = h("p", { class: "status", "aria-live": "off" });
-  private readonly flatButton = h("button", { class: "quiet", type: "button" });
-  private readonly followButton = h("button", { class: "quiet", type: "button", "aria-label": "Back to now", title: "Back to now (0)", hidden: true }, icon("follow"));
+  private readonly flatButton = h("button", { class: "quiet jam-only", type: "button" });
+  private readonly followButton = h("button", { class: "quiet jam-only", type: "button", "aria-label": "Back to now", title: "Back to now (0)", hidden: true }, icon("follow"));
   private readonly preferences = { isMotionReduced: matchMedia("(prefers-reduced-motion: reduce)").matches };
   private readonly timeline: Timeline | null;
   private readonly nowPlaying: NowPlaying;
+  private readonly mediaKeys: MediaKeys;
   private readonly promptBar: PromptBar;
   private readonly sidebar: Sidebar;
   private readonly seedPanel: SeedPanel;
+  private readonly editView: EditView;
+  private readonly mode: ModeSwitch;
   private readonly seedPreview = new SeedPreview(() => this.timeline?.invalidate());
   private isUpdateDue = false;
 
@@ -47,15 +55,28 @@ export class Page {
   ) {
     const showNotice = (message: string): void => this.notices.show(message);
     this.nowPlaying = new NowPlaying(session);
+    this.mediaKeys = new MediaKeys(scope, () => session.phase === "playing", () => void session.toggle());
     this.promptBar = new PromptBar(scope, session, showNotice);
     this.seedPanel = new SeedPanel(scope, session, showNotice);
     const clipPanel = new ClipPanel(scope, session, client, showNotice);
     const draw = new DrawPanel(scope, session, (source) => this.seedPanel.setOwn(source), showNotice);
     const sound = new SoundPanel(scope, session, this.preferences, () => this.applyPreferences());
-    const opener = h("button", { class: "quiet", type: "button", "aria-label": "Settings", "aria-expanded": "false", title: "Settings (S)" }, icon("panel"));
+    const opener = h("button", { class: "quiet jam-only", type: "button", "aria-label": "Settings", "aria-expanded": "false", title: "Settings (S)" }, icon("panel"));
     this.sidebar = new Sidebar(scope, [new QueuePanel(scope, session), sound, this.seedPanel, draw, clipPanel], opener);
-    const shortcuts = this.shortcuts(clipPanel);
-    const help = helpDialog(scope, shortcuts);
+    this.editView = new EditView(scope, client, showNotice, (loop) => {
+      this.mode.set(false);
+      void this.seedPanel.useLoop(loop.name, loop.samples, loop.sampleRate);
+    });
+    this.mode = new ModeSwitch(scope, (isEditing) => this.setEditing(isEditing));
+    const volume = new VolumeControl(scope, (value) => {
+      session.setVolume(value);
+      this.editView.setVolume(value);
+    });
+    const jamShortcuts = this.shortcuts(clipPanel);
+    const muteShortcut = { key: "m", label: "M", does: "mute or unmute", act: () => volume.toggleMute() };
+    const shortcuts = (): readonly Shortcut[] => [...(this.mode.isEditing ? this.editView.shortcuts : jamShortcuts), muteShortcut, helpShortcut];
+    const help = helpDialog(scope);
+    const helpShortcut = { key: "?", label: "?", does: "show this list", act: () => help.show(shortcuts()) };
     const helpButton = h("button", { class: "quiet", type: "button", "aria-label": "Keyboard shortcuts", title: "Keyboard shortcuts (?)" }, icon("help"));
     const canvas = h("canvas", { class: "timeline", role: "img", "aria-label": "Timeline of spectrograms: past clips, the current clip and upcoming clips, with a playhead" });
     const labels = h("div", { class: "axis-labels", "aria-hidden": "true" });
@@ -68,12 +89,13 @@ export class Page {
         {},
         h("a", { class: "wordmark", href: "./about.html", title: "How it works" }, "Riffusion"),
         this.status,
-        h("nav", { "aria-label": "View" }, this.followButton, this.flatButton, helpButton, opener),
+        h("nav", { "aria-label": "View" }, this.mode.element, volume.element, this.followButton, this.flatButton, helpButton, opener),
       ),
       main,
+      this.editView.element,
       this.sidebar.element,
       this.notices.element,
-      help,
+      help.dialog,
     );
     this.timeline = this.makeTimeline(canvas, labels);
     const observer = new ResizeObserver(() => labels.style.setProperty("--covered", `${main.offsetHeight}px`));
@@ -82,12 +104,13 @@ export class Page {
     scope.listen(this.flatButton, "click", () => this.toggleFlat());
     scope.listen(this.followButton, "click", () => this.backToNow());
     for (const type of ["pointerup", "wheel"]) scope.listen(canvas, type, () => this.updateSoon()); // the user may have turned the view
-    scope.listen(helpButton, "click", () => help.showModal());
-    listenForShortcuts(scope, [...shortcuts, { key: "?", label: "?", does: "show this list", act: () => help.showModal() }]);
+    scope.listen(helpButton, "click", () => help.show(shortcuts()));
+    listenForShortcuts(scope, shortcuts);
     this.acceptDrops();
     this.applyPreferences();
     session.onChange(() => this.updateSoon());
     this.update();
+    this.mode.apply();
     void this.watchForInactivity(baseUrl);
   }
 
@@ -143,6 +166,7 @@ export class Page {
     setText(this.status, text);
     this.status.dataset["tone"] = tone;
     this.nowPlaying.update();
+    this.mediaKeys.update(this.nowPlaying.prompt);
     this.promptBar.update();
     this.sidebar.update();
     const isFlat = this.timeline?.view.isFlat ?? false;
@@ -195,7 +219,29 @@ export class Page {
     ];
   }
 
+  /** Shows the Edit view or the jam, which pauses meanwhile. */
+  private setEditing(isEditing: boolean): void {
+    if (isEditing) {
+      this.sidebar.toggle(false);
+      if (this.session.phase === "playing") void this.session.toggle();
+    }
+    this.editView.show(isEditing);
+    this.timeline?.invalidate();
+  }
+
   private acceptDrops(): void {
+    const choice = dropChoice(
+      this.scope,
+      (file) => {
+        this.mode.set(false);
+        void this.seedPanel.useFile(file);
+      },
+      (file) => {
+        this.mode.set(true);
+        void this.editView.open(file);
+      },
+    );
+    document.body.append(choice.dialog);
     const hasFiles = ({ dataTransfer }: DragEvent): boolean => dataTransfer?.types.includes("Files") ?? false;
     this.scope.listen(document, "dragover", (event: DragEvent) => {
       if (!hasFiles(event)) return; // dropped text goes into the input under it
@@ -210,7 +256,8 @@ export class Page {
       event.preventDefault();
       document.body.classList.remove("dropping");
       const file = event.dataTransfer?.files[0];
-      if (file) void this.seedPanel.useFile(file);
+      if (file && isRecording(file)) choice.ask(file);
+      else if (file) void this.seedPanel.useFile(file);
     });
   }
 

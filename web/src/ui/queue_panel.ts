@@ -14,6 +14,7 @@ export class QueuePanel implements Panel {
   readonly element: HTMLElement;
   private readonly list = h("ol", { class: "queue" });
   private readonly empty: HTMLElement;
+  private readonly samples: HTMLElement;
   private shownKey = "";
 
   constructor(
@@ -21,14 +22,14 @@ export class QueuePanel implements Panel {
     private readonly session: Session,
   ) {
     this.empty = h("p", { class: "hint" }, "The queue is empty. The music continues with variations of the current prompt.");
-    const samples = sampleChips(scope, "chips", (prompt) => this.change([...this.queue, prompt]));
+    this.samples = sampleChips(scope, "chips", (prompt) => this.change([...this.queue, prompt]));
     const weights = h(
       "p",
       { class: "hint" },
       "Weights: ", h("code", {}, "(brass:1.5) and [drums]"), " means more brass and less drums.",
     );
     scope.listen(this.list, "focusout", () => this.update());
-    this.element = h("div", { class: "panel" }, h("h2", {}, "Up next"), this.list, this.empty, h("h2", {}, "Add a sample prompt"), samples, weights);
+    this.element = h("div", { class: "panel" }, h("h2", {}, "Up next"), this.list, this.empty, h("h2", {}, "Add a sample prompt"), this.samples, weights);
   }
 
   update(): void {
@@ -36,10 +37,23 @@ export class QueuePanel implements Panel {
     const key = JSON.stringify([arriving, editable]);
     if (key === this.shownKey || this.list.querySelector("input:focus")) return; // an item is being edited
     this.shownKey = key;
-    const focused = this.list.contains(document.activeElement) ? document.activeElement?.getAttribute("data-key") : null;
+    const focused = this.list.contains(document.activeElement) ? document.activeElement?.getAttribute("data-key") ?? "" : null;
     this.list.replaceChildren(...arriving.map(arrivingItem), ...editable.map((prompt, index) => this.item(prompt, index)));
     this.empty.hidden = arriving.length + editable.length > 0;
-    if (focused) this.list.querySelector<HTMLElement>(`[data-key="${focused}"]`)?.focus();
+    if (focused !== null) this.focusNear(focused);
+  }
+
+  /** Focuses the item that is where the focused one was, or the last one, or what adds an item. */
+  private focusNear(key: string): void {
+    const [name, index] = key.split("-");
+    for (let i = Number(index ?? 0); i >= 0; i--) {
+      const element = this.list.querySelector<HTMLButtonElement>(`[data-key="${name}-${i}"]`);
+      if (!element) continue;
+      const target = element.disabled ? this.list.querySelector<HTMLElement>(`[data-key="text-${i}"]`) : element;
+      target?.focus();
+      return;
+    }
+    this.samples.querySelector<HTMLElement>("button")?.focus();
   }
 
   private get upcoming(): UpcomingPrompts {

@@ -3,8 +3,9 @@
 import type { Library, LibraryImage } from "../api/library";
 import type { Session } from "../jam/session";
 import type { Scope } from "../scope";
-import { seedFromFile } from "../seed/seed_from_file";
+import { type SeedOutcome, seedFromFile, seedFromLoop } from "../seed/seed_from_file";
 import type { ImageSource } from "../settings/settings";
+import type { Hertz, Seconds } from "../units";
 import { h } from "./dom";
 import { previewButton } from "./preview_button";
 import type { Panel } from "./sidebar";
@@ -52,12 +53,22 @@ export class SeedPanel implements Panel {
   }
 
   /** Makes a file the seed. */
-  async useFile(file: File): Promise<void> {
+  useFile(file: File): Promise<void> {
+    return this.use(file.name, file.type.startsWith("image/"), (signal) => seedFromFile(this.session, file, signal));
+  }
+
+  /** Makes a loop the seed. */
+  useLoop(name: string, samples: Float32Array, sampleRate: Hertz): Promise<void> {
+    const describe = (duration: Seconds): string => `the marked section, ${duration.toFixed(2)} s`;
+    return this.use(name, false, (signal) => seedFromLoop(this.session, name, samples, sampleRate, describe, signal));
+  }
+
+  private async use(name: string, isImage: boolean, make: (signal: AbortSignal) => Promise<SeedOutcome>): Promise<void> {
     this.loading?.abort();
     const loading = new AbortController();
     this.loading = loading;
-    this.about.textContent = `Reading ${file.name} …`;
-    const outcome = await seedFromFile(this.session, file, loading.signal);
+    this.about.textContent = `Reading ${name} …`;
+    const outcome = await make(loading.signal);
     if (loading.signal.aborted) return;
     if ("problem" in outcome) {
       this.about.textContent = "";
@@ -65,8 +76,8 @@ export class SeedPanel implements Panel {
       return;
     }
     this.setOwn(outcome.source);
-    this.about.textContent = `${file.name}: ${outcome.description}`;
-    this.showNotice(`New clips use ${file.name} as the seed loop`);
+    this.about.textContent = isImage ? `${name} is the seed loop, as an image of sound` : `${name}: ${outcome.description}`;
+    this.showNotice(`New clips use ${name} as the seed loop`);
     this.session.preview(outcome.audio, () => undefined);
   }
 

@@ -1,7 +1,7 @@
 /** The sidebar with tabs for all settings. It is beside the timeline, or on a phone over its lower part. */
 
 import type { Scope } from "../scope";
-import { h, isTyping } from "./dom";
+import { h } from "./dom";
 import { icon } from "./icons";
 
 export interface Panel {
@@ -44,7 +44,7 @@ export class Sidebar {
     });
     scope.listen(close, "click", () => this.toggle(false));
     scope.listen(this.element, "keydown", (event) => {
-      if (event.key === "Escape" && !isTyping(event.target)) this.toggle(false);
+      if (event.key === "Escape") this.toggle(false);
     });
     scope.listen(opener, "click", () => this.toggle());
     opener.setAttribute("aria-controls", "sidebar");
