@@ -190,7 +190,7 @@ def test_serve_passes_its_options_on(run: Run, monkeypatch: pytest.MonkeyPatch) 
         "serve", "--port", 9001, "--gateway-port", 9002, "--host", "::1", "--checkpoint", "x/y",
         "--allowed-origin", "https://a.example", "--allowed-origin", "https://b.example",
         "--requests-per-minute", 30, "--requests-at-once", 3, "--trusted-proxy", "10.0.0.0/8",
-        "--timeout", 60, "--retry-for", 5,
+        "--timeout", 60, "--retry-for", 5, "--loras", "some/folder",
     )  # fmt: skip
     assert result.code == 0
     (call,) = calls
@@ -202,6 +202,7 @@ def test_serve_passes_its_options_on(run: Run, monkeypatch: pytest.MonkeyPatch) 
         "gateway_port": 9002,
         "host": "::1",
         "checkpoint": "x/y",
+        "loras": Path("some/folder"),
         "gateway": True,
         "endpoint": None,
         "allowed_origins": ("https://a.example", "https://b.example"),

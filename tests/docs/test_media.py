@@ -249,8 +249,14 @@ def test_columns_follow_from_what_the_checkpoint_can_do() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--only", "readme,songs"], "only: 'songs' must be one of readme, about, sounds, steps"),
-        (["--only", ""], "only: '' names no part; choose from readme, about, sounds, steps"),
+        (
+            ["--only", "readme,songs"],
+            "only: 'songs' must be one of readme, about, sounds, editing, steps",
+        ),
+        (
+            ["--only", ""],
+            "only: '' names no part; choose from readme, about, sounds, editing, steps",
+        ),
         (["--sounds", "flute,kazoo"], "sounds: 'kazoo' is not a sound; choose from piano"),
         (["--only", "sounds", "--soundfont", "none.sf2"], "soundfont: 'none.sf2' is not a file"),
         (["--checkpoint", "no/folder"], "no/folder"),

@@ -13,7 +13,7 @@ from riffusion.promises.drawing import MAX_DRAWS
 from riffusion.serving.gateway.openapi import openapi_schema
 from riffusion.serving.model.clip_service import ClipService
 from tests.editing.conftest import generator
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, wait_until
 
 __all__ = ["generator"]  # a fixture
 
@@ -95,7 +95,7 @@ def test_a_job_that_is_stopped_while_it_is_drawn_again_frees_its_slot(
 
     asyncio.run(scenario())
     assert unet.num_calls == 4
-    assert generator.engine.num_running == 0
+    wait_until(lambda: generator.engine.num_running == 0, "the slot is free")
 
 
 @pytest.mark.parametrize("fields", [{"key": "H"}, {"tempo_bpm": 30.0, "beats": 40}])

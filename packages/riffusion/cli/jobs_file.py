@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from riffusion.errors import InputError
 from riffusion.io.files import check_readable
 
@@ -115,6 +113,8 @@ def _csv_rows(text: str, path: Path) -> Iterator[Job]:
 
 
 def _yaml_entries(text: str, path: Path) -> Iterator[Job]:
+    import yaml
+
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
