@@ -229,9 +229,7 @@ def test_prompts_outside_the_recording_are_refused(
 ) -> None:
     with Recording.open(song(tmp_path / "in.wav")) as recording:
         for at_s in (-1.0, 0.0, 9.4, float("nan")):
-            with pytest.raises(
-                InputError, match=r"inside the recording, over 0 .* up to 9.300"
-            ):
+            with pytest.raises(InputError, match=r"inside the recording, over 0 .* up to 9.300"):
                 restyle(recording, generator, request(), [PromptAtTime(at_s, "bells")])
         with pytest.raises(InputError, match="prompts_at: .*prompt weight"):
             restyle(recording, generator, request(), [PromptAtTime(1.0, "(a:101)")])
