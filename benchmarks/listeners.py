@@ -34,6 +34,8 @@ GPUS = (Gpu("A10G", 70), Gpu("H100 SXM", 989))
 def unet_rows(preset: str) -> int:
     """Total rows of the UNet calls of one guided clip."""
     steps = int(PRESETS[preset]["num_inference_steps"])
+    if PRESETS[preset]["scheduler"] == "lcm":  # distilled: the UNet is told the guidance scale
+        return int(PRESETS[preset]["num_inference_steps"])
     first, last = PRESETS[preset].get("guidance_interval", (0.0, 1.0))
     return sum(2 if first <= step / steps < last else 1 for step in range(steps))
 
