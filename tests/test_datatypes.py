@@ -150,6 +150,7 @@ def test_unknown_fields_are_ignored_with_a_warning(caplog: pytest.LogCaptureFixt
         (RECORDING | {"mode": "vary", "scheduler": "lcm", "preset": "instant"}, "scheduler"),
         (RECORDING | {"mode": "restyle", "amount": 0.5}, "amount"),
         (RECORDING | {"mode": "loop", "loras": [{"id": "a"}]}, "loras"),
+        ({"mode": "image_to_audio", "loras": [{"id": "a"}]}, "loras"),
         (RECORDING | {"mode": "retime", "tempo_bpm": 90, "loras": [{"id": "a"}]}, "loras"),
         ({"init_audio_b": "b"}, "init_audio_b"),
         (RECORDING | {"mode": "loop", "beats": 0}, "beats"),

@@ -122,6 +122,8 @@ def check_mode_fields(mode: str, fields: Mapping[str, Any]) -> None:
         if fields[name] not in (None, ()) and mode not in modes:
             allowed = " or ".join(f"mode={each}" for each in modes)
             raise ValueError(f"{name}: only for {allowed}, not for mode={mode}; leave it out")
+    if fields["loras"] and mode in (*MODES_WITHOUT_CHECKPOINT, "image_to_audio"):
+        raise ValueError(f"loras: mode={mode} draws nothing with the checkpoint; leave them out")
     if mode not in EDIT_MODES:
         return
     if fields["init_image"] is not None:
@@ -138,8 +140,6 @@ def check_mode_fields(mode: str, fields: Mapping[str, Any]) -> None:
             f"alpha: {fields['alpha']:g} has no meaning for mode={mode}, which isn't at one place "
             "between start and end; leave it out"
         )
-    if fields["loras"] and mode in MODES_WITHOUT_CHECKPOINT:
-        raise ValueError(f"loras: mode={mode} uses no checkpoint; leave them out")
     if mode in MODES_OF_NOISE and fields["scheduler"] != "ddim":
         raise ValueError(
             f"scheduler: {fields['scheduler']!r} must be 'ddim' for mode={mode}, which takes its "

@@ -102,6 +102,10 @@ def test_fifty_milliseconds_have_stems_too(
         (("--restyle", "vocals=choir"), "--restyle: 'vocals' is not a stem; use drums, bass, harm"),
         (("--restyle", "bass=a", "--restyle", "bass=b"), "--restyle: 'bass' is named twice"),
         (("--restyle", "bass=(a:101)"), "--restyle: "),
+        (
+            ("--restyle", "bass=a", "--mute", "bass"),
+            "--restyle: 'bass' is muted, too; leave out one",
+        ),
         (("--restyle", "bass=a", "--gain", "drums=99"), "--gain: 'drums=99' must be from -40"),
         (("--separator", "magic", "--mute", "bass"), "--separator: 'magic' must be spectral or"),
         (("--separator", "demucs", "--mute", "harmonic"), "--mute: 'harmonic' is not a stem; use"),

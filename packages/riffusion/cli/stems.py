@@ -122,6 +122,9 @@ def remix(
     separator = _separator(separator_name, model.device)
     prompts = _prompts(restyle or [], separator)
     gains = _gains(gain or [], mute or [], separator, can_be_empty=bool(prompts))
+    in_vain = next((name for name in prompts if gains.get(name) == 0), None)
+    if in_vain is not None:
+        raise InputError(f"{in_vain!r} is muted, too; leave out one of the two", field="restyle")
     from riffusion.audio import Recording
     from riffusion.editing.stems import write_remix
 
