@@ -19,7 +19,8 @@ from tests.corpora.small_corpus import (
 from tests.evaluation.evaluate_runs import QUICK, command
 
 
-def tiny_clap_config() -> ClapConfig:
+def write_tiny_clap(folder: Path) -> None:
+    """Write a tiny CLAP model with random weights, without a tokenizer."""
     audio = ClapAudioConfig(
         spec_size=64,
         num_mel_bins=16,
@@ -31,22 +32,22 @@ def tiny_clap_config() -> ClapConfig:
         projection_dim=16,
     )
     text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    return ClapConfig(
+    config = ClapConfig(
         audio_config=audio.to_dict(),
         text_config=text | {"intermediate_size": 16, "vocab_size": 30, "projection_dim": 16},
         projection_dim=16,
     )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        ClapModel(config).save_pretrained(folder)
+    extractor = ClapFeatureExtractor(feature_size=16, max_length_s=2, truncation="rand_trunc")
+    extractor.save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
 def clap(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny CLAP model with random weights."""
     folder = tmp_path_factory.mktemp("clap")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        ClapModel(tiny_clap_config()).save_pretrained(folder)
-    extractor = ClapFeatureExtractor(feature_size=16, max_length_s=2, truncation="rand_trunc")
-    extractor.save_pretrained(folder)
+    write_tiny_clap(folder)
     return folder
 
 

@@ -3,28 +3,23 @@
 from pathlib import Path
 
 import pytest
-import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
-from transformers import ClapFeatureExtractor, ClapModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from riffusion.cli import main
 from riffusion.errors import CheckpointError, InputError
 from riffusion.evaluation.ranking import load_judge
 from tests.corpora.small_corpus import LABELS, NUM_SAMPLES, PARAMS, play
-from tests.evaluation.test_clap import tiny_clap_config
+from tests.evaluation.test_clap import write_tiny_clap
 
 
 @pytest.fixture(scope="module")
 def clap(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny CLAP model with random weights, and a tokenizer of a few words."""
     folder = tmp_path_factory.mktemp("clap")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        ClapModel(tiny_clap_config()).save_pretrained(folder)
-    extractor = ClapFeatureExtractor(feature_size=16, max_length_s=2, truncation="rand_trunc")
-    extractor.save_pretrained(folder)
+    write_tiny_clap(folder)
     words = {word: index for index, word in enumerate(("<pad>", "<unk>", *LABELS))}
     tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Whitespace()
