@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
@@ -16,6 +17,8 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
 
+from riffusion.datatypes import LoraInput
+from riffusion.diffusion.loras import LoraLibrary, LoraStack, Networks
 from riffusion.training.adapters.lora import adapter_weights
 from riffusion.training.export.adapter import write_adapter
 from tests.checkpoint.checkpoints import TinyModel
@@ -160,3 +163,17 @@ def write_ours(lora: TinyLora, folder: Path) -> Path:
         weights |= adapter_weights(network.base_model.model, part)
     write_adapter(folder, weights, {}, "tiny")
     return folder
+
+
+def recorded_weights(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, ...]]:
+    """A list that gets the weights of the LoRAs of each request from now on."""
+    used: list[tuple[float, ...]] = []
+    stack = LoraLibrary.stack
+
+    def recorded(self: LoraLibrary, wanted: Sequence[LoraInput], networks: Networks) -> LoraStack:
+        found = stack(self, wanted, networks)
+        used.append(tuple(weight for _, weight in found.members))
+        return found
+
+    monkeypatch.setattr(LoraLibrary, "stack", recorded)
+    return used

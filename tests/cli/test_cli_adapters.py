@@ -13,15 +13,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from riffusion.datatypes import LoraInput
-from riffusion.diffusion.loras import LoraLibrary, LoraStack, Networks
 from riffusion.errors import CheckpointError
 from riffusion.generation.generator import ClipGenerator
 from riffusion.io.images import read_image
 from riffusion.spectrogram.image import DEFAULT_MAX_VALUE
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.checkpoint.checkpoints import HIDDEN_SIZE, TinyModel, write_folder
-from tests.checkpoint.loras import tiny_lora, write_diffusers, write_kohya
+from tests.checkpoint.loras import recorded_weights, tiny_lora, write_diffusers, write_kohya
 from tests.cli.conftest import Run, WriteRecording
 
 PARAMS = SpectrogramParams(
@@ -104,15 +102,7 @@ def test_every_command_that_draws_uses_them(
     write_recording: WriteRecording,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    used: list[tuple[float, ...]] = []
-    stack = LoraLibrary.stack
-
-    def recorded(self: LoraLibrary, wanted: Sequence[LoraInput], networks: Networks) -> LoraStack:
-        found = stack(self, wanted, networks)
-        used.append(tuple(weight for _, weight in found.members))
-        return found
-
-    monkeypatch.setattr(LoraLibrary, "stack", recorded)
+    used = recorded_weights(monkeypatch)
     song = write_recording("song.wav", rate=8000)
     result = run(
         *commands(files, song)[name], "-o", tmp_path / "out.wav", "--steps", 1, "--device", "cpu",

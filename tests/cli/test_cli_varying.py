@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from riffusion.audio import Recording
-from riffusion.datatypes import LoraInput
-from riffusion.diffusion.loras import LoraLibrary, LoraStack, Networks
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.checkpoint.checkpoints import HIDDEN_SIZE, TinyModel
-from tests.checkpoint.loras import tiny_lora, write_kohya
+from tests.checkpoint.loras import recorded_weights, tiny_lora, write_kohya
 from tests.cli.conftest import Run, WriteRecording
 
 PARAMS = SpectrogramParams(
@@ -91,15 +88,7 @@ def test_loras_and_new_words_are_used(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    used: list[tuple[float, ...]] = []
-    stack = LoraLibrary.stack
-
-    def recorded(self: LoraLibrary, wanted: Sequence[LoraInput], networks: Networks) -> LoraStack:
-        found = stack(self, wanted, networks)
-        used.append(tuple(weight for _, weight in found.members))
-        return found
-
-    monkeypatch.setattr(LoraLibrary, "stack", recorded)
+    used = recorded_weights(monkeypatch)
     lora = write_kohya(tiny_lora(model), tmp_path / "lora")
     save_file({"sitar": torch.randn(HIDDEN_SIZE)}, tmp_path / "sitar.safetensors")
     song = write_recording("song.wav", duration_s=0.6, rate=22_050)

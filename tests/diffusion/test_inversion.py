@@ -16,7 +16,7 @@ from tests.diffusion.pipeline_requests import request
 SHAPE = (1, 4, 8, 20)
 """Two windows of 16 columns."""
 MAX_ERROR = 1e-3
-"""Of float32 sums over a schedule whose first steps divide by small numbers."""
+"""Error of float32 sums over a schedule whose first steps divide by small numbers."""
 
 
 def ddim(prediction: str, spacing: str, steps: int, beta_end: float = 0.012) -> Any:

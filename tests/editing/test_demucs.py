@@ -15,9 +15,9 @@ from riffusion.editing.stems import stem_blocks
 from riffusion.errors import CheckpointError
 
 SHARES = (0.1, 0.2, 0.4, 0.3)
-"""Of drums, bass, other and vocals in the linear network's answer."""
+"""Shares of drums, bass, other and vocals in the linear network's answer."""
 TOLERANCE = 2e-3
-"""Of full scale, for 16 bits, two resamplings and a signal up to a third of the rate."""
+"""Share of full scale, for 16 bits, two resamplings and a signal up to a third of the rate."""
 
 
 OFFSET = 0.05
@@ -116,7 +116,7 @@ def test_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_weights_are_read_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The published architecture is 320 MB large, so a small one takes its place here."""
+    """The published architecture is 335 MB large, so a small one takes its place here."""
 
     def small(sources: list[str]) -> HDemucs:
         return HDemucs(sources, channels=8, depth=6)

@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 MAX_RATIO = 1.5
-"""Of the whole process; what is heard takes some 20 kB per second, and as much again meanwhile."""
+"""Ratio of the whole process's peaks for ten minutes and one."""
 TIMEOUT_S = 1200
 PROGRAM = """
 import sys

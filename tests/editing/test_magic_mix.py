@@ -17,7 +17,7 @@ from tests.editing.recordings import noise_of, write
 
 RATE = 22_050
 ROUNDING = 0.05
-"""Of the level: rounding of latents, carried through phases."""
+"""Share of the level: rounding of latents, carried through phases."""
 
 
 def restyled(

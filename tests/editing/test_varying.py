@@ -34,7 +34,7 @@ SMALLEST = SpectrogramParams(
 )
 """A clip is 32 frames of 16 bands, so that its many steps are quick."""
 MAX_ERROR = 0.05
-"""Of the level: rounding of float32 sums in another order, carried through phases."""
+"""Share of the level: rounding of float32 sums in another order, carried through phases."""
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from riffusion.editing.splicing import Part
     from riffusion.editing.stems import Separator
 
-_RESTYLE_DENOISING = 0.5
 _GAIN = re.compile(r"(?P<name>[^=]+)=(?P<db>[+-]?(\d+\.?\d*|\.\d+)) *(dB)?", re.IGNORECASE)
 
 
@@ -37,7 +36,7 @@ SeparatorName = Annotated[
     typer.Option(
         "--separator",
         help="What takes the recording apart: `spectral`, which needs no weights, or `demucs` for "
-        "drums, bass, vocals and other, whose weights (320 MB) are downloaded at the first use, or "
+        "drums, bass, vocals and other, whose weights (335 MB) are downloaded at the first use, or "
         "read from the file that RIFFUSION_DEMUCS names.",
     ),
 ]
@@ -126,9 +125,10 @@ def remix(
     if in_vain is not None:
         raise InputError(f"{in_vain!r} is muted, too; leave out one of the two", field="restyle")
     from riffusion.audio import Recording
+    from riffusion.edit_fields import DEFAULT_DENOISING
     from riffusion.editing.stems import write_remix
 
-    fields = diffusion.edit_fields(_RESTYLE_DENOISING)
+    fields = diffusion.edit_fields(DEFAULT_DENOISING["restyle"])
     further = diffusion.request_fields() | adapters.request_fields()
     requests = {
         name: edit_request(prompt, seed, fields, further) for name, prompt in prompts.items()

@@ -19,15 +19,13 @@ from riffusion.cli.outputs import (
 )
 from riffusion.cli.progress import StageBars
 from riffusion.errors import InputError
+from riffusion.loops.grid import MAX_REPETITIONS
 
 if TYPE_CHECKING:
     import torch
 
     from riffusion.audio import Audio
     from riffusion.generation.unconditional import UnconditionalClip
-
-MAX_LOOPS = 1000
-"""As `riffusion.editing.clip_looping.MAX_TIMES`, which imports too much for here."""
 
 logger = logging.getLogger(__name__)
 
@@ -130,8 +128,8 @@ def unconditional(
     check_audio_output(output)
     if image is not None:
         check_image_output(image)
-    if not 0 <= loop <= MAX_LOOPS:
-        raise InputError(f"{loop} must be from 0 to {MAX_LOOPS}", field="loop")
+    if not 0 <= loop <= MAX_REPETITIONS:
+        raise InputError(f"{loop} must be from 0 to {MAX_REPETITIONS}", field="loop")
     if to is not None:
         given = {"--eta": eta, "--start-step": start_step, "--seed": seed, "--scheduler": scheduler}
         given |= {"--mask-start": mask_start, "--mask-end": mask_end, "--slice": slice_}

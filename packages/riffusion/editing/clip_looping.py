@@ -8,9 +8,7 @@ from riffusion.editing.listening import listen
 from riffusion.editing.looping import cut_out_loop, whole_beats_s
 from riffusion.editing.sound import SoundInMemory
 from riffusion.errors import InputError
-from riffusion.loops.grid import MAX_BEATS
-
-MAX_TIMES = 1000
+from riffusion.loops.grid import MAX_BEATS, MAX_REPETITIONS
 
 
 def loop_it(clip: Audio, times: int = 12) -> Audio:
@@ -38,8 +36,8 @@ def check_times(times: int) -> None:
     Raises:
         InputError: it is out of range.
     """
-    if not 1 <= times <= MAX_TIMES:
-        raise InputError(f"{times} must be from 1 to {MAX_TIMES}", field="times")
+    if not 1 <= times <= MAX_REPETITIONS:
+        raise InputError(f"{times} must be from 1 to {MAX_REPETITIONS}", field="times")
 
 
 def _most_beats(grid: BeatGrid, duration_s: float) -> int:

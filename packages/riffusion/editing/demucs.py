@@ -96,7 +96,7 @@ def load_network() -> nn.Module:
     """Hybrid Demucs with its published weights.
 
     They are read from the file that the environment variable `RIFFUSION_DEMUCS` names, or else
-    downloaded at the first use (320 MB) into the cache of `torch.hub`.
+    downloaded at the first use (335 MB) into the cache of `torch.hub`.
 
     Raises:
         CheckpointError: there is no such file, it contains other weights, or the download failed.

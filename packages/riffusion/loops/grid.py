@@ -9,6 +9,8 @@ from riffusion.spectrogram.params import SpectrogramParams
 
 TEMPO_RANGE_BPM = (30.0, 300.0)
 MAX_BEATS = 256
+MAX_REPETITIONS = 1000
+"""How often a loop is repeated at most."""
 
 
 @dataclasses.dataclass(frozen=True)

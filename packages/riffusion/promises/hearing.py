@@ -20,11 +20,11 @@ from riffusion.loops.harmony import Key
 from riffusion.loops.onsets import strength_from_bands
 
 LARGEST_ERROR_PERCENT = 0.5
-"""Of the tempo. In clips of 4 s and more it is heard within 0.2 %."""
+"""Largest error of a tempo that is kept; in clips of 4 s and more it is heard within 0.2 %."""
 LEAST_CERTAINTY = 0.25
-"""Of a tempo that counts as heard; noise and pads have up to 0.1."""
+"""A tempo counts as heard from this certainty on; noise and pads have up to 0.1."""
 LEAST_KEY_CERTAINTY = 0.6
-"""Of a key that counts as another one."""
+"""A key counts as another one from this certainty on."""
 _IRREGULAR, _REGULAR = 0.06, 0.35
 """Mean correlations of onsets one to four beats apart at and below which there is no beat, and at
 and above which there surely is one; as in `riffusion.editing.beat_grid`."""
