@@ -235,7 +235,7 @@ class InferenceInput(Request):
         has_init = self.init_image is not None or self.init_audio is not None
         if has_init and self.mode == "txt2img":
             raise ValueError("mode: txt2img takes no init_image or init_audio; use img2img")
-        check_mode_fields(self.mode, self.__dict__)
+        check_mode_fields(self.mode, self)
         return self
 
     @classmethod

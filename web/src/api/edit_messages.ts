@@ -5,7 +5,8 @@ import type { PromptInput } from "./messages";
 
 export interface EditInput {
   readonly mode: "repaint" | "extend" | "loop";
-  readonly start: PromptInput;
+  /** Absent for a loop, which nothing is drawn for. */
+  readonly start?: PromptInput;
   /** A WAV file as a data URL. */
   readonly init_audio: string;
   readonly region?: {
@@ -21,7 +22,7 @@ export interface EditInput {
   readonly tempo_bpm?: Bpm;
   readonly from_tempo_bpm?: Bpm;
   readonly audio_format: "wav";
-  readonly preset: "fast";
+  readonly preset?: "fast";
 }
 
 /** An edited recording in a response. */

@@ -96,17 +96,17 @@ export function editInput({ order, start, region }: EditPlan, rate: number, init
   const { action, selection, tempo } = order;
   const from = (region.start - start) / rate;
   const denoising = action === "restyle" ? order.strength : action === "extend" ? EXTEND_DENOISING : 1;
+  const recording = { init_audio: initAudio, audio_format: "wav" } as const;
+  if (action === "loop") {
+    return { ...recording, mode: "loop", beats: order.beats, from_s: from, ...(tempo ? { from_tempo_bpm: tempo } : {}) };
+  }
   const common = {
-    start: { prompt: action === "loop" ? "" : order.prompt.trim(), seed: order.seed, denoising, guidance: GUIDANCE },
-    init_audio: initAudio,
-    audio_format: "wav",
+    ...recording,
+    start: { prompt: order.prompt.trim(), seed: order.seed, denoising, guidance: GUIDANCE },
     preset: "fast",
   } as const;
   if (action === "extend") {
     return { ...common, mode: "extend", [order.side === "end" ? "after_s" : "before_s"]: order.seconds, ...(tempo ? { tempo_bpm: tempo } : {}) };
-  }
-  if (action === "loop") {
-    return { ...common, mode: "loop", beats: order.beats, from_s: from, ...(tempo ? { from_tempo_bpm: tempo } : {}) };
   }
   const band = selection?.band ? { low_hz: selection.band.low, high_hz: selection.band.high } : {};
   return { ...common, mode: "repaint", region: { from_s: from, to_s: (region.stop - start) / rate, ...band } };
