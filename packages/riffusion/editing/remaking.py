@@ -17,11 +17,11 @@ import torch
 from riffusion.audio.waveform import Waveform
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.canvas import CanvasPlan, PromptAt
+from riffusion.diffusion.magic_mix import MagicMix
 from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.editing.canvas_images import CanvasImages
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.rendering import rendered
-from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
 from riffusion.spectrogram.image import DEFAULT_MAX_VALUE
 
@@ -67,37 +67,6 @@ class PromptAtFrame:
     prompt: str
 
 
-@dataclass(frozen=True)
-class MagicMix:
-    """Layout from the recording, details from the prompt (Liew et al., "MagicMix", 2022).
-
-    Denoising begins at the noise level `high`. Down to the level `low`, the latents of each step
-    are mixed with the recording's at the same noise; from there on, the prompt alone decides.
-
-    Args:
-        share: share of the prompt's latents in the mix, from 0 to 1; ν in the paper.
-        low, high: shares of the steps, 0 ≤ low < high ≤ 1; k_min and k_max over the number of
-            steps in the paper, whose values they have by default.
-
-    Raises:
-        InputError: a value is out of range.
-    """
-
-    share: float = 0.5
-    low: float = 0.3
-    high: float = 0.6
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:  # NaN fails, too
-            raise InputError(f"{self.share:g} must be from 0 to 1", "magic_mix")
-        if not 0 < self.high <= 1:
-            raise InputError(f"{self.high:g} must be above 0, and at most 1", "mix_to")
-        if not 0 <= self.low < self.high:
-            raise InputError(
-                f"{self.low:g} must be from 0 to below mix_to={self.high:g}", "mix_from"
-            )
-
-
 def remade(
     axis: ModelAxis,
     generator: ClipGenerator,
@@ -133,7 +102,7 @@ def remade(
     repaint = _repaint(images, axis, section, begin, end) if section.has_surroundings else None
     plan = CanvasPlan(init, points, repaint, column)
     if mix is not None:
-        plan = replace(plan, repaint=torch.tensor(mix.share).view(1, 1, 1, 1), free_share=mix.low)
+        plan = replace(plan, repaint=mix.repaint, free_share=mix.low)
     made = generator.canvas(inputs, plan, on_progress)
 
     def target(first: int, num_frames: int) -> FloatArray:
