@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from riffusion import edit_fields
 from riffusion.datatypes import PRESETS, EditOutput, InferenceInput, InferenceOutput, PromptInput
 from riffusion.errors import InputError
-from riffusion.loops import grid
 
 START = {"prompt": "church bells", "seed": 42}
 SECTION = {"from_s": 1, "to_s": 2}
@@ -360,14 +359,6 @@ def test_modes_without_a_seed_need_no_prompt(mode: str) -> None:
     assert (inputs.start.prompt, inputs.start.seed) == ("", 0)
     with pytest.raises(InputError, match=r"start\.seed"):
         InferenceInput.parse({**fields, "mode": mode, "start": {"prompt": "a"}})
-
-
-def test_limits_of_requests_are_those_of_the_loops() -> None:
-    """Below `loops`, which imports nothing of pydantic, so both have them."""
-    assert (edit_fields.TEMPO_RANGE_BPM, edit_fields.MAX_BEATS) == (
-        grid.TEMPO_RANGE_BPM,
-        grid.MAX_BEATS,
-    )
 
 
 def test_an_edits_answer_has_what_is_known() -> None:

@@ -13,9 +13,7 @@ from pydantic import (
 )
 
 from riffusion.edit_fields import (
-    MAX_BEATS,
     MAX_NUM_CLIPS,
-    MAX_SEMITONES,
     ClosenessOutput,
     EditMode,
     KeyName,
@@ -27,6 +25,7 @@ from riffusion.edit_fields import (
     with_mode_defaults,
 )
 from riffusion.errors import InputError
+from riffusion.music_limits import MAX_BEATS, MAX_SEMITONES
 from riffusion.records import Prompt, Record, Request, as_tuple
 
 CLIP_DURATION_S = 5.12

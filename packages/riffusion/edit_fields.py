@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from riffusion.music_limits import TEMPO_RANGE_BPM
 from riffusion.records import Prompt, Record, Request, as_tuple
 
 EditMode = Literal["repaint", "restyle", "extend", "between", "vary", "loop", "retime"]
@@ -31,9 +32,6 @@ DEFAULT_NUM_CLIPS = 6
 MAX_NUM_CLIPS = 100
 """Most clips of mode=between, or variations at once."""
 DEFAULT_AMOUNT = 0.2
-TEMPO_RANGE_BPM = (30.0, 300.0)
-MAX_BEATS = 256
-MAX_SEMITONES = 24.0
 MAX_PROMPTS_AT = 100
 
 Seconds = Annotated[float, Field(ge=0)]

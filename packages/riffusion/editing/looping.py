@@ -27,9 +27,10 @@ from riffusion.editing.stretching import check_library, stretched
 from riffusion.editing.times import format_time
 from riffusion.errors import InputError
 from riffusion.loops.from_recording import CROSSFADE_S, cut_loop
-from riffusion.loops.grid import MAX_BEATS, checked_tempo, checked_whole
+from riffusion.loops.grid import checked_tempo, checked_whole
 from riffusion.loops.onsets import OnsetFrames, strength_from_bands
 from riffusion.loops.oscillators import Signal
+from riffusion.music_limits import MAX_BEATS
 
 DEFAULT_BEATS = 8
 _CONTEXT_S = 0.5

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from riffusion.loops.beat_chain import Frames
-from riffusion.loops.grid import TEMPO_RANGE_BPM
 from riffusion.loops.onsets import Bands, strength_from_bands
 from riffusion.loops.oscillators import Signal
+from riffusion.music_limits import TEMPO_RANGE_BPM
 
 _LEVELS = (0.5, 1.0, 2.0)
 """Tempi to compare, relative to the pulse that was found."""
