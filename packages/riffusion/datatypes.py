@@ -269,7 +269,9 @@ class EditOutput(InferenceOutput):
     found_tempo_bpm: float | None = None
     """Tempo that was found in the recording, for modes loop and retime."""
     tempo_certainty: float | None = None
-    """From 0 to 1; below 0.75 the beat may be half or twice of what was found."""
+    """From 0 to 1."""
+    other_tempo_bpm: float | None = None
+    """Half or twice of what was found, whichever is likelier if the beat isn't what was found."""
     key: str | None = None
     """Key of the audio, such as `A minor`."""
     found_key: str | None = None

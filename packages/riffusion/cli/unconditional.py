@@ -131,7 +131,7 @@ def unconditional(
     if not 0 <= loop <= MAX_REPETITIONS:
         raise InputError(f"{loop} must be from 0 to {MAX_REPETITIONS}", field="loop")
     if to is not None:
-        others = {"--eta": eta, "--start-step": start_step, "--seed": seed}
+        others: dict[str, object] = {"--eta": eta, "--start-step": start_step, "--seed": seed}
         others |= {"--scheduler": scheduler, "--mask-start": mask_start or None}
         others |= {"--mask-end": mask_end or None, "--slice": slice_ or None}
         _check_alone(from_, others)
