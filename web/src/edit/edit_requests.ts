@@ -58,6 +58,13 @@ export const MIN_RECORDING: Seconds = 0.5;
 /** Joins are crossfades of at most this length, inside of what is new. At an end of the recording they lie before it. */
 const JOIN: Seconds = 0.02;
 const GUIDANCE = 7;
+/** What one edit offers to choose from. */
+export const NUM_TAKES = 3;
+
+/** How many takes an order makes. What is drawn is a matter of taste; an extension or a loop is what it is. */
+export function numTakesOf({ action }: EditOrder): number {
+  return action === "replace" || action === "restyle" ? NUM_TAKES : 1;
+}
 
 /** What an order sends and replaces, or why it cannot be done, for the user. */
 export function planOf(order: EditOrder, length: number, format: PcmFormat): EditPlan | { readonly problem: string } {
@@ -115,9 +122,9 @@ export function editInput({ order, start, region }: EditPlan, rate: number, init
 /** The default of the command line: it begins from a repetition of the last bars and moves away from it. */
 const EXTEND_DENOISING = 0.7;
 
-/** The new samples, and the version with them as source `source`; or what is wrong with the answer. */
+/** What is new, and the version with it as source `source`; or what is wrong with the answer. */
 export type Edited =
-  | { readonly samples: Pcm["channels"]; readonly pieces: Pieces; readonly change: Change; readonly isLoop: boolean }
+  | { readonly audio: Pcm; readonly pieces: Pieces; readonly change: Change; readonly isLoop: boolean }
   | { readonly problem: string };
 
 /**
@@ -138,11 +145,11 @@ export function editedBy(plan: EditPlan, pieces: Pieces, sent: PcmFormat, answer
     action === "loop" ? [0, length]
     : action === "extend" ? (order.side === "end" ? [region.start - start, length] : [0, added + region.stop])
     : [region.start - start, region.stop - start];
-  const samples = answer.channels.map((channel) => channel.slice(from, to));
+  const audio = { format: sent, channels: answer.channels.map((channel) => channel.slice(from, to)) };
   const piece = { source, start: 0, stop: to - from };
-  if (action === "loop") return { samples, pieces: [piece], change: { start: 0, stop: length }, isLoop: true };
+  if (action === "loop") return { audio, pieces: [piece], change: { start: 0, stop: length }, isLoop: true };
   return {
-    samples,
+    audio,
     pieces: spliced(pieces, region.start, region.stop, [piece]),
     change: { start: region.start, stop: region.start + to - from },
     isLoop: false,

@@ -1,6 +1,6 @@
 /** What should be done: the prompt, the kind of edit and its options, and the progress of the server. */
 
-import type { EditAction, EditOrder } from "../../edit/edit_requests";
+import { type EditAction, type EditOrder, NUM_TAKES } from "../../edit/edit_requests";
 import type { Editor } from "../../edit/editor";
 import { beatsIn } from "../../edit/selection";
 import type { Scope } from "../../scope";
@@ -111,7 +111,7 @@ export class EditForm {
     for (const [name, button] of Object.entries(this.sides)) button.setAttribute("aria-pressed", String(name === this.side));
     this.prompt.disabled = this.action === "loop";
     this.prompt.placeholder = this.action === "loop" ? "A loop needs no prompt" : "What should be here?";
-    setText(this.make, making ? "Cancel" : "Make");
+    setText(this.make, making === null ? "Make" : making.take > 0 ? "Stop" : "Cancel");
     this.progress.hidden = making === null;
     if (making) {
       if (making.steps > 0) this.progress.value = making.step / making.steps;
@@ -146,7 +146,7 @@ export class EditForm {
     }
     const number = (input: HTMLInputElement, { min, max, usual }: { min: number; max: number; usual: number }): number =>
       Math.min(max, Math.max(min, Number(input.value) || usual));
-    this.seed = (this.seed + 1) % SEED_LIMIT; // every take is another one
+    this.seed = (this.seed + NUM_TAKES) % SEED_LIMIT; // every take is another one
     this.onMake({
       action: this.action,
       prompt: this.prompt.value,
