@@ -113,7 +113,7 @@ describe("versions", () => {
 });
 
 const ORDER: EditOrder = {
-  action: "replace", prompt: " bells ", seed: 5, strength: 0.4, side: "end", seconds: 8, beats: 4, tempo: 120,
+  action: "replace", prompt: " bells ", seed: 5, strength: 0.4, side: "end", seconds: 8, beats: 4, to: null, clips: 6, tempo: 120,
   selection: { start: 12, stop: 14, band: null },
 };
 const LENGTH = 60 * RATE;
@@ -161,6 +161,22 @@ describe("a request", () => {
     ["too long a section", { selection: { start: 0, stop: MAX_SECTION + 0.1, band: null } }, /mark at most 50 s/],
   ] as const)("is not made with %s", (_, change, problem) => {
     expect(planOf({ ...ORDER, ...change }, LENGTH, SENT)).toEqual({ problem: expect.stringMatching(problem) });
+  });
+
+  it("for a piece sends the section and as much of what follows it, or another recording", () => {
+    const plan = planned({ action: "between", prompt: "" });
+    expect(plan).toMatchObject({ start: 12_000, stop: 14_000, second: { start: 14_000, stop: 16_000 } });
+    expect(editInput(plan, RATE, "data:x", "data:y")).toMatchObject({ mode: "between", init_audio: "data:x", init_audio_b: "data:y", num_clips: 6, start: { prompt: "", seed: 5 } });
+    expect(planned({ action: "between", selection: { start: 12, stop: 59, band: null }, clips: 2 })).toMatchObject({ second: { start: 59_000, stop: LENGTH } });
+    expect(planned({ action: "between", selection: { start: 50, stop: 60, band: null }, to: new Blob() }).second).toBeNull();
+  });
+
+  it.each([
+    ["nothing follows", { selection: { start: 50, stop: 59.9, band: null } }, /Only 0.1 s follow the marked section/],
+    ["the section is too short", { selection: { start: 5, stop: 5.4, band: null } }, /Mark at least 0.5 s/],
+    ["it is too long", { selection: { start: 5, stop: 26, band: null } }, /6 clips of 21.0 s are too long; mark at most 20 s/],
+  ] as const)("for a piece is not made if %s", (_, change, problem) => {
+    expect(planOf({ ...ORDER, ...change, action: "between" }, LENGTH, SENT)).toEqual({ problem: expect.stringMatching(problem) });
   });
 
   it("for a loop begins where the section begins, and needs no prompt", () => {

@@ -4,10 +4,13 @@ import type { Bpm, Hertz, Seconds } from "../units";
 import type { PromptInput } from "./messages";
 
 export interface EditInput {
-  readonly mode: "repaint" | "extend" | "loop";
+  readonly mode: "repaint" | "extend" | "loop" | "between";
   readonly start: PromptInput;
   /** A WAV file as a data URL. */
   readonly init_audio: string;
+  /** Where a piece of mode=between leads to: any audio file, as a data URL. */
+  readonly init_audio_b?: string;
+  readonly num_clips?: number;
   readonly region?: {
     readonly from_s: Seconds;
     readonly to_s: Seconds;

@@ -1,9 +1,7 @@
 /** Editing of one recording: what is marked, its versions, playback, and the request to the server. */
 
 import type { Client } from "../api/client";
-import { type Pcm, converted } from "../audio/pcm";
-import { wavOf } from "../audio/wav";
-import { dataUrlFromBlob } from "../data_url";
+import { converted } from "../audio/pcm";
 import type { Scope } from "../scope";
 import type { Seconds } from "../units";
 import { Analysis } from "./analysis";
@@ -12,7 +10,8 @@ import { EditPlayer, type Repeat, type Sound } from "./edit_player";
 import { type EditOrder, type EditPlan, type Edited, editedBy, numTakesOf, planOf, titleOf } from "./edit_requests";
 import { type History, type Version, currentVersion, goTo, numbered, redo, undo, versionBefore, withTake, withVersion } from "./history";
 import { lengthOf, samePlace } from "./pieces";
-import { type Project, nextSource, pcmOf, readFloats, withoutUnused } from "./project";
+import { type Project, nextSource, readFloats, withoutUnused } from "./project";
+import { sentAudio } from "./sent_audio";
 import { type Grid, type Selection, snapped } from "./selection";
 import type { Spectrogram } from "./spectrogram";
 
@@ -178,13 +177,13 @@ export class Editor {
   /** Takes differ by their seeds. */
   private async makeTakes(making: Making, onTake: (take: number) => void): Promise<string | null> {
     const { plan, parent, abort: { signal } } = making;
-    const sent = sendable(pcmOf(this.project, parent.pieces, plan.start, plan.stop));
-    const audio = await dataUrlFromBlob(wavOf(sent.format, plan.stop - plan.start, (start, stop) => sent.channels.map((samples) => samples.slice(start, stop))));
+    const sent = await sentAudio(this.project, parent.pieces, plan).catch(() => null);
+    if (sent === null) return "The other recording cannot be read. Was it moved or deleted?";
     for (let take = 0; take < making.numTakes; take++) {
       const takePlan = { ...plan, order: { ...plan.order, seed: plan.order.seed + take } };
       const onProgress = (step: number, steps: number): void => this.progress({ ...making, take, step, steps });
       onProgress(0, 0);
-      const received = await answerTo(this.client, takePlan, this.rate, audio, { signal, onProgress });
+      const received = await answerTo(this.client, takePlan, this.rate, sent, { signal, onProgress });
       if (signal.aborted) return null;
       if ("problem" in received) return received.problem;
       const edited = editedBy(takePlan, parent.pieces, sent.format, received, nextSource(this.project));
@@ -216,7 +215,7 @@ export class Editor {
     }
     this.show(withVersion(history, parent.id, version));
     if (plan.order.action === "extend") this.selection = { start: change.start / this.rate, stop: change.stop / this.rate, band: null };
-    if (isLoop) this.selection = null;
+    if (isLoop || plan.order.action === "between") this.selection = null;
     if (!this.player.isPlaying) this.cursor = this.before(this.version);
   }
 
@@ -276,9 +275,4 @@ export class Editor {
       read: (channel, start, target) => readFloats(project, pieces, channel, start, target),
     };
   }
-}
-
-/** What is sent to the server: integers, as its answer then has the same format. */
-function sendable(pcm: Pcm): Pcm {
-  return pcm.format.isFloat ? converted(pcm, 24, false) : pcm;
 }

@@ -66,6 +66,6 @@ function percent(done: number): string {
 }
 
 function aboutTakes(numReady: number, total: number): string {
-  if (numReady === 0) return "The first one will be shown.";
+  if (numReady === 0) return "";
   return numReady < total ? `${numReady} of ${total} ready.` : "The next edit keeps the chosen one only.";
 }
