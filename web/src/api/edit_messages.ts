@@ -4,11 +4,14 @@ import type { Bpm, Hertz, Seconds } from "../units";
 import type { PromptInput } from "./messages";
 
 export interface EditInput {
-  readonly mode: "repaint" | "extend" | "loop";
-  /** Absent for a loop, which nothing is drawn for. */
-  readonly start?: PromptInput;
+  readonly mode: "repaint" | "extend" | "loop" | "between";
+  /** Absent for a loop, which nothing is drawn for; without strength and guidance for `between`. */
+  readonly start?: Pick<PromptInput, "prompt" | "seed"> & Partial<PromptInput>;
   /** A WAV file as a data URL. */
   readonly init_audio: string;
+  /** Where a piece of mode=between leads to: any audio file, as a data URL. */
+  readonly init_audio_b?: string;
+  readonly num_clips?: number;
   readonly region?: {
     readonly from_s: Seconds;
     readonly to_s: Seconds;
