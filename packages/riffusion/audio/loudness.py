@@ -80,7 +80,9 @@ def loudness_of_parts(parts: Iterable[Waveform], sample_rate: int) -> float:
     the others' mean don't count.
 
     Args:
-        parts: (channels, samples) each, all some seconds long but the last one.
+        parts: (channels, samples) each, two or three seconds long but the last one; or all in one,
+            which is measured exactly. In longer parts, loud and quiet sound would be averaged
+            before the gate.
         sample_rate: in Hz.
     """
     measured = [(measure_loudness(part, sample_rate), part.shape[1]) for part in parts]

@@ -26,6 +26,8 @@ _GAIN_ONSET_S = 0.5
 _MAX_GAIN_DB = 12.0
 _SAMPLES_AT_ONCE = 2**20
 """Samples per channel that are in memory at once; of so many, loudness is measured exactly."""
+_MEASURED_S = 3.0
+"""Length of the parts in which the loudness of longer sound is measured."""
 _REPEATED_S = 5.0
 """About as much of the recording is the model's example for what is new."""
 
@@ -111,7 +113,7 @@ def as_loud_as(
     """
     gain_db, total = _missing_db(recording, new, joins_at_its_start), new.num_samples
     onset = _GAIN_ONSET_S * recording.sample_rate
-    for start, stop in _stretches(0, total):
+    for start, stop in _stretches(0, total, _SAMPLES_AT_ONCE):
         distance = np.arange(start, stop)
         if not joins_at_its_start:
             distance = total - 1 - distance
@@ -123,24 +125,25 @@ def _missing_db(recording: Recording, new: Sound, joins_at_its_start: bool) -> f
     """By how much new sound is quieter than the recording beside it, limited; 0 for silence."""
     length = min(recording.num_samples, new.num_samples)
     first = recording.num_samples - length if joins_at_its_start else 0
-    wanted, found = (
-        loudness_of_parts(
-            (sound.waveform(*part) for part in _stretches(begin, end)), recording.sample_rate
-        )
-        for sound, begin, end in (
-            (recording, first, first + length),
-            (new, 0, new.num_samples),
-        )
-    )
+    wanted = _loudness(recording, first, first + length)
+    found = _loudness(new, 0, new.num_samples)
     if not (math.isfinite(wanted) and math.isfinite(found)):  # silence
         return 0.0
     return min(max(wanted - found, -_MAX_GAIN_DB), _MAX_GAIN_DB)
 
 
-def _stretches(start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """The samples from `start` to `stop` in stretches."""
-    for first in range(start, stop, _SAMPLES_AT_ONCE):
-        yield first, min(first + _SAMPLES_AT_ONCE, stop)
+def _loudness(sound: Sound, start: int, stop: int) -> float:
+    """Loudness of the samples from `start` to `stop`, in LUFS."""
+    is_short = stop - start <= _SAMPLES_AT_ONCE
+    size = _SAMPLES_AT_ONCE if is_short else round(_MEASURED_S * sound.sample_rate)
+    parts = (sound.waveform(*part) for part in _stretches(start, stop, size))
+    return loudness_of_parts(parts, sound.sample_rate)
+
+
+def _stretches(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    """The samples from `start` to `stop` in stretches of a size."""
+    for first in range(start, stop, size):
+        yield first, min(first + size, stop)
 
 
 def _spooled(recording: Recording, made: Iterator[Waveform], at: int) -> SpooledSound:

@@ -229,7 +229,8 @@ def _difference(
         loudness_from_bands(bands[:, at - before : at + after], loudest) for at in (start, end)
     )
     difference = float(np.abs(around_start - around_end).mean())
-    return difference + (2 * width - known) / (2 * width) * inside
+    missing: float = (2 * width - known) / (2 * width)
+    return difference + missing * inside
 
 
 def _onset_ratio(strength: Signal, start: int, end: int, step_s: float) -> float:

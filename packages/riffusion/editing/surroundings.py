@@ -22,7 +22,7 @@ Bands = npt.NDArray[np.bool_]
 CONTEXT_S = 1.28
 """Sound on both sides of a section that decides its level, and that the model sees of a long one at
 least."""
-NEAREST_S = 0.48
+NEAREST_S = 0.4
 """Sound on both sides of a section that the model sees at least."""
 WIDEST_WINDOW = 1.25
 """Width of the widest window, in clips: what a network has learned hardly changes up to there."""
