@@ -180,7 +180,7 @@ class JobPreparation:
             timesteps = scheduler.timesteps
         elif plan.way == "edit" and len(timesteps):
             latents = add_noise(scheduler, init, noise, timesteps[0])
-        window = min(self.sizes.of_clip().latent_size[0], shape[-1])
+        window = min(plan.window or self.sizes.of_clip().latent_size[0], shape[-1])
         starts = window_starts(shape[-1], window, round(window * WINDOW_OVERLAP))
         is_guided = settings.guidance > 1.0 and not is_distilled
         loras = self._loras(inputs)

@@ -53,8 +53,8 @@ def choose_level(
     """
     reach = max(1, round(_REACH_S / step_s))
     low, high = band_edges_hz[:-1], band_edges_hz[1:]
-    drums = bands[high < _BELOW_CYMBALS_HZ]
-    snare = bands[(low > _SNARE_HZ) & (high < _BELOW_CYMBALS_HZ)]
+    drums = bands[: np.searchsorted(high, _BELOW_CYMBALS_HZ)]  # a view, not a copy
+    snare = drums[np.searchsorted(low, _SNARE_HZ, side="right") :]
     strengths = _at_quarters(strength_from_bands(drums), beats, reach)
     snares = _at_quarters(strength_from_bands(snare), beats, reach)
     tempi = 60 / (np.median(np.diff(beats)) * step_s) * np.array(_LEVELS)

@@ -12,8 +12,9 @@ from riffusion.diffusion.prompt_weights import parse_prompt_weights
 from riffusion.editing.balance import balance_along, balanced
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.regions import check_length
-from riffusion.editing.remaking import PromptAtFrame, Section, remade
+from riffusion.editing.remaking import PromptAtFrame, remade
 from riffusion.editing.splicing import New, Part
+from riffusion.editing.surroundings import Section
 from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
 
