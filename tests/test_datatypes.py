@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riffusion import edit_fields
-from riffusion.datatypes import EditOutput, InferenceInput, InferenceOutput, PromptInput
+from riffusion.datatypes import PRESETS, EditOutput, InferenceInput, InferenceOutput, PromptInput
 from riffusion.errors import InputError
-from riffusion.loops import grid
 
 START = {"prompt": "church bells", "seed": 42}
 SECTION = {"from_s": 1, "to_s": 2}
@@ -242,7 +241,7 @@ def test_how_much_changes_by_default_depends_on_the_mode(mode: str, denoising: f
 
 
 @pytest.mark.parametrize("fields", [BETWEEN, RECORDING | {"mode": "vary"}])
-@pytest.mark.parametrize("more", [{}, {"scheduler": None}, {"preset": "instant"}])
+@pytest.mark.parametrize("more", [{}, {"scheduler": None}])
 def test_own_noise_has_20_steps_of_ddim_by_default(
     fields: dict[str, Any], more: dict[str, Any]
 ) -> None:
@@ -252,6 +251,107 @@ def test_own_noise_has_20_steps_of_ddim_by_default(
     assert InferenceInput.parse(request | {"num_inference_steps": 7}).num_inference_steps == 7
 
 
+TEXT_MODES = {"repaint", "restyle", "extend"}
+NOISE_MODES = {"between", "vary"}
+SOUND_MODES = {"loop", "retime"}
+ANY = TEXT_MODES | NOISE_MODES | SOUND_MODES
+PROMPT_AT = {"at_s": 1.0, "prompt": "flute"}
+MODES_OF_VALUE: dict[str, list[tuple[Any, set[str]]]] = {
+    "start": [
+        ({"prompt": "flute", "seed": 7}, ANY),
+        (START | {"negative_prompt": "noise"}, TEXT_MODES),
+        (START | {"denoising": 0.9}, TEXT_MODES),
+        (START | {"denoising": 0.0}, TEXT_MODES),
+        (START | {"guidance": 3.0}, TEXT_MODES),
+        (START | {"guidance": 0.0}, TEXT_MODES),
+    ],
+    "end": [
+        (START, ANY),
+        (START | {"prompt": "flute"}, {"between"}),
+        (START | {"guidance": 3.0}, set()),
+        (START | {"negative_prompt": ""}, set()),
+    ],
+    "alpha": [(0.0, ANY), (0.5, set())],
+    "num_inference_steps": [(7, TEXT_MODES | NOISE_MODES)],
+    "seed_image_id": [("og_beat", ANY), ("agile", set())],
+    "mask_image_id": [("mask_beat_lines_80", set())],
+    "duration_s": [(5.0, set())],
+    "init_image": [("a", set())],
+    "init_audio": [("a", ANY)],
+    "mask_image": [("a", set())],
+    "scheduler": [("ddim", TEXT_MODES | NOISE_MODES), ("euler", TEXT_MODES)],
+    "preset": [(name, TEXT_MODES) for name in PRESETS],
+    "guidance_interval": [((0.0, 1.0), ANY), ((0.0, 0.5), TEXT_MODES)],
+    "loras": [([{"id": "a"}], TEXT_MODES | NOISE_MODES)],
+    "region": [(SECTION, {"repaint"})],
+    "prompts_at": [([], ANY), ([PROMPT_AT], {"restyle"})],
+    "init_audio_b": [("b", {"between"})],
+    "num_clips": [(2, {"between"})],
+    "amount": [(0.0, {"vary"})],
+    "after_s": [(0.0, {"extend"})],
+    "before_s": [(0.0, {"extend"})],
+    "beats": [(8, {"loop"})],
+    "from_s": [(0.0, {"loop"})],
+    "tempo_bpm": [(90.0, {"extend", "loop", "retime"})],
+    "from_tempo_bpm": [(90.0, {"loop", "retime"})],
+    "key": [("C", {"retime"})],
+    "semitones": [(0.0, {"retime"})],
+    "audio_format": [("wav", ANY)],
+    "image_format": [("png", ANY)],
+    "deadline_s": [(60.0, ANY)],
+    "stream": [(True, ANY)],
+}
+"""Values of each field, and the edits in which they have an effect (or are the default)."""
+REFUSED_BY_OTHER_RULES = {
+    "init_image": "init_audio",
+    "mask_image": "mode",
+    "mask_image_id": "mode",
+}
+
+
+def test_each_field_is_either_used_by_an_edit_or_refused() -> None:
+    assert set(edit_fields.EDIT_MODES) == ANY
+    assert set(MODES_OF_VALUE) == set(InferenceInput.model_fields) - {"mode"}
+    needed = {"repaint": {"region": SECTION}, "between": {"init_audio_b": "b"}}
+    for mode in sorted(ANY):
+        request = {"start": START, "mode": mode} | RECORDING | needed.get(mode, {})
+        for name, values in MODES_OF_VALUE.items():
+            for value, modes in values:
+                if mode in modes:
+                    InferenceInput.parse(request | {name: value})
+                    continue
+                with pytest.raises(InputError) as caught:
+                    InferenceInput.parse(request | {name: value})
+                field = str(caught.value).split(":")[0]
+                if name in REFUSED_BY_OTHER_RULES:
+                    assert field == REFUSED_BY_OTHER_RULES[name]
+                else:
+                    assert field.split(".")[0] == name
+                    assert f"mode={mode}" in str(caught.value)
+                assert len(str(caught.value)) < 250 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"start": START | {"guidance": 3.5}},
+            "start.guidance: 3.5 has no effect in mode=vary, of the edits only in mode=repaint or ",
+        ),
+        ({"preset": "fast"}, "preset: 'fast' has no effect in mode=vary"),
+        ({"start": START | {"negative_prompt": "a" * 4000}}, "start.negative_prompt: 'aaaa"),
+        ({"seed_image_id": "agile"}, "seed_image_id: 'agile' has no effect in mode=vary; leave "),
+    ],
+)
+def test_a_setting_without_effect_is_refused_in_one_line(
+    fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        InferenceInput.parse({"start": START, "mode": "vary"} | RECORDING | fields)
+    assert str(caught.value).startswith(message)
+    assert str(caught.value).endswith("; leave it out")
+
+
 @pytest.mark.parametrize("mode", ["between", "loop", "retime"])
 def test_modes_without_a_seed_need_no_prompt(mode: str) -> None:
     fields = BETWEEN if mode == "between" else RECORDING
@@ -259,14 +359,6 @@ def test_modes_without_a_seed_need_no_prompt(mode: str) -> None:
     assert (inputs.start.prompt, inputs.start.seed) == ("", 0)
     with pytest.raises(InputError, match=r"start\.seed"):
         InferenceInput.parse({**fields, "mode": mode, "start": {"prompt": "a"}})
-
-
-def test_limits_of_requests_are_those_of_the_loops() -> None:
-    """Below `loops`, which imports nothing of pydantic, so both have them."""
-    assert (edit_fields.TEMPO_RANGE_BPM, edit_fields.MAX_BEATS) == (
-        grid.TEMPO_RANGE_BPM,
-        grid.MAX_BEATS,
-    )
 
 
 def test_an_edits_answer_has_what_is_known() -> None:

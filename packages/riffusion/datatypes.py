@@ -13,9 +13,7 @@ from pydantic import (
 )
 
 from riffusion.edit_fields import (
-    MAX_BEATS,
     MAX_NUM_CLIPS,
-    MAX_SEMITONES,
     ClosenessOutput,
     EditMode,
     KeyName,
@@ -27,6 +25,7 @@ from riffusion.edit_fields import (
     with_mode_defaults,
 )
 from riffusion.errors import InputError
+from riffusion.music_limits import MAX_BEATS, MAX_SEMITONES
 from riffusion.records import Prompt, Record, Request, as_tuple
 
 CLIP_DURATION_S = 5.12
@@ -235,7 +234,7 @@ class InferenceInput(Request):
         has_init = self.init_image is not None or self.init_audio is not None
         if has_init and self.mode == "txt2img":
             raise ValueError("mode: txt2img takes no init_image or init_audio; use img2img")
-        check_mode_fields(self.mode, self.__dict__)
+        check_mode_fields(self.mode, self)
         return self
 
     @classmethod
@@ -270,7 +269,9 @@ class EditOutput(InferenceOutput):
     found_tempo_bpm: float | None = None
     """Tempo that was found in the recording, for modes loop and retime."""
     tempo_certainty: float | None = None
-    """From 0 to 1; below 0.75 the beat may be half or twice of what was found."""
+    """From 0 to 1."""
+    other_tempo_bpm: float | None = None
+    """Half or twice of what was found, whichever is likelier if the beat isn't what was found."""
     key: str | None = None
     """Key of the audio, such as `A minor`."""
     found_key: str | None = None

@@ -3,11 +3,13 @@
 Everything that is known without the recording is checked here; `editing.modes` checks the rest.
 """
 
+import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
+from riffusion.music_limits import TEMPO_RANGE_BPM
 from riffusion.records import Prompt, Record, Request, as_tuple
 
 EditMode = Literal["repaint", "restyle", "extend", "between", "vary", "loop", "retime"]
@@ -17,6 +19,8 @@ MODES_WITHOUT_START = (*MODES_WITHOUT_CHECKPOINT, "between")
 """They have no seed, and need no prompt."""
 MODES_OF_NOISE = ("between", "vary")
 """They find the noise that a recording is made from, by DDIM without guidance."""
+_MODES_OF_TEXT = ("repaint", "restyle", "extend")
+"""They draw as clips are drawn, with all settings of the diffusion."""
 
 DEFAULT_DENOISING = {"repaint": 1.0, "restyle": 0.5, "extend": 0.7}
 """How much an edit changes if the request doesn't say."""
@@ -28,9 +32,6 @@ DEFAULT_NUM_CLIPS = 6
 MAX_NUM_CLIPS = 100
 """Most clips of mode=between, or variations at once."""
 DEFAULT_AMOUNT = 0.2
-TEMPO_RANGE_BPM = (30.0, 300.0)
-MAX_BEATS = 256
-MAX_SEMITONES = 24.0
 MAX_PROMPTS_AT = 100
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -90,6 +91,18 @@ MODES_OF_FIELD: dict[str, tuple[str, ...]] = {
 }
 """Which modes take a field; others refuse it."""
 _REQUIRED = {"repaint": ("region",), "between": ("init_audio_b",)}
+_EDIT_MODES_OF_SETTING: dict[str, tuple[str, ...]] = {
+    "preset": _MODES_OF_TEXT,  # before the settings that it stands for
+    "num_inference_steps": (*_MODES_OF_TEXT, *MODES_OF_NOISE),
+    "scheduler": (*_MODES_OF_TEXT, *MODES_OF_NOISE),
+    "guidance_interval": _MODES_OF_TEXT,
+    "seed_image_id": (),
+}
+"""Which of the modes that edit a recording take a setting of clips."""
+_EDIT_MODES_OF_PROMPT_SETTING = dict.fromkeys(
+    ("negative_prompt", "denoising", "guidance"), _MODES_OF_TEXT
+)
+"""The same for settings within `start` and `end`."""
 
 
 def with_mode_defaults(values: Any) -> Any:
@@ -102,22 +115,29 @@ def with_mode_defaults(values: Any) -> Any:
         values["scheduler"] = "ddim" if values.get("scheduler") is None else values["scheduler"]
     if mode in MODES_WITHOUT_START and "start" not in values:
         return {**values, "start": {"prompt": "", "seed": 0}}
-    start = values.get("start")
-    if mode in DEFAULT_DENOISING and isinstance(start, Mapping):
-        return {**values, "start": {"denoising": DEFAULT_DENOISING[mode], **start}}
+    if mode in DEFAULT_DENOISING:
+        prompts = {
+            name: {"denoising": DEFAULT_DENOISING[mode], **prompt}
+            for name in ("start", "end")
+            if isinstance(prompt := values.get(name), Mapping)
+        }
+        return {**values, **prompts}
     return values
 
 
-def check_mode_fields(mode: str, fields: Mapping[str, Any]) -> None:
-    """Check that a request has what its mode needs, and nothing that it doesn't take.
+def check_mode_fields(mode: str, request: BaseModel) -> None:
+    """Check that a request has what its mode needs, and nothing that has no effect in it.
+
+    A setting of clips at its default doesn't count: clients send all of them with every request.
 
     Args:
         mode: any mode.
-        fields: the request's values.
+        request: the request.
 
     Raises:
         ValueError: the field, what is wrong with it, and the remedy.
     """
+    fields = request.__dict__
     for name, modes in MODES_OF_FIELD.items():
         if fields[name] not in (None, ()) and mode not in modes:
             allowed = " or ".join(f"mode={each}" for each in modes)
@@ -144,4 +164,36 @@ def check_mode_fields(mode: str, fields: Mapping[str, Any]) -> None:
         raise ValueError(
             f"scheduler: {fields['scheduler']!r} must be 'ddim' for mode={mode}, which takes its "
             "steps backwards, too; leave it out"
+        )
+    _check_settings(mode, request)
+
+
+def _check_settings(mode: str, request: BaseModel) -> None:
+    """Check that all settings of a request that edits a recording have an effect.
+
+    Raises:
+        ValueError: the field, the modes that take it, and the remedy.
+    """
+    start, end = request.__dict__["start"], request.__dict__["end"]
+    _check_taken(mode, request, _EDIT_MODES_OF_SETTING)
+    _check_taken(mode, start, _EDIT_MODES_OF_PROMPT_SETTING, "start.")
+    if mode == "between":
+        _check_taken(mode, end, _EDIT_MODES_OF_PROMPT_SETTING, "end.")
+    elif end != start:
+        raise ValueError(
+            f"end: has no effect in mode={mode}, of the edits only in mode=between; leave it out"
+        )
+
+
+def _check_taken(
+    mode: str, values: BaseModel, modes_of: Mapping[str, tuple[str, ...]], within: str = ""
+) -> None:
+    for name, modes in modes_of.items():
+        value = getattr(values, name)
+        if mode in modes or value == type(values).model_fields[name].default:
+            continue
+        allowed = f", of the edits only in mode={' or '.join(modes)}" if modes else ""
+        raise ValueError(
+            f"{within}{name}: {reprlib.repr(value)} has no effect in mode={mode}{allowed}; "
+            "leave it out"
         )

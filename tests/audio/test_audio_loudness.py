@@ -15,6 +15,7 @@ from riffusion.audio import (
     waveform_from_segment,
     with_channels,
 )
+from riffusion.audio.loudness import loudness_of_parts
 from riffusion.errors import InputError
 from tests.audio.audio_signals import Signal, chord, drums, noise, sine
 
@@ -221,3 +222,16 @@ def test_bad_targets(options, message):
 def test_bad_waveform():
     with pytest.raises(InputError, match="NaN"):
         normalize_waveform(np.full((1, 10), np.nan, dtype=np.float32), RATE)
+
+
+@pytest.mark.parametrize("part_s", [2, 3, 40])
+@pytest.mark.parametrize("quiet_db", [0, -6, -15, -200])
+def test_parts_have_the_loudness_of_the_whole(part_s, quiet_db):
+    whole = noise(30 * 8000, 2, rms=0.1)
+    whole[:, 8000 * 9 : 8000 * 18] *= 10 ** (quiet_db / 20)
+    parts = [whole[:, at : at + part_s * 8000] for at in range(0, whole.shape[1], part_s * 8000)]
+    assert loudness_of_parts(parts, 8000) == pytest.approx(measure_loudness(whole, 8000), abs=0.2)
+
+
+def test_silent_parts_have_no_loudness():
+    assert loudness_of_parts([np.zeros((1, 8000), np.float32)] * 2, 8000) == -math.inf

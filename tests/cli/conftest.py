@@ -41,9 +41,16 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 def write_recording(tmp_path: Path) -> WriteRecording:
     """A function that writes a tone whose pitch rises, so that no two places in it are alike."""
 
-    def write(name: str, *, duration_s: float = 1.0, rate: int = 44100, channels: int = 1) -> Path:
+    def write(
+        name: str,
+        *,
+        duration_s: float = 1.0,
+        rate: int = 44100,
+        channels: int = 1,
+        peak: float = 0.3,
+    ) -> Path:
         t = np.arange(round(duration_s * rate)) / rate
-        sweep = 0.3 * np.sin(2 * np.pi * (300 + 200 * t) * t)
+        sweep = peak * np.sin(2 * np.pi * (300 + 200 * t) * t)
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_audio(segment_from_waveform(np.stack([sweep] * channels), rate), path)

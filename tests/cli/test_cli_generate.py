@@ -41,6 +41,20 @@ def test_generate_from_text(tmp_path: Path, run: Run) -> None:
     assert f"Wrote {tmp_path / 'bells-8.png'}" in result.out
 
 
+def test_generate_with_the_layout_of_another_text(tmp_path: Path, run: Run) -> None:
+    images = []
+    for name, options in (("half", ()), ("less", ("--mix-share", 0.9, "--mix-to", 0.8))):
+        result = run(
+            "generate", "church bells", "-o", tmp_path / f"{name}.wav", "--image",
+            tmp_path / f"{name}.png", "--seed", 7, "--steps", 4, "--duration", 0.64,
+            "--magic-mix", "drums", *options,
+        )  # fmt: skip
+        assert result.code == 0, result.err
+        assert num_samples(read_audio(tmp_path / f"{name}.wav")) == 64 * 441
+        images.append(np.asarray(read_image(tmp_path / f"{name}.png"), np.float64))
+    assert np.abs(images[0] - images[1]).mean() > 1
+
+
 def test_generate_from_audio_with_a_printed_seed(
     tmp_path: Path, write_recording: WriteRecording, run: Run
 ) -> None:

@@ -1,5 +1,6 @@
 """`riffusion unconditional` on small checkpoints with random weights."""
 
+import json
 import re
 from pathlib import Path
 
@@ -107,6 +108,17 @@ def test_the_way_from_one_recording_to_another(
     assert max(float(end) for end in ends.groups()) < 5
 
 
+def test_a_batch_goes_from_one_recording_to_another_without_a_seed(
+    run: Run, checkpoint: Path, audio: Path, tmp_path: Path
+) -> None:
+    job = {"command": "unconditional", "checkpoint": str(checkpoint), "steps": 2, "count": 2}
+    job |= {"from": str(audio), "to": str(audio)}
+    (tmp_path / "jobs.jsonl").write_text(json.dumps(job))
+    result = run("batch", tmp_path / "jobs.jsonl", "-o", tmp_path / "out")
+    assert result.code == 0, result.err
+    assert len(list((tmp_path / "out").glob("*-[01].mp3"))) == 2
+
+
 def test_a_clip_without_a_beat_is_written_with_a_warning(
     run: Run, checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -158,6 +170,10 @@ REFUSED = {
     "--from {}/text.wav": "text.wav",
     "--to {}/audio.wav": "--to: needs --from",
     "--from {}/audio.wav --to {}/audio.wav --eta 0.5": "--to: does not go with --eta",
+    "--from {}/audio.wav --to {}/audio.wav -n 2 --seed 0": "--to: does not go with --seed",
+    "--from {}/audio.wav --to {}/audio.wav -n 2 --eta 0": "--to: does not go with --eta",
+    "--from {}/audio.wav --to {}/audio.wav -n 2 --start-step 0": "does not go with --start-step",
+    "--from {}/audio.wav --to {}/audio.wav -n 2 --mask-end 0.1": "does not go with --mask-end",
     "--from {}/audio.wav --to {}/audio.wav": "--count: 1 must be from 2 to 10000",
     "--from {}/audio.wav --to {}/audio.wav -n 10001": "--count: 10001 must be from 2",
     "--from {}/audio.wav --to {}/short.wav -n 2": "--to: the audio of 0.50 s is shorter",

@@ -85,6 +85,27 @@ def test_a_known_tempo_settles_which_pulse_is_the_beat(
     assert_same_beats(grid.beats_s, beats, BEAT_TOLERANCE_S)
 
 
+HALF_TIME = {"kick": "X.....x...x.....", "snare": "........X.......", "closed_hat": "x.o." * 4}
+"""Sounds as if it were half as fast."""
+
+
+@pytest.mark.parametrize(
+    ("pattern", "tempo_bpm"), [(ROCK, 60.0), (HALF_TIME, 75.0), (HALF_TIME, 150.0), (BREAK, 180.0)]
+)
+def test_if_the_tempo_is_half_or_twice_the_true_one_that_is_named(
+    pattern: dict[str, str], tempo_bpm: float
+) -> None:
+    waveform = drum_track(pattern, steady_beats(tempo_bpm, 15, 0.1), 15)
+    grid = grid_of(waveform)
+    assert grid.other_tempo_bpm is not None
+    assert grid.other_tempo_bpm / grid.tempo_bpm in (0.5, 2.0)
+    nearest = min(grid.tempo_bpm, grid.other_tempo_bpm, key=lambda each: abs(each - tempo_bpm))
+    assert nearest == pytest.approx(tempo_bpm, rel=SHORT_TEMPO_TOLERANCE)
+    told = grid_of(waveform, tempo_bpm=round(nearest))
+    assert told.tempo_bpm == pytest.approx(tempo_bpm, rel=TEMPO_TOLERANCE)
+    assert told.other_tempo_bpm is None
+
+
 @pytest.mark.parametrize("rate", [44_100, 48_000])
 @pytest.mark.parametrize("repeats", [3, 12])
 @pytest.mark.parametrize("style", ["og_beat", "agile", "motorway", "vibes"])

@@ -8,7 +8,7 @@ import pytest
 
 from riffusion.audio import Recording
 from riffusion.datatypes import InferenceInput
-from riffusion.editing.remaking import MagicMix
+from riffusion.diffusion.magic_mix import MagicMix
 from riffusion.editing.restyling import restyle
 from riffusion.editing.splicing import spliced
 from riffusion.errors import InputError

@@ -1,6 +1,7 @@
 """Melodies from MIDI files, which the tests write, and their sound, which librosa hears."""
 
 import struct
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,16 +10,19 @@ import numpy as np
 import pytest
 
 from riffusion.audio import read_audio, waveform_from_segment
-from riffusion.editing.melody import Melody, note, sound_of
+from riffusion.editing.melody import Melody, Voice, note, sound_of
 from riffusion.editing.midi import melody_from_midi
 from riffusion.errors import InputError
-from riffusion.evaluation.pitch_tracking import melody_from_sound, pitch_agreement
+from riffusion.evaluation import pitch_tracking
+from riffusion.evaluation.pitch_tracking import melody_from_sound, pitch_agreement, track_pitch
 from tests.cli.conftest import Run, run
 
 __all__ = ["run"]  # a fixture
 
 RATE = 44_100
 SCALE = (60, 64, 67, 72)
+MAX_BLOCK_BYTES = 12 * 2**20
+"""A dozen arrays of a block's samples; 60 s of samples are 21 MB each."""
 
 
 def midi_file(
@@ -113,6 +117,58 @@ def test_the_sound_of_a_melody_has_its_pitches_and_they_are_heard_in_it() -> Non
     for index in range(len(SCALE)):
         (hz,) = sung.pitches_hz(0.4 * index + 0.2)
         assert 12 * np.log2(hz / 440) + 69 == pytest.approx(SCALE[index], abs=0.2)
+
+
+@pytest.mark.parametrize("block", [1000, 44_100])
+def test_a_sound_is_the_same_in_blocks(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    glide = Voice(0.2, 220 * 2 ** np.linspace(0, 5.5, 150))
+    wanted = Melody((*melody().voices, glide))
+    monkeypatch.setattr("riffusion.editing.melody._BLOCK", 2**30)
+    whole = sound_of(wanted).waveform
+    monkeypatch.setattr("riffusion.editing.melody._BLOCK", block)
+    assert np.array_equal(sound_of(wanted).waveform, whole)
+
+
+def test_a_long_note_takes_little_more_memory_than_its_samples() -> None:
+    duration_s = 60.0
+    tracemalloc.start()
+    try:
+        sound = sound_of(Melody((note(0.0, duration_s, 96),)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sound.waveform.size == duration_s * RATE
+    assert peak < (8 + 4) * sound.waveform.size + MAX_BLOCK_BYTES
+
+
+@pytest.mark.parametrize("num_frames", [2, 149, 150, 151, 470])
+def test_pitches_are_tracked_part_by_part(num_frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pitch_tracking, "_PART_FRAMES", 150)
+    monkeypatch.setattr(pitch_tracking, "_MARGIN_FRAMES", 20)
+    hop, sizes = pitch_tracking._HOP_SAMPLES, []
+
+    def tracked(mono: np.ndarray) -> np.ndarray:
+        sizes.append(mono.size)
+        return np.tile(mono[::hop], (3, 1))
+
+    monkeypatch.setattr(pitch_tracking, "_tracked", tracked)
+    expected = 100.0 + np.arange(num_frames)
+    sound = np.repeat(expected, hop)[None, : hop * (num_frames - 1) + 1].astype(np.float32)
+    hz, probabilities = track_pitch(sound, 22_050)
+    assert np.array_equal(hz, expected) and np.array_equal(probabilities, expected)
+    assert max(sizes) <= hop * (150 + 2 * 20)
+
+
+def test_parts_agree_with_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = sound_of(melody()).waveform
+    whole, _ = track_pitch(sound, RATE)
+    monkeypatch.setattr(pitch_tracking, "_PART_FRAMES", 50)
+    monkeypatch.setattr(pitch_tracking, "_MARGIN_FRAMES", 30)
+    parts, _ = track_pitch(sound, RATE)
+    assert parts.shape == whole.shape
+    both = np.isfinite(parts) & np.isfinite(whole)
+    assert both.sum() > 0.95 * np.isfinite(whole).sum()
+    assert (np.abs(12 * np.log2(parts[both] / whole[both])) < 0.5).mean() > 0.98
 
 
 @pytest.mark.parametrize("level", [0.0, 0.1])

@@ -85,3 +85,15 @@ def test_what_is_missing_at_the_end_is_silent(tmp_path: Path) -> None:
         (found,) = axis.at_recordings_rate([sound], 0, 0, recording.num_samples)
         assert np.allclose(found[:, : sound.shape[1]], resample(sound, 44_100, 44_100))
         assert not found[:, sound.shape[1] :].any()
+
+
+@pytest.mark.parametrize("axis", [48_000], indirect=True)
+def test_held_amplitudes_are_those_of_their_place(axis: ModelAxis) -> None:
+    places = [(-5, 20), (60, 90), (200, 40), (360, 30)]
+    before = [axis.amplitudes(*place) for place in places]
+    axis.hold(-5, 240)
+    for wanted, place in zip(before, places, strict=True):
+        found = axis.amplitudes(*place)
+        np.testing.assert_allclose(found, wanted, atol=1e-3 * max(wanted.max(), 1))
+        found[:] = 0  # the axis keeps its own
+        assert axis.amplitudes(*place).max() > 0

@@ -18,7 +18,7 @@ from riffusion.audio.pcm import waveform_from_samples
 from riffusion.audio.waveform import Waveform
 from riffusion.datatypes import EditOutput, InferenceInput
 from riffusion.diffusion import RiffusionPipeline
-from riffusion.edit_fields import MODES_OF_NOISE
+from riffusion.edit_fields import MODES_OF_NOISE, MODES_WITHOUT_CHECKPOINT
 from riffusion.editing import limits
 from riffusion.editing.editor import MAX_EDITS_AT_ONCE
 from riffusion.editing.regions import Region
@@ -101,14 +101,10 @@ def song(waveform: Waveform) -> str:
 
 
 def edit(song: str, mode: str, **fields: Any) -> InferenceInput:
-    request = {
-        "mode": mode,
-        "init_audio": song,
-        "start": {"prompt": "piano", "seed": 1},
-        "num_inference_steps": 2,
-        "scheduler": "ddim",
-        "audio_format": "wav",
-    }
+    request = {"mode": mode, "init_audio": song, "audio_format": "wav"}
+    if mode not in MODES_WITHOUT_CHECKPOINT:
+        request["start"] = {"prompt": "piano", "seed": 1}
+        request |= {"num_inference_steps": 2, "scheduler": "ddim"}
     if mode in MODES_OF_NOISE:
         request["num_inference_steps"] = 5
     if mode == "between":

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyloudnorm
 import pytest
 from diffusers import DDIMScheduler
 
@@ -35,6 +36,8 @@ SMALLEST = SpectrogramParams(
 """A clip is 32 frames of 16 bands, so that its many steps are quick."""
 MAX_ERROR = 0.05
 """Share of the level: rounding of float32 sums in another order, carried through phases."""
+MAX_LOUDNESS_ERROR_LU = 0.2
+FULL_SCALE = 2**15
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +190,60 @@ def test_the_balance_of_the_channels_moves_with_the_clips(
     assert levels[0][1] > 4 * levels[0][0]
     assert levels[1][0] == pytest.approx(levels[1][1], rel=0.2)
     assert levels[2][0] > 4 * levels[2][1]
+
+
+def chord(path: Path, peak: float, rate: int = RATE, count: int = 1) -> Path:
+    """Three decaying tones, again each half second."""
+    t = np.arange(2 * rate) / rate
+    tones = sum(np.sin(2 * np.pi * hz * t) for hz in (220.0, 277.2, 1320.0)) * np.exp(
+        -6 * (t % 0.5)
+    )
+    whole = np.round(peak * tones / np.abs(tones).max() * (FULL_SCALE - 1)).astype(np.int64) << 16
+    return write(path, np.repeat(whole[None], count, axis=0).astype(np.int32), rate, 16)
+
+
+def lufs(found: Signal, rate: int = RATE) -> float:
+    return float(pyloudnorm.Meter(rate).integrated_loudness(found.T / FULL_SCALE))
+
+
+@pytest.mark.parametrize(("peak", "count"), [(1.0, 2), (0.02, 1)])
+def test_a_recording_comes_back_and_varies_at_its_own_loudness(
+    generator: ClipGenerator, peak: float, count: int, tmp_path: Path
+) -> None:
+    with Recording.open(chord(tmp_path / "in.wav", peak, count=count)) as recording:
+        expected = lufs(recording.samples(0, recording.num_samples).astype(np.float64))
+        for amount in (0.0, 0.5):
+            (found,) = sounds(recording, vary(recording, generator, request(), amount, 1))
+            assert lufs(found) == pytest.approx(expected, abs=MAX_LOUDNESS_ERROR_LU)
+            assert np.abs(found).max() < FULL_SCALE - 1  # nothing clips
+
+
+def test_loudness_moves_from_one_recording_to_the_other(
+    generator: ClipGenerator, tmp_path: Path
+) -> None:
+    one = Recording.open(chord(tmp_path / "one.wav", 0.5))
+    other = Recording.open(chord(tmp_path / "other.wav", 0.05, 16_000))
+    with one, other:
+        made = [lufs(found) for found in sounds(one, between(one, other, generator, request(), 3))]
+        ends = [
+            lufs(each.samples(0, each.num_samples).astype(np.float64), each.sample_rate)
+            for each in (one, other)
+        ]
+    assert ends[0] - ends[1] == pytest.approx(20, abs=0.5)
+    expected = [ends[0], np.mean(ends), ends[1]]
+    assert made == pytest.approx(expected, abs=MAX_LOUDNESS_ERROR_LU)
+
+
+def test_a_way_from_silence_ends_at_the_other_recording_s_loudness(
+    generator: ClipGenerator, tmp_path: Path
+) -> None:
+    silent = write(tmp_path / "silent.wav", np.zeros((1, 2 * RATE), np.int32), RATE, 16)
+    loud = chord(tmp_path / "loud.wav", 0.5)
+    with Recording.open(silent) as one, Recording.open(loud) as other:
+        first, last = sounds(one, between(one, other, generator, request(), 2))
+        expected = lufs(other.samples(0, other.num_samples).astype(np.float64))
+    assert lufs(last) == pytest.approx(expected, abs=MAX_LOUDNESS_ERROR_LU)
+    assert np.isfinite(first).all()
 
 
 def test_silence_can_be_varied(generator: ClipGenerator, tmp_path: Path) -> None:

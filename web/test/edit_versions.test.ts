@@ -2,9 +2,9 @@ import { describe, expect, it } from "vitest";
 import type { Pcm } from "../src/audio/pcm";
 import { readWav } from "../src/audio/wav_reader";
 import { type EditOrder, type EditPlan, MAX_SECTION, editInput, editedBy, planOf } from "../src/edit/edit_requests";
-import { begun, currentVersion, goTo, numbered, redo, undo, versionBefore, withVersion } from "../src/edit/history";
+import { begun, currentVersion, goTo, numbered, redo, undo, versionBefore, withTake, withVersion } from "../src/edit/history";
 import { type Pieces, cut, isSame, lengthOf, readSamples, samePlace, spliced } from "../src/edit/pieces";
-import { newProject, wavOfVersion } from "../src/edit/project";
+import { fileOfVersion, newProject, nextSource, withoutUnused } from "../src/edit/project";
 
 const RATE = 1000;
 const WHOLE: Pieces = [{ source: 0, start: 0, stop: 100 }];
@@ -85,6 +85,23 @@ describe("versions", () => {
     expect(redo(redo(redo(undo(undo(two)))))).toEqual(two);
   });
 
+  const three = withTake(withTake(withVersion(begun("song", WHOLE), 0, version("take 1")), 0, version("take 2")), 0, version("take 3"));
+  const kept = ({ versions }: typeof three): number[] => versions.map(({ id }) => id);
+
+  it("of one edit wait to be chosen, and what is shown or was undone stays", () => {
+    expect(three).toMatchObject({ current: 1, takes: { ids: [1, 2, 3], chosen: 1 } });
+    const undone = withTake(undo(three), 0, version("take 4"));
+    expect([undone.current, redo(undone).current]).toEqual([0, 1]);
+    expect([goTo(three, 3), undo(goTo(three, 3)), redo(undo(goTo(three, 2)))].map(({ takes }) => takes?.chosen)).toEqual([3, 3, 2]);
+  });
+
+  it("that were not chosen go with the next edit, unless something was made of them", () => {
+    const next = withVersion(goTo(three, 2), 2, version("next"));
+    expect([kept(next), next.takes]).toEqual([[0, 2, 4], { ids: [4], chosen: 4 }]);
+    expect(kept(withVersion(undo(goTo(three, 3)), 0, version("again")))).toEqual([0, 3, 4]);
+    expect(kept(withVersion(goTo(three, 3), 1, version("of the first, which was shown when it was asked for")))).toEqual([0, 1, 3, 4]);
+  });
+
   it("are takes of the same version, and none is lost", () => {
     const first = withVersion(begun("song", WHOLE), 0, version("take 1"));
     const second = withVersion(undo(first), 0, version("take 2"));
@@ -96,7 +113,7 @@ describe("versions", () => {
 });
 
 const ORDER: EditOrder = {
-  action: "replace", prompt: " bells ", seed: 5, strength: 0.4, side: "end", seconds: 8, beats: 4, tempo: 120,
+  action: "replace", prompt: " bells ", seed: 5, strength: 0.4, side: "end", seconds: 8, beats: 4, to: null, clips: 6, tempo: 120,
   selection: { start: 12, stop: 14, band: null },
 };
 const LENGTH = 60 * RATE;
@@ -146,6 +163,22 @@ describe("a request", () => {
     expect(planOf({ ...ORDER, ...change }, LENGTH, SENT)).toEqual({ problem: expect.stringMatching(problem) });
   });
 
+  it("for a piece sends the section and as much of what follows it, or another recording", () => {
+    const plan = planned({ action: "between", prompt: "" });
+    expect(plan).toMatchObject({ start: 12_000, stop: 14_000, second: { start: 14_000, stop: 16_000 } });
+    expect(editInput(plan, RATE, "data:x", "data:y")).toMatchObject({ mode: "between", init_audio: "data:x", init_audio_b: "data:y", num_clips: 6, start: { prompt: "", seed: 5 } });
+    expect(planned({ action: "between", selection: { start: 12, stop: 59, band: null }, clips: 2 })).toMatchObject({ second: { start: 59_000, stop: LENGTH } });
+    expect(planned({ action: "between", selection: { start: 50, stop: 60, band: null }, to: new Blob() }).second).toBeNull();
+  });
+
+  it.each([
+    ["nothing follows", { selection: { start: 50, stop: 59.9, band: null } }, /Only 0.1 s follow the marked section/],
+    ["the section is too short", { selection: { start: 5, stop: 5.4, band: null } }, /Mark at least 0.5 s/],
+    ["it is too long", { selection: { start: 5, stop: 26, band: null } }, /6 clips of 21.0 s are too long; mark at most 20 s/],
+  ] as const)("for a piece is not made if %s", (_, change, problem) => {
+    expect(planOf({ ...ORDER, ...change, action: "between" }, LENGTH, SENT)).toEqual({ problem: expect.stringMatching(problem) });
+  });
+
   it("for a loop begins where the section begins, and needs no prompt", () => {
     const plan = planned({ action: "loop", prompt: "", tempo: null });
     expect(editInput(plan, RATE, "")).toMatchObject({ mode: "loop", beats: 4, from_s: 0.04 });
@@ -164,15 +197,25 @@ describe("a request", () => {
 });
 
 describe("an answer", () => {
-  const recording = newProject("id", "song.wav", "", { format: SENT, channels: [Int16Array.from({ length: LENGTH }, (_, i) => i % 30_000)] });
+  const recording = newProject("id", "song.wav", {
+    pcm: { format: SENT, channels: [Int16Array.from({ length: LENGTH }, (_, i) => i % 30_000)] }, note: "", fileType: "wav", isOwnType: true,
+  });
   const pieces = currentVersion(recording.history).pieces;
 
   async function downloaded(plan: EditPlan, length: number): Promise<number[]> {
     const edited = editedBy(plan, pieces, SENT, answer(length), 1);
     if ("problem" in edited) throw new Error(edited.problem);
-    const project = { ...recording, sources: new Map([...recording.sources, [1, edited.samples]]) };
-    return [...readWav(await wavOfVersion(project, edited.pieces).arrayBuffer())!.channels[0]!];
+    const project = { ...recording, sources: new Map([...recording.sources, [1, edited.audio.channels]]) };
+    return [...readWav(await (await fileOfVersion(project, "wav", edited.pieces)).arrayBuffer())!.channels[0]!];
   }
+  it("leaves nothing in memory of versions that are gone, and its number never comes again", () => {
+    const [first, second] = [[{ source: 1, start: 0, stop: 5 }], [{ source: 2, start: 0, stop: 5 }]].map((pieces) => ({ title: "", pieces, change: null, isLoop: false }));
+    const three = new Map([...recording.sources, [1, []], [2, []]]);
+    const history = withVersion(withTake(withVersion(recording.history, 0, second!), 0, first!), 0, { ...second!, title: "next" });
+    const smaller = withoutUnused({ ...recording, sources: three, history });
+    expect([[...smaller.sources.keys()], nextSource(smaller)]).toEqual([[0, 2], 3]);
+  });
+
   const original = (from: number, to: number): number[] => range(from, to).map((i) => i % 30_000);
   const made = (from: number, to: number): number[] => range(from, to).map((i) => -1 - (i % 30_000));
 

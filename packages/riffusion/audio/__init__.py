@@ -18,7 +18,7 @@ AudioSegment, as upstream does; writing accepts both. One line per module:
 - `streams`: bytes or a file → samples in memory or in a file.
 - `decoding`: bytes or a file → AudioSegment.
 - `recording`: bytes or a file → a recording of any length, in a temporary file.
-- `sample_file`: decoded samples in a temporary file.
+- `sample_file`: samples in a temporary file.
 - `decoding_pool`: the same in processes of their own, for files from strangers.
 - `decoding_worker`: such a process.
 - `encoding`: audio → the bytes of a file.
@@ -27,6 +27,7 @@ AudioSegment, as upstream does; writing accepts both. One line per module:
 - `formats`: the file formats that can be written.
 - `mp3_padding`: the LAME tag that makes an mp3 gapless.
 - `loudness`: loudness, true peak, and normalising to -14 LUFS.
+- `filtering`: a band of frequencies of audio of any length.
 - `effects`: crossfade, stitch, take over, loop, fade, overlay.
 - `sampling`: cutting clips out of a recording.
 - `spectrum`: the spectrum of a segment, for upstream's scripts.

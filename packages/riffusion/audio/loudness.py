@@ -6,6 +6,7 @@ ceiling; a look-ahead limiter lowers the peaks alone, so that it reaches the tar
 """
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ TRUE_PEAK_DBTP = -1.0
 
 _BLOCK_S = 0.4
 """Gating block of BS.1770: the shortest audio whose loudness is defined."""
+_RELATIVE_GATE = 0.1
 _MAX_REDUCTION_DB = 12.0
 """Largest gain reduction of the limiter; more would be audible."""
 _TOLERANCE_LU = 0.05
@@ -69,6 +71,27 @@ def measure_loudness(waveform: Waveform, sample_rate: int) -> float:
     import pyloudnorm  # as slow to import as scipy.signal
 
     return float(pyloudnorm.Meter(sample_rate, block_size=_BLOCK_S).integrated_loudness(samples))
+
+
+def loudness_of_parts(parts: Iterable[Waveform], sample_rate: int) -> float:
+    """Integrated loudness of long audio, from that of its parts: within 0.2 LU of the whole's.
+
+    Their powers are averaged, and gated as blocks of the standard are: parts more than 10 LU below
+    the others' mean don't count.
+
+    Args:
+        parts: (channels, samples) each, two or three seconds long but the last one; or all in one,
+            which is measured exactly. In longer parts, loud and quiet sound would be averaged
+            before the gate.
+        sample_rate: in Hz.
+    """
+    measured = [(measure_loudness(part, sample_rate), part.shape[1]) for part in parts]
+    heard = [(10 ** (lufs / 10), length) for lufs, length in measured if lufs > -math.inf]
+    if not heard:
+        return -math.inf
+    powers, lengths = np.array(heard).T
+    is_loud = powers > _RELATIVE_GATE * np.average(powers, weights=lengths)
+    return 10 * math.log10(np.average(powers[is_loud], weights=lengths[is_loud]))
 
 
 def true_peak_db(waveform: Waveform, *, circular: bool = False) -> float:

@@ -1,4 +1,4 @@
-"""Decoded samples in an unnamed temporary file, so that memory doesn't depend on their number.
+"""Samples in an unnamed temporary file, so that memory doesn't depend on their number.
 
 The file has the samples of one moment after the other, in the machine's byte order. It has no name
 from the start (Linux) or loses it at once, so it also goes when the process is killed.
@@ -118,7 +118,7 @@ class FilePart:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """int16 or int32."""
+        """That of the samples, such as int16."""
         return self._dtype or np.dtype(np.int16)
 
     @property

@@ -10,6 +10,7 @@ from riffusion.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from riffusion.cli.option_groups import AdapterOptions
+    from riffusion.diffusion.magic_mix import MagicMix
     from riffusion.generation.generator import Clip, ClipGenerator, ResolvedInput
     from riffusion.promises.drawing import PromisedClip, PromisedInput
 
@@ -67,6 +68,15 @@ class ClipMaker:
             if made is not None:
                 return made
             print(f"again       with seed {draws.resolved.inputs.start.seed}: not as promised")
+
+    def with_layout(
+        self, resolved: "ResolvedInput", layout: str, mix: "MagicMix"
+    ) -> "ResolvedInput":
+        """Draw the image that a clip has its layout from; see `mixing.with_layout`."""
+        from riffusion.generation.mixing import with_layout
+
+        with progress_bar("layout") as move:
+            return with_layout(self.generator, resolved, layout, mix, move)
 
     def make(self, resolved: "ResolvedInput", label: str) -> "Clip":
         """Make one clip, and print the time of each stage.

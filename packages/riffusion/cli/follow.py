@@ -111,8 +111,12 @@ def _draw(
         start = inputs.start.model_copy(update={"denoising": denoising})
         drawn = inputs.model_copy(update={"start": start, "end": start})
         with progress_bar("diffusion") as move:
-            parts = list(follow(melody, maker.generator, drawn, move))
-        waveform = np.concatenate(parts, axis=1)[:, : round(melody.duration_s * rate)]
+            waveform = np.zeros((1, round(melody.duration_s * rate)), np.float32)
+            at = 0
+            for made in follow(melody, maker.generator, drawn, move):
+                part = waveform[:, at : at + made.shape[1]]  # shorter at the end
+                part[:] = made[:, : part.shape[1]]
+                at += made.shape[1]
         try:
             check_tracking()
         except InputError as error:

@@ -16,6 +16,7 @@ from riffusion.cli.clip_requests import (
     check_weights,
     draw_seed,
 )
+from riffusion.cli.magic_mix import LayoutOptions
 from riffusion.cli.option_groups import (
     AdapterOptions,
     CheckpointOptions,
@@ -90,6 +91,7 @@ def generate(
     promises: PromiseOptions,
     diffusion: DiffusionOptions,
     init: InitOptions,
+    layout: LayoutOptions,
     adapters: AdapterOptions,
     model: CheckpointOptions,
 ) -> None:
@@ -101,6 +103,8 @@ def generate(
     With --tempo, --key or --beats it starts from a loop (default: og_beat) that is made for them.
     What is heard in the clip is printed; a clip that isn't as promised is drawn again, up to three
     times, each time closer to the loop unless --denoising is given.
+
+    With --magic-mix, a clip of that text is drawn first. Its layout stays, and the details change.
     """
     from riffusion.promises.promise import check_promise
 
@@ -117,6 +121,13 @@ def generate(
         )
     init = promises.with_loop(init)
     fields, media = init.fields(), init.media()
+    mix = layout.mix()
+    if mix is not None and fields["mode"] != "txt2img":
+        raise InputError(
+            "goes without a starting image or audio and without --tempo, --key and --beats, as the "
+            "layout is drawn from its text; leave out one of them",
+            field="magic_mix",
+        )
     added = adapters.request_fields()
     if duration is not None and fields["mode"] != "txt2img":
         raise InputError(
@@ -167,6 +178,8 @@ def generate(
         print(f"seed        {clip_seed}")
         request = requests[0].model_copy(update={"start": start, "end": start})
         resolved = replace(promised.resolved, inputs=request)
+        if mix is not None and layout.magic_mix is not None:
+            resolved = maker.with_layout(resolved, layout.magic_mix, mix)
         made = maker.make_promised(
             replace(promised, resolved=resolved), f"clip {index + 1} of {count}"
         )

@@ -114,8 +114,14 @@ def numbers_of_files(command: "Command", values: Mapping[str, Any]) -> range:
 
 
 def needs_seed(command: "Command", values: Mapping[str, Any]) -> bool:
-    """Whether a job's result depends on a seed; a remix draws only where it restyles a stem."""
+    """Whether a job's result depends on a seed.
+
+    A remix draws only where it restyles a stem, and unconditional clips between two recordings
+    follow from these.
+    """
     draws = command.name != "remix" or "restyle" in values
+    if command.name == "unconditional":
+        draws = "to" not in values
     return draws and "seed" in parameters_by_name(command)
 
 

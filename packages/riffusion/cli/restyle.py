@@ -1,13 +1,13 @@
 """`riffusion restyle`: a recording made anew from text, with its beat and length."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
 from riffusion.cli.edits import EditSeed, Song, edit_request, opened, write_edit
+from riffusion.cli.magic_mix import MagicMixOptions
 from riffusion.cli.option_groups import (
     AdapterOptions,
     CheckpointOptions,
@@ -15,61 +15,6 @@ from riffusion.cli.option_groups import (
     expand_option_groups,
 )
 from riffusion.cli.paired_options import PromptsAt
-from riffusion.errors import InputError
-
-if TYPE_CHECKING:
-    from riffusion.editing.remaking import MagicMix
-
-
-@dataclass(frozen=True)
-class MagicMixOptions:
-    """Layout from the recording, details from the text."""
-
-    magic_mix: Annotated[
-        float | None,
-        typer.Option(
-            help="Keep the recording's layout and take the details from the text: share of the "
-            "text in the mix, such as 0.5.",
-            show_default=False,
-        ),
-    ] = None
-    mix_from: Annotated[
-        float | None,
-        typer.Option(
-            help="Noise level down to which --magic-mix mixes, from 0 to 1; default: 0.3.",
-            show_default=False,
-        ),
-    ] = None
-    mix_to: Annotated[
-        float | None,
-        typer.Option(
-            help="Noise level at which --magic-mix begins, in place of --denoising; default: 0.6.",
-            show_default=False,
-        ),
-    ] = None
-
-    def mix(self, denoising: float | None) -> "MagicMix | None":
-        """The mix; None if there is none.
-
-        Raises:
-            InputError: a value is out of range, or options that don't go together.
-        """
-        from riffusion.editing.remaking import MagicMix
-
-        levels = {"low": self.mix_from, "high": self.mix_to}
-        given = {name: level for name, level in levels.items() if level is not None}
-        if self.magic_mix is None:
-            if given:
-                raise InputError(
-                    "is a level of --magic-mix; add that",
-                    field="mix_from" if "low" in given else "mix_to",
-                )
-            return None
-        if denoising is not None:
-            raise InputError(
-                "excludes --magic-mix, for which --mix-to says how much changes", field="denoising"
-            )
-        return MagicMix(self.magic_mix, **given)
 
 
 @expand_option_groups

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from riffusion.editing.beat_grid import BeatGrid
     from riffusion.editing.key_finding import FoundKey
 
-_ANOTHER_TEMPO = 0.75
-"""Certainty below which the tempo may be half or twice what was found."""
-
 
 def retime(
     song: Song,
@@ -85,17 +82,17 @@ def retime(
 
 
 def print_tempo(beats: "BeatGrid", option: str = "--from-tempo") -> None:
-    """Print a recording's tempo and its certainty.
+    """Print a recording's tempo, its certainty, and the tempo that it may be instead.
 
     Args:
         beats: its beats.
         option: the command's option for a recording's tempo.
     """
     steady = "steady" if beats.is_steady else "drifting"
-    line = f"tempo       {beats.tempo_bpm:.2f} bpm, {steady} (certainty {beats.certainty:.0%})"
-    if beats.certainty < _ANOTHER_TEMPO:
-        line += f"; if it is half or twice that, say so with {option}"
-    print(line)
+    certainty = f"certainty {beats.certainty:.0%}"
+    if beats.other_tempo_bpm is not None:
+        certainty += f", else {beats.other_tempo_bpm:.2f}: {option} {beats.other_tempo_bpm:.0f}"
+    print(f"tempo       {beats.tempo_bpm:.2f} bpm, {steady} ({certainty})")
 
 
 def print_key(found: "FoundKey") -> None:

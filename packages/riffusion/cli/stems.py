@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -124,14 +125,16 @@ def remix(
     in_vain = next((name for name in prompts if gains.get(name) == 0), None)
     if in_vain is not None:
         raise InputError(f"{in_vain!r} is muted, too; leave out one of the two", field="restyle")
+    if not prompts:
+        _check_nothing_is_drawn(seed, diffusion, adapters)
     from riffusion.audio import Recording
     from riffusion.edit_fields import DEFAULT_DENOISING
     from riffusion.editing.stems import write_remix
 
-    fields = diffusion.edit_fields(DEFAULT_DENOISING["restyle"])
+    settings = diffusion.edit_fields(DEFAULT_DENOISING["restyle"])
     further = diffusion.request_fields() | adapters.request_fields()
     requests = {
-        name: edit_request(prompt, seed, fields, further) for name, prompt in prompts.items()
+        name: edit_request(prompt, seed, settings, further) for name, prompt in prompts.items()
     }
     check_audio_output(output)
     with Recording.open(song) as recording:
@@ -166,6 +169,26 @@ def _restyle(
 
     restyles = {name: partial(restyled, name) for name in requests}
     write_restyled_remix(recording, separator, restyles, gains, output)
+
+
+def _check_nothing_is_drawn(seed: int | None, *groups: EditOptions | AdapterOptions) -> None:
+    """Check that no option of a drawing is given, where nothing is drawn.
+
+    Raises:
+        InputError: one is.
+    """
+    given = {"seed": seed} | {
+        field.name: getattr(group, field.name)
+        for group in groups
+        for field in fields(group)
+        if getattr(group, field.name) != field.default
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(
+                f"{value} has no effect without --restyle, as no stem is drawn; leave it out",
+                field=name,
+            )
 
 
 def _separator(name: str, device: str | None) -> "Separator":

@@ -131,9 +131,10 @@ def unconditional(
     if not 0 <= loop <= MAX_REPETITIONS:
         raise InputError(f"{loop} must be from 0 to {MAX_REPETITIONS}", field="loop")
     if to is not None:
-        given = {"--eta": eta, "--start-step": start_step, "--seed": seed, "--scheduler": scheduler}
-        given |= {"--mask-start": mask_start, "--mask-end": mask_end, "--slice": slice_}
-        _check_alone(from_, given)
+        others: dict[str, object] = {"--eta": eta, "--start-step": start_step, "--seed": seed}
+        others |= {"--scheduler": scheduler, "--mask-start": mask_start or None}
+        others |= {"--mask-end": mask_end or None, "--slice": slice_ or None}
+        _check_alone(from_, others)
     from riffusion.generation.unconditional import UnconditionalGenerator
     from riffusion.generation.unconditional_images import grey_difference
     from riffusion.generation.unconditional_request import UnconditionalRequest
@@ -233,12 +234,16 @@ def _looped(clip: "Audio", times: int) -> "Audio":
 def _check_alone(from_: Path | None, others: Mapping[str, object]) -> None:
     """Check the options beside --to.
 
+    Args:
+        from_: the value of --from.
+        others: options that don't go with --to; None where one isn't given.
+
     Raises:
         InputError: --from is missing, or there is an option that doesn't go with --to.
     """
     if from_ is None:
         raise InputError("needs --from, the audio to go from", field="to")
-    if given := [option for option, value in others.items() if value]:
+    if given := [option for option, value in others.items() if value is not None]:
         raise InputError(
             f"does not go with {', '.join(given)}: the clips between two recordings follow from "
             "them alone; leave it out",

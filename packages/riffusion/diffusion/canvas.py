@@ -1,9 +1,10 @@
 """A canvas: the latents of a recording of any length, which the UNet sees in windows.
 
-The windows are as wide as a clip and overlap. In each step the UNet's predictions for all windows
-are averaged where they overlap, and the canvas takes one step of the scheduler as a whole (Bar-Tal
-et al., "MultiDiffusion", 2023, for one image size). So neighbouring windows never disagree, and
-there is no seam. Windows of one canvas share UNet calls with each other and with other jobs.
+The windows overlap, and are as wide as a clip unless the plan says otherwise. In each step the
+UNet's predictions for all windows are averaged where they overlap, and the canvas takes one step of
+the scheduler as a whole (Bar-Tal et al., "MultiDiffusion", 2023, for one image size). So
+neighbouring windows never disagree, and there is no seam. Windows of one canvas share UNet calls
+with each other and, if they are as wide as a clip, with other jobs.
 
 The noise belongs to the time axis: a column's noise depends on the seed and on its absolute
 position alone, so two edits of overlapping regions start from the same noise.
@@ -59,6 +60,7 @@ class CanvasPlan:
         way: for the ways to and from noise, the request asks for DDIM and a denoising of 1.
         free_share: the last share of the request's steps, in which nothing is kept whatever
             `repaint` is; None keeps up to the finished latents.
+        window: width of the windows in columns; None for a clip's.
     """
 
     init_latents: torch.Tensor
@@ -67,6 +69,7 @@ class CanvasPlan:
     first_column: int = 0
     way: CanvasWay = "edit"
     free_share: float | None = None
+    window: int | None = None
 
 
 def position_between(columns: Sequence[float], column: float) -> tuple[int, float]:

@@ -32,6 +32,7 @@ from riffusion.diffusion.distilled_sampling import check_sampling
 from riffusion.diffusion.guidance_embedding import guidance_width
 from riffusion.diffusion.job import DenoisingJob, UNetRows
 from riffusion.diffusion.loras import LoraLibrary
+from riffusion.diffusion.magic_mix import MagicMix
 from riffusion.diffusion.preparation import ImageSizes, JobPreparation
 from riffusion.diffusion.vae import LatentCodec
 from riffusion.runtime.cache import TensorCache
@@ -256,6 +257,7 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
         init_image: Image.Image | None = None,
         mask_image: Image.Image | None = None,
         weighted_prompts: bool = True,
+        mix: MagicMix | None = None,
     ) -> DenoisingJob:
         """Turn a request into a job.
 
@@ -266,12 +268,13 @@ class RiffusionPipeline(DiffusionPipeline):  # type: ignore[misc] # diffusers is
                 `mode="txt2img"` always does.
             mask_image: white is repainted, black is kept; resized to the init image.
             weighted_prompts: whether brackets in prompts are weights; otherwise they are text.
+            mix: mix the init image in along the way, in place of a mask.
 
         Raises:
             InputError: there is a mask but no init image, a prompt weight is out of range, or the
                 checkpoint can't be sampled as the request asks for.
         """
-        return self._preparation.prepare(inputs, init_image, mask_image, weighted_prompts)
+        return self._preparation.prepare(inputs, init_image, mask_image, weighted_prompts, mix)
 
     @torch.inference_mode()
     def prepare_canvas(self, inputs: InferenceInput, plan: CanvasPlan) -> Canvas:

@@ -31,6 +31,7 @@ from riffusion.diffusion.interpolation import lerp, slerp
 from riffusion.diffusion.inversion import DDIMInversion
 from riffusion.diffusion.job import DenoisingJob, Inpainting, KeptPixels, StepNoise
 from riffusion.diffusion.loras import LoraLibrary, LoraStack
+from riffusion.diffusion.magic_mix import MagicMix
 from riffusion.diffusion.schedulers import (
     add_noise,
     new_scheduler,
@@ -115,6 +116,7 @@ class JobPreparation:
         init_image: Image.Image | None,
         mask_image: Image.Image | None,
         weighted_prompts: bool,
+        mix: MagicMix | None = None,
     ) -> DenoisingJob:
         """See `RiffusionPipeline.prepare`."""
         if inputs.mode == "txt2img":
@@ -143,7 +145,7 @@ class JobPreparation:
             begin = _Begin(noise * scheduler.init_noise_sigma, timesteps)
         else:
             begin = self._begin_with_image(
-                inputs, scheduler, timesteps, geometry, noise, init_image, mask_image
+                inputs, scheduler, timesteps, geometry, noise, init_image, mask_image, mix
             )
         return DenoisingJob(
             geometry=geometry,
@@ -178,15 +180,14 @@ class JobPreparation:
             timesteps = scheduler.timesteps
         elif plan.way == "edit" and len(timesteps):
             latents = add_noise(scheduler, init, noise, timesteps[0])
-        window = min(self.sizes.of_clip().latent_size[0], shape[-1])
+        window = min(plan.window or self.sizes.of_clip().latent_size[0], shape[-1])
         starts = window_starts(shape[-1], window, round(window * WINDOW_OVERLAP))
         is_guided = settings.guidance > 1.0 and not is_distilled
         loras = self._loras(inputs)
         embeddings = self._window_embeddings(settings, plan, starts, window, is_guided, loras)
         inpainting = None
         if plan.repaint is not None:
-            free = plan.free_share
-            num_free = None if free is None else int(free * inputs.num_inference_steps + _ROUNDING)
+            num_free = None if plan.free_share is None else _num_free(plan.free_share, inputs)
             repaint = plan.repaint.to(init.device)
             inpainting = Inpainting(init, noise, repaint, num_free=num_free)
         factor = self.sizes.vae_scale_factor
@@ -283,12 +284,17 @@ class JobPreparation:
         noise: torch.Tensor,
         init_image: Image.Image,
         mask_image: Image.Image | None,
+        mix: MagicMix | None,
     ) -> _Begin:
         """The init image's latents with the noise of the first timestep, and what a mask keeps."""
         init_latents = self.latent_codec.encode(init_image, geometry, inputs.start.seed)
         latents = init_latents
         if len(timesteps) > 0:
             latents = add_noise(scheduler, init_latents, noise, timesteps[0])
+        if mix is not None:
+            repaint, num_free = mix.repaint.to(latents.device), _num_free(mix.low, inputs)
+            mixed = Inpainting(init_latents, noise, repaint, num_free=num_free)
+            return _Begin(latents, timesteps, mixed)
         if mask_image is None:
             return _Begin(latents, timesteps)
         repaint_pixels, repaint = self._repaint(mask_image, geometry)
@@ -305,3 +311,8 @@ class JobPreparation:
 
         key = (image_key(mask), geometry, self.unet.device)
         return self.mask_cache.get(key, make)
+
+
+def _num_free(share: float, inputs: InferenceInput) -> int:
+    """Number of steps in the last share of a request's steps."""
+    return int(share * inputs.num_inference_steps + _ROUNDING)

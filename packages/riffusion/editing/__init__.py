@@ -8,11 +8,13 @@ With a checkpoint:
 - `own_noise`: recordings to their own noise, by DDIM inversion, and back.
 - `following`: a melody played by the sound that a text asks for.
 - `remaking`: how a section is made: latents, a canvas, and sound.
+- `surroundings`: what the checkpoint sees around it.
 - `regions`: a section of a recording, or a band of pitches within it.
 - `model_axis`: where the model's frames lie in a recording.
 - `canvas_images`: mel amplitudes to latents and back.
 - `rendering`: mel amplitudes to sound that continues what is beside it.
 - `continuation`: a recording as if its bars repeated.
+- `spooled`: new sound in a temporary file.
 - `balance`: the balance of a recording's channels.
 - `modes`: what each mode of a request does to a recording.
 - `editor`: requests that edit a recording, to their answers.

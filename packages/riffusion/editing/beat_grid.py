@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from riffusion.editing.downbeats import find_bars
 from riffusion.editing.listening import Heard
-from riffusion.editing.metrical_level import choose_level
+from riffusion.editing.metrical_level import choose_level, other_tempo
 from riffusion.editing.tempo_path import tempo_path
 from riffusion.errors import InputError
 from riffusion.loops.beat_chain import Frames, best_chain
@@ -62,6 +62,8 @@ class BeatGrid:
         certainty: of the tempo, from 0 to 1.
         bar_certainty: of metre and downbeats, from 0 to 1.
         is_steady: whether the beats are multiples of one period.
+        other_tempo_bpm: what the tempo is most likely if it isn't `tempo_bpm`: half or twice of it;
+            None if it was given.
     """
 
     beats_s: Times
@@ -71,6 +73,7 @@ class BeatGrid:
     certainty: float
     bar_certainty: float
     is_steady: bool
+    other_tempo_bpm: float | None = None
 
     @property
     def downbeats_s(self) -> Times:
@@ -137,6 +140,7 @@ def find_beat_grid(heard: Heard, tempo_bpm: float | None = None) -> BeatGrid:
         regular * share,
         bars.certainty,
         is_steady,
+        other_tempo(float(tempo)) if tempo_bpm is None else None,
     )
 
 

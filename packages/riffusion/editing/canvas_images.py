@@ -4,6 +4,7 @@ Loud is dark, as in images, but without their rounding to 8 bits. Amplitudes are
 that may change along the way: a model knows clips whose loudest part is black.
 """
 
+import itertools
 from collections.abc import Iterator
 from functools import partial
 
@@ -19,6 +20,8 @@ FloatArray = npt.NDArray[np.float32]
 
 _COLUMNS_AT_ONCE = 32
 """Columns of latents that are encoded or decoded together."""
+_SHORTEST_REST = 9
+"""Fewer columns at the end than that are computed with those before them."""
 _MARGIN_COLUMNS = 4
 """Columns on both sides that are encoded or decoded with them, as networks look beyond a column."""
 
@@ -79,15 +82,35 @@ class CanvasImages:
             num_columns: number of columns.
             level: amplitude of black in each frame, (num_columns · frames_per_column,), above 0.
         """
-        factor = self.frames_per_column
-        parts = []
-        for begin, end, inside in _chunks(0, num_columns, num_columns):
-            frames = slice(factor * begin, factor * end)
-            amplitudes = source(first + frames.start, frames.stop - frames.start)
-            pixels = self._pixels(amplitudes, level[frames])
-            found = self._engine.call(partial(self._pipeline.encode_pixels, pixels))
-            parts.append(found.result()[..., inside])
+        pixels = partial(self._pixels, source, first, level)
+        parts = [
+            self._encoded(pixels(begin, end))[..., inside]
+            for begin, end, inside in _chunks(0, num_columns, num_columns)
+        ]
         return torch.cat(parts, dim=-1)
+
+    def latents_around(
+        self, source: Target, first: int, num_columns: int, level: FloatArray, hole: range
+    ) -> torch.Tensor:
+        """The same, with zeros in a hole: the mean of latents, and what noise is drawn around.
+
+        What is before and after it is encoded together.
+
+        Args:
+            source, first, num_columns, level: see `latents`.
+            hole: columns whose latents aren't needed.
+        """
+        start, stop = hole.start + _MARGIN_COLUMNS, hole.stop - _MARGIN_COLUMNS
+        if start >= stop:
+            return self.latents(source, first, num_columns, level)
+        sides = [
+            self._pixels(source, first, level, *side) for side in ((0, start), (stop, num_columns))
+        ]
+        found = self._encoded(torch.cat(sides, dim=-1))
+        latents = found.new_zeros((*found.shape[:-1], num_columns))
+        latents[..., : hole.start] = found[..., : hole.start]
+        latents[..., hole.stop :] = found[..., start + _MARGIN_COLUMNS :]
+        return latents
 
     def amplitudes(
         self, latents: torch.Tensor, start: int, stop: int, level: FloatArray
@@ -128,10 +151,18 @@ class CanvasImages:
         found = self.amplitudes(latents, start, stop, level[factor * start : factor * stop])
         return found[:, first - factor * start :][:, : last - first]
 
-    def _pixels(self, amplitudes: FloatArray, level: FloatArray) -> torch.Tensor:
-        """Pixels (padded height, frames) in [-1, 1]."""
-        relative = np.minimum(amplitudes / level, 1.0) ** np.float32(self._params.power_for_image)
-        return self._padded(torch.from_numpy((1 - 2 * relative[::-1]).astype(np.float32)))
+    def _encoded(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self._engine.call(partial(self._pipeline.encode_pixels, pixels)).result()
+
+    def _pixels(
+        self, source: Target, first: int, level: FloatArray, begin: int, end: int
+    ) -> torch.Tensor:
+        """Pixels of the columns from `begin` to `end`, (padded height, frames) in [-1, 1]."""
+        frames = slice(self.frames_per_column * begin, self.frames_per_column * end)
+        amplitudes = source(first + frames.start, frames.stop - frames.start)
+        relative = np.minimum(amplitudes / level[frames], 1.0)
+        shade = relative[::-1] ** np.float32(self._params.power_for_image)
+        return self._padded(torch.from_numpy((1 - 2 * shade).astype(np.float32)))
 
     def _padded(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows mirrored at the bottom up to the height that the networks need."""
@@ -141,7 +172,7 @@ class CanvasImages:
 
 def _chunks(start: int, stop: int, num_columns: int) -> Iterator[tuple[int, int, slice]]:
     """Columns to compute together, each with the part of them that counts."""
-    for begin in range(start, stop, _COLUMNS_AT_ONCE):
-        end = min(begin + _COLUMNS_AT_ONCE, stop)
+    starts = range(start, max(start + 1, stop - _SHORTEST_REST + 1), _COLUMNS_AT_ONCE)
+    for begin, end in itertools.pairwise([*starts, stop]):
         first, last = max(0, begin - _MARGIN_COLUMNS), min(end + _MARGIN_COLUMNS, num_columns)
         yield first, last, slice(begin - first, end - first)

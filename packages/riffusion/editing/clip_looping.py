@@ -8,7 +8,8 @@ from riffusion.editing.listening import listen
 from riffusion.editing.looping import cut_out_loop, whole_beats_s
 from riffusion.editing.sound import SoundInMemory
 from riffusion.errors import InputError
-from riffusion.loops.grid import MAX_BEATS, MAX_REPETITIONS
+from riffusion.loops.grid import MAX_REPETITIONS
+from riffusion.music_limits import MAX_BEATS
 
 
 def loop_it(clip: Audio, times: int = 12) -> Audio:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from riffusion.editing.listening import Heard
-from riffusion.loops.onsets import Bands
+from riffusion.loops.onsets import Bands, loudness_from_bands, strength_from_bands
 from riffusion.loops.oscillators import Signal
 
 _BASS_HZ, _SNARE_LOW_HZ, _SNARE_HIGH_HZ = 160.0, 1000.0, 6000.0
@@ -72,14 +72,14 @@ def find_bars(heard: Heard, beats_s: Times) -> Bars:
 
 def _cues(heard: Heard, beats_s: Times) -> dict[str, Signal]:
     """Cues per beat (beats,), each with mean 0 and a standard deviation of at most 1."""
-    loudness = np.log1p(1000 * heard.bands / max(float(heard.bands.max()), 1e-12))
+    loudest = float(heard.bands.max())
     centres = np.sqrt(heard.band_edges_hz[:-1] * heard.band_edges_hz[1:])
-    in_snare = (centres > _SNARE_LOW_HZ) & (centres < _SNARE_HIGH_HZ)
+    bass, snare, snare_end = np.searchsorted(centres, [_BASS_HZ, _SNARE_LOW_HZ, _SNARE_HIGH_HZ])
     chroma_s = heard.chroma.step_s
     cues = {
-        "bass": (_onsets(loudness[centres < _BASS_HZ], beats_s, heard.step_s), 1e-6),
-        "snare": (_onsets(loudness[in_snare], beats_s, heard.step_s), 1e-6),
-        "accent": (_onsets(loudness, beats_s, heard.step_s), 1e-6),
+        "bass": (_onsets(heard.bands[:bass], loudest, beats_s, heard.step_s), 1e-6),
+        "snare": (_onsets(heard.bands[snare:snare_end], loudest, beats_s, heard.step_s), 1e-6),
+        "accent": (_onsets(heard.bands, loudest, beats_s, heard.step_s), 1e-6),
         "chord": (_changes(heard.chroma.classes, beats_s, chroma_s), _LEAST_CHANGE),
         "bass_note": (_changes(heard.chroma.bass, beats_s, chroma_s), _LEAST_CHANGE),
     }
@@ -89,12 +89,13 @@ def _cues(heard: Heard, beats_s: Times) -> dict[str, Signal]:
     }
 
 
-def _onsets(loudness: Bands, beats_s: Times, step_s: float) -> Signal:
-    """Strongest increase of loudness near each beat (beats,)."""
-    flux = np.maximum(np.diff(loudness, axis=1, prepend=np.float32(0)), 0).sum(axis=0)
+def _onsets(bands: Bands, loudest: float, beats_s: Times, step_s: float) -> Signal:
+    """Increase of loudness near each beat (beats,); the recording begins from silence."""
+    flux = strength_from_bands(bands, loudest)
+    flux[:1] = loudness_from_bands(bands[:, :1], loudest).sum(axis=0)
     reach = round(_REACH_S / step_s)
     at = np.rint(beats_s / step_s).astype(int)[:, None] + np.arange(-reach, reach + 1)
-    cue: Signal = flux[np.clip(at, 0, flux.size - 1)].sum(axis=1).astype(np.float64)
+    cue: Signal = flux[np.clip(at, 0, flux.size - 1)].sum(axis=1)
     return cue
 
 

@@ -1,10 +1,11 @@
 """Extend: a recording goes on after its end, and before its start, with its own beat."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
-from riffusion.audio.loudness import measure_loudness
+from riffusion.audio.loudness import loudness_of_parts
 from riffusion.audio.recording import Recording
 from riffusion.audio.waveform import Waveform
 from riffusion.datatypes import InferenceInput
@@ -14,13 +15,19 @@ from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.regions import check_length
 from riffusion.editing.remaking import remade_samples
 from riffusion.editing.repainting import balance_around
+from riffusion.editing.sound import Sound
 from riffusion.editing.splicing import MAX_JOIN_S, Kept, New, Part
+from riffusion.editing.spooled import SpooledSound
 from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
 
 MAX_EXTENSION_S = 600.0
 _GAIN_ONSET_S = 0.5
 _MAX_GAIN_DB = 12.0
+_SAMPLES_AT_ONCE = 2**20
+"""Samples per channel that are in memory at once; of so many, loudness is measured exactly."""
+_MEASURED_S = 3.0
+"""Length of the parts in which the loudness of longer sound is measured."""
 _REPEATED_S = 5.0
 """About as much of the recording is the model's example for what is new."""
 
@@ -64,16 +71,15 @@ def extend(
     join = int(MAX_JOIN_S * rate)  # made anew, too, so that the join has sound of both
     parts: list[Part] = [Kept(0, recording.num_samples)]
     if before:
-        new = remade_samples(longer, generator, inputs, 0, before + join, on_progress)
-        new = as_loud_as(recording, new * balance_around(recording, 0, 0), joins_at_its_start=False)
-        parts = [New(new), *parts]
+        made = remade_samples(longer, generator, inputs, 0, before + join, on_progress)
+        new = _spooled(recording, made, 0)
+        parts = [New(as_loud_as(recording, new, joins_at_its_start=False)), *parts]
     if after:
         end = before + recording.num_samples
         stop = end + after
-        new = remade_samples(longer, generator, inputs, end - join, stop, on_progress)
-        at = recording.num_samples
-        new = as_loud_as(recording, new * balance_around(recording, at, at))
-        parts = [*parts, New(new)]
+        made = remade_samples(longer, generator, inputs, end - join, stop, on_progress)
+        new = _spooled(recording, made, recording.num_samples)
+        parts = [*parts, New(as_loud_as(recording, new))]
     return parts
 
 
@@ -91,29 +97,59 @@ def check_extension(after_s: float, before_s: float) -> None:
 
 
 def as_loud_as(
-    recording: Recording, waveform: Waveform, *, joins_at_its_start: bool = True
-) -> Waveform:
+    recording: Recording, new: Sound, *, joins_at_its_start: bool = True
+) -> Iterator[Waveform]:
     """Give new sound the loudness of the recording beside it.
 
     The gain sets in gradually from the join on, so that no step is heard.
 
     Args:
         recording: its last seconds count, as many as the new sound lasts; or its first.
-        waveform: (channels, samples) at the recording's rate.
+        new: as many channels as the recording, at its rate.
         joins_at_its_start: whether the recording comes before.
+
+    Yields:
+        (channels, samples) each; all together as long as the new sound.
     """
-    rate, length = recording.sample_rate, min(recording.num_samples, waveform.shape[1])
+    gain_db, total = _missing_db(recording, new, joins_at_its_start), new.num_samples
+    onset = _GAIN_ONSET_S * recording.sample_rate
+    for start, stop in _stretches(0, total, _SAMPLES_AT_ONCE):
+        distance = np.arange(start, stop)
+        if not joins_at_its_start:
+            distance = total - 1 - distance
+        gain = 10 ** (gain_db * np.minimum(distance / onset, 1.0) / 20)
+        yield np.asarray(new.waveform(start, stop) * gain, np.float32)
+
+
+def _missing_db(recording: Recording, new: Sound, joins_at_its_start: bool) -> float:
+    """By how much new sound is quieter than the recording beside it, limited; 0 for silence."""
+    length = min(recording.num_samples, new.num_samples)
     first = recording.num_samples - length if joins_at_its_start else 0
-    wanted, found = (
-        measure_loudness(sound, rate)
-        for sound in (recording.waveform(first, first + length), waveform)
-    )
+    wanted = _loudness(recording, first, first + length)
+    found = _loudness(new, 0, new.num_samples)
     if not (math.isfinite(wanted) and math.isfinite(found)):  # silence
-        return waveform
-    gain_db = min(max(wanted - found, -_MAX_GAIN_DB), _MAX_GAIN_DB)
-    share = np.minimum(np.arange(waveform.shape[1]) / (_GAIN_ONSET_S * rate), 1.0)
-    share = share if joins_at_its_start else share[::-1]
-    return np.asarray(waveform * 10 ** (gain_db * share / 20), np.float32)
+        return 0.0
+    return min(max(wanted - found, -_MAX_GAIN_DB), _MAX_GAIN_DB)
+
+
+def _loudness(sound: Sound, start: int, stop: int) -> float:
+    """Loudness of the samples from `start` to `stop`, in LUFS."""
+    is_short = stop - start <= _SAMPLES_AT_ONCE
+    size = _SAMPLES_AT_ONCE if is_short else round(_MEASURED_S * sound.sample_rate)
+    parts = (sound.waveform(*part) for part in _stretches(start, stop, size))
+    return loudness_of_parts(parts, sound.sample_rate)
+
+
+def _stretches(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    """The samples from `start` to `stop` in stretches of a size."""
+    for first in range(start, stop, size):
+        yield first, min(first + size, stop)
+
+
+def _spooled(recording: Recording, made: Iterator[Waveform], at: int) -> SpooledSound:
+    """New sound in mono with the recording's channels, at the levels that they have around `at`."""
+    levels = balance_around(recording, at, at)
+    return SpooledSound((part * levels for part in made), recording.sample_rate)
 
 
 def _period_s(recording: Recording, bar_s: float) -> float:

@@ -10,8 +10,9 @@ from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.editing.melody import Melody, sound_of
 from riffusion.editing.model_axis import ModelAxis
-from riffusion.editing.remaking import PromptAtFrame, Section, remade
+from riffusion.editing.remaking import PromptAtFrame, remade
 from riffusion.editing.sound import SoundInMemory
+from riffusion.editing.surroundings import Section
 from riffusion.generation.generator import ClipGenerator
 
 

@@ -27,9 +27,16 @@ from riffusion.editing.stretching import check_library, stretched
 from riffusion.editing.times import format_time
 from riffusion.errors import InputError
 from riffusion.loops.from_recording import CROSSFADE_S, cut_loop
-from riffusion.loops.grid import MAX_BEATS, checked_tempo, checked_whole
-from riffusion.loops.onsets import OnsetFrames, strength_from_bands
+from riffusion.loops.grid import checked_tempo, checked_whole
+from riffusion.loops.onsets import (
+    Bands,
+    OnsetFrames,
+    loudness_from_bands,
+    mean_loudness,
+    strength_from_bands,
+)
 from riffusion.loops.oscillators import Signal
+from riffusion.music_limits import MAX_BEATS
 
 DEFAULT_BEATS = 8
 _CONTEXT_S = 0.5
@@ -38,10 +45,6 @@ _SEAM_S = 0.05
 _TOLERANCE_S = 0.01
 """How much later than the recording's end the last beat may end."""
 _STRONG_ONSET_WEIGHT, _QUIET_WEIGHT = 2.0, 0.5
-_RANGE = 1000.0
-
-Loudness = npt.NDArray[np.float32]
-"""(bands, frames), the logarithm of 1 + 1000 times the relative magnitude."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,39 +191,47 @@ def _least_novel(
     spans: list[tuple[float, float]], heard: Heard, grid: BeatGrid
 ) -> tuple[float, float]:
     """The span whose end is most like its start."""
-    loudness = np.log1p(_RANGE * heard.bands / max(float(heard.bands.max()), 1e-12))
+    loudness, loudest = mean_loudness(heard.bands), float(heard.bands.max())
     strength = strength_from_bands(heard.bands)
-    usual = float(np.median(loudness.mean(axis=0)))
+    usual = float(np.median(loudness))
     width = max(1, round(60 / grid.tempo_bpm / heard.step_s))
 
     def cost(span: tuple[float, float]) -> float:
         start, end = (round(time_s / heard.step_s) for time_s in span)
-        quiet = max(0.0, usual - float(loudness[:, start:end].mean()))
+        inside = float(loudness[start:end].mean())
         return (
-            _difference(loudness, start, end, width)
+            _difference(heard.bands, loudest, start, end, width, inside)
             + _STRONG_ONSET_WEIGHT * max(0.0, _onset_ratio(strength, start, end, heard.step_s) - 1)
-            + _QUIET_WEIGHT * quiet
+            + _QUIET_WEIGHT * max(0.0, usual - inside)
         )
 
     return min(spans, key=cost)
 
 
-def _difference(loudness: Loudness, start: int, end: int, width: int) -> float:
-    """Mean difference of loudness around the start and around the end, a beat either way."""
-    after = min(width, loudness.shape[1] - end)
+def _difference(
+    bands: Bands, loudest: float, start: int, end: int, width: int, inside: float
+) -> float:
+    """Mean difference of loudness around the start and around the end, a beat either way.
+
+    Args:
+        bands: magnitudes (bands, frames).
+        loudest: the largest of them.
+        start, end: frames.
+        width: frames of a beat.
+        inside: mean loudness from start to end, which counts for what is missing beyond the
+            recording's ends.
+    """
+    after = max(0, min(width, bands.shape[1] - end))
     before = min(width, start)
-    parts = [
-        np.abs(loudness[:, start + low : start + high] - loudness[:, end + low : end + high])
-        for low, high in ((-before, 0), (0, after))
-        if high > low
-    ]
-    if not parts:
-        return float(loudness.max())
-    known = sum(part.shape[1] for part in parts)
-    # What is missing beyond the recording's ends counts as silence.
-    missing = float((2 * width - known) / (2 * width) * loudness[:, start:end].mean())
-    difference = float(np.concatenate(parts, axis=1).mean())
-    return difference + missing
+    known = before + after
+    if known == 0:
+        return float(loudness_from_bands(np.full((1, 1), loudest, np.float32), loudest)[0, 0])
+    around_start, around_end = (
+        loudness_from_bands(bands[:, at - before : at + after], loudest) for at in (start, end)
+    )
+    difference = float(np.abs(around_start - around_end).mean())
+    missing: float = (2 * width - known) / (2 * width)
+    return difference + missing * inside
 
 
 def _onset_ratio(strength: Signal, start: int, end: int, step_s: float) -> float:

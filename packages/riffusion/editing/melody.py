@@ -5,6 +5,7 @@ one that glides. They sound as plain harmonic tones: equal curves give equal par
 in the spectrogram the checkpoint keeps, while the text decides on their sound.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,8 @@ _ROLL_OFF = 1.2
 _ATTACK_S, _RELEASE_S = 0.015, 0.05
 _DECAY_S = 2.5
 _PEAK = 0.5
+_BLOCK = 2**16
+"""Samples of a tone that are computed at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,27 +94,44 @@ def sound_of(melody: Melody) -> Audio:
     """The melody as harmonic tones: (1, samples) at 44.1 kHz, with a peak of 0.5."""
     mix = np.zeros(round((melody.duration_s + _RELEASE_S) * SAMPLE_RATE) + 1)
     for voice in melody.voices:
-        tone = voice.level * _tone(voice.hz)
-        start = round(voice.start_s * SAMPLE_RATE)
-        tone = tone[: mix.size - start]
-        mix[start : start + tone.size] += tone
+        at = round(voice.start_s * SAMPLE_RATE)
+        for tone in _tone(voice.hz):
+            part = mix[at : at + tone.size]  # shorter where the mix ends
+            part += voice.level * tone[: part.size]
+            at += tone.size
     mix = mix[: round(melody.duration_s * SAMPLE_RATE)]
-    scaled = _PEAK * mix / max(float(np.abs(mix).max()), 1e-9)
-    return Audio(scaled.astype(np.float32)[None], SAMPLE_RATE)
+    loudest = max(float(mix.max()), -float(mix.min()), 1e-9)
+    mix *= _PEAK
+    mix /= loudest
+    return Audio(mix.astype(np.float32)[None], SAMPLE_RATE)
 
 
-def _tone(hz: npt.NDArray[np.float64]) -> Signal:
-    """A tone with these pitches (frames,) that rings out after the last: (samples,)."""
+def _tone(hz: npt.NDArray[np.float64]) -> Iterator[Signal]:
+    """A tone with these pitches (frames,) that rings out after the last, in blocks (samples,).
+
+    Memory doesn't depend on its length.
+    """
     hold_s = hz.size * STEP_S
-    t = np.arange(round((hold_s + _RELEASE_S) * SAMPLE_RATE)) / SAMPLE_RATE
-    curve = np.interp(t, (np.arange(hz.size) + 0.5) * STEP_S, hz)
-    phase = 2 * np.pi * np.cumsum(curve) / SAMPLE_RATE
-    tone: Signal = np.zeros(t.size)
+    centres_s = (np.arange(hz.size) + 0.5) * STEP_S
+    num_samples = round((hold_s + _RELEASE_S) * SAMPLE_RATE)
+    cycles = 0.0  # times the sample rate, before the block
+    for start in range(0, num_samples, _BLOCK):
+        t = np.arange(start, min(start + _BLOCK, num_samples)) / SAMPLE_RATE
+        curve = np.interp(t, centres_s, hz)
+        total = np.cumsum(np.concatenate([[cycles], curve]))[1:]
+        cycles = float(total[-1])
+        tone = _partials(curve, 2 * np.pi * total / SAMPLE_RATE)
+        rise = np.minimum(1, t / _ATTACK_S)
+        fall = np.clip((hold_s + _RELEASE_S - t) / _RELEASE_S, 0, 1)
+        yield tone * rise * fall * np.exp(-t / _DECAY_S)
+
+
+def _partials(hz: Signal, phase: Signal) -> Signal:
+    """The sum of all partials below the limit, for fundamentals and their phases (samples,)."""
+    tone: Signal = np.zeros(phase.size)
     for partial in range(1, _NUM_PARTIALS + 1):
-        is_audible = partial * curve < _MAX_PARTIAL_HZ
+        is_audible = partial * hz < _MAX_PARTIAL_HZ
         if not is_audible.any():
             break
         tone += is_audible * np.sin(partial * phase) / partial**_ROLL_OFF
-    rise = np.minimum(1, t / _ATTACK_S)
-    fall = np.clip((hold_s + _RELEASE_S - t) / _RELEASE_S, 0, 1)
-    return tone * rise * fall * np.exp(-t / _DECAY_S)
+    return tone

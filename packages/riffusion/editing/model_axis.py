@@ -34,6 +34,7 @@ class ModelAxis:
     def __init__(self, recording: Sound, converter: SpectrogramConverter) -> None:
         self.recording = recording
         self.converter = converter
+        self._held_first, self._held = 0, np.zeros((0, 0), np.float32)
 
     @property
     def params(self) -> SpectrogramParams:
@@ -67,10 +68,18 @@ class ModelAxis:
 
     def amplitudes(self, first: int, num_frames: int) -> FloatArray:
         """Mel amplitudes of frames, (bands, num_frames), in 16-bit units; see `waveform`."""
+        at = first - self._held_first
+        if at >= 0 and at + num_frames <= self._held.shape[1]:
+            return self._held[:, at : at + num_frames].copy()
         margin = self.params.n_fft // (2 * self.params.hop_length) + 1
         around = self.waveform(first - margin, num_frames + 2 * margin)
         found = self.converter.spectrogram_from_waveform(around)[0]
         return np.ascontiguousarray(found[:, margin : margin + num_frames])
+
+    def hold(self, first: int, last: int) -> None:
+        """Compute the amplitudes of frames from `first` up to `last` once, for all later calls."""
+        self._held = self.amplitudes(first, last - first)
+        self._held_first = first
 
     def at_recordings_rate(
         self, waveforms: Iterable[Waveform], first: int, start: int, stop: int

@@ -15,6 +15,7 @@ from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.edit_fields import DEFAULT_AFTER_S, DEFAULT_AMOUNT, DEFAULT_NUM_CLIPS
 from riffusion.editing.bars import find_bar
+from riffusion.editing.beat_grid import BeatGrid
 from riffusion.editing.extending import check_extension, extend
 from riffusion.editing.limits import check_result
 from riffusion.editing.looping import DEFAULT_BEATS, check_loop, cut_out_loop
@@ -117,8 +118,8 @@ def _plan_extend(inputs: InferenceInput, recording: Recording, generator: ClipGe
             bar_s=bar.length_s,
             on_progress=progress,
         )
-        certainty = None if bar.grid is None else bar.grid.certainty
-        return Edit(parts, {"tempo_bpm": bar.tempo_bpm, "tempo_certainty": certainty})
+        facts = {} if bar.grid is None else _certainty(bar.grid)
+        return Edit(parts, {"tempo_bpm": bar.tempo_bpm, **facts})
 
     return work
 
@@ -140,7 +141,7 @@ def _plan_loop(inputs: InferenceInput, recording: Recording, generator: ClipGene
         facts = {
             "tempo_bpm": loop.tempo_bpm,
             "found_tempo_bpm": loop.grid.tempo_bpm,
-            "tempo_certainty": loop.grid.certainty,
+            **_certainty(loop.grid),
             "beats": loop.beats,
             "from_s": loop.start_s,
             "to_s": loop.end_s,
@@ -165,7 +166,7 @@ def _plan_retime(inputs: InferenceInput, recording: Recording, generator: ClipGe
         facts: dict[str, Any] = {"tempo_bpm": plan.tempo_bpm, "semitones": plan.semitones}
         if plan.beats is not None:
             facts["found_tempo_bpm"] = plan.beats.tempo_bpm
-            facts["tempo_certainty"] = plan.beats.certainty
+            facts |= _certainty(plan.beats)
         if plan.key is not None and plan.transposition is not None:
             facts["key"] = plan.transposition.result.name
             facts["found_key"] = plan.key.key.name
@@ -250,6 +251,11 @@ def _extension_s(inputs: InferenceInput) -> tuple[float, float]:
     """Seconds after the recording's end, and before its start."""
     default = DEFAULT_AFTER_S if inputs.before_s is None else 0.0
     return default if inputs.after_s is None else inputs.after_s, inputs.before_s or 0.0
+
+
+def _certainty(beats: BeatGrid) -> dict[str, float | None]:
+    """How certain a recording's tempo is, and the tempo that it may be instead."""
+    return {"tempo_certainty": beats.certainty, "other_tempo_bpm": beats.other_tempo_bpm}
 
 
 def _closeness(made: Varied) -> dict[str, Any]:

@@ -23,9 +23,9 @@ from riffusion.diffusion.canvas import CanvasPlan, CanvasWay, PromptAt
 from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.editing.canvas_images import CanvasImages
 from riffusion.editing.model_axis import ModelAxis
-from riffusion.editing.remaking import Section, canvas_columns, level_of_black
 from riffusion.editing.rendering import rendered
 from riffusion.editing.sound import Sound
+from riffusion.editing.surroundings import Section, extent, level_of_black
 from riffusion.engine.request import CanvasRequest
 from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
@@ -107,7 +107,7 @@ class WholeClip:
         self._images = CanvasImages(generator)
         self._num_frames = num_frames
         whole = Section(0, num_frames, continues_before=False, continues_after=False)
-        _, num_columns = canvas_columns(self.axis, self._images, whole)
+        num_columns = extent(self.axis, self._images, whole).num_columns
         end = self._images.frames_per_column * num_columns
         self.level = level_of_black(self.axis, whole, 0, end)
         amplitudes = self.axis.amplitudes

@@ -5,58 +5,28 @@
 Everything but the latents, which are small, is computed part by part.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import scipy.ndimage
 import torch
 
 from riffusion.audio.waveform import Waveform
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.canvas import CanvasPlan, PromptAt
+from riffusion.diffusion.magic_mix import MagicMix
 from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.editing.canvas_images import CanvasImages
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.rendering import rendered
-from riffusion.errors import InputError
+from riffusion.editing.surroundings import Bands, Section, extent, heard_around, level_of_black
 from riffusion.generation.generator import ClipGenerator
-from riffusion.spectrogram.image import DEFAULT_MAX_VALUE
 
 FloatArray = npt.NDArray[np.float32]
-Bands = npt.NDArray[np.bool_]
 
-CONTEXT_S = 1.28
-"""Sound on both sides of a section that the model sees at least."""
-_QUIETEST = 1e-3
-"""Lowest level of black relative to full scale, and to the loudest part: -60 dB."""
-_LOUDEST_WITHIN_S = 2.56
-"""The loudest moment at most that far away is black: half a clip."""
-_FRAMES_AT_ONCE = 2048
-
-
-@dataclass(frozen=True, eq=False)
-class Section:
-    """Frames that are made anew.
-
-    Args:
-        first, last: the first frame, and the one after the last.
-        bands: which mel bands are made anew, (bands,); None for all.
-        continues_before, continues_after: whether the recording goes on beside the section.
-    """
-
-    first: int
-    last: int
-    bands: Bands | None = None
-    continues_before: bool = True
-    continues_after: bool = True
-
-    @property
-    def has_surroundings(self) -> bool:
-        """Whether something of the recording is kept beside it."""
-        return self.bands is not None or self.continues_before or self.continues_after
+_HELD_FRAMES = 2048
+"""Sections and surroundings of so many frames at most are computed once and kept: 4 MB."""
 
 
 @dataclass(frozen=True)
@@ -65,37 +35,6 @@ class PromptAtFrame:
 
     frame: float
     prompt: str
-
-
-@dataclass(frozen=True)
-class MagicMix:
-    """Layout from the recording, details from the prompt (Liew et al., "MagicMix", 2022).
-
-    Denoising begins at the noise level `high`. Down to the level `low`, the latents of each step
-    are mixed with the recording's at the same noise; from there on, the prompt alone decides.
-
-    Args:
-        share: share of the prompt's latents in the mix, from 0 to 1; ν in the paper.
-        low, high: shares of the steps, 0 ≤ low < high ≤ 1; k_min and k_max over the number of
-            steps in the paper, whose values they have by default.
-
-    Raises:
-        InputError: a value is out of range.
-    """
-
-    share: float = 0.5
-    low: float = 0.3
-    high: float = 0.6
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:  # NaN fails, too
-            raise InputError(f"{self.share:g} must be from 0 to 1", "magic_mix")
-        if not 0 < self.high <= 1:
-            raise InputError(f"{self.high:g} must be above 0, and at most 1", "mix_to")
-        if not 0 <= self.low < self.high:
-            raise InputError(
-                f"{self.low:g} must be from 0 to below mix_to={self.high:g}", "mix_from"
-            )
 
 
 def remade(
@@ -125,15 +64,22 @@ def remade(
     """
     images = CanvasImages(generator)
     factor = images.frames_per_column
-    column, num_columns = canvas_columns(axis, images, section)
-    begin, end = factor * column, factor * (column + num_columns)
+    seen = extent(axis, images, section)
+    begin, end = factor * seen.column, factor * (seen.column + seen.num_columns)
+    first, last = heard_around(axis, section)
+    if max(end, last) - min(begin, first) <= _HELD_FRAMES:
+        axis.hold(min(begin, first), max(end, last))
     level = level_of_black(axis, section, begin, end)
-    init = images.latents(axis.amplitudes, begin, num_columns, level)
-    points = [PromptAt(at.frame / factor - column, at.prompt) for at in prompts]
+    source = axis.amplitudes, begin, seen.num_columns, level
+    if inputs.start.denoising == 1 and section.is_replaced:
+        init = images.latents_around(*source, hole=_inside(section, begin, factor))
+    else:
+        init = images.latents(*source)
+    points = [PromptAt(at.frame / factor - seen.column, at.prompt) for at in prompts]
     repaint = _repaint(images, axis, section, begin, end) if section.has_surroundings else None
-    plan = CanvasPlan(init, points, repaint, column)
+    plan = CanvasPlan(init, points, repaint, seen.column, window=seen.window)
     if mix is not None:
-        plan = replace(plan, repaint=torch.tensor(mix.share).view(1, 1, 1, 1), free_share=mix.low)
+        plan = replace(plan, repaint=mix.repaint, free_share=mix.low)
     made = generator.canvas(inputs, plan, on_progress)
 
     def target(first: int, num_frames: int) -> FloatArray:
@@ -164,13 +110,16 @@ def remade_samples(
     stop: int,
     on_progress: ProgressCallback | None = None,
     bands: Bands | None = None,
-) -> Waveform:
-    """Samples of the recording made anew in mono from one prompt, (1, stop - start).
+) -> Iterator[Waveform]:
+    """Samples of the recording made anew in mono from one prompt.
 
     Args:
         axis, generator, inputs, on_progress: see `remade`; the prompt is that of the start.
         start, stop: samples at the recording's rate.
         bands: which mel bands are made anew; None for all.
+
+    Yields:
+        (1, samples) each; all together have `stop - start`. The diffusion runs before the first.
     """
     # A frame more on both sides: the samples may start and end between two frames.
     first = max(0, axis.frame_at(start) - 1)
@@ -183,51 +132,12 @@ def remade_samples(
     )
     prompts = [PromptAtFrame(first, inputs.start.prompt)]
     made = remade(axis, generator, inputs, prompts, section, on_progress)
-    return np.concatenate(list(axis.at_recordings_rate(made, first, start, stop)), axis=1)
+    return axis.at_recordings_rate(made, first, start, stop)
 
 
-def canvas_columns(axis: ModelAxis, images: CanvasImages, section: Section) -> tuple[int, int]:
-    """First column and number of columns that the model sees: the section with its surroundings.
-
-    They are at least a clip; what is beyond the recording's end is silence.
-    """
-    factor = images.frames_per_column
-    context = math.ceil(CONTEXT_S * 1000 / axis.params.step_size_ms)
-    first = section.first - (context if section.continues_before else 0)
-    last = section.last + (context if section.continues_after else 0)
-    start, stop = max(0, first // factor), -(-last // factor)
-    missing = max(0, images.columns_of_clip - (stop - start))
-    available = -(-axis.num_frames // factor)
-    start = max(0, min(start - missing // 2, available - images.columns_of_clip))
-    return start, max(stop - start, images.columns_of_clip)
-
-
-def level_of_black(axis: ModelAxis, section: Section, begin: int, end: int) -> FloatArray:
-    """Amplitude of black in each frame: that of the loudest moment around it, (end - begin,).
-
-    A section that is made anew as a whole doesn't count, but what is beside it. If that is silent,
-    the level is that of images without one of their own.
-    """
-    peaks = np.concatenate(
-        [
-            axis.amplitudes(first, min(_FRAMES_AT_ONCE, end - first)).max(0)
-            for first in range(begin, end, _FRAMES_AT_ONCE)
-        ]
-    )
-    is_replaced = np.zeros(len(peaks), bool)
-    if section.bands is None and section.has_surroundings:
-        is_replaced[section.first - begin : section.last - begin] = True
-    peaks[is_replaced] = 0
-    radius = round(_LOUDEST_WITHIN_S * axis.params.sample_rate / axis.params.hop_length)
-    loudest = scipy.ndimage.maximum_filter1d(peaks, 2 * radius + 1, mode="constant")
-    heard = np.flatnonzero(loudest > _QUIETEST * max(float(loudest.max()), 1e-9))
-    if not len(heard) and section.has_surroundings:
-        return np.full(len(peaks), DEFAULT_MAX_VALUE, np.float32)
-    if len(heard):
-        loudest = np.interp(np.arange(len(loudest)), heard, loudest[heard])
-    # An average over no more than the radius is at least the loudness of its middle.
-    smooth = scipy.ndimage.uniform_filter1d(loudest, radius, mode="nearest")
-    return np.asarray(np.maximum(smooth, _QUIETEST * DEFAULT_MAX_VALUE), np.float32)
+def _inside(section: Section, begin: int, factor: int) -> range:
+    """Columns that are in the section as a whole, counted from the frame `begin`."""
+    return range(-((begin - section.first) // factor), (section.last - begin) // factor)
 
 
 def _repaint(

@@ -1,9 +1,11 @@
 """Repaint: a section of a recording, or a band of it, is made anew from a text."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
+from riffusion.audio.filtering import band_kernel, filtered
 from riffusion.audio.recording import Recording
 from riffusion.audio.waveform import Waveform
 from riffusion.datatypes import InferenceInput
@@ -11,8 +13,9 @@ from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.editing.balance import Levels, balance
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.regions import Region
-from riffusion.editing.remaking import CONTEXT_S, Bands, remade_samples
+from riffusion.editing.remaking import remade_samples
 from riffusion.editing.splicing import New, Part, replacing
+from riffusion.editing.surroundings import CONTEXT_S, Bands
 from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
 from riffusion.spectrogram.mel_scale import mel_row_frequencies_hz
@@ -37,7 +40,7 @@ def repaint(
         on_progress: called with (steps done, number of steps).
 
     Returns:
-        Parts for `splicing.write_spliced`.
+        Parts for `splicing.write_spliced`, which computes the sound.
 
     Raises:
         InputError: the region isn't inside the recording, the model knows none of its frequencies,
@@ -47,14 +50,13 @@ def repaint(
     generator.check(inputs)
     axis = ModelAxis(recording, generator.converter)
     bands = check_band(axis.params, region)
-    waveform = remade_samples(axis, generator, inputs, start, stop, on_progress, bands)
+    made = remade_samples(axis, generator, inputs, start, stop, on_progress, bands)
     if region.is_band:
-        original = recording.waveform(start, stop)
-        difference = waveform - original.mean(0, keepdims=True)
-        new = original + _in_band(difference, recording.sample_rate, region)
+        new = _mixed_in(recording, start, made, region)
     else:
-        new = waveform * balance_around(recording, start, stop)
-    return replacing(recording, start, stop, New(new.astype(np.float32)))
+        levels = balance_around(recording, start, stop)
+        new = (part * levels for part in made)
+    return replacing(recording, start, stop, New(new))
 
 
 def check_band(params: SpectrogramParams, region: Region) -> Bands | None:
@@ -90,10 +92,21 @@ def balance_around(recording: Recording, start: int, stop: int) -> Levels:
     return balance(np.concatenate(sides, axis=1))[:, None]
 
 
-def _in_band(waveform: Waveform, sample_rate: int, region: Region) -> Waveform:
-    """The part of a waveform within the region's band; the phases stay."""
-    spectrum = np.fft.rfft(waveform)
-    hz = np.fft.rfftfreq(waveform.shape[1], 1 / sample_rate)
-    high = math.inf if region.high_hz is None else region.high_hz
-    spectrum[:, (hz < (region.low_hz or 0.0)) | (hz > high)] = 0
-    return np.asarray(np.fft.irfft(spectrum, waveform.shape[1]), np.float32)
+def _mixed_in(
+    recording: Recording, start: int, made: Iterator[Waveform], region: Region
+) -> Iterator[Waveform]:
+    """The recording from `start` on with new sound in mono in the region's band, part by part."""
+
+    def changes() -> Iterator[Waveform]:
+        position = start
+        for part in made:
+            stop = position + part.shape[1]
+            yield part - recording.waveform(position, stop).mean(0, keepdims=True)
+            position = stop
+
+    position = start
+    kernel = band_kernel(region.low_hz, region.high_hz, recording.sample_rate)
+    for change in filtered(changes(), kernel):
+        stop = position + change.shape[1]
+        yield recording.waveform(position, stop) + change
+        position = stop

@@ -6,13 +6,15 @@ from functools import partial
 
 from riffusion.audio.recording import Recording
 from riffusion.datatypes import InferenceInput
+from riffusion.diffusion.magic_mix import MagicMix
 from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.diffusion.prompt_weights import parse_prompt_weights
 from riffusion.editing.balance import balance_along, balanced
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.regions import check_length
-from riffusion.editing.remaking import MagicMix, PromptAtFrame, Section, remade
+from riffusion.editing.remaking import PromptAtFrame, remade
 from riffusion.editing.splicing import New, Part
+from riffusion.editing.surroundings import Section
 from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from riffusion.audio.waveform import Waveform
-from riffusion.edit_fields import MAX_SEMITONES
 from riffusion.editing.beat_grid import BeatGrid, find_beat_grid
 from riffusion.editing.key_finding import FoundKey, find_key
 from riffusion.editing.listening import listen
@@ -18,8 +17,9 @@ from riffusion.editing.sound import Sound
 from riffusion.editing.stretching import check_library
 from riffusion.editing.transposing import Transposition, transposition
 from riffusion.errors import InputError
-from riffusion.loops.grid import TEMPO_RANGE_BPM, checked_tempo
+from riffusion.loops.grid import checked_tempo
 from riffusion.loops.harmony import Key
+from riffusion.music_limits import MAX_SEMITONES, TEMPO_RANGE_BPM
 
 MAX_RATIO = 4.0
 """Largest ratio of the two tempi, either way; beyond it little of the sound is left."""

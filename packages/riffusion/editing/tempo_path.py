@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from riffusion.loops.grid import TEMPO_RANGE_BPM
 from riffusion.loops.oscillators import Signal
 from riffusion.loops.tempo import beat_salience, tempo_preference
+from riffusion.music_limits import TEMPO_RANGE_BPM
 
 _WINDOW_S = 12.0
 _WINDOW_STEP_S = 6.0

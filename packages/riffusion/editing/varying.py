@@ -3,14 +3,19 @@
 DDIM inversion finds the noise that a clip is made from (`own_noise`). Noise on the great circle
 between two clips' noises gives clips between the two; a step from a clip's noise towards random
 noise gives a variation of it.
+
+The autoencoder flattens an image's peaks, and amplitudes are its fourth power, so a clip comes back
+some dB quieter than it was. Therefore each clip is given the loudness of its recording.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
+from riffusion.audio.loudness import measure_loudness, normalize_waveform
 from riffusion.audio.recording import Recording
 from riffusion.audio.waveform import Waveform
 from riffusion.datatypes import InferenceInput
@@ -38,6 +43,9 @@ MAX_CLIP_S = 60.0
 """Longest clip."""
 MAX_TOTAL_S = 600.0
 """Longest duration of all clips together."""
+_LOWEST_LUFS, _HIGHEST_LUFS = -70.0, 0.0
+_CEILING_DBTP = 0.0
+"""A new peak doesn't clip where one of the recording's was at full scale."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +85,8 @@ def between(
         on_progress: called with (steps done, number of steps), before the sound is computed.
 
     Returns:
-        Clips of the first recording's sample rate, channels and bits.
+        Clips of the first recording's sample rate, channels and bits. Their loudness moves from
+        that of the first recording to that of the last one, evenly in dB.
 
     Raises:
         InputError: as `check_between`, or an invalid request.
@@ -99,11 +108,14 @@ def between(
     back = [NoiseWay(slerp(share, *noises), "from noise", *prompts, share) for share in shares]
     made = finished(generator, request, back, progress)
     clips = []
+    num_samples = common_samples(first, last)
+    loudness = [_loudness(each, num_samples / first.sample_rate) for each in (first, last)]
     for share, latents in zip(shares, made, strict=True):
         level = ends[0].level ** (1 - share) * ends[1].level ** share
-        mono = ends[0].sound(latents, level, common_samples(first, last))
+        mono = ends[0].sound(latents, level, num_samples)
         balance = partial(_balance_between, share, first, last)
-        clips.append(_parts(mono, first, balance))
+        lufs = float(np.interp(share, (0, 1), loudness))
+        clips.append(_parts(mono, first, balance, lufs))
     return Varied(clips, [ends[0].closeness(made[0]), ends[1].closeness(made[-1])])
 
 
@@ -130,7 +142,7 @@ def vary(
         on_progress: called with (steps done, number of steps), before the sound is computed.
 
     Returns:
-        Clips of the recording's sample rate, channels and bits.
+        Clips of the recording's sample rate, channels, bits and loudness.
 
     Raises:
         InputError: as `check_vary`, or an invalid request.
@@ -148,8 +160,9 @@ def vary(
     back = [NoiseWay(each, "from noise", *prompts) for each in (noise, *others)]
     own, *made = finished(generator, request, back, progress)
     balance = partial(balance_along, recording)
+    lufs = _loudness(recording, recording.duration_s)
     clips = [
-        _parts(clip.sound(latents, clip.level, recording.num_samples), recording, balance)
+        _parts(clip.sound(latents, clip.level, recording.num_samples), recording, balance, lufs)
         for latents in made
     ]
     return Varied(clips, [clip.closeness(own)])
@@ -216,10 +229,28 @@ def _check_duration(duration_s: float, number: int, field: str) -> None:
         )
 
 
+def _loudness(recording: Recording, duration_s: float) -> float:
+    """Loudness in LUFS of the first seconds of a recording; -inf for silence."""
+    stop = round(duration_s * recording.sample_rate)
+    return measure_loudness(recording.waveform(0, stop), recording.sample_rate)
+
+
 def _parts(
-    mono: Iterator[Waveform], recording: Recording, balance: Callable[[int, int], Waveform]
+    mono: Iterator[Waveform],
+    recording: Recording,
+    balance: Callable[[int, int], Waveform],
+    lufs: float,
 ) -> list[Part]:
-    return [New(balanced(mono, recording.num_channels, balance))]
+    """A clip with a balance of its channels and a loudness; without one, as loud as it is made."""
+
+    def made() -> Iterator[Waveform]:
+        clip = np.concatenate(list(balanced(mono, recording.num_channels, balance)), axis=1)
+        if math.isfinite(lufs):
+            target = min(max(lufs, _LOWEST_LUFS), _HIGHEST_LUFS)
+            clip = normalize_waveform(clip, recording.sample_rate, target, _CEILING_DBTP)
+        yield clip
+
+    return [New(made())]
 
 
 def _balance_between(

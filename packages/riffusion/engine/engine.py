@@ -19,6 +19,7 @@ from PIL import Image
 
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.canvas import CanvasPlan
+from riffusion.diffusion.magic_mix import MagicMix
 from riffusion.diffusion.pipeline import ProgressCallback, RiffusionPipeline
 from riffusion.engine.failures import engine_death
 from riffusion.engine.job_queue import EngineStep, JobQueue
@@ -100,6 +101,7 @@ class Engine:
         init_image: Image.Image | None = None,
         mask_image: Image.Image | None = None,
         on_progress: ProgressCallback | None = None,
+        mix: MagicMix | None = None,
     ) -> RequestHandle:
         """Request an image; see `RiffusionPipeline.prepare` for the arguments.
 
@@ -110,7 +112,7 @@ class Engine:
         Raises:
             GenerationError: the engine is closed, or its thread has died.
         """
-        request = RequestHandle(inputs, init_image, mask_image, on_progress)
+        request = RequestHandle(inputs, init_image, mask_image, on_progress, mix)
         self._put(request)
         return request
 

@@ -11,6 +11,7 @@ from PIL import Image
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.canvas import Canvas, CanvasPlan
 from riffusion.diffusion.job import DenoisingJob
+from riffusion.diffusion.magic_mix import MagicMix
 from riffusion.diffusion.pipeline import ProgressCallback, RiffusionPipeline
 from riffusion.errors import GenerationCancelled
 
@@ -99,9 +100,11 @@ class RequestHandle(EngineRequest[Image.Image]):
         init_image: Image.Image | None = None,
         mask_image: Image.Image | None = None,
         on_progress: ProgressCallback | None = None,
+        mix: MagicMix | None = None,
     ) -> None:
         super().__init__(on_progress)
         self.inputs, self.init_image, self.mask_image = inputs, init_image, mask_image
+        self.mix = mix
 
     @property
     def image(self) -> Future[Image.Image]:
@@ -110,7 +113,7 @@ class RequestHandle(EngineRequest[Image.Image]):
 
     def prepare(self, pipeline: RiffusionPipeline) -> DenoisingJob:
         """Turn the request into a job, in the engine's thread."""
-        return pipeline.prepare(self.inputs, self.init_image, self.mask_image)
+        return pipeline.prepare(self.inputs, self.init_image, self.mask_image, mix=self.mix)
 
 
 class CanvasRequest(EngineRequest[torch.Tensor]):

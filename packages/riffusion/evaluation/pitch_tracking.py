@@ -31,6 +31,9 @@ _LEAST_PROBABILITY = 0.1
 _SMOOTHING_FRAMES = 5
 _QUARTER_TONE = 0.5
 """In semitones."""
+_PART_FRAMES, _MARGIN_FRAMES = 3000, 100
+"""Frames that are tracked at once, 30 s, and those beside them that the tracker hears as well: it
+takes about 30 kB per frame."""
 
 Pitches = npt.NDArray[np.float64]
 """(frames,) in Hz, one per 10 ms; NaN where there is none."""
@@ -79,8 +82,22 @@ def track_pitch(waveform: Waveform, sample_rate: int) -> tuple[Pitches, npt.NDAr
         InputError: librosa isn't installed.
     """
     check_tracking()
-    librosa = load_librosa()
     mono = resample(waveform.mean(0, keepdims=True), sample_rate, _SAMPLE_RATE_HZ)[0]
+    num_frames = 1 + mono.size // _HOP_SAMPLES
+    parts = []
+    for first in range(0, num_frames, _PART_FRAMES):
+        begin = max(0, first - _MARGIN_FRAMES)
+        last = min(first + _PART_FRAMES, num_frames)
+        heard = mono[begin * _HOP_SAMPLES : (last + _MARGIN_FRAMES) * _HOP_SAMPLES]
+        parts.append(_tracked(heard)[:, first - begin : last - begin])
+    hz, probabilities, level = np.concatenate(parts, axis=1)
+    hz[level < _AUDIBLE * max(float(level.max()), 1e-6)] = np.nan
+    return hz, probabilities
+
+
+def _tracked(mono: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Pitches, their probabilities and the levels of a part, (3, frames)."""
+    librosa = load_librosa()
     hz, _, probabilities = librosa.pyin(
         mono,
         fmin=_LOWEST_HZ,
@@ -91,8 +108,7 @@ def track_pitch(waveform: Waveform, sample_rate: int) -> tuple[Pitches, npt.NDAr
         resolution=_RESOLUTION_SEMITONES,
     )
     level = librosa.feature.rms(y=mono, frame_length=_FRAME_SAMPLES, hop_length=_HOP_SAMPLES)[0]
-    hz[level[: hz.size] < _AUDIBLE * max(float(level.max()), 1e-6)] = np.nan
-    return hz, probabilities
+    return np.stack([hz, probabilities, level[: hz.size]])
 
 
 def melody_from_sound(waveform: Waveform, sample_rate: int) -> Melody:

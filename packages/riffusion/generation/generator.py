@@ -282,7 +282,7 @@ class ClipGenerator:
             handle.succeed(resolved.init_image)
             return handle
         return self.engine.submit(
-            resolved.inputs, resolved.init_image, resolved.mask_image, on_progress
+            resolved.inputs, resolved.init_image, resolved.mask_image, on_progress, resolved.mix
         )
 
     def finish(self, resolved: ResolvedInput, handle: RequestHandle) -> Clip:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from riffusion.checkpoint.distillation import Distillation
 from riffusion.datatypes import DEFAULT_GUIDANCE, MAX_DURATION_S, InferenceInput
+from riffusion.diffusion.magic_mix import MagicMix
 from riffusion.diffusion.prompt_weights import parse_prompt_weights
 from riffusion.errors import InputError, RecordedParamsError
 from riffusion.spectrogram.params import SpectrogramParams
@@ -28,6 +29,7 @@ class ResolvedInput:
         init_image: the image that the clip starts from or, for mode image_to_audio, the clip's own
             image; `params.num_frequencies` high; None for mode txt2img.
         mask_image: white is repainted, black is kept.
+        mix: how the init image is mixed in along the way, in place of a mask; None for not at all.
         encoded_image: a large clip's own image, which is decoded when its audio is made; then
             `init_image` is a single row of the same width.
     """
@@ -36,6 +38,7 @@ class ResolvedInput:
     params: SpectrogramParams
     init_image: Image.Image | None = None
     mask_image: Image.Image | None = None
+    mix: MagicMix | None = None
     encoded_image: bytes | None = field(default=None, repr=False)
 
     @property

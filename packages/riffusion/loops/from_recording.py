@@ -10,9 +10,10 @@ from riffusion.audio.waveform import Waveform, resample, with_channels
 from riffusion.datatypes import CLIP_DURATION_S
 from riffusion.errors import InputError
 from riffusion.io.images import MAX_WIDTH
-from riffusion.loops.grid import MAX_BEATS, LoopGrid, checked_tempo, checked_whole
+from riffusion.loops.grid import LoopGrid, checked_tempo, checked_whole
 from riffusion.loops.seed_images import image_converter
 from riffusion.loops.tempo import estimate_tempo
+from riffusion.music_limits import MAX_BEATS
 from riffusion.spectrogram.image_converter import image_from_mel_amplitudes
 from riffusion.spectrogram.params import SpectrogramParams
 from riffusion.spectrogram.stretching import stretch

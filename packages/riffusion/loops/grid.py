@@ -5,10 +5,9 @@ import math
 from typing import Self
 
 from riffusion.errors import InputError
+from riffusion.music_limits import MAX_BEATS, TEMPO_RANGE_BPM
 from riffusion.spectrogram.params import SpectrogramParams
 
-TEMPO_RANGE_BPM = (30.0, 300.0)
-MAX_BEATS = 256
 MAX_REPETITIONS = 1000
 """How often a loop is repeated at most."""
 

@@ -6,6 +6,7 @@ per frame of 10 ms: 16 kB per second.
 """
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ _NUM_EDGES = 41
 _FRAMES_PER_BLOCK = 512
 """Frames transformed at once; limits the memory for a long recording."""
 _FRAMES_PER_SUM = 8192
+_RANGE = 1000.0
+"""Range of the logarithmic scale: 60 dB."""
 
 Bands = npt.NDArray[np.float32]
 """(bands, frames): mean magnitudes, low frequencies first."""
@@ -45,7 +48,8 @@ class OnsetFrames:
         ).astype(np.float32)
         edges = np.unique(np.geomspace(2, self._n_fft // 2, _NUM_EDGES).astype(int))
         self._edges = list(itertools.pairwise(edges))
-        self._parts: list[Bands] = []
+        self._found: Bands = np.empty((len(self._edges), 0), np.float32)  # larger than needed
+        self._num_found = 0
         self._waiting: list[npt.NDArray[np.float32]] = [self._padding()]  # centres the frames
         self._num_waiting = self._n_fft // 2
         self.sample_rate = sample_rate
@@ -64,7 +68,7 @@ class OnsetFrames:
         mono = np.concatenate(self._waiting)
         start = 0
         while mono.size - start >= group:
-            self._parts.append(self._bands(mono[start : start + group]))
+            self._keep(self._bands(mono[start : start + group]))
             start += _FRAMES_PER_BLOCK * self._hop
         self._waiting = [mono[start:].copy()]
         self._num_waiting = mono.size - start
@@ -73,9 +77,19 @@ class OnsetFrames:
         """The bands of all frames; samples / hop + 1 of them, rounded down."""
         mono = np.concatenate([*self._waiting, self._padding()])
         if mono.size >= self._n_fft:
-            self._parts.append(self._bands(mono))
+            self._keep(self._bands(mono))
         self._waiting = []
-        return np.concatenate(self._parts, axis=1)
+        return self._found[:, : self._num_found]
+
+    def _keep(self, bands: Bands) -> None:
+        """Add the next frames. Room for more takes no memory until it is written to."""
+        end = self._num_found + bands.shape[1]
+        if end > self._found.shape[1]:
+            larger = np.empty((len(bands), max(2 * self._num_found, end)), np.float32)
+            larger[:, : self._num_found] = self._found[:, : self._num_found]
+            self._found = larger
+        self._found[:, self._num_found : end] = bands
+        self._num_found = end
 
     def _padding(self) -> npt.NDArray[np.float32]:
         return np.zeros(self._n_fft // 2, np.float32)
@@ -91,19 +105,39 @@ class OnsetFrames:
         return bands
 
 
-def strength_from_bands(bands: Bands) -> Signal:
+def loudness_from_bands(bands: Bands, loudest: float) -> Bands:
+    """Loudness on a logarithmic scale, log(1 + 1000 · magnitude / loudest), like `bands`."""
+    loudness: Bands = np.log1p(_RANGE * bands / max(loudest, 1e-12))
+    return loudness
+
+
+def mean_loudness(bands: Bands) -> Signal:
+    """Mean of the bands' loudness (frames,), relative to the largest magnitude."""
+    loudest = float(bands.max(initial=0))
+    parts = [loudness_from_bands(part, loudest).mean(axis=0) for _, part in _parts(bands)]
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def strength_from_bands(bands: Bands, loudest: float | None = None) -> Signal:
     """Onset strength (frames,): the increase in loudness, summed over bands; 0 if none is louder.
 
     Args:
-        bands: (bands, frames); loudness is relative to the largest magnitude.
+        bands: (bands, frames).
+        loudest: magnitude that loudness is relative to; None for the largest of `bands`.
     """
-    loudest = max(float(bands.max(initial=0)), 1e-12)
+    if loudest is None:
+        loudest = float(bands.max(initial=0))
     strength: Signal = np.zeros(bands.shape[1])
-    for first in range(0, bands.shape[1] - 1, _FRAMES_PER_SUM):
-        loudness = np.log1p(1000 * bands[:, first : first + _FRAMES_PER_SUM + 1] / loudest)
-        flux = np.maximum(np.diff(loudness, axis=1), 0).sum(axis=0)
+    for first, part in _parts(bands, overlap=1):
+        flux = np.maximum(np.diff(loudness_from_bands(part, loudest), axis=1), 0).sum(axis=0)
         strength[first + 1 : first + 1 + flux.size] = flux
     return strength
+
+
+def _parts(bands: Bands, overlap: int = 0) -> Iterator[tuple[int, Bands]]:
+    """Parts of the frames, each with its first one: the memory for all would be large."""
+    for first in range(0, bands.shape[1] - overlap, _FRAMES_PER_SUM):
+        yield first, bands[:, first : first + _FRAMES_PER_SUM + overlap]
 
 
 def onset_strength(waveform: Waveform, sample_rate: int) -> Signal:

@@ -13,9 +13,9 @@ import numpy as np
 
 from riffusion.audio.waveform import Waveform
 from riffusion.errors import InputError
-from riffusion.loops.grid import TEMPO_RANGE_BPM
 from riffusion.loops.onsets import STEP_S, onset_strength
 from riffusion.loops.oscillators import Signal
+from riffusion.music_limits import TEMPO_RANGE_BPM
 
 _PREFERRED_BPM = 105.0
 _PREFERENCE_OCTAVES = 1.0

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from riffusion.datatypes import CLIP_DURATION_S, MAX_DURATION_S, PROMISES, InferenceInput
 from riffusion.editing.stretching import check_library
 from riffusion.errors import InputError
-from riffusion.loops.grid import TEMPO_RANGE_BPM, LoopGrid
+from riffusion.loops.grid import LoopGrid
 from riffusion.loops.harmony import Key
+from riffusion.music_limits import TEMPO_RANGE_BPM
 from riffusion.spectrogram.params import SpectrogramParams
 
 

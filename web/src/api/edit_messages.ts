@@ -4,10 +4,14 @@ import type { Bpm, Hertz, Seconds } from "../units";
 import type { PromptInput } from "./messages";
 
 export interface EditInput {
-  readonly mode: "repaint" | "extend" | "loop";
-  readonly start: PromptInput;
+  readonly mode: "repaint" | "extend" | "loop" | "between";
+  /** Absent for a loop, which nothing is drawn for; without strength and guidance for `between`. */
+  readonly start?: Pick<PromptInput, "prompt" | "seed"> & Partial<PromptInput>;
   /** A WAV file as a data URL. */
   readonly init_audio: string;
+  /** Where a piece of mode=between leads to: any audio file, as a data URL. */
+  readonly init_audio_b?: string;
+  readonly num_clips?: number;
   readonly region?: {
     readonly from_s: Seconds;
     readonly to_s: Seconds;
@@ -21,7 +25,7 @@ export interface EditInput {
   readonly tempo_bpm?: Bpm;
   readonly from_tempo_bpm?: Bpm;
   readonly audio_format: "wav";
-  readonly preset: "fast";
+  readonly preset?: "fast";
 }
 
 /** An edited recording in a response. */

@@ -13,7 +13,7 @@ const HEADER_BYTES = 44;
 export const PCM_TAG = 1;
 export const FLOAT_TAG = 3;
 /** Frames that are written at once. */
-const FRAMES_PER_PART = 2 ** 18;
+export const FRAMES_PER_PART = 2 ** 18;
 
 /** The header of a WAV file. */
 export function wavHeader(

@@ -58,12 +58,12 @@ export class Analysis {
     const known = this.grids.get(version.id);
     if (known !== undefined) return known;
     this.findBeats(version);
-    return null;
+    return this.grids.get(version.id) ?? null; // those of the version that it was made of
   }
 
-  /** Whether the beats of a version are being looked for. */
+  /** Whether the beats of a version, or of the one that it was made of, are being looked for. */
   isFindingBeats(version: Version): boolean {
-    return this.awaitedGrids.has(version.id);
+    return !this.grids.has(version.id);
   }
 
   private add(version: Version): Shown {

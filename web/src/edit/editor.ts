@@ -1,19 +1,17 @@
 /** Editing of one recording: what is marked, its versions, playback, and the request to the server. */
 
 import type { Client } from "../api/client";
-import { isEditOutput } from "../api/edit_messages";
-import { type Pcm, converted } from "../audio/pcm";
-import { wavOf } from "../audio/wav";
-import { readWav } from "../audio/wav_reader";
-import { blobFromUrl, dataUrlFromBlob } from "../data_url";
+import { converted } from "../audio/pcm";
 import type { Scope } from "../scope";
 import type { Seconds } from "../units";
 import { Analysis } from "./analysis";
-import { type EditOrder, type EditPlan, editInput, editedBy, planOf, titleOf } from "./edit_requests";
+import { answerTo } from "./edit_answer";
 import { EditPlayer, type Repeat, type Sound } from "./edit_player";
-import { type History, type Version, currentVersion, goTo, numbered, redo, undo, versionBefore, withVersion } from "./history";
+import { type EditOrder, type EditPlan, type Edited, editedBy, numTakesOf, planOf, titleOf } from "./edit_requests";
+import { type History, type Version, currentVersion, goTo, numbered, redo, undo, versionBefore, withTake, withVersion } from "./history";
 import { lengthOf, samePlace } from "./pieces";
-import { type Project, nextSource, pcmOf, readFloats } from "./project";
+import { type Project, nextSource, readFloats, withoutUnused } from "./project";
+import { sentAudio } from "./sent_audio";
 import { type Grid, type Selection, snapped } from "./selection";
 import type { Spectrogram } from "./spectrogram";
 
@@ -21,7 +19,10 @@ import type { Spectrogram } from "./spectrogram";
 export interface Making {
   readonly plan: EditPlan;
   /** The version that is edited. */
-  readonly parent: number;
+  readonly parent: Version;
+  /** The take that the server makes, from 0 on. */
+  readonly take: number;
+  readonly numTakes: number;
   readonly step: number;
   readonly steps: number;
   readonly abort: AbortController;
@@ -138,16 +139,30 @@ export class Editor {
     this.show(goTo(this.project.history, id));
   }
 
-  /** Asks the server for an edit of the version that is shown. Returns what went wrong, for the user; null if nothing. */
-  async make(order: EditOrder): Promise<string | null> {
-    const { version: parent, project } = this;
-    const plan = planOf(order, lengthOf(parent.pieces), project.format);
+  /** Shows a take and plays it in its place: playback goes on, or begins shortly before what is new. */
+  hear(id: number): void {
+    this.compare(false);
+    this.goTo(id);
+    if (this.player.isPlaying) return;
+    this.cursor = this.before(this.version);
+    this.togglePlay();
+  }
+
+  /**
+   * Asks the server for an edit of the version that is shown, one take after the other.
+   *
+   * @param onTake called when a take is there; the first one is shown
+   * @returns what went wrong, for the user; null if nothing
+   */
+  async make(order: EditOrder, onTake: (take: number) => void): Promise<string | null> {
+    const { version: parent } = this;
+    const plan = planOf(order, lengthOf(parent.pieces), this.project.format);
     if ("problem" in plan) return plan.problem;
     this.cancel();
-    const making: Making = { plan, parent: parent.id, step: 0, steps: 0, abort: new AbortController() };
+    const making: Making = { plan, parent, take: 0, numTakes: numTakesOf(order), step: 0, steps: 0, abort: new AbortController() };
     this.making = making;
     this.onChange();
-    const problem = await this.request(making, parent, project);
+    const problem = await this.makeTakes(making, onTake);
     if (this.making?.abort === making.abort) this.making = null;
     this.onChange();
     return making.abort.signal.aborted ? null : problem;
@@ -159,39 +174,61 @@ export class Editor {
     this.onChange();
   }
 
-  private async request({ plan, abort }: Making, parent: Version, project: Project): Promise<string | null> {
-    const sent = sendable(pcmOf(project, parent.pieces, plan.start, plan.stop));
-    const wav = wavOf(sent.format, plan.stop - plan.start, (start, stop) => sent.channels.map((samples) => samples.slice(start, stop)));
-    const answer = await this.client.askFor(isEditOutput, editInput(plan, this.rate, await dataUrlFromBlob(wav)), {
-      signal: abort.signal,
-      onProgress: (step, steps) => {
-        if (this.making?.abort === abort) this.making = { ...this.making, step, steps };
-        this.onChange();
-      },
-    });
-    if (abort.signal.aborted) return null;
-    if (!answer.ok) return answer.failure.message;
-    const received = await blobFromUrl(answer.output.audio).then((blob) => blob.arrayBuffer()).then(readWav, () => null);
-    if (abort.signal.aborted) return null;
-    if (received === null) return "The server's answer is not a WAV file of 16, 24 or 32 bits. Check the server's version.";
-    const source = nextSource(this.project);
-    const edited = editedBy(plan, parent.pieces, sent.format, received, source);
-    if ("problem" in edited) return edited.problem;
-    const samples = converted({ format: received.format, channels: edited.samples }, project.format.bits, project.format.isFloat).channels;
-    const { pieces, change, isLoop } = edited;
-    this.project = { ...this.project, sources: new Map([...this.project.sources, [source, samples]]) };
-    this.show(withVersion(this.project.history, parent.id, { title: numbered(this.project.history, titleOf(plan.order)), pieces, change, isLoop }));
-    if (plan.order.action === "extend") this.selection = { start: change.start / this.rate, stop: change.stop / this.rate, band: null };
-    if (isLoop) this.selection = null;
-    if (!this.player.isPlaying) this.cursor = Math.max(0, change.start - Math.round(RUN_UP * this.rate));
+  /** Takes differ by their seeds. */
+  private async makeTakes(making: Making, onTake: (take: number) => void): Promise<string | null> {
+    const { plan, parent, abort: { signal } } = making;
+    const sent = await sentAudio(this.project, parent.pieces, plan).catch(() => null);
+    if (sent === null) return "The other recording cannot be read. Was it moved or deleted?";
+    for (let take = 0; take < making.numTakes; take++) {
+      const takePlan = { ...plan, order: { ...plan.order, seed: plan.order.seed + take } };
+      const onProgress = (step: number, steps: number): void => this.progress({ ...making, take, step, steps });
+      onProgress(0, 0);
+      const received = await answerTo(this.client, takePlan, this.rate, sent, { signal, onProgress });
+      if (signal.aborted) return null;
+      if ("problem" in received) return received.problem;
+      const edited = editedBy(takePlan, parent.pieces, sent.format, received, nextSource(this.project));
+      if ("problem" in edited) return edited.problem;
+      this.add(edited, making, take);
+      onTake(take);
+    }
     return null;
+  }
+
+  private progress(making: Making): void {
+    if (this.making?.abort !== making.abort) return;
+    this.making = making;
+    this.onChange();
+  }
+
+  /** Adds what the server made as a version. The first take is shown; the others wait until the user wants to hear them. */
+  private add(edited: Exclude<Edited, { problem: string }>, { plan, parent }: Making, take: number): void {
+    const { format, history } = this.project;
+    const samples = converted(edited.audio, format.bits, format.isFloat).channels;
+    const { pieces, change, isLoop } = edited;
+    this.project = { ...this.project, sources: new Map([...this.project.sources, [nextSource(this.project), samples]]) };
+    const version = { title: numbered(history, titleOf(plan.order)), pieces, change, isLoop };
+    if (take > 0) {
+      this.project = { ...this.project, history: withTake(history, parent.id, version) };
+      this.onEdit(this.project);
+      this.onChange();
+      return;
+    }
+    this.show(withVersion(history, parent.id, version));
+    if (plan.order.action === "extend") this.selection = { start: change.start / this.rate, stop: change.stop / this.rate, band: null };
+    if (isLoop || plan.order.action === "between") this.selection = null;
+    if (!this.player.isPlaying) this.cursor = this.before(this.version);
+  }
+
+  /** Where what is new in a version is heard from. */
+  private before({ change }: Version): number {
+    return Math.max(0, (change?.start ?? 0) - Math.round(RUN_UP * this.rate));
   }
 
   /** Shows another state of the history, and keeps it. */
   private show(history: History): void {
     if (history === this.project.history) return;
     this.change(() => {
-      this.project = { ...this.project, history };
+      this.project = withoutUnused({ ...this.project, history });
       this.isBefore = false;
     });
     this.onEdit(this.project);
@@ -238,9 +275,4 @@ export class Editor {
       read: (channel, start, target) => readFloats(project, pieces, channel, start, target),
     };
   }
-}
-
-/** What is sent to the server: integers, as its answer then has the same format. */
-function sendable(pcm: Pcm): Pcm {
-  return pcm.format.isFloat ? converted(pcm, 24, false) : pcm;
 }

@@ -1,16 +1,14 @@
 /** Opens the user's recording for editing, with the samples of the file itself where that is possible. */
 
 import { type Encoding, encodingOf } from "../audio/encoding";
-import { type Pcm, type PcmFormat, integersFrom } from "../audio/pcm";
+import { type PcmFormat, integersFrom } from "../audio/pcm";
 import { readWav, wavLayout } from "../audio/wav_reader";
 import type { Hertz, Seconds } from "../units";
 import { MIN_RECORDING } from "./edit_requests";
+import type { Opened } from "./project";
 
-export interface OpenedRecording {
-  readonly pcm: Pcm;
-  /** What the file is, and what happens to it, for the user. */
-  readonly note: string;
-  /** Whether it is a WAV file, so that a download has the same format. */
+export interface OpenedRecording extends Opened {
+  /** Whether the samples are those of the file, to the bit. */
   readonly isSame: boolean;
 }
 
@@ -31,7 +29,7 @@ export async function openRecording(file: File): Promise<OpenedRecording | { rea
   const tooLong = layout && whyNot(file.name, layout.numFrames, layout.format);
   if (tooLong) return { problem: tooLong };
   const wav = readWav(bytes);
-  const opened = wav ? { pcm: wav, note: `WAV, ${formatText(wav.format)}. ${SAME}`, isSame: true } : await decoded(bytes);
+  const opened: OpenedRecording | null = wav ? { pcm: wav, note: `WAV, ${formatText(wav.format)}. ${SAME}`, fileType: "wav", isOwnType: true, isSame: true } : await decoded(bytes);
   if (opened === null) return { problem: `${file.name} contains no audio that this browser can read. Try WAV, MP3, FLAC or M4A.` };
   const problem = whyNot(file.name, opened.pcm.channels[0]?.length ?? 0, opened.pcm.format);
   return problem ? { problem } : opened;
@@ -53,7 +51,8 @@ async function decoded(bytes: ArrayBuffer): Promise<OpenedRecording | null> {
   const encoding = encodingOf(bytes);
   const audio = await decodedAt(bytes.slice(0), encoding?.sampleRate ?? USUAL_RATE) ?? await decodedAt(bytes, USUAL_RATE);
   if (audio === null || audio.length === 0) return null;
-  const isLossless = encoding?.name === "FLAC" && (encoding.bits === 16 || encoding.bits === 24);
+  const isFlac = encoding?.name === "FLAC";
+  const isLossless = isFlac && (encoding.bits === 16 || encoding.bits === 24);
   const format: PcmFormat = {
     sampleRate: audio.sampleRate,
     numChannels: audio.numberOfChannels,
@@ -63,14 +62,14 @@ async function decoded(bytes: ArrayBuffer): Promise<OpenedRecording | null> {
   const floats = Array.from({ length: audio.numberOfChannels }, (_, channel) => audio.getChannelData(channel));
   const { channels, isExact } = integersFrom(floats, format);
   const isOwn = isLossless && isExact && encoding.sampleRate === audio.sampleRate;
-  return { pcm: { format, channels }, note: noteOf(encoding, format, isOwn), isSame: false };
+  return { pcm: { format, channels }, note: noteOf(encoding, format, isOwn), fileType: isFlac ? "flac" : "wav", isOwnType: isFlac, isSame: isOwn };
 }
 
 function noteOf(encoding: Encoding | null, format: PcmFormat, isOwn: boolean): string {
   const name = encoding?.name ?? "Audio";
-  if (isOwn) return `FLAC, ${formatText(format)}. ${SAME} Downloads are WAV files with these samples, as browsers cannot write FLAC.`;
+  if (isOwn) return `FLAC, ${formatText(format)}. ${SAME}`;
   const resampled = encoding?.sampleRate && encoding.sampleRate !== format.sampleRate ? ` and resampled from ${encoding.sampleRate / 1000} kHz` : "";
-  return `${name}, decoded by the browser${resampled} to ${formatText(format)}. Downloads are WAV files; what you don’t edit stays as decoded.`;
+  return `${name}, decoded by the browser${resampled} to ${formatText(format)}. Downloads are ${name === "FLAC" ? "FLAC" : "WAV"} files; what you don’t edit stays as decoded.`;
 }
 
 function formatText({ sampleRate, bits, isFloat, numChannels }: PcmFormat): string {

@@ -1,10 +1,14 @@
 /** A recording that is edited: its samples, what the server made for it, and all its versions. */
 
+import { flacOf } from "../audio/flac_file";
 import { type Pcm, type PcmFormat, emptySamples, fullScale } from "../audio/pcm";
 import { wavOf } from "../audio/wav";
 import type { Seconds } from "../units";
 import { type History, begun } from "./history";
 import { type Pieces, type Sources, lengthOf, readSamples } from "./pieces";
+
+/** The type of files that are downloaded. */
+export type FileType = "wav" | "flac";
 
 export interface Project {
   readonly id: string;
@@ -13,16 +17,22 @@ export interface Project {
   /** What the file is, and what happens to it, for the user. */
   readonly note: string;
   readonly format: PcmFormat;
+  readonly fileType: FileType;
+  /** Whether the recording was such a file, too. MP3 and others are not: their downloads are WAV files. */
+  readonly isOwnType: boolean;
   readonly sources: Sources;
   readonly history: History;
 }
 
-export function newProject(id: string, name: string, note: string, { format, channels }: Pcm): Project {
+/** What the user's file contains. */
+export type Opened = Pick<Project, "note" | "fileType" | "isOwnType"> & { readonly pcm: Pcm };
+
+export function newProject(id: string, name: string, { pcm: { format, channels }, note, fileType, isOwnType }: Opened): Project {
   const pieces: Pieces = [{ source: 0, start: 0, stop: channels[0]?.length ?? 0 }];
-  return { id, name, note, format, sources: new Map([[0, channels]]), history: begun("Original", pieces) };
+  return { id, name, note, fileType, isOwnType, format, sources: new Map([[0, channels]]), history: begun("Original", pieces) };
 }
 
-/** A source number that is not in use. */
+/** A source number that is not in use. Sources are removed when a later one is there, so no number comes twice. */
 export function nextSource({ sources }: Project): number {
   return 1 + Math.max(...sources.keys());
 }
@@ -37,6 +47,12 @@ export function readFloats({ format, sources }: Project, pieces: Pieces, channel
   readSamples(pieces, sources, channel, start, samples);
   const scale = 1 / fullScale(format);
   for (let i = 0; i < target.length; i++) target[i] = (samples[i] ?? 0) * scale;
+}
+
+/** A project without the sources that none of its versions has any more. */
+export function withoutUnused(project: Project): Project {
+  const used = new Set(project.history.versions.flatMap(({ pieces }) => pieces.map(({ source }) => source)));
+  return { ...project, sources: new Map([...project.sources].filter(([source]) => used.has(source))) };
 }
 
 /** The samples from `start` to `stop`, mixed down to mono, in [-1, 1]. */
@@ -60,14 +76,19 @@ export function pcmOf({ format, sources }: Project, pieces: Pieces, start: numbe
   return { format, channels };
 }
 
-/** A WAV file of the samples from `start` to `stop`, in the recording's own format. */
-export function wavOfVersion(project: Project, pieces: Pieces, start = 0, stop = lengthOf(pieces)): Blob {
-  return wavOf(project.format, stop - start, (from, to) => pcmOf(project, pieces, start + from, start + to).channels);
+/**
+ * A file of the samples from `start` to `stop`, in the recording's own format.
+ *
+ * @throws Error if it is to be FLAC, and the encoder can't be loaded or has no such format
+ */
+export async function fileOfVersion(project: Project, type: FileType, pieces: Pieces, start = 0, stop = lengthOf(pieces)): Promise<Blob> {
+  const write = type === "flac" ? flacOf : wavOf;
+  return write(project.format, stop - start, (from, to) => pcmOf(project, pieces, start + from, start + to).channels);
 }
 
-/** The name of a download: `song (Replace: church bells).wav` is `song-replace-church-bells.wav`. */
+/** The name of a download without its ending: of `song.wav` and `Replace: church bells`, it is `song-replace-church-bells`. */
 export function downloadName({ name, history }: Project, title: string): string {
   const stem = name.replace(/\.[^.]*$/, "") || "recording";
   const words = title.normalize("NFKD").toLowerCase().replace(/[^\p{Letter}\p{Number}]+/gu, "-").replace(/^-+|-+$/g, "").slice(0, 60);
-  return history.versions.length === 1 ? `${stem}.wav` : `${stem}-${words}.wav`;
+  return history.versions.length === 1 ? stem : `${stem}-${words}`;
 }

@@ -13,6 +13,10 @@ const SOURCES = "sources";
 /** Number of recordings that are kept. The others are removed, the oldest first. */
 const MAX_PROJECTS = 3;
 
+/** What earlier versions of this page did not store. */
+const OLDER = { fileType: "wav", isOwnType: false } as const;
+const OLDER_HISTORY = { takes: null };
+
 interface StoredProject extends Omit<Project, "sources"> {
   readonly sourceIds: readonly number[];
   /** When it was last changed, in milliseconds since 1970. */
@@ -47,13 +51,14 @@ export class EditStore {
   /** The project that was changed last; null if there is none or it cannot be read. */
   async latest(): Promise<Project | null> {
     try {
-      const { sourceIds, changed: _, ...project } = (await this.stored()).at(0) ?? { sourceIds: [] };
-      if (!("id" in project)) return null;
+      const [latest] = await this.stored();
+      if (latest === undefined) return null;
+      const { sourceIds, changed: _, ...project } = latest;
       const store = (await this.database).transaction(SOURCES).objectStore(SOURCES);
       const channels = await Promise.all(sourceIds.map((id) => resultOf<readonly PcmSamples[]>(store.get(keyOf(project.id, id)))));
       if (channels.some((samples) => samples === undefined)) return null;
       this.written.set(project.id, new Set(sourceIds));
-      return { ...project, sources: new Map(sourceIds.map((id, i) => [id, channels[i] ?? []])) };
+      return { ...OLDER, ...project, history: { ...OLDER_HISTORY, ...project.history }, sources: new Map(sourceIds.map((id, i) => [id, channels[i] ?? []])) };
     } catch {
       return null;
     }
@@ -67,6 +72,7 @@ export class EditStore {
     for (const id of ids.filter((id) => !written.has(id))) {
       transaction.objectStore(SOURCES).put(sources.get(id), keyOf(project.id, id));
     }
+    for (const id of written) if (!sources.has(id)) transaction.objectStore(SOURCES).delete(keyOf(project.id, id));
     const stored: StoredProject = { ...rest, sourceIds: ids, changed: Date.now() };
     transaction.objectStore(PROJECTS).put(stored);
     await doneOf(transaction);

@@ -7,7 +7,7 @@ from typing import Any
 from riffusion.datasets.from_audio.captions import CaptionSource
 from riffusion.datasets.from_audio.formats import ImageFormat
 from riffusion.errors import InputError
-from riffusion.loops.grid import MAX_BEATS
+from riffusion.music_limits import MAX_BEATS
 
 _MAX_OVERLAP = 0.95
 _MAX_VALIDATION_SHARE = 0.9

@@ -182,9 +182,9 @@ export class EditCanvas {
     }
   }
 
-  /** Covers the region that the server works on, as far as it has come. */
+  /** Covers the region that the server works on, as far as it has come; further takes don't cover the first one. */
   private drawMaking({ making, rate }: Editor, view: ViewWindow): void {
-    if (making === null) return;
+    if (making === null || making.take > 0) return;
     const { region, order } = making.plan;
     const extra: Seconds = order.action === "extend" ? Math.min(order.seconds, 0.05 * view.span) : 0;
     const left = xOf(view, this.width, region.start / rate - (order.side === "start" ? extra : 0));

@@ -1,22 +1,28 @@
 /** What should be done: the prompt, the kind of edit and its options, and the progress of the server. */
 
-import type { EditAction, EditOrder } from "../../edit/edit_requests";
+import { type EditAction, type EditOrder, NUM_TAKES } from "../../edit/edit_requests";
 import type { Editor } from "../../edit/editor";
 import { beatsIn } from "../../edit/selection";
 import type { Scope } from "../../scope";
 import { MAX_PROMPT_CHARACTERS } from "../../settings/settings";
 import { h, setText } from "../dom";
+import { Destination } from "./destination";
 
 const ACTIONS: readonly { readonly action: EditAction; readonly text: string; readonly about: string }[] = [
   { action: "replace", text: "Replace", about: "Something new in place of the marked section. What is beside it stays." },
   { action: "restyle", text: "Restyle", about: "Another sound for the marked section, with its beat and its course." },
   { action: "extend", text: "Extend", about: "The recording goes on, with its own beat." },
   { action: "loop", text: "Loop", about: "A loop of whole beats out of the marked section." },
+  { action: "between", text: "Between", about: "A piece that leads from the marked section to another one, clip by clip." },
 ];
 /** Strength of a restyle: 0.5 keeps the beat and the course of the music. */
 const STRENGTH = { min: 0.1, max: 1, step: 0.05, usual: 0.5 };
 const EXTENSION = { min: 1, max: 30, usual: 8 };
 const MAX_BEATS = 64;
+/** Clips of a piece, and what it may take: `riffusion between` has the same default. */
+const CLIPS = { min: 2, max: 24, usual: 6 };
+/** What is typed, by what is done. */
+const PLACEHOLDERS: Partial<Record<EditAction, string>> = { loop: "A loop needs no prompt", between: "What is heard? (optional)" };
 const SEED_LIMIT = 10_000;
 
 export class EditForm {
@@ -33,6 +39,8 @@ export class EditForm {
   private readonly beats = h("input", { type: "number", min: 1, max: MAX_BEATS, step: 1, value: 8, "aria-label": "Beats" });
   private readonly sides: Record<"start" | "end", HTMLButtonElement>;
   private readonly options: Record<EditAction, HTMLElement>;
+  private readonly destination = new Destination();
+  private readonly clips = h("input", { type: "number", min: CLIPS.min, max: CLIPS.max, step: 1, value: CLIPS.usual, "aria-label": "Clips" });
   private readonly useInJam = h("button", { type: "button" }, "Use section in the jam");
   private readonly make = h("button", { class: "add", type: "submit" }, "Make");
   private readonly progress = h("progress", { max: 1, "aria-label": "Progress of the edit" });
@@ -76,6 +84,7 @@ export class EditForm {
         h("label", { class: "edit-field" }, this.seconds, h("span", {}, "seconds")),
       ),
       loop: h("div", { class: "edit-options" }, h("label", { class: "edit-field" }, this.beats, h("span", {}, "beats")), this.useInJam),
+      between: h("div", { class: "edit-options" }, this.destination.element, h("label", { class: "edit-field" }, this.clips, h("span", {}, "clips"))),
     };
     scope.listen(this.strength, "input", () => this.update());
     scope.listen(this.useInJam, "click", onUse);
@@ -110,8 +119,8 @@ export class EditForm {
     setText(this.strengthText, `${Math.round(100 * Number(this.strength.value))} %`);
     for (const [name, button] of Object.entries(this.sides)) button.setAttribute("aria-pressed", String(name === this.side));
     this.prompt.disabled = this.action === "loop";
-    this.prompt.placeholder = this.action === "loop" ? "A loop needs no prompt" : "What should be here?";
-    setText(this.make, making ? "Cancel" : "Make");
+    this.prompt.placeholder = PLACEHOLDERS[this.action] ?? "What should be here?";
+    setText(this.make, making === null ? "Make" : making.take > 0 ? "Stop" : "Cancel");
     this.progress.hidden = making === null;
     if (making) {
       if (making.steps > 0) this.progress.value = making.step / making.steps;
@@ -146,7 +155,7 @@ export class EditForm {
     }
     const number = (input: HTMLInputElement, { min, max, usual }: { min: number; max: number; usual: number }): number =>
       Math.min(max, Math.max(min, Number(input.value) || usual));
-    this.seed = (this.seed + 1) % SEED_LIMIT; // every take is another one
+    this.seed = (this.seed + NUM_TAKES) % SEED_LIMIT; // every take is another one
     this.onMake({
       action: this.action,
       prompt: this.prompt.value,
@@ -155,6 +164,8 @@ export class EditForm {
       side: this.side,
       seconds: number(this.seconds, EXTENSION),
       beats: Math.round(number(this.beats, { min: 1, max: MAX_BEATS, usual: 8 })),
+      to: this.destination.file,
+      clips: Math.round(number(this.clips, CLIPS)),
       tempo: editor.analysis.beatsOf(editor.version)?.tempo ?? null,
       selection: editor.selection,
     });

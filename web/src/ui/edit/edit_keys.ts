@@ -1,5 +1,6 @@
 /** Keyboard shortcuts of the Edit view. Everything that the mouse does can be done with them. */
 
+import { NUM_TAKES } from "../../edit/edit_requests";
 import type { Editor } from "../../edit/editor";
 import { type Selection, bandOf, nextPlace, ordered } from "../../edit/selection";
 import { ZOOM_STEP, including, zoomed } from "../../edit/view_window";
@@ -14,12 +15,14 @@ const PITCH_STEP: Share = 0.05;
 
 export interface EditCommands {
   focusPrompt(): void;
+  /** @param take from 0 on */
+  hearTake(take: number): void;
   download(): void;
   /** Called when the view or the options have changed. */
   changed(): void;
 }
 
-export function editShortcuts(target: GestureTarget, { focusPrompt, download, changed }: EditCommands): Shortcut[] {
+export function editShortcuts(target: GestureTarget, { focusPrompt, hearTake, download, changed }: EditCommands): Shortcut[] {
   let anchor: Seconds | null = null; // where marking with Shift began
   const withEditor = (act: (editor: Editor, event: KeyboardEvent) => void) => (event: KeyboardEvent): void => {
     if (target.editor) act(target.editor, event);
@@ -64,6 +67,9 @@ export function editShortcuts(target: GestureTarget, { focusPrompt, download, ch
   return [
     { key: " ", label: "space", does: "play or pause", act: withEditor((editor) => editor.togglePlay()) },
     { key: "b", label: "B", does: "before or after the last edit, at the same beat", act: withEditor((editor) => editor.compare(!editor.isBefore)) },
+    ...Array.from({ length: NUM_TAKES }, (_, take) => ({
+      key: String(take + 1), label: take === 0 ? `1 to ${NUM_TAKES}` : "", does: take === 0 ? "hear a take of the last edit" : "", act: () => hearTake(take),
+    })),
     { key: "arrowleft", label: "← →", does: "move the playhead by a beat; with Shift: mark", act: move(-1) },
     { key: "arrowright", label: "", does: "", act: move(1) },
     { key: "[", label: "[ ]", does: "the section starts, or ends, at the playhead", act: edge("start") },

@@ -5,19 +5,21 @@ import type { EditOrder } from "../../edit/edit_requests";
 import { Editor } from "../../edit/editor";
 import { openRecording } from "../../edit/open_recording";
 import { lengthOf } from "../../edit/pieces";
-import { type Project, downloadName, monoOf, newProject, wavOfVersion } from "../../edit/project";
+import { type Project, monoOf, newProject } from "../../edit/project";
 import { EditStore } from "../../edit/store";
 import { type ViewWindow, following, fitted, including, zoomed } from "../../edit/view_window";
 import type { Scope } from "../../scope";
 import { loopOfSection } from "../../seed/cut_to_beats";
 import type { Hertz, Seconds, Share } from "../../units";
-import { h, isTyping, saveFile, setText } from "../dom";
+import { h, isTyping, setText } from "../dom";
 import type { Shortcut } from "../keyboard";
+import { Downloads } from "./downloads";
 import { EditCanvas } from "./edit_canvas";
 import { EditForm } from "./edit_form";
 import { editShortcuts, undoKey } from "./edit_keys";
 import { type GestureTarget, listenForGestures, listenForOverview } from "./gestures";
 import { SectionFields } from "./section_fields";
+import { TakesBar } from "./takes_bar";
 import { TileCache } from "./tile_cache";
 import { Transport } from "./transport";
 import { VersionsBar } from "./versions_bar";
@@ -45,9 +47,11 @@ export class EditView implements GestureTarget {
   private readonly overview: EditCanvas;
   private readonly zoom: EditCanvas;
   private readonly transport: Transport;
+  private readonly downloads: Downloads;
   private readonly fields: SectionFields;
   private readonly form: EditForm;
   private readonly versions: VersionsBar;
+  private readonly takes: TakesBar;
   private readonly name = h("h1", { class: "edit-name", dir: "auto" });
   private readonly note = h("p", { class: "hint" });
   private readonly desk: HTMLElement;
@@ -77,21 +81,19 @@ export class EditView implements GestureTarget {
     this.zoom.canvas.tabIndex = 0;
     this.zoom.canvas.setAttribute("role", "application");
     this.zoom.canvas.setAttribute("aria-roledescription", "editor");
-    this.transport = new Transport(scope, editor, {
-      zoom: (factor) => this.zoomBy(factor),
-      download: (isSection) => this.download(isSection),
-      changed,
-    });
+    this.transport = new Transport(scope, editor, { zoom: (factor) => this.zoomBy(factor), changed });
+    this.downloads = new Downloads(scope, editor, showNotice);
     this.fields = new SectionFields(scope, editor);
     this.form = new EditForm(scope, editor, (order) => void this.make(order), () => this.useSection());
     this.versions = new VersionsBar(editor);
+    this.takes = new TakesBar(scope, editor);
     const file = h("input", { type: "file", accept: "audio/*", id: "edit-file", class: "visually-hidden", "aria-label": "Open a recording" });
     scope.listen(file, "change", () => {
       const chosen = file.files?.[0];
       if (chosen) void this.open(chosen);
       file.value = "";
     });
-    this.files = h("div", { class: "edit-files", hidden: true }, h("label", { for: "edit-file", class: "button" }, "Open"), this.transport.downloads);
+    this.files = h("div", { class: "edit-files", hidden: true }, h("label", { for: "edit-file", class: "button" }, "Open"), this.downloads.element);
     this.desk = h(
       "div",
       { class: "edit-desk", hidden: true },
@@ -99,7 +101,7 @@ export class EditView implements GestureTarget {
         "div",
         { class: "edit-controls" },
         this.transport.element,
-        h("div", { class: "edit-panel" }, h("div", { class: "edit-section" }, this.fields.element, this.fields.about), this.versions.element, this.form.element),
+        h("div", { class: "edit-panel" }, h("div", { class: "edit-section" }, this.fields.element, this.fields.about), this.versions.element, this.takes.element, this.form.element),
       ),
       this.overview.element,
       this.zoom.element,
@@ -120,7 +122,8 @@ export class EditView implements GestureTarget {
     );
     this.shortcuts = editShortcuts(this, {
       focusPrompt: () => this.form.prompt.focus(),
-      download: () => this.download(false),
+      hearTake: (take) => this.takes.hear(take),
+      download: () => void this.downloads.save(false),
       changed,
     });
     listenForGestures(scope, this.zoom, this, () => this.drawSoon());
@@ -167,7 +170,7 @@ export class EditView implements GestureTarget {
       return;
     }
     const id = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`;
-    const project = newProject(id, file.name, opened.note, opened.pcm);
+    const project = newProject(id, file.name, opened);
     this.setProject(project);
     if (!opened.isSame) this.showNotice(opened.note);
     void this.keep(project);
@@ -209,25 +212,17 @@ export class EditView implements GestureTarget {
   private async make(order: EditOrder): Promise<void> {
     const { editor } = this;
     if (editor === null) return;
-    const { versions } = editor.project.history;
-    const problem = await editor.make(order);
+    const problem = await editor.make(order, (take) => {
+      if (take === 0 && editor === this.editor) this.showChange(editor);
+    });
     if (problem !== null) this.showNotice(problem);
-    if (editor !== this.editor || editor.project.history.versions.length === versions.length) return;
+  }
+
+  private showChange(editor: Editor): void {
     const { change } = editor.version;
     if (change) this.view = including(this.view, editor.duration, change.start / editor.rate, change.stop / editor.rate);
     this.showNotice("Done. B compares before and after, at the same beat.");
     this.drawSoon();
-  }
-
-  private download(isSection: boolean): void {
-    const { editor } = this;
-    if (editor === null || (isSection && editor.selection === null)) return;
-    const { project, version, selection, rate } = editor;
-    const name = downloadName(project, version.title);
-    if (isSection && selection) {
-      const [start, stop] = [Math.round(selection.start * rate), Math.round(selection.stop * rate)];
-      saveFile(wavOfVersion(project, version.pieces, start, stop), name.replace(/\.wav$/, "-section.wav"));
-    } else saveFile(wavOfVersion(project, version.pieces), name);
   }
 
   private useSection(): void {
@@ -264,6 +259,8 @@ export class EditView implements GestureTarget {
     if (!this.isShown) return;
     if (this.editor) this.view = fitted(this.view, this.editor.duration);
     this.transport.update();
+    this.downloads.update();
+    this.takes.update();
     this.fields.update();
     this.form.update();
     this.versions.update();

@@ -1,4 +1,4 @@
-/** The buttons above the timeline: playback, before and after, undo and redo, snapping, zoom, download. */
+/** The buttons above the timeline: playback, before and after, undo and redo, snapping, zoom. */
 
 import type { Editor } from "../../edit/editor";
 import { versionBefore } from "../../edit/history";
@@ -9,15 +9,12 @@ import { type IconName, icon, setIcon } from "../icons";
 
 export interface TransportActions {
   zoom(factor: number): void;
-  download(isSection: boolean): void;
   /** Called when an option has changed. */
   changed(): void;
 }
 
 export class Transport {
   readonly element: HTMLElement;
-  /** The buttons for files, which are elsewhere. */
-  readonly downloads: HTMLElement;
   private readonly play: HTMLButtonElement;
   private readonly before = h("button", { type: "button", title: "Before the last edit (B)" }, "Before");
   private readonly after = h("button", { type: "button", title: "After the last edit (B)" }, "After");
@@ -25,10 +22,9 @@ export class Transport {
   private readonly redo: HTMLButtonElement;
   private readonly snap = h("button", { type: "button", title: "Snap to beats (G)" }, "Snap");
   private readonly repeat = h("button", { type: "button", title: "Repeat the section (R)" }, "Repeat");
-  private readonly section = h("button", { type: "button", title: "Download the marked section as WAV" }, "Section");
   private readonly time = h("p", { class: "edit-time" });
 
-  constructor(scope: Scope, private readonly editor: () => Editor | null, { zoom, download, changed }: TransportActions) {
+  constructor(scope: Scope, private readonly editor: () => Editor | null, { zoom, changed }: TransportActions) {
     const button = (name: IconName, label: string, act: (editor: Editor) => void, className = "quiet"): HTMLButtonElement => {
       const element = h("button", { type: "button", class: className, "aria-label": label, title: label }, icon(name));
       onClick(element, act);
@@ -47,10 +43,6 @@ export class Transport {
     onClick(this.after, (current) => current.compare(false));
     onClick(this.snap, (current) => (current.isSnapping = !current.isSnapping));
     onClick(this.repeat, (current) => current.setRepeating(!current.isRepeating));
-    const save = h("button", { type: "button", title: "Download all of it as WAV (D)" }, "Download");
-    onClick(save, () => download(false));
-    onClick(this.section, () => download(true));
-    this.downloads = h("div", { class: "edit-downloads", hidden: true }, save, this.section);
     this.element = h(
       "div",
       { class: "edit-bar" },
@@ -72,7 +64,6 @@ export class Transport {
   update(): void {
     const editor = this.editor();
     if (editor === null) return;
-    this.downloads.hidden = false;
     const { history } = editor.project;
     const { isPlaying } = editor.player;
     setIcon(this.play, isPlaying ? "pause" : "play");
@@ -88,7 +79,6 @@ export class Transport {
     this.redo.disabled = history.undone.length === 0;
     this.snap.setAttribute("aria-pressed", String(editor.isSnapping));
     this.repeat.setAttribute("aria-pressed", String(editor.isRepeating));
-    this.section.disabled = editor.selection === null;
     this.showTime();
   }
 

@@ -1,4 +1,4 @@
-/** All versions of the recording as chips, in the order in which they were made. */
+/** The versions of the recording as chips, in the order in which they were made. Takes that are not chosen have their own bar. */
 
 import type { Editor } from "../../edit/editor";
 import { shortened } from "../../shorten";
@@ -14,11 +14,13 @@ export class VersionsBar {
     const editor = this.editor();
     if (editor === null) return;
     const { id, history } = editor.project;
-    const key = JSON.stringify([id, history.current, history.versions.map(({ title }) => title)]);
+    const { ids, chosen } = history.takes ?? { ids: [], chosen: 0 };
+    const versions = history.versions.filter((version) => version.id === chosen || !ids.includes(version.id));
+    const key = JSON.stringify([id, history.current, versions.map(({ title }) => title)]);
     if (key === this.shownKey) return;
     this.shownKey = key;
     const hadFocus = this.element.contains(document.activeElement);
-    const chips = history.versions.map((version) => {
+    const chips = versions.map((version) => {
       const chip = h("button", { type: "button", class: "chip", "aria-pressed": String(version.id === history.current), dir: "auto" }, shortened(version.title));
       chip.addEventListener("click", () => editor.goTo(version.id));
       return chip;
