@@ -100,13 +100,16 @@ def test_an_extended_recording_keeps_its_beat_and_loudness(
     assert near(flux(after), begin + own.shape[1]) <= limit
 
 
-def test_a_restyled_recording_keeps_its_beat(
+def test_a_restyled_recording_keeps_its_beat_and_loudness(
     embedded: ClipGenerator, song: Path, tmp_path: Path
 ) -> None:
     with Recording.open(song) as recording:
         write_spliced(recording, restyle(recording, embedded, request(0.5)), tmp_path / "out.wav")
-    before, after = (onset_strength(heard(path), RATE) for path in (song, tmp_path / "out.wav"))
+    sounds = [heard(path) for path in (song, tmp_path / "out.wav")]
+    before, after = (onset_strength(each, RATE) for each in sounds)
     assert np.corrcoef(before, after)[0, 1] > 0.5
+    loudness = [measure_loudness(each, RATE) for each in sounds]
+    assert loudness[1] == pytest.approx(loudness[0], abs=3)
 
 
 def test_a_loop_comes_back_from_its_own_noise(

@@ -18,6 +18,7 @@ from riffusion.diffusion.canvas import CanvasPlan, PromptAt
 from riffusion.diffusion.magic_mix import MagicMix
 from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.editing.canvas_images import CanvasImages
+from riffusion.editing.dynamics import Dynamics
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.rendering import rendered
 from riffusion.editing.surroundings import Bands, Section, extent, heard_around, level_of_black
@@ -82,12 +83,20 @@ def remade(
         plan = replace(plan, repaint=mix.repaint, free_share=mix.low)
     made = generator.canvas(inputs, plan, on_progress)
 
+    def drawn(first: int, num_frames: int) -> FloatArray:
+        """Frames of the section as they were made."""
+        return images.frames(made, first - begin, first - begin + num_frames, level)
+
+    dynamics = Dynamics(axis.params, axis.amplitudes, drawn, section.first, section.last)
+
     def target(first: int, num_frames: int) -> FloatArray:
         """Frames of the section as they were made, and others as they are."""
         found = axis.amplitudes(first, num_frames)
         start, stop = max(first, section.first), min(first + num_frames, section.last)
         if start < stop:
-            new = images.frames(made, start - begin, stop - begin, level)
+            new = drawn(start, stop - start)
+            if not section.has_surroundings:
+                new *= dynamics.gains(start, stop - start)
             bands = slice(None) if section.bands is None else section.bands
             found[bands, start - first : stop - first] = new[bands]
         return found
