@@ -98,10 +98,10 @@ def test_an_engine_that_hangs_is_unhealthy(
     began, release = threading.Event(), threading.Event()
     call = getattr(pipeline, stage)
 
-    def held(*args: Any) -> Any:
+    def held(*args: Any, **options: Any) -> Any:
         began.set()
         release.wait(TIMEOUT_S)
-        return call(*args)
+        return call(*args, **options)
 
     engine = Engine(pipeline, clock=lambda: now_s)
     engine.submit(request(steps=1, denoising=1.0), IMAGE).image.result(TIMEOUT_S)

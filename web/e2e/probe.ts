@@ -128,18 +128,23 @@ export function installProbe({ speed, patience }: { speed: number; patience: num
     stop.call(this, when / speed);
   };
 
-  // Taps. A tap begins to listen a moment after the graph was built, long before the first clip.
+  // Taps. A tap begins to listen a moment after the graph was built, long before the first clip. The browser may
+  // leave out some frames where the context is suspended or resumed; they count as silence.
   const WORKLET = `registerProcessor("tap", class extends AudioWorkletProcessor {
     constructor() { super(); this.samples = new Float32Array(4096); this.filled = 0; this.frame = 0; }
     process([[channel]]) {
+      while (this.filled > 0 && currentFrame > this.frame + this.filled) this.add(null); // frames that it wasn't called for
       if (this.filled === 0) this.frame = currentFrame;
+      this.add(channel);
+      return true;
+    }
+    add(channel) {
       if (channel) this.samples.set(channel, this.filled); else this.samples.fill(0, this.filled, this.filled + 128);
       this.filled += 128;
       if (this.filled === 4096) {
         this.port.postMessage({ frame: this.frame, samples: this.samples.slice() });
         this.filled = 0;
       }
-      return true;
     }
   });`;
   const { connect } = AudioNode.prototype as unknown as { connect: (...target: unknown[]) => unknown };
@@ -236,9 +241,10 @@ export function installProbe({ speed, patience }: { speed: number; patience: num
     tapped: (place, from) => {
       const sampleRate = context?.sampleRate ?? 44_100;
       const chunks = tapped[place]!.filter(({ frame }) => frame + 4096 > from * sampleRate);
-      const all = new Float32Array(chunks.length * 4096);
-      chunks.forEach(({ samples }, i) => all.set(samples, i * 4096));
-      return { time: (chunks[0]?.frame ?? 0) / sampleRate, sampleRate, halved: base64(all, 16384) };
+      const first = chunks[0]?.frame ?? 0;
+      const all = new Float32Array((chunks.at(-1)?.frame ?? first) + 4096 - first);
+      for (const { frame, samples } of chunks) all.set(samples, frame - first);
+      return { time: first / sampleRate, sampleRate, halved: base64(all, 16384) };
     },
   };
 }
