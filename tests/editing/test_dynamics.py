@@ -44,6 +44,15 @@ def test_a_quiet_verse_stays_quiet() -> None:
     assert np.abs(np.diff(20 * np.log10(found))).max() < 0.1  # dB per frame: nothing jumps
 
 
+def test_of_a_band_only_the_band_is_compared() -> None:
+    bands = np.arange(PARAMS.num_frequencies) < 200
+    made = noise()
+    made[bands] *= 0.5
+    made[~bands] *= 3
+    dynamics = Dynamics(PARAMS, of(noise()), of(made), 0, FRAMES, bands)
+    np.testing.assert_allclose(dynamics.gains(0, FRAMES), 2, rtol=1e-4)
+
+
 def test_silence_and_what_is_nearly_silent_are_not_raised() -> None:
     recording, made = noise(), noise(1)
     made[:, :1000] = 0

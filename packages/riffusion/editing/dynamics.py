@@ -12,6 +12,7 @@ import numpy.typing as npt
 import scipy.signal
 
 from riffusion.editing.rendering import Target
+from riffusion.editing.surroundings import Bands
 from riffusion.spectrogram.mel_scale import mel_row_frequencies_hz
 from riffusion.spectrogram.params import SpectrogramParams
 
@@ -35,12 +36,20 @@ class Dynamics:
         params: the model's spectrogram parameters.
         recording, made: the recording's amplitudes and the new ones.
         first, last: the first frame that is new, and the one after the last.
+        bands: which mel bands are new, (bands,); None for all. Only they are compared.
     """
 
     def __init__(
-        self, params: SpectrogramParams, recording: Target, made: Target, first: int, last: int
+        self,
+        params: SpectrogramParams,
+        recording: Target,
+        made: Target,
+        first: int,
+        last: int,
+        bands: Bands | None = None,
     ) -> None:
         self._params = params
+        self._bands = bands
         self._targets = recording, made
         self._first, self._last = first, last
         self._length = max(1, round(_STRETCH_S * 1000 / params.step_size_ms))
@@ -89,4 +98,4 @@ class Dynamics:
             stage = IIRfilter(gain_db, q, corner_hz, rate, kind)
             _, response = scipy.signal.freqz(stage.b, stage.a, worN=hz, fs=rate)
             weights *= np.square(np.abs(response))
-        return weights
+        return weights if self._bands is None else weights * self._bands
