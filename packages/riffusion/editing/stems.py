@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from riffusion.audio.pcm import SAMPLE_TYPES, Pcm, Samples
 from riffusion.audio.recording import Recording
+from riffusion.edit_fields import MAX_GAIN_DB
 from riffusion.editing.splicing import writer_like
 from riffusion.errors import InputError
 
@@ -23,9 +24,6 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with the samples that are done, and the samples of the recording."""
-
-MAX_GAIN_DB = 40.0
-"""Highest gain of a stem; the lowest is its negative, and 0 as a factor mutes it."""
 
 
 class Separator(Protocol):

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import scipy.ndimage
 
 from riffusion.audio import Waveform, resample
+from riffusion.audio.compiled_librosa import load_librosa
 from riffusion.editing.melody import STEP_S, Melody, Voice
 from riffusion.errors import InputError
-from riffusion.evaluation.compiled_librosa import load_librosa
 
 _SAMPLE_RATE_HZ = 22_050
 _HOP_SAMPLES = 220
@@ -55,13 +55,18 @@ class Agreement:
     num_sounding: int
 
 
+def is_tracking_installed() -> bool:
+    """Whether pitches can be tracked."""
+    return importlib.util.find_spec("librosa") is not None
+
+
 def check_tracking() -> None:
     """Check that pitches can be tracked.
 
     Raises:
         InputError: librosa isn't installed.
     """
-    if importlib.util.find_spec("librosa") is None:
+    if not is_tracking_installed():
         raise InputError(
             "pitches are tracked with librosa, which isn't installed; install it "
             "(pip install 'riffusion-truss[listening]'), or give the melody as MIDI"

@@ -12,13 +12,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from riffusion.errors import InputError
-from riffusion.evaluation import compiled_librosa
-from riffusion.evaluation.compiled_librosa import (
+from riffusion.audio import compiled_librosa
+from riffusion.audio.compiled_librosa import (
     check_librosa,
     load_librosa,
     load_librosa_beat,
 )
+from riffusion.errors import InputError
 
 
 def is_locked(directory: Path) -> bool:
