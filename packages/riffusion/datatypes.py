@@ -293,7 +293,7 @@ class EditOutput(InferenceOutput):
     semitones: float | None = None
     """By which the pitch was moved."""
     remark: str | None = None
-    """What the wanted key has that the audio lacks."""
+    """What the wanted key has that the audio lacks, or that a remix clips."""
     beats: int | None = None
     """Length of the loop."""
     from_s: float | None = None

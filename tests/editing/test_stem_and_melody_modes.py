@@ -106,6 +106,10 @@ def test_a_remix_is_that_of_the_function(
         write_remix(recording, SpectralSeparator(), gains, tmp_path / "out.wav")
     assert decoded(output.audio) == (tmp_path / "out.wav").read_bytes()
     assert output.stems is None
+    assert output.remark is not None
+    assert "dB above full scale, and is clipped there; lower all gains" in output.remark
+    quieter = request("remix", init_audio=song, gain_db={"drums": -6})
+    assert answer(generator, quieter).remark is None
 
 
 def test_a_stem_with_another_sound_is_that_of_the_function(
@@ -197,6 +201,7 @@ def test_a_bad_remix_is_refused_before_the_model_runs(
         ({"init_midi": midi()}, "init_midi: the file has no notes"),
         ({"init_midi": midi(40, channel=9)}, "init_midi: the file has only drums"),
         ({"init_midi": midi(60, ticks=480 * 250)}, "init_midi: the melody lasts 125.0 s"),
+        ({"init_midi": midi(*[60, 72] * 6000, ticks=1)}, "its 12000 notes 7[0-9]{2} s together"),
         ({"init_midi": "A" * 400_000}, "init_midi: 300000 bytes"),
         (
             {"init_midi": midi(60), "init_audio": "UklGRg=="},

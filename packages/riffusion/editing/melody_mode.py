@@ -20,8 +20,10 @@ from riffusion.generation.generator import ClipGenerator
 from riffusion.io.data_urls import bytes_from_data_url
 
 MAX_MIDI_BYTES = 2**18
-MAX_NOTE_SECONDS = 1200.0
-"""Length of all notes together: ten voices that sound for two minutes."""
+MAX_NOTE_SECONDS = 600.0
+"""Length of all notes together, which is what takes time: five voices for two minutes."""
+_RELEASE_S = 0.05
+"""A note takes that much longer to compute than it lasts."""
 _BITS = 16
 
 
@@ -70,12 +72,12 @@ def _notes(text: str) -> Melody:
         )
     with _about("init_midi"):
         melody = melody_from_midi(data)
-    note_seconds = sum(voice.end_s - voice.start_s for voice in melody.voices)
+    note_seconds = sum(voice.end_s - voice.start_s + _RELEASE_S for voice in melody.voices)
     if melody.duration_s > MAX_RESULT_S or note_seconds > MAX_NOTE_SECONDS:
         raise InputError(
-            f"the melody lasts {melody.duration_s:.1f} s, and its notes {note_seconds:.0f} s "
-            f"together; at most {MAX_RESULT_S:g} s and {MAX_NOTE_SECONDS:g} s are played for a "
-            "request, so send a shorter part, or fewer voices",
+            f"the melody lasts {melody.duration_s:.1f} s, and its {len(melody.voices)} notes "
+            f"{note_seconds:.0f} s together; at most {MAX_RESULT_S:g} s and {MAX_NOTE_SECONDS:g} s "
+            "are played for a request, so send a shorter part, or fewer voices",
             "init_midi",
         )
     return melody

@@ -1,5 +1,6 @@
 """A remix in which some stems have another sound: each is restyled as a recording of its own."""
 
+import logging
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -11,6 +12,8 @@ from riffusion.editing.regions import check_length
 from riffusion.editing.splicing import Part, write_spliced, writer_like
 from riffusion.editing.stems import Progress, Separator, check_gains, remixed, write_stems
 
+logger = logging.getLogger(__name__)
+
 Restyle = Callable[[Recording], "list[Part]"]
 """Restyles one stem; see `restyling.restyle`."""
 
@@ -20,6 +23,7 @@ def restyled_remix(
     separator: Separator,
     restyles: Mapping[str, Restyle],
     gains: Mapping[str, float],
+    warn: Callable[[str], None] = logger.warning,
 ) -> Generator[Samples]:
     """A remix in blocks of the recording's own sample type. The stems are in temporary files.
 
@@ -28,6 +32,7 @@ def restyled_remix(
         separator: takes it apart.
         restyles: what becomes of stems, by the stem's name.
         gains: as of `stems.remixed`; those of restyled stems apply to the new sound.
+        warn: told that it clips.
 
     Raises:
         InputError: a stem that the separator doesn't have, a gain out of range, a recording that is
@@ -44,7 +49,7 @@ def restyled_remix(
             with Recording.open(before[name]) as stem:
                 write_spliced(stem, restyle(stem), after)
             restyled[name] = opened.enter_context(Recording.open(after))
-        yield from remixed(recording, separator, gains, restyled)
+        yield from remixed(recording, separator, gains, restyled, warn)
 
 
 def write_restyled_remix(

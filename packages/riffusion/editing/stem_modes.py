@@ -42,12 +42,14 @@ def _plan_remix(inputs: InferenceInput, recording: Recording, generator: ClipGen
             name: partial(_restyled, generator, inputs, prompt, progress)
             for name, prompt in (inputs.restyle or {}).items()
         }
+        remarks: list[str] = []
         blocks = (
-            restyled_remix(recording, separator, restyles, gains)
+            restyled_remix(recording, separator, restyles, gains, remarks.append)
             if restyles
-            else remixed(recording, separator, gains)
+            else remixed(recording, separator, gains, warn=remarks.append)
         )
-        return Edit(made=Recording.from_blocks(blocks, recording.sample_rate, recording.bits))
+        made = Recording.from_blocks(blocks, recording.sample_rate, recording.bits)
+        return Edit(made=made, facts={"remark": next(iter(remarks), None)})
 
     return work
 

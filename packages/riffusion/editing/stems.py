@@ -108,11 +108,12 @@ def remixed(
     separator: Separator,
     gains: Mapping[str, float],
     replaced: Mapping[str, Recording] | None = None,
+    warn: Callable[[str], None] = logger.warning,
 ) -> Iterator[Samples]:
     """The recording with other gains of its stems, in blocks of its own sample type.
 
-    Without a change it is the recording bit for bit. Where it exceeds full scale it clips, and a
-    warning is logged at the end.
+    Without a change it is the recording bit for bit. Where it exceeds full scale it clips, which is
+    told at the end.
 
     Args:
         recording: the recording.
@@ -120,6 +121,7 @@ def remixed(
         gains: factors by the stem's name; 0 mutes it, and stems that aren't named keep theirs.
         replaced: recordings that take the place of stems, with the same length, rate, channels and
             bits.
+        warn: told that it clips.
 
     Raises:
         InputError: a stem that the separator doesn't have, or a gain that isn't 0 or within
@@ -145,10 +147,9 @@ def remixed(
         peak = max(peak, float(np.abs(mix).max(initial=0)) / full_scale)
         yield np.clip(mix, -full_scale, full_scale - step).astype(dtype)
     if peak > 1:
-        logger.warning(
-            "the remix reaches %.1f dB above full scale, and is clipped there; lower all gains by "
-            "that much to keep its peaks",
-            20 * math.log10(peak) + 0.05,
+        warn(
+            f"the remix reaches {20 * math.log10(peak) + 0.05:.1f} dB above full scale, and is "
+            "clipped there; lower all gains by that much to keep its peaks"
         )
 
 
