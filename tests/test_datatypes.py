@@ -378,6 +378,13 @@ def test_a_remix_of_levels_alone_takes_no_setting_of_a_drawing(
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize("start", [{}, {"start": START}])
+def test_a_stem_is_restyled_as_by_the_command_also_without_a_start(start: dict[str, Any]) -> None:
+    request = {"mode": "remix", "restyle": {"bass": "choir"}} | RECORDING
+    inputs = InferenceInput.parse(request | start)
+    assert inputs.start.denoising == inputs.end.denoising == 0.5
+
+
 def test_a_melody_is_sent_once() -> None:
     request = {"mode": "follow", "start": START, "init_midi": "a"}
     assert "denoising" not in InferenceInput.parse(request).start.model_fields_set

@@ -137,7 +137,7 @@ def with_mode_defaults(values: Any) -> Any:
         values = {"num_inference_steps": DEFAULT_NOISE_STEPS, **values}
         values["scheduler"] = "ddim" if values.get("scheduler") is None else values["scheduler"]
     if mode in MODES_WITHOUT_START and "start" not in values:
-        return {**values, "start": {"prompt": "", "seed": 0}}
+        values = {**values, "start": {"prompt": "", "seed": 0}}
     if mode in DEFAULT_DENOISING and (mode != "remix" or values.get("restyle")):
         prompts = {
             name: {"denoising": DEFAULT_DENOISING[mode], **prompt}

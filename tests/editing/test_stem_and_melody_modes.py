@@ -1,7 +1,9 @@
 """Modes stems, remix and follow in the service, with a tiny model: results and bad input."""
 
+import asyncio
 import base64
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from riffusion.editing.stems import write_remix
 from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
 from riffusion.generation.seed_library import SeedLibrary
+from riffusion.serving.model.clip_service import ClipService
 from tests.editing.test_modes import RATE, SMALLEST, answer, encoded
 from tests.serving.test_clip_service import HeldUNet
 
@@ -133,6 +136,30 @@ def test_a_stem_with_another_sound_is_that_of_the_function(
             tmp_path / "out.wav",
         )
     assert decoded(output.audio) == (tmp_path / "out.wav").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("mode", "fields", "least"),
+    [
+        ("stems", {}, 3),
+        ("remix", {"mute": ["bass"]}, 3),
+        ("remix", {"restyle": {"drums": "choir"}, **SAMPLING}, 4),
+    ],
+)
+def test_a_stream_shows_how_far_the_stems_are(
+    generator: ClipGenerator, waveform: Waveform, mode: str, fields: dict[str, Any], least: int
+) -> None:
+    song = encoded(np.tile(waveform, 7))  # more than two blocks of the separator
+
+    async def scenario() -> list[Any]:
+        job = await ClipService(generator).submit(request(mode, init_audio=song, **fields))
+        return [json.loads(line) async for line in job.ndjson()]
+
+    *progress, last = asyncio.run(scenario())
+    assert last["event"] == "result"
+    steps = [event["step"] for event in progress]
+    assert len(steps) >= least and steps == sorted(steps)
+    assert progress[-1]["step"] == progress[-1]["steps"]
 
 
 @pytest.mark.parametrize("denoising", [None, 0.3])

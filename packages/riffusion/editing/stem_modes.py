@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.diffusion.prompt_weights import parse_prompt_weights
 from riffusion.editing.limits import check_stems
 from riffusion.editing.mode import Edit, Mode, Work
+from riffusion.editing.progress import counted
 from riffusion.editing.restyled_stems import Restyle, restyled_remix
 from riffusion.editing.restyling import restyle
 from riffusion.editing.separation import SpectralSeparator
@@ -48,7 +50,9 @@ def _plan_remix(inputs: InferenceInput, recording: Recording, generator: ClipGen
             if restyles
             else remixed(recording, separator, gains, warn=remarks.append)
         )
-        made = Recording.from_blocks(blocks, recording.sample_rate, recording.bits)
+        with closing(blocks):
+            mixed = counted(blocks, recording.num_samples, progress)
+            made = Recording.from_blocks(mixed, recording.sample_rate, recording.bits)
         return Edit(made=made, facts={"remark": next(iter(remarks), None)})
 
     return work

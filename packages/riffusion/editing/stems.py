@@ -6,7 +6,7 @@ bits, and the last stem is the recording minus the others, in integers.
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -109,7 +109,7 @@ def remixed(
     gains: Mapping[str, float],
     replaced: Mapping[str, Recording] | None = None,
     warn: Callable[[str], None] = logger.warning,
-) -> Iterator[Samples]:
+) -> Generator[Samples]:
     """The recording with other gains of its stems, in blocks of its own sample type.
 
     Without a change it is the recording bit for bit. Where it exceeds full scale it clips, which is
