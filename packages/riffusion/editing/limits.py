@@ -9,8 +9,9 @@ MAX_RECORDING_BYTES = 48 * 2**20
 """Largest recording, decoded, before and after: two minutes in stereo at 48 kHz and 24 bits, which
 take four bytes; a minute at 192 kHz and 16 bits."""
 
-MAX_ANSWER_BYTES = 240 * 2**20
-"""Largest answer with stems; the gateway takes no more than 256 MiB."""
+MAX_ANSWER_BYTES = 160 * 2**20
+"""Largest answer with stems, of which several copies are in memory at the same time; it has room for
+a minute in stereo at 48 kHz and 24 bits. The gateway takes no more than 256 MiB."""
 
 
 def check_recording(recording: Recording, field: str) -> None:
