@@ -46,7 +46,8 @@ def predict(
     """Send a request file to an endpoint.
 
     The audio of the response is written to a file, stems to files beside it (out-drums.mp3), and
-    with --image the image, too. The formats follow from the file extensions; formats in the request are ignored.
+    with --image the image, too. The formats follow from the file extensions; formats in the request
+    are ignored.
     """
     payload = _read_request(request)
     check_audio_output(output)

@@ -10,8 +10,8 @@ MAX_RECORDING_BYTES = 48 * 2**20
 take four bytes; a minute at 192 kHz and 16 bits."""
 
 MAX_ANSWER_BYTES = 160 * 2**20
-"""Largest answer with stems, of which several copies are in memory at the same time; it has room for
-a minute in stereo at 48 kHz and 24 bits. The gateway takes no more than 256 MiB."""
+"""Largest answer with stems, of which several copies are in memory at the same time; it has room
+for a minute in stereo at 48 kHz and 24 bits. The gateway takes no more than 256 MiB."""
 
 
 def check_recording(recording: Recording, field: str) -> None:
