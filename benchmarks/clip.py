@@ -29,6 +29,7 @@ class ClipRow:
         seconds: time from sending the request to receiving the response.
         speedup: seconds of the preset `FIRST` / these seconds.
         real_time_factor: seconds of audio per second.
+        stages_s: median seconds of each stage of the clip, as the server measures them.
     """
 
     preset: str
@@ -36,11 +37,13 @@ class ClipRow:
     seconds: float
     speedup: float
     real_time_factor: float
+    stages_s: dict[str, float]
 
 
 def measure(repeats: int = REPEATS) -> list[ClipRow]:
     """Start a server, and request clips from it."""
     times_s: dict[str, list[float]] = {preset: [] for preset in PRESETS}
+    stages_s: dict[str, list[dict[str, float]]] = {preset: [] for preset in PRESETS}
     duration_s = 0.0
     with (
         LocalTrussServer(port=free_port()) as server,
@@ -53,17 +56,33 @@ def measure(repeats: int = REPEATS) -> list[ClipRow]:
                     "preset": preset,
                 }
                 started = time.perf_counter()
-                answer = client.post(server.predict_url, json=request).raise_for_status().json()
+                response = client.post(server.predict_url, json=request).raise_for_status()
+                answer = response.json()
                 if repeat > 0:
                     times_s[preset].append(time.perf_counter() - started)
+                    stages_s[preset].append(_stages_s(response.headers["server-timing"]))
                 duration_s = float(answer["duration_s"])
     medians = {preset: statistics.median(times) for preset, times in times_s.items()}
     return [
         ClipRow(
-            preset, _settings(preset), median_s, medians[FIRST] / median_s, duration_s / median_s
+            preset,
+            _settings(preset),
+            median_s,
+            medians[FIRST] / median_s,
+            duration_s / median_s,
+            {
+                stage: statistics.median(stages[stage] for stages in stages_s[preset])
+                for stage in stages_s[preset][0]
+            },
         )
         for preset, median_s in medians.items()
     ]
+
+
+def _stages_s(header: str) -> dict[str, float]:
+    """Seconds per stage from a Server-Timing header."""
+    stages = (part.split(";dur=") for part in header.split(", "))
+    return {name: float(milliseconds) / 1000 for name, milliseconds in stages}
 
 
 def _settings(preset: str) -> str:
@@ -77,12 +96,13 @@ def _settings(preset: str) -> str:
 def markdown(rows: list[ClipRow]) -> str:
     """The rows as a table."""
     lines = [
-        f"| preset | | seconds | speedup over {FIRST} | × real time |",
-        "|---|---|---|---|---|",
+        f"| preset | | seconds | speedup over {FIRST} | × real time | of which, in seconds |",
+        "|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {row.preset} | {row.settings} | {row.seconds:.2f} | {row.speedup:.1f}× "
-        f"| {row.real_time_factor:.1f} |"
+        f"| {row.real_time_factor:.1f} "
+        f"| {', '.join(f'{stage} {s:.2f}' for stage, s in row.stages_s.items())} |"
         for row in rows
     ]
     return "\n".join(lines)

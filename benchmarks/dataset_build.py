@@ -105,7 +105,7 @@ def build_with_librosa(audio_dir: Path, output: Path, image: ImageFormat) -> flo
     """The loop that most people would write. Returns its seconds without imports."""
     from PIL import Image
 
-    from riffusion.evaluation.compiled_librosa import load_librosa
+    from riffusion.audio.compiled_librosa import load_librosa
 
     librosa = load_librosa()
     params = image.params

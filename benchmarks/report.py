@@ -59,8 +59,7 @@ SECTIONS = (
         "amplitudes, and of the image (amplitudes to the power of 0.25), which gives quiet bands "
         "as much weight as loud ones. Medians of 3 alternating runs in one process.",
         "An image that a model drew is not exactly the spectrogram of any audio, so both are less "
-        'accurate on those. "song" is a recording of 5.12 s that is not part of the repository '
-        "(`--song`).\n\n"
+        "accurate on those. `--song` adds a recording of yours.\n\n"
         "![original, torchaudio's and our spectrograms](images/inversion_comparison.png)",
     ),
     Section(
@@ -80,9 +79,11 @@ SECTIONS = (
         "Fewer steps",
         "Distance of an image to the converged one, which is DDIM's with 150 steps from the same "
         "noise: mean absolute difference in grey levels of 255, embedded checkpoint.",
-        "Even with 50 steps all distances are 2 to 3, so smaller ones have little value. `fast` is "
-        "where DPM-Solver++ reaches them, with guidance in the first three quarters of the steps; "
-        "`balanced` has a margin; `reference` is upstream's setting.\n\n"
+        "Even with 50 steps all distances are about 4, so smaller ones have little value. `fast` "
+        "is where DPM-Solver++ nears them, with guidance in the first three quarters of the steps; "
+        "`balanced` has a margin; `reference` is upstream's setting. `instant` is left out, as "
+        "its clips are others; [the model card](../data/demo-checkpoint/README.md#scores) has what "
+        "a tagger hears of each number of steps.\n\n"
         "![distance over steps](images/steps.png)",
     ),
     Section(

@@ -251,9 +251,9 @@ def test_own_noise_has_20_steps_of_ddim_by_default(
     assert InferenceInput.parse(request | {"num_inference_steps": 7}).num_inference_steps == 7
 
 
-TEXT_MODES = {"repaint", "restyle", "extend"}
+TEXT_MODES = {"repaint", "restyle", "extend", "remix", "follow"}
 NOISE_MODES = {"between", "vary"}
-SOUND_MODES = {"loop", "retime"}
+SOUND_MODES = {"loop", "retime", "stems"}
 ANY = TEXT_MODES | NOISE_MODES | SOUND_MODES
 PROMPT_AT = {"at_s": 1.0, "prompt": "flute"}
 MODES_OF_VALUE: dict[str, list[tuple[Any, set[str]]]] = {
@@ -296,6 +296,10 @@ MODES_OF_VALUE: dict[str, list[tuple[Any, set[str]]]] = {
     "from_tempo_bpm": [(90.0, {"loop", "retime"})],
     "key": [("C", {"retime"})],
     "semitones": [(0.0, {"retime"})],
+    "gain_db": [({"drums": 6.0}, {"remix"})],
+    "mute": [([], ANY), (["bass"], {"remix"})],
+    "restyle": [({"bass": "choir"}, {"remix"})],
+    "init_midi": [("b", set())],
     "audio_format": [("wav", ANY)],
     "image_format": [("png", ANY)],
     "deadline_s": [(60.0, ANY)],
@@ -312,7 +316,11 @@ REFUSED_BY_OTHER_RULES = {
 def test_each_field_is_either_used_by_an_edit_or_refused() -> None:
     assert set(edit_fields.EDIT_MODES) == ANY
     assert set(MODES_OF_VALUE) == set(InferenceInput.model_fields) - {"mode"}
-    needed = {"repaint": {"region": SECTION}, "between": {"init_audio_b": "b"}}
+    needed: dict[str, dict[str, Any]] = {
+        "repaint": {"region": SECTION},
+        "between": {"init_audio_b": "b"},
+        "remix": {"restyle": {"bass": "choir"}},
+    }
     for mode in sorted(ANY):
         request = {"start": START, "mode": mode} | RECORDING | needed.get(mode, {})
         for name, values in MODES_OF_VALUE.items():
@@ -352,7 +360,39 @@ def test_a_setting_without_effect_is_refused_in_one_line(
     assert str(caught.value).endswith("; leave it out")
 
 
-@pytest.mark.parametrize("mode", ["between", "loop", "retime"])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"preset": "fast"}, "preset: 'fast' has no effect in mode=remix without restyle, of "),
+        ({"start": START | {"denoising": 0.9}}, "start.denoising: 0.9 has no effect in mode=remix"),
+        ({"loras": [{"id": "a"}]}, "loras: mode=remix draws nothing"),
+    ],
+)
+def test_a_remix_of_levels_alone_takes_no_setting_of_a_drawing(
+    fields: dict[str, Any], message: str
+) -> None:
+    request = {"mode": "remix", "mute": ["bass"]} | RECORDING
+    InferenceInput.parse(request)
+    with pytest.raises(InputError) as caught:
+        InferenceInput.parse(request | fields)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("start", [{}, {"start": START}])
+def test_a_stem_is_restyled_as_by_the_command_also_without_a_start(start: dict[str, Any]) -> None:
+    request = {"mode": "remix", "restyle": {"bass": "choir"}} | RECORDING
+    inputs = InferenceInput.parse(request | start)
+    assert inputs.start.denoising == inputs.end.denoising == 0.5
+
+
+def test_a_melody_is_sent_once() -> None:
+    request = {"mode": "follow", "start": START, "init_midi": "a"}
+    assert "denoising" not in InferenceInput.parse(request).start.model_fields_set
+    with pytest.raises(InputError, match="init_midi: mode=follow takes it in place of init_audio"):
+        InferenceInput.parse(request | RECORDING)
+
+
+@pytest.mark.parametrize("mode", ["between", "loop", "retime", "stems", "remix"])
 def test_modes_without_a_seed_need_no_prompt(mode: str) -> None:
     fields = BETWEEN if mode == "between" else RECORDING
     inputs = InferenceInput.parse({**fields, "mode": mode})

@@ -16,10 +16,13 @@ from riffusion.edit_fields import (
     MAX_NUM_CLIPS,
     ClosenessOutput,
     EditMode,
+    GainsDb,
     KeyName,
     PromptsAt,
     RegionInput,
     Seconds,
+    StemNames,
+    StemPrompts,
     Tempo,
     check_mode_fields,
     with_mode_defaults,
@@ -148,7 +151,7 @@ class InferenceInput(Request):
     guidance_interval: GuidanceInterval = (0.0, 1.0)
     """Guidance applies from the first to the second share of the steps; others cost half."""
     loras: Annotated[
-        tuple[LoraInput, ...], BeforeValidator(as_tuple), Field(max_length=MAX_LORAS)
+        tuple[LoraInput, ...], Field(max_length=MAX_LORAS), BeforeValidator(as_tuple)
     ] = ()
     """LoRAs that change the checkpoint for this clip, by id."""
     region: RegionInput | None = None
@@ -179,6 +182,15 @@ class InferenceInput(Request):
     promise, checked like the tempo."""
     semitones: Annotated[float, Field(ge=-MAX_SEMITONES, le=MAX_SEMITONES)] | None = None
     """How far mode=retime moves the pitch, instead of `key`; up is positive."""
+    gain_db: GainsDb | None = None
+    """Gains in dB of mode=remix, by the stem's name: drums, bass, harmonic, residual."""
+    mute: StemNames = ()
+    """Stems that mode=remix leaves out."""
+    restyle: StemPrompts | None = None
+    """Texts of mode=remix by the stem's name: another sound for it, drawn as `start` says."""
+    init_midi: MediaText | None = None
+    """The melody of mode=follow as a MIDI file, in base64 or as data URL, in place of
+    `init_audio`."""
     audio_format: AudioFormat = "mp3"
     image_format: ImageFormat = "jpeg"
     deadline_s: Annotated[float, Field(gt=0, le=3600)] | None = None
@@ -281,7 +293,7 @@ class EditOutput(InferenceOutput):
     semitones: float | None = None
     """By which the pitch was moved."""
     remark: str | None = None
-    """What the wanted key has that the audio lacks."""
+    """What the wanted key has that the audio lacks, or that a remix clips."""
     beats: int | None = None
     """Length of the loop."""
     from_s: float | None = None
@@ -290,6 +302,12 @@ class EditOutput(InferenceOutput):
     """Where it ends there."""
     seam_novelty: float | None = None
     """Strongest onset at the loop's seam, relative to those inside; at most 1 isn't heard."""
+    stems: dict[str, str] | None = None
+    """The stems of mode=stems by name, as `audio`; as wav or flac, they add up to the recording."""
+    pitch_agreement: float | None = None
+    """Share of the frames with a pitch that are within a quarter tone of mode=follow's melody."""
+    denoising: float | None = None
+    """What mode=follow was drawn with: 0.5, or less if the pitches agreed only then."""
     closeness: list[ClosenessOutput] | None = None
     """How close each recording comes back from its own noise, for modes between and vary."""
 

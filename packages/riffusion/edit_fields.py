@@ -12,18 +12,29 @@ from pydantic import BaseModel, BeforeValidator, Field
 from riffusion.music_limits import TEMPO_RANGE_BPM
 from riffusion.records import Prompt, Record, Request, as_tuple
 
-EditMode = Literal["repaint", "restyle", "extend", "between", "vary", "loop", "retime"]
+EditMode = Literal[
+    "repaint",
+    "restyle",
+    "extend",
+    "between",
+    "vary",
+    "loop",
+    "retime",
+    "stems",
+    "remix",
+    "follow",
+]
 EDIT_MODES: tuple[str, ...] = get_args(EditMode)
-MODES_WITHOUT_CHECKPOINT = ("loop", "retime")
-MODES_WITHOUT_START = (*MODES_WITHOUT_CHECKPOINT, "between")
-"""They have no seed, and need no prompt."""
+MODES_WITHOUT_CHECKPOINT = ("loop", "retime", "stems")
+MODES_WITHOUT_START = (*MODES_WITHOUT_CHECKPOINT, "between", "remix")
+"""They need no prompt and no seed."""
 MODES_OF_NOISE = ("between", "vary")
 """They find the noise that a recording is made from, by DDIM without guidance."""
-_MODES_OF_TEXT = ("repaint", "restyle", "extend")
-"""They draw as clips are drawn, with all settings of the diffusion."""
+_MODES_OF_TEXT = ("repaint", "restyle", "extend", "remix", "follow")
+"""They draw as clips are drawn, with all settings of the diffusion; remix, if it has `restyle`."""
 
-DEFAULT_DENOISING = {"repaint": 1.0, "restyle": 0.5, "extend": 0.7}
-"""How much an edit changes if the request doesn't say."""
+DEFAULT_DENOISING = {"repaint": 1.0, "restyle": 0.5, "extend": 0.7, "remix": 0.5}
+"""How much an edit changes if the request doesn't say. `follow` tries several."""
 DEFAULT_AFTER_S = 10.0
 """How long a recording goes on if the request says nothing about it."""
 DEFAULT_NOISE_STEPS = 20
@@ -33,6 +44,8 @@ MAX_NUM_CLIPS = 100
 """Most clips of mode=between, or variations at once."""
 DEFAULT_AMOUNT = 0.2
 MAX_PROMPTS_AT = 100
+MAX_GAIN_DB = 40.0
+"""Highest gain of a stem; the lowest is its negative."""
 
 Seconds = Annotated[float, Field(ge=0)]
 Hertz = Annotated[float, Field(ge=0)]
@@ -59,8 +72,14 @@ class PromptAtInput(Request):
 
 
 PromptsAt = Annotated[
-    tuple[PromptAtInput, ...], BeforeValidator(as_tuple), Field(max_length=MAX_PROMPTS_AT)
+    tuple[PromptAtInput, ...], Field(max_length=MAX_PROMPTS_AT), BeforeValidator(as_tuple)
 ]
+
+
+StemName = Literal["drums", "bass", "harmonic", "residual"]
+GainsDb = dict[StemName, Annotated[float, Field(ge=-MAX_GAIN_DB, le=MAX_GAIN_DB)]]
+StemPrompts = dict[StemName, Prompt]
+StemNames = Annotated[tuple[StemName, ...], Field(max_length=4), BeforeValidator(as_tuple)]
 
 
 class ClosenessOutput(Record):
@@ -88,6 +107,10 @@ MODES_OF_FIELD: dict[str, tuple[str, ...]] = {
     "from_tempo_bpm": ("loop", "retime"),
     "key": ("img2img", "retime"),
     "semitones": ("retime",),
+    "gain_db": ("remix",),
+    "mute": ("remix",),
+    "restyle": ("remix",),
+    "init_midi": ("follow",),
 }
 """Which modes take a field; others refuse it."""
 _REQUIRED = {"repaint": ("region",), "between": ("init_audio_b",)}
@@ -114,8 +137,8 @@ def with_mode_defaults(values: Any) -> Any:
         values = {"num_inference_steps": DEFAULT_NOISE_STEPS, **values}
         values["scheduler"] = "ddim" if values.get("scheduler") is None else values["scheduler"]
     if mode in MODES_WITHOUT_START and "start" not in values:
-        return {**values, "start": {"prompt": "", "seed": 0}}
-    if mode in DEFAULT_DENOISING:
+        values = {**values, "start": {"prompt": "", "seed": 0}}
+    if mode in DEFAULT_DENOISING and (mode != "remix" or values.get("restyle")):
         prompts = {
             name: {"denoising": DEFAULT_DENOISING[mode], **prompt}
             for name in ("start", "end")
@@ -142,13 +165,20 @@ def check_mode_fields(mode: str, request: BaseModel) -> None:
         if fields[name] not in (None, ()) and mode not in modes:
             allowed = " or ".join(f"mode={each}" for each in modes)
             raise ValueError(f"{name}: only for {allowed}, not for mode={mode}; leave it out")
-    if fields["loras"] and mode in (*MODES_WITHOUT_CHECKPOINT, "image_to_audio"):
+    draws = mode not in (*MODES_WITHOUT_CHECKPOINT, "image_to_audio") and (
+        mode != "remix" or bool(fields["restyle"])
+    )
+    if fields["loras"] and not draws:
         raise ValueError(f"loras: mode={mode} draws nothing with the checkpoint; leave them out")
     if mode not in EDIT_MODES:
         return
     if fields["init_image"] is not None:
         raise ValueError(f"init_image: mode={mode} edits a recording; send it as init_audio")
-    if fields["init_audio"] is None:
+    if fields["init_midi"] is not None and fields["init_audio"] is not None:
+        raise ValueError(
+            f"init_midi: mode={mode} takes it in place of init_audio; send one of them"
+        )
+    if fields["init_audio"] is None and fields["init_midi"] is None:
         raise ValueError(
             f"init_audio: mode={mode} edits a recording; send it as base64 or as a data URL"
         )
@@ -175,6 +205,8 @@ def _check_settings(mode: str, request: BaseModel) -> None:
         ValueError: the field, the modes that take it, and the remedy.
     """
     start, end = request.__dict__["start"], request.__dict__["end"]
+    if mode == "remix" and not request.__dict__["restyle"]:
+        mode = _REMIX_OF_LEVELS
     _check_taken(mode, request, _EDIT_MODES_OF_SETTING)
     _check_taken(mode, start, _EDIT_MODES_OF_PROMPT_SETTING, "start.")
     if mode == "between":
@@ -183,6 +215,10 @@ def _check_settings(mode: str, request: BaseModel) -> None:
         raise ValueError(
             f"end: has no effect in mode={mode}, of the edits only in mode=between; leave it out"
         )
+
+
+_REMIX_OF_LEVELS = "remix without restyle"
+"""A mode's name in messages; it draws nothing."""
 
 
 def _check_taken(

@@ -13,6 +13,10 @@ from riffusion.errors import CheckpointError
     ("text", "expected"),
     [
         ('{"max_steps": 4, "guidance": [1, 2], "guided_sampling": true}', (4, (1.0, 2.0), True)),
+        (
+            '{"max_steps": 4, "guidance": [1, 2], "guided_sampling": true, "solver_steps": 25}',
+            (4, (1.0, 2.0), True, 25),
+        ),
         (None, None),
     ],
 )
@@ -43,6 +47,8 @@ def test_a_distilled_checkpoint_is_described(
         '{"max_steps": 8, "guidance": ["1", "9"], "guided_sampling": true}',
         '{"max_steps": 8, "guidance": [true, 9], "guided_sampling": true}',
         '{"max_steps": 8, "guidance": [1, 2], "guided_sampling": 1}',
+        '{"max_steps": 8, "guidance": [1, 2], "guided_sampling": true, "solver_steps": 0}',
+        '{"max_steps": 8, "guidance": [1, 2], "guided_sampling": true, "solver_steps": 12.5}',
         "not JSON",
     ],
 )

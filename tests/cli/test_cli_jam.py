@@ -63,17 +63,19 @@ def test_a_jam_has_no_gaps_and_the_same_bytes_each_time(
     assert not np.array_equal(np.asarray(images[0]), np.asarray(images[1]))
 
 
+@pytest.mark.parametrize("preset", ["balanced", "instant"])
 def test_a_clip_of_a_jam_is_the_clip_of_its_prompts_and_seeds(
-    tmp_path: Path, image: Path, run: Run
+    preset: str, tmp_path: Path, image: Path, run: Run
 ) -> None:
     """A jam's third clip has the second prompt and the next seed; `generate` makes the same one."""
+    same = ("--preset", preset, *CHEAP, "--guidance", 3, "--denoising", 0.9)
     jam = run(
         "jam", "church bells", "jazz trio", "-o", tmp_path / "jam.wav", "--init-image", image,
-        "--images", tmp_path / "p", *FOUR_CLIPS, *CHEAP, "--guidance", 3, "--denoising", 0.9,
+        "--images", tmp_path / "p", *FOUR_CLIPS, *same,
     )  # fmt: skip
     alone = run(
         "generate", "jazz trio", "-o", tmp_path / "a.wav", "--init-image", image, "--seed", 8,
-        "--image", tmp_path / "a.png", *CHEAP, "--guidance", 3, "--denoising", 0.9,
+        "--image", tmp_path / "a.png", *same,
     )  # fmt: skip
     assert (jam.code, alone.code) == (0, 0), jam.err + alone.err
     in_jam = read_image(tmp_path / "p/clip_00002_seed_8_alpha_0.000.png")

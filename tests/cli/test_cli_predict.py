@@ -94,6 +94,22 @@ def test_a_response_in_the_right_format_is_written_unchanged(
     assert data_url(image.read_bytes(), "image/jpeg") == endpoint.answers[0]["image"]
 
 
+def test_stems_are_written_beside_the_audio(
+    endpoint: StubEndpoint, request_file: Path, tmp_path: Path, run: Run
+) -> None:
+    """Whatever else an endpoint calls a stem is no file."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    [answer] = endpoint.answers
+    stems = ["drums", "residual", "../evil"]
+    endpoint.answers = [answer | {"stems": dict.fromkeys(stems, answer["audio"])}]
+    words = ("predict", "-f", request_file, "--endpoint", endpoint.url)
+    result = run(*words, "-o", folder / "song.mp3")
+    assert result.code == 0, result.err
+    names = {path.name for path in tmp_path.rglob("*.mp3")}
+    assert names == {"song.mp3", "song-drums.mp3", "song-residual.mp3"}
+
+
 def test_other_formats_are_converted_and_stdin_is_read(
     endpoint: StubEndpoint, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

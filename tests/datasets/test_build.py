@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from riffusion.audio import read_audio
+from riffusion.audio.compiled_librosa import load_librosa
 from riffusion.audio.segments import samples_from_segment, segment_from_samples
 from riffusion.datasets.folder import DatasetFolder
 from riffusion.datasets.from_audio.formats import PRESETS, ImageFormat
-from riffusion.evaluation.compiled_librosa import load_librosa
 from riffusion.spectrogram.image_converter import SpectrogramImageConverter
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.datasets.recordings import SMALL, build, contents, sweep, tone, write

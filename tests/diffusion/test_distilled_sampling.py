@@ -1,5 +1,6 @@
 """Distilled checkpoints: equal to stock diffusers, batched with others, and what they refuse."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -127,14 +128,24 @@ class TestAgainstStockDiffusers:
 
 @pytest.mark.parametrize("strength", [0.001, 0.02, 0.1, 0.3, 0.37, 0.6, 0.99, 1.0])
 @pytest.mark.parametrize("steps", [1, 3, 4, 8])
+@pytest.mark.parametrize("distilled_at", [None, 25])
 def test_any_strength_takes_a_step_and_begins_at_its_share_of_the_noise(
-    dual: RiffusionPipeline, steps: int, strength: float
+    dual: RiffusionPipeline, steps: int, strength: float, distilled_at: int | None
 ) -> None:
     scheduler = diffusers.LCMScheduler.from_config(dual.scheduler.config)
-    timesteps = consistency_timesteps(scheduler, steps, strength)
+    timesteps = consistency_timesteps(scheduler, steps, strength, distilled_at)
+    count = distilled_at or 50
     assert 1 <= len(timesteps) <= int(np.ceil(steps * strength - 1e-9))
-    assert timesteps[0] == max(1, int(50 * strength + 1e-9)) * 20 - 1
+    assert timesteps[0] == max(1, int(count * strength + 1e-9)) * (1000 // count) - 1
     assert (timesteps[1:] < timesteps[:-1]).all()
+    assert ((timesteps + 1) % (1000 // count) == 0).all()
+
+
+def test_steps_are_timesteps_that_the_checkpoint_was_distilled_at(
+    dual: RiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dual, "_distillation", replace(DUAL, solver_steps=25))
+    assert dual.prepare(instant(**TXT2IMG)).timesteps.tolist() == [999, 759, 519, 279]
 
 
 def test_a_strength_of_zero_takes_none(dual: RiffusionPipeline, init_image: Image.Image) -> None:

@@ -62,9 +62,21 @@ def test_the_guess_is_right_where_outputs_change_evenly() -> None:
         (following,) = inversion.step(first + index * change, timestep, latents)
         if index == 0:
             assert torch.equal(guess, latents)
-        if index > 1:
+        if index > 2:
             assert torch.allclose(guess, following, atol=1e-4)
         latents = following
+
+
+def test_the_guess_takes_the_last_output_where_outputs_turn() -> None:
+    inversion, other = (DDIMInversion(ddim("v_prediction", "trailing", 20)) for _ in range(2))
+    latents, first, change = torch.randn((3, *SHAPE), generator=torch.Generator().manual_seed(1))
+    last = first
+    for index, timestep in enumerate(inversion.timesteps):
+        guess = inversion.scale_model_input(latents, timestep)
+        if index > 2:
+            assert torch.allclose(guess, other.step(last, timestep, latents)[0], atol=1e-4)
+        last = first + index % 2 * change
+        (latents,) = inversion.step(last, timestep, latents)
 
 
 def canvas(

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from riffusion.audio.compiled_librosa import load_librosa_beat
 from riffusion.audio.waveform import Waveform, resample
 from riffusion.editing.beat_grid import BeatGrid, find_beat_grid
 from riffusion.editing.listening import listen
 from riffusion.errors import InputError
-from riffusion.evaluation.compiled_librosa import load_librosa_beat
 from riffusion.loops.arrangements import ARRANGEMENTS
 from riffusion.loops.grid import LoopGrid
 from riffusion.loops.harmony import Key

@@ -59,7 +59,7 @@ def heard(path: Path) -> Waveform:
         return recording.waveform(0, recording.num_samples)
 
 
-def test_joins_of_a_repainted_section_are_no_novelty(
+def test_a_repainted_section_joins_without_novelty_and_is_as_loud(
     embedded: ClipGenerator, song: Path, tmp_path: Path
 ) -> None:
     from_s, to_s = 5.5 * BEAT_S, 9.5 * BEAT_S
@@ -71,6 +71,8 @@ def test_joins_of_a_repainted_section_are_no_novelty(
     assert near(flux(after), round(from_s * RATE)) <= limit
     assert near(flux(after), round(to_s * RATE)) <= limit
     inside = slice(round((from_s + 0.2) * RATE), round((to_s - 0.2) * RATE))
+    loudness = [measure_loudness(each[:, inside], RATE) for each in (before, after)]
+    assert loudness[1] == pytest.approx(loudness[0], abs=3)
     assert np.corrcoef(before[0, inside], after[0, inside])[0, 1] < 0.5
 
 
@@ -100,13 +102,16 @@ def test_an_extended_recording_keeps_its_beat_and_loudness(
     assert near(flux(after), begin + own.shape[1]) <= limit
 
 
-def test_a_restyled_recording_keeps_its_beat(
+def test_a_restyled_recording_keeps_its_beat_and_loudness(
     embedded: ClipGenerator, song: Path, tmp_path: Path
 ) -> None:
     with Recording.open(song) as recording:
         write_spliced(recording, restyle(recording, embedded, request(0.5)), tmp_path / "out.wav")
-    before, after = (onset_strength(heard(path), RATE) for path in (song, tmp_path / "out.wav"))
+    sounds = [heard(path) for path in (song, tmp_path / "out.wav")]
+    before, after = (onset_strength(each, RATE) for each in sounds)
     assert np.corrcoef(before, after)[0, 1] > 0.5
+    loudness = [measure_loudness(each, RATE) for each in sounds]
+    assert loudness[1] == pytest.approx(loudness[0], abs=3)
 
 
 def test_a_loop_comes_back_from_its_own_noise(

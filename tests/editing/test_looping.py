@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from riffusion.audio.compiled_librosa import load_librosa_beat
 from riffusion.audio.waveform import Waveform
 from riffusion.editing.beat_grid import find_beat_grid
 from riffusion.editing.listening import listen
 from riffusion.editing.looping import Loop, cut_out_loop, seam_novelty
 from riffusion.errors import InputError
-from riffusion.evaluation.compiled_librosa import load_librosa_beat
 from riffusion.loops.harmony import Key
 from riffusion.loops.onsets import OnsetFrames
 from tests.editing.recording_in_memory import RecordingInMemory

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from riffusion.audio import read_audio, waveform_from_segment
+from riffusion.editing import pitch_tracking
 from riffusion.editing.melody import Melody, Voice, note, sound_of
 from riffusion.editing.midi import melody_from_midi
+from riffusion.editing.pitch_tracking import melody_from_sound, pitch_agreement, track_pitch
 from riffusion.errors import InputError
-from riffusion.evaluation import pitch_tracking
-from riffusion.evaluation.pitch_tracking import melody_from_sound, pitch_agreement, track_pitch
 from tests.cli.conftest import Run, run
 
 __all__ = ["run"]  # a fixture

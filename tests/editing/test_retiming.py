@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from riffusion.audio.compiled_librosa import load_librosa
 from riffusion.audio.waveform import Waveform
 from riffusion.editing.beat_grid import find_beat_grid
 from riffusion.editing.key_finding import find_key
 from riffusion.editing.listening import listen
 from riffusion.editing.retiming import Retiming, plan_retiming, retimed
 from riffusion.errors import InputError
-from riffusion.evaluation.compiled_librosa import load_librosa
 from riffusion.loops.harmony import Key
 from tests.editing.recording_in_memory import RecordingInMemory
 from tests.editing.signals import BREAK, ROCK, chords, distances_s, drum_track, steady_beats

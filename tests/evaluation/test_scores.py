@@ -6,7 +6,7 @@ import scipy.linalg
 import scipy.ndimage
 import scipy.spatial.distance
 
-from riffusion.evaluation.compiled_librosa import load_librosa
+from riffusion.audio.compiled_librosa import load_librosa
 from riffusion.evaluation.metrics.adherence import (
     accuracy_by_label,
     score_adherence,

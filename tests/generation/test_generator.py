@@ -111,6 +111,41 @@ def test_the_response_holds_the_clip(
     assert SpectrogramParams.from_exif(image.getexif()) == SpectrogramParams()
 
 
+@pytest.mark.parametrize(
+    ("fields", "steps", "rows"),
+    [({}, 50, 2), ({"preset": "fast"}, 12, 2), ({"preset": "instant"}, 4, 1)],
+)
+def test_only_instant_is_sampled_without_guidance_rows(
+    generator: ClipGenerator, fields: dict[str, Any], steps: int, rows: int
+) -> None:
+    inputs = InferenceInput.parse(
+        {"start": {"prompt": "piano", "seed": 1}, "mode": "txt2img"} | fields
+    )
+    job = generator.pipeline.prepare(generator.resolve(inputs).inputs)
+    assert (job.num_steps, job.num_rows) == (steps, rows)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"scheduler": "lcm"}, "num_inference_steps"),  # 50 by default
+        ({"preset": "instant", "num_inference_steps": 9}, "num_inference_steps"),
+        (
+            {"preset": "instant", "start": {"prompt": "x", "seed": 1, "guidance": 9.5}},
+            "start.guidance",
+        ),
+    ],
+)
+def test_distilled_sampling_is_refused_beyond_what_was_distilled(
+    generator: ClipGenerator, fields: dict[str, Any], field: str
+) -> None:
+    inputs = InferenceInput.parse(
+        {"start": {"prompt": "piano", "seed": 1}, "mode": "txt2img"} | fields
+    )
+    with pytest.raises(InputError, match=f"^{field}: "):
+        generator.resolve(inputs)
+
+
 def test_the_same_request_gives_the_same_bytes(generator: ClipGenerator) -> None:
     inputs = request(alpha=0.5, end={"prompt": "organ", "seed": 9})
     outputs = []

@@ -19,6 +19,7 @@ from riffusion.cli.predict import predict
 from riffusion.serving.local.truss_server import LocalTrussServer
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.editing.recordings import Integers, noise_of, read, write
+from tests.editing.test_stem_and_melody_modes import midi
 from tests.patience import PATIENCE_S
 from tests.serving.test_predict import data_of, wait_for_line, wait_for_running_clips
 
@@ -99,6 +100,42 @@ def test_other_modes_answer_too(
     assert (info.subtype, info.frames) == ("PCM_24", round(DURATION_S * RATE))
     fields.pop("image")
     assert fields == {"duration_s": DURATION_S, "image_from_s": 0.0, "semitones": 1.0}
+
+
+def test_stems_add_up_and_a_remix_leaves_one_out(
+    gateway_url: str, client: httpx.Client, song: Integers
+) -> None:
+    request = {"init_audio": wav(song), "audio_format": "flac"}
+    url = f"{gateway_url}/run_inference/"
+    answer = client.post(url, json={**request, "mode": "stems"})
+    assert answer.status_code == 200, answer.text[:500]
+    stems = {
+        name: soundfile.read(io.BytesIO(data_of(stem, "audio/flac")), dtype="int32")[0].T
+        for name, stem in answer.json()["stems"].items()
+    }
+    assert list(stems) == ["drums", "bass", "harmonic", "residual"]
+    assert np.array_equal(sum(stem.astype(np.int64) for stem in stems.values()), song)
+    answer = client.post(url, json={**request, "mode": "remix", "mute": ["drums"]})
+    assert answer.status_code == 200, answer.text[:500]
+    rest = soundfile.read(io.BytesIO(data_of(answer.json()["audio"], "audio/flac")), dtype="int32")
+    assert np.array_equal(
+        rest[0].T, np.clip(song.astype(np.int64) - stems["drums"], -(2**31), 2**31 - 256)
+    )
+
+
+def test_a_melody_in_midi_is_followed(truss_server: LocalTrussServer, client: httpx.Client) -> None:
+    start = {"prompt": "flute", "seed": 1, "denoising": 0.4}
+    request = {"mode": "follow", "start": start, "init_midi": midi(69, 72), "audio_format": "wav"}
+    answer = client.post(
+        truss_server.predict_url, json={**request, "scheduler": "lcm", "num_inference_steps": 1}
+    )
+    assert answer.status_code == 200, answer.text[:500]
+    fields = answer.json()
+    info = soundfile.info(io.BytesIO(data_of(fields.pop("audio"), "audio/wav")))
+    assert (info.samplerate, info.channels, info.frames) == (44_100, 1, 44_100)
+    fields.pop("image")
+    assert 0 <= fields.pop("pitch_agreement") <= 1
+    assert fields == {"duration_s": 1.0, "image_from_s": 0.0, "denoising": 0.4}
 
 
 def test_predict_takes_an_edit_in_its_request_file(

@@ -143,6 +143,9 @@ EDITS = {
     "vary": {"amount": 0.5},
     "loop": {"beats": 4},
     "retime": {"tempo_bpm": 120.0},
+    "stems": {},
+    "remix": {"gain_db": {"drums": 6.0}, "mute": ["bass"], "restyle": {"harmonic": "choir"}},
+    "follow": {},
 }
 
 

@@ -84,6 +84,18 @@ def test_a_model_that_does_not_load_is_an_error_with_the_end_of_the_log(tmp_path
     assert {path.name for path in Path.home().iterdir()} == home  # no crash marker
 
 
+def test_a_server_has_a_home_of_its_own_and_the_user_s_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    load = "from riffusion.io.folders import user_cache_dir as u; print('cache', u(), flush=True)"
+    bundle = write_mini_bundle(tmp_path / "bundle", load=load)
+    log: list[str] = []
+    with LocalTrussServer(bundle, port=free_port(), on_log_line=log.append):
+        wait_until(lambda: "cache /" in "".join(log), "the model's line is in the log")
+    assert f"cache {Path.home() / '.cache/riffusion'}" in "".join(log)
+
+
 def test_a_server_that_is_never_ready_is_an_error(tmp_path: Path) -> None:
     bundle = write_mini_bundle(tmp_path / "bundle", load="import time; time.sleep(60)")
     server = LocalTrussServer(bundle, port=free_port(), startup_timeout_s=1, stop_timeout_s=0.2)

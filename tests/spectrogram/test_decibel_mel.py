@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from riffusion.audio import Waveform
+from riffusion.audio.compiled_librosa import load_librosa
 from riffusion.errors import RecordedParamsError
-from riffusion.evaluation.compiled_librosa import load_librosa
 from riffusion.spectrogram.decibel_mel import DecibelImageConverter, DecibelMel
 
 MELS = [

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from riffusion.checkpoint.autoencoders import CLASSES, DEFAULT_CLASS
+from riffusion.checkpoint.autoencoders import CLASSES
 from riffusion.spectrogram.params import SpectrogramParams
 from riffusion.training.adapters.lora import add_lora
 from riffusion.training.config import (
@@ -25,6 +25,7 @@ from tests.datasets.striped_dataset import make_striped_dataset
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted([*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("examples/**/*.yaml")])
 NAMES = [str(path.relative_to(ROOT)) for path in CONFIGS]
+DEMO_AUTOENCODER = Path("runs/demo/1_autoencoder/checkpoint")
 SIDE, SMALL_SIDE = 512, 256
 LORA_PARAMETERS_OF_RANK_16 = 3_188_736
 """Stable Diffusion 1.x: the 199,296 inputs and outputs of its 128 attention layers, times 16."""
@@ -45,26 +46,16 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 
 @pytest.fixture(scope="module")
-def demo_autoencoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The autoencoders of the embedded checkpoint's configurations, with random weights.
-
-    By the folder of their run.
-    """
-    folders = {}
-    for name, path in (
-        ("1_autoencoder", "second_demo/1_autoencoder"),
-        ("2_vae_wide", "demo/2_vae_wide"),
-    ):
-        config = load_config(ROOT / f"configs/{path}.yaml")
-        assert isinstance(config, AutoencoderConfig)
-        options = dict(config.autoencoder)
-        network_class = CLASSES[options.pop("class_name", DEFAULT_CLASS)]
-        folders[name] = tmp_path_factory.mktemp(name)
-        with torch.random.fork_rng():
-            new_network(network_class, options, "autoencoder").save_pretrained(
-                folders[name] / "vae"
-            )
-    return folders
+def demo_autoencoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The result of the embedded checkpoint's first configuration, with random weights."""
+    config = load_config(ROOT / "configs/demo/1_autoencoder.yaml")
+    assert isinstance(config, AutoencoderConfig)
+    options = dict(config.autoencoder)
+    network_class = CLASSES[options.pop("class_name")]
+    folder = tmp_path_factory.mktemp("1_autoencoder")
+    with torch.random.fork_rng():
+        new_network(network_class, options, "autoencoder").save_pretrained(folder / "vae")
+    return folder
 
 
 def test_there_is_an_example_of_every_task() -> None:
@@ -83,7 +74,8 @@ def test_there_is_an_example_of_every_task() -> None:
 def test_a_configuration_fits_its_networks(
     path: Path,
     datasets: dict[int, Path],
-    demo_autoencoders: dict[str, Path],
+    demo_autoencoder: Path,
+    pristine: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(ROOT)  # paths in configurations are relative to it
@@ -93,15 +85,15 @@ def test_a_configuration_fits_its_networks(
         "data": config.data.model_copy(update={"dataset": datasets[side], "replay": None})
     }
     if isinstance(config, FineTuneConfig | DistillationConfig):
-        # In place of a checkpoint on the hub, the embedded one, whose layers have the same names.
-        changes["checkpoint"] = "data/demo-checkpoint"
-    elif config.init_from == Path("runs/second_demo/1_autoencoder/checkpoint"):
-        changes["init_from"] = demo_autoencoders["1_autoencoder"]
-    else:
-        changes["init_from"] = None
+        # In place of one that isn't here, a tiny checkpoint, whose layers have the same names.
+        if not Path(config.checkpoint).is_dir():
+            changes["checkpoint"] = str(pristine)
+    elif config.init_from is not None:
+        assert config.init_from == DEMO_AUTOENCODER
+        changes["init_from"] = demo_autoencoder
     if isinstance(config, TextToSpectrogramConfig):
-        is_second_demo = "second_demo" in config.vae.parts
-        changes["vae"] = demo_autoencoders["1_autoencoder" if is_second_demo else "2_vae_wide"]
+        assert config.vae == DEMO_AUTOENCODER
+        changes["vae"] = demo_autoencoder
     is_large = isinstance(config, UnconditionalConfig)
     with torch.random.fork_rng(), torch.device("meta" if is_large else "cpu"):
         recipe = recipe_for(config.model_copy(update=changes))

@@ -252,7 +252,7 @@ def test_guided_sampling_stays_near_the_teacher_if_a_share_of_the_batch_is_for_i
     assert isinstance(given_up, DistillationRecipe)
     assert drift(given_up) > 1.4 * kept
     unet = load_network(type(given_up.objective.student), folder, "unet")
-    assert read_distillation(folder, unet.config) == Distillation(5, (1.0, 10.0), False)
+    assert read_distillation(folder, unet.config) == Distillation(5, (1.0, 10.0), False, 5)
     assert RiffusionPipeline.from_pretrained(folder).scheduler.config.original_inference_steps == 5
     assert "guided sampling in many steps: not possible" in (folder / "README.md").read_text()
 
@@ -264,6 +264,7 @@ def test_the_checkpoint_says_what_it_can(full_run: Any) -> None:
         "max_steps": 5,
         "guidance": [1.0, 10.0],
         "guided_sampling": True,
+        "solver_steps": 5,
     }
     config = json.loads((checkpoint / "unet/config.json").read_text())
     assert config["time_cond_proj_dim"] == 256

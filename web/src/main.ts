@@ -41,7 +41,8 @@ void fetchLibrary(baseUrl).then((library) => {
 void fetchDistillation(baseUrl).then((distillation) => {
   if (distillation === null) return;
   session.distillation = distillation;
-  const { scheduler, numInferenceSteps } = jamFromQuery(location.search, randomPrompt, randomSeed, defaultsFor(distillation)).settings;
+  const defaults = defaultsFor(distillation, settings.negativePrompt);
+  const { scheduler, numInferenceSteps } = jamFromQuery(location.search, randomPrompt, randomSeed, defaults).settings;
   session.adjust({ ...session.conductor.settings, scheduler, numInferenceSteps });
 });
 

@@ -17,6 +17,11 @@ describe("settings for a distilled checkpoint", () => {
     expect(defaultsFor(ONLY_DISTILLED)).toEqual({ ...LCM, guidance: 5 });
   });
 
+  it("are the usual ones with a negative prompt, if the checkpoint can do them", () => {
+    expect(defaultsFor(DUAL, "drums")).toEqual(DEFAULT_SETTINGS);
+    expect(defaultsFor(ONLY_DISTILLED, "drums")).toEqual({ ...LCM, guidance: 5 });
+  });
+
   it.each([
     ["steps", { ...LCM, numInferenceSteps: 50 }, DUAL, { ...LCM, numInferenceSteps: 8 }],
     ["high guidance", { ...LCM, guidance: 12 }, DUAL, { ...LCM, guidance: 10 }],
@@ -59,6 +64,14 @@ describe("links", () => {
     expect(jamFromQuery(query, () => "", () => 7, defaults).settings).toEqual(defaults);
     const other = withInstant(defaults, distillation === null);
     expect(jamFromQuery(queryFromJam(other, walk, defaults), () => "", () => 7, defaults).settings).toEqual(other);
+  });
+
+  it("keep their steps beside a negative prompt", () => {
+    const defaults = defaultsFor(DUAL, "drums");
+    const { settings } = jamFromQuery("?negativePrompt=drums&numInferenceSteps=30", () => "", () => 7, defaults);
+    const guided = { ...DEFAULT_SETTINGS, negativePrompt: "drums", numInferenceSteps: 30 };
+    expect(fitted(settings, DUAL)).toEqual(guided);
+    expect(jamFromQuery(queryFromJam(guided, startWalk("bells", 0), defaults), () => "", () => 7, defaults).settings).toEqual(guided);
   });
 });
 

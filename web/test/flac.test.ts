@@ -1,9 +1,9 @@
 import type { Flac, StreamMetadata } from "libflacjs";
 import * as library from "libflacjs/dist/libflac.js"; // without WebAssembly, which its loader cannot open in Node
 import { beforeAll, expect, it } from "vitest";
-import { encodingOf } from "../src/audio/encoding";
+import { encodingOf, exactBits } from "../src/audio/encoding";
 import { FlacEncoder, canBeFlac } from "../src/audio/flac";
-import { type PcmFormat, type PcmSamples, emptySamples, fullScale } from "../src/audio/pcm";
+import { type PcmFormat, type PcmSamples, emptySamples, fullScale, integersFrom } from "../src/audio/pcm";
 
 const NOT_CHECKED = "0".repeat(32);
 const flac = (library as unknown as { default: Flac }).default;
@@ -69,4 +69,15 @@ it("FLAC holds neither floats nor 32 bits", () => {
   const format: PcmFormat = { sampleRate: 48_000, numChannels: 1, bits: 32, isFloat: true };
   expect([canBeFlac(format), canBeFlac({ ...format, isFloat: false }), canBeFlac({ ...format, isFloat: false, bits: 24 })]).toEqual([false, false, true]);
   expect(() => new FlacEncoder(flac, format, 1)).toThrow("FLAC has no 32 bits");
+});
+
+it("holds samples of any FLAC up to 24 bits exactly, in 16 or 24", () => {
+  const bits = [4, 12, 16, 17, 20, 24, 32].map((each) => exactBits({ name: "FLAC", sampleRate: 44_100, bits: each }));
+  expect(bits).toEqual([16, 16, 16, 24, 24, 24, null]);
+  expect(exactBits({ name: "WAV", sampleRate: 44_100, bits: 24 })).toBeNull();
+  expect(exactBits(null)).toBeNull();
+  const twenty = [-(2 ** 19), -3, 0, 1, 2 ** 19 - 1];
+  const decoded = integersFrom([Float32Array.from(twenty, (value) => value / 2 ** 19)], { sampleRate: 44_100, numChannels: 1, bits: 24, isFloat: false });
+  expect(decoded.isExact).toBe(true);
+  expect([...decoded.channels[0]!]).toEqual(twenty.map((value) => 16 * value));
 });

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from riffusion.editing.melody import Melody
 
 MIDI_EXTENSIONS = (".mid", ".midi", ".smf")
-DENOISINGS = (0.5, 0.45, 0.4)
-"""Tried one after the other, if --denoising isn't given, until the pitches agree."""
-LEAST_AGREEMENT = 0.8
 
 
 @expand_option_groups
@@ -52,6 +49,8 @@ def follow(
     is measured (with librosa) and printed. Without --denoising, the melody is drawn with 0.5, and
     again with 0.45 and 0.4 until 80 % of the pitches agree.
     """
+    from riffusion.editing.following import DENOISINGS
+
     check_audio_output(output)
     started = time.perf_counter()
     given = diffusion.denoising
@@ -81,7 +80,7 @@ def _melody(path: Path) -> "Melody":
         return melody_from_midi(path)
     from riffusion.audio import Recording
     from riffusion.editing.melody import MAX_MELODY_S
-    from riffusion.evaluation.pitch_tracking import check_tracking, melody_from_sound
+    from riffusion.editing.pitch_tracking import check_tracking, melody_from_sound
 
     check_tracking()
     with Recording.open(path, max_duration_s=MAX_MELODY_S) as recording:
@@ -98,38 +97,22 @@ def _draw(
     output: Path,
 ) -> None:
     """Draw until the pitches agree, and write the draw whose pitches agree best."""
-    import numpy as np
-
     from riffusion.audio import Audio
-    from riffusion.editing.following import follow
-    from riffusion.errors import InputError
-    from riffusion.evaluation.pitch_tracking import check_tracking, pitch_agreement
+    from riffusion.editing.following import Followed, follow_closely
 
-    rate = maker.generator.converter.p.sample_rate
-    best: tuple[float, Any] = (-1.0, None)
-    for denoising in denoisings:
-        start = inputs.start.model_copy(update={"denoising": denoising})
-        drawn = inputs.model_copy(update={"start": start, "end": start})
-        with progress_bar("diffusion") as move:
-            waveform = np.zeros((1, round(melody.duration_s * rate)), np.float32)
-            at = 0
-            for made in follow(melody, maker.generator, drawn, move):
-                part = waveform[:, at : at + made.shape[1]]  # shorter at the end
-                part[:] = made[:, : part.shape[1]]
-                at += made.shape[1]
-        try:
-            check_tracking()
-        except InputError as error:
-            print(f"note        {error}")
-            best = (0.0, waveform)
-            break
-        agreement = pitch_agreement(melody, waveform, rate)
+    def report(draw: Followed) -> None:
+        found = draw.agreement
+        if found is None:
+            print(
+                "note        the pitches aren't compared, as librosa isn't installed "
+                "(pip install 'riffusion-truss[listening]')"
+            )
+            return
         print(
-            f"pitch       {agreement.share:.0%} of {agreement.num_voiced} frames with a pitch are "
-            f"within a quarter tone, at denoising {denoising:g}"
+            f"pitch       {found.share:.0%} of {found.num_voiced} frames with a pitch are within "
+            f"a quarter tone, at denoising {draw.denoising:g}"
         )
-        if agreement.share > best[0]:
-            best = (agreement.share, waveform)
-        if agreement.share >= LEAST_AGREEMENT:
-            break
-    write_segment(Audio(best[1], rate), output)
+
+    with progress_bar("diffusion") as move:
+        best = follow_closely(melody, maker.generator, inputs, denoisings, move, report)
+    write_segment(Audio(best.waveform, maker.generator.converter.p.sample_rate), output)

@@ -187,7 +187,7 @@ def generate(
         if kept is None:
             _write(made.clip, clip_seed if count > 1 else None, output, image)
         else:
-            print(f"score       {kept.add(clip_seed, made.clip):.3f}")
+            print(f"score       {kept.add(clip_seed, made.clip):.4g}")
     for clip_seed, clip in kept or ():
         _write(clip, clip_seed if count > 1 else None, output, image)
 

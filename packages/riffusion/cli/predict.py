@@ -45,8 +45,9 @@ def predict(
 ) -> None:
     """Send a request file to an endpoint.
 
-    The audio of the response is written to a file, and with --image the image, too. The formats
-    follow from the file extensions; formats in the request are ignored.
+    The audio of the response is written to a file, stems to files beside it (out-drums.mp3), and
+    with --image the image, too. The formats follow from the file extensions; formats in the request
+    are ignored.
     """
     payload = _read_request(request)
     check_audio_output(output)
@@ -59,6 +60,9 @@ def predict(
     duration_s = result.get("duration_s")
     length = f" ({duration_s:.2f} seconds)" if isinstance(duration_s, (int, float)) else ""
     print(f"Wrote {output}{length}")
+    for path, url in _stems(result, output).items():
+        _write_audio(url, path)
+        print(f"Wrote {path}{length}")
     if image is not None:
         _write_image(_field(result, "image"), image)
         print(f"Wrote {image}")
@@ -114,6 +118,23 @@ def _field(result: dict[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise EndpointError(f"the endpoint's response has no {name}; is it a Riffusion endpoint?")
     return value
+
+
+def _stems(result: dict[str, Any], output: Path) -> dict[Path, str]:
+    """The stems of an answer to mode=stems by their files, which are beside `output`.
+
+    Names that aren't those of stems are left out: an endpoint can't choose where files are written.
+    """
+    from riffusion.edit_fields import StemName
+
+    stems = result.get("stems")
+    if not isinstance(stems, dict):
+        return {}
+    return {
+        output.with_name(f"{output.stem}-{name}{output.suffix}"): _field(stems, name)
+        for name in get_args(StemName)
+        if name in stems
+    }
 
 
 def _write_audio(url: str, path: Path) -> None:

@@ -244,7 +244,8 @@ def _gains(
         InputError: an unknown stem, one that is named twice, no stem at all, or a gain that isn't a
             number of dB in range.
     """
-    from riffusion.editing.stems import MAX_GAIN_DB, check_names
+    from riffusion.edit_fields import MAX_GAIN_DB
+    from riffusion.editing.stems import check_names
 
     gains: dict[str, float] = {}
     for option, texts in (("gain", gain), ("mute", mute)):

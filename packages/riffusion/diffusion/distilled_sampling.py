@@ -116,18 +116,27 @@ def guidance_embeddings(
     return guidance_embedding(scales, width).to(device)
 
 
-def consistency_timesteps(scheduler: Any, num_steps: int, strength: float) -> torch.Tensor:
+def consistency_timesteps(
+    scheduler: Any, num_steps: int, strength: float, solver_steps: int | None = None
+) -> torch.Tensor:
     """Set the timesteps of an LCM scheduler for img2img; a strength of 1 is txt2img.
 
-    The first timestep follows the strength in steps of a 50th: it is one of the timesteps that the
-    checkpoint was distilled at. The number of steps is the strength's share, rounded up.
+    All are timesteps that the checkpoint was distilled at, so the first one follows the strength in
+    steps of `1 / solver_steps`. The number of steps is the strength's share, rounded up.
+
+    Args:
+        scheduler: an LCM scheduler.
+        num_steps: steps of the request.
+        strength: from 0 to 1.
+        solver_steps: number of timesteps that the checkpoint was distilled at; None for the
+            scheduler's own, usually 50.
 
     Returns:
         The timesteps on the CPU, noisiest first; none for a strength of 0.
     """
     if strength == 0:
         return torch.empty(0, dtype=torch.long)
-    num_distilled = max(scheduler.config.original_inference_steps, num_steps)
+    num_distilled = max(solver_steps or scheduler.config.original_inference_steps, num_steps)
     num_usable = max(1, int(num_distilled * strength + _ROUNDING))
     count = min(math.ceil(num_steps * strength - _ROUNDING), num_usable)
     share = min(1.0, (num_usable + 0.5) / num_distilled)  # diffusers rounds their product down

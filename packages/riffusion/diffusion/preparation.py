@@ -268,7 +268,10 @@ class JobPreparation:
         strength = lerp(inputs.start.denoising, inputs.end.denoising, inputs.alpha)
         num_steps = inputs.num_inference_steps
         if is_distilled:
-            return consistency_timesteps(scheduler, num_steps, strength if has_image else 1.0)
+            assert self.distillation is not None
+            solver_steps = self.distillation.solver_steps
+            strength = strength if has_image else 1.0
+            return consistency_timesteps(scheduler, num_steps, strength, solver_steps)
         set_timesteps(scheduler, num_steps)
         if has_image:
             return partial_timesteps(scheduler, num_steps, strength)

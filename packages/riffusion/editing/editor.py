@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -22,7 +22,9 @@ from riffusion.audio.recording import Recording
 from riffusion.datatypes import MAX_DURATION_S, AudioFormat, EditOutput, InferenceInput
 from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.editing.limits import check_recording
-from riffusion.editing.modes import MODES, Edit, Work
+from riffusion.editing.melody_mode import opened_midi
+from riffusion.editing.mode import Edit, Work
+from riffusion.editing.modes import MODES
 from riffusion.editing.progress import OneAfterTheOther
 from riffusion.editing.spectrogram_images import spectrogram_image
 from riffusion.editing.splicing import Kept, spliced, write_spliced
@@ -47,10 +49,11 @@ class OpenRecording(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ResolvedEdit:
-    """A request with its recording, and the work that it asks for."""
+    """A request with its recording, the field that holds it, and the work that it asks for."""
 
     inputs: InferenceInput
     recording: Recording
+    field: str
     work: Work
 
 
@@ -121,18 +124,21 @@ class RecordingEditor:
             OverloadedError: the decoder has no time for the recording.
         """
         mode = MODES[inputs.mode]
-        if mode.draws:
+        if mode.draws(inputs):
             self._generator.check(inputs)
         mode.check(inputs)
-        recording, *others = [self._opened(inputs, field) for field in mode.recordings]
+        fields = mode.recordings(inputs)
+        recording, *others = [self._opened(inputs, field) for field in fields]
         with _about("audio_format"):
             _check_encoding(recording, inputs.audio_format)
-        with _about("init_audio"):
+        with _about(fields[0]):
             work = mode.plan(inputs, recording, self._generator, *others)
-        return ResolvedEdit(inputs, recording, work)
+        return ResolvedEdit(inputs, recording, fields[0], work)
 
     def _opened(self, inputs: InferenceInput, field: str) -> Recording:
         """The recording in a request's field, which `datatypes` has checked to be there."""
+        if field == "init_midi":
+            return opened_midi(self._generator)
         data = bytes_from_data_url(getattr(inputs, field), field)
         with decoding(field):
             recording = self._open_recording(data, max_duration_s=MAX_DURATION_S)
@@ -158,7 +164,7 @@ class RecordingEditor:
             handle.end_stage("waiting")
             try:
                 handle.check()
-                with single_threaded(), _about("init_audio"):
+                with single_threaded(), _about(resolved.field):
                     edit = resolved.work(generator, report)
                 handle.end_stage("edit")
             except BaseException as error:
@@ -179,19 +185,26 @@ class RecordingEditor:
         edit = handle.outcome.result()
         started = time.perf_counter()
         recording, inputs = handle.resolved.recording, handle.resolved.inputs
-        with recording, single_threaded():
-            blocks = _while_wanted(spliced(recording, edit.parts), handle)
-            with Recording.from_blocks(blocks, recording.sample_rate, recording.bits) as result:
+        with recording, single_threaded(), ExitStack() as opened:
+            stems = {name: opened.enter_context(stem) for name, stem in edit.stems.items()}
+            with edit.made or _put_together(recording, edit, handle) as result:
                 audio = _encoded(result, inputs.audio_format)
                 from_s, to_s = edit.shown_s or (0.0, result.duration_s)
                 image = spectrogram_image(result, self._generator.converter, from_s, to_s)
                 duration_s = result.duration_s
+            encoded_stems = {
+                name: data_url(
+                    _encoded(stem, inputs.audio_format), AUDIO_MEDIA_TYPES[inputs.audio_format]
+                )
+                for name, stem in stems.items()
+            }
         encoded_image = encode_image(image, inputs.image_format)
         output = EditOutput(
             image=data_url(encoded_image, IMAGE_MEDIA_TYPES[inputs.image_format]),
             audio=data_url(audio, AUDIO_MEDIA_TYPES[inputs.audio_format]),
             duration_s=duration_s,
             image_from_s=from_s,
+            stems=encoded_stems or None,
             **edit.facts,
         )
         audio_s = time.perf_counter() - started
@@ -206,6 +219,12 @@ def _check_encoding(recording: Recording, format: AudioFormat) -> None:
     """
     like = Pcm(recording.samples(0, 0), recording.sample_rate)
     Encoding.of(format, like, bits=recording.bits)
+
+
+def _put_together(recording: Recording, edit: Edit, handle: EditHandle) -> Recording:
+    """The recording that an edit's parts make."""
+    blocks = _while_wanted(spliced(recording, edit.parts), handle)
+    return Recording.from_blocks(blocks, recording.sample_rate, recording.bits)
 
 
 def _encoded(recording: Recording, format: AudioFormat) -> bytes:

@@ -9,6 +9,10 @@ MAX_RECORDING_BYTES = 48 * 2**20
 """Largest recording, decoded, before and after: two minutes in stereo at 48 kHz and 24 bits, which
 take four bytes; a minute at 192 kHz and 16 bits."""
 
+MAX_ANSWER_BYTES = 160 * 2**20
+"""Largest answer with stems, of which several copies are in memory at the same time; it has room
+for a minute in stereo at 48 kHz and 24 bits. The gateway takes no more than 256 MiB."""
+
 
 def check_recording(recording: Recording, field: str) -> None:
     """Check that a request's recording isn't too large; its duration is limited in decoding.
@@ -41,6 +45,23 @@ def check_result(recording: Recording, duration_s: float, field: str) -> None:
             field,
         )
     _check_bytes(recording, round(duration_s * recording.sample_rate), field)
+
+
+def check_stems(recording: Recording, num_stems: int) -> None:
+    """Check that a recording and its stems fit into one answer, also in base64.
+
+    Raises:
+        InputError: they don't.
+    """
+    num_bytes = recording.num_samples * recording.num_channels * recording.sample_width
+    at_most = MAX_ANSWER_BYTES * 3 // 4 // (num_stems + 1)
+    if num_bytes > at_most:
+        raise InputError(
+            f"{recording.duration_s:.1f} s take {num_bytes / 2**20:.0f} MiB, and as much for each "
+            f"stem; at most {at_most >> 20} MiB are allowed, so send a shorter part, or a lower "
+            "rate",
+            "init_audio",
+        )
 
 
 def _check_bytes(recording: Recording, num_samples: int, field: str) -> None:

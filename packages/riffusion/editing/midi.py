@@ -1,5 +1,6 @@
 """MIDI files → melodies. All notes sound, but those of the drum channel, which have no pitch."""
 
+import io
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,11 @@ _DRUM_CHANNEL = 9
 """Channel 10 of General MIDI, counted from 0."""
 
 
-def melody_from_midi(path: Path) -> Melody:
+def melody_from_midi(source: Path | bytes) -> Melody:
     """Read the notes of a MIDI file.
 
     Args:
-        path: a standard MIDI file of type 0 or 1.
+        source: the path of a standard MIDI file of type 0 or 1, or its bytes.
 
     Raises:
         InputError: it can't be read, isn't MIDI, has no notes, or lasts too long; `field` is
@@ -27,23 +28,29 @@ def melody_from_midi(path: Path) -> Melody:
     import mido
     from mido.midifiles.meta import KeySignatureError
 
+    name = "the file" if isinstance(source, bytes) else str(source)
     refused = (EOFError, ValueError, LookupError, TypeError, ZeroDivisionError, KeySignatureError)
     try:
-        voices, num_drums = _notes(mido.MidiFile(path))
+        midi = (
+            mido.MidiFile(file=io.BytesIO(source))
+            if isinstance(source, bytes)
+            else mido.MidiFile(source)
+        )
+        voices, num_drums = _notes(midi)
     except InputError:
         raise
     except OSError as error:
         why = error.strerror or str(error)
-        raise InputError(f"{path} can't be read as MIDI: {why}", field="melody") from error
+        raise InputError(f"{name} can't be read as MIDI: {why}", field="melody") from error
     except refused as error:
         why = str(error) or "it ends too early"
         raise InputError(
-            f"{path} is no valid MIDI file of type 0 or 1 ({why}); export it again",
+            f"{name} is no valid MIDI file of type 0 or 1 ({why}); export it again",
             field="melody",
         ) from error
     if not voices:
         what = "has only drums, which have no pitch" if num_drums else "has no notes"
-        raise InputError(f"{path} {what}; use a file with a melody", field="melody")
+        raise InputError(f"{name} {what}; use a file with a melody", field="melody")
     return Melody(tuple(sorted(voices, key=lambda voice: voice.start_s)))
 
 

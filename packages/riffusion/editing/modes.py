@@ -5,10 +5,10 @@ returns the work. The editor opens the recording before, and turns the result in
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any, Concatenate
+from dataclasses import asdict
+from typing import Any
 
 from riffusion.audio.recording import Recording
 from riffusion.datatypes import InferenceInput
@@ -19,6 +19,8 @@ from riffusion.editing.beat_grid import BeatGrid
 from riffusion.editing.extending import check_extension, extend
 from riffusion.editing.limits import check_result
 from riffusion.editing.looping import DEFAULT_BEATS, check_loop, cut_out_loop
+from riffusion.editing.melody_mode import FOLLOW
+from riffusion.editing.mode import Edit, Mode, Work
 from riffusion.editing.own_noise import check_solver_steps
 from riffusion.editing.pieces import joined, sound_of
 from riffusion.editing.progress import counted
@@ -26,7 +28,8 @@ from riffusion.editing.regions import Region, check_length
 from riffusion.editing.repainting import check_band, repaint
 from riffusion.editing.restyling import PromptAtTime, check_prompts_at, restyle
 from riffusion.editing.retiming import check_retiming, plan_retiming, retimed
-from riffusion.editing.splicing import New, Part
+from riffusion.editing.splicing import New
+from riffusion.editing.stem_modes import REMIX, STEMS
 from riffusion.editing.varying import (
     Varied,
     between,
@@ -38,44 +41,6 @@ from riffusion.editing.varying import (
 )
 from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
-
-
-@dataclass(frozen=True, eq=False)
-class Edit:
-    """A finished edit.
-
-    Args:
-        parts: what the edited recording consists of; see `splicing`.
-        facts: further fields of the answer, by name; None where something isn't known.
-        shown_s: what the answer's image shows, in seconds of the edited recording; None for all.
-    """
-
-    parts: Sequence[Part]
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    shown_s: tuple[float, float] | None = None
-
-
-Work = Callable[[ClipGenerator, ProgressCallback], Edit]
-"""Makes an edit. It may take long; what `progress` raises ends it."""
-
-
-@dataclass(frozen=True)
-class Mode:
-    """A mode that edits a recording.
-
-    Args:
-        plan: checks a request with its recording, and returns the work. Further recordings follow
-            the generator.
-        check: checks the request without the recording.
-        draws: whether a checkpoint draws as the request says, so that prompts, sampling and LoRAs
-            must be valid. Other modes check what they use.
-        recordings: fields with the recordings; the answer is like the first one.
-    """
-
-    plan: Callable[Concatenate[InferenceInput, Recording, ClipGenerator, ...], Work]
-    check: Callable[[InferenceInput], object] = lambda inputs: None
-    draws: bool = True
-    recordings: tuple[str, ...] = ("init_audio",)
 
 
 def _plan_repaint(inputs: InferenceInput, recording: Recording, generator: ClipGenerator) -> Work:
@@ -209,6 +174,10 @@ def _plan_vary(inputs: InferenceInput, recording: Recording, generator: ClipGene
     return work
 
 
+def _never(inputs: InferenceInput) -> bool:
+    return False
+
+
 MODES: Mapping[str, Mode] = {
     "repaint": Mode(_plan_repaint, lambda inputs: _region(inputs)),
     "restyle": Mode(_plan_restyle),
@@ -216,26 +185,29 @@ MODES: Mapping[str, Mode] = {
     "between": Mode(
         _plan_between,
         lambda inputs: check_solver_steps(inputs.num_inference_steps),
-        draws=False,
-        recordings=("init_audio", "init_audio_b"),
+        draws=_never,
+        recordings=lambda inputs: ("init_audio", "init_audio_b"),
     ),
     "vary": Mode(
-        _plan_vary, lambda inputs: check_solver_steps(inputs.num_inference_steps), draws=False
+        _plan_vary, lambda inputs: check_solver_steps(inputs.num_inference_steps), draws=_never
     ),
     "loop": Mode(
         _plan_loop,
         lambda inputs: check_loop(
             inputs.beats or DEFAULT_BEATS, inputs.tempo_bpm, inputs.from_s, inputs.from_tempo_bpm
         ),
-        draws=False,
+        draws=_never,
     ),
     "retime": Mode(
         _plan_retime,
         lambda inputs: check_retiming(
             inputs.tempo_bpm, inputs.from_tempo_bpm, inputs.key, inputs.semitones
         ),
-        draws=False,
+        draws=_never,
     ),
+    "stems": STEMS,
+    "remix": REMIX,
+    "follow": FOLLOW,
 }
 """By their names in a request."""
 

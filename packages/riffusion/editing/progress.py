@@ -1,13 +1,15 @@
 """Progress of work that is done part by part."""
 
 from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
-from riffusion.audio.waveform import Waveform
+import numpy.typing as npt
+
+Part = TypeVar("Part", bound=npt.NDArray[Any])
+"""(channels, samples)."""
 
 
-def counted(
-    parts: Iterator[Waveform], total: int, move: Callable[[int, int], None]
-) -> Iterator[Waveform]:
+def counted(parts: Iterator[Part], total: int, move: Callable[[int, int], None]) -> Iterator[Part]:
     """The parts, with `move` called after each with the samples done and their total."""
     done = 0
     for part in parts:

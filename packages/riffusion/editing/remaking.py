@@ -7,6 +7,7 @@ Everything but the latents, which are small, is computed part by part.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,9 @@ from riffusion.diffusion.canvas import CanvasPlan, PromptAt
 from riffusion.diffusion.magic_mix import MagicMix
 from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.editing.canvas_images import CanvasImages
+from riffusion.editing.dynamics import Dynamics
 from riffusion.editing.model_axis import ModelAxis
-from riffusion.editing.rendering import rendered
+from riffusion.editing.rendering import Target, rendered
 from riffusion.editing.surroundings import Bands, Section, extent, heard_around, level_of_black
 from riffusion.generation.generator import ClipGenerator
 
@@ -27,6 +29,8 @@ FloatArray = npt.NDArray[np.float32]
 
 _HELD_FRAMES = 2048
 """Sections and surroundings of so many frames at most are computed once and kept: 4 MB."""
+_BLOCK_FRAMES = 1024
+"""Frames that are decoded together: 2 MB."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,21 @@ def remade(
         plan = replace(plan, repaint=mix.repaint, free_share=mix.low)
     made = generator.canvas(inputs, plan, on_progress)
 
+    def decoded(first: int, num_frames: int) -> FloatArray:
+        """Frames of the section as they were made."""
+        return images.frames(made, first - begin, first - begin + num_frames, level)
+
+    drawn = _in_blocks(decoded, section.first, section.last)
+    dynamics = Dynamics(
+        axis.params, axis.amplitudes, drawn, section.first, section.last, section.bands
+    )
+
     def target(first: int, num_frames: int) -> FloatArray:
         """Frames of the section as they were made, and others as they are."""
         found = axis.amplitudes(first, num_frames)
         start, stop = max(first, section.first), min(first + num_frames, section.last)
         if start < stop:
-            new = images.frames(made, start - begin, stop - begin, level)
+            new = drawn(start, stop - start) * dynamics.gains(start, stop - start)
             bands = slice(None) if section.bands is None else section.bands
             found[bands, start - first : stop - first] = new[bands]
         return found
@@ -133,6 +146,23 @@ def remade_samples(
     prompts = [PromptAtFrame(first, inputs.start.prompt)]
     made = remade(axis, generator, inputs, prompts, section, on_progress)
     return axis.at_recordings_rate(made, first, start, stop)
+
+
+def _in_blocks(source: Target, first: int, last: int) -> Target:
+    """The same frames, computed in blocks of which the last few are kept: each is decoded once."""
+
+    @lru_cache(maxsize=3)
+    def block(index: int) -> FloatArray:
+        begin = first + index * _BLOCK_FRAMES
+        return source(begin, min(_BLOCK_FRAMES, last - begin))
+
+    def frames(start: int, num_frames: int) -> FloatArray:
+        begin, end = start - first, start - first + num_frames
+        indices = range(begin // _BLOCK_FRAMES, -(-end // _BLOCK_FRAMES))
+        found = np.concatenate([block(index) for index in indices], axis=1)
+        return found[:, begin - indices.start * _BLOCK_FRAMES :][:, :num_frames]
+
+    return frames
 
 
 def _inside(section: Section, begin: int, factor: int) -> range:

@@ -6,7 +6,7 @@ bits, and the last stem is the recording minus the others, in integers.
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from riffusion.audio.pcm import SAMPLE_TYPES, Pcm, Samples
 from riffusion.audio.recording import Recording
+from riffusion.edit_fields import MAX_GAIN_DB
 from riffusion.editing.splicing import writer_like
 from riffusion.errors import InputError
 
@@ -23,9 +24,6 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with the samples that are done, and the samples of the recording."""
-
-MAX_GAIN_DB = 40.0
-"""Highest gain of a stem; the lowest is its negative, and 0 as a factor mutes it."""
 
 
 class Separator(Protocol):
@@ -110,11 +108,12 @@ def remixed(
     separator: Separator,
     gains: Mapping[str, float],
     replaced: Mapping[str, Recording] | None = None,
-) -> Iterator[Samples]:
+    warn: Callable[[str], None] = logger.warning,
+) -> Generator[Samples]:
     """The recording with other gains of its stems, in blocks of its own sample type.
 
-    Without a change it is the recording bit for bit. Where it exceeds full scale it clips, and a
-    warning is logged at the end.
+    Without a change it is the recording bit for bit. Where it exceeds full scale it clips, which is
+    told at the end.
 
     Args:
         recording: the recording.
@@ -122,6 +121,7 @@ def remixed(
         gains: factors by the stem's name; 0 mutes it, and stems that aren't named keep theirs.
         replaced: recordings that take the place of stems, with the same length, rate, channels and
             bits.
+        warn: told that it clips.
 
     Raises:
         InputError: a stem that the separator doesn't have, or a gain that isn't 0 or within
@@ -147,10 +147,9 @@ def remixed(
         peak = max(peak, float(np.abs(mix).max(initial=0)) / full_scale)
         yield np.clip(mix, -full_scale, full_scale - step).astype(dtype)
     if peak > 1:
-        logger.warning(
-            "the remix reaches %.1f dB above full scale, and is clipped there; lower all gains by "
-            "that much to keep its peaks",
-            20 * math.log10(peak) + 0.05,
+        warn(
+            f"the remix reaches {20 * math.log10(peak) + 0.05:.1f} dB above full scale, and is "
+            "clipped there; lower all gains by that much to keep its peaks"
         )
 
 

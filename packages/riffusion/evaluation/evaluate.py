@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from riffusion.audio.compiled_librosa import check_librosa
 from riffusion.datasets.folder import DatasetFolder
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError, RiffusionError
 from riffusion.evaluation.classifier.files import load_classifier
 from riffusion.evaluation.classifier.network import Classifier
 from riffusion.evaluation.classifier.training import train_classifier
-from riffusion.evaluation.compiled_librosa import check_librosa
 from riffusion.evaluation.disk_cache import DiskCache
 from riffusion.evaluation.listening_stage import listen
 from riffusion.evaluation.metrics.clap import ClapEmbedder

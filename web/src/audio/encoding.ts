@@ -31,6 +31,15 @@ export function encodingOf(file: ArrayBuffer): Encoding | null {
   return mpeg(start);
 }
 
+/**
+ * The bits that hold a FLAC's samples exactly: 16, or 24 for 17 to 24 bits; null for more, of which a decoder's floats
+ * keep 24, and for other encodings.
+ */
+export function exactBits(encoding: Encoding | null): 16 | 24 | null {
+  if (encoding?.name !== "FLAC" || encoding.bits === null || encoding.bits > 24) return null;
+  return encoding.bits > 16 ? 24 : 16;
+}
+
 /** The stream info of FLAC: 20 bits of sample rate, 3 of channels, 5 of bits per sample (RFC 9639, 8.2). */
 function flac(bytes: Uint8Array): Encoding {
   const packed = number(bytes, 18, 4, false);

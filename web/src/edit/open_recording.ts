@@ -1,6 +1,6 @@
 /** Opens the user's recording for editing, with the samples of the file itself where that is possible. */
 
-import { type Encoding, encodingOf } from "../audio/encoding";
+import { type Encoding, encodingOf, exactBits } from "../audio/encoding";
 import { type PcmFormat, integersFrom } from "../audio/pcm";
 import { readWav, wavLayout } from "../audio/wav_reader";
 import type { Hertz, Seconds } from "../units";
@@ -52,16 +52,16 @@ async function decoded(bytes: ArrayBuffer): Promise<OpenedRecording | null> {
   const audio = await decodedAt(bytes.slice(0), encoding?.sampleRate ?? USUAL_RATE) ?? await decodedAt(bytes, USUAL_RATE);
   if (audio === null || audio.length === 0) return null;
   const isFlac = encoding?.name === "FLAC";
-  const isLossless = isFlac && (encoding.bits === 16 || encoding.bits === 24);
+  const bits = exactBits(encoding);
   const format: PcmFormat = {
     sampleRate: audio.sampleRate,
     numChannels: audio.numberOfChannels,
-    bits: isLossless && encoding.bits === 24 ? 24 : 16,
+    bits: bits ?? 16,
     isFloat: false,
   };
   const floats = Array.from({ length: audio.numberOfChannels }, (_, channel) => audio.getChannelData(channel));
   const { channels, isExact } = integersFrom(floats, format);
-  const isOwn = isLossless && isExact && encoding.sampleRate === audio.sampleRate;
+  const isOwn = bits !== null && isExact && encoding?.sampleRate === audio.sampleRate;
   return { pcm: { format, channels }, note: noteOf(encoding, format, isOwn), fileType: isFlac ? "flac" : "wav", isOwnType: isFlac, isSame: isOwn };
 }
 

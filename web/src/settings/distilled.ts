@@ -17,9 +17,14 @@ type Sampling = Pick<Settings, "scheduler" | "numInferenceSteps">;
 export const INSTANT: Sampling = { scheduler: "lcm", numInferenceSteps: 4 };
 const USUAL: Sampling = { scheduler: DEFAULT_SETTINGS.scheduler, numInferenceSteps: DEFAULT_SETTINGS.numInferenceSteps };
 
-/** The defaults for a server: `instant` if its checkpoint is distilled. */
-export function defaultsFor(distillation: Distillation | null): Settings {
-  return fitted(distillation ? { ...DEFAULT_SETTINGS, ...INSTANT } : DEFAULT_SETTINGS, distillation);
+/**
+ * The defaults for a server: `instant` if its checkpoint is distilled.
+ *
+ * @param negativePrompt with one, the usual sampling is the default, if the checkpoint can do it
+ */
+export function defaultsFor(distillation: Distillation | null, negativePrompt = ""): Settings {
+  const isUsual = distillation === null || (distillation.isGuidedSampling && negativePrompt !== "");
+  return fitted(isUsual ? DEFAULT_SETTINGS : { ...DEFAULT_SETTINGS, ...INSTANT }, distillation);
 }
 
 /** Whether clips are made by distilled sampling. */

@@ -101,7 +101,8 @@ export class ClipPanel implements Panel {
     const clip = heard?.clip;
     const settings = clip?.settings ?? conductor.settings;
     const walk = clip ? { ...walkBefore(clip), queue: conductor.promptsAfter(clip) } : conductor.walk;
-    const url = new URL(queryFromJam(settings, walk, defaultsFor(this.session.distillation)), location.href.split("?")[0]).href;
+    const defaults = defaultsFor(this.session.distillation, settings.negativePrompt);
+    const url = new URL(queryFromJam(settings, walk, defaults), location.href.split("?")[0]).href;
     const isOwn = settings.seedImage.kind === "own" || settings.mask?.kind === "own" || clip?.isRepainted;
     const warning = isOwn ? " Your own audio and images are not part of a link." : "";
     try {

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from riffusion.audio import Waveform, resample
-from riffusion.evaluation.compiled_librosa import load_librosa
+from riffusion.audio.compiled_librosa import load_librosa
 
 _SAMPLE_RATE_HZ = 22_050
 _HOP_SAMPLES = 512

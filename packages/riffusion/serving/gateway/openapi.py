@@ -60,12 +60,14 @@ EXAMPLES: dict[str, Schema] = {
 _DESCRIPTION = """Text and spectrogram images in, music out. Rules that JSON Schema can't express:
 `init_image` and `init_audio` exclude each other, so do `mask_image` and `mask_image_id`;
 `duration_s` needs mode=txt2img; a mask needs mode=img2img; txt2img takes no init image or audio;
-modes repaint, restyle, extend, between, vary, loop and retime edit the recording in `init_audio`
-and are answered with an EditOutput; `region` is for repaint, `prompts_at` for restyle, `after_s`
-and `before_s` for extend, `init_audio_b` and `num_clips` for between, `amount` for vary, `beats`
-and `from_s` for loop, `key` and `semitones` for retime, `tempo_bpm` for extend, loop and retime,
-`from_tempo_bpm` for loop and retime; between, loop and retime need no `start`; loop and retime take
-no `loras`; between and vary make 5 or more steps (default 20) of `scheduler` ddim;
+modes repaint, restyle, extend, between, vary, loop, retime, stems, remix and follow edit the
+recording in `init_audio` and are answered with an EditOutput; `region` is for repaint, `prompts_at`
+for restyle, `after_s` and `before_s` for extend, `init_audio_b` and `num_clips` for between,
+`amount` for vary, `beats` and `from_s` for loop, `key` and `semitones` for retime, `tempo_bpm` for
+extend, loop and retime, `from_tempo_bpm` for loop and retime, `gain_db`, `mute` and `restyle` for
+remix, which needs one of them, `init_midi` for follow, in place of `init_audio`; between, loop,
+retime, stems and remix need no `start`; loop, retime, stems and a remix without `restyle` take no
+`loras`; between and vary make 5 or more steps (default 20) of `scheduler` ddim;
 `tempo_bpm`, `key` and `beats` are promises of mode=img2img, answered with a PromisedOutput;
 numbers of type integer are written without a decimal point. Unknown fields are ignored. The final
 slash of `/run_inference/` and `/metrics/` is optional."""

@@ -157,6 +157,8 @@ class LocalTrussServer:
             **self._environment,
             "HOME": str(home),
             "HF_HOME": os.environ.get("HF_HOME", str(Path.home() / ".cache/huggingface")),
+            # librosa compiled takes long to make, and is kept from one server to the next
+            "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"),
             "PYTHONPATH": os.pathsep.join(
                 # the bundle's packages, and this one for a bundle that has none
                 map(str, (directory / "context" / config.bundled_packages_dir, _PACKAGES_DIR))

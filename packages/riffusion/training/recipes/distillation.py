@@ -170,7 +170,9 @@ class DistillationRecipe(Recipe):
         config, student = self.config, self.objective.student
         if config.student == "full":
             scheduler = self.scheduler if config.is_guided else self.objective.path.scheduler
-            found = Distillation(config.max_steps, config.guidance, config.is_guided)
+            found = Distillation(
+                config.max_steps, config.guidance, config.is_guided, config.solver_steps
+            )
             write_checkpoint(self._pipeline(student, scheduler), directory, found)
             return
         unet = load_base(config.checkpoint).unet  # frozen weights may be in half precision only

@@ -1,0 +1,101 @@
+"""New sound follows the dynamics of the recording that it replaces: quiet verses, loud choruses.
+
+A checkpoint draws each sound at a level of its own, and an autoencoder flattens peaks. So the
+loudness is compared in stretches of 2.56 s, and amplitudes are multiplied by what is missing,
+interpolated in dB between the stretches' middles.
+"""
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import scipy.signal
+
+from riffusion.editing.rendering import Target
+from riffusion.editing.surroundings import Bands
+from riffusion.spectrogram.mel_scale import mel_row_frequencies_hz
+from riffusion.spectrogram.params import SpectrogramParams
+
+FloatArray = npt.NDArray[np.float32]
+
+_STRETCH_S = 2.56
+_MAX_GAIN_DB = 12.0
+"""More would raise the noise of sound that a checkpoint draws nearly silent."""
+_SILENT_DB = -60.0
+"""Level of a stretch relative to the recording's loudest one so far, below which it is silent."""
+_LEAST_POWER = 1e-6
+"""Mean square of amplitudes of 16-bit samples that is silence in any recording."""
+_K_WEIGHTING = ((4.0, 0.5**0.5, 1500.0, "high_shelf"), (0.0, 0.5, 38.0, "high_pass"))
+"""The two filters as pyloudnorm has them: gain in dB, quality, corner frequency in Hz, kind."""
+
+
+class Dynamics:
+    """Gains that give new amplitudes the loudness of a recording's.
+
+    Args:
+        params: the model's spectrogram parameters.
+        recording, made: the recording's amplitudes and the new ones.
+        first, last: the first frame that is new, and the one after the last.
+        bands: which mel bands are new, (bands,); None for all. Only they are compared.
+    """
+
+    def __init__(
+        self,
+        params: SpectrogramParams,
+        recording: Target,
+        made: Target,
+        first: int,
+        last: int,
+        bands: Bands | None = None,
+    ) -> None:
+        self._params = params
+        self._bands = bands
+        self._targets = recording, made
+        self._first, self._last = first, last
+        self._length = max(1, round(_STRETCH_S * 1000 / params.step_size_ms))
+        self._gains_db: dict[int, float] = {}
+        self._loudest_db = -np.inf
+
+    def gains(self, first: int, num_frames: int) -> FloatArray:
+        """Factors of the amplitudes of some frames, (num_frames,).
+
+        Args:
+            first: first frame, at least that of the new sound.
+            num_frames: number of frames; none is beyond the new sound.
+        """
+        length, count = self._length, -(-(self._last - self._first) // self._length)
+        frames = np.arange(first, first + num_frames) - self._first
+        begin = max(0, int(frames[0]) // length - 1)
+        indices = range(begin, min(count, int(frames[-1]) // length + 2))
+        middles = [min((i + 0.5) * length, self._last - self._first) for i in indices]
+        in_db = np.interp(frames, middles, [self._gain_db(i) for i in indices])
+        return np.asarray(10 ** (in_db / 20), np.float32)
+
+    def _gain_db(self, index: int) -> float:
+        if index not in self._gains_db:
+            first = self._first + index * self._length
+            num_frames = min(self._length, self._last - first)
+            wanted, found = (self._level_db(of(first, num_frames)) for of in self._targets)
+            self._loudest_db = max(self._loudest_db, wanted)
+            gain = 0.0
+            if min(wanted, found) > self._loudest_db + _SILENT_DB:  # never so for silence
+                gain = float(np.clip(wanted - found, -_MAX_GAIN_DB, _MAX_GAIN_DB))
+            self._gains_db[index] = gain
+        return self._gains_db[index]
+
+    def _level_db(self, amplitudes: FloatArray) -> float:
+        power = float(np.mean(self._powers @ np.square(amplitudes, dtype=np.float64)))
+        return float(10 * np.log10(power)) if power > _LEAST_POWER else -np.inf
+
+    @cached_property
+    def _powers(self) -> npt.NDArray[np.float64]:
+        """Weights of the mel bands' powers, (bands,): the K-weighting of ITU-R BS.1770."""
+        from pyloudnorm.iirfilter import IIRfilter  # as slow to import as scipy.signal
+
+        rate, hz = self._params.sample_rate, mel_row_frequencies_hz(self._params)
+        weights = np.ones(len(hz))
+        for gain_db, q, corner_hz, kind in _K_WEIGHTING:
+            stage = IIRfilter(gain_db, q, corner_hz, rate, kind)
+            _, response = scipy.signal.freqz(stage.b, stage.a, worN=hz, fs=rate)
+            weights *= np.square(np.abs(response))
+        return weights if self._bands is None else weights * self._bands

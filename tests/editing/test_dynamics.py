@@ -1,0 +1,71 @@
+"""New sound is as loud as what it replaces, along the way."""
+
+import numpy as np
+import pytest
+
+from riffusion.editing.dynamics import Dynamics, FloatArray
+from riffusion.editing.rendering import Target
+from riffusion.spectrogram.params import SpectrogramParams
+
+PARAMS = SpectrogramParams()
+FRAMES = 2000
+STRETCH = 256
+
+
+def of(amplitudes: FloatArray) -> Target:
+    return lambda first, num_frames: amplitudes[:, first : first + num_frames]
+
+
+def noise(seed: int = 0) -> FloatArray:
+    bands = np.random.default_rng(seed).random((PARAMS.num_frequencies, FRAMES), np.float32)
+    return 1e5 * bands
+
+
+def gains(
+    recording: FloatArray, made: FloatArray, first: int = 0, last: int = FRAMES
+) -> FloatArray:
+    return Dynamics(PARAMS, of(recording), of(made), first, last).gains(first, last - first)
+
+
+@pytest.mark.parametrize("level", [0.3, 0.8, 1.0, 2.5])
+@pytest.mark.parametrize(("first", "last"), [(0, FRAMES), (300, 1700), (700, 720), (5, 6)])
+def test_sound_at_another_level_gets_the_recordings(level: float, first: int, last: int) -> None:
+    found = gains(noise(), noise() * level, first, last)
+    np.testing.assert_allclose(found, 1 / level, rtol=1e-4)
+
+
+def test_a_quiet_verse_stays_quiet() -> None:
+    verse = slice(0, FRAMES // 2)
+    recording, made = noise(), noise(1)
+    recording[:, verse] *= 0.3
+    found = gains(recording, made)
+    assert found[: FRAMES // 2 - 2 * STRETCH] == pytest.approx(0.3, rel=0.02)
+    assert found[FRAMES // 2 + 2 * STRETCH :] == pytest.approx(1, rel=0.02)
+    assert np.abs(np.diff(20 * np.log10(found))).max() < 0.1  # dB per frame: nothing jumps
+
+
+def test_of_a_band_only_the_band_is_compared() -> None:
+    bands = np.arange(PARAMS.num_frequencies) < 200
+    made = noise()
+    made[bands] *= 0.5
+    made[~bands] *= 3
+    dynamics = Dynamics(PARAMS, of(noise()), of(made), 0, FRAMES, bands)
+    np.testing.assert_allclose(dynamics.gains(0, FRAMES), 2, rtol=1e-4)
+
+
+def test_silence_and_what_is_nearly_silent_are_not_raised() -> None:
+    recording, made = noise(), noise(1)
+    made[:, :1000] = 0
+    made[:, 1000:] *= 1e-2
+    found = gains(recording, made)
+    assert found[:600] == pytest.approx(1)
+    assert found[1400:] == pytest.approx(10 ** (12 / 20), rel=1e-4)
+    assert gains(0 * recording, made) == pytest.approx(1)
+
+
+def test_parts_get_the_gains_of_the_whole() -> None:
+    recording, made = noise() * np.linspace(0.2, 1, FRAMES, dtype=np.float32), noise(1)
+    whole = gains(recording, made)
+    dynamics = Dynamics(PARAMS, of(recording), of(made), 0, FRAMES)
+    parts = [dynamics.gains(first, min(333, FRAMES - first)) for first in range(0, FRAMES, 333)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
