@@ -10,6 +10,10 @@ from riffusion.spectrogram.params import SpectrogramParams
 PARAMS = SpectrogramParams()
 FRAMES = 2000
 STRETCH = 256
+MUSIC = 1e7
+"""Amplitudes of noise at about -33 LUFS."""
+DITHER = 1e3
+"""Those of noise at about -113 LUFS."""
 
 
 def of(amplitudes: FloatArray) -> Target:
@@ -18,7 +22,7 @@ def of(amplitudes: FloatArray) -> Target:
 
 def noise(seed: int = 0) -> FloatArray:
     bands = np.random.default_rng(seed).random((PARAMS.num_frequencies, FRAMES), np.float32)
-    return 1e5 * bands
+    return MUSIC * bands
 
 
 def gains(
@@ -56,11 +60,34 @@ def test_of_a_band_only_the_band_is_compared() -> None:
 def test_silence_and_what_is_nearly_silent_are_not_raised() -> None:
     recording, made = noise(), noise(1)
     made[:, :1000] = 0
-    made[:, 1000:] *= 1e-2
+    made[:, 1000:] *= 0.1
     found = gains(recording, made)
     assert found[:600] == pytest.approx(1)
     assert found[1400:] == pytest.approx(10 ** (12 / 20), rel=1e-4)
     assert gains(0 * recording, made) == pytest.approx(1)
+    assert gains(recording, 1e-4 * made) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("silence", [0.0, DITHER / MUSIC])
+@pytest.mark.parametrize("at_the_start", [True, False])
+def test_silence_has_no_gain_before_loud_sound_and_after_it(
+    at_the_start: bool, silence: float
+) -> None:
+    recording = noise()
+    recording[:, slice(0, 1000) if at_the_start else slice(1000, None)] *= silence
+    found = gains(recording, 0.5 * noise())
+    if not at_the_start:
+        found = found[::-1]
+    assert found[: 1000 - 2 * STRETCH] == pytest.approx(1)
+    assert found[1000 + 2 * STRETCH :] == pytest.approx(2, rel=1e-4)
+
+
+@pytest.mark.parametrize("last", [STRETCH + 1, 2 * STRETCH + 3, FRAMES])
+def test_the_last_moment_alone_decides_nothing(last: int) -> None:
+    """A section is longer than some stretches by a moment, in which the new sound fades out."""
+    made = noise()
+    made[:, last - 3 : last] *= 0.05
+    assert gains(noise(), made, 0, last) == pytest.approx(1, rel=0.02)
 
 
 def test_parts_get_the_gains_of_the_whole() -> None:
@@ -69,3 +96,6 @@ def test_parts_get_the_gains_of_the_whole() -> None:
     dynamics = Dynamics(PARAMS, of(recording), of(made), 0, FRAMES)
     parts = [dynamics.gains(first, min(333, FRAMES - first)) for first in range(0, FRAMES, 333)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
+    dynamics = Dynamics(PARAMS, of(recording), of(made), 0, FRAMES)
+    parts = [dynamics.gains(first, 250) for first in range(FRAMES - 250, -1, -250)]
+    np.testing.assert_array_equal(np.concatenate(parts[::-1]), whole)

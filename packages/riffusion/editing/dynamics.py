@@ -1,10 +1,12 @@
 """New sound follows the dynamics of the recording that it replaces: quiet verses, loud choruses.
 
 A checkpoint draws each sound at a level of its own, and an autoencoder flattens peaks. So the
-loudness is compared in stretches of 2.56 s, and amplitudes are multiplied by what is missing,
-interpolated in dB between the stretches' middles.
+loudness is compared in stretches of about 2.56 s, and amplitudes are multiplied by what is missing,
+interpolated in dB between the stretches' middles. Stretches are equally long, so that none is too
+short to have a loudness; each gain follows from its stretch alone, whatever was asked for before.
 """
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +15,7 @@ import scipy.signal
 
 from riffusion.editing.rendering import Target
 from riffusion.editing.surroundings import Bands
+from riffusion.spectrogram.converter import FULL_SCALE
 from riffusion.spectrogram.mel_scale import mel_row_frequencies_hz
 from riffusion.spectrogram.params import SpectrogramParams
 
@@ -21,10 +24,11 @@ FloatArray = npt.NDArray[np.float32]
 _STRETCH_S = 2.56
 _MAX_GAIN_DB = 12.0
 """More would raise the noise of sound that a checkpoint draws nearly silent."""
-_SILENT_DB = -60.0
-"""Level of a stretch relative to the recording's loudest one so far, below which it is silent."""
-_LEAST_POWER = 1e-6
-"""Mean square of amplitudes of 16-bit samples that is silence in any recording."""
+_SILENT_LUFS = -70.0
+"""The absolute gate of BS.1770: what is quieter is silence, which isn't compared."""
+_LEVEL_OF_0_LUFS_DB = 17.0
+"""K-weighted mean power of mel amplitudes at 0 LUFS, relative to a full-scale sine's peak in the
+spectrum: measured with the usual parameters, 14 to 22 dB for noise, clicks, tones and chords."""
 _K_WEIGHTING = ((4.0, 0.5**0.5, 1500.0, "high_shelf"), (0.0, 0.5, 38.0, "high_pass"))
 """The two filters as pyloudnorm has them: gain in dB, quality, corner frequency in Hz, kind."""
 
@@ -51,10 +55,12 @@ class Dynamics:
         self._params = params
         self._bands = bands
         self._targets = recording, made
-        self._first, self._last = first, last
-        self._length = max(1, round(_STRETCH_S * 1000 / params.step_size_ms))
+        self._first = first
+        num_frames, length = last - first, _STRETCH_S * 1000 / params.step_size_ms
+        self._edges = np.linspace(0, num_frames, max(1, round(num_frames / length)) + 1).astype(int)
         self._gains_db: dict[int, float] = {}
-        self._loudest_db = -np.inf
+        peak = FULL_SCALE * params.win_length / 4  # half the sum of a Hann window
+        self._silent_db = 20 * math.log10(peak) + _LEVEL_OF_0_LUFS_DB + _SILENT_LUFS
 
     def gains(self, first: int, num_frames: int) -> FloatArray:
         """Factors of the amplitudes of some frames, (num_frames,).
@@ -63,29 +69,28 @@ class Dynamics:
             first: first frame, at least that of the new sound.
             num_frames: number of frames; none is beyond the new sound.
         """
-        length, count = self._length, -(-(self._last - self._first) // self._length)
+        edges = self._edges
         frames = np.arange(first, first + num_frames) - self._first
-        begin = max(0, int(frames[0]) // length - 1)
-        indices = range(begin, min(count, int(frames[-1]) // length + 2))
-        middles = [min((i + 0.5) * length, self._last - self._first) for i in indices]
+        begin, end = np.searchsorted(edges, frames[[0, -1]], "right") - 1  # their stretches
+        indices = range(max(0, begin - 1), min(len(edges) - 1, end + 2))
+        middles = [(edges[i] + edges[i + 1]) / 2 for i in indices]
         in_db = np.interp(frames, middles, [self._gain_db(i) for i in indices])
         return np.asarray(10 ** (in_db / 20), np.float32)
 
     def _gain_db(self, index: int) -> float:
         if index not in self._gains_db:
-            first = self._first + index * self._length
-            num_frames = min(self._length, self._last - first)
+            start, stop = self._edges[index : index + 2]
+            first, num_frames = self._first + int(start), int(stop - start)
             wanted, found = (self._level_db(of(first, num_frames)) for of in self._targets)
-            self._loudest_db = max(self._loudest_db, wanted)
             gain = 0.0
-            if min(wanted, found) > self._loudest_db + _SILENT_DB:  # never so for silence
+            if min(wanted, found) > self._silent_db:
                 gain = float(np.clip(wanted - found, -_MAX_GAIN_DB, _MAX_GAIN_DB))
             self._gains_db[index] = gain
         return self._gains_db[index]
 
     def _level_db(self, amplitudes: FloatArray) -> float:
         power = float(np.mean(self._powers @ np.square(amplitudes, dtype=np.float64)))
-        return float(10 * np.log10(power)) if power > _LEAST_POWER else -np.inf
+        return 10 * math.log10(power) if power > 0 else -math.inf
 
     @cached_property
     def _powers(self) -> npt.NDArray[np.float64]:
