@@ -91,17 +91,33 @@ def test_what_is_no_midi_is_refused(tmp_path: Path, content: bytes) -> None:
     [
         (480, b"\0\xff\x59\2\x50\7", r"a\.mid is no valid MIDI file .*80 sharps.*export it again"),
         (-25 * 256 + 40, b"", "counts its times in SMPTE frames; export it"),
+        (480, b"\xff" * 200 + b"\x7f\xff\1\0", r"a\.mid is no valid MIDI file .*too large"),
     ],
 )
 def test_midi_that_cannot_be_played_is_refused(
     tmp_path: Path, ticks_per_beat: int, message: bytes, reason: str
 ) -> None:
-    """An impossible key signature, and times that aren't in beats."""
+    """An impossible key signature, times that aren't in beats, and one of 1,400 bits."""
     track = message + b"\0\x90\x3c\x40\x83\x60\x80\x3c\0" + b"\0\xff\x2f\0"
     header = b"MThd" + struct.pack(">IHHh", 6, 0, 1, ticks_per_beat)
     (tmp_path / "a.mid").write_bytes(header + b"MTrk" + struct.pack(">I", len(track)) + track)
     with pytest.raises(InputError, match=f"^melody: .*{reason}"):
         melody_from_midi(tmp_path / "a.mid")
+
+
+def test_pitches_are_those_of_the_notes_that_have_begun_and_have_not_ended() -> None:
+    rng = np.random.default_rng(0)
+    starts = np.sort(rng.uniform(0, 5, 300))
+    voices = tuple(
+        note(float(start_s), float(rng.uniform(0, 0.5)), 40 + index % 40)
+        for index, start_s in enumerate(starts)
+    )
+    sounding = Melody(voices)
+    times = [*rng.uniform(-1, 7, 100), *(voice.start_s for voice in voices[:50])]
+    times += [voice.end_s for voice in voices[:50]]
+    for time_s in times:
+        wanted = [voice.hz[0] for voice in voices if voice.start_s <= time_s < voice.end_s]
+        assert sounding.pitches_hz(time_s) == wanted
 
 
 def test_the_sound_of_a_melody_has_its_pitches_and_they_are_heard_in_it() -> None:

@@ -7,6 +7,7 @@ in the spectrogram the checkpoint keeps, while the text decides on their sound.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -77,11 +78,20 @@ class Melody:
 
     def pitches_hz(self, time_s: float) -> list[float]:
         """The pitches that sound at a time."""
+        starts, ends = self._times_s
+        sounding = [self.voices[i] for i in np.flatnonzero((starts <= time_s) & (time_s < ends))]
         return [
             float(voice.hz[min(int((time_s - voice.start_s) / STEP_S), voice.hz.size - 1)])
-            for voice in self.voices
-            if voice.start_s <= time_s < voice.end_s
+            for voice in sounding
         ]
+
+    @cached_property
+    def _times_s(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """When each voice starts and ends, (voices,): thousands are compared at once."""
+        return (
+            np.array([voice.start_s for voice in self.voices]),
+            np.array([voice.end_s for voice in self.voices]),
+        )
 
 
 def note(start_s: float, duration_s: float, midi_pitch: int, level: float = 1.0) -> Voice:

@@ -29,7 +29,7 @@ def melody_from_midi(source: Path | bytes) -> Melody:
     from mido.midifiles.meta import KeySignatureError
 
     name = "the file" if isinstance(source, bytes) else str(source)
-    refused = (EOFError, ValueError, LookupError, TypeError, ZeroDivisionError, KeySignatureError)
+    refused = (EOFError, ValueError, LookupError, TypeError, ArithmeticError, KeySignatureError)
     try:
         midi = (
             mido.MidiFile(file=io.BytesIO(source))
