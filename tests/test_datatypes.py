@@ -385,6 +385,17 @@ def test_a_stem_is_restyled_as_by_the_command_also_without_a_start(start: dict[s
     assert inputs.start.denoising == inputs.end.denoising == 0.5
 
 
+@pytest.mark.parametrize("mode", ["img2img", "repaint", "stems"])
+def test_a_remix_of_nothing_may_be_in_requests_of_other_modes(mode: str) -> None:
+    request: dict[str, Any] = {"mode": mode, "start": START}
+    if mode != "img2img":
+        request |= RECORDING
+    if mode == "repaint":
+        request["region"] = {"from_s": 0, "to_s": 1}
+    parsed = InferenceInput.parse(request | {"gain_db": {}, "mute": [], "restyle": {}})
+    assert parsed.gain_db == parsed.restyle == {}
+
+
 def test_a_melody_is_sent_once() -> None:
     request = {"mode": "follow", "start": START, "init_midi": "a"}
     assert "denoising" not in InferenceInput.parse(request).start.model_fields_set

@@ -303,7 +303,8 @@ class EditOutput(InferenceOutput):
     seam_novelty: float | None = None
     """Strongest onset at the loop's seam, relative to those inside; at most 1 isn't heard."""
     stems: dict[str, str] | None = None
-    """The stems of mode=stems by name, as `audio`; as wav or flac, they add up to the recording."""
+    """The stems of mode=stems by name, as `audio`. As wav or flac they add up to the recording, but
+    for recordings of 32 bits, of which a flac keeps 24."""
     pitch_agreement: float | None = None
     """Share of the frames with a pitch that are within a quarter tone of mode=follow's melody."""
     denoising: float | None = None

@@ -162,7 +162,7 @@ def check_mode_fields(mode: str, request: BaseModel) -> None:
     """
     fields = request.__dict__
     for name, modes in MODES_OF_FIELD.items():
-        if fields[name] not in (None, ()) and mode not in modes:
+        if fields[name] not in (None, (), {}) and mode not in modes:
             allowed = " or ".join(f"mode={each}" for each in modes)
             raise ValueError(f"{name}: only for {allowed}, not for mode={mode}; leave it out")
     draws = mode not in (*MODES_WITHOUT_CHECKPOINT, "image_to_audio") and (
