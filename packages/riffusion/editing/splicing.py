@@ -27,6 +27,7 @@ from riffusion.audio.pcm import (
     waveform_from_samples,
 )
 from riffusion.audio.recording import Recording
+from riffusion.audio.tags import Tags
 from riffusion.audio.waveform import Waveform, as_waveform
 from riffusion.audio.writer import AudioWriter
 from riffusion.errors import InputError
@@ -123,11 +124,18 @@ def spliced(recording: Recording, parts: Sequence[Part]) -> Iterator[Samples]:
         yield from (block for block in blocks if block.shape[1])
 
 
-def write_spliced(recording: Recording, parts: Sequence[Part], path: str | Path) -> int:
+def write_spliced(
+    recording: Recording, parts: Sequence[Part], path: str | Path, tags: Tags | None = None
+) -> int:
     """Write the edited recording; the file is written whole or not at all.
 
     A wav or flac has the recording's rate, channels and bits, but for 32 bits in a flac, which
     become 24. Other formats are encoded as usual.
+
+    Args:
+        recording, parts: see `spliced`.
+        path: the file; its extension decides the format.
+        tags: of the file; default: the recording's.
 
     Returns:
         Samples per channel, at the recording's rate.
@@ -137,24 +145,25 @@ def write_spliced(recording: Recording, parts: Sequence[Part], path: str | Path)
     """
     check_parts(recording, parts)
     num_samples = 0
-    with writer_like(recording, path) as writer:
+    with writer_like(recording, path, tags) as writer:
         for block in spliced(recording, parts):
             writer.write(Pcm(block, recording.sample_rate))
             num_samples += block.shape[1]
     return num_samples
 
 
-def writer_like(recording: Recording, path: str | Path) -> AudioWriter:
+def writer_like(recording: Recording, path: str | Path, tags: Tags | None = None) -> AudioWriter:
     """A writer of files with a recording's rate, channels and bits, whole or not at all.
 
-    It takes `Pcm` of the recording's sample type.
+    It takes `Pcm` of the recording's sample type. Tags are the recording's by default.
 
     Raises:
         InputError: unknown extension, or the file can't be written.
     """
     dtype = SAMPLE_TYPES[recording.sample_width]
     like = Pcm(np.zeros((recording.num_channels, 0), dtype), recording.sample_rate)
-    return AudioWriter(path, like, bits=recording.bits, is_whole=True)
+    tags = recording.tags if tags is None else tags
+    return AudioWriter(path, like, bits=recording.bits, is_whole=True, tags=tags)
 
 
 class _Splice:
