@@ -10,9 +10,9 @@ from riffusion.spectrogram.params import SpectrogramParams
 PARAMS = SpectrogramParams()
 FRAMES = 2000
 STRETCH = 256
-MUSIC = 1e7
+MUSIC = 4e5
 """Amplitudes of noise at about -33 LUFS."""
-DITHER = 1e3
+DITHER = 4e1
 """Those of noise at about -113 LUFS."""
 
 

@@ -6,17 +6,12 @@ interpolated in dB between the stretches' middles. Stretches are equally long, s
 short to have a loudness; each gain follows from its stretch alone, whatever was asked for before.
 """
 
-import math
-from functools import cached_property
-
 import numpy as np
 import numpy.typing as npt
-import scipy.signal
 
+from riffusion.editing.mel_loudness import MelLoudness
 from riffusion.editing.rendering import Target
 from riffusion.editing.surroundings import Bands
-from riffusion.spectrogram.converter import FULL_SCALE
-from riffusion.spectrogram.mel_scale import mel_row_frequencies_hz
 from riffusion.spectrogram.params import SpectrogramParams
 
 FloatArray = npt.NDArray[np.float32]
@@ -26,11 +21,6 @@ _MAX_GAIN_DB = 12.0
 """More would raise the noise of sound that a checkpoint draws nearly silent."""
 _SILENT_LUFS = -70.0
 """The absolute gate of BS.1770: what is quieter is silence, which isn't compared."""
-_LEVEL_OF_0_LUFS_DB = 17.0
-"""K-weighted mean power of mel amplitudes at 0 LUFS, relative to a full-scale sine's peak in the
-spectrum: measured with the usual parameters, 14 to 22 dB for noise, clicks, tones and chords."""
-_K_WEIGHTING = ((4.0, 0.5**0.5, 1500.0, "high_shelf"), (0.0, 0.5, 38.0, "high_pass"))
-"""The two filters as pyloudnorm has them: gain in dB, quality, corner frequency in Hz, kind."""
 
 
 class Dynamics:
@@ -52,15 +42,12 @@ class Dynamics:
         last: int,
         bands: Bands | None = None,
     ) -> None:
-        self._params = params
-        self._bands = bands
+        self._loudness = MelLoudness(params, bands)
         self._targets = recording, made
         self._first = first
         num_frames, length = last - first, _STRETCH_S * 1000 / params.step_size_ms
         self._edges = np.linspace(0, num_frames, max(1, round(num_frames / length)) + 1).astype(int)
         self._gains_db: dict[int, float] = {}
-        peak = FULL_SCALE * params.win_length / 4  # half the sum of a Hann window
-        self._silent_db = 20 * math.log10(peak) + _LEVEL_OF_0_LUFS_DB + _SILENT_LUFS
 
     def gains(self, first: int, num_frames: int) -> FloatArray:
         """Factors of the amplitudes of some frames, (num_frames,).
@@ -81,26 +68,9 @@ class Dynamics:
         if index not in self._gains_db:
             start, stop = self._edges[index : index + 2]
             first, num_frames = self._first + int(start), int(stop - start)
-            wanted, found = (self._level_db(of(first, num_frames)) for of in self._targets)
+            wanted, found = (self._loudness.lufs(of(first, num_frames)) for of in self._targets)
             gain = 0.0
-            if min(wanted, found) > self._silent_db:
+            if min(wanted, found) > _SILENT_LUFS:
                 gain = float(np.clip(wanted - found, -_MAX_GAIN_DB, _MAX_GAIN_DB))
             self._gains_db[index] = gain
         return self._gains_db[index]
-
-    def _level_db(self, amplitudes: FloatArray) -> float:
-        power = float(np.mean(self._powers @ np.square(amplitudes, dtype=np.float64)))
-        return 10 * math.log10(power) if power > 0 else -math.inf
-
-    @cached_property
-    def _powers(self) -> npt.NDArray[np.float64]:
-        """Weights of the mel bands' powers, (bands,): the K-weighting of ITU-R BS.1770."""
-        from pyloudnorm.iirfilter import IIRfilter  # as slow to import as scipy.signal
-
-        rate, hz = self._params.sample_rate, mel_row_frequencies_hz(self._params)
-        weights = np.ones(len(hz))
-        for gain_db, q, corner_hz, kind in _K_WEIGHTING:
-            stage = IIRfilter(gain_db, q, corner_hz, rate, kind)
-            _, response = scipy.signal.freqz(stage.b, stage.a, worN=hz, fs=rate)
-            weights *= np.square(np.abs(response))
-        return weights if self._bands is None else weights * self._bands

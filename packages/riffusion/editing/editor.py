@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -21,6 +21,7 @@ from riffusion.audio.pcm import Pcm, Samples
 from riffusion.audio.recording import Recording
 from riffusion.datatypes import MAX_DURATION_S, AudioFormat, EditOutput, InferenceInput
 from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.editing.error_fields import about
 from riffusion.editing.limits import check_recording
 from riffusion.editing.melody_mode import opened_midi
 from riffusion.editing.mode import Edit, Work
@@ -29,7 +30,7 @@ from riffusion.editing.progress import OneAfterTheOther
 from riffusion.editing.spectrogram_images import spectrogram_image
 from riffusion.editing.splicing import Kept, spliced, write_spliced
 from riffusion.engine import Request
-from riffusion.errors import GenerationCancelled, InputError
+from riffusion.errors import GenerationCancelled
 from riffusion.generation.generator import ClipGenerator
 from riffusion.generation.request_memory import decoding
 from riffusion.io.data_urls import bytes_from_data_url, data_url
@@ -129,9 +130,9 @@ class RecordingEditor:
         mode.check(inputs)
         fields = mode.recordings(inputs)
         recording, *others = [self._opened(inputs, field) for field in fields]
-        with _about("audio_format"):
+        with about("audio_format"):
             _check_encoding(recording, inputs.audio_format)
-        with _about(fields[0]):
+        with about(fields[0]):
             work = mode.plan(inputs, recording, self._generator, *others)
         return ResolvedEdit(inputs, recording, fields[0], work)
 
@@ -164,7 +165,7 @@ class RecordingEditor:
             handle.end_stage("waiting")
             try:
                 handle.check()
-                with single_threaded(), _about(resolved.field):
+                with single_threaded(), about(resolved.field):
                     edit = resolved.work(generator, report)
                 handle.end_stage("edit")
             except BaseException as error:
@@ -239,14 +240,3 @@ def _while_wanted(blocks: Iterator[Samples], handle: EditHandle) -> Iterator[Sam
     for block in blocks:
         handle.check()
         yield block
-
-
-@contextmanager
-def _about(field: str) -> Iterator[None]:
-    """Errors that name no field are about this one."""
-    try:
-        yield
-    except InputError as error:
-        if error.field is not None:
-            raise
-        raise type(error)(str(error), field) from error
