@@ -303,7 +303,7 @@ class EditOutput(InferenceOutput):
     semitones: float | None = None
     """By which the pitch was moved."""
     remark: str | None = None
-    """What the wanted key has that the audio lacks, or that a remix clips."""
+    """What the wanted key has that the audio lacks, and how many samples clip."""
     beats: int | None = None
     """Length of the loop."""
     from_s: float | None = None

@@ -11,7 +11,8 @@ samples are faded into the recording's own last (or first) ones, and the result 
 parts by the join.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,10 @@ from riffusion.audio.recording import Recording
 from riffusion.audio.tags import Tags
 from riffusion.audio.waveform import Waveform, as_waveform
 from riffusion.audio.writer import AudioWriter
+from riffusion.editing.clipping import Clipping, remark_on_new_sound
 from riffusion.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 MAX_JOIN_S = 0.02
 """Longest join in seconds."""
@@ -104,11 +108,18 @@ def check_parts(recording: Recording, parts: Sequence[Part]) -> None:
             )
 
 
-def spliced(recording: Recording, parts: Sequence[Part]) -> Iterator[Samples]:
+def spliced(
+    recording: Recording, parts: Sequence[Part], warn: Callable[[str], None] = logger.warning
+) -> Iterator[Samples]:
     """The edited recording in blocks of its own sample type, (channels, samples) each.
 
-    New samples are rounded to the recording's bits and clip at full scale. Parts of the same kind
-    that follow each other are joined as they are.
+    New samples are rounded to the recording's bits and clip at full scale, which is told at the
+    end. Parts of the same kind that follow each other are joined as they are.
+
+    Args:
+        recording: the recording.
+        parts: what the edited one consists of.
+        warn: told that new sound clips.
 
     Raises:
         InputError: as `check_parts`, or a new sample isn't finite.
@@ -122,6 +133,8 @@ def spliced(recording: Recording, parts: Sequence[Part]) -> Iterator[Samples]:
         else:
             blocks = splice.new(part, before, after)
         yield from (block for block in blocks if block.shape[1])
+    if remark := remark_on_new_sound(splice.clipping):
+        warn(remark)
 
 
 def write_spliced(
@@ -175,6 +188,7 @@ class _Splice:
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
+        self.clipping = Clipping()
         self._held = recording.samples(0, 0)
         self._num_joined = 0  # samples of the following kept part that are in a join already
 
@@ -229,6 +243,7 @@ class _Splice:
         return self._recording.waveform(max(0, part.start - length), part.start)
 
     def _rounded(self, waveform: Waveform) -> Samples:
+        self.clipping.add(waveform)
         samples = samples_from_waveform(waveform, self._recording.sample_width)
         return rounded_to_24_bits(samples) if self._recording.bits == 24 else samples
 
