@@ -161,7 +161,7 @@ class InferenceInput(Request):
     ] = ()
     """LoRAs that change the checkpoint for this clip, by id."""
     region: RegionInput | None = None
-    """The section that mode=repaint makes anew."""
+    """The section that mode=repaint replaces."""
     prompts_at: Annotated[PromptsAt, Field(json_schema_extra=_or_null)] = ()
     """Further prompts of mode=restyle; between two of them the music moves from one to the next."""
     init_audio_b: MediaText | None = None
