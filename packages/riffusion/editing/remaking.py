@@ -98,7 +98,13 @@ def remade(
 
     drawn = _in_blocks(decoded, section.first, section.last)
     dynamics = Dynamics(
-        axis.params, axis.amplitudes, drawn, section.first, section.last, section.bands
+        axis.params,
+        axis.amplitudes,
+        drawn,
+        section.first,
+        section.last,
+        section.bands,
+        around=(first, last) if section.has_surroundings else None,
     )
 
     def target(first: int, num_frames: int) -> FloatArray:
