@@ -21,7 +21,7 @@ from riffusion.diffusion.canvas import (
     window_starts,
     window_weights,
 )
-from riffusion.diffusion.job import DenoisingJob
+from riffusion.diffusion.job import CourseInTime, DenoisingJob
 from riffusion.diffusion.schedulers import add_noise
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.diffusion.pipeline_requests import SCHEDULERS, request
@@ -143,6 +143,49 @@ def test_what_the_mask_keeps_ends_as_it_was(
     assert torch.equal(found[..., :12], init[..., :12])
     assert torch.equal(found[..., 44:], init[..., 44:])
     assert (found - init)[..., 12:44].abs().mean() > 0.1
+
+
+@given(share=st.floats(0, 1), num_steps=st.integers(1, 150))
+def test_the_shares_of_all_steps_make_the_whole(share: float, num_steps: int) -> None:
+    of_step = CourseInTime.share_of_step(share, num_steps)
+    assert 0 <= of_step <= 1
+    assert 1 - (1 - of_step) ** num_steps == pytest.approx(share, abs=1e-9)
+
+
+def test_the_course_in_time_moves_the_mean_over_frequency_alone(
+    pipeline: RiffusionPipeline,
+) -> None:
+    init, noise, found = latents(40), latents(40, 1), latents(40, 2)
+    scheduler = pipeline.prepare_canvas(request(), CanvasPlan(init, PIANO)).job.scheduler
+    timestep = torch.tensor(500)
+    noisy = add_noise(scheduler, init, noise, timestep)
+    for share in (0.0, 0.3, 1.0):
+        kept = CourseInTime(init, noise, share).kept(found, scheduler, timestep)
+        means = torch.lerp(found.mean(2), noisy.mean(2), share)
+        assert torch.allclose(kept.mean(2), means, atol=1e-6)
+        moved = kept - found
+        assert torch.allclose(moved, moved[:, :, :1].expand_as(moved), atol=1e-6)
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "dpmsolver++", "lcm"])
+def test_a_canvas_follows_the_course_of_its_init_latents(
+    pipeline: RiffusionPipeline, scheduler: SchedulerName
+) -> None:
+    """With a course of 1, the mean over frequency before the last step is the init latents'."""
+    init = latents(40)
+    inputs = request(scheduler=scheduler, num_inference_steps=6, start={"denoising": 1.0})
+    distances = []
+    for course in (0.0, 0.5, 1.0):
+        canvas = pipeline.prepare_canvas(inputs, CanvasPlan(init, PIANO, course=course))
+        with torch.inference_mode():
+            while canvas.steps_left > 1:
+                window = canvas.parts[0]
+                window.advance(pipeline.predict([window])[0])
+        noise = column_noise(inputs.start.seed, 0, init.shape)
+        noisy = add_noise(canvas.job.scheduler, init, noise, canvas.job.timestep)
+        distances.append(float((canvas.latents - noisy).mean(2).abs().mean()))
+    assert distances[0] > distances[1] > distances[2]
+    assert distances[2] < 1e-5
 
 
 def test_overlapping_regions_start_from_the_same_noise(pipeline: RiffusionPipeline) -> None:

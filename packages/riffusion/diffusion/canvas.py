@@ -61,6 +61,8 @@ class CanvasPlan:
         free_share: the last share of the request's steps, in which nothing is kept whatever
             `repaint` is; None keeps up to the finished latents.
         window: width of the windows in columns; None for a clip's.
+        course: how much of the init latents' course in time is kept whatever the denoising, from 0
+            to 1; see `CourseInTime`.
     """
 
     init_latents: torch.Tensor
@@ -70,6 +72,7 @@ class CanvasPlan:
     way: CanvasWay = "edit"
     free_share: float | None = None
     window: int | None = None
+    course: float = 0.0
 
 
 def position_between(columns: Sequence[float], column: float) -> tuple[int, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -51,6 +52,35 @@ class KeptPixels:
 
     init_image: Image.Image
     repaint: torch.Tensor
+
+
+@dataclass(frozen=True)
+class CourseInTime:
+    """What a job keeps of its init latents' course in time, and so of the beat.
+
+    After each step the latents' mean over frequency is moved towards that of the init latents with
+    the step's noise: iterative latent variable refinement (Choi et al., "ILVR", 2021, section 3)
+    with this mean as its low-pass filter. What the mean doesn't see is free.
+
+    Args:
+        init_latents: (1, channels, height, width).
+        noise: noise to add to them, same shape.
+        share: how far it is moved in each step, from 0 to 1.
+    """
+
+    init_latents: torch.Tensor
+    noise: torch.Tensor
+    share: float
+
+    @staticmethod
+    def share_of_step(share: float, num_steps: int) -> float:
+        """The share of each step of which all steps together move by `share`."""
+        return 1.0 - math.pow(1.0 - share, 1 / max(1, num_steps))
+
+    def kept(self, latents: torch.Tensor, scheduler: Any, timestep: torch.Tensor) -> torch.Tensor:
+        """Latents at a timestep, moved."""
+        noisy = add_noise(scheduler, self.init_latents, self.noise, timestep)
+        return latents + self.share * (noisy - latents).mean(2, keepdim=True)
 
 
 class NoiseOfSteps(Protocol):
@@ -152,6 +182,7 @@ class DenoisingJob:
             guidance inside of that interval and outside, (2, width).
         step_noise: for distilled sampling: the noise of each step but the last.
         inpainting: what to keep, for a job with a mask.
+        course: what to keep of the init latents' course in time.
         steps_done: number of completed steps.
         loras: what changes the UNet; jobs with equal ones can share a UNet call.
     """
@@ -167,6 +198,7 @@ class DenoisingJob:
     guidance_embeddings: torch.Tensor | None = None
     step_noise: NoiseOfSteps | None = None
     inpainting: Inpainting | None = None
+    course: CourseInTime | None = None
     steps_done: int = 0
     loras: LoraStack = NO_LORAS
 
@@ -249,6 +281,8 @@ class DenoisingJob:
         if self.step_noise is not None and not self.is_done:
             noise = self.step_noise.draw(self.latents)
             self.latents = add_noise(self.scheduler, denoised[0], noise, self.timestep)
+        if self.course is not None and not self.is_done:
+            self.latents = self.course.kept(self.latents, self.scheduler, self.timestep)
         if self.inpainting is not None and self.inpainting.keeps(self.steps_left):
             self.latents = self._keep_unmasked(self.inpainting)
 

@@ -29,7 +29,7 @@ from riffusion.diffusion.distilled_sampling import (
 from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.diffusion.interpolation import lerp, slerp
 from riffusion.diffusion.inversion import DDIMInversion
-from riffusion.diffusion.job import DenoisingJob, Inpainting, KeptPixels, StepNoise
+from riffusion.diffusion.job import CourseInTime, DenoisingJob, Inpainting, KeptPixels, StepNoise
 from riffusion.diffusion.loras import LoraLibrary, LoraStack
 from riffusion.diffusion.magic_mix import MagicMix
 from riffusion.diffusion.schedulers import (
@@ -190,6 +190,10 @@ class JobPreparation:
             num_free = None if plan.free_share is None else _num_free(plan.free_share, inputs)
             repaint = plan.repaint.to(init.device)
             inpainting = Inpainting(init, noise, repaint, num_free=num_free)
+        course = None
+        if plan.course > 0:
+            share = CourseInTime.share_of_step(plan.course, len(timesteps))
+            course = CourseInTime(init, noise, share)
         factor = self.sizes.vae_scale_factor
         job = DenoisingJob(
             geometry=LatentGeometry(factor * shape[-1], factor * shape[-2], factor, factor),
@@ -205,6 +209,7 @@ class JobPreparation:
             step_noise=ColumnNoise(settings.seed, plan.first_column) if is_distilled else None,
             generator=seeded_generator(self.unet.device, settings.seed),
             inpainting=inpainting,
+            course=course,
             loras=loras,
         )
         return Canvas(job, starts, window, embeddings)

@@ -27,6 +27,10 @@ from riffusion.generation.generator import ClipGenerator
 
 FloatArray = npt.NDArray[np.float32]
 
+BEATS_COURSE = 0.6
+"""How much of the course in time edits keep that keep the beat. With the embedded checkpoint and a
+denoising of 0.5, the onsets of a restyled song correlate with its own by 0.7 to 0.9 in place of 0.2
+to 0.4; with 0.9 by 0.95, but tags of the new sound are heard less surely."""
 _HELD_FRAMES = 2048
 """Sections and surroundings of so many frames at most are computed once and kept: 4 MB."""
 _BLOCK_FRAMES = 1024
@@ -49,6 +53,7 @@ def remade(
     section: Section,
     on_progress: ProgressCallback | None = None,
     mix: MagicMix | None = None,
+    course: float = 0.0,
 ) -> Iterator[Waveform]:
     """Regenerate a section.
 
@@ -62,6 +67,7 @@ def remade(
         section: the section.
         on_progress: called with (steps done, number of steps); what it raises ends the work.
         mix: for a section without surroundings: what of it is mixed in along the way.
+        course: how much of its course in time is kept, from 0 to 1; see `CourseInTime`.
 
     Yields:
         (1, samples) at the model's rate; all together have the section's frames.
@@ -81,7 +87,7 @@ def remade(
         init = images.latents(*source)
     points = [PromptAt(at.frame / factor - seen.column, at.prompt) for at in prompts]
     repaint = _repaint(images, axis, section, begin, end) if section.has_surroundings else None
-    plan = CanvasPlan(init, points, repaint, seen.column, window=seen.window)
+    plan = CanvasPlan(init, points, repaint, seen.column, window=seen.window, course=course)
     if mix is not None:
         plan = replace(plan, repaint=mix.repaint, free_share=mix.low)
     made = generator.canvas(inputs, plan, on_progress)
@@ -92,7 +98,13 @@ def remade(
 
     drawn = _in_blocks(decoded, section.first, section.last)
     dynamics = Dynamics(
-        axis.params, axis.amplitudes, drawn, section.first, section.last, section.bands
+        axis.params,
+        axis.amplitudes,
+        drawn,
+        section.first,
+        section.last,
+        section.bands,
+        around=(first, last) if section.has_surroundings else None,
     )
 
     def target(first: int, num_frames: int) -> FloatArray:
@@ -123,11 +135,12 @@ def remade_samples(
     stop: int,
     on_progress: ProgressCallback | None = None,
     bands: Bands | None = None,
+    course: float = 0.0,
 ) -> Iterator[Waveform]:
     """Samples of the recording regenerated in mono from one prompt.
 
     Args:
-        axis, generator, inputs, on_progress: see `remade`; the prompt is that of the start.
+        axis, generator, inputs, on_progress, course: see `remade`; the prompt is that of the start.
         start, stop: samples at the recording's rate.
         bands: which mel bands are regenerated; None for all.
 
@@ -144,7 +157,7 @@ def remade_samples(
         continues_after=stop < axis.recording.num_samples,
     )
     prompts = [PromptAtFrame(first, inputs.start.prompt)]
-    made = remade(axis, generator, inputs, prompts, section, on_progress)
+    made = remade(axis, generator, inputs, prompts, section, on_progress, course=course)
     return axis.at_recordings_rate(made, first, start, stop)
 
 

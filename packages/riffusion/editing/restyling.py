@@ -12,7 +12,7 @@ from riffusion.diffusion.prompt_weights import parse_prompt_weights
 from riffusion.editing.balance import balance_along, balanced
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.regions import check_length
-from riffusion.editing.remaking import PromptAtFrame, remade
+from riffusion.editing.remaking import BEATS_COURSE, PromptAtFrame, remade
 from riffusion.editing.splicing import New, Part
 from riffusion.editing.surroundings import Section
 from riffusion.errors import InputError
@@ -62,7 +62,8 @@ def restyle(
     frames_per_s = axis.params.sample_rate / axis.params.hop_length
     prompts = [PromptAtFrame(at_s * frames_per_s, points[at_s]) for at_s in sorted(points)]
     whole = Section(0, axis.num_frames, continues_before=False, continues_after=False)
-    made = remade(axis, generator, inputs, prompts, whole, on_progress, mix)
+    course = BEATS_COURSE if mix is None else 0.0  # a mix keeps the layout, and the beat with it
+    made = remade(axis, generator, inputs, prompts, whole, on_progress, mix, course)
     mono = axis.at_recordings_rate(made, 0, 0, recording.num_samples)
     return [New(balanced(mono, recording.num_channels, partial(balance_along, recording)))]
 
