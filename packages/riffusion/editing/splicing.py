@@ -138,7 +138,11 @@ def spliced(
 
 
 def write_spliced(
-    recording: Recording, parts: Sequence[Part], path: str | Path, tags: Tags | None = None
+    recording: Recording,
+    parts: Sequence[Part],
+    path: str | Path,
+    tags: Tags | None = None,
+    warn: Callable[[str], None] = logger.warning,
 ) -> int:
     """Write the edited recording; the file is written whole or not at all.
 
@@ -146,7 +150,7 @@ def write_spliced(
     become 24. Other formats are encoded as usual.
 
     Args:
-        recording, parts: see `spliced`.
+        recording, parts, warn: see `spliced`.
         path: the file; its extension decides the format.
         tags: of the file; default: the recording's.
 
@@ -159,7 +163,7 @@ def write_spliced(
     check_parts(recording, parts)
     num_samples = 0
     with writer_like(recording, path, tags) as writer:
-        for block in spliced(recording, parts):
+        for block in spliced(recording, parts, warn):
             writer.write(Pcm(block, recording.sample_rate))
             num_samples += block.shape[1]
     return num_samples
