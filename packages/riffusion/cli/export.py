@@ -49,7 +49,7 @@ def export(
     """
     if beside == (output is not None):
         raise InputError(
-            "is missing; name the folder to write, as in -o exported, or give --beside"
+            "name the folder to write, as in -o exported, or give --beside"
             if output is None
             else "cannot be combined with --beside; leave one of them out",
             "output",

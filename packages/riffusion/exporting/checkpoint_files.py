@@ -7,10 +7,14 @@ torch loads.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
+from transformers.utils import logging
 
 from riffusion.checkpoint.files import (
     DISTILLATION_NAME,
@@ -109,7 +113,7 @@ def write(components: Components, folder: Path, precision: str) -> Weights:
     """
     networks = {part: getattr(components, part) for part in WEIGHT_STEMS}
     for part, network in networks.items():
-        network.to(PRECISIONS[precision])
+        nn.Module.to(network, PRECISIONS[precision])  # diffusers' own `to` warns
         if not all(bool(weight.isfinite().all()) for weight in network.parameters()):
             raise CheckpointError(
                 f"{part} has weights that are too large for {precision}; use --precision fp32"
@@ -121,12 +125,13 @@ def write(components: Components, folder: Path, precision: str) -> Weights:
         spectrogram_params=components.spectrogram_params,
         distillation=components.distillation,
     )
-    pipeline.save_pretrained(folder, max_shard_size=_ONE_FILE)
+    with _no_progress_bars():
+        pipeline.save_pretrained(folder, max_shard_size=_ONE_FILE)
     seed_images = components.directory / SEED_IMAGE_FOLDER
     if seed_images.is_dir():
         shutil.copytree(seed_images, folder / SEED_IMAGE_FOLDER)
     for network in networks.values():
-        network.to(torch.float32)
+        nn.Module.to(network, torch.float32)
     names = _names(folder)
     stored = {
         part: stored_weights(folder, weight_files(names, part, where=str(folder)), part)
@@ -144,6 +149,18 @@ def others_in(folder: Path) -> tuple[str, ...]:
     }
     images = {name for name in _names(folder) if name.startswith(SEED_IMAGE_FOLDER)}
     return tuple(sorted(images | {name for name in wanted if (folder / name).is_file()}))
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Writing without transformers' bars, which it shows where stderr is a file, too."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _names(folder: Path) -> list[str]:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
 
 import onnx
 import torch
@@ -36,8 +39,7 @@ def trace(part: Part, sizes: Sizes) -> ModelProto:
     inputs = part.random_inputs(sizes, torch.Generator().manual_seed(0))
     content = io.BytesIO()
     try:
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that shapes are checked once, while tracing
+        with torch.inference_mode(), _exporter():
             torch.onnx.export(
                 part.module,
                 tuple(inputs.values()),
@@ -57,6 +59,36 @@ def trace(part: Part, sizes: Sizes) -> ModelProto:
     del model.metadata_props[:]
     model.producer_name, model.producer_version = "riffusion", ""
     return model
+
+
+@contextmanager
+def _exporter() -> Iterator[None]:
+    """The exporter without its warnings and prints, and with an operator that it lacks."""
+    with (
+        warnings.catch_warnings(),
+        mock.patch.object(torch._C, "_jit_onnx_log", _ignore, create=True),  # prints the graph
+        mock.patch.object(torch, "cdist", _distances),
+    ):
+        warnings.simplefilter("ignore")  # that shapes are checked once, while tracing
+        yield
+
+
+def _ignore(*_: object) -> None:
+    """Print nothing."""
+
+
+def _distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """`torch.cdist`, which the exporter can't hold for any number of rows.
+
+    Args:
+        a: (rows, width).
+        b: (codes, width); a codebook, in which a `VQModel` looks up the nearest code.
+
+    Returns:
+        (rows, codes), by |a - b|² = |a|² - 2 a·b + |b|², as torch computes it for many rows.
+    """
+    squared = a.square().sum(1, keepdim=True) - 2 * a @ b.T + b.square().sum(1)
+    return squared.clamp(min=0).sqrt()
 
 
 def cannot_hold(part: Part, error: Exception) -> CheckpointError:
