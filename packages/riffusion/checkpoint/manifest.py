@@ -96,13 +96,15 @@ class Manifest(_Values):
     Args:
         format: see `FORMAT`.
         source: what was exported: a name, or a hub id with its commit.
-        precision: type of the weights, `fp32` or `fp16`.
+        precision: type of the weights: `fp32`, `fp16` or `w8`.
         opset: version of ONNX's operators.
         versions: versions of the programs that made the folder, by name.
         shape: what is fixed about the tensors.
         parts: by name, see `PARTS`.
         files: size and hash of each graph and weights file, by path.
         other_files: further files that runtimes read.
+        picture_psnr_db: least PSNR of pictures of the same seed to those of the checkpoint's own
+            weights; None where that was not measured.
     """
 
     format: int
@@ -114,6 +116,7 @@ class Manifest(_Values):
     parts: dict[str, ExportedPart]
     files: dict[FileName, ExportedFile]
     other_files: tuple[FileName, ...]
+    picture_psnr_db: float | None = None
 
     @model_validator(mode="after")
     def _names_each_file(self) -> Manifest:

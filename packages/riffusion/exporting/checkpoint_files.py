@@ -7,18 +7,15 @@ torch loads.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import nn
-from transformers.utils import logging
+from safetensors.torch import save_file
 
 from riffusion.checkpoint.files import (
     DISTILLATION_NAME,
     INDEX_NAME,
+    INTEGERS_SUFFIX,
     SCHEDULER_NAME,
     SEED_IMAGE_FOLDER,
     TOKENIZER_NAMES,
@@ -29,14 +26,12 @@ from riffusion.checkpoint.files import (
 from riffusion.checkpoint.loader import Components
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import CheckpointError
+from riffusion.exporting.rounding import INTEGERS, is_rounded, rounded
 from riffusion.exporting.weights import StoredWeight, stored_weights
 from riffusion.spectrogram import params as spectrogram_params
 
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
-"""Types of stored weights."""
 _STORED_TYPES = {"F32": "fp32", "F16": "fp16"}
 _TOKENIZER = "tokenizer/tokenizer.json"
-_ONE_FILE = "1000GB"
 
 
 @dataclass(frozen=True)
@@ -92,12 +87,7 @@ def copy(components: Components, folder: Path) -> None:
 
 def is_rounded_in(components: Components, precision: str) -> bool:
     """Whether a precision changes weights of the loaded checkpoint."""
-    dtype = PRECISIONS[precision]
-    return dtype != torch.float32 and any(
-        not torch.equal(weight.to(dtype).to(weight.dtype), weight)
-        for part in WEIGHT_STEMS
-        for weight in getattr(components, part).parameters()
-    )
+    return any(is_rounded(getattr(components, part), precision) for part in WEIGHT_STEMS)
 
 
 def write(components: Components, folder: Path, precision: str) -> Weights:
@@ -106,38 +96,45 @@ def write(components: Components, folder: Path, precision: str) -> Weights:
     Args:
         components: in single precision.
         folder: an empty folder.
-        precision: type of the written weights.
+        precision: type of the written weights. `w8` is for graphs only: torch finds no weights.
 
     Raises:
         CheckpointError: a weight is too large for it.
     """
-    networks = {part: getattr(components, part) for part in WEIGHT_STEMS}
-    for part, network in networks.items():
-        nn.Module.to(network, PRECISIONS[precision])  # diffusers' own `to` warns
-        if not all(bool(weight.isfinite().all()) for weight in network.parameters()):
+    _write_configurations(components, folder)
+    stored = {}
+    for part, (stem, _) in WEIGHT_STEMS.items():
+        tensors = rounded(getattr(components, part), precision)
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
             raise CheckpointError(
                 f"{part} has weights that are too large for {precision}; use --precision fp32"
             )
+        ending = INTEGERS_SUFFIX if precision in INTEGERS else ".safetensors"
+        name = f"{part}/{stem}{ending}"
+        save_file(tensors, folder / name, metadata={"format": "pt"})
+        stored[part] = stored_weights(folder, [name], part)
+    return Weights(precision, stored)
+
+
+def _write_configurations(components: Components, folder: Path) -> None:
+    """Write everything but weights."""
     pipeline = RiffusionPipeline(
-        **networks,
+        **{part: getattr(components, part) for part in WEIGHT_STEMS},
         tokenizer=components.tokenizer,
         scheduler=components.scheduler,
-        spectrogram_params=components.spectrogram_params,
-        distillation=components.distillation,
     )
-    with _no_progress_bars():
-        pipeline.save_pretrained(folder, max_shard_size=_ONE_FILE)
+    pipeline.save_config(folder)
+    components.unet.save_config(folder / "unet")
+    components.vae.save_config(folder / "vae")
+    components.text_encoder.config.save_pretrained(folder / "text_encoder")
+    components.tokenizer.save_pretrained(folder / "tokenizer")
+    components.scheduler.save_pretrained(folder / "scheduler")
+    components.spectrogram_params.save(folder)
+    if components.distillation is not None:
+        components.distillation.save(folder)
     seed_images = components.directory / SEED_IMAGE_FOLDER
     if seed_images.is_dir():
         shutil.copytree(seed_images, folder / SEED_IMAGE_FOLDER)
-    for network in networks.values():
-        nn.Module.to(network, torch.float32)
-    names = _names(folder)
-    stored = {
-        part: stored_weights(folder, weight_files(names, part, where=str(folder)), part)
-        for part in WEIGHT_STEMS
-    }
-    return Weights(precision, stored)
 
 
 def others_in(folder: Path) -> tuple[str, ...]:
@@ -149,18 +146,6 @@ def others_in(folder: Path) -> tuple[str, ...]:
     }
     images = {name for name in _names(folder) if name.startswith(SEED_IMAGE_FOLDER)}
     return tuple(sorted(images | {name for name in wanted if (folder / name).is_file()}))
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Writing without transformers' bars, which it shows where stderr is a file, too."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _names(folder: Path) -> list[str]:

@@ -29,11 +29,12 @@ from riffusion.checkpoint.manifest import (
 )
 from riffusion.checkpoint.source import CheckpointSource, find_checkpoint
 from riffusion.errors import CheckpointError, InputError
-from riffusion.exporting import checking, checkpoint_files
+from riffusion.exporting import checking, checkpoint_files, pictures
 from riffusion.exporting.checking import Arrays, Comparison
-from riffusion.exporting.checkpoint_files import PRECISIONS, Weights
+from riffusion.exporting.checkpoint_files import Weights
 from riffusion.exporting.graph import OPSET, trace
 from riffusion.exporting.parts import Part, Shape, parts_of
+from riffusion.exporting.rounding import INTEGERS, PRECISIONS
 from riffusion.exporting.weights import attach_weights
 from riffusion.io.bundle import DISTRIBUTION
 from riffusion.io.files import write_file
@@ -68,22 +69,28 @@ OnGraph = Callable[[ExportedGraph], None]
 
 
 def export_checkpoint(
-    source: str | None, directory: Path, precision: str, on_graph: OnGraph
+    source: str | None,
+    directory: Path,
+    precision: str,
+    on_graph: OnGraph,
+    *,
+    num_pictures: int = 4,
 ) -> Manifest:
     """Export a checkpoint into a new folder, which torch can load as a checkpoint, too.
 
     Args:
         source: see `find_checkpoint`.
         directory: the folder; created, or empty.
-        precision: type of the weights, `fp32` or `fp16`. Computation is in single precision.
+        precision: type of the weights, one of `PRECISIONS`. Computation is in single precision.
         on_graph: called with each graph that is ready.
+        num_pictures: how many pictures to draw before and after weights become integers.
 
     Raises:
-        CheckpointError: the checkpoint can't be loaded or exported.
+        CheckpointError: the checkpoint can't be loaded or exported, or pictures change too much.
         InputError: the precision is unknown, or the folder can't be written or isn't empty.
     """
     if precision not in PRECISIONS:
-        raise InputError(f"{precision!r} must be {' or '.join(PRECISIONS)}", "precision")
+        raise InputError(f"{precision!r} must be one of {', '.join(PRECISIONS)}", "precision")
     if directory.exists() and not is_vacant(directory):
         raise InputError(
             f"{str(directory)!r} exists and is not empty; choose a new folder, or delete this one",
@@ -93,16 +100,21 @@ def export_checkpoint(
     shape = Shape.of(components)
     parts = parts_of(components, shape)
     with _folder(directory) as folder:
-        found = checkpoint_files.stored_in(components)
+        found, psnr_db = checkpoint_files.stored_in(components), None
         if found is not None and found.precision == precision:
             checkpoint_files.copy(components, folder)
             references: dict[str, list[Arrays]] | None = None
         else:
             is_rounded = checkpoint_files.is_rounded_in(components, precision)
             references = _references(parts, shape) if is_rounded else None
+            drawn = num_pictures if precision in INTEGERS else 0
+            before = pictures.draw(components, drawn)
             found = checkpoint_files.write(components, folder, precision)
+            if drawn:
+                psnr_db = pictures.worst_psnr_db(pictures.draw(components, drawn), before)
+                pictures.check(psnr_db, precision)
         graphs = _graphs(parts, shape, folder, found, references, on_graph)
-        return _write(graphs, folder, components, shape, found)
+        return _write(graphs, folder, components, shape, found, psnr_db)
 
 
 def export_beside(source: str | None, on_graph: OnGraph) -> tuple[Manifest, Path]:
@@ -186,6 +198,7 @@ def _write(
     components: Components,
     shape: Shape,
     weights: Weights,
+    psnr_db: float | None = None,
 ) -> Manifest:
     """Write graphs, then the manifest; nothing of them stays if that fails."""
     try:
@@ -217,6 +230,7 @@ def _write(
             },
             files={name: describe_file(folder / name) for name in sorted(names)},
             other_files=checkpoint_files.others_in(folder),
+            picture_psnr_db=psnr_db,
         )
         manifest.write(folder)
     except BaseException:

@@ -22,8 +22,9 @@ from riffusion.checkpoint.networks import current_name
 from riffusion.errors import CheckpointError
 from riffusion.exporting.graph import weight_names
 from riffusion.exporting.parts import Part
+from riffusion.exporting.rounding import SCALE_SUFFIX
 
-ONNX_TYPES = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16}
+ONNX_TYPES = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16, "I8": TensorProto.INT8}
 """ONNX's types by those of safetensors."""
 _LENGTH_BYTES = 8
 _MAX_INLINE_BYTES = 1 << 16
@@ -74,8 +75,8 @@ def stored_weights(folder: Path, files: Iterable[str], part: str) -> dict[str, S
 def attach_weights(model: ModelProto, part: Part, stored: Mapping[str, StoredWeight]) -> list[str]:
     """Replace the weights among a traced graph's inputs by references to stored ones.
 
-    Behind weights stored in half precision is a cast: runtimes compute in single precision, and
-    convert them once, while loading.
+    Behind weights stored in half precision is a cast, and behind integers also a product with their
+    scale: runtimes compute in single precision, and convert them once, while loading.
 
     Returns:
         The files that the graph refers to, sorted.
@@ -84,7 +85,8 @@ def attach_weights(model: ModelProto, part: Part, stored: Mapping[str, StoredWei
     names = weight_names(model, part)
     network = part.module.get_submodule("network")
     others = dict(network.named_buffers())
-    casts: dict[str, NodeProto] = {}
+    converted: dict[str, str] = {}
+    nodes: list[NodeProto] = []
     files = set()
     for name in names:
         weight = stored.get(name)
@@ -94,11 +96,16 @@ def attach_weights(model: ModelProto, part: Part, stored: Mapping[str, StoredWei
         files.add(weight.file)
         graph.initializer.append(_external(name, weight))
         if weight.dtype != "F32":
-            to = TensorProto.FLOAT
-            casts[name] = helper.make_node("Cast", [name], [f"w{len(casts)}"], to=to)
+            converted[name] = f"w{len(converted)}"
+            nodes.append(helper.make_node("Cast", [name], [converted[name]], to=TensorProto.FLOAT))
+        if weight.dtype == "I8":
+            scale, factor = name + SCALE_SUFFIX, converted[name]
+            graph.initializer.append(_external(scale, stored[scale]))
+            converted[name] = f"{factor}s"
+            nodes.append(helper.make_node("Mul", [factor, scale], [converted[name]]))
     for node in graph.node:
-        node.input[:] = [casts[name].output[0] if name in casts else name for name in node.input]
-    nodes = [*casts.values(), *graph.node]
+        node.input[:] = [converted.get(name, name) for name in node.input]
+    nodes += graph.node
     inputs = [value for value in graph.input if value.name in part.inputs]
     del graph.node[:], graph.input[:]
     graph.node.extend(nodes)
