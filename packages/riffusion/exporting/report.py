@@ -78,8 +78,9 @@ def report(source: str | None, exported: Mapping[Path, Manifest]) -> list[str]:
         "",
         f"One row of {pixels} pixels and {shape.fixed.tokens} tokens, float32, "
         f"{torch.get_num_threads()} threads on {platform.machine()} with {os.cpu_count()} cores. "
-        "Sizes are those of a graph with its weights; the halves of the autoencoder share a file, of which each is counted with what "
-        "it uses. Peak memory is that of a process with the one part.",
+        "Sizes are those of a graph with its weights; the halves of the autoencoder share a file, "
+        "of which each is counted with what it uses. Peak memory is that of a process with the one "
+        "part.",
         f"A process with all four parts: onnxruntime {', '.join(whole)}; torch "
         f"{_rounded(torch_mb)} MB.",
         "Phone: published figures for Stable Diffusion 1.5's shape with weights of 8 bits, on the "
