@@ -32,6 +32,8 @@ WEIGHT_STEMS = {
     "text_encoder": ("model", "pytorch_model"),
 }
 """File names of the weights in each subfolder, without suffix: (safetensors, pickle)."""
+INTEGERS_SUFFIX = ".w8.safetensors"
+"""Ending of weights that `riffusion export` stored as integers."""
 TOKENIZER_NAMES = (
     "vocab.json",
     "merges.txt",
@@ -121,6 +123,11 @@ def weight_files(
     if incomplete:
         raise CheckpointError(
             f"{where} lacks the shards {abridged(incomplete)}; download the checkpoint again"
+        )
+    if f"{part}/{stems[0]}{INTEGERS_SUFFIX}" in present:
+        raise CheckpointError(
+            f"{where} has weights as integers, which only its graphs can use; name the checkpoint "
+            "that it was exported from"
         )
     raise CheckpointError(
         f"{where} has no weights in {part}/, such as {stems[0]}.safetensors; "
