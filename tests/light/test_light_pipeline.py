@@ -109,7 +109,7 @@ def test_img2img_and_masks(
     light: LightPipeline, torch_pipeline: RiffusionPipeline, scheduler: Any
 ) -> None:
     start = {"prompt": "jazz", "seed": 5, "denoising": 0.7, "guidance": 5.0}
-    inputs = request(mode="img2img", scheduler=scheduler, start=start)
+    inputs = request(mode="img2img", duration_s=None, scheduler=scheduler, start=start)
     init = picture(1)
     assert_same(light, torch_pipeline, inputs, init)
     mask = Image.linear_gradient("L").resize(init.size)
@@ -122,7 +122,9 @@ def test_canvases(light: LightPipeline, torch_pipeline: RiffusionPipeline, way: 
     columns = light.clip_columns + 8
     init = np.random.default_rng(3).standard_normal((1, 16, 32, columns)).astype(np.float32)
     start = {"prompt": "", "seed": 8, "denoising": 1.0 if way == "to noise" else 0.6}
-    inputs = request(mode="img2img", scheduler="ddim", num_inference_steps=4, start=start)
+    inputs = request(
+        mode="img2img", duration_s=None, scheduler="ddim", num_inference_steps=4, start=start
+    )
     plan = CanvasPlan(
         init, [PromptAt(0, "piano"), PromptAt(columns, "violin")], way=way, course=0.5
     )
