@@ -37,12 +37,12 @@ class Operations(Protocol):
 
     Attributes:
         functions: the module of arrays, for functions that have the same name in both.
-        bands_per_group: mel bands of one product with a part of the filterbank.
+        weights_per_product: largest matrix by which a filterbank is applied in parts.
         frames_at_once: frames that are inverted together.
     """
 
     functions: ModuleType
-    bands_per_group: int
+    weights_per_product: int
     frames_at_once: int
 
     def constant(self, array: np.ndarray[Any, Any]) -> Array:
@@ -113,7 +113,7 @@ class NumpyOperations:
     """
 
     functions: ModuleType = np
-    bands_per_group = 32
+    weights_per_product = 4000
     frames_at_once = 512
 
     def constant(self, array: Array) -> Array:

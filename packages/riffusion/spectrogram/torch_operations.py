@@ -11,8 +11,6 @@ from torch.nn.functional import pad
 
 from riffusion.spectrogram.operations import Array, Block
 
-_ALL_BANDS = 2**16
-
 
 class TorchOperations:
     """The operations of PyTorch on one device; see `Operations`.
@@ -25,7 +23,7 @@ class TorchOperations:
     """
 
     functions: ModuleType = torch
-    bands_per_group = _ALL_BANDS
+    weights_per_product = 2**62
     frames_at_once = 16384
 
     def __init__(self, device: torch.device) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from riffusion.spectrogram.filterbank import BandGroup, band_groups
+from riffusion.spectrogram.filterbank import band_groups
 from riffusion.spectrogram.mel_frames import MelFrames
 from riffusion.spectrogram.operations import Array, Operations
 
 EPSILON = 1e-7
 """Keeps divisions finite. 140 dB below the loudest mel amplitude, which is scaled to 1."""
+
+_BANDS_PER_GROUP = 32
 
 Floats = npt.NDArray[np.float32]
 
@@ -43,7 +44,7 @@ class MelFilterbank:
 
     so one matrix B replaces F for the shorter FFT. The triangular bands overlap only their
     neighbours, so each bin belongs to a few bands, and neighbouring bands to neighbouring bins. B
-    is therefore applied as one small matrix per group of bands.
+    is therefore applied as some small matrices, each for neighbouring bands.
 
     Mel amplitudes are `(..., bands)` and magnitudes `(..., bins)`.
 
@@ -58,30 +59,32 @@ class MelFilterbank:
         self, params: MelFrames, bin_hz: float, num_bins: int, operations: Operations
     ) -> None:
         self._do = operations
-        num_bands = params.num_frequencies
-        per_group = min(num_bands, operations.bands_per_group)
-        short_groups = [
-            _interpolated(group, params.sample_rate / params.n_fft / bin_hz, num_bins)
-            for group in band_groups(params, per_group)
-        ]
-        self._bands_from_bins = [self._product(group) for group in short_groups]
-        weights = np.zeros((num_bins, num_bands), np.float32)
-        for index, group in enumerate(short_groups):
-            bands = slice(index * per_group, index * per_group + group.weights.shape[1])
-            weights[group.bins, bands] = group.weights
-
+        weights = _interpolated_weights(params, bin_hz, num_bins)
         weight_of_bin = weights.sum(1, keepdims=True).clip(min=EPSILON)
-        mean_over_bands = (weights / weight_of_bin).T
-        num_groups = len(short_groups)
-        edges = [num_bins * index // num_groups for index in range(num_groups + 1)]
-        self._mean_over_bands = [
-            self._product(_nonzero(mean_over_bands[:, first:end]))
-            for first, end in itertools.pairwise(edges)
-        ]
+        self._bands_from_bins = self._products(weights)
+        self._mean_over_bands = self._products((weights / weight_of_bin).T)
         self._weight_of_band = operations.constant(weights.sum(0).clip(min=EPSILON))
 
-    def _product(self, group: BandGroup) -> _Product:
-        return _Product(group.bins, self._do.constant(group.weights))
+    def _products(self, matrix: Floats) -> list[_Product]:
+        """Parts of a product with a sparse matrix (inputs, outputs), whose columns are in order.
+
+        Each part has as many columns as fit into `weights_per_product`, and at least one.
+        """
+        has_weights = matrix != 0
+        first = np.where(has_weights.any(0), has_weights.argmax(0), len(matrix))
+        end = np.where(has_weights.any(0), len(matrix) - has_weights[::-1].argmax(0), 0)
+        products, start = [], 0
+        while start < matrix.shape[1]:
+            lowest = np.minimum.accumulate(first[start:])
+            heights = (np.maximum.accumulate(end[start:]) - lowest).clip(min=0)
+            sizes = heights * np.arange(1, len(heights) + 1)
+            width = max(1, int(np.searchsorted(sizes, self._do.weights_per_product, "right")))
+            low = int(min(lowest[width - 1], len(matrix)))
+            inputs = slice(low, low + int(heights[width - 1]))
+            part = np.ascontiguousarray(matrix[inputs, start : start + width])
+            products.append(_Product(inputs, self._do.constant(part)))
+            start += width
+        return products
 
     def _multiplied(self, values: Array, products: list[_Product]) -> Array:
         return self._do.products_joined(
@@ -131,29 +134,15 @@ class MelFilterbank:
         return magnitudes
 
 
-def _interpolated(group: BandGroup, bins_per_bin: float, num_bins: int) -> BandGroup:
-    """F · U of some bands: weights on the bins of the short FFT.
-
-    Args:
-        group: weights on the bins of the long FFT.
-        bins_per_bin: short bins per long bin, at most 1.
-        num_bins: number of short bins, at least 2.
-    """
-    long_bins = np.arange(group.bins.start, group.bins.stop)
-    if not long_bins.size:
-        return BandGroup(slice(0, 0), np.zeros((0, group.weights.shape[1]), np.float32))
-    position = (long_bins * bins_per_bin).clip(max=num_bins - 1)
-    below = np.floor(position).astype(int).clip(max=num_bins - 2)
-    fraction = (position - below).astype(np.float32)[:, None]
-    first = int(below[0])
-    weights = np.zeros((int(below[-1]) + 2 - first, group.weights.shape[1]), np.float32)
-    np.add.at(weights, below - first, group.weights * (1 - fraction))
-    np.add.at(weights, below - first + 1, group.weights * fraction)
-    return BandGroup(slice(first, first + len(weights)), weights)
-
-
-def _nonzero(weights: Floats) -> BandGroup:
-    """The rows of a matrix from its first to its last one with weights."""
-    rows = np.flatnonzero(weights.any(1))
-    chosen = slice(int(rows[0]), int(rows[-1]) + 1) if rows.size else slice(0, 0)
-    return BandGroup(chosen, np.ascontiguousarray(weights[chosen]))
+def _interpolated_weights(params: MelFrames, bin_hz: float, num_bins: int) -> Floats:
+    """F · U: weights of the bins of the short FFT, (num_bins, bands)."""
+    weights = np.zeros((num_bins, params.num_frequencies), np.float32)
+    for index, group in enumerate(band_groups(params, _BANDS_PER_GROUP)):
+        bands = slice(index * _BANDS_PER_GROUP, (index + 1) * _BANDS_PER_GROUP)
+        long_bins = np.arange(group.bins.start, group.bins.stop)
+        position = long_bins * (params.sample_rate / params.n_fft / bin_hz)
+        below = np.floor(position).astype(int).clip(max=num_bins - 2)
+        fraction = (position.clip(max=num_bins - 1) - below).astype(np.float32)[:, None]
+        np.add.at(weights[:, bands], below, group.weights * (1 - fraction))
+        np.add.at(weights[:, bands], below + 1, group.weights * fraction)
+    return weights

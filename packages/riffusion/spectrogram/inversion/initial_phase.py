@@ -56,10 +56,10 @@ class PeakPhases:
         self, magnitudes: Array, hop: int, window_length: int, n_fft: int, operations: Operations
     ) -> None:
         self._do = do = operations
-        where, remainder = do.functions.where, do.functions.remainder
+        where = do.functions.where
         num_clips, num_frames, num_bins = magnitudes.shape
         flat = magnitudes.reshape(-1)  # all frames of all clips, one after the other
-        rows, bins = _peaks(magnitudes.reshape(-1, num_bins), do)
+        rows, bins = _peaks(magnitudes, do)
         peaks, frames = rows * num_bins + bins, rows % num_frames
         regions = _regions(peaks, bins, len(flat), do)
         bin_numbers = do.floats(bins)
@@ -88,7 +88,7 @@ class PeakPhases:
         # that are linear in frequency to a click a little later. Quadratic phases spread it over
         # the frame.
         exact_bins = do.functions.asarray(bins, dtype=do.functions.float64)
-        spread_out = do.floats(remainder(exact_bins * exact_bins * GOLDEN_RATIO, 1))
+        spread_out = do.floats(_fraction(exact_bins * exact_bins * GOLDEN_RATIO, do))
         start = where(is_first, spread_out, -delay * bin_numbers / n_fft)
         advance = 0.5 * (cycles_per_hop + cycles_per_hop[parents])
         advance -= delay[parents] * (bin_numbers - bin_numbers[parents]) / n_fft
@@ -96,7 +96,7 @@ class PeakPhases:
 
         # The FFT counts time from the frame's first sample, half a window before its centre.
         self._cycles_per_bin = -(delay + window_length // 2) / n_fft
-        self._cycles_at_zero = remainder(phase + bin_numbers * (delay / n_fft), 1)
+        self._cycles_at_zero = _fraction(phase + bin_numbers * (delay / n_fft), do)
         self._regions = regions.reshape(num_clips, num_frames, num_bins)
         self._all_bins = do.floats(do.numbers(num_bins))
 
@@ -110,18 +110,33 @@ class PeakPhases:
 
 
 def _peaks(magnitudes: Array, do: Operations) -> tuple[Array, Array]:
-    """Frames and bins of the peaks of `(frames, bins)` in ascending order, at least one per frame.
+    """Frames and bins of the peaks, at least one per frame, in ascending order.
 
     A frame's maximum is a peak, unless the frame is silent.
+
+    Args:
+        magnitudes: `(clips, frames, bins)`. Frames are counted through all clips.
+        do: the operations.
     """
-    is_peak = magnitudes > 0
-    for distance in range(1, PEAK_RADIUS + 1):
-        left, right = magnitudes[:, :-distance], magnitudes[:, distance:]
-        is_peak[:, distance:] &= right >= left
-        is_peak[:, :-distance] &= left >= right
-    is_peak[:, 0] |= do.functions.amax(magnitudes, 1) == 0  # a silent frame is one region
-    frames, bins = do.where_true(is_peak)
-    return frames, bins
+    num_clips, num_frames, _ = magnitudes.shape
+    found: dict[tuple[int, int], tuple[Array, Array]] = {}
+
+    def find(block: Block) -> None:
+        part = magnitudes[block]
+        is_peak = part > 0
+        for distance in range(1, PEAK_RADIUS + 1):
+            left, right = part[..., :-distance], part[..., distance:]
+            is_peak[..., distance:] &= right >= left
+            is_peak[..., :-distance] &= left >= right
+        is_peak[..., 0] |= do.functions.amax(part, 2) == 0  # a silent frame is one region
+        clips, frames, bins = do.where_true(is_peak)
+        first_clip, first_frame = block[0].start, block[1].start
+        rows = (clips + first_clip) * num_frames + (frames + first_frame)
+        found[first_clip, first_frame] = rows, bins
+
+    do.in_blocks(find, num_clips, num_frames)
+    blocks = [found[start] for start in sorted(found)]
+    return do.joined([rows for rows, _ in blocks], 0), do.joined([bins for _, bins in blocks], 0)
 
 
 def _regions(peaks: Array, bins: Array, end: int, do: Operations) -> Array:
@@ -146,12 +161,16 @@ def _sums_from_roots(
     log2(frames) rounds instead of a loop over frames (Hillis and Steele, "Data parallel
     algorithms", 1986).
     """
-    remainder = do.functions.remainder
     is_root = parents == do.numbers(len(parents))
-    sums = remainder(do.functions.where(is_root, 0 * advance, advance), 1)
+    sums = _fraction(do.functions.where(is_root, 0 * advance, advance), do)
     reach = 1
     while reach < longest_chain:
-        sums = remainder(sums + sums[parents], 1)
+        sums = _fraction(sums + sums[parents], do)
         parents = parents[parents]
         reach *= 2
     return sums + start[parents]
+
+
+def _fraction(values: Array, do: Operations) -> Array:
+    """Values modulo 1, in a quarter of the time of NumPy's `remainder`."""
+    return values - do.functions.floor(values)

@@ -11,8 +11,6 @@ import numpy.typing as npt
 from riffusion.spectrogram.mel_frames import MelFrames
 from riffusion.spectrogram.operations import Array, Block, Operations
 
-BINS_PER_WINDOW_PERIOD = 2
-"""Length of the FFT in windows: 5 Hz bins for 100 ms. With 1, levels of narrow bands are wrong."""
 NORM_FLOOR = 1e-4
 """Added to the squared window, whose ends are 0; matters only where frames barely overlap."""
 FACTOR_7_COST = 1.2
@@ -34,14 +32,21 @@ class ReducedStft:
     Waveforms are `(clips, samples)`, spectra `(clips, frames, bins)`. As in the spectrogram, a clip
     is padded by reflection at both ends. Overlap-add reflects the samples beyond the ends back, so
     all samples of a clip count equally.
+
+    Args:
+        params: the spectrogram's frames.
+        operations: those of the arrays.
+        windows_per_fft: length of the FFT in windows, about.
     """
 
-    def __init__(self, params: MelFrames, operations: Operations) -> None:
+    def __init__(
+        self, params: MelFrames, operations: Operations, windows_per_fft: float = 2
+    ) -> None:
         self._do = operations
         full_hop, full_window = params.hop_length, params.win_length
         self.hop = _reduced_hop(params)
         self.window_length = full_window * self.hop // full_hop
-        self.n_fft = _reduced_n_fft(params, self.hop, self.window_length)
+        self.n_fft = _reduced_n_fft(params, self.hop, round(windows_per_fft * self.window_length))
         self.num_bins = self.n_fft // 2 + 1
         self.bin_hz = params.sample_rate * self.hop / full_hop / self.n_fft
         self.min_frames = self.window_length // self.hop + 2
@@ -243,14 +248,15 @@ def _reduced_hop(params: MelFrames) -> int:
     return fastest if costs[fastest] < math.inf else params.hop_length
 
 
-def _reduced_n_fft(params: MelFrames, hop: int, window_length: int) -> int:
-    """A length near `BINS_PER_WINDOW_PERIOD` windows: an integer at both rates, smooth if possible.
+def _reduced_n_fft(params: MelFrames, hop: int, wanted: int) -> int:
+    """A length near `wanted`: an integer at both rates, smooth if possible.
 
     It isn't longer than the spectrogram's own FFT; otherwise some bins would belong to no band.
     """
+    window_length = params.win_length * hop // params.hop_length
     step = hop // math.gcd(hop, params.hop_length)  # n_fft / r is an integer for multiples of this
     longest = params.n_fft * hop // params.hop_length
-    wanted = min(BINS_PER_WINDOW_PERIOD * window_length, longest)
+    wanted = min(wanted, longest)
     lengths = range(step * math.ceil(window_length / step), longest + 1, step)
     ranked = sorted(lengths, key=lambda n: (_fft_cost(n) == math.inf, abs(n - wanted)))
     near = (n for n in ranked if abs(n - wanted) <= wanted / 4)
