@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from riffusion.spectrogram.operations import NumpyOperations, Operations
@@ -26,7 +25,7 @@ def gpu_of(device: str | torch.device | None) -> torch.device | None:
     """
     if device is None or str(device) == "cpu":
         return None
-    if find_spec("torch") is None:
+    if not _has_torch():
         if device != "auto":
             logger.warning("device %s needs PyTorch, which isn't installed; using the CPU", device)
         return None
@@ -43,3 +42,11 @@ def operations_on(gpu: torch.device | None) -> Operations:
     from riffusion.spectrogram.torch_operations import TorchOperations
 
     return TorchOperations(gpu)
+
+
+def _has_torch() -> bool:
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError:
+        return False
+    return True
