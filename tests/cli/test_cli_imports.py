@@ -122,4 +122,6 @@ except ImportError as error:
 else:
     raise AssertionError("it needs none of them")
 """
-    assert set(imported(directory, "-c", pipeline, REFUSED="diffusers transformers")) & set(NETWORK_PACKAGES)
+    assert set(imported(directory, "-c", pipeline, REFUSED="diffusers transformers")) & set(
+        NETWORK_PACKAGES
+    )

@@ -328,7 +328,8 @@ class ClipGenerator:
         """
         request = self.submit_canvas(inputs, plan, on_progress)
         try:
-            return request.outcome.result()
+            latents: torch.Tensor = request.outcome.result()
+            return latents
         except BaseException:  # includes Ctrl-C
             request.cancel()
             raise
