@@ -4,7 +4,10 @@ A checkpoint draws each sound at a level of its own, and an autoencoder flattens
 loudness is compared in stretches of about 2.56 s, and amplitudes are multiplied by what is missing,
 interpolated in dB between the stretches' middles. Stretches are equally long, so that none is too
 short to have a loudness; each gain follows from its stretch alone, whatever was asked for before.
+New sound in silence is as loud as what is beside it.
 """
+
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +24,11 @@ _MAX_GAIN_DB = 12.0
 """More would raise the noise of sound that a checkpoint draws nearly silent."""
 _SILENT_LUFS = -70.0
 """The absolute gate of BS.1770: what is quieter is silence, which isn't compared."""
+_HEARD = 0.1
+"""Share of a stretch's frames that are louder than silence if it isn't silent as a whole: more than
+the end of what is before it."""
+_IN_SILENCE_LUFS = -23.0
+"""Loudness of new sound in a silent recording: the programme loudness of EBU R 128."""
 
 
 class Dynamics:
@@ -31,6 +39,9 @@ class Dynamics:
         recording, made: the recording's amplitudes and the new ones.
         first, last: the first frame that is new, and the one after the last.
         bands: which mel bands are new, (bands,); None for all. Only they are compared.
+        around: the first frame, and the one after the last, of what is new and what is beside it:
+            the measure where what is new replaces silence. None lowers it there to a usual
+            loudness, but raises nothing.
     """
 
     def __init__(
@@ -41,10 +52,12 @@ class Dynamics:
         first: int,
         last: int,
         bands: Bands | None = None,
+        around: tuple[int, int] | None = None,
     ) -> None:
         self._loudness = MelLoudness(params, bands)
         self._targets = recording, made
-        self._first = first
+        self._first, self._last = first, last
+        self._around = around
         num_frames, length = last - first, _STRETCH_S * 1000 / params.step_size_ms
         self._edges = np.linspace(0, num_frames, max(1, round(num_frames / length)) + 1).astype(int)
         self._gains_db: dict[int, float] = {}
@@ -68,9 +81,25 @@ class Dynamics:
         if index not in self._gains_db:
             start, stop = self._edges[index : index + 2]
             first, num_frames = self._first + int(start), int(stop - start)
-            wanted, found = (self._loudness.lufs(of(first, num_frames)) for of in self._targets)
-            gain = 0.0
-            if min(wanted, found) > _SILENT_LUFS:
-                gain = float(np.clip(wanted - found, -_MAX_GAIN_DB, _MAX_GAIN_DB))
-            self._gains_db[index] = gain
+            recording, made = (of(first, num_frames) for of in self._targets)
+            found = self._loudness.lufs(made)
+            if self._is_silent(recording):
+                wanted = self._in_silence_lufs if self._around else min(found, _IN_SILENCE_LUFS)
+            else:
+                wanted = self._loudness.lufs(recording)
+            gain = 0.0 if found <= _SILENT_LUFS else wanted - found
+            self._gains_db[index] = float(np.clip(gain, -_MAX_GAIN_DB, _MAX_GAIN_DB))
         return self._gains_db[index]
+
+    @cached_property
+    def _in_silence_lufs(self) -> float:
+        """Loudness of what is beside the new sound, if it isn't silent."""
+        assert self._around is not None
+        recording, (first, last) = self._targets[0], self._around
+        sides = [(first, self._first), (self._last, last)]
+        beside = [recording(start, stop - start) for start, stop in sides if start < stop]
+        heard = [side for side in beside if not self._is_silent(side)]
+        return self._loudness.lufs(np.concatenate(heard, axis=1)) if heard else _IN_SILENCE_LUFS
+
+    def _is_silent(self, amplitudes: FloatArray) -> bool:
+        return float(np.mean(self._loudness.of_frames(amplitudes) > _SILENT_LUFS)) < _HEARD

@@ -54,7 +54,7 @@ def extend(
             start.
         after_s, before_s: length of what is new, in seconds.
         bar_s: length of a bar in seconds; see `beat_grid`.
-        on_progress: called with (steps done, number of steps); anew for each end.
+        on_progress: called with (steps done, number of steps), from 0 again for each end.
 
     Returns:
         Parts for `splicing.write_spliced`.
@@ -68,7 +68,7 @@ def extend(
     period_s, rate = _period_s(recording, bar_s), recording.sample_rate
     before, after = round(before_s * rate), round(after_s * rate)
     longer = ModelAxis(Continuation(recording, before, after, period_s), generator.converter)
-    join = int(MAX_JOIN_S * rate)  # made anew, too, so that the join has sound of both
+    join = int(MAX_JOIN_S * rate)  # regenerated, too, so that the join has sound of both
     parts: list[Part] = [Kept(0, recording.num_samples)]
     if before:
         made = remade_samples(

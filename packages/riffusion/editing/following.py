@@ -65,7 +65,7 @@ def follow(
 
 
 def _axis_of(melody: Melody, generator: ClipGenerator) -> ModelAxis:
-    return ModelAxis(SoundInMemory(sound_of(melody)), generator.converter)
+    return ModelAxis(SoundInMemory(sound_of(melody, generator.check_wanted)), generator.converter)
 
 
 def _played(

@@ -10,7 +10,7 @@ With the weights of ITU-R BS.1770 that is the loudness of noise, chords and tone
 Where a band is wider than a tone's peak, the tone is measured too low: pure tones of 9 kHz by 5 LU.
 """
 
-import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from riffusion.spectrogram.converter import FULL_SCALE
 from riffusion.spectrogram.filterbank import mel_filterbank
 from riffusion.spectrogram.mel_scale import mel_row_frequencies_hz
 from riffusion.spectrogram.params import SpectrogramParams
+
+FloatArray = npt.NDArray[np.float32]
 
 _OFFSET_LUFS = -0.691
 """BS.1770: a sine of 997 Hz at full scale, in one channel, has -3.01 LUFS."""
@@ -45,14 +47,25 @@ class MelLoudness:
         powers = 2 / (params.n_fft * window_power * FULL_SCALE**2) * bins * _k_weights(params, hz)
         self._powers = powers if bands is None else powers * bands
 
-    def lufs(self, amplitudes: npt.NDArray[np.float32]) -> float:
+    def lufs(self, amplitudes: FloatArray) -> float:
         """Loudness of frames in mono, without a gate; -inf for silence.
 
         Args:
             amplitudes: (bands, frames) in 16-bit units, at least one frame.
         """
-        power = float(np.mean(self._powers @ np.square(amplitudes, dtype=np.float64)))
-        return _OFFSET_LUFS + 10 * math.log10(power) if power > 0 else -math.inf
+        return float(_lufs(np.mean(self._of_frames(amplitudes))))
+
+    def of_frames(self, amplitudes: FloatArray) -> npt.NDArray[np.float64]:
+        """Loudness of each frame, (frames,); see `lufs`."""
+        return _lufs(self._of_frames(amplitudes))
+
+    def _of_frames(self, amplitudes: FloatArray) -> npt.NDArray[np.float64]:
+        return np.asarray(self._powers @ np.square(amplitudes, dtype=np.float64))
+
+
+def _lufs(power: Any) -> npt.NDArray[np.float64]:
+    with np.errstate(divide="ignore"):
+        return np.asarray(_OFFSET_LUFS + 10 * np.log10(power))
 
 
 def _k_weights(params: SpectrogramParams, hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

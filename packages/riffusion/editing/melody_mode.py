@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from riffusion.audio.pcm import samples_from_waveform
+from riffusion.audio.pcm import Pcm, samples_from_waveform
 from riffusion.audio.recording import Recording
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.editing.clipping import Clipping, remark_on_new_sound
 from riffusion.editing.error_fields import about
 from riffusion.editing.following import DENOISINGS, follow_closely
 from riffusion.editing.limits import MAX_RESULT_S
@@ -31,6 +32,10 @@ def opened_midi(generator: ClipGenerator) -> Recording:
     return Recording.from_blocks([np.zeros((1, 1), np.int16)], rate, _BITS)
 
 
+def _answer_format(generator: ClipGenerator) -> Pcm:
+    return Pcm(np.zeros((1, 0), np.int16), generator.converter.p.sample_rate)
+
+
 def _plan_follow(inputs: InferenceInput, recording: Recording, generator: ClipGenerator) -> Work:
     notes = None if inputs.init_midi is None else _notes(inputs.init_midi)
     denoisings: tuple[float, ...] = DENOISINGS
@@ -48,8 +53,15 @@ def _plan_follow(inputs: InferenceInput, recording: Recording, generator: ClipGe
             generator.converter.p.sample_rate,
             _BITS,
         )
+        clipping = Clipping()
+        clipping.add(best.waveform)
         share = None if best.agreement is None else best.agreement.share
-        return Edit(facts={"pitch_agreement": share, "denoising": best.denoising}, made=made)
+        facts = {
+            "pitch_agreement": share,
+            "denoising": best.denoising,
+            "remark": remark_on_new_sound(clipping),
+        }
+        return Edit(facts=facts, made=made)
 
     return work
 
@@ -91,4 +103,5 @@ def _sung(recording: Recording) -> Melody:
 FOLLOW = Mode(
     _plan_follow,
     recordings=lambda inputs: ("init_audio",) if inputs.init_midi is None else ("init_midi",),
+    answer_format=_answer_format,
 )

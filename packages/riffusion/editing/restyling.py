@@ -1,4 +1,4 @@
-"""Restyle: a whole recording made anew from texts along the way; its beat and length stay."""
+"""Restyle: a whole recording regenerated from texts along the way; its beat and length stay."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def restyle(
     on_progress: ProgressCallback | None = None,
     mix: MagicMix | None = None,
 ) -> list[Part]:
-    """Make a recording anew: the less denoising, the more of it stays.
+    """Regenerate a recording: the less denoising, the more of it stays.
 
     Args:
         recording: the recording.
