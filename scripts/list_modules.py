@@ -14,7 +14,17 @@ BEGIN, END = "<!-- modules: begin -->", "<!-- modules: end -->"
 PACKAGE = ROOT / "packages" / "riffusion"
 FOLDERS = (  # from the top of the house to its ground
     *("cli", "serving", "training", "exporting", "evaluation", "datasets", "promises", "editing"),
-    *("generation", "loops", "engine", "diffusion", "checkpoint", "spectrogram", "audio", "io"),
+    *(
+        "generation",
+        "loops",
+        "engine",
+        "light",
+        "diffusion",
+        "checkpoint",
+        "spectrogram",
+        "audio",
+        "io",
+    ),
     "runtime",
 )
 

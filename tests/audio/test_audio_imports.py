@@ -38,7 +38,7 @@ write_audio(segment_from_audio(join_loops([loud, loud], 0.1)), sys.argv[2])
 """
 ENDING = """
 import sys
-large = {"torch", "torchaudio", "diffusers", "transformers", "scipy.stats"}
+large = {"torch", "torchaudio", "diffusers", "transformers", "scipy.stats", "scipy.signal"}
 print(*sorted(large & set(sys.modules)))
 """
 

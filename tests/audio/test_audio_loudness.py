@@ -15,7 +15,8 @@ from riffusion.audio import (
     waveform_from_segment,
     with_channels,
 )
-from riffusion.audio.loudness import loudness_of_parts
+from riffusion.audio.convolution import convolved
+from riffusion.audio.loudness import _running_maximum, loudness_of_parts
 from riffusion.errors import InputError
 from tests.audio.audio_signals import Signal, chord, drums, noise, sine
 
@@ -59,6 +60,35 @@ def test_quiet_parts_are_gated():
 
 
 QUIET_LOUD_QUIET = [(-36.0, 10), (-23.0, 60), (-36.0, 10)]
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 44_100, 48_000, 96_000])
+@pytest.mark.parametrize("duration_s", [0.4, 0.449, 0.451, 3.333])
+@pytest.mark.parametrize("num_channels", [1, 2])
+def test_equals_pyloudnorm_at_any_rate(rate: int, duration_s: float, num_channels: int) -> None:
+    rng = np.random.default_rng(0)
+    num_samples = math.ceil(duration_s * rate)
+    levels = 0.1 * np.repeat(rng.random(20) ** 4, num_samples // 20 + 1)[:num_samples]
+    waveform = (levels * rng.standard_normal((num_channels, num_samples))).astype(np.float32)
+    expected = pyloudnorm.Meter(rate).integrated_loudness(waveform.T.astype(np.float64))
+    assert measure_loudness(waveform, rate) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 7, 8, 441, 500])
+def test_running_maximum_is_that_of_each_window(width: int) -> None:
+    values = np.random.default_rng(0).random(500)
+    expected = [values[start : start + width].max() for start in range(500 - width + 1)]
+    assert np.array_equal(_running_maximum(values, width), expected)
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "num_taps"), [(64, 64), (65, 64), (300, 64), (9000, 64), (50_001, 441)]
+)
+def test_blocks_of_a_convolution_join_without_a_seam(num_samples: int, num_taps: int) -> None:
+    rng = np.random.default_rng(0)
+    signal, kernel = rng.standard_normal((2, num_samples)), rng.standard_normal(num_taps)
+    expected = [np.convolve(channel, kernel, mode="valid") for channel in signal]
+    assert convolved(signal, kernel) == pytest.approx(np.stack(expected), abs=1e-10)
 
 
 def test_equals_pyloudnorm():

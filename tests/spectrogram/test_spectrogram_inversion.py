@@ -1,6 +1,7 @@
 """Mel amplitudes → waveform: quality compared with torchaudio's, known signals, all shapes."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ import torchaudio
 from benchmarks.signals import SIGNALS
 from riffusion.errors import InputError
 from riffusion.spectrogram.inversion.inverter import MelInverter
+from riffusion.spectrogram.operations import NumpyOperations, Operations
 from riffusion.spectrogram.params import SpectrogramParams
+from riffusion.spectrogram.torch_operations import TorchOperations
 
 PARAMS = SpectrogramParams()
 RATE = PARAMS.sample_rate
@@ -27,6 +30,8 @@ MAX_PRE_ECHO_DB = -20.0  # loudest sample more than 10 ms before a click, relati
 MAX_BATCH_DIFFERENCE = 1e-3  # of the peak; sums of a batch may run in another order
 
 
+MAX_DIFFERENCE_DB = -35.0  # of two waveforms whose sums are rounded in another order
+MAX_CONVERGENCE_DIFFERENCE = 1e-4
 MAX_START_CREST = 8.0  # largest sample of the first 50 ms over the RMS of 500 ms; 15 if in phase
 
 
@@ -61,9 +66,17 @@ def tone(frequency_hz: float, num_samples: int, rate: int = RATE) -> torch.Tenso
     return 0.5 * torch.sin(2 * np.pi * frequency_hz * torch.arange(num_samples) / rate)
 
 
+OPERATIONS = {"numpy": NumpyOperations, "torch": lambda: TorchOperations(torch.device("cpu"))}
+
+
+@pytest.fixture(scope="module", params=OPERATIONS)
+def operations(request: pytest.FixtureRequest) -> Operations:
+    return OPERATIONS[request.param]()
+
+
 @pytest.fixture(scope="module")
-def inverter() -> MelInverter:
-    return MelInverter(PARAMS)
+def inverter(operations: Operations) -> MelInverter:
+    return MelInverter(PARAMS, operations)
 
 
 @pytest.mark.parametrize("name", SIGNALS)
@@ -141,13 +154,15 @@ def test_batch_equals_its_clips(inverter: MelInverter) -> None:
         assert (together[index] - alone).abs().max() <= MAX_BATCH_DIFFERENCE * alone.abs().max()
 
 
-def test_equal_input_gives_equal_bits_and_uses_no_random_numbers(inverter: MelInverter) -> None:
+def test_equal_input_gives_equal_bits_and_uses_no_random_numbers(
+    inverter: MelInverter, operations: Operations
+) -> None:
     target = mel_amplitudes(SIGNALS["band"](RATE, 0.5))
     state = torch.get_rng_state()
     first = inverter.waveform_from_mel_amplitudes(target)
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(99)
-    assert torch.equal(MelInverter(PARAMS).waveform_from_mel_amplitudes(target), first)
+    assert torch.equal(MelInverter(PARAMS, operations).waveform_from_mel_amplitudes(target), first)
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 11, 12, 13, 512])
@@ -177,30 +192,32 @@ def test_length_follows_from_the_number_of_frames(num_frames: int, inverter: Mel
     ],
     ids=lambda changes: ",".join(f"{name}={value}" for name, value in changes.items()),
 )
-def test_any_parameters(changes: dict[str, int | str]) -> None:
+def test_any_parameters(changes: dict[str, int | str], operations: Operations) -> None:
     params = SpectrogramParams(**changes)  # type: ignore[arg-type]
     num_frames = params.sample_rate // params.hop_length
     waveform = SIGNALS["chord loop"](params.sample_rate, 1.1)[: num_frames * params.hop_length]
     target = mel_amplitudes(waveform, params)
-    actual = MelInverter(params).waveform_from_mel_amplitudes(target)
+    actual = MelInverter(params, operations).waveform_from_mel_amplitudes(target)
     assert actual.shape == waveform.shape
     assert convergence(target, mel_amplitudes(actual, params)) <= MAX_ODD_CONVERGENCE
 
 
 @pytest.mark.parametrize("step_size_ms", [30, 60, 90, 99])
-def test_frames_that_barely_overlap_give_finite_audio(step_size_ms: int) -> None:
+def test_frames_that_barely_overlap_give_finite_audio(
+    step_size_ms: int, operations: Operations
+) -> None:
     params = SpectrogramParams(step_size_ms=step_size_ms)
     amplitudes = torch.rand(512, 20, generator=torch.Generator().manual_seed(0))
-    waveform = MelInverter(params).waveform_from_mel_amplitudes(amplitudes)
+    waveform = MelInverter(params, operations).waveform_from_mel_amplitudes(amplitudes)
     assert waveform.shape == (20 * params.hop_length,)
     assert waveform.isfinite().all()
     assert waveform.abs().max() <= 30 * waveform.square().mean().sqrt()  # no bursts at the seams
 
 
-def test_initial_phases_alone_restore_a_tone() -> None:
+def test_initial_phases_alone_restore_a_tone(operations: Operations) -> None:
     target = mel_amplitudes(tone(440, 44_100))
     params = SpectrogramParams(num_griffin_lim_iters=0)
-    waveform = MelInverter(params).waveform_from_mel_amplitudes(target)
+    waveform = MelInverter(params, operations).waveform_from_mel_amplitudes(target)
     assert convergence(target, mel_amplitudes(waveform)) <= MAX_ODD_CONVERGENCE
 
 
@@ -219,6 +236,47 @@ def test_memory_layout_and_type_do_not_matter(inverter: MelInverter) -> None:
     wide = torch.stack([target, target], dim=-1)[..., 0]
     for amplitudes in (transposed, wide, target.double()):
         assert torch.equal(inverter.waveform_from_mel_amplitudes(amplitudes), expected)
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_numpy_and_torch_give_the_same_waveform(name: str) -> None:
+    target = mel_amplitudes(SIGNALS[name](RATE, DURATION_S))
+    numpys, torchs = (
+        MelInverter(PARAMS, make()).waveform_from_mel_amplitudes(target)
+        for make in OPERATIONS.values()
+    )
+    difference_db = 10 * torch.log10((numpys - torchs).square().sum() / torchs.square().sum())
+    assert difference_db < MAX_DIFFERENCE_DB
+    errors = [convergence(target, mel_amplitudes(waveform)) for waveform in (numpys, torchs)]
+    assert abs(errors[0] - errors[1]) < MAX_CONVERGENCE_DIFFERENCE
+
+
+def test_an_array_gives_an_array_and_a_tensor_a_tensor(inverter: MelInverter) -> None:
+    target = mel_amplitudes(SIGNALS["chord loop"](RATE, 0.3))
+    tensor = inverter.waveform_from_mel_amplitudes(target)
+    array = inverter.waveform_from_mel_amplitudes(target.numpy())
+    assert isinstance(tensor, torch.Tensor)
+    assert isinstance(array, np.ndarray)
+    assert array.dtype == np.float32
+    assert np.array_equal(array, tensor.numpy())
+
+
+def test_the_number_of_threads_does_not_change_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = mel_amplitudes(SIGNALS["band"](RATE, 0.5)).numpy()
+    several = MelInverter(PARAMS).waveform_from_mel_amplitudes(np.stack([target, target]))
+    monkeypatch.setattr("riffusion.spectrogram.operations._other_threads", lambda: (None, 0))
+    alone = MelInverter(PARAMS).waveform_from_mel_amplitudes(np.stack([target, target]))
+    assert np.array_equal(alone, several)
+
+
+def test_several_threads_invert_at_once() -> None:
+    targets = [mel_amplitudes(tone(hz, 22_050)).numpy() for hz in (220, 330, 440, 550)]
+    inverter = MelInverter(PARAMS)
+    expected = [inverter.waveform_from_mel_amplitudes(target) for target in targets]
+    with ThreadPoolExecutor(4) as threads:
+        actual = list(threads.map(inverter.waveform_from_mel_amplitudes, targets))
+    for one, other in zip(actual, expected, strict=True):
+        assert np.array_equal(one, other)
 
 
 def test_input_is_not_changed(inverter: MelInverter) -> None:

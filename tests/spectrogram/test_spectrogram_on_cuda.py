@@ -9,6 +9,7 @@ import torch
 from riffusion.spectrogram.converter import SpectrogramConverter
 from riffusion.spectrogram.inversion.inverter import MelInverter
 from riffusion.spectrogram.params import SpectrogramParams
+from riffusion.spectrogram.torch_operations import TorchOperations
 from tests.runtime import emulated_cuda
 from tests.runtime.emulated_cuda import Device
 
@@ -28,8 +29,8 @@ def cuda() -> Iterator[Device]:
 def test_a_waveform_on_cuda_is_that_of_the_cpu(cuda: Device) -> None:
     rng = np.random.default_rng(0)
     amplitudes = torch.from_numpy(rng.random((1, 64, 40), dtype=np.float32) ** 4)
-    expected = MelInverter(PARAMS, "cpu").waveform_from_mel_amplitudes(amplitudes)
-    inverter = MelInverter(PARAMS, "cuda:0")
+    expected = MelInverter(PARAMS).waveform_from_mel_amplitudes(amplitudes)
+    inverter = MelInverter(PARAMS, TorchOperations(torch.device("cuda:0")))
     inverter.waveform_from_mel_amplitudes(amplitudes)
     cuda.clear()
     actual = inverter.waveform_from_mel_amplitudes(amplitudes).cpu()

@@ -26,7 +26,9 @@ AudioSegment, as upstream does; writing accepts both. One line per module:
 - `encoder`: FFmpeg's encoder and muxer, used by encoding and writer.
 - `formats`: the file formats that can be written.
 - `mp3_padding`: the LAME tag that makes an mp3 gapless.
+- `loudness_meter`: the integrated loudness of ITU-R BS.1770.
 - `loudness`: loudness, true peak, and normalising to -14 LUFS.
+- `convolution`: convolutions by FFT.
 - `filtering`: a band of frequencies of audio of any length.
 - `effects`: crossfade, stitch, take over, loop, fade, overlay.
 - `sampling`: cutting clips out of a recording.

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from riffusion.audio.convolution import convolved
+from riffusion.audio.loudness_meter import BLOCK_S, integrated_loudness
 from riffusion.audio.waveform import Waveform, resample, with_channels
 from riffusion.errors import InputError
 
@@ -19,8 +21,6 @@ TARGET_LUFS = -14.0
 TRUE_PEAK_DBTP = -1.0
 """The ceiling of EBU R 128, which leaves room for the overshoot of lossy codecs."""
 
-_BLOCK_S = 0.4
-"""Gating block of BS.1770: the shortest audio whose loudness is defined."""
 _RELATIVE_GATE = 0.1
 _MAX_REDUCTION_DB = 12.0
 """Largest gain reduction of the limiter; more would be audible."""
@@ -43,8 +43,6 @@ _LOWEST_RATE_HZ = 8000
 """Lowest rate that leaves room for BS.1770's high shelf at 1.5 kHz; audio below it is resampled for
 the measurement."""
 
-Signal = npt.NDArray[np.float64]
-"""(…, samples)."""
 Envelope = npt.NDArray[np.float64]
 """(samples,) of positive values."""
 
@@ -66,11 +64,9 @@ def measure_loudness(waveform: Waveform, sample_rate: int) -> float:
         waveform = with_channels(waveform, 2)
     if sample_rate < _LOWEST_RATE_HZ:
         waveform, sample_rate = resample(waveform, sample_rate, 48000), 48000
-    repetitions = math.ceil(_BLOCK_S * sample_rate / waveform.shape[1])
-    samples = np.tile(waveform, max(1, repetitions)).T.astype(np.float64)
-    import pyloudnorm  # as slow to import as scipy.signal
-
-    return float(pyloudnorm.Meter(sample_rate, block_size=_BLOCK_S).integrated_loudness(samples))
+    repetitions = math.ceil(BLOCK_S * sample_rate / waveform.shape[1])
+    samples = np.tile(waveform, max(1, repetitions)).astype(np.float64)
+    return integrated_loudness(samples, sample_rate)
 
 
 def loudness_of_parts(parts: Iterable[Waveform], sample_rate: int) -> float:
@@ -188,18 +184,30 @@ def _reduction(
     over_db = np.maximum(over_db, 0.0)
     if not over_db.any():
         return over_db
-    from scipy.ndimage import maximum_filter1d  # slow to import, and most commands don't need it
-
     # A loop is processed twice, so that the second time starts from the end of the first.
     repeated = np.tile(over_db, 2) if circular else over_db
     slope = release_db_per_s / sample_rate * np.arange(repeated.size)
     held = (np.maximum.accumulate(repeated + slope) - slope)[-over_db.size :]
     half = max(1, round(_ATTACK_S * sample_rate))
-    ahead = maximum_filter1d(held, 2 * half + 1, mode="wrap" if circular else "constant")
+    around = np.pad(held, half, mode="wrap" if circular else "constant")
+    ahead = _running_maximum(around, 2 * half + 1)
     window = np.hanning(2 * half + 3)[1:-1]
     padded = np.pad(ahead, half, mode="wrap" if circular else "edge")
-    smooth = _convolve(padded, window / window.sum())
+    smooth = convolved(padded, window / window.sum())
     return np.asarray(np.maximum(smooth, over_db))  # the convolution rounds
+
+
+def _running_maximum(values: Envelope, width: int) -> Envelope:
+    """The maximum of `width` neighbours: (T,) → (T - width + 1,).
+
+    Maxima of 2, 4, 8 … neighbours follow from each other; the last two that overlap give the rest.
+    """
+    covered = 1
+    while 2 * covered <= width:
+        values = np.maximum(values[:-covered], values[covered:])
+        covered *= 2
+    rest = width - covered
+    return np.maximum(values[: len(values) - rest], values[rest:])
 
 
 def _envelope(waveform: Waveform, circular: bool) -> Envelope:
@@ -230,14 +238,7 @@ def _between(waveform: Waveform, phase: float, circular: bool) -> npt.NDArray[np
     kernel = np.sinc(offsets) * np.i0(_KAISER_BETA * shape) / np.i0(_KAISER_BETA)
     padding = ((0, 0), (_HALF_TAPS, _HALF_TAPS))
     padded = np.pad(waveform.astype(np.float64), padding, mode="wrap" if circular else "constant")
-    return _convolve(padded, kernel[None, ::-1])
-
-
-def _convolve(signal: Signal, kernel: Signal) -> Signal:
-    """Convolution along the last axis, where both overlap fully, by FFTs of blocks."""
-    from scipy.signal import oaconvolve  # takes seconds to import, and many commands don't need it
-
-    return np.asarray(oaconvolve(signal, kernel, mode="valid", axes=-1))
+    return convolved(padded, kernel[::-1])
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

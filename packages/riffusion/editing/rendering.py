@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from riffusion.audio.effects import crossfaded
 from riffusion.audio.waveform import Waveform
@@ -80,8 +79,7 @@ def rendered(
 def _inverted(
     axis: ModelAxis, amplitudes: FloatArray, sound: Waveform, is_known: npt.NDArray[np.bool_]
 ) -> Waveform:
-    known = KnownSamples(torch.from_numpy(sound), torch.from_numpy(is_known))
-    scaled = torch.from_numpy(amplitudes[None]) / FULL_SCALE
-    found = axis.converter.waveform_from_mel_amplitudes(scaled, known if is_known.any() else None)
-    waveform: Waveform = found.cpu().numpy()
+    known = KnownSamples(sound, is_known) if is_known.any() else None
+    scaled = amplitudes[None] / np.float32(FULL_SCALE)
+    waveform: Waveform = axis.converter.waveform_from_mel_amplitudes(scaled, known)
     return waveform

@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import torch
-
 from riffusion.diffusion.job import HasShape
 from riffusion.runtime.memory import is_out_of_memory, release_memory_of
 
@@ -56,9 +54,9 @@ class BatchCalls(Generic[_Entry, _Job]):
         self._job_of = job_of
         self._on_failure = on_failure
         self._max_jobs = max_jobs
-        self._limits: dict[torch.Size, _Limit] = {}
+        self._limits: dict[tuple[int, ...], _Limit] = {}
 
-    def max_jobs(self, shape: torch.Size) -> int | None:
+    def max_jobs(self, shape: tuple[int, ...]) -> int | None:
         """Most jobs of a shape per call; None for no limit."""
         limit = self._limits.get(shape)
         known = [number for number in (self._max_jobs, limit and limit.max_jobs) if number]

@@ -6,6 +6,8 @@
 What a step does, and which jobs share it, is in `job_queue`.
 """
 
+from __future__ import annotations
+
 import logging
 import queue
 import threading
@@ -13,20 +15,23 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import nullcontext
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 
 from riffusion.datatypes import InferenceInput
-from riffusion.diffusion.canvas import CanvasPlan
-from riffusion.diffusion.magic_mix import MagicMix
-from riffusion.diffusion.pipeline import ProgressCallback, RiffusionPipeline
 from riffusion.engine.failures import engine_death
 from riffusion.engine.job_queue import EngineStep, JobQueue
+from riffusion.engine.model import Model
 from riffusion.engine.request import CanvasRequest, EngineRequest, RequestHandle
 from riffusion.engine.watchdog import Watchdog
 from riffusion.errors import GenerationError
 from riffusion.runtime.threads import single_threaded
+
+if TYPE_CHECKING:
+    from riffusion.diffusion.canvas import CanvasPlan
+    from riffusion.diffusion.magic_mix import MagicMix
+    from riffusion.diffusion.pipeline import ProgressCallback
 
 __all__ = ["MAX_NUM_RUNNING", "MAX_ROWS", "Engine", "EngineStep"]
 
@@ -69,7 +74,7 @@ class Engine:
 
     def __init__(
         self,
-        pipeline: RiffusionPipeline,
+        pipeline: Model,
         max_rows: int = MAX_ROWS,
         max_num_running: int = MAX_NUM_RUNNING,
         on_step: Callable[[EngineStep], None] = lambda step: None,

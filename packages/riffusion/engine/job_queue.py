@@ -15,21 +15,22 @@ A canvas takes part with as many of its windows as fit, and moves to the end lik
 don't wait for a whole step of it.
 """
 
+from __future__ import annotations
+
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
-import torch
 from PIL import Image
 
 from riffusion.diffusion.batching import group_by_shape
 from riffusion.diffusion.canvas import Canvas
 from riffusion.diffusion.job import DenoisingJob, UNetRows
-from riffusion.diffusion.pipeline import DECODE_SIZES, RiffusionPipeline
 from riffusion.engine.calls import BatchCalls
 from riffusion.engine.failures import check_finite, clip_failure, engine_death, model_failure
+from riffusion.engine.model import Model
 from riffusion.engine.request import EngineRequest
 from riffusion.engine.watchdog import Watchdog
 from riffusion.errors import RiffusionError
@@ -84,7 +85,7 @@ class JobQueue:
 
     def __init__(
         self,
-        pipeline: RiffusionPipeline,
+        pipeline: Model,
         *,
         max_rows: int,
         max_num_running: int,
@@ -100,7 +101,11 @@ class JobQueue:
         self._clock = clock
         self._waiting: deque[EngineRequest[Any]] = deque()
         self._running: deque[_Running] = deque()
-        decode_size = max(DECODE_SIZES) if pipeline.device.type == "cuda" else None
+        decode_size = None
+        if pipeline.device.type == "cuda":
+            from riffusion.diffusion.pipeline import DECODE_SIZES
+
+            decode_size = max(DECODE_SIZES)
         self._unet_calls = BatchCalls[_Part, UNetRows](
             lambda part: part.rows, lambda part, error: self._fail(part.running, error)
         )
@@ -220,10 +225,12 @@ class JobQueue:
             for part, prediction in self._unet_calls.run(batch, self._pipeline.predict):
                 self._advance(part, prediction)
             if self._pipeline.device.type == "cuda":  # so that the duration includes the GPU's work
+                import torch
+
                 torch.cuda.current_stream(self._pipeline.device).synchronize()
         self._record(EngineStep(len(batch), num_rows, self._clock() - started))
 
-    def _advance(self, part: _Part, prediction: torch.Tensor) -> None:
+    def _advance(self, part: _Part, prediction: Any) -> None:
         running = part.running
         try:
             part.rows.advance(prediction)

@@ -1,19 +1,23 @@
 """Requests to the engine, as their callers see them."""
 
+from __future__ import annotations
+
 import time
 from abc import abstractmethod
 from concurrent.futures import Future
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import torch
 from PIL import Image
 
 from riffusion.datatypes import InferenceInput
-from riffusion.diffusion.canvas import Canvas, CanvasPlan
-from riffusion.diffusion.job import DenoisingJob
-from riffusion.diffusion.magic_mix import MagicMix
-from riffusion.diffusion.pipeline import ProgressCallback, RiffusionPipeline
+from riffusion.engine.model import Model
 from riffusion.errors import GenerationCancelled
+
+if TYPE_CHECKING:
+    from riffusion.diffusion.canvas import Canvas, CanvasPlan
+    from riffusion.diffusion.job import DenoisingJob
+    from riffusion.diffusion.magic_mix import MagicMix
+    from riffusion.diffusion.pipeline import ProgressCallback
 
 _Result = TypeVar("_Result")
 
@@ -37,7 +41,7 @@ class Request(Generic[_Result]):
         self._stage_started = time.perf_counter()
         self._parts: list[Request[Any]] = []
 
-    def add_part(self, part: "Request[Any]") -> None:
+    def add_part(self, part: Request[Any]) -> None:
         """Cancel another request together with this one, even if this one is cancelled already."""
         self._parts.append(part)
         if self.cancellation is not None:
@@ -87,7 +91,7 @@ class EngineRequest(Request[_Result]):
     """A request to the engine."""
 
     @abstractmethod
-    def prepare(self, pipeline: RiffusionPipeline) -> DenoisingJob | Canvas:
+    def prepare(self, pipeline: Model) -> DenoisingJob | Canvas:
         """Turn the request into a job, in the engine's thread."""
 
 
@@ -111,12 +115,12 @@ class RequestHandle(EngineRequest[Image.Image]):
         """The future image."""
         return self.outcome
 
-    def prepare(self, pipeline: RiffusionPipeline) -> DenoisingJob:
+    def prepare(self, pipeline: Model) -> DenoisingJob:
         """Turn the request into a job, in the engine's thread."""
         return pipeline.prepare(self.inputs, self.init_image, self.mask_image, mix=self.mix)
 
 
-class CanvasRequest(EngineRequest[torch.Tensor]):
+class CanvasRequest(EngineRequest[Any]):
     """A request for a canvas' latents; see `RiffusionPipeline.prepare_canvas`."""
 
     def __init__(
@@ -128,6 +132,6 @@ class CanvasRequest(EngineRequest[torch.Tensor]):
         super().__init__(on_progress)
         self.inputs, self.plan = inputs, plan
 
-    def prepare(self, pipeline: RiffusionPipeline) -> Canvas:
+    def prepare(self, pipeline: Model) -> Canvas:
         """Turn the request into a canvas, in the engine's thread."""
         return pipeline.prepare_canvas(self.inputs, self.plan)

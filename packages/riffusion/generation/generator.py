@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-import torch
 from PIL import Image
 
 from riffusion.audio import Audio, AudioSegment, decode_audio
@@ -57,6 +56,9 @@ from riffusion.spectrogram.image import DEFAULT_MAX_VALUE
 from riffusion.spectrogram.image_conversion import convert_mask
 from riffusion.spectrogram.image_converter import SpectrogramImageConverter, params_from_image
 from riffusion.spectrogram.params import SpectrogramParams
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Clip", "ClipGenerator", "ResolvedInput", "check_prompts"]
 
@@ -115,6 +117,8 @@ class ClipGenerator:
         self.engine = Engine(pipeline, max_num_running=max_num_running)
         self._audio_stream: torch.cuda.Stream | None = None
         if pipeline.device.type == "cuda":
+            import torch
+
             # Audio goes first: it is short, and would otherwise wait behind the UNet's graphs.
             self._audio_stream = torch.cuda.Stream(pipeline.device, priority=-1)  # type: ignore[no-untyped-call] # torch is half typed
         self._converter = functools.lru_cache(maxsize=4)(self._new_converter)
@@ -337,7 +341,8 @@ class ClipGenerator:
         """
         request = self.submit_canvas(inputs, plan, on_progress)
         try:
-            return request.outcome.result()
+            latents: torch.Tensor = request.outcome.result()
+            return latents
         except BaseException:  # includes Ctrl-C
             request.cancel()
             raise
@@ -367,9 +372,15 @@ class ClipGenerator:
 
     @contextmanager
     def _beside_the_engine(self) -> Iterator[None]:
-        """Context for work outside the engine's thread: one CPU thread, its own CUDA stream."""
-        with single_threaded(), torch.cuda.stream(self._audio_stream):
-            yield
+        """Context for work outside the engine's thread: no OpenMP team, its own CUDA stream."""
+        with single_threaded():
+            if self._audio_stream is None:
+                yield
+                return
+            import torch
+
+            with torch.cuda.stream(self._audio_stream):
+                yield
 
     def _new_converter(self, params: SpectrogramParams) -> SpectrogramImageConverter:
         return SpectrogramImageConverter(params, device=self.pipeline.device)

@@ -2,7 +2,8 @@
 
 - `params`: the parameters that define a spectrogram, and their EXIF tags.
 - `filterbank`: the mel filterbank of the analysis.
-- `operations`, `torch_operations`: what the analysis needs of NumPy and of PyTorch.
+- `operations`, `torch_operations`: what NumPy and PyTorch name differently.
+- `device_operations`: the operations on the device that is asked for.
 - `analysis`: waveform → mel amplitudes, block by block.
 - `stretching`: mel amplitudes with another number of frames.
 - `converter`: audio ⇄ mel amplitudes.

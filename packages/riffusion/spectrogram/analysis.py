@@ -49,11 +49,14 @@ class MelAnalysis:
     Args:
         params: frames and mel bands.
         operations: those of the signals' type and device.
+
+    Attributes:
+        operations: as given.
     """
 
     def __init__(self, params: SpectrogramParams, operations: Operations) -> None:
         self._p = params
-        self._do = operations
+        self._do = self.operations = operations
         groups = band_groups(params, _BANDS_PER_GROUP)
         self._groups = [(group.bins, operations.constant(group.weights)) for group in groups]
         self._num_bins = max(1, *(bins.stop for bins, _ in self._groups))

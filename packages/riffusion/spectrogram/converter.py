@@ -1,7 +1,7 @@
 """Waveform ⇄ mel amplitudes.
 
-The way to mel amplitudes is computed in NumPy and needs no PyTorch, except on a GPU, where tensors
-are, or for gradients. The way back needs PyTorch, which is imported when it is first used.
+Both ways are computed in NumPy and need no PyTorch, except on a GPU, where tensors are, or for
+gradients.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from riffusion.audio import (
 )
 from riffusion.errors import InputError
 from riffusion.spectrogram.analysis import MelAnalysis
+from riffusion.spectrogram.device_operations import gpu_of, operations_on
 from riffusion.spectrogram.image import FloatArray
-from riffusion.spectrogram.operations import NumpyOperations
+from riffusion.spectrogram.inversion.inverter import KnownSamples, MelInverter
+from riffusion.spectrogram.operations import Array, Operations
 from riffusion.spectrogram.params import SpectrogramParams
 
 if TYPE_CHECKING:
     import torch
-
-    from riffusion.spectrogram.inversion.inverter import KnownSamples, MelInverter
 
 FULL_SCALE = 32768.0
 """Spectrograms for images are in units of 16-bit sample steps, as in upstream Riffusion, so that
@@ -45,8 +45,7 @@ class SpectrogramConverter:
     Args:
         params: spectrogram parameters.
         device: see `select_device`; MPS falls back to the CPU, because it has no complex FFT. None
-            is the best device for the inverse, and the CPU for the forward transform, which takes
-            less time there than the import of PyTorch.
+            is the CPU, where a clip takes less time than the import of PyTorch.
 
     Raises:
         InputError: `device` isn't the name of a supported device.
@@ -54,34 +53,32 @@ class SpectrogramConverter:
 
     def __init__(self, params: SpectrogramParams, device: str | torch.device | None = None) -> None:
         self.p = params
-        self._requested = device
-        self._on_gpu = device is not None and str(device) != "cpu" and self.device.type != "cpu"
+        self._gpu = gpu_of(device)
 
-    @cached_property
+    @property
     def device(self) -> torch.device:
-        """Device of the inverse and of tensors."""
+        """Device of the computation, and of tensors that are results."""
         import torch
 
-        from riffusion.runtime.devices import select_device
+        return torch.device("cpu") if self._gpu is None else self._gpu
 
-        selected = select_device(self._requested)
-        return torch.device("cpu") if selected.type == "mps" else selected
+    @cached_property
+    def _operations(self) -> Operations:
+        return operations_on(self._gpu)
 
     @cached_property
     def _analysis(self) -> MelAnalysis:
-        return MelAnalysis(self.p, NumpyOperations())
+        return MelAnalysis(self.p, self._operations)
 
     @cached_property
-    def _torch_analysis(self) -> MelAnalysis:
+    def _analysis_with_gradients(self) -> MelAnalysis:
         from riffusion.spectrogram.torch_operations import TorchOperations
 
         return MelAnalysis(self.p, TorchOperations(self.device))
 
     @cached_property
     def _inverter(self) -> MelInverter:
-        from riffusion.spectrogram.inversion.inverter import MelInverter
-
-        return MelInverter(self.p, self.device)
+        return MelInverter(self.p, self._operations)
 
     def spectrogram_from_audio(self, audio: AudioSegment) -> FloatArray:
         """Mel amplitudes of a segment.
@@ -120,12 +117,7 @@ class SpectrogramConverter:
             waveform, first = self._repeated_at_ends(waveform)
         _check_samples(waveform.shape[-1])
         scaled = np.asarray(waveform * FULL_SCALE, np.float32)
-        if self._on_gpu:
-            import torch
-
-            mel = self.mel_amplitudes_from_waveform(torch.from_numpy(scaled)).cpu().numpy()
-        else:
-            mel = self._analysis(scaled)
+        mel = self._operations.as_given(self._analysis(self._operations.floats(scaled)), scaled)
         return np.ascontiguousarray(mel[..., first : first + num_frames])
 
     def _repeated_at_ends(self, loop: Waveform) -> tuple[Waveform, int]:
@@ -160,53 +152,51 @@ class SpectrogramConverter:
         self, spectrogram: FloatArray, apply_filters: bool = True
     ) -> Waveform:
         """As `audio_from_spectrogram`, but (channels, samples) float32, not rounded to 16 bits."""
-        import torch
-
-        amplitudes = torch.from_numpy(np.ascontiguousarray(spectrogram)) / FULL_SCALE
-        waveform: Waveform = self.waveform_from_mel_amplitudes(amplitudes).cpu().numpy()
+        scaled = np.asarray(spectrogram, np.float32) / np.float32(FULL_SCALE)
+        waveform: Waveform = self.waveform_from_mel_amplitudes(scaled)
         if apply_filters:
             return normalize_waveform(waveform, self.p.sample_rate)
         return waveform / max(float(np.abs(waveform).max()), 1.0)
 
-    def mel_amplitudes_from_waveform(self, waveform: torch.Tensor) -> torch.Tensor:
+    def mel_amplitudes_from_waveform(self, waveform: Array) -> Array:
         """Mel amplitudes, equal to torchaudio's `Spectrogram` (centred, reflected) and `MelScale`.
 
         Args:
-            waveform: (…, samples) of any real type.
+            waveform: (…, samples) of any real type, an array or a tensor.
 
         Returns:
-            (…, frequency, 1 + samples // hop_length) float32 on the converter's device.
+            (…, frequency, 1 + samples // hop_length) float32: an array for an array, and for a
+            tensor a tensor on the converter's device.
 
         Raises:
             InputError: there are no samples.
         """
-        import torch
-
         _check_samples(waveform.shape[-1])
-        signal = waveform.to(self.device, torch.float32).reshape(-1, waveform.shape[-1])
-        if signal.is_cpu and not signal.requires_grad:
-            mel = torch.from_numpy(self._analysis(signal.numpy()))
-        else:
-            mel = self._torch_analysis(signal)
+        needs_gradients = getattr(waveform, "requires_grad", False)
+        analysis = self._analysis_with_gradients if needs_gradients else self._analysis
+        operations = analysis.operations
+        signal = operations.floats(waveform).reshape(-1, waveform.shape[-1])
+        mel = operations.as_given(analysis(signal), waveform)
         return mel.reshape(*waveform.shape[:-1], *mel.shape[1:])
 
     def waveform_from_mel_amplitudes(
-        self, amplitudes_mel: torch.Tensor, known: KnownSamples | None = None
-    ) -> torch.Tensor:
+        self, amplitudes_mel: Array, known: KnownSamples | None = None
+    ) -> Array:
         """A waveform that has these mel amplitudes. Equal amplitudes give equal waveforms.
 
         Args:
-            amplitudes_mel: (…, frequency, time), each at least 0.
+            amplitudes_mel: (…, frequency, time), each at least 0; an array or a tensor.
             known: samples that the waveform is to have.
 
         Returns:
-            (…, time · hop_length) float32 on the converter's device.
+            (…, time · hop_length) float32: an array for an array, and for a tensor a tensor on the
+            converter's device.
 
         Raises:
             InputError: an amplitude is negative, infinite or NaN, or there aren't
                 `num_frequencies` mel bands.
         """
-        return self._inverter.waveform_from_mel_amplitudes(amplitudes_mel.to(self.device), known)
+        return self._inverter.waveform_from_mel_amplitudes(amplitudes_mel, known)
 
 
 def _check_samples(num_samples: int) -> None:

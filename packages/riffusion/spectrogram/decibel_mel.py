@@ -17,18 +17,23 @@ import dataclasses
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import torch
+import scipy
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from riffusion.audio import Waveform
 from riffusion.errors import RecordedParamsError
-from riffusion.spectrogram.image import rgb_image
-from riffusion.spectrogram.inversion.filterbank import torchaudios_filterbank
+from riffusion.spectrogram.device_operations import gpu_of, operations_on
+from riffusion.spectrogram.filterbank import mel_filterbank
+from riffusion.spectrogram.image import FloatArray, rgb_image
 from riffusion.spectrogram.inversion.inverter import MelInverter
 from riffusion.spectrogram.inversion.power_filterbank import PowerMelFilterbank
+
+if TYPE_CHECKING:
+    import torch
 
 _SMALLEST_POWER = 1e-10
 """librosa's floor of powers before the logarithm."""
@@ -139,20 +144,20 @@ class DecibelImageConverter:
 
     Args:
         mel: frames and mel bands.
-        device: device of the computation.
+        device: device of the inverse; see `gpu_of`.
     """
 
-    def __init__(self, mel: DecibelMel, device: torch.device | str = "cpu") -> None:
+    def __init__(self, mel: DecibelMel, device: str | torch.device | None = None) -> None:
         self.mel = mel
-        self._device = torch.device(device)
+        self._gpu = gpu_of(device)
 
     @cached_property
-    def _filterbank(self) -> torch.Tensor:
-        return torchaudios_filterbank(self.mel).to(self._device)
+    def _filterbank(self) -> FloatArray:
+        return mel_filterbank(self.mel)
 
     @cached_property
     def _inverter(self) -> MelInverter:
-        return MelInverter(self.mel, self._device, PowerMelFilterbank)
+        return MelInverter(self.mel, operations_on(self._gpu), PowerMelFilterbank)
 
     def image_from_waveform(self, waveform: Waveform) -> Image.Image:
         """Image of a clip. The absolute level and the phases are lost.
@@ -165,23 +170,19 @@ class DecibelImageConverter:
             A grey image, one column per whole hop. Silence is black. (librosa's silence, for which
             the loudest band is as loud as any other, is white.)
         """
-        num_frames = waveform.shape[1] // self.mel.hop_length
-        signal = torch.from_numpy(waveform[0, : num_frames * self.mel.hop_length - 1])
-        spectrum = torch.stft(
-            signal.to(self._device),
-            self.mel.n_fft,
-            self.mel.hop_length,
-            window=torch.hann_window(self.mel.n_fft, device=self._device),
-            pad_mode="constant",
-            return_complex=True,
-        )
-        powers = self._filterbank.T @ spectrum.abs().square()
+        n_fft, hop = self.mel.n_fft, self.mel.hop_length
+        num_frames = waveform.shape[1] // hop
+        padded = np.pad(waveform[0, : num_frames * hop - 1], n_fft // 2)
+        frames = sliding_window_view(padded, n_fft)[::hop]
+        turns = np.arange(n_fft) / n_fft
+        window = (0.5 - 0.5 * np.cos(2 * np.pi * turns)).astype(np.float32)
+        powers = np.square(np.abs(scipy.fft.rfft(frames * window))) @ self._filterbank
         if powers.max() == 0:
             return Image.new("L", (num_frames, self.mel.y_res))
-        levels_db = 10 * powers.clamp(min=_SMALLEST_POWER).log10()
+        levels_db = 10 * np.log10(powers.clip(min=_SMALLEST_POWER))
         relative = 1 + (levels_db - levels_db.max()) / self.mel.top_db
-        pixels = (255 * relative.clamp(0, 1) + 0.5).to(torch.uint8)
-        return Image.fromarray(pixels.cpu().numpy())
+        pixels = (255 * relative.clip(0, 1) + 0.5).astype(np.uint8)
+        return Image.fromarray(np.ascontiguousarray(pixels.T))
 
     def waveform_from_image(self, image: Image.Image) -> Waveform:
         """A waveform whose image this is. Black is silence.
@@ -193,12 +194,11 @@ class DecibelImageConverter:
             (1, width · hop) float32 at `mel.sample_rate`; its level is that of white bands of power
             1, and not limited to [-1, 1]. Equal images give equal waveforms.
         """
-        pixels = torch.from_numpy(np.array(rgb_image(image).convert("L")))
-        levels_db = (pixels.double() / 255 - 1) * self.mel.top_db
-        powers = torch.where(pixels > 0, 10 ** (levels_db / 10), 0)
-        waveform = self._inverter.waveform_from_mel_amplitudes(powers[None].to(self._device))
-        inverted: Waveform = waveform.cpu().numpy()
-        return inverted
+        pixels = np.asarray(rgb_image(image).convert("L"))
+        levels_db = (pixels / 255 - 1) * self.mel.top_db
+        powers = np.where(pixels > 0, 10 ** (levels_db / 10), 0)
+        waveform: Waveform = self._inverter.waveform_from_mel_amplitudes(powers[None])
+        return waveform
 
 
 _RANGES = {

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from riffusion.spectrogram.image import FloatArray
+from riffusion.spectrogram.mel_frames import MelFrames
 from riffusion.spectrogram.mel_scale import hz_from_mel, mel_from_hz
-from riffusion.spectrogram.params import SpectrogramParams
 
 Numbers = npt.NDArray[np.float32]
 
@@ -32,7 +32,7 @@ class BandGroup:
     weights: FloatArray
 
 
-def mel_filterbank(params: SpectrogramParams) -> FloatArray:
+def mel_filterbank(params: MelFrames) -> FloatArray:
     """The whole filterbank: weights (params.n_fft // 2 + 1 bins, num_frequencies bands), float32.
 
     Bands that are above half the sample rate or narrower than a bin have no weights and stay
@@ -47,7 +47,7 @@ def mel_filterbank(params: SpectrogramParams) -> FloatArray:
     return weights
 
 
-def band_groups(params: SpectrogramParams, num_bands: int) -> list[BandGroup]:
+def band_groups(params: MelFrames, num_bands: int) -> list[BandGroup]:
     """The filterbank, from low to high, in groups of `num_bands`; the last one may have fewer."""
     low, high = (
         mel_from_hz(hz, params.mel_scale_type)

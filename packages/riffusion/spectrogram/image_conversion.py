@@ -16,18 +16,19 @@ import dataclasses
 import logging
 
 import numpy as np
-import torch
 from PIL import Image
 
 from riffusion.errors import RecordedParamsError
+from riffusion.spectrogram.filterbank import mel_filterbank
 from riffusion.spectrogram.image import (
     FloatArray,
     image_from_spectrogram,
     rgb_image,
     spectrogram_from_image,
 )
-from riffusion.spectrogram.inversion.filterbank import MelFilterbank, torchaudios_filterbank
+from riffusion.spectrogram.inversion.filterbank import MelFilterbank
 from riffusion.spectrogram.mel_scale import mel_row_frequencies_hz
+from riffusion.spectrogram.operations import NumpyOperations
 from riffusion.spectrogram.params import SpectrogramParams
 
 logger = logging.getLogger(__name__)
@@ -147,27 +148,26 @@ def _with_bands(
     padded_ms = max(params.padded_duration_ms, wanted.padded_duration_ms)
     source = dataclasses.replace(params, sample_rate=rate, padded_duration_ms=padded_ms)
     target = dataclasses.replace(wanted, sample_rate=rate, padded_duration_ms=padded_ms)
-    filterbank = MelFilterbank(
-        source, rate / source.n_fft, source.n_fft // 2 + 1, torch.device("cpu")
-    )
-    weights = torchaudios_filterbank(target).T
-    is_inside = weights.sum(0) > 0
+    bin_hz, num_bins = rate / source.n_fft, source.n_fft // 2 + 1
+    filterbank = MelFilterbank(source, bin_hz, num_bins, NumpyOperations())
+    target_bands = MelFilterbank(target, bin_hz, num_bins, NumpyOperations())
+    is_inside = mel_filterbank(target).any(1)
     power = power_inside = 0.0
-    columns = torch.from_numpy(
-        amplitudes.transpose(1, 0, 2).reshape(amplitudes.shape[1], -1).copy()
-    )
+    num_channels, _, num_frames = amplitudes.shape
+    rows = amplitudes.transpose(0, 2, 1).reshape(num_channels * num_frames, -1)
     blocks = []
-    for block in torch.split(columns, _FRAMES_PER_BLOCK, dim=1):
+    for first in range(0, len(rows), _FRAMES_PER_BLOCK):
+        block = rows[first : first + _FRAMES_PER_BLOCK]
         magnitudes = filterbank.magnitudes_from_mel(block, _NUM_UPDATES)
-        power += float(magnitudes.square().sum())
-        power_inside += float(magnitudes[is_inside].square().sum())
-        blocks.append(weights @ magnitudes)
+        power += float(np.square(magnitudes).sum())
+        power_inside += float(np.square(magnitudes[:, is_inside]).sum())
+        blocks.append(target_bands.mel_from_magnitudes(magnitudes))
     if power_inside < INAUDIBLE * power:
         raise RecordedParamsError(
             f"all that is audible in the image is outside min_frequency={wanted.min_frequency} to "
             f"max_frequency={wanted.max_frequency} Hz, the checkpoint's range; its EXIF says "
             f"{params.min_frequency} to {params.max_frequency} Hz; use another image"
         )
-    mel = torch.cat(blocks, dim=1).reshape(-1, len(amplitudes), amplitudes.shape[-1]).numpy()
-    converted: FloatArray = np.ascontiguousarray(mel.transpose(1, 0, 2))
+    mel = np.concatenate(blocks).reshape(num_channels, num_frames, -1)
+    converted: FloatArray = np.ascontiguousarray(mel.transpose(0, 2, 1))
     return converted

@@ -43,7 +43,7 @@ class SpectrogramImageConverter:
 
     @property
     def device(self) -> torch.device:
-        """Device of the inverse."""
+        """Device of the computation."""
         return self.converter.device
 
     def spectrogram_image_from_audio(self, segment: AudioSegment) -> Image.Image:

@@ -1,55 +1,35 @@
-"""The mel filterbank for a shorter FFT, and a non-negative inverse.
-
-The weights are torchaudio's. `riffusion.spectrogram.filterbank` computes the same ones with less
-rounding, but the phase reconstruction is sensitive: a difference in the last bit of a weight gives
-another waveform of the same image, and equal images must keep giving equal audio.
-"""
+"""The mel filterbank for a shorter FFT, and a non-negative inverse."""
 
 from __future__ import annotations
 
-import warnings
+from dataclasses import dataclass
 
-import torch
-import torchaudio
+import numpy as np
+import numpy.typing as npt
 
+from riffusion.spectrogram.filterbank import band_groups
 from riffusion.spectrogram.mel_frames import MelFrames
+from riffusion.spectrogram.operations import Array, Operations
 
 EPSILON = 1e-7
 """Keeps divisions finite. 140 dB below the loudest mel amplitude, which is scaled to 1."""
 
+_BANDS_PER_GROUP = 32
 
-def torchaudios_filterbank(params: MelFrames) -> torch.Tensor:
-    """The mel filterbank of torchaudio.
+Floats = npt.NDArray[np.float32]
 
-    Returns:
-        Weights `(params.n_fft // 2 + 1, num_frequencies)`, float32. Bands that are above half the
-        sample rate or narrower than a bin have no weights and stay silent.
+
+@dataclass(frozen=True)
+class _Product:
+    """Part of a product with a sparse matrix: some columns of the result, from some inputs.
+
+    Args:
+        inputs: the columns of the factor that have weights here.
+        weights: (inputs, outputs).
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about bands without weights
-        filterbank: torch.Tensor = torchaudio.functional.melscale_fbanks(
-            n_freqs=params.n_fft // 2 + 1,
-            f_min=float(params.min_frequency),
-            f_max=float(params.max_frequency),
-            n_mels=params.num_frequencies,
-            sample_rate=params.sample_rate,
-            norm=params.mel_scale_norm,
-            mel_scale=params.mel_scale_type,
-        )
-    return filterbank
 
-
-def sparse_matrix(matrix: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """`matrix` in compressed sparse rows (CSR); as it is on CUDA.
-
-    On CUDA the sums of a sparse product have no fixed order, so equal images could give different
-    audio. A dense product's order is fixed, and a GPU computes it in less than a millisecond.
-    """
-    if device.type == "cuda":
-        return matrix.contiguous().to(device)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # "Sparse CSR tensor support is in beta state"
-        return matrix.contiguous().to_sparse_csr().to(device)
+    inputs: slice
+    weights: Array
 
 
 class MelFilterbank:
@@ -63,40 +43,59 @@ class MelFilterbank:
         mel = F · |long FFT| ≈ F · U · |short FFT| =: B · |short FFT|
 
     so one matrix B replaces F for the shorter FFT. The triangular bands overlap only their
-    neighbours, so each bin belongs to a few bands and B is sparse.
+    neighbours, so each bin belongs to a few bands, and neighbouring bands to neighbouring bins. B
+    is therefore applied as some small matrices, each for neighbouring bands.
 
-    Mel amplitudes are `(bands, frames)` and magnitudes `(bins, frames)`: a sparse matrix times a
-    dense one is fastest in this layout.
+    Mel amplitudes are `(..., bands)` and magnitudes `(..., bins)`.
 
     Args:
         params: the mel bands.
         bin_hz: spacing of the bins, at least that of an FFT of `params.n_fft`.
         num_bins: number of bins, the first at 0 Hz.
-        device: device of the matrices.
+        operations: those of the arrays.
     """
 
     def __init__(
-        self, params: MelFrames, bin_hz: float, num_bins: int, device: torch.device
+        self, params: MelFrames, bin_hz: float, num_bins: int, operations: Operations
     ) -> None:
-        long_filterbank = torchaudios_filterbank(params)
-        long_hz = torch.arange(long_filterbank.shape[0]) * (params.sample_rate / params.n_fft)
-        position = (long_hz / bin_hz).clamp(max=num_bins - 1)
-        below = position.floor().long().clamp(max=num_bins - 2)
-        fraction = (position - below).unsqueeze(1)
-        weights = torch.zeros(num_bins, params.num_frequencies)
-        weights.index_add_(0, below, long_filterbank * (1 - fraction))
-        weights.index_add_(0, below + 1, long_filterbank * fraction)
+        self._do = operations
+        weights = _interpolated_weights(params, bin_hz, num_bins)
+        weight_of_bin = weights.sum(1, keepdims=True).clip(min=EPSILON)
+        self._bands_from_bins = self._products(weights)
+        self._mean_over_bands = self._products((weights / weight_of_bin).T)
+        self._weight_of_band = operations.constant(weights.sum(0).clip(min=EPSILON))
 
-        weight_of_bin = weights.sum(1, keepdim=True).clamp(min=EPSILON)
-        self._bands_from_bins = sparse_matrix(weights.T, device)
-        self._mean_over_bands = sparse_matrix(weights / weight_of_bin, device)
-        self._weight_of_band = weights.sum(0).unsqueeze(1).clamp(min=EPSILON).to(device)
+    def _products(self, matrix: Floats) -> list[_Product]:
+        """Parts of a product with a sparse matrix (inputs, outputs), whose columns are in order.
 
-    def mel_from_magnitudes(self, magnitudes: torch.Tensor) -> torch.Tensor:
-        """Mel amplitudes of magnitudes, B · |short FFT|: `(bins, frames)` → `(bands, frames)`."""
-        return self._bands_from_bins @ magnitudes
+        Each part has as many columns as fit into `weights_per_product`, and at least one.
+        """
+        has_weights = matrix != 0
+        first = np.where(has_weights.any(0), has_weights.argmax(0), len(matrix))
+        end = np.where(has_weights.any(0), len(matrix) - has_weights[::-1].argmax(0), 0)
+        products, start = [], 0
+        while start < matrix.shape[1]:
+            lowest = np.minimum.accumulate(first[start:])
+            heights = (np.maximum.accumulate(end[start:]) - lowest).clip(min=0)
+            sizes = heights * np.arange(1, len(heights) + 1)
+            width = max(1, int(np.searchsorted(sizes, self._do.weights_per_product, "right")))
+            low = int(min(lowest[width - 1], len(matrix)))
+            inputs = slice(low, low + int(heights[width - 1]))
+            part = np.ascontiguousarray(matrix[inputs, start : start + width])
+            products.append(_Product(inputs, self._do.constant(part)))
+            start += width
+        return products
 
-    def gains(self, magnitudes: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def _multiplied(self, values: Array, products: list[_Product]) -> Array:
+        return self._do.products_joined(
+            [(values[..., product.inputs], product.weights) for product in products]
+        )
+
+    def mel_from_magnitudes(self, magnitudes: Array) -> Array:
+        """Mel amplitudes of magnitudes, B · |short FFT|: `(..., bins)` → `(..., bands)`."""
+        return self._multiplied(magnitudes, self._bands_from_bins)
+
+    def gains(self, magnitudes: Array, target: Array) -> Array:
         """Gains per bin that bring the mel bands of `magnitudes` closer to `target`.
 
         The gain of a band is target / mel. The gain of a bin is the mean of its bands' gains,
@@ -106,29 +105,44 @@ class MelFilterbank:
         stay positive, and the divergence never rises.
 
         Args:
-            magnitudes: `(bins, frames)`.
-            target: mel amplitudes `(bands, frames)`, at most about 1.
+            magnitudes: `(..., bins)`.
+            target: mel amplitudes `(..., bands)`, at most about 1.
 
         Returns:
-            `(bins, frames)`.
+            `(..., bins)`.
         """
         mel = self.mel_from_magnitudes(magnitudes)
-        return self._mean_over_bands @ torch.div(target, mel.add_(EPSILON))
+        mel += EPSILON
+        return self._multiplied(target / mel, self._mean_over_bands)
 
-    def magnitudes_from_mel(self, target: torch.Tensor, num_updates: int) -> torch.Tensor:
+    def magnitudes_from_mel(self, target: Array, num_updates: int) -> Array:
         """Non-negative magnitudes whose mel bands approximate `target`.
 
         Starts from the mean level of each bin's bands and applies `gains` `num_updates` times. The
         fine structure inside a band is lost; the result is a smooth estimate.
 
         Args:
-            target: `(bands, frames)`, at most about 1.
+            target: `(..., bands)`, at most about 1.
             num_updates: more updates give sharper magnitudes.
 
         Returns:
-            `(bins, frames)`.
+            `(..., bins)`.
         """
-        magnitudes = self._mean_over_bands @ (target / self._weight_of_band)
+        magnitudes = self._multiplied(target / self._weight_of_band, self._mean_over_bands)
         for _ in range(num_updates):
             magnitudes *= self.gains(magnitudes, target)
         return magnitudes
+
+
+def _interpolated_weights(params: MelFrames, bin_hz: float, num_bins: int) -> Floats:
+    """F · U: weights of the bins of the short FFT, (num_bins, bands)."""
+    weights = np.zeros((num_bins, params.num_frequencies), np.float32)
+    for index, group in enumerate(band_groups(params, _BANDS_PER_GROUP)):
+        bands = slice(index * _BANDS_PER_GROUP, (index + 1) * _BANDS_PER_GROUP)
+        long_bins = np.arange(group.bins.start, group.bins.stop)
+        position = long_bins * (params.sample_rate / params.n_fft / bin_hz)
+        below = np.floor(position).astype(int).clip(max=num_bins - 2)
+        fraction = (position.clip(max=num_bins - 1) - below).astype(np.float32)[:, None]
+        np.add.at(weights[:, bands], below, group.weights * (1 - fraction))
+        np.add.at(weights[:, bands], below + 1, group.weights * fraction)
+    return weights

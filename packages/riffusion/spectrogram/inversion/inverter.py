@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
 from riffusion.errors import InputError
 from riffusion.spectrogram.inversion.filterbank import MelFilterbank
-from riffusion.spectrogram.inversion.initial_phase import phases_from_magnitudes
+from riffusion.spectrogram.inversion.initial_phase import PeakPhases
 from riffusion.spectrogram.inversion.reduced_stft import ReducedStft, StftFrames
 from riffusion.spectrogram.mel_frames import MelFrames
+from riffusion.spectrogram.operations import Array, Block, NumpyOperations, Operations
 
 MAGNITUDE_UPDATES = 4
 """Updates of the initial magnitudes; eight end no better, with two or less tones lose level."""
-RELAXATION = 1.2
-"""Length of a step relative to the projection; the iteration diverges from 1.4 on."""
-MOMENTUM = 0.9
-"""Share of the last step that is added to the next; 0.8 and 1.0 converge more slowly."""
+RELAXATION = 1.25
+"""Length of a step relative to the projection; the iteration diverges from 1.35 on."""
+MOMENTUM = 0.95
+"""Share of the last step that is added to the next; 0.9 converges more slowly, 1.0 not at all."""
 SUBSET_HOP = 0.3
 """Longest distance of a subset's frames, in windows; at 0.4 the subsets are inconsistent."""
-PASSES_PER_ITERATION = 1.5
+PASSES_PER_ITERATION = 1.7
 """Passes over a subset per iteration of `num_griffin_lim_iters`: half the work of full passes."""
-FINAL_PASSES = 4
+FINE_PASSES = 8
+"""Passes over a subset with the fine bins, after those with the coarse bins. With coarse bins to
+the end, levels of narrow bands are wrong."""
+FINAL_PASSES = 3
 """Last passes, which use all frames at once so that every frame counts equally."""
 QUIETEST = 3e-3
 """Loudness below which frames have equal weights, relative to the clip's loudest frame: -50 dB."""
-FRAMES_AT_ONCE = {"cpu": 512, "cuda": 16384}
-"""Frames that are inverted together: they fit a processor's cache, or keep a GPU busy."""
+_SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class KnownSamples:
         is_known: whether each sample is known, `(frames * hop_length,)` bool.
     """
 
-    waveform: torch.Tensor
-    is_known: torch.Tensor
+    waveform: Array
+    is_known: Array
 
 
 class MelInverter:
@@ -67,11 +70,13 @@ class MelInverter:
         tₙ = sₙ + α (sₙ - sₙ₋₁)
 
     S and S⁻¹ are linear, so s and t can be kept as waveforms, which are 20 times smaller than
-    spectra. Four things make it fast:
+    spectra. Five things make it fast:
 
-    - S runs at the lowest sample rate that contains the bands, with an FFT of two windows
+    - S runs at a low sample rate that contains the bands, with an FFT of two windows
       (`ReducedStft`);
-    - the initial phases are estimated from the spectrogram's peaks (`phases_from_magnitudes`);
+    - most passes use an FFT of one window, so bins twice as wide, at half the cost. For that they
+      apply gains twice, which costs little beside an FFT;
+    - the initial phases are estimated from the spectrogram's peaks (`PeakPhases`);
     - frames overlap by 90 %, so a third of them determines x. Each pass uses every third frame, and
       the next pass uses the frames beside these: the same number of passes at a third of the cost
       (ordered subsets, Hudson and Larkin, "Accelerated image reconstruction", 1994, section II);
@@ -85,26 +90,26 @@ class MelInverter:
 
     Args:
         params: spectrogram parameters; `num_griffin_lim_iters` trades time for quality.
-        device: device of the computation.
+        operations: NumPy's, or PyTorch's for a GPU.
         filterbank: `PowerMelFilterbank` for mel powers in place of mel amplitudes.
     """
 
     def __init__(
         self,
         params: MelFrames,
-        device: torch.device | str = "cpu",
+        operations: Operations | None = None,
         filterbank: type[MelFilterbank] = MelFilterbank,
     ) -> None:
         self.params = params
-        self.device = torch.device(device)
-        self._stft = stft = ReducedStft(params, self.device)
-        self._filterbank = filterbank(params, stft.bin_hz, stft.num_bins, self.device)
+        self._do: Operations = operations or NumpyOperations()
+        self._coarse = _Bins(params, self._do, filterbank, windows_per_fft=1, num_updates=2)
+        self._fine = _Bins(params, self._do, filterbank, windows_per_fft=2, num_updates=1)
+        self._stft = stft = self._fine.stft
         self._num_subsets = max(1, int(SUBSET_HOP * stft.window_length / stft.hop))
 
-    @torch.no_grad()
     def waveform_from_mel_amplitudes(
-        self, amplitudes_mel: torch.Tensor, known: KnownSamples | None = None
-    ) -> torch.Tensor:
+        self, amplitudes_mel: Array, known: KnownSamples | None = None
+    ) -> Array:
         """Invert mel spectrograms, with all leading dimensions as one batch.
 
         The waveform's mel spectrogram has the level of `amplitudes_mel`. The absolute phase and the
@@ -113,11 +118,12 @@ class MelInverter:
 
         Args:
             amplitudes_mel: `(..., num_frequencies, frames)` of any floating-point type, each at
-                least 0.
+                least 0; an array or a tensor.
             known: samples that the waveforms are to have, up to the error of the last pass.
 
         Returns:
-            `(..., frames * hop_length)` float32, not limited to [-1, 1].
+            `(..., frames * hop_length)` float32, not limited to [-1, 1]: an array for an array, and
+            for a tensor a tensor on the device of the computation.
 
         Raises:
             InputError: another shape, or an amplitude that is negative, infinite or NaN.
@@ -129,90 +135,107 @@ class MelInverter:
                 f"amplitudes_mel.shape={shape} must be (..., {num_bands}, frames) with at least "
                 "one frame; num_frequencies in the spectrogram parameters is the number of bands"
             )
-        clips = amplitudes_mel.to(self.device, torch.float32).reshape(-1, num_bands, shape[-1])
-        lowest, highest = (value.item() for value in torch.aminmax(clips))
-        if not (lowest >= 0 and highest < float("inf")):  # NaN fails both
-            raise InputError(
-                f"amplitudes_mel from {lowest} to {highest} must be finite float32 and at least 0; "
-                "clamp or replace the values"
-            )
-        clips_at_once = max(1, FRAMES_AT_ONCE.get(self.device.type, 512) // shape[-1])
-        parts = torch.split(clips, clips_at_once)
-        pinned: Sequence[_Pinned | None] = [None] * len(parts)
-        if known is not None:
-            pinned = self._pinned(known, len(clips), shape[-1], clips_at_once)
-        waveforms = [self._invert(*both) for both in zip(parts, pinned, strict=True)]
-        return torch.cat(waveforms).reshape(*shape[:-2], shape[-1] * self.params.hop_length)
+        with self._do.without_gradients():
+            clips = self._do.floats(amplitudes_mel).reshape(-1, num_bands, shape[-1])
+            lowest, highest = float(clips.min()), float(clips.max())
+            if not (lowest >= 0 and highest < float("inf")):  # NaN fails both
+                raise InputError(
+                    f"amplitudes_mel from {lowest} to {highest} must be finite float32 and at "
+                    "least 0; clamp or replace the values"
+                )
+            pinned = None if known is None else self._pinned(known, len(clips), shape[-1])
+            waveforms = [
+                self._invert(clips[part], None if pinned is None else pinned[part])
+                for part in self._parts(len(clips), shape[-1])
+            ]
+            joined = self._do.joined(waveforms, 0)
+            waveform = joined.reshape(*shape[:-2], shape[-1] * self.params.hop_length)
+            return self._do.as_given(waveform, amplitudes_mel)
 
-    def _pinned(
-        self, known: KnownSamples, num_clips: int, num_frames: int, clips_at_once: int
-    ) -> list[_Pinned | None]:
-        """Known samples at the reduced rate, for each part of the clips.
+    def _parts(self, num_clips: int, num_frames: int) -> Iterator[slice]:
+        """Clips that are inverted together."""
+        at_once = max(1, self._do.frames_at_once // num_frames)
+        return (slice(first, first + at_once) for first in range(0, num_clips, at_once))
+
+    def _pinned(self, known: KnownSamples, num_clips: int, num_frames: int) -> _Pinned:
+        """Known samples at the reduced rate.
 
         Raises:
             InputError: a shape that doesn't belong to the amplitudes.
         """
         num_samples = num_frames * self.params.hop_length
-        waveform = known.waveform.to(self.device, torch.float32)
-        if waveform.shape[-1:] != (num_samples,) or known.is_known.shape != (num_samples,):
+        shapes = tuple(known.waveform.shape), tuple(known.is_known.shape)
+        if shapes[0][-1:] != (num_samples,) or shapes[1] != (num_samples,):
             raise InputError(
-                f"known samples of shapes {tuple(waveform.shape)} and "
-                f"{tuple(known.is_known.shape)} must be (..., {num_samples}) and ({num_samples},), "
-                "as long as the amplitudes"
+                f"known samples of shapes {shapes[0]} and {shapes[1]} must be "
+                f"(..., {num_samples}) and ({num_samples},), as long as the amplitudes"
             )
-        missing = max(0, self._stft.min_frames - num_frames)
-        padding = (0, missing * self.params.hop_length)
-        padded = torch.nn.functional.pad(waveform.reshape(num_clips, -1), padding)
-        is_known = torch.nn.functional.pad(known.is_known.to(self.device), padding)
-        reduced, mask = self._stft.reduced(padded), self._stft.reduced_mask(is_known)
-        return [_Pinned(part, mask) for part in torch.split(reduced, clips_at_once)]
+        do, missing = self._do, max(0, self._stft.min_frames - num_frames)
+        waveform = do.floats(known.waveform).reshape(num_clips, -1)
+        padded = do.zeros_appended(waveform, missing * self.params.hop_length)
+        is_known = do.zeros_appended(do.floats(known.is_known), missing * self.params.hop_length)
+        return _Pinned(self._stft.reduced(padded), self._stft.reduced_mask(is_known) > 0, do)
 
-    def _invert(self, amplitudes: torch.Tensor, pinned: _Pinned | None = None) -> torch.Tensor:
+    def _invert(self, amplitudes: Array, pinned: _Pinned | None = None) -> Array:
         """Invert some clips: `(clips, bands, frames)` → `(clips, frames * hop_length)`."""
-        num_frames = amplitudes.shape[2]
+        do, num_frames = self._do, amplitudes.shape[2]
         missing = max(0, self._stft.min_frames - num_frames)
-        amplitudes = torch.cat([amplitudes, amplitudes[..., -1:].expand(-1, -1, missing)], dim=2)
-        level = amplitudes.amax((1, 2)).clamp_(min=torch.finfo(torch.float32).tiny)
-        target = (amplitudes / level[:, None, None]).transpose(0, 1).contiguous()
-        frame_weights = _frame_weights(target)
-        pin = (lambda waveform: waveform) if pinned is None else pinned.scaled(1 / level)
+        amplitudes = do.joined([amplitudes] + [amplitudes[..., -1:]] * missing, 2)
+        level = do.functions.amax(amplitudes, (1, 2)).clip(min=_SMALLEST)
+        target = do.floats((amplitudes / level[:, None, None]).swapaxes(1, 2))
+        frame_weights = self._frame_weights(target)
+        pin: Callable[[Array], Array] = (
+            (lambda waveform: waveform) if pinned is None else pinned.scaled(1 / level)
+        )
 
-        spectrum = self._initial_spectrum(target)
-        all_frames = _FrameSubset(target, self._stft, frame_weights, slice(None))
-        subsets = [
-            _FrameSubset(target, self._stft, frame_weights, slice(first, None, self._num_subsets))
-            for first in range(self._num_subsets)
-        ]
-        estimate = last = pin(all_frames.frames.waveform_from_spectrum(spectrum))
+        chosen = [slice(first, None, self._num_subsets) for first in range(self._num_subsets)]
+        coarse, fine = (
+            [_FrameSubset(target, bins, frame_weights, frames) for frames in chosen]
+            for bins in (self._coarse, self._fine)
+        )
+        all_frames = _FrameSubset(target, self._fine, frame_weights, slice(None))
+
+        spectrum_of = self._first_estimate(target)
         num_passes = round(PASSES_PER_ITERATION * self.params.num_griffin_lim_iters)
+        if num_passes > 0:
+            estimate = last = pin(all_frames.frames.waveform_from_spectra(spectrum_of))
         for index in range(num_passes):
-            is_final = index >= num_passes - FINAL_PASSES
-            subset = all_frames if is_final else subsets[index % self._num_subsets]
-            spectrum = subset.frames.spectrum_from_waveform(estimate)
-            spectrum = self._with_gains(spectrum, subset.target)
-            if index == num_passes - 1:
+            remaining = num_passes - index
+            if remaining <= FINAL_PASSES:
+                subset = all_frames
+            else:
+                is_fine = remaining <= FINAL_PASSES + FINE_PASSES
+                subset = (fine if is_fine else coarse)[index % self._num_subsets]
+            spectrum_of = subset.corrected(estimate)
+            if remaining == 1:
                 break  # the waveform is made of this spectrum, at the full rate
-            projection = subset.frames.waveform_from_spectrum(spectrum)
-            step = pin(torch.lerp(estimate, projection, RELAXATION))
-            estimate, last = torch.lerp(last, step, 1 + MOMENTUM), step
-        waveform = self._stft.full_rate_waveform_from_spectrum(spectrum, frame_weights)
+            projection = subset.frames.waveform_from_spectra(spectrum_of)
+            projection *= RELAXATION
+            projection += (1 - RELAXATION) * estimate
+            step = pin(projection)
+            estimate, last = (1 + MOMENTUM) * step - MOMENTUM * last, step
+        waveform = self._stft.full_rate_waveform_from_spectra(spectrum_of, frame_weights)
         return waveform[:, : num_frames * self.params.hop_length] * level[:, None]
 
-    def _initial_spectrum(self, target: torch.Tensor) -> torch.Tensor:
-        """First estimate: `(bands, clips, frames)` → `(clips, frames, bins)` complex."""
-        magnitudes = self._filterbank.magnitudes_from_mel(target.flatten(1), MAGNITUDE_UPDATES)
-        magnitudes = magnitudes.T.reshape(*target.shape[1:], -1)
-        stft = self._stft
-        phases = phases_from_magnitudes(magnitudes, stft.hop, stft.window_length, stft.n_fft)
-        # Half of the time of torch.polar, whose sines aren't vectorised.
-        return torch.complex(magnitudes * phases.cos(), magnitudes * phases.sin())
+    def _first_estimate(self, target: Array) -> Callable[[Block], Array]:
+        """The first spectrum of a block of frames, for `(clips, frames, bands)`."""
+        do, stft = self._do, self._stft
+        magnitudes = do.zeros(*target.shape[:2], stft.num_bins)
 
-    def _with_gains(self, spectrum: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Apply gains towards `target` `(bands, frames)` to a spectrum `(clips, frames, bins)`."""
-        real, imaginary = torch.view_as_real(spectrum).square().unbind(-1)
-        magnitudes = torch.add(real, imaginary).sqrt_()  # 4 × as fast as abs
-        gains = self._filterbank.gains(magnitudes.flatten(0, 1).T, target)
-        return spectrum.mul_(gains.T.contiguous().view_as(spectrum))
+        def estimate_magnitudes(block: Block) -> None:
+            magnitudes[block] = self._fine.filterbank.magnitudes_from_mel(
+                target[block], MAGNITUDE_UPDATES
+            )
+
+        do.in_blocks(estimate_magnitudes, *target.shape[:2])
+        phases = PeakPhases(magnitudes, stft.hop, stft.window_length, stft.n_fft, do)
+        return lambda block: do.polar(magnitudes[block], phases[block])
+
+    def _frame_weights(self, target: Array) -> Array:
+        """Inverse relative loudness: `(clips, frames, bands)` → `(clips, frames)`, 1 to 333."""
+        loudness = (target * target).sum(2) ** 0.5
+        loudest = self._do.functions.amax(loudness, (1,))[:, None].clip(min=_SMALLEST)
+        return 1 / (loudness / loudest + QUIETEST)
 
 
 class _Pinned:
@@ -221,30 +244,72 @@ class _Pinned:
     Args:
         waveform: (clips, samples).
         is_known: (samples,) bool.
+        operations: those of the waveform.
     """
 
-    def __init__(self, waveform: torch.Tensor, is_known: torch.Tensor) -> None:
+    def __init__(self, waveform: Array, is_known: Array, operations: Operations) -> None:
         self._waveform = waveform
         self._is_known = is_known
+        self._do = operations
 
-    def scaled(self, factor: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    def __getitem__(self, clips: slice) -> _Pinned:
+        """Those of some of the clips."""
+        return _Pinned(self._waveform[clips], self._is_known, self._do)
+
+    def scaled(self, factor: Array) -> Callable[[Array], Array]:
         """A function that puts them back, times a factor for each clip, into waveforms."""
         scaled = self._waveform * factor[:, None]
-        return lambda waveform: torch.where(self._is_known, scaled, waveform)
+        return lambda waveform: self._do.functions.where(self._is_known, scaled, waveform)
+
+
+class _Bins:
+    """The bins of one FFT length: the transform, and the mel bands of its bins.
+
+    Args:
+        params: the spectrogram's frames and mel bands.
+        operations: those of the arrays.
+        filterbank: the kind of filterbank.
+        windows_per_fft: length of the FFT in windows.
+        num_updates: how often gains are applied in a pass.
+    """
+
+    def __init__(
+        self,
+        params: MelFrames,
+        operations: Operations,
+        filterbank: type[MelFilterbank],
+        windows_per_fft: float,
+        num_updates: int,
+    ) -> None:
+        self.stft = ReducedStft(params, operations, windows_per_fft)
+        self.filterbank = filterbank(params, self.stft.bin_hz, self.stft.num_bins, operations)
+        self._num_updates = num_updates
+
+    def gains(self, spectrum: Array, target: Array) -> Array:
+        """Gains of a spectrum `(..., bins)` towards mel amplitudes `(..., bands)`."""
+        magnitudes = abs(spectrum)
+        gains = self.filterbank.gains(magnitudes, target)
+        for _ in range(self._num_updates - 1):
+            magnitudes *= gains
+            gains = gains * self.filterbank.gains(magnitudes, target)
+        return gains
 
 
 class _FrameSubset:
     """Some frames of the clips: their target mel amplitudes and their transform."""
 
-    def __init__(
-        self, target: torch.Tensor, stft: ReducedStft, frame_weights: torch.Tensor, chosen: slice
-    ) -> None:
-        self.target = target[..., chosen].flatten(1)
-        self.frames: StftFrames = stft.frames(frame_weights, chosen)
+    def __init__(self, target: Array, bins: _Bins, frame_weights: Array, chosen: slice) -> None:
+        self._target = target[:, chosen]
+        self._bins = bins
+        self.frames: StftFrames = bins.stft.frames(frame_weights, chosen)
 
+    def corrected(self, waveform: Array) -> Callable[[Block], Array]:
+        """The spectrum of a block of the frames, with gains towards the target."""
+        windows = self.frames.windows_of(waveform)
 
-def _frame_weights(target: torch.Tensor) -> torch.Tensor:
-    """Inverse relative loudness: `(bands, clips, frames)` → `(clips, frames)`, about 1 to 333."""
-    loudness = target.square().sum(0).sqrt_()
-    loudest = loudness.amax(1, keepdim=True).clamp_(min=torch.finfo(torch.float32).tiny)
-    return 1 / (loudness / loudest + QUIETEST)
+        def corrected(block: Block) -> Array:
+            spectrum = self.frames.spectrum(windows[block])
+            spectrum *= self._bins.gains(spectrum, self._target[block])
+            return spectrum
+
+        return corrected

@@ -1,8 +1,7 @@
 """The mel filterbank of power spectrograms: bands are weighted sums of squared magnitudes."""
 
-import torch
-
 from riffusion.spectrogram.inversion.filterbank import MelFilterbank
+from riffusion.spectrogram.operations import Array
 
 _SCALE = 1e4
 """Magnitudes are multiplied by it, so that the filterbank's epsilon of 1e-7 is 150 dB below the
@@ -16,17 +15,17 @@ class PowerMelFilterbank(MelFilterbank):
     A. So a magnitude's gain is the square root of its power's gain.
     """
 
-    def mel_from_magnitudes(self, magnitudes: torch.Tensor) -> torch.Tensor:
-        """Mel powers of magnitudes: `(bins, frames)` → `(bands, frames)`."""
-        return super().mel_from_magnitudes(magnitudes.square())
+    def mel_from_magnitudes(self, magnitudes: Array) -> Array:
+        """Mel powers of magnitudes: `(..., bins)` → `(..., bands)`."""
+        return super().mel_from_magnitudes(magnitudes * magnitudes)
 
-    def gains(self, magnitudes: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def gains(self, magnitudes: Array, target: Array) -> Array:
         """Gains of magnitudes that bring their mel powers closer to `target`."""
-        return super().gains(magnitudes * _SCALE, target * _SCALE**2).sqrt_()
+        return super().gains(magnitudes * _SCALE, target * _SCALE**2) ** 0.5
 
-    def magnitudes_from_mel(self, target: torch.Tensor, num_updates: int) -> torch.Tensor:
+    def magnitudes_from_mel(self, target: Array, num_updates: int) -> Array:
         """Non-negative magnitudes whose mel powers approximate `target`."""
-        magnitudes = super().magnitudes_from_mel(target, 0).sqrt_()
+        magnitudes = super().magnitudes_from_mel(target, 0) ** 0.5
         for _ in range(num_updates):
             magnitudes *= self.gains(magnitudes, target)
         return magnitudes

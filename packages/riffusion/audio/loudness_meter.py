@@ -1,0 +1,103 @@
+"""Integrated loudness of ITU-R BS.1770-4: K-weighting, and the mean power of gated blocks.
+
+The weighting is two filters of second order, a high shelf for the head and a high pass. They are
+applied to the spectrum of the whole signal. An FFT repeats its signal, so silence is appended that
+is longer than the filters ring: 0.25 s after its input ends, the high pass of 38 Hz has decayed by
+more than 400 dB.
+
+The filters are those of pyloudnorm, R. Bristow-Johnson's ("Cookbook formulae for audio equalizer
+biquad filter coefficients").
+"""
+
+import functools
+import math
+
+import numpy as np
+import numpy.typing as npt
+import scipy  # scipy.fft is imported at its first use
+
+Signal = npt.NDArray[np.float64]
+
+BLOCK_S = 0.4
+"""Length of a block; blocks overlap by three quarters."""
+_STEP_S = 0.1
+_RING_S = 0.25
+_SHELF_GAIN_DB = 4.0
+_SHELF_HZ, _SHELF_QUALITY = 1500.0, 1 / math.sqrt(2)
+_HIGH_PASS_HZ, _HIGH_PASS_QUALITY = 38.0, 0.5
+_OFFSET_DB = -0.691
+"""Makes a full-scale sine of 1 kHz on one channel -3.01 LUFS."""
+_MAX_KEPT_SIZE = 2**20
+"""Longest FFT, about 20 s, whose weights are kept: a clip is measured several times."""
+_ABSOLUTE_GATE_LUFS = -70.0
+_RELATIVE_GATE = 0.1
+"""-10 LU."""
+
+
+def integrated_loudness(signal: Signal, sample_rate: int) -> float:
+    """Integrated loudness in LUFS; -inf if all blocks are below the gate of -70 LUFS.
+
+    Args:
+        signal: (1 or 2 channels, samples), at least 0.4 s.
+        sample_rate: in Hz, at least 8000.
+    """
+    num_samples = signal.shape[1]
+    weighted = _k_weighted(signal, sample_rate)
+    sums = np.concatenate([[0.0], np.cumsum(np.square(weighted).sum(0))])
+    num_blocks = round((num_samples / sample_rate - BLOCK_S) / _STEP_S) + 1
+    starts = (np.arange(num_blocks) * (_STEP_S * sample_rate)).astype(int)
+    ends = (np.arange(num_blocks) * (_STEP_S * sample_rate) + BLOCK_S * sample_rate).astype(int)
+    powers = (sums[ends.clip(max=num_samples)] - sums[starts]) / (BLOCK_S * sample_rate)
+    loud = powers[powers >= 10 ** ((_ABSOLUTE_GATE_LUFS - _OFFSET_DB) / 10)]
+    if not loud.size:
+        return -math.inf
+    loud = loud[loud > _RELATIVE_GATE * loud.mean()]
+    return _OFFSET_DB + 10 * math.log10(loud.mean())
+
+
+def _k_weighted(signal: Signal, sample_rate: int) -> Signal:
+    num_samples = signal.shape[1]
+    size = scipy.fft.next_fast_len(num_samples + round(_RING_S * sample_rate), real=True)
+    response = _kept_response if size <= _MAX_KEPT_SIZE else _response
+    spectra = scipy.fft.rfft(signal, size)
+    spectra *= response(size, sample_rate)
+    weighted: Signal = scipy.fft.irfft(spectra, size, overwrite_x=True)[:, :num_samples]
+    return weighted
+
+
+def _response(size: int, sample_rate: int) -> npt.NDArray[np.complex128]:
+    """The weighting of each bin, (size // 2 + 1,)."""
+    delay = np.exp(-2j * np.pi * np.arange(size // 2 + 1) / size)  # of one sample
+    response: npt.NDArray[np.complex128] = np.ones_like(delay)
+    for coefficients in (_high_shelf(sample_rate), _high_pass(sample_rate)):
+        (b0, b1, b2), (a0, a1, a2) = coefficients
+        response *= (b0 + delay * (b1 + delay * b2)) / (a0 + delay * (a1 + delay * a2))
+    return response
+
+
+_kept_response = functools.lru_cache(maxsize=4)(_response)
+
+
+_Coefficients = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Of the numerator and the denominator, by powers of the delay."""
+
+
+def _high_shelf(sample_rate: int) -> _Coefficients:
+    gain = 10 ** (_SHELF_GAIN_DB / 40)
+    turn = 2 * math.pi * _SHELF_HZ / sample_rate
+    cos, width = math.cos(turn), math.sin(turn) / _SHELF_QUALITY * math.sqrt(gain)
+    above, below = gain + 1, gain - 1
+    return (
+        (
+            gain * (above + below * cos + width),
+            -2 * gain * (below + above * cos),
+            gain * (above + below * cos - width),
+        ),
+        (above - below * cos + width, 2 * (below - above * cos), above - below * cos - width),
+    )
+
+
+def _high_pass(sample_rate: int) -> _Coefficients:
+    turn = 2 * math.pi * _HIGH_PASS_HZ / sample_rate
+    cos, width = math.cos(turn), math.sin(turn) / (2 * _HIGH_PASS_QUALITY)
+    return ((1 + cos) / 2, -(1 + cos), (1 + cos) / 2), (1 + width, -2 * cos, 1 - width)
