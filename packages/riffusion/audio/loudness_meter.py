@@ -25,7 +25,7 @@ _RING_S = 0.25
 _SHELF_GAIN_DB = 4.0
 _SHELF_HZ, _SHELF_QUALITY = 1500.0, 1 / math.sqrt(2)
 _HIGH_PASS_HZ, _HIGH_PASS_QUALITY = 38.0, 0.5
-_OFFSET_DB = -0.691
+OFFSET_LUFS = -0.691
 """Makes a full-scale sine of 1 kHz on one channel -3.01 LUFS."""
 _MAX_KEPT_SIZE = 2**20
 """Longest FFT, about 20 s, whose weights are kept: a clip is measured several times."""
@@ -48,11 +48,11 @@ def integrated_loudness(signal: Signal, sample_rate: int) -> float:
     starts = (np.arange(num_blocks) * (_STEP_S * sample_rate)).astype(int)
     ends = (np.arange(num_blocks) * (_STEP_S * sample_rate) + BLOCK_S * sample_rate).astype(int)
     powers = (sums[ends.clip(max=num_samples)] - sums[starts]) / (BLOCK_S * sample_rate)
-    loud = powers[powers >= 10 ** ((_ABSOLUTE_GATE_LUFS - _OFFSET_DB) / 10)]
+    loud = powers[powers >= 10 ** ((_ABSOLUTE_GATE_LUFS - OFFSET_LUFS) / 10)]
     if not loud.size:
         return -math.inf
     loud = loud[loud > _RELATIVE_GATE * loud.mean()]
-    return _OFFSET_DB + 10 * math.log10(loud.mean())
+    return OFFSET_LUFS + 10 * math.log10(loud.mean())
 
 
 def _k_weighted(signal: Signal, sample_rate: int) -> Signal:
@@ -65,14 +65,26 @@ def _k_weighted(signal: Signal, sample_rate: int) -> Signal:
     return weighted
 
 
-def _response(size: int, sample_rate: int) -> npt.NDArray[np.complex128]:
-    """The weighting of each bin, (size // 2 + 1,)."""
-    delay = np.exp(-2j * np.pi * np.arange(size // 2 + 1) / size)  # of one sample
+def k_weighting(
+    frequencies_hz: npt.NDArray[np.float64], sample_rate: int
+) -> npt.NDArray[np.complex128]:
+    """The weighting at some frequencies, as complex factors of amplitudes: the same shape.
+
+    Args:
+        frequencies_hz: up to half the sample rate.
+        sample_rate: in Hz, at least 8000.
+    """
+    delay = np.exp(-2j * np.pi * frequencies_hz / sample_rate)  # of one sample
     response: npt.NDArray[np.complex128] = np.ones_like(delay)
     for coefficients in (_high_shelf(sample_rate), _high_pass(sample_rate)):
         (b0, b1, b2), (a0, a1, a2) = coefficients
         response *= (b0 + delay * (b1 + delay * b2)) / (a0 + delay * (a1 + delay * a2))
     return response
+
+
+def _response(size: int, sample_rate: int) -> npt.NDArray[np.complex128]:
+    """The weighting of each bin, (size // 2 + 1,)."""
+    return k_weighting(sample_rate * (np.arange(size // 2 + 1) / size), sample_rate)
 
 
 _kept_response = functools.lru_cache(maxsize=4)(_response)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.signal
 
+from riffusion.audio.loudness_meter import OFFSET_LUFS, k_weighting
 from riffusion.editing.surroundings import Bands
 from riffusion.spectrogram.converter import FULL_SCALE
 from riffusion.spectrogram.filterbank import mel_filterbank
@@ -23,11 +23,6 @@ from riffusion.spectrogram.mel_scale import mel_row_frequencies_hz
 from riffusion.spectrogram.params import SpectrogramParams
 
 FloatArray = npt.NDArray[np.float32]
-
-_OFFSET_LUFS = -0.691
-"""BS.1770: a sine of 997 Hz at full scale, in one channel, has -3.01 LUFS."""
-_K_WEIGHTING = ((4.0, 0.5**0.5, 1500.0, "high_shelf"), (0.0, 0.5, 38.0, "high_pass"))
-"""Its two filters as pyloudnorm has them: gain in dB, quality, corner frequency in Hz, kind."""
 
 
 class MelLoudness:
@@ -44,7 +39,8 @@ class MelLoudness:
         widths = np.gradient(hz) * params.n_fft / params.sample_rate
         window_power = 3 / 8 * params.win_length  # Hann
         bins = np.divide(widths, areas**2, out=np.zeros_like(widths), where=areas > 0)
-        powers = 2 / (params.n_fft * window_power * FULL_SCALE**2) * bins * _k_weights(params, hz)
+        weights = np.square(np.abs(k_weighting(hz, params.sample_rate)))
+        powers = 2 / (params.n_fft * window_power * FULL_SCALE**2) * bins * weights
         self._powers = powers if bands is None else powers * bands
 
     def lufs(self, amplitudes: FloatArray) -> float:
@@ -65,16 +61,4 @@ class MelLoudness:
 
 def _lufs(power: Any) -> npt.NDArray[np.float64]:
     with np.errstate(divide="ignore"):
-        return np.asarray(_OFFSET_LUFS + 10 * np.log10(power))
-
-
-def _k_weights(params: SpectrogramParams, hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Factors of the power at each frequency."""
-    from pyloudnorm.iirfilter import IIRfilter  # as slow to import as scipy.signal
-
-    weights = np.ones(len(hz))
-    for gain_db, q, corner_hz, kind in _K_WEIGHTING:
-        stage = IIRfilter(gain_db, q, corner_hz, params.sample_rate, kind)
-        _, response = scipy.signal.freqz(stage.b, stage.a, worN=hz, fs=params.sample_rate)
-        weights *= np.square(np.abs(response))
-    return weights
+        return np.asarray(OFFSET_LUFS + 10 * np.log10(power))
