@@ -12,7 +12,9 @@ from riffusion.checkpoint import autoencoders
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.conditioning import stack_embeddings
 from riffusion.diffusion.geometry import LatentGeometry
-from riffusion.diffusion.vae import LatentCodec, noise_from_seed
+from riffusion.diffusion.torch_networks import TorchAutoencoder
+from riffusion.diffusion.torch_random import TorchNumbers, noise_from_seed
+from riffusion.diffusion.vae import LatentCodec
 from riffusion.runtime.cache import TensorCache
 from tests.exporting.conftest import EMBEDDED
 from tests.exporting.exported import assert_close, random, run_part
@@ -88,7 +90,7 @@ def test_rows_do_not_depend_on_each_other(pair: tuple[RiffusionPipeline, Path]) 
 @torch.inference_mode()
 def test_latents_and_pixels_are_the_codecs(pair: tuple[RiffusionPipeline, Path]) -> None:
     pipeline, folder = pair
-    codec = LatentCodec(pipeline.vae, TensorCache(1 << 20))
+    codec = LatentCodec(TorchAutoencoder(pipeline.vae), TensorCache(1 << 20))
     factor = pipeline.vae_scale_factor
     for rows, height, width in SIZES:
         pixels = random(rows, 3, height * factor, width * factor).clamp(-1, 1)
@@ -108,10 +110,12 @@ def test_deviation_gives_the_latents_of_an_image(tiny: Path, exported_tiny: Path
     pixels = random(3, 4 * factor, 8 * factor).clamp(-1, 1)
     image = geometry.image_from_pixels(pixels)
     assert isinstance(image, Image.Image)
-    codec = LatentCodec(pipeline.vae, TensorCache(1 << 20))
+    codec = LatentCodec(TorchAutoencoder(pipeline.vae), TensorCache(1 << 20))
     with torch.inference_mode():
-        expected = codec.encode(image, geometry, seed=3)
-    found = run_part(exported_tiny, "vae_encoder", pixels=geometry.pixels_from_image(image))
+        expected = codec.encode(image, geometry, TorchNumbers(3))
+    found = run_part(
+        exported_tiny, "vae_encoder", pixels=torch.from_numpy(geometry.pixels_from_image(image))
+    )
     noise = noise_from_seed(3, geometry, expected.shape[1])
     assert float(found["deviation"].mean()) > 0.01
     assert_close(found["latents"] + found["deviation"] * noise, expected)

@@ -125,8 +125,9 @@ def test_canvases(light: LightPipeline, torch_pipeline: RiffusionPipeline, way: 
     inputs = request(
         mode="img2img", duration_s=None, scheduler="ddim", num_inference_steps=4, start=start
     )
+    course = 0.5 if way == "edit" else 0.0
     plan = CanvasPlan(
-        init, [PromptAt(0, "piano"), PromptAt(columns, "violin")], way=way, course=0.5
+        init, [PromptAt(0, "piano"), PromptAt(columns, "violin")], way=way, course=course
     )
     results = []
     for pipeline in (light, torch_pipeline):

@@ -48,7 +48,17 @@ class PipelineStages(ABC):
         unet: defines the latents' channels and the precision.
         embedding_cache, latent_cache, mask_cache: results that requests share.
         loras: the LoRAs that requests can name; none at first.
+        checkpoint: what was loaded, with `description` and `directory`; None if parts were passed.
+        device: where the networks compute; its `type` is `cuda` on a GPU, else usually `cpu`.
+        tokenizer, text_encoder: from text to embeddings.
+        unet_graphs: CUDA graphs of the UNet's calls; None for a pipeline that never has any.
     """
+
+    checkpoint: Any
+    device: Any
+    tokenizer: Any
+    text_encoder: Any
+    unet_graphs: Any = None
 
     spectrogram_params: SpectrogramParams
     vae_scale_factor: int
@@ -83,6 +93,10 @@ class PipelineStages(ABC):
         Args:
             jobs: unfinished jobs of one shape, with the same LoRAs.
         """
+
+    @abstractmethod
+    def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
+        """Run everything once that clips of the usual length run, in each number of rows."""
 
     @property
     @abstractmethod

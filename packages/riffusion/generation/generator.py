@@ -17,10 +17,9 @@ from PIL import Image
 
 from riffusion.audio import Audio, AudioSegment, decode_audio
 from riffusion.datatypes import MAX_DURATION_S, InferenceInput
-from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.canvas import CanvasPlan
 from riffusion.diffusion.loras import LoraLibrary
-from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.diffusion.stages import PipelineStages, ProgressCallback
 from riffusion.edit_fields import EDIT_MODES
 from riffusion.engine import Engine, Request, RequestHandle
 from riffusion.engine.engine import MAX_NUM_RUNNING
@@ -33,6 +32,7 @@ from riffusion.generation.input_images import (
     rgb_mask,
 )
 from riffusion.generation.media import Media
+from riffusion.generation.pipelines import EngineName, load_pipeline
 from riffusion.generation.request_memory import (
     LARGE_AUDIO_S,
     decoding,
@@ -105,7 +105,7 @@ class ClipGenerator:
 
     def __init__(
         self,
-        pipeline: RiffusionPipeline,
+        pipeline: PipelineStages,
         library: SeedLibrary,
         max_num_running: int = MAX_NUM_RUNNING,
         decoder: AudioDecoder | None = None,
@@ -131,6 +131,7 @@ class ClipGenerator:
         max_num_running: int = MAX_NUM_RUNNING,
         decoder: AudioDecoder | None = None,
         loras: Mapping[str, Path] | None = None,
+        engine: EngineName | None = None,
     ) -> Self:
         """Load a checkpoint and its seed images and masks.
 
@@ -141,12 +142,14 @@ class ClipGenerator:
             decoder: decodes the audio of requests; None for `decode_audio`, in this process.
             loras: files or folders of the LoRAs that requests can name, by id. They are read when
                 they are first used, or by `pipeline.loras.check`.
+            engine: what runs the networks; see `load_pipeline`.
 
         Raises:
             CheckpointError: the checkpoint is missing, truncated or foreign.
+            InputError: the engine or the device is unknown or not installed.
         """
         with single_threaded():
-            pipeline = RiffusionPipeline.from_pretrained(checkpoint, device=device)
+            pipeline = load_pipeline(checkpoint, device, engine)
         pipeline.loras = LoraLibrary(loras)
         directory = pipeline.checkpoint.directory if pipeline.checkpoint else None
         return cls(pipeline, SeedLibrary.default(directory), max_num_running, decoder)

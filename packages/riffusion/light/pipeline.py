@@ -165,7 +165,8 @@ class LightPipeline(PipelineStages):
     @property
     def distillation(self) -> Distillation | None:
         """What the checkpoint can do if it is distilled, else None."""
-        return self.checkpoint.distillation
+        found: Distillation | None = self.checkpoint.distillation
+        return found
 
     @property
     def adaptable_networks(self) -> dict[str, Any]:
@@ -193,14 +194,16 @@ class LightPipeline(PipelineStages):
         """
         return split_predictions(self.unet(stack_jobs(jobs, self.unet)), jobs)
 
-    def warm_up(self) -> None:
-        """Run each network once on a clip of the usual length."""
+    def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
+        """Run each network once on a clip of the usual length, the UNet in each number of rows."""
         geometry = self._sizes.of_clip()
         noise = self._preparation.noise(0, geometry)
-        width = self.unet.config.time_cond_proj_dim
-        cond = None if width is None else np.zeros((1, width), np.float32)
-        timesteps = np.zeros(1, np.float32)
-        self.unet(UNetBatch(noise, timesteps, self.embed_text(""), None, cond))
+        width, embedding = self.unet.config.time_cond_proj_dim, self.embed_text("")
+        for rows in batch_sizes:
+            cond = None if width is None else np.zeros((rows, width), np.float32)
+            timesteps = np.zeros(rows, np.float32)
+            batch = (noise.repeat(rows, 0), timesteps, embedding.repeat(rows, 0), None, cond)
+            self.unet(UNetBatch(*batch))
         self.vae.decode(noise)
 
     @property

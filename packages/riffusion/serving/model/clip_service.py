@@ -118,7 +118,8 @@ class ClipService:
         pipeline = generator.pipeline
         metrics.show_checkpoint(pipeline.distillation)
         metrics.show_loras(pipeline.loras.ids)
-        metrics.watch_graphs(pipeline.unet_graphs)
+        if pipeline.unet_graphs is not None:
+            metrics.watch_graphs(pipeline.unet_graphs)
         metrics.watch_cache("embeddings", pipeline.embedding_cache)
         metrics.watch_cache("latents", pipeline.latent_cache)
         metrics.watch_cache("masks", pipeline.mask_cache)

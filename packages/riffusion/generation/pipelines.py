@@ -1,0 +1,53 @@
+"""Loads a checkpoint for one of the two engines: PyTorch, or onnxruntime without PyTorch."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Literal, get_args
+
+from riffusion.diffusion.stages import PipelineStages
+from riffusion.errors import InputError
+
+EngineName = Literal["torch", "light"]
+"""`torch` has every checkpoint, device, scheduler and LoRA; `light` starts sooner, and runs
+exported checkpoints on the CPU."""
+
+_PACKAGES: dict[EngineName, str] = {"torch": "torch", "light": "onnxruntime"}
+_CPU_NAMES = (None, "auto", "cpu")
+
+
+def load_pipeline(
+    checkpoint: str | None = None, device: str | None = None, engine: EngineName | None = None
+) -> PipelineStages:
+    """Load a checkpoint.
+
+    Args:
+        checkpoint: folder, file or hub id; None for the default checkpoint.
+        device: None for the fastest device available.
+        engine: what runs the networks; None for PyTorch if it is installed, else onnxruntime.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, truncated or foreign, or not exported.
+        InputError: the engine is unknown or not installed, or can't use the device.
+    """
+    chosen: EngineName = engine or ("torch" if _is_installed("torch") else "light")
+    if chosen not in get_args(EngineName):
+        raise InputError(f"{chosen!r} must be one of {', '.join(get_args(EngineName))}", "engine")
+    if not _is_installed(_PACKAGES[chosen]):
+        remedy = "'riffusion-truss[torch]'" if chosen == "torch" else "onnxruntime"
+        raise InputError(f"{chosen!r} is not installed; pip install {remedy}", "engine")
+    if chosen == "torch":
+        from riffusion.diffusion import RiffusionPipeline
+
+        return RiffusionPipeline.from_pretrained(checkpoint, device=device)
+    if device not in _CPU_NAMES:
+        raise InputError(
+            f"{device!r} needs PyTorch; use engine=torch, or device=cpu with engine=light", "device"
+        )
+    from riffusion.light.pipeline import LightPipeline
+
+    return LightPipeline.from_pretrained(checkpoint)
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
