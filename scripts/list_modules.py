@@ -13,8 +13,19 @@ PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- modules: begin -->", "<!-- modules: end -->"
 PACKAGE = ROOT / "packages" / "riffusion"
 FOLDERS = (  # from the top of the house to its ground
-    *("cli", "serving", "training", "evaluation", "datasets", "promises", "editing", "generation"),
-    *("loops", "engine", "diffusion", "checkpoint", "spectrogram", "audio", "io", "runtime"),
+    *("cli", "serving", "training", "exporting", "evaluation", "datasets", "promises", "editing"),
+    *(
+        "generation",
+        "loops",
+        "engine",
+        "light",
+        "diffusion",
+        "checkpoint",
+        "spectrogram",
+        "audio",
+        "io",
+    ),
+    "runtime",
 )
 
 

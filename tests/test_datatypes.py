@@ -394,6 +394,14 @@ def test_a_remix_of_nothing_may_be_in_requests_of_other_modes(mode: str) -> None
         request["region"] = {"from_s": 0, "to_s": 1}
     parsed = InferenceInput.parse(request | {"gain_db": {}, "mute": [], "restyle": {}})
     assert parsed.gain_db == parsed.restyle == {}
+    nulls = dict.fromkeys(("gain_db", "mute", "restyle", "loras", "prompts_at", "end"))
+    assert InferenceInput.parse(request | nulls) == InferenceInput.parse(request)
+
+
+def test_a_remix_takes_null_for_what_it_leaves() -> None:
+    request = RECORDING | {"mode": "remix", "gain_db": {"drums": 6.0}}
+    nulls = dict.fromkeys(("mute", "restyle", "loras"))
+    assert InferenceInput.parse(request | nulls) == InferenceInput.parse(request)
 
 
 def test_a_melody_is_sent_once() -> None:

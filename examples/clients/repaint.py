@@ -1,4 +1,4 @@
-"""A section of a recording, made anew: python repaint.py song.wav 2 3.5 "church bells" out.wav"""
+"""Replaces a section of a recording: python repaint.py song.wav 2 3.5 "church bells" out.wav"""
 
 import base64
 import os

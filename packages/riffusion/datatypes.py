@@ -111,12 +111,16 @@ class LoraInput(Request):
 
 
 _NO_SCHEDULER = ("scheduler", None)
+_NULL_IS_DEFAULT = ("end", "loras", "prompts_at", "mute")
+"""Fields whose null stands for their default. Others whose default is null take it as it is."""
+
+_ABOUT_FIELDS = ("default", "description", "title")
+"""Keywords of a JSON schema that aren't about the value's type."""
 
 
 def _or_null(schema: dict[str, Any]) -> None:
     """Allow null in a field's JSON schema."""
-    value = dict(schema)
-    schema.clear()
+    value = {key: schema.pop(key) for key in list(schema) if key not in _ABOUT_FIELDS}
     schema["anyOf"] = [value, {"type": "null"}]
 
 
@@ -151,12 +155,14 @@ class InferenceInput(Request):
     guidance_interval: GuidanceInterval = (0.0, 1.0)
     """Guidance applies from the first to the second share of the steps; others cost half."""
     loras: Annotated[
-        tuple[LoraInput, ...], Field(max_length=MAX_LORAS), BeforeValidator(as_tuple)
+        tuple[LoraInput, ...],
+        Field(max_length=MAX_LORAS, json_schema_extra=_or_null),
+        BeforeValidator(as_tuple),
     ] = ()
     """LoRAs that change the checkpoint for this clip, by id."""
     region: RegionInput | None = None
-    """The section that mode=repaint makes anew."""
-    prompts_at: PromptsAt = ()
+    """The section that mode=repaint replaces."""
+    prompts_at: Annotated[PromptsAt, Field(json_schema_extra=_or_null)] = ()
     """Further prompts of mode=restyle; between two of them the music moves from one to the next."""
     init_audio_b: MediaText | None = None
     """The recording that mode=between leads to, as base64 or data URL."""
@@ -184,7 +190,7 @@ class InferenceInput(Request):
     """How far mode=retime moves the pitch, instead of `key`; up is positive."""
     gain_db: GainsDb | None = None
     """Gains in dB of mode=remix, by the stem's name: drums, bass, harmonic, residual."""
-    mute: StemNames = ()
+    mute: Annotated[StemNames, Field(json_schema_extra=_or_null)] = ()
     """Stems that mode=remix leaves out."""
     restyle: StemPrompts | None = None
     """Texts of mode=remix by the stem's name: another sound for it, drawn as `start` says."""
@@ -200,10 +206,14 @@ class InferenceInput(Request):
 
     @model_validator(mode="before")
     @classmethod
-    def _null_end_is_default(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and "end" in values and values["end"] is None:
-            return {name: value for name, value in values.items() if name != "end"}
-        return values
+    def _null_is_default(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not None or name not in _NULL_IS_DEFAULT
+        }
 
     @model_validator(mode="before")
     @classmethod
@@ -293,7 +303,7 @@ class EditOutput(InferenceOutput):
     semitones: float | None = None
     """By which the pitch was moved."""
     remark: str | None = None
-    """What the wanted key has that the audio lacks, or that a remix clips."""
+    """What the wanted key has that the audio lacks, and how many samples clip."""
     beats: int | None = None
     """Length of the loop."""
     from_s: float | None = None

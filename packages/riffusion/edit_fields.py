@@ -138,7 +138,7 @@ def with_mode_defaults(values: Any) -> Any:
         values["scheduler"] = "ddim" if values.get("scheduler") is None else values["scheduler"]
     if mode in MODES_WITHOUT_START and "start" not in values:
         values = {**values, "start": {"prompt": "", "seed": 0}}
-    if mode in DEFAULT_DENOISING and (mode != "remix" or values.get("restyle")):
+    if mode in DEFAULT_DENOISING and _draws(mode, values.get("restyle")):
         prompts = {
             name: {"denoising": DEFAULT_DENOISING[mode], **prompt}
             for name in ("start", "end")
@@ -165,10 +165,7 @@ def check_mode_fields(mode: str, request: BaseModel) -> None:
         if fields[name] not in (None, (), {}) and mode not in modes:
             allowed = " or ".join(f"mode={each}" for each in modes)
             raise ValueError(f"{name}: only for {allowed}, not for mode={mode}; leave it out")
-    draws = mode not in (*MODES_WITHOUT_CHECKPOINT, "image_to_audio") and (
-        mode != "remix" or bool(fields["restyle"])
-    )
-    if fields["loras"] and not draws:
+    if fields["loras"] and not _draws(mode, fields["restyle"]):
         raise ValueError(f"loras: mode={mode} draws nothing with the checkpoint; leave them out")
     if mode not in EDIT_MODES:
         return
@@ -205,8 +202,8 @@ def _check_settings(mode: str, request: BaseModel) -> None:
         ValueError: the field, the modes that take it, and the remedy.
     """
     start, end = request.__dict__["start"], request.__dict__["end"]
-    if mode == "remix" and not request.__dict__["restyle"]:
-        mode = _REMIX_OF_LEVELS
+    if mode == "remix" and not _draws(mode, request.__dict__["restyle"]):
+        mode = "remix without restyle"
     _check_taken(mode, request, _EDIT_MODES_OF_SETTING)
     _check_taken(mode, start, _EDIT_MODES_OF_PROMPT_SETTING, "start.")
     if mode == "between":
@@ -217,8 +214,11 @@ def _check_settings(mode: str, request: BaseModel) -> None:
         )
 
 
-_REMIX_OF_LEVELS = "remix without restyle"
-"""A mode's name in messages; it draws nothing."""
+def _draws(mode: str, restyle: object) -> bool:
+    """Whether the checkpoint draws in a mode. A remix of levels alone takes no setting of that."""
+    if mode == "remix":
+        return bool(restyle)
+    return mode not in (*MODES_WITHOUT_CHECKPOINT, "image_to_audio")
 
 
 def _check_taken(

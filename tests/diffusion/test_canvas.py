@@ -21,8 +21,9 @@ from riffusion.diffusion.canvas import (
     window_starts,
     window_weights,
 )
-from riffusion.diffusion.job import DenoisingJob
+from riffusion.diffusion.job import CourseInTime, DenoisingJob
 from riffusion.diffusion.schedulers import add_noise
+from riffusion.diffusion.torch_random import TorchNumbers
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.diffusion.pipeline_requests import SCHEDULERS, request
 
@@ -42,6 +43,10 @@ def pipeline(pristine: Path) -> RiffusionPipeline:
 def latents(num_columns: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn((1, CHANNELS, HEIGHT, num_columns), generator=generator)
+
+
+def noise_of(seed: int, first: int, shape: torch.Size, draw: int = 0) -> torch.Tensor:
+    return torch.from_numpy(column_noise(TorchNumbers, seed, first, shape, draw))
 
 
 def run(pipeline: RiffusionPipeline, canvas: Canvas) -> torch.Tensor:
@@ -70,19 +75,19 @@ def test_windows_overlap_and_their_weights_add_up(window: int, more: int, share:
     assert all(0 < distance <= window - overlap for distance in distances)
     total = torch.zeros(columns)
     for start, weight in zip(starts, window_weights(starts, window, columns), strict=True):
-        assert (weight > 0).all()
-        total[start : start + window] += weight
+        assert bool((weight > 0).all())
+        total[start : start + window] += torch.from_numpy(weight)
     assert torch.allclose(total, torch.ones(columns), atol=1e-5)
 
 
 def test_noise_belongs_to_the_time_axis() -> None:
-    whole = column_noise(7, 0, torch.Size((1, 4, 32, 500)))
+    whole = noise_of(7, 0, torch.Size((1, 4, 32, 500)))
     for first, width in ((0, 500), (16, 16), (33, 100), (499, 1)):
-        part = column_noise(7, first, torch.Size((1, 4, 32, width)))
+        part = noise_of(7, first, torch.Size((1, 4, 32, width)))
         assert torch.equal(part, whole[..., first : first + width])
     assert abs(float(whole.mean())) < 0.01 and abs(float(whole.std()) - 1) < 0.01
-    others = [column_noise(8, 0, whole.shape), column_noise(7, 0, whole.shape, draw=1)]
-    others += [column_noise(7 + 2**32, 0, whole.shape), column_noise(7, 16, whole.shape)]
+    others = [noise_of(8, 0, whole.shape), noise_of(7, 0, whole.shape, draw=1)]
+    others += [noise_of(7 + 2**32, 0, whole.shape), noise_of(7, 16, whole.shape)]
     for other in others:
         assert abs(float((whole * other).mean())) < 0.02
 
@@ -145,6 +150,49 @@ def test_what_the_mask_keeps_ends_as_it_was(
     assert (found - init)[..., 12:44].abs().mean() > 0.1
 
 
+@given(share=st.floats(0, 1), num_steps=st.integers(1, 150))
+def test_the_shares_of_all_steps_make_the_whole(share: float, num_steps: int) -> None:
+    of_step = CourseInTime.share_of_step(share, num_steps)
+    assert 0 <= of_step <= 1
+    assert 1 - (1 - of_step) ** num_steps == pytest.approx(share, abs=1e-9)
+
+
+def test_the_course_in_time_moves_the_mean_over_frequency_alone(
+    pipeline: RiffusionPipeline,
+) -> None:
+    init, noise, found = latents(40), latents(40, 1), latents(40, 2)
+    scheduler = pipeline.prepare_canvas(request(), CanvasPlan(init, PIANO)).job.scheduler
+    timestep = torch.tensor(500)
+    noisy = add_noise(scheduler, init, noise, timestep)
+    for share in (0.0, 0.3, 1.0):
+        kept = CourseInTime(init, noise, share).kept(found, scheduler, timestep)
+        means = torch.lerp(found.mean(2), noisy.mean(2), share)
+        assert torch.allclose(kept.mean(2), means, atol=1e-6)
+        moved = kept - found
+        assert torch.allclose(moved, moved[:, :, :1].expand_as(moved), atol=1e-6)
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "dpmsolver++", "lcm"])
+def test_a_canvas_follows_the_course_of_its_init_latents(
+    pipeline: RiffusionPipeline, scheduler: SchedulerName
+) -> None:
+    """With a course of 1, the mean over frequency before the last step is the init latents'."""
+    init = latents(40)
+    inputs = request(scheduler=scheduler, num_inference_steps=6, start={"denoising": 1.0})
+    distances = []
+    for course in (0.0, 0.5, 1.0):
+        canvas = pipeline.prepare_canvas(inputs, CanvasPlan(init, PIANO, course=course))
+        with torch.inference_mode():
+            while canvas.steps_left > 1:
+                window = canvas.parts[0]
+                window.advance(pipeline.predict([window])[0])
+        noise = noise_of(inputs.start.seed, 0, init.shape)
+        noisy = add_noise(canvas.job.scheduler, init, noise, canvas.job.timestep)
+        distances.append(float((canvas.latents - noisy).mean(2).abs().mean()))
+    assert distances[0] > distances[1] > distances[2]
+    assert distances[2] < 1e-5
+
+
 def test_overlapping_regions_start_from_the_same_noise(pipeline: RiffusionPipeline) -> None:
     inputs = request(scheduler="ddim", start={"denoising": 1.0})
     init = latents(88)
@@ -152,7 +200,7 @@ def test_overlapping_regions_start_from_the_same_noise(pipeline: RiffusionPipeli
     later = pipeline.prepare_canvas(inputs, CanvasPlan(init[..., 38:], PIANO, first_column=38))
     assert torch.equal(later.latents, whole.latents[..., 38:])
     scheduler = whole.job.scheduler
-    expected = add_noise(scheduler, init, column_noise(5, 0, init.shape), whole.job.timestep)
+    expected = add_noise(scheduler, init, noise_of(5, 0, init.shape), whole.job.timestep)
     other = pipeline.prepare_canvas(
         request(scheduler="ddim", start={"denoising": 1.0, "seed": 5}), CanvasPlan(init, PIANO)
     )

@@ -15,6 +15,7 @@ from riffusion.checkpoint.distillation import PUBLISHED, Distillation
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.distilled_sampling import consistency_timesteps
+from riffusion.diffusion.samplers import Consistency
 from riffusion.errors import InputError
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.checkpoint.checkpoints import TinyModel, distilled_copy, write_folder
@@ -332,7 +333,7 @@ class TestWhatACheckpointCanDo:
         self, published: RiffusionPipeline
     ) -> None:
         job = published.prepare(request(**TXT2IMG))
-        assert isinstance(job.scheduler, diffusers.LCMScheduler)
+        assert isinstance(job.scheduler, Consistency)
         assert job.num_rows == 1
 
     def test_its_own_scheduler_decides_for_one_that_can_do_both(

@@ -10,6 +10,7 @@ import torch
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.canvas import Canvas, CanvasPlan, CanvasWay, PromptAt
 from riffusion.diffusion.inversion import DDIMInversion
+from riffusion.diffusion.samplers import DDIM
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.diffusion.pipeline_requests import request
 
@@ -32,6 +33,13 @@ def ddim(prediction: str, spacing: str, steps: int, beta_end: float = 0.012) -> 
     return scheduler
 
 
+def ours(scheduler: Any) -> DDIM:
+    """Our sampler with the settings and steps of diffusers'."""
+    sampler = DDIM(scheduler.config)
+    sampler.set_timesteps(len(scheduler.timesteps))
+    return sampler
+
+
 @pytest.mark.parametrize("steps", [5, 12, 20])
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -43,7 +51,7 @@ def test_its_steps_undo_those_of_ddim(prediction: str, spacing: str, steps: int)
     path = [noise]
     for timestep, output in zip(scheduler.timesteps, outputs, strict=True):
         path.append(scheduler.step(output, timestep, path[-1], return_dict=False)[0])
-    inversion = DDIMInversion(scheduler)
+    inversion = DDIMInversion(ours(scheduler))
     assert inversion.timesteps.tolist() == scheduler.timesteps.tolist()[::-1]
     latents = path[-1]
     for timestep, output, expected in zip(
@@ -54,7 +62,7 @@ def test_its_steps_undo_those_of_ddim(prediction: str, spacing: str, steps: int)
 
 
 def test_the_guess_is_right_where_outputs_change_evenly() -> None:
-    inversion = DDIMInversion(ddim("v_prediction", "trailing", 20))
+    inversion = DDIMInversion(ours(ddim("v_prediction", "trailing", 20)))
     generator = torch.Generator().manual_seed(1)
     latents, first, change = torch.randn((3, *SHAPE), generator=generator)
     for index, timestep in enumerate(inversion.timesteps):
@@ -68,7 +76,7 @@ def test_the_guess_is_right_where_outputs_change_evenly() -> None:
 
 
 def test_the_guess_takes_the_last_output_where_outputs_turn() -> None:
-    inversion, other = (DDIMInversion(ddim("v_prediction", "trailing", 20)) for _ in range(2))
+    inversion, other = (DDIMInversion(ours(ddim("v_prediction", "trailing", 20))) for _ in range(2))
     latents, first, change = torch.randn((3, *SHAPE), generator=torch.Generator().manual_seed(1))
     last = first
     for index, timestep in enumerate(inversion.timesteps):

@@ -65,7 +65,9 @@ def test_denoising_that_rounds_to_no_step_keeps_the_image(
         request(scheduler="ddim", start={"denoising": 0.1}, num_inference_steps=5), init_image
     )
     assert job.is_done
-    posterior = pipeline.vae.encode(job.geometry.pixels_from_image(init_image)).latent_dist
+    posterior = pipeline.vae.encode(
+        torch.from_numpy(job.geometry.pixels_from_image(init_image))
+    ).latent_dist
     noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(1))
     expected = (posterior.mean + posterior.std * noise) * pipeline.vae.config.scaling_factor
     assert torch.allclose(job.latents, expected, atol=MAX_LATENT_ERROR)
@@ -84,7 +86,9 @@ def test_denoising_of_0_is_the_vaes_pass_alone(
     job = pipeline.prepare(inputs, init_image, mask)
     assert (job.num_steps, job.is_done) == (0, True)
     with torch.inference_mode():
-        posterior = pipeline.vae.encode(job.geometry.pixels_from_image(init_image)).latent_dist
+        posterior = pipeline.vae.encode(
+            torch.from_numpy(job.geometry.pixels_from_image(init_image))
+        ).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(1))
         pixels = pipeline.vae.decode(posterior.mean + posterior.std * noise).sample[0]
     expected = np.asarray(job.geometry.image_from_pixels(pixels), dtype=int)

@@ -10,8 +10,8 @@ from diffusers import AutoencoderKL
 
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.geometry import LatentGeometry
-from riffusion.diffusion.vae import LatentCodec, generator_from_seed, noise_from_seed
-from riffusion.runtime.cache import TensorCache
+from riffusion.diffusion.torch_networks import TorchAutoencoder
+from riffusion.diffusion.torch_random import generator_from_seed, noise_from_seed
 
 HALF_ERROR = 0.02  # pixels of about 1; half precision keeps 11 bits, and errors add up over layers
 LARGE = 1e6  # more than half precision holds, 65504
@@ -43,7 +43,7 @@ def test_an_image_that_overflows_is_decoded_in_single_precision(
     in_half = vae.decode(scaled, return_dict=False)[0]
     assert torch.isfinite(in_half).flatten(1).all(dim=1).tolist() == [False, True, True]
     in_single = copy.deepcopy(vae).float().decode(scaled.float(), return_dict=False)[0]
-    pixels = LatentCodec(vae, TensorCache(0)).decode(latents)
+    pixels = TorchAutoencoder(vae).decode(latents)
     assert pixels.dtype == torch.float16
     assert (pixels[:1].float() - in_single[:1]).abs().max() < HALF_ERROR
     assert torch.equal(pixels[1:], in_half[1:])
@@ -63,7 +63,7 @@ def test_the_vae_is_in_half_precision_again_after_an_error(
 
     monkeypatch.setattr(vae, "decode", out_of_memory)
     with pytest.raises(torch.OutOfMemoryError):
-        LatentCodec(vae, TensorCache(0)).decode(latents)
+        TorchAutoencoder(vae).decode(latents)
     assert vae.dtype == torch.float16
 
 

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 
 from riffusion.editing.dynamics import Dynamics, FloatArray
+from riffusion.editing.mel_loudness import MelLoudness
 from riffusion.editing.rendering import Target
 from riffusion.spectrogram.params import SpectrogramParams
 
 PARAMS = SpectrogramParams()
 FRAMES = 2000
 STRETCH = 256
-MUSIC = 1e7
+MUSIC = 4e5
 """Amplitudes of noise at about -33 LUFS."""
-DITHER = 1e3
+DITHER = 4e1
 """Those of noise at about -113 LUFS."""
 
 
@@ -66,6 +67,36 @@ def test_silence_and_what_is_nearly_silent_are_not_raised() -> None:
     assert found[1400:] == pytest.approx(10 ** (12 / 20), rel=1e-4)
     assert gains(0 * recording, made) == pytest.approx(1)
     assert gains(recording, 1e-4 * made) == pytest.approx(1)
+
+
+def at_lufs(amplitudes: FloatArray, lufs: float) -> FloatArray:
+    gain_db = lufs - MelLoudness(PARAMS).lufs(amplitudes)
+    return np.asarray(amplitudes * np.float32(10 ** (gain_db / 20)), np.float32)
+
+
+@pytest.mark.parametrize("silence", [0.0, DITHER / MUSIC])
+def test_in_silence_loud_sound_gets_quieter(silence: float) -> None:
+    recording, made = noise() * np.float32(silence), at_lufs(noise(), -15)
+    assert gains(recording, made) == pytest.approx(10 ** (-8 / 20), rel=0.02)
+
+
+@pytest.mark.parametrize("silence", [0.0, DITHER / MUSIC])
+@pytest.mark.parametrize("made_lufs", [-15, -30])
+def test_in_a_gap_new_sound_is_as_loud_as_what_is_beside_it(
+    silence: float, made_lufs: float
+) -> None:
+    """Also if the gap has the end of what is before it, and if one side is silent."""
+    recording, made = at_lufs(noise(1), -24), at_lufs(noise(), made_lufs)
+    recording[:, 510:] *= np.float32(silence)
+    around = Dynamics(PARAMS, of(recording), of(made), 500, 1500, around=(372, 1628))
+    found = around.gains(500, 1000)
+    assert found == pytest.approx(10 ** ((-24 - made_lufs) / 20), rel=0.05)
+
+
+def test_new_sound_in_a_silent_recording_has_a_usual_loudness() -> None:
+    made = at_lufs(noise(), -30)
+    dynamics = Dynamics(PARAMS, of(0 * noise()), of(made), 500, 1500, around=(372, 1628))
+    assert dynamics.gains(500, 1000) == pytest.approx(10 ** (7 / 20), rel=0.05)
 
 
 @pytest.mark.parametrize("silence", [0.0, DITHER / MUSIC])

@@ -91,18 +91,53 @@ def test_what_is_no_midi_is_refused(tmp_path: Path, content: bytes) -> None:
     [
         (480, b"\0\xff\x59\2\x50\7", r"a\.mid is no valid MIDI file .*80 sharps.*export it again"),
         (-25 * 256 + 40, b"", "counts its times in SMPTE frames; export it"),
-        (480, b"\xff" * 200 + b"\x7f\xff\1\0", r"a\.mid is no valid MIDI file .*too large"),
+        (
+            480,
+            b"\xff" * 200 + b"\x7f\xff\1\0",
+            r"a\.mid is no valid MIDI file .*byte 22 .*export it again",
+        ),
     ],
 )
 def test_midi_that_cannot_be_played_is_refused(
     tmp_path: Path, ticks_per_beat: int, message: bytes, reason: str
 ) -> None:
-    """An impossible key signature, times that aren't in beats, and one of 1,400 bits."""
+    """An impossible key signature, times that aren't in beats, and one of 201 bytes."""
     track = message + b"\0\x90\x3c\x40\x83\x60\x80\x3c\0" + b"\0\xff\x2f\0"
     header = b"MThd" + struct.pack(">IHHh", 6, 0, 1, ticks_per_beat)
     (tmp_path / "a.mid").write_bytes(header + b"MTrk" + struct.pack(">I", len(track)) + track)
     with pytest.raises(InputError, match=f"^melody: .*{reason}"):
         melody_from_midi(tmp_path / "a.mid")
+
+
+def _one_track(events: bytes) -> bytes:
+    header = b"MThd" + struct.pack(">IHHh", 6, 0, 1, 480)
+    return header + b"MTrk" + struct.pack(">I", len(events)) + events
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"",  # a delta-time
+        b"\0\x90\x45\x40\x83\x60\x45\0",  # one after a running status
+        b"\0\xc0\5\0\xb0\7\x64\0\xe0\0\x40\0\xd0\1\0\xf2\1\1\0\xf3\1",
+        b"\0\xff\x58\4\4\2\x18\x08\0\xff\1",  # the length of a text
+        b"\0\xf0\3\1\2\xf7\0\xf7",  # that of a system exclusive message
+    ],
+)
+def test_a_number_of_more_than_four_bytes_is_refused_before_mido_adds_it_up(
+    before: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mido, "MidiFile", lambda **_: pytest.fail("mido reads it"))
+    with pytest.raises(InputError, match=f"byte {22 + len(before)} begins a time or length"):
+        melody_from_midi(_one_track(before + b"\xff" * 2**18))
+
+
+def test_numbers_of_four_bytes_and_texts_in_any_encoding_are_read() -> None:
+    lyric = "夜空に歌う".encode("shift-jis") * 30
+    events = b"\0\xff\5\x80\x80\x82\x2c" + lyric + b"\0\x90\x45\x40\x80\x80\x83\x60\x45\0"
+    assert len(lyric) == 0x2C + (2 << 7)
+    found = melody_from_midi(_one_track(events + b"\0\xff\x2f\0"))
+    assert [(voice.start_s, voice.end_s) for voice in found.voices] == [(0, 0.5)]
 
 
 def test_pitches_are_those_of_the_notes_that_have_begun_and_have_not_ended() -> None:

@@ -110,7 +110,7 @@ def test_a_remix_is_that_of_the_function(
     assert decoded(output.audio) == (tmp_path / "out.wav").read_bytes()
     assert output.stems is None
     assert output.remark is not None
-    assert "dB above full scale, and is clipped there; lower all gains" in output.remark
+    assert "samples are clipped; lower all gains by that much" in output.remark
     quieter = request("remix", init_audio=song, gain_db={"drums": -6})
     assert answer(generator, quieter).remark is None
 

@@ -45,7 +45,7 @@ def test_a_reconstruction_of_nan_is_refused(pipeline: RiffusionPipeline, corpus:
 
 
 def test_reconstruction_uses_the_mean_of_the_posterior(pristine: Path, corpus: Path) -> None:
-    """Of a VAE; the embedded checkpoint's autoencoder has no posterior."""
+    """A VAE has them; the embedded checkpoint's autoencoder has no posterior."""
     pipeline = RiffusionPipeline.from_pretrained(pristine, device="cpu")
     path = corpus / "validation" / "pad_000.png"
     done = reconstruct(pipeline, [path])

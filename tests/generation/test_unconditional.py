@@ -26,7 +26,7 @@ from riffusion.audio import Audio
 from riffusion.audio.compiled_librosa import load_librosa
 from riffusion.checkpoint.unconditional import UnconditionalCheckpoint
 from riffusion.diffusion.interpolation import slerp
-from riffusion.diffusion.vae import generator_from_seed
+from riffusion.diffusion.torch_random import generator_from_seed
 from riffusion.errors import CheckpointError, InputError
 from riffusion.generation.unconditional import UnconditionalClip, UnconditionalGenerator
 from riffusion.generation.unconditional_images import grey_difference

@@ -258,10 +258,14 @@ def test_a_hosted_endpoint_without_images_has_no_such_paths() -> None:
     assert list(schema["paths"]) == ["/run_inference/", "/v1/models/model:predict", "/health"]
 
 
-def test_end_may_be_null() -> None:
-    request = {"start": {"prompt": "x", "seed": 1}, "end": None}
+@pytest.mark.parametrize("field", ["end", "loras", "prompts_at", "mute", "gain_db", "restyle"])
+def test_a_field_may_be_null_for_its_default(field: str) -> None:
+    request = {"start": {"prompt": "x", "seed": 1}, field: None}
     assert not list(validator("InferenceInput").iter_errors(request))
     assert InferenceInput.parse(request).end.prompt == "x"
+    schema = SCHEMA["components"]["schemas"]["InferenceInput"]["properties"][field]
+    assert schema["description"]
+    assert "description" not in schema["anyOf"][0]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from riffusion.cli.app import main
 from riffusion.datasets.encode import encode_dataset
 from riffusion.datasets.folder import DatasetFolder, DatasetRow, write_metadata
 from riffusion.diffusion import RiffusionPipeline
-from riffusion.diffusion.vae import generator_from_seed
+from riffusion.diffusion.torch_random import generator_from_seed
 from riffusion.errors import InputError
 from riffusion.training.networks.build import load_network
 from riffusion.training.recipes.distillation import DistillationRecipe

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, expect, inject, it, vi } from "vitest";
 import type { EditInput } from "../src/api/edit_messages";
 import { imageToAudioInput } from "../src/api/messages";
 import { encodingOf } from "../src/audio/encoding";
-import { fullScale } from "../src/audio/pcm";
+import { wavTags } from "../src/audio/file_tags";
+import { type Pcm, fullScale } from "../src/audio/pcm";
 import { readWav } from "../src/audio/wav_reader";
 import {
   CHANNEL_HZ, FORMAT, WIDE, bytesOf, decoded, download, downloadedBytes, drag, drop, expectChanged, fileOf, flacOf, isSame, mark, samplesOf, section, song,
@@ -14,6 +15,8 @@ import { strongestFrequency } from "./signals";
 
 const CONTEXT = 4;
 const SERVER_MS = 300_000;
+/** A WAV's chunk with the title of a song. */
+const TAGS = [Uint8Array.from(Buffer.from("LIST\x12\0\0\0INFOINAM\x06\0\0\0Caf\xe9!\0", "latin1"))];
 
 let browser: Browser;
 beforeAll(async () => {
@@ -132,6 +135,42 @@ it("restyles a section of a FLAC file in several takes, of which one is heard an
   const second = await decoded(page, bytes);
   for (const take of [first, second]) expectChanged(take, original, marked);
   expect(isSame(first, second)).toBe(false);
+  expect(complaints).toEqual([]);
+});
+
+it("makes a piece between a marked section and what follows it, as the server answers it", async () => {
+  const proxy = await Proxy.open(inject("gateway"));
+  const { page, complaints } = await Jam.open(browser, `${proxy.url}/#edit`, { device: WIDE });
+  const original = song(6);
+  await drop(page, "song.wav", original, TAGS);
+  await page.getByRole("button", { name: "Edit this recording" }).click();
+  await page.getByText("WAV, 48 kHz, 24 bit, stereo").waitFor({ timeout: SERVER_MS });
+  const marked = await mark(page, "1", "2");
+  await page.getByRole("button", { name: "Between", exact: true }).click();
+  await page.getByLabel("Clips", { exact: true }).fill("3");
+  await page.getByRole("button", { name: "Make" }).click();
+  await page.getByRole("button", { name: "Between: 3 clips", pressed: true }).waitFor({ timeout: SERVER_MS });
+
+  const [{ input, answer }] = proxy.exchanges as unknown as [{ input: EditInput; answer: Buffer }];
+  expect(input).toMatchObject({ mode: "between", num_clips: 3 });
+  const [start, stop] = samplesOf(marked);
+  const part = (from: number): Pcm => ({ format: FORMAT, channels: original.channels.map((samples) => samples.slice(from, from + stop - start)) });
+  expect(isSame(readWav(bytesOf(input.init_audio))!, part(start))).toBe(true);
+  expect(isSame(readWav(bytesOf(input.init_audio_b!))!, part(stop))).toBe(true);
+
+  const file = await downloadedBytes(page);
+  expect(wavTags(file)).toEqual(TAGS);
+  const piece = readWav(file)!;
+  const result = JSON.parse(String(answer).trim().split("\n").at(-1)!) as { audio: string; closeness: unknown[] };
+  expect(result.closeness.length).toBe(2);
+  expect(isSame(piece, readWav(bytesOf(result.audio))!)).toBe(true);
+  expect([piece.format, piece.channels[0]!.length]).toEqual([FORMAT, 3 * (stop - start)]);
+  expect(piece.channels.map((samples) => samples.some((value) => value !== 0))).toEqual([true, true]);
+  await page.getByRole("button", { name: "Undo (U)" }).click();
+  expect(isSame(await download(page), original)).toBe(true);
+  await page.reload();
+  await page.getByRole("button", { name: "Original", pressed: true }).waitFor({ timeout: SERVER_MS });
+  expect(wavTags(await downloadedBytes(page))).toEqual(TAGS);
   expect(complaints).toEqual([]);
 });
 

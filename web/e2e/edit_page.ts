@@ -6,6 +6,7 @@ import * as library from "libflacjs/dist/libflac.js"; // without WebAssembly, wh
 import type { Page } from "playwright-core";
 import { expect } from "vitest";
 import { encodingOf } from "../src/audio/encoding";
+import type { FileTags } from "../src/audio/file_tags";
 import { FlacEncoder } from "../src/audio/flac";
 import { type Pcm, type PcmFormat, emptySamples, fullScale, integersFrom } from "../src/audio/pcm";
 import { wavOf } from "../src/audio/wav";
@@ -32,12 +33,13 @@ export function song(duration = DURATION): Pcm {
   return { format: FORMAT, channels };
 }
 
-export function fileOf({ format, channels }: Pcm): Blob {
-  return wavOf(format, channels[0]!.length, (start, stop) => channels.map((samples) => samples.slice(start, stop)));
+/** @param tags chunks of the file beside the samples */
+export function fileOf({ format, channels }: Pcm, tags: FileTags = []): Blob {
+  return wavOf(format, channels[0]!.length, (start, stop) => channels.map((samples) => samples.slice(start, stop)), tags);
 }
 
-export async function drop(page: Page, name: string, pcm: Pcm): Promise<void> {
-  const base64 = Buffer.from(await fileOf(pcm).arrayBuffer()).toString("base64");
+export async function drop(page: Page, name: string, pcm: Pcm, tags: FileTags = []): Promise<void> {
+  const base64 = Buffer.from(await fileOf(pcm, tags).arrayBuffer()).toString("base64");
   await page.evaluate(([name, base64]) => {
     const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
     const files = new DataTransfer();

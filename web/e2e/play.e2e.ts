@@ -1,5 +1,5 @@
 import type { Browser } from "playwright-core";
-import { afterAll, beforeAll, expect, inject, it } from "vitest";
+import { afterAll, beforeAll, expect, inject, it, vi } from "vitest";
 import { Jam, launchBrowser } from "./jam";
 import { Proxy } from "./proxy";
 import { levelDb, loudnessLufs, quietestDb } from "./signals";
@@ -45,6 +45,20 @@ it("loads without errors or warnings, and so does the about page", async () => {
     });
     expect(seconds).toBeGreaterThan(5);
   }
+  expect(jam.complaints).toEqual([]);
+});
+
+it("waits with its first request until it knows what the checkpoint can do, and makes it once", async () => {
+  const proxy = await Proxy.open(inject("gateway"));
+  [proxy.fault, proxy.infoDelay] = ["hang", 1000];
+  const jam = await Jam.open(browser, proxy.url);
+  await jam.play();
+  await vi.waitFor(() => expect(proxy.isInfoSent || proxy.exchanges.length > 0).toBe(true), 10_000);
+  expect(proxy.isInfoSent).toBe(true);
+  await vi.waitFor(() => expect(proxy.exchanges.length).toBeGreaterThan(0), 10_000);
+  await new Promise((done) => setTimeout(done, 2000)); // time for a second one, with other settings
+  expect(proxy.exchanges.length).toBe(1);
+  expect(proxy.exchanges[0]!.input).toMatchObject({ scheduler: "lcm", num_inference_steps: 4 }); // the checkpoint is distilled
   expect(jam.complaints).toEqual([]);
 });
 

@@ -3,7 +3,7 @@
  *
  *     page ──▶ Proxy ──▶ gateway ──▶ Truss server
  *
- * Only requests to `/run_inference/` can fail. Everything else is forwarded unchanged.
+ * Only requests to `/run_inference/` can fail. Everything else is forwarded unchanged; `/info` can be late.
  */
 
 import { type IncomingMessage, type Server, type ServerResponse, createServer, request as send } from "node:http";
@@ -31,6 +31,7 @@ export interface Exchange {
 }
 
 const PATH = "/run_inference/";
+const INFO = "/info";
 const NDJSON = { "content-type": "application/x-ndjson" };
 const BROKEN_CLIP = {
   image: "data:image/png;base64,bm90aGluZw==",
@@ -46,6 +47,10 @@ export class Proxy {
   recordedClips: readonly string[] = [];
   /** Time between two progress lines before a recorded clip. */
   progressInterval: Milliseconds = 0;
+  /** How late the gateway says what its checkpoint can do. */
+  infoDelay: Milliseconds = 0;
+  /** Whether it has said it. */
+  isInfoSent = false;
   readonly exchanges: Exchange[] = [];
   private readonly sockets = new Set<Socket>();
   private server: Server | null = null;
@@ -92,6 +97,11 @@ export class Proxy {
 
   private async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await read(request);
+    if (request.url === INFO) {
+      await new Promise((done) => setTimeout(done, this.infoDelay));
+      this.pass(request, response, body, () => (this.isInfoSent = true));
+      return;
+    }
     if (request.url !== PATH) {
       this.pass(request, response, body, () => undefined);
       return;

@@ -198,7 +198,7 @@ describe("a request", () => {
 
 describe("an answer", () => {
   const recording = newProject("id", "song.wav", {
-    pcm: { format: SENT, channels: [Int16Array.from({ length: LENGTH }, (_, i) => i % 30_000)] }, note: "", fileType: "wav", isOwnType: true,
+    pcm: { format: SENT, channels: [Int16Array.from({ length: LENGTH }, (_, i) => i % 30_000)] }, note: "", fileType: "wav", isOwnType: true, tags: [],
   });
   const pieces = currentVersion(recording.history).pieces;
 

@@ -9,9 +9,11 @@ from typing import Any, Protocol, Self
 import av
 import numpy as np
 import numpy.typing as npt
+from av.stream import Disposition
 
 from riffusion.audio.formats import LOSSY_CODECS, AudioFileFormat
 from riffusion.audio.pcm import Pcm, rounded_to_24_bits
+from riffusion.audio.tags import FRONT_COVER, NO_TAGS, Picture, Tags
 from riffusion.errors import InputError, MediaError
 
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
@@ -22,6 +24,9 @@ _MAX_ANY_FLAC_RATE_HZ = 2**16 - 1
 """Above it, a FLAC frame's header has the rate in tens of Hz (RFC 9639, section 9.1.2)."""
 _ENCODERS_OF_24_BITS = ("flac", "pcm_s24le")
 """They take samples of 32 bits."""
+
+_MUXERS_OF_PICTURES = ("flac", "mp3")
+"""They take a cover as a stream."""
 
 Array = npt.NDArray[np.float32] | npt.NDArray[np.int16] | npt.NDArray[np.int32]
 
@@ -153,7 +158,8 @@ class Encoder:
     Args:
         target: receives the bytes.
         encoding: FFmpeg's settings.
-        tags: such as title, artist, comment.
+        tags: texts such as title, artist, comment, and a cover. A wav has no cover, and an m4a gets
+            it afterwards (`m4a_cover`); so does a wav the chunks of another one (`wav_chunks`).
 
     Attributes:
         num_samples: samples per channel encoded so far.
@@ -162,15 +168,13 @@ class Encoder:
         MediaError: FFmpeg doesn't accept the settings.
     """
 
-    def __init__(
-        self, target: Target, encoding: Encoding, tags: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, target: Target, encoding: Encoding, tags: Tags = NO_TAGS) -> None:
         self._encoding = encoding
         self.num_samples = 0
         options = {"fflags": "+bitexact", **encoding.muxer_options}
         try:
             self._container = av.open(target, "w", format=encoding.muxer, options=options)
-            self._container.metadata.update(tags or {})
+            self._container.metadata.update(_texts(tags, encoding.muxer))
             stream = self._container.add_stream(
                 encoding.encoder,
                 rate=encoding.rate_hz,
@@ -185,6 +189,8 @@ class Encoder:
         if encoding.bitrate_kbps is not None:
             stream.bit_rate = encoding.bitrate_kbps * 1000
         self._stream = stream
+        if tags.picture is not None and encoding.muxer in _MUXERS_OF_PICTURES:
+            self._add_picture(tags.picture)  # opens the encoder, with the bit rate
 
     def __enter__(self) -> Self:
         return self
@@ -213,6 +219,21 @@ class Encoder:
             except av.FFmpegError as error:
                 raise self._failure(error) from error
 
+    def _add_picture(self, picture: Picture) -> None:
+        """Add a cover. FFmpeg writes it before the audio, once it has it."""
+        stream = self._container.add_mux_stream(
+            picture.codec, width=picture.width, height=picture.height
+        )
+        stream.disposition = Disposition.attached_pic
+        stream.metadata["comment"] = FRONT_COVER
+        packet = av.Packet(picture.data)
+        packet.stream = stream
+        packet.pts = packet.dts = 0
+        try:
+            self._container.mux_one(packet)
+        except av.FFmpegError as error:
+            raise self._failure(error) from error
+
     def _mux(self, frame: av.AudioFrame | None) -> None:
         try:
             self._container.mux(self._stream.encode(frame))
@@ -224,6 +245,15 @@ class Encoder:
         return MediaError(
             f"encoder={encoding.encoder} at {encoding.rate_hz} Hz, {encoding.layout}: {error}"
         )
+
+
+def _texts(tags: Tags, muxer: str) -> Mapping[str, str]:
+    """The texts that FFmpeg writes."""
+    if muxer == "wav" and tags.wav_chunks:
+        return {}
+    if muxer == "ogg" and tags.picture is not None:
+        return {**tags.texts, **tags.picture.vorbis_comment}
+    return tags.texts
 
 
 def audio_frames(data: Array, encoding: Encoding, start: int = 0) -> Iterator[av.AudioFrame]:

@@ -13,6 +13,7 @@ from riffusion.audio.encoder import Encoder, Encoding
 from riffusion.audio.formats import AudioFileFormat, check_format, format_from_path
 from riffusion.audio.mp3_padding import with_exact_padding
 from riffusion.audio.segments import AudioSegment, pcm_from_audio
+from riffusion.audio.tags import Tags
 from riffusion.audio.waveform import Audio
 from riffusion.errors import InputError
 from riffusion.io.files import check_output_path, write_file
@@ -48,7 +49,7 @@ def encode_audio(
         raise InputError("the audio holds no samples; at least one is needed to write a file")
     encoding = Encoding.of(format, pcm, bitrate_kbps)
     buffer = io.BytesIO()
-    with Encoder(buffer, encoding, tags) as encoder:
+    with Encoder(buffer, encoding, Tags(tags or {})) as encoder:
         pcm = pcm.converted(encoding.rate_hz, encoding.num_channels)
         encoder.encode(encoding.data_from(pcm))
     encoded = buffer.getvalue()

@@ -2,6 +2,8 @@
 
 from riffusion.errors import MediaError
 
+ID3_HEADER_BYTES = 10
+
 
 def with_exact_padding(mp3: bytes, length: int, rate_hz: int) -> bytes:
     """Correct the padding in an mp3's LAME tag.
@@ -21,7 +23,7 @@ def with_exact_padding(mp3: bytes, length: int, rate_hz: int) -> bytes:
         MediaError: the mp3 has no LAME tag.
     """
     frame_length = 1152 if rate_hz >= 32000 else 576
-    start = _id3_length(mp3)
+    start = id3_length(mp3)
     tag = max(mp3.find(name, start, start + 64) for name in (b"Info", b"Xing"))
     if tag < 0:
         raise MediaError("the mp3 encoder wrote no LAME tag, so the clip would not be gapless")
@@ -36,14 +38,18 @@ def with_exact_padding(mp3: bytes, length: int, rate_hz: int) -> bytes:
     return bytes(data)
 
 
-def _id3_length(data: bytes) -> int:
-    """Length in bytes of the ID3v2 tag at the start of an mp3; its size field is 4 × 7 bits."""
+def id3_length(data: bytes) -> int:
+    """Length in bytes of the ID3v2 tag at the start of an mp3; its size field is 4 × 7 bits.
+
+    Args:
+        data: the mp3, or its first `ID3_HEADER_BYTES`.
+    """
     if not data.startswith(b"ID3"):
         return 0
     size = 0
     for byte in data[6:10]:
         size = size << 7 | byte
-    return 10 + size
+    return ID3_HEADER_BYTES + size
 
 
 def _crc16(data: bytes | bytearray) -> int:

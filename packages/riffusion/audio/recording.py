@@ -13,6 +13,8 @@ from riffusion.audio.decoding import MAX_BYTES, MAX_SAMPLES
 from riffusion.audio.pcm import Pcm, Samples, waveform_from_samples
 from riffusion.audio.sample_file import FilePart, SampleFile
 from riffusion.audio.streams import Stream, decode_streams
+from riffusion.audio.tag_reading import read_tags
+from riffusion.audio.tags import NO_TAGS, Tags
 from riffusion.audio.waveform import Waveform
 from riffusion.errors import InputError
 
@@ -34,9 +36,17 @@ class Recording:
         num_samples: samples per channel.
         sample_width: bytes of a sample here: 2, or 4 for more than 16 bits.
         bits: bits of a sample in the file: 16 (also for fewer), 24 or 32.
+        tags: of the file, if it was opened by its path.
     """
 
-    def __init__(self, file: SampleFile, part: FilePart, sample_rate: int, bits: int) -> None:
+    def __init__(
+        self,
+        file: SampleFile,
+        part: FilePart,
+        sample_rate: int,
+        bits: int,
+        tags: Tags = NO_TAGS,
+    ) -> None:
         self._file = file
         self._part = part
         self.sample_rate = sample_rate
@@ -44,6 +54,7 @@ class Recording:
         self.num_samples = part.num_samples
         self.sample_width: int = part.dtype.itemsize
         self.bits = bits
+        self.tags = tags
 
     @classmethod
     def open(
@@ -75,6 +86,7 @@ class Recording:
         try:
             data = source if isinstance(source, bytes) else Path(source)
             streams = decode_streams(data, limits, lambda: FilePart(file), max_bytes)
+            tags = NO_TAGS if isinstance(data, bytes) else read_tags(data)
             used_bits = 0
             for stream in streams:
                 used_bits |= stream.part.used_bits
@@ -82,7 +94,8 @@ class Recording:
         except BaseException:
             file.close()
             raise
-        return cls(joined, part, streams[0].rate, _bits(part.dtype, used_bits, streams))
+        bits = _bits(part.dtype, used_bits, streams)
+        return cls(joined, part, streams[0].rate, bits, tags)
 
     @classmethod
     def from_blocks(cls, blocks: Iterable[Samples], sample_rate: int, bits: int) -> Self:

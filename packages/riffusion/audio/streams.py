@@ -151,7 +151,13 @@ def _decode_as(format: str | None, source: io.BufferedIOBase, limits: Limits, pa
         return _decode_raw(raw, source, limits, part)
     source = with_true_widths(with_true_remainder(source))
     try:
-        container = av.open(source, "r", format=format, options={"format_whitelist": CONTAINERS})
+        container = av.open(
+            source,
+            "r",
+            format=format,
+            options={"format_whitelist": CONTAINERS},
+            metadata_errors="replace",  # tags in other encodings than UTF-8
+        )
     except (av.FFmpegError, ValueError) as error:
         raise _NothingDecodedError(
             f"not a readable audio file, or one that is cut off too early; {_REMEDY}"

@@ -18,9 +18,12 @@ import numpy as np
 
 from riffusion.audio.encoder import Encoder, Encoding, audio_frames
 from riffusion.audio.formats import format_from_path
-from riffusion.audio.mp3_padding import with_exact_padding
+from riffusion.audio.m4a_cover import next_atom, with_cover
+from riffusion.audio.mp3_padding import ID3_HEADER_BYTES, id3_length, with_exact_padding
 from riffusion.audio.pcm import Pcm
 from riffusion.audio.segments import AudioSegment, pcm_from_audio
+from riffusion.audio.tags import NO_TAGS, Picture, Tags
+from riffusion.audio.wav_chunks import HEAD_BYTES, append_chunks
 from riffusion.audio.waveform import Audio, Waveform
 from riffusion.errors import InputError, MediaError
 from riffusion.io.files import check_output_path, replaced_file
@@ -34,7 +37,8 @@ _GROWING: dict[str, dict[str, str]] = {
 }
 """Options of FFmpeg's muxers for files whose final length isn't known."""
 _MP3_HEAD_BYTES = 4096
-"""Longer than the first frame of an mp3 without tags."""
+"""Longer than the first frame of an mp3."""
+_ATOM_HEAD_BYTES = 16
 
 
 class AudioWriter:
@@ -50,6 +54,7 @@ class AudioWriter:
         bits: 24 for a wav of 24 bits, which samples of 32 bits are rounded to.
         is_whole: write the file whole or not at all: only a file that is complete replaces an
             existing one, and an exception leaves nothing.
+        tags: texts, a cover, and chunks for a wav.
 
     Raises:
         InputError: unknown extension, or the file can't be written.
@@ -62,8 +67,10 @@ class AudioWriter:
         *,
         bits: int | None = None,
         is_whole: bool = False,
+        tags: Tags = NO_TAGS,
     ) -> None:
         self.path = Path(path)
+        self._tags = tags
         self._like = pcm_from_audio(like)
         self._is_whole = is_whole
         encoding = Encoding.of(format_from_path(self.path), self._like, bits=bits)
@@ -81,7 +88,7 @@ class AudioWriter:
         # An m4a that can't be completed keeps its fragments.
         self._target = _Target(file, is_completed_in_place=encoding.muxer != "ipod")
         try:
-            self._encoder = Encoder(self._target, self._encoding)
+            self._encoder = Encoder(self._target, self._encoding, tags)
         except BaseException as error:
             self._files.__exit__(type(error), error, error.__traceback__)
             raise
@@ -149,18 +156,37 @@ class AudioWriter:
             total = round(self._num_samples * self._encoding.rate_hz / self._like.sample_rate)
             self._encoder.encode(self._resampler.rest(total - self._encoder.num_samples))
         self._encoder.close()
-        if self._encoding.muxer == "mp3":
-            self._correct_padding()
+        if self._target.error is None and self._target.seekable():
+            self._correct_file()
         self._check()
+
+    def _correct_file(self) -> None:
+        """Write what FFmpeg's muxer doesn't, or writes wrongly, into the complete file."""
+        muxer, tags = self._encoding.muxer, self._tags
+        if muxer == "mp3":
+            self._correct_padding()
+        elif muxer == "wav" and tags.wav_chunks:
+            head = self._target.bytes_at(0, HEAD_BYTES)
+            append_chunks(self._target, tags.wav_chunks, head, self._target.length)
+        elif muxer == "ipod" and tags.picture is not None:
+            self._add_cover(tags.picture)
 
     def _correct_padding(self) -> None:
         target = self._target
-        if target.error is not None or not target.seekable():
-            return
-        target.seek(0)
-        target.file.seek(0)
-        head = target.file.read(_MP3_HEAD_BYTES)
+        start = id3_length(target.bytes_at(0, ID3_HEADER_BYTES))
+        head = target.bytes_at(start, _MP3_HEAD_BYTES)
+        target.seek(start)
         target.write(with_exact_padding(head, self._encoder.num_samples, self._encoding.rate_hz))
+
+    def _add_cover(self, picture: Picture) -> None:
+        target, at = self._target, 0
+        while at < target.length:
+            name, size = next_atom(target.bytes_at(at, _ATOM_HEAD_BYTES))
+            if name == b"moov" and at + size == target.length:
+                moov = with_cover(target.bytes_at(at, size), picture)
+                target.seek(at)
+                target.write(moov)
+            at += size or target.length
 
     def _check(self) -> None:
         if self._target.error is not None:
@@ -213,6 +239,16 @@ class _Target:
 
     def tell(self) -> int:
         return self._position
+
+    @property
+    def length(self) -> int:
+        """Bytes of the file."""
+        return self._end
+
+    def bytes_at(self, offset: int, size: int) -> bytes:
+        """Bytes that were written."""
+        self.file.seek(offset)
+        return self.file.read(size)
 
     def _write(self, data: bytes) -> None:
         try:

@@ -141,20 +141,6 @@ def add_tokens(tokenizer: CLIPTokenizer, words: list[str]) -> None:
     tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=True) for word in words])
 
 
-def following_tokens(tokenizer: CLIPTokenizer) -> dict[int, tuple[int, ...]]:
-    """The tokens that follow the first one of a word with several, by the first one's id."""
-    added = tokenizer.added_tokens_encoder
-    following = {}
-    for word, first in added.items():
-        number, rest = 1, []
-        while (token := added.get(f"{word}_{number}")) is not None:
-            rest.append(token)
-            number += 1
-        if rest:
-            following[first] = tuple(rest)
-    return following
-
-
 def extend_embedding(text_encoder: CLIPTextModel, first_id: int, new: torch.Tensor) -> None:
     """Append rows for new tokens to a text encoder's embedding.
 

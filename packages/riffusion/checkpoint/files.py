@@ -1,4 +1,7 @@
-"""The files of a diffusers checkpoint: which ones loading needs, and how to read them safely."""
+"""The files of a diffusers checkpoint: which ones loading needs, and how to read them safely.
+
+PyTorch is imported when weights are read.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,14 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
-
-import safetensors
-import safetensors.torch
-import torch
+from typing import TYPE_CHECKING, Any
 
 from riffusion.checkpoint.kinds import adapter_in_folder
 from riffusion.errors import CheckpointError
 from riffusion.spectrogram import params as spectrogram_params
+
+if TYPE_CHECKING:
+    import torch
 
 INDEX_NAME = "model_index.json"
 MAX_SHARD_SIZE = "15MB"
@@ -30,6 +32,8 @@ WEIGHT_STEMS = {
     "text_encoder": ("model", "pytorch_model"),
 }
 """File names of the weights in each subfolder, without suffix: (safetensors, pickle)."""
+INTEGERS_SUFFIX = ".w8.safetensors"
+"""Ending of weights that `riffusion export` stored as integers."""
 TOKENIZER_NAMES = (
     "vocab.json",
     "merges.txt",
@@ -120,6 +124,11 @@ def weight_files(
         raise CheckpointError(
             f"{where} lacks the shards {abridged(incomplete)}; download the checkpoint again"
         )
+    if f"{part}/{stems[0]}{INTEGERS_SUFFIX}" in present:
+        raise CheckpointError(
+            f"{where} has weights as integers, which only its graphs can use; name the checkpoint "
+            "that it was exported from"
+        )
     raise CheckpointError(
         f"{where} has no weights in {part}/, such as {stems[0]}.safetensors; "
         "download the checkpoint again"
@@ -186,12 +195,16 @@ def _read_file(path: Path) -> dict[str, torch.Tensor]:
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
+        import safetensors.torch
+
         return dict(safetensors.torch.load_file(path))
     except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
         raise _unreadable(path, "a safetensors file", error) from error
 
 
 def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
+    import torch
+
     content = read_pickle(path)
     if isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]  # wrapped by a training framework
@@ -221,6 +234,8 @@ def read_pickle(path: Path) -> dict[Any, Any]:
 
 
 def _load_pickle(path: Path) -> Any:
+    import torch
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about other pickle protocols; harmless here
         if zipfile.is_zipfile(path):

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _OTHER_MODEL = "use a Stable Diffusion 1.x one"
 _FOLDER = "name the folder with model_index.json"

@@ -59,7 +59,7 @@ def build_network(
     """
     network = _empty_network(part, config, path)
     expected = network.state_dict()
-    named = {_current_name(part, name): tensor for name, tensor in weights.items()}
+    named = {current_name(part, name): tensor for name, tensor in weights.items()}
     named.pop("embeddings.position_ids", None)  # a constant, stored by older releases
     class_name = type(network).__name__
     if missing := sorted(expected.keys() - named.keys()):
@@ -211,7 +211,7 @@ def _empty_network(part: str, config: dict[str, Any], path: Path) -> Any:
         ) from error
 
 
-def _current_name(part: str, name: str) -> str:
+def current_name(part: str, name: str) -> str:
     """A weight's name in today's releases."""
     if part == "text_encoder":
         return name.removeprefix("text_model.")

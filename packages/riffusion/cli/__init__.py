@@ -10,6 +10,7 @@
     seed_images         loops that clips can start from
     dataset_build, dataset_synthesize, dataset_encode     data sets for training
     train, evaluate     training and scoring of checkpoints
+    export              checkpoints as graphs that run without torch
     serve, server       the local servers; upstream's command for them
     predict             a request file sent to an endpoint
 

@@ -30,6 +30,7 @@ from riffusion.cli import (
     dataset_synthesize,
     difference,
     evaluate,
+    export,
     extend,
     follow,
     generate,
@@ -112,6 +113,7 @@ app.add_typer(dataset, name="dataset")
 app.command("train")(train.train)
 app.command("distill")(train.distill)
 app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
 
 
 def _print_version(value: bool) -> None:

@@ -61,6 +61,7 @@ def between(
     crossfades: each clip repeats its own beginning while the next one fades in.
     """
     from riffusion.audio.recording import Recording
+    from riffusion.audio.tags import NO_TAGS
     from riffusion.editing.own_noise import check_solver_steps
     from riffusion.editing.pieces import joined
     from riffusion.editing.splicing import New, write_spliced
@@ -95,7 +96,7 @@ def between(
             print(f"{name:<12}comes back {closeness}")
         clips = _written_clips(one, made.clips, clips_dir, output.suffix)
         piece = joined(clips, one.sample_rate, crossfade)
-        num_samples = write_spliced(one, [New(piece, 0.0)], output)
+        num_samples = write_spliced(one, [New(piece, 0.0)], output, NO_TAGS)
         print(f"Wrote {output} ({num_samples / one.sample_rate:.2f} seconds)")
 
 

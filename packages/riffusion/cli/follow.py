@@ -1,5 +1,6 @@
 """`riffusion follow`: a melody, from MIDI or from a sung or played line, with another sound."""
 
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +22,8 @@ from riffusion.cli.progress import progress_bar
 if TYPE_CHECKING:
     from riffusion.datatypes import InferenceInput
     from riffusion.editing.melody import Melody
+
+logger = logging.getLogger(__name__)
 
 MIDI_EXTENSIONS = (".mid", ".midi", ".smf")
 
@@ -98,6 +101,7 @@ def _draw(
 ) -> None:
     """Draw until the pitches agree, and write the draw whose pitches agree best."""
     from riffusion.audio import Audio
+    from riffusion.editing.clipping import Clipping, remark_on_new_sound
     from riffusion.editing.following import Followed, follow_closely
 
     def report(draw: Followed) -> None:
@@ -115,4 +119,8 @@ def _draw(
 
     with progress_bar("diffusion") as move:
         best = follow_closely(melody, maker.generator, inputs, denoisings, move, report)
+    clipping = Clipping()
+    clipping.add(best.waveform)
+    if remark := remark_on_new_sound(clipping):
+        logger.warning(remark)
     write_segment(Audio(best.waveform, maker.generator.converter.p.sample_rate), output)

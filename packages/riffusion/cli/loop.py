@@ -73,7 +73,8 @@ def loop(
         )
         print(f"seam        {made.seam_novelty:.2f} of the strongest onsets inside")
         repeated = New(repeat(made.waveform, times), 0.0)
-        num_samples = write_spliced(recording, [repeated], output)
+        tags = recording.tags if tempo is None else recording.tags.without_tempo_and_key()
+        num_samples = write_spliced(recording, [repeated], output, tags)
         seconds = time.perf_counter() - started
         print(f"made in     {seconds:.2f} s: {recording.duration_s / seconds:.1f}× real time")
         print(f"Wrote {output} ({num_samples / recording.sample_rate:.2f} seconds)")

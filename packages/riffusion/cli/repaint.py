@@ -1,4 +1,4 @@
-"""`riffusion repaint`: a section of a recording, or a band of it, made anew from text."""
+"""`riffusion repaint`: a section of a recording, or a band of it, replaced from text."""
 
 from typing import Annotated
 

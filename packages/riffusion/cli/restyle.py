@@ -1,4 +1,4 @@
-"""`riffusion restyle`: a recording made anew from text, with its beat and length."""
+"""`riffusion restyle`: another sound for a recording, from text, with its beat and length."""
 
 from typing import Annotated
 

@@ -74,7 +74,12 @@ def retime(
         total = round(recording.num_samples * plan.length)
         with progress_bar("retiming") as move:
             parts = counted(retimed(recording, plan), total, move)
-            num_samples = write_spliced(recording, [New(parts, 0.0)], output)
+            num_samples = write_spliced(
+                recording,
+                [New(parts, 0.0)],
+                output,
+                recording.tags.without_tempo_and_key(),
+            )
         seconds = time.perf_counter() - started
         duration_s = num_samples / recording.sample_rate
         print(f"retimed     {seconds:.2f} s: {recording.duration_s / seconds:.1f}× real time")

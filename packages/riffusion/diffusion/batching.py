@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
-import torch
+import numpy as np
 
+from riffusion.diffusion.arrays import Array, array_namespace, copied_like
 from riffusion.diffusion.conditioning import stack_embeddings
 from riffusion.diffusion.guidance_embedding import guidance_width
 from riffusion.diffusion.job import HasShape, UNetRows
@@ -24,16 +26,16 @@ class UNetBatch(NamedTuple):
             for other rows; None for a UNet that takes none.
     """
 
-    rows: torch.Tensor
-    timesteps: torch.Tensor
-    embeddings: torch.Tensor
-    mask: torch.Tensor | None
-    timestep_cond: torch.Tensor | None
+    rows: Array
+    timesteps: Array
+    embeddings: Array
+    mask: Array | None
+    timestep_cond: Array | None
 
 
 def group_by_shape(jobs: Sequence[HasShape]) -> list[list[int]]:
     """Indices of the jobs whose latents have the same shape, one list per shape."""
-    groups: dict[torch.Size, list[int]] = {}
+    groups: dict[tuple[int, ...], list[int]] = {}
     for index, job in enumerate(jobs):
         groups.setdefault(job.shape, []).append(index)
     return list(groups.values())
@@ -60,21 +62,22 @@ def stack_jobs(jobs: Sequence[UNetRows], unet: Any) -> UNetBatch:
 
     Args:
         jobs: unfinished jobs of one shape.
-        unet: defines device and precision.
+        unet: defines the precision.
     """
-    num_rows = torch.tensor([job.num_rows for job in jobs])
-    timesteps = torch.stack([job.timestep for job in jobs])
+    rows = [job.unet_rows() for job in jobs]
+    xp = array_namespace(*rows)
+    timesteps = np.array([float(job.timestep) for job in jobs], np.float32)
     embeddings, mask = stack_embeddings([job.unet_embeddings() for job in jobs])
     return UNetBatch(
-        torch.cat([job.unet_rows() for job in jobs]).to(unet.dtype),
-        timesteps.float().repeat_interleave(num_rows).to(unet.device),
+        xp.astype(xp.concat(rows), unet.dtype, copy=False),
+        copied_like(np.repeat(timesteps, [len(part) for part in rows]), rows[0]),
         embeddings,
         mask,
         stack_guidance(jobs, unet),
     )
 
 
-def stack_guidance(jobs: Sequence[UNetRows], unet: Any) -> torch.Tensor | None:
+def stack_guidance(jobs: Sequence[UNetRows], unet: Any) -> Array | None:
     """The next `timestep_cond` of several jobs; None for a UNet that takes none.
 
     The projection has no bias, so zeros add nothing: such a row is an ordinary UNet's.
@@ -82,9 +85,12 @@ def stack_guidance(jobs: Sequence[UNetRows], unet: Any) -> torch.Tensor | None:
     width = guidance_width(unet)
     if width is None:
         return None
-    return torch.cat([job.unet_guidance(width) for job in jobs]).to(unet.device, unet.dtype)
+    rows = [job.unet_guidance(width) for job in jobs]
+    xp = array_namespace(*rows)
+    return xp.astype(xp.concat(rows), unet.dtype, copy=False)
 
 
-def split_predictions(predictions: torch.Tensor, jobs: Sequence[UNetRows]) -> list[torch.Tensor]:
+def split_predictions(predictions: Array, jobs: Sequence[UNetRows]) -> list[Array]:
     """Each job's rows of the UNet's output; the inverse of stacking."""
-    return list(torch.split(predictions, [job.num_rows for job in jobs]))
+    ends = list(itertools.accumulate(job.num_rows for job in jobs))
+    return [predictions[start:end] for start, end in zip([0, *ends], ends, strict=False)]

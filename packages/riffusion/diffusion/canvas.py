@@ -13,17 +13,17 @@ position alone, so two edits of overlapping regions start from the same noise.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 
+from riffusion.diffusion.arrays import Array, array_namespace, copied_like, device
 from riffusion.diffusion.job import DenoisingJob
 from riffusion.diffusion.loras import LoraStack
-from riffusion.diffusion.vae import generator_from_seed
-from riffusion.runtime.devices import copied_to
+from riffusion.diffusion.random_numbers import NormalNumbers
+from riffusion.spectrogram.image import FloatArray
 
 _NOISE_COLUMNS = 16
 """Columns of noise that are drawn together."""
@@ -61,15 +61,18 @@ class CanvasPlan:
         free_share: the last share of the request's steps, in which nothing is kept whatever
             `repaint` is; None keeps up to the finished latents.
         window: width of the windows in columns; None for a clip's.
+        course: how much of the init latents' course in time is kept whatever the denoising, from 0
+            to 1; see `CourseInTime`.
     """
 
-    init_latents: torch.Tensor
+    init_latents: Array
     prompts: Sequence[PromptAt]
-    repaint: torch.Tensor | None = None
+    repaint: Array | None = None
     first_column: int = 0
     way: CanvasWay = "edit"
     free_share: float | None = None
     window: int | None = None
+    course: float = 0.0
 
 
 def position_between(columns: Sequence[float], column: float) -> tuple[int, float]:
@@ -100,22 +103,30 @@ def window_starts(num_columns: int, window: int, overlap: int) -> list[int]:
     return [round(index * last / (count - 1)) for index in range(count)]
 
 
-def window_weights(starts: Sequence[int], window: int, num_columns: int) -> list[torch.Tensor]:
+def window_weights(starts: Sequence[int], window: int, num_columns: int) -> list[FloatArray]:
     """Weights (window,) of each window's columns; those of one column of the canvas add up to 1.
 
     A window counts less towards its edges, where it doesn't see what follows.
     """
-    ramp = torch.minimum(torch.arange(1, window + 1), torch.arange(window, 0, -1)).float()
-    total = torch.zeros(num_columns)
+    rising = np.arange(1, window + 1, dtype=np.float32)
+    ramp: FloatArray = np.minimum(rising, rising[::-1])
+    total = np.zeros(num_columns, np.float32)
     for start in starts:
         total[start : start + window] += ramp
     return [ramp / total[start : start + window] for start in starts]
 
 
-def column_noise(seed: int, first: int, latent_shape: torch.Size, draw: int = 0) -> torch.Tensor:
+def column_noise(
+    numbers: Callable[[int], NormalNumbers],
+    seed: int,
+    first: int,
+    latent_shape: Sequence[int],
+    draw: int = 0,
+) -> FloatArray:
     """Gaussian noise of a stretch of the time axis, (1, channels, height, columns) float32.
 
     Args:
+        numbers: the normal numbers of a seed.
         seed: from 0 to 2^63 - 1.
         first: absolute position of the first column, at least 0.
         latent_shape: shape of the noise.
@@ -125,29 +136,32 @@ def column_noise(seed: int, first: int, latent_shape: torch.Size, draw: int = 0)
     blocks = []
     for block in range(first // _NOISE_COLUMNS, (first + width - 1) // _NOISE_COLUMNS + 1):
         mixed = np.random.SeedSequence([seed, block, draw]).generate_state(1, np.uint64)
-        generator = generator_from_seed(int(mixed[0]) >> 1)
-        blocks.append(torch.randn((channels, height, _NOISE_COLUMNS), generator=generator))
+        of_block = numbers(int(mixed[0]) >> 1)
+        blocks.append(of_block.normal((channels, height, _NOISE_COLUMNS)))
     skipped = first % _NOISE_COLUMNS
-    return torch.cat(blocks, dim=2)[None, :, :, skipped : skipped + width].contiguous()
+    joined = np.concatenate(blocks, axis=2)
+    return np.ascontiguousarray(joined[None, :, :, skipped : skipped + width])
 
 
 class ColumnNoise:
     """The noise that distilled sampling adds to a canvas in each step.
 
     Args:
+        numbers: the normal numbers of a seed.
         seed: the canvas' seed.
         first: absolute position of its first column.
     """
 
-    def __init__(self, seed: int, first: int) -> None:
-        self._seed, self._first = seed, first
+    def __init__(self, numbers: Callable[[int], NormalNumbers], seed: int, first: int) -> None:
+        self._numbers, self._seed, self._first = numbers, seed, first
         self._num_drawn = 0
 
-    def draw(self, latents: torch.Tensor) -> torch.Tensor:
+    def draw(self, latents: Array) -> Array:
         """The next noise, with shape and device of `latents`, float32."""
         self._num_drawn += 1
-        noise = column_noise(self._seed, self._first, latents.shape, self._num_drawn)
-        return copied_to(latents.device, noise)
+        shape, draw = latents.shape, self._num_drawn
+        noise = column_noise(self._numbers, self._seed, self._first, shape, draw)
+        return copied_like(noise, latents)
 
 
 class Canvas:
@@ -165,15 +179,15 @@ class Canvas:
         job: DenoisingJob,
         starts: Sequence[int],
         window: int,
-        embeddings: Sequence[torch.Tensor],
+        embeddings: Sequence[Array],
     ) -> None:
         self.job = job
         weights = window_weights(starts, window, job.latents.shape[-1])
         self.windows = [
-            Window(self, slice(start, start + window), weight.to(job.latents.device), embedded)
+            Window(self, slice(start, start + window), copied_like(weight, job.latents), embedded)
             for start, weight, embedded in zip(starts, weights, embeddings, strict=True)
         ]
-        self._sum: torch.Tensor | None = None
+        self._sum: Array | None = None
         self._waiting = list(self.windows)
 
     @property
@@ -182,12 +196,12 @@ class Canvas:
         return self._waiting
 
     @property
-    def shape(self) -> torch.Size:
+    def shape(self) -> tuple[int, ...]:
         """Shape of a window's latents."""
         return self.windows[0].shape
 
     @property
-    def latents(self) -> torch.Tensor:
+    def latents(self) -> Array:
         """(1, channels, height, columns) float32."""
         return self.job.latents
 
@@ -222,12 +236,13 @@ class Canvas:
         """Whether all steps are done, so that the latents can be decoded."""
         return self.job.is_done
 
-    def take(self, window: Window, prediction: torch.Tensor) -> None:
+    def take(self, window: Window, prediction: Array) -> None:
         """Take a window's prediction; with the last one, the canvas advances by a step."""
+        xp = array_namespace(prediction)
         if self._sum is None:
             shape = (len(prediction), *self.latents.shape[1:])
-            self._sum = torch.zeros(shape, device=self.latents.device)
-        self._sum[..., window.columns] += prediction.float() * window.weight
+            self._sum = xp.zeros(shape, dtype=xp.float32, device=device(self.latents))
+        self._sum[..., window.columns] += xp.astype(prediction, xp.float32) * window.weight
         self._waiting.remove(window)
         if not self._waiting:
             blended, self._sum = self._sum, None
@@ -245,18 +260,17 @@ class Window:
         embeddings: (rows, tokens, width).
     """
 
-    def __init__(
-        self, canvas: Canvas, columns: slice, weight: torch.Tensor, embeddings: torch.Tensor
-    ) -> None:
+    def __init__(self, canvas: Canvas, columns: slice, weight: Array, embeddings: Array) -> None:
         self._canvas = canvas
         self.columns = columns
         self.weight = weight
         self.embeddings = embeddings
 
     @property
-    def shape(self) -> torch.Size:
+    def shape(self) -> tuple[int, ...]:
         """Shape of the window's latents."""
-        return self._canvas.latents[..., self.columns].shape
+        shape: tuple[int, ...] = self._canvas.latents[..., self.columns].shape
+        return shape
 
     @property
     def loras(self) -> LoraStack:
@@ -269,22 +283,22 @@ class Window:
         return self._canvas.job.num_rows
 
     @property
-    def timestep(self) -> torch.Tensor:
+    def timestep(self) -> Array:
         """Timestep of the next step, a scalar."""
         return self._canvas.job.timestep
 
-    def unet_rows(self) -> torch.Tensor:
+    def unet_rows(self) -> Array:
         """Input of the next UNet call, (rows, channels, height, width)."""
         return self._canvas.job.unet_rows()[..., self.columns]
 
-    def unet_embeddings(self) -> torch.Tensor:
+    def unet_embeddings(self) -> Array:
         """Embeddings for the rows, (rows, tokens, width)."""
         return self.embeddings[-self.num_rows :]
 
-    def unet_guidance(self, width: int) -> torch.Tensor:
+    def unet_guidance(self, width: int) -> Array:
         """What the rows are told about guidance, (rows, width)."""
         return self._canvas.job.unet_guidance(width)
 
-    def advance(self, prediction: torch.Tensor) -> None:
+    def advance(self, prediction: Array) -> None:
         """Give the canvas the UNet's output for `unet_rows`."""
         self._canvas.take(self, prediction)

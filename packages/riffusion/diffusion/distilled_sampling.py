@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
-from diffusers import LCMScheduler
+import numpy as np
 
 from riffusion.checkpoint.distillation import Distillation
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.guidance_embedding import guidance_embedding
+from riffusion.diffusion.schedulers import original_steps, scheduler_class
 from riffusion.errors import InputError
+from riffusion.spectrogram.image import FloatArray
 
 _ROUNDING = 1e-9
 """Steps × strength above a whole number by less than this is that number."""
@@ -38,7 +39,8 @@ def is_sampled_distilled(
     if distillation is None:
         return False
     if inputs.scheduler is None:
-        return isinstance(trained_scheduler, LCMScheduler) or not distillation.guided_sampling
+        is_published_so = scheduler_class(trained_scheduler) == "LCMScheduler"
+        return is_published_so or not distillation.guided_sampling
     return inputs.scheduler == "lcm"
 
 
@@ -99,26 +101,25 @@ def _check_distilled(inputs: InferenceInput, distillation: Distillation) -> None
             )
 
 
-def guidance_embeddings(
-    guidance: float, distillation: Distillation, width: int, device: torch.device
-) -> torch.Tensor:
+def guidance_embeddings(guidance: float, distillation: Distillation, width: int) -> FloatArray:
     """Embeddings of a guidance scale and of the lowest scale that the checkpoint knows.
 
-    They are computed on the CPU, so that they are the same on every device.
+    They are computed in NumPy, so that they are the same on every device.
 
     Args:
         width: the UNet's `time_cond_proj_dim`.
 
     Returns:
-        (2, width) float32 on `device`.
+        (2, width) float32.
     """
-    scales = torch.tensor([guidance, distillation.guidance[0]])
-    return guidance_embedding(scales, width).to(device)
+    scales = np.array([guidance, distillation.guidance[0]], np.float32)
+    embeddings: FloatArray = guidance_embedding(scales, width)
+    return embeddings
 
 
 def consistency_timesteps(
     scheduler: Any, num_steps: int, strength: float, solver_steps: int | None = None
-) -> torch.Tensor:
+) -> Any:
     """Set the timesteps of an LCM scheduler for img2img; a strength of 1 is txt2img.
 
     All are timesteps that the checkpoint was distilled at, so the first one follows the strength in
@@ -132,17 +133,16 @@ def consistency_timesteps(
             scheduler's own, usually 50.
 
     Returns:
-        The timesteps on the CPU, noisiest first; none for a strength of 0.
+        The timesteps, noisiest first; none for a strength of 0.
     """
     if strength == 0:
-        return torch.empty(0, dtype=torch.long)
-    num_distilled = max(solver_steps or scheduler.config.original_inference_steps, num_steps)
+        return np.zeros(0, np.int64)
+    num_distilled = max(solver_steps or original_steps(scheduler), num_steps)
     num_usable = max(1, int(num_distilled * strength + _ROUNDING))
     count = min(math.ceil(num_steps * strength - _ROUNDING), num_usable)
-    share = min(1.0, (num_usable + 0.5) / num_distilled)  # diffusers rounds their product down
+    share = min(1.0, (num_usable + 0.5) / num_distilled)  # their product is rounded down
     scheduler.set_timesteps(count, original_inference_steps=num_distilled, strength=share)
-    timesteps: torch.Tensor = scheduler.timesteps.cpu()
-    return timesteps
+    return scheduler.timesteps
 
 
 def _abridged(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Images and masks as pixel tensors, and their size in latent space.
+"""Images and masks as arrays of pixels, and their size in latent space.
 
 The VAE divides an image's size by its scale factor and the UNet halves the latents several times,
 so sizes must be multiples of the product. Images are padded by mirroring rather than resized, since
@@ -8,9 +8,9 @@ resizing would change tempo and pitch; after decoding the padding is cropped.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from PIL import Image
 
+from riffusion.diffusion.arrays import Array, array_namespace, as_numpy
 from riffusion.spectrogram.image import FloatArray, rgb_image
 
 
@@ -43,18 +43,20 @@ class LatentGeometry:
         width, height = self.padded_size
         return width // self.vae_scale_factor, height // self.vae_scale_factor
 
-    def pixels_from_image(self, image: Image.Image) -> torch.Tensor:
+    def pixels_from_image(self, image: Image.Image) -> FloatArray:
         """Image as (1, 3, padded height, padded width) float32 in [-1, 1]."""
         rgb = np.asarray(rgb_image(image), dtype=np.float32) / np.float32(255)
-        return torch.from_numpy(self._mirrored(rgb).transpose(2, 0, 1)[None]) * 2 - 1
+        pixels: FloatArray = self._mirrored(rgb).transpose(2, 0, 1)[None] * 2 - 1
+        return np.ascontiguousarray(pixels)
 
-    def image_from_pixels(self, pixels: torch.Tensor) -> Image.Image:
+    def image_from_pixels(self, pixels: Array) -> Image.Image:
         """Image from (3, padded height, padded width) values in [-1, 1], cropped to its size."""
-        unit = (pixels / 2 + 0.5).clamp(0, 1)[:, : self.height, : self.width]
-        array = unit.float().cpu().numpy().transpose(1, 2, 0)
+        xp = array_namespace(pixels)
+        unit = xp.clip(pixels / 2 + 0.5, 0, 1)[:, : self.height, : self.width]
+        array = as_numpy(xp.astype(unit, xp.float32)).transpose(1, 2, 0)
         return Image.fromarray((array * 255).round().astype(np.uint8))
 
-    def repaint_from_mask(self, mask: Image.Image) -> torch.Tensor:
+    def repaint_from_mask(self, mask: Image.Image) -> FloatArray:
         """Share of repainting per pixel, (1, 1, padded height, padded width) in [0, 1].
 
         White is 1 (repainted), black and transparent 0 (kept). A mask of any size is resized to the
@@ -64,11 +66,15 @@ class LatentGeometry:
             rgb_image(mask, background="black").convert("L").resize((self.width, self.height))
         )
         share = np.asarray(luminance, dtype=np.float32) / np.float32(255)
-        return torch.from_numpy(self._mirrored(share)[None, None].copy())
+        return self._mirrored(share)[None, None]
 
-    def latents_from_repaint(self, repaint: torch.Tensor) -> torch.Tensor:
+    def latents_from_repaint(self, repaint: FloatArray) -> FloatArray:
         """Mean share of repainting per latent, (1, 1, latent height, latent width)."""
-        return torch.nn.functional.avg_pool2d(repaint, self.vae_scale_factor)
+        factor = self.vae_scale_factor
+        height, width = (size // factor for size in repaint.shape[-2:])
+        blocks = repaint.reshape(1, 1, height, factor, width, factor)
+        mean: FloatArray = blocks.mean((3, 5), dtype=np.float64).astype(np.float32)
+        return mean
 
     def _mirrored(self, array: FloatArray) -> FloatArray:
         width, height = self.padded_size

@@ -9,12 +9,8 @@ images from it. The great circle keeps the norm. With the angle θ between the e
 """
 
 import math
-from typing import overload
 
-import numpy as np
-import torch
-
-from riffusion.spectrogram.image import FloatArray
+from riffusion.diffusion.arrays import Array, array_namespace
 
 _NEARLY_PARALLEL = 0.9995
 """Cosine above which sin θ is too small to divide by, and the line is close to the circle."""
@@ -25,13 +21,7 @@ def lerp(start: float, end: float, alpha: float) -> float:
     return start * (1.0 - alpha) + end * alpha
 
 
-@overload
-def slerp(alpha: float, start: torch.Tensor, end: torch.Tensor) -> torch.Tensor: ...
-@overload
-def slerp(alpha: float, start: FloatArray, end: FloatArray) -> FloatArray: ...
-def slerp(
-    alpha: float, start: torch.Tensor | FloatArray, end: torch.Tensor | FloatArray
-) -> torch.Tensor | FloatArray:
+def slerp(alpha: float, start: Array, end: Array) -> Array:
     """Spherical interpolation from `start` (alpha 0) to `end` (alpha 1), each as one long vector.
 
     Args:
@@ -41,11 +31,9 @@ def slerp(
     Returns:
         The same type, shape and dtype as `start`.
     """
-    if isinstance(start, np.ndarray):
-        return slerp(alpha, torch.from_numpy(start), torch.as_tensor(end)).numpy()
-    assert isinstance(end, torch.Tensor)
-    a, b = start.double().flatten(), end.double().flatten()
-    norms = float(a.norm() * b.norm())
+    xp = array_namespace(start, end)
+    a, b = (xp.reshape(xp.astype(x, xp.float64), (-1,)) for x in (start, end))
+    norms = float((a @ a) ** 0.5 * (b @ b) ** 0.5)
     cosine = float(a @ b) / norms if norms > 0 else 1.0
     if abs(cosine) > _NEARLY_PARALLEL:
         weight_a, weight_b = 1 - alpha, alpha

@@ -26,34 +26,30 @@ or where the number of steps doesn't divide the training's.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
+import numpy as np
 
-
-class _Coefficients(NamedTuple):
-    """A step of DDIM: x = of_latents · x' + of_output · v."""
-
-    of_latents: float
-    of_output: float
+from riffusion.diffusion.arrays import Array, array_namespace
+from riffusion.diffusion.samplers import DDIM
 
 
 class DDIMInversion:
     """A scheduler whose steps undo those of DDIM; it holds the state of one job.
 
     Args:
-        ddim: a DDIM scheduler with its timesteps set, without randomness or clipping.
+        ddim: with its timesteps set.
 
     Attributes:
-        timesteps: those of `ddim` in ascending order, on the CPU.
+        timesteps: those of `ddim` in ascending order.
     """
 
-    def __init__(self, ddim: Any) -> None:
+    def __init__(self, ddim: DDIM) -> None:
         self._ddim = ddim
-        self.timesteps: torch.Tensor = ddim.timesteps.cpu().flip(0)
-        self._outputs: list[torch.Tensor] = []
+        self.timesteps = np.flip(ddim.timesteps)
+        self._outputs: list[Array] = []
 
-    def scale_model_input(self, sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    def scale_model_input(self, sample: Array, timestep: Any) -> Array:
         """Where the network is evaluated: a guess of the latents at `timestep`.
 
         Args:
@@ -66,11 +62,11 @@ class DDIMInversion:
 
     def step(
         self,
-        model_output: torch.Tensor,
-        timestep: torch.Tensor,
-        sample: torch.Tensor,
+        model_output: Array,
+        timestep: Any,
+        sample: Array,
         return_dict: bool = False,
-    ) -> tuple[torch.Tensor]:
+    ) -> tuple[Array]:
         """Latents at `timestep`.
 
         Args:
@@ -82,24 +78,17 @@ class DDIMInversion:
         self._outputs = [*self._outputs[-2:], model_output]
         return (self._undone(model_output, timestep, sample),)
 
-    def _undone(
-        self, output: torch.Tensor, timestep: torch.Tensor, sample: torch.Tensor
-    ) -> torch.Tensor:
-        of_latents, of_output = self._coefficients(timestep)
+    def _undone(self, output: Array, timestep: Any, sample: Array) -> Array:
+        of_latents, of_output = self._ddim.coefficients(timestep)
         return (sample - of_output * output) / of_latents
 
-    def _coefficients(self, timestep: torch.Tensor) -> _Coefficients:
-        """The step is linear, so its coefficients are its values at unit vectors."""
-        latents, output = (unit.view(1, 2, 1, 1) for unit in torch.eye(2))
-        stepped = self._ddim.step(output, timestep, latents, return_dict=False)[0]
-        return _Coefficients(*stepped.flatten().tolist())
 
-
-def _extrapolated(outputs: list[torch.Tensor]) -> torch.Tensor:
+def _extrapolated(outputs: list[Array]) -> Array:
     """The next output, from one to three that came before; see the module."""
     if len(outputs) < 3:
         return outputs[-1]
     change, before = outputs[-1] - outputs[-2], outputs[-2] - outputs[-3]
-    size = before.square().sum()
-    share = ((change * before).sum() / size).clamp(0, 1) if size > 0 else 0.0
+    xp = array_namespace(change)
+    size = xp.sum(before**2)
+    share = xp.clip(xp.sum(change * before) / size, 0, 1) if size > 0 else 0.0
     return outputs[-1] + share * change

@@ -13,15 +13,16 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
 from cachetools import LRUCache
-from torch import nn
 
-from riffusion.checkpoint.lora import Lora, read_lora
 from riffusion.datatypes import LoraInput
 from riffusion.errors import InputError
 from riffusion.runtime.cache import TensorCache, network_key
+
+if TYPE_CHECKING:
+    from riffusion.checkpoint.lora import Lora
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ precision. What doesn't fit is merged again for each call."""
 _MAX_IDS_SHOWN = 40
 _FIELD = "loras"
 
-Networks = Mapping[str, nn.Module]
+Networks = Mapping[str, Any]
 """A checkpoint's `unet` and `text_encoder`."""
 
 
@@ -53,7 +54,7 @@ class LoraStack:
         """The members that change a part; equal ones change it equally."""
         return tuple((lora, weight) for lora, weight in self.members if lora.updates[part])
 
-    def weights(self, part: str, network: nn.Module) -> dict[str, torch.Tensor]:
+    def weights(self, part: str, network: Any) -> dict[str, Any]:
         """Merged weights of the layers that the LoRAs update, by name; empty if there are none.
 
         Args:
@@ -66,7 +67,7 @@ class LoraStack:
         names = sorted({name for lora, _ in members for name in lora.updates[part]})
         layers = [network.get_submodule(name).get_parameter("weight") for name in names]
 
-        def merge() -> tuple[torch.Tensor, ...]:
+        def merge() -> tuple[Any, ...]:
             pairs = zip(names, layers, strict=True)
             return tuple(_merged(layer, part, name, members) for name, layer in pairs)
 
@@ -77,14 +78,11 @@ class LoraStack:
 NO_LORAS = LoraStack()
 
 
-@torch.inference_mode()
-def _merged(
-    layer: torch.Tensor, part: str, name: str, members: Sequence[tuple[Lora, float]]
-) -> torch.Tensor:
-    total = layer.float()
+def _merged(layer: Any, part: str, name: str, members: Sequence[tuple[Lora, float]]) -> Any:
+    total = layer.detach().float()
     for lora, weight in members:
         if name in lora.updates[part]:
-            total = total + weight * lora.updates[part][name].of(layer)
+            total = total + weight * lora.updates[part][name].of(layer.detach())
     return total.to(layer.dtype)
 
 
@@ -154,6 +152,8 @@ class LoraLibrary:
 
     def _load(self, lora_id: str, networks: Networks) -> Lora:
         with self._lock:
+            from riffusion.checkpoint.lora import read_lora  # needs PyTorch
+
             lora = self._loaded.get(lora_id)
             if lora is None:
                 try:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
 from riffusion.errors import InputError
+from riffusion.spectrogram.image import FloatArray
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,6 @@ class MagicMix:
             )
 
     @property
-    def repaint(self) -> torch.Tensor:
+    def repaint(self) -> FloatArray:
         """The share as that of repainting, for each latent: (1, 1, 1, 1)."""
-        return torch.tensor(self.share).view(1, 1, 1, 1)
+        return np.full((1, 1, 1, 1), self.share, np.float32)

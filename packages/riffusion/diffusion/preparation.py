@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
 from PIL import Image
 
 from riffusion.checkpoint.distillation import Distillation
 from riffusion.datatypes import CLIP_DURATION_S, InferenceInput, PromptInput
+from riffusion.diffusion.arrays import Array, array_namespace, lerp_arrays
 from riffusion.diffusion.canvas import (
     Canvas,
     CanvasPlan,
@@ -29,19 +29,22 @@ from riffusion.diffusion.distilled_sampling import (
 from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.diffusion.interpolation import lerp, slerp
 from riffusion.diffusion.inversion import DDIMInversion
-from riffusion.diffusion.job import DenoisingJob, Inpainting, KeptPixels, StepNoise
-from riffusion.diffusion.loras import LoraLibrary, LoraStack
+from riffusion.diffusion.job import CourseInTime, DenoisingJob, Inpainting, KeptPixels, StepNoise
+from riffusion.diffusion.loras import LoraLibrary, LoraStack, Networks
 from riffusion.diffusion.magic_mix import MagicMix
+from riffusion.diffusion.networks import ArrayLibrary
+from riffusion.diffusion.random_numbers import NormalNumbers
+from riffusion.diffusion.samplers import DDIM, Sampler
 from riffusion.diffusion.schedulers import (
     add_noise,
     new_scheduler,
     partial_timesteps,
     set_timesteps,
 )
-from riffusion.diffusion.vae import LatentCodec, draw_noise, generator_from_seed
+from riffusion.diffusion.vae import LatentCodec
 from riffusion.errors import InputError
 from riffusion.runtime.cache import TensorCache, image_key
-from riffusion.runtime.devices import seeded_generator
+from riffusion.spectrogram.image import FloatArray
 from riffusion.spectrogram.params import SpectrogramParams
 
 WINDOW_OVERLAP = 0.25
@@ -82,8 +85,8 @@ class ImageSizes:
 class _Begin(NamedTuple):
     """Where denoising begins: latents, the timesteps still to run, and what a mask keeps."""
 
-    latents: torch.Tensor
-    timesteps: torch.Tensor
+    latents: Array
+    timesteps: Any
     inpainting: Inpainting | None = None
 
 
@@ -92,15 +95,18 @@ class JobPreparation:
     """Turns requests into jobs for one checkpoint.
 
     Args:
-        unet: defines the latents' channels and device.
+        library: makes the networks' arrays.
+        unet: defines the latents' channels.
         trained_scheduler: the checkpoint's own scheduler.
         distillation: what the checkpoint can do; None if it is not distilled.
         prompt_encoder, latent_codec: prompts → embeddings, images → latents.
         sizes: sizes of the checkpoint's images.
-        mask_cache: masks on the UNet's device, by mask image.
+        mask_cache: masks where the UNet computes, by mask image.
         loras: the LoRAs that requests can name.
+        adaptable_networks: what they can change.
     """
 
+    library: ArrayLibrary
     unet: Any
     trained_scheduler: Any
     distillation: Distillation | None
@@ -109,6 +115,7 @@ class JobPreparation:
     sizes: ImageSizes
     mask_cache: TensorCache
     loras: LoraLibrary
+    adaptable_networks: Networks
 
     def prepare(
         self,
@@ -138,9 +145,9 @@ class JobPreparation:
             "lcm" if is_distilled else inputs.scheduler, self.trained_scheduler
         )
         timesteps = self._timesteps(inputs, scheduler, is_distilled, init_image is not None)
-        ends = [generator_from_seed(end.seed) for end in (inputs.start, inputs.end)]
-        start_noise, end_noise = (self._noise(generator, geometry) for generator in ends)
-        noise = slerp(inputs.alpha, start_noise, end_noise)
+        ends = [self.library.numbers(end.seed) for end in (inputs.start, inputs.end)]
+        start_noise, end_noise = (self._noise(numbers, geometry) for numbers in ends)
+        noise = self.library.placed(slerp(inputs.alpha, start_noise, end_noise))
         if init_image is None:
             begin = _Begin(noise * scheduler.init_noise_sigma, timesteps)
         else:
@@ -157,7 +164,7 @@ class JobPreparation:
             guidance_interval=inputs.guidance_interval,
             guidance_embeddings=self._guidance_embeddings(guidance) if is_distilled else None,
             step_noise=StepNoise(ends[0], ends[1], inputs.alpha) if is_distilled else None,
-            generator=seeded_generator(self.unet.device, 0) if is_distilled else ends[0],
+            generator=self._noise_of_steps(scheduler, is_distilled, ends[0]),
             inpainting=begin.inpainting,
             loras=loras,
         )
@@ -171,11 +178,14 @@ class JobPreparation:
             "lcm" if is_distilled else inputs.scheduler, self.trained_scheduler
         )
         timesteps = self._timesteps(inputs, scheduler, is_distilled, has_image=True)
-        init = plan.init_latents.to(self.unet.device)
+        init = self.library.placed(plan.init_latents)
         shape = init.shape
-        noise = column_noise(settings.seed, plan.first_column, shape).to(init.device)
+        numbers = self.library.numbers
+        drawn = column_noise(numbers, settings.seed, plan.first_column, shape)
+        noise = self.library.placed(drawn)
         latents = init
         if plan.way == "to noise":
+            assert isinstance(scheduler, DDIM)  # what its way asks for
             scheduler = DDIMInversion(scheduler)
             timesteps = scheduler.timesteps
         elif plan.way == "edit" and len(timesteps):
@@ -188,8 +198,12 @@ class JobPreparation:
         inpainting = None
         if plan.repaint is not None:
             num_free = None if plan.free_share is None else _num_free(plan.free_share, inputs)
-            repaint = plan.repaint.to(init.device)
+            repaint = self.library.placed(plan.repaint)
             inpainting = Inpainting(init, noise, repaint, num_free=num_free)
+        course = None
+        if plan.course > 0:
+            share = CourseInTime.share_of_step(plan.course, len(timesteps))
+            course = CourseInTime(init, noise, share)
         factor = self.sizes.vae_scale_factor
         job = DenoisingJob(
             geometry=LatentGeometry(factor * shape[-1], factor * shape[-2], factor, factor),
@@ -202,9 +216,12 @@ class JobPreparation:
             guidance_embeddings=self._guidance_embeddings(settings.guidance)
             if is_distilled
             else None,
-            step_noise=ColumnNoise(settings.seed, plan.first_column) if is_distilled else None,
-            generator=seeded_generator(self.unet.device, settings.seed),
+            step_noise=ColumnNoise(numbers, settings.seed, plan.first_column)
+            if is_distilled
+            else None,
+            generator=self._noise_of_steps(scheduler, is_distilled, numbers(settings.seed)),
             inpainting=inpainting,
+            course=course,
             loras=loras,
         )
         return Canvas(job, starts, window, embeddings)
@@ -217,7 +234,7 @@ class JobPreparation:
         window: int,
         is_guided: bool,
         loras: LoraStack,
-    ) -> list[torch.Tensor]:
+    ) -> list[Array]:
         """Embeddings of each window: of the prompts at its middle, after the negative prompt's."""
         negative = [settings.negative_prompt or ""] if is_guided else []
         prompts = [point.prompt for point in plan.prompts]
@@ -227,25 +244,33 @@ class JobPreparation:
         found = []
         for start in starts:
             index, share = position_between(columns, start + window / 2)
-            middle = torch.lerp(points[index], points[min(index + 1, len(points) - 1)], share)
-            found.append(torch.cat([*unconditional, middle]))
+            middle = lerp_arrays(points[index], points[min(index + 1, len(points) - 1)], share)
+            found.append(array_namespace(middle).concat([*unconditional, middle]))
         return found
 
-    def noise(self, seed: int, geometry: LatentGeometry) -> torch.Tensor:
-        """Noise on the UNet's device, (1, channels, height, width) float32."""
-        return self._noise(generator_from_seed(seed), geometry)
+    def noise(self, seed: int, geometry: LatentGeometry) -> Array:
+        """Noise where the UNet computes, (1, channels, height, width) float32."""
+        return self.library.placed(self._noise(self.library.numbers(seed), geometry))
 
-    def _noise(self, generator: torch.Generator, geometry: LatentGeometry) -> torch.Tensor:
-        noise = draw_noise(generator, geometry, self.unet.config.in_channels)
-        return noise.to(self.unet.device)
+    def _noise(self, numbers: NormalNumbers, geometry: LatentGeometry) -> FloatArray:
+        """Noise that is drawn on the CPU, so that a seed gives the same clip on every device."""
+        width, height = geometry.latent_size
+        return numbers.normal((1, self.unet.config.in_channels, height, width))
+
+    def _noise_of_steps(self, scheduler: Any, is_distilled: bool, numbers: NormalNumbers) -> Any:
+        """What a scheduler draws noise with. That of distilled sampling is drawn by the job."""
+        if is_distilled:
+            if isinstance(scheduler, Sampler):
+                return None
+            numbers = self.library.numbers(0)  # drawn by diffusers' scheduler, and not used
+        return self.library.noise_of_steps(scheduler, numbers)
 
     def _loras(self, inputs: InferenceInput) -> LoraStack:
-        networks = {"unet": self.unet, "text_encoder": self.prompt_encoder.text_encoder}
-        return self.loras.stack(inputs.loras, networks)
+        return self.loras.stack(inputs.loras, self.adaptable_networks)
 
     def _embeddings(
         self, inputs: InferenceInput, is_guided: bool, weighted_prompts: bool, loras: LoraStack
-    ) -> torch.Tensor:
+    ) -> Array:
         """Embeddings between the two ends: the negative prompt's if guided, then the prompt's."""
         start, end = inputs.start, inputs.end
         prompts = [start.prompt, end.prompt]
@@ -253,17 +278,17 @@ class JobPreparation:
             prompts += [start.negative_prompt or "", end.negative_prompt or ""]
         embedded = self.prompt_encoder.embed(prompts, weighted_prompts, loras)
         pairs = zip(embedded[::2], embedded[1::2], strict=True)
-        rows = [torch.lerp(at_start, at_end, inputs.alpha) for at_start, at_end in pairs]
-        return torch.cat(rows[::-1])
+        rows = [lerp_arrays(at_start, at_end, inputs.alpha) for at_start, at_end in pairs]
+        return array_namespace(*rows).concat(rows[::-1])
 
-    def _guidance_embeddings(self, guidance: float) -> torch.Tensor:
+    def _guidance_embeddings(self, guidance: float) -> Array:
         assert self.distillation is not None
         width = self.unet.config.time_cond_proj_dim
-        return guidance_embeddings(guidance, self.distillation, width, self.unet.device)
+        return self.library.placed(guidance_embeddings(guidance, self.distillation, width))
 
     def _timesteps(
         self, inputs: InferenceInput, scheduler: Any, is_distilled: bool, has_image: bool
-    ) -> torch.Tensor:
+    ) -> Any:
         """The timesteps to run, on the CPU: with an init image, those of the request's strength."""
         strength = lerp(inputs.start.denoising, inputs.end.denoising, inputs.alpha)
         num_steps = inputs.num_inference_steps
@@ -275,27 +300,28 @@ class JobPreparation:
         set_timesteps(scheduler, num_steps)
         if has_image:
             return partial_timesteps(scheduler, num_steps, strength)
-        timesteps: torch.Tensor = scheduler.timesteps.cpu()
-        return timesteps
+        return scheduler.timesteps
 
     def _begin_with_image(
         self,
         inputs: InferenceInput,
         scheduler: Any,
-        timesteps: torch.Tensor,
+        timesteps: Any,
         geometry: LatentGeometry,
-        noise: torch.Tensor,
+        noise: Array,
         init_image: Image.Image,
         mask_image: Image.Image | None,
         mix: MagicMix | None,
     ) -> _Begin:
         """The init image's latents with the noise of the first timestep, and what a mask keeps."""
-        init_latents = self.latent_codec.encode(init_image, geometry, inputs.start.seed)
+        init_latents = self.latent_codec.encode(
+            init_image, geometry, self.library.numbers(inputs.start.seed)
+        )
         latents = init_latents
         if len(timesteps) > 0:
             latents = add_noise(scheduler, init_latents, noise, timesteps[0])
         if mix is not None:
-            repaint, num_free = mix.repaint.to(latents.device), _num_free(mix.low, inputs)
+            repaint, num_free = self.library.placed(mix.repaint), _num_free(mix.low, inputs)
             mixed = Inpainting(init_latents, noise, repaint, num_free=num_free)
             return _Begin(latents, timesteps, mixed)
         if mask_image is None:
@@ -304,13 +330,13 @@ class JobPreparation:
         kept = KeptPixels(init_image, repaint_pixels)
         return _Begin(latents, timesteps, Inpainting(init_latents, noise, repaint, kept))
 
-    def _repaint(self, mask: Image.Image, geometry: LatentGeometry) -> tuple[torch.Tensor, ...]:
+    def _repaint(self, mask: Image.Image, geometry: LatentGeometry) -> tuple[Array, ...]:
         """Share of repainting per pixel and per latent, (1, 1, height, width) each."""
 
-        def make() -> tuple[torch.Tensor, ...]:
+        def make() -> tuple[Array, ...]:
             pixels = geometry.repaint_from_mask(mask)
             latents = geometry.latents_from_repaint(pixels)
-            return pixels, latents.to(self.unet.device)
+            return pixels, self.library.placed(latents)
 
         key = (image_key(mask), geometry, self.unet.device)
         return self.mask_cache.get(key, make)

@@ -1,23 +1,24 @@
-"""The schedulers (samplers) that a request can name, each with settings that work well."""
+"""The schedulers (samplers) that a request can name, each with settings that work well.
+
+DDIM, DPM-Solver++ and latent consistency are our own (`samplers`), which need no PyTorch. The
+others are diffusers', and so are these three with settings that ours don't have.
+"""
+
+from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, get_args
 
-import diffusers
-import torch
-from diffusers import SchedulerMixin
-
 from riffusion.datatypes import SchedulerName
-from riffusion.diffusion.coefficients import (
-    CachedLMSScheduler,
-    CoefficientUniPCScheduler,
-    update_by_coefficients,
-)
+from riffusion.diffusion.arrays import Array, copied_like
+from riffusion.diffusion.samplers import SAMPLERS, Sampler
 from riffusion.errors import InputError
 
-_CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
+NAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),  # no PRK warm-up in img2img
-    "ddim": ("DDIMScheduler", {"clip_sample": False}),
+    "ddim": ("DDIMScheduler", {"clip_sample": False, "thresholding": False}),  # for pixels
     "dpmsolver++": (
         "DPMSolverMultistepScheduler",
         {"algorithm_type": "dpmsolver++", "solver_order": 2, "use_karras_sigmas": True},
@@ -30,52 +31,82 @@ _CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def new_scheduler(name: SchedulerName | None, trained: SchedulerMixin) -> SchedulerMixin:
+@dataclass(frozen=True)
+class SchedulerConfig:
+    """A checkpoint's scheduler without PyTorch: the content of its `scheduler_config.json`.
+
+    Args:
+        config: settings, and the class' name as `_class_name`.
+    """
+
+    config: Mapping[str, Any]
+
+
+def scheduler_class(trained: Any) -> str:
+    """Name of diffusers' class of a checkpoint's scheduler."""
+    if isinstance(trained, SchedulerConfig):
+        return str(trained.config.get("_class_name", "PNDMScheduler"))
+    return type(trained).__name__
+
+
+def new_scheduler(name: SchedulerName | None, trained: Any) -> Any:
     """A new scheduler; schedulers hold state, so each job has its own.
 
     Args:
         name: scheduler to use; None for the checkpoint's own.
-        trained: the checkpoint's scheduler; its noise schedule and prediction type are kept.
+        trained: the checkpoint's scheduler, diffusers' or a `SchedulerConfig`; its noise schedule
+            and prediction type are kept.
 
     Raises:
-        InputError: there is no scheduler of that name.
+        InputError: there is no scheduler of that name, or it needs PyTorch.
     """
-    if name is None:
-        return _without_waiting(type(trained)).from_config(trained.config)
-    if name not in _CLASSES:
+    if name is not None and name not in NAMED:
         raise InputError(
             f"{name!r} must be one of {', '.join(get_args(SchedulerName))}", "scheduler"
         )
-    class_name, settings = _CLASSES[name]
-    scheduler_class = _without_waiting(getattr(diffusers, class_name))
-    return scheduler_class.from_config(trained.config, **settings)
+    class_name, changed = (scheduler_class(trained), {}) if name is None else NAMED[name]
+    unset = trained.config.get("_use_default_values", ())
+    settings = {key: value for key, value in trained.config.items() if key not in unset} | changed
+    sampler = SAMPLERS.get(class_name)
+    if sampler is not None and sampler.supports(settings):
+        return sampler(settings)
+    if isinstance(trained, SchedulerConfig):
+        raise InputError(
+            f"{name or class_name!r} needs PyTorch: pip install 'riffusion-truss[torch]', or "
+            "choose one of ddim, dpmsolver++, lcm",
+            "scheduler",
+        )
+    from riffusion.diffusion.stock_schedulers import new_stock_scheduler
+
+    return new_stock_scheduler(None if name is None else class_name, changed, trained)
 
 
-def _without_waiting(scheduler_class: type) -> Any:
-    """A class's variant that doesn't make the CPU wait for a GPU, or the class itself."""
-    variants = {
-        diffusers.LMSDiscreteScheduler: CachedLMSScheduler,
-        diffusers.UniPCMultistepScheduler: CoefficientUniPCScheduler,
-    }
-    return variants.get(scheduler_class, scheduler_class)
-
-
-def add_noise(
-    scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor
-) -> torch.Tensor:
+def add_noise(scheduler: Any, latents: Array, noise: Array, timestep: Any) -> Array:
     """Add a timestep's noise to latents, `(1, channels, height, width)`.
 
     Args:
-        scheduler: a diffusers scheduler.
-        latents, noise: on any device.
+        scheduler: one of `new_scheduler`.
+        latents: on any device.
+        noise: anywhere.
         timestep: scalar, on the CPU.
     """
+    noise = copied_like(noise, latents)
+    if isinstance(scheduler, Sampler):
+        return scheduler.add_noise(latents, noise, timestep)
+    from riffusion.diffusion.coefficients import update_by_coefficients
+
     return update_by_coefficients(
         lambda tensors: scheduler.add_noise(*tensors, timestep.reshape(1)), [latents, noise]
     )
 
 
-def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int) -> None:
+def original_steps(scheduler: Any) -> int:
+    """Number of timesteps that an LCM scheduler chooses from."""
+    of_config = scheduler.settings if isinstance(scheduler, Sampler) else scheduler.config
+    return int(of_config["original_inference_steps"])
+
+
+def set_timesteps(scheduler: Any, num_inference_steps: int) -> None:
     """Set a scheduler's timesteps, for any number of steps.
 
     LCM selects its timesteps from those it was distilled with, 50 by default. For more steps than
@@ -83,19 +114,18 @@ def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int) -> None:
     """
     options = {}
     if "original_inference_steps" in inspect.signature(scheduler.set_timesteps).parameters:
-        distilled = scheduler.config.original_inference_steps
-        options["original_inference_steps"] = max(distilled, num_inference_steps)
+        options["original_inference_steps"] = max(original_steps(scheduler), num_inference_steps)
     scheduler.set_timesteps(num_inference_steps, **options)
 
 
-def partial_timesteps(scheduler: Any, num_inference_steps: int, strength: float) -> torch.Tensor:
+def partial_timesteps(scheduler: Any, num_inference_steps: int, strength: float) -> Any:
     """The timesteps that img2img runs at a given strength: the last ones of the schedule.
 
     PNDM lists its second timestep twice, to correct the first step. The count includes the
     repetition, as upstream's does, so any strength above 0 takes a step. At 0 there are none: the
     image only passes through the VAE. (Upstream takes a step there too.)
     """
-    timesteps: torch.Tensor = scheduler.timesteps.cpu()
+    timesteps = scheduler.timesteps
     repeated = len(timesteps) - num_inference_steps
     count = min(int(num_inference_steps * strength) + repeated, num_inference_steps)
     begin = len(timesteps) - (count if strength > 0 else 0)

@@ -16,9 +16,9 @@ from diffusers import DDIMInverseScheduler, DDIMScheduler, DDPMScheduler
 
 from riffusion.checkpoint.autoencoders import downsampling_factor
 from riffusion.checkpoint.unconditional import UnconditionalNetworks
-from riffusion.diffusion.vae import LatentCodec, generator_from_seed
+from riffusion.diffusion.torch_networks import TorchAutoencoder
+from riffusion.diffusion.torch_random import generator_from_seed
 from riffusion.errors import GenerationError
-from riffusion.runtime.cache import TensorCache
 
 _SAMPLERS = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler}
 _INVERSION_ROUNDS = 4
@@ -51,7 +51,7 @@ class UnconditionalSampler:
 
     def __init__(self, networks: UnconditionalNetworks) -> None:
         self._unet, self._scheduler = networks.unet, networks.scheduler
-        self._codec = None if networks.vae is None else LatentCodec(networks.vae, TensorCache(0))
+        self._codec = None if networks.vae is None else TorchAutoencoder(networks.vae)
         self.factor = 1 if networks.vae is None else downsampling_factor(networks.vae)
         config = networks.unet.config if networks.vae is None else networks.vae.config
         self.num_colours: int = config.in_channels
@@ -77,7 +77,7 @@ class UnconditionalSampler:
         """Pixels (1, colours, height, width) in [-1, 1] → a sample."""
         if self._codec is None:
             return pixels.to(self.device)
-        return self._codec.encode_pixels(pixels)
+        return self._codec.posterior(pixels)[0]
 
     @torch.inference_mode()
     def decoded(self, sample: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,8 @@ def preprocess_image(image: Image.Image) -> torch.Tensor:
     """Convert an image to (1, 3, height, width) float32 in [-1, 1], shrunk to multiples of 32."""
     width, height = _size_in_multiples(image)
     resized = image.resize((width, height), Image.Resampling.LANCZOS)
-    return LatentGeometry(width, height, 1, _MULTIPLE).pixels_from_image(resized)
+    geometry = LatentGeometry(width, height, 1, _MULTIPLE)
+    return torch.from_numpy(geometry.pixels_from_image(resized))
 
 
 def preprocess_mask(mask: Image.Image, scale_factor: int = 8) -> torch.Tensor:
@@ -25,7 +26,7 @@ def preprocess_mask(mask: Image.Image, scale_factor: int = 8) -> torch.Tensor:
     width, height = _size_in_multiples(mask)
     size = (width // scale_factor, height // scale_factor)
     shrunk = mask.convert("L").resize(size, Image.Resampling.NEAREST)
-    repaint = LatentGeometry(*size, 1, 1).repaint_from_mask(shrunk)
+    repaint = torch.from_numpy(LatentGeometry(*size, 1, 1).repaint_from_mask(shrunk))
     return 1 - repaint.expand(1, _LATENT_CHANNELS, -1, -1)
 
 
@@ -44,4 +45,5 @@ def slerp(
             interpolation is linear is fixed.
     """
     del dot_threshold
-    return interpolation.slerp(t, v0, v1)
+    middle: torch.Tensor = interpolation.slerp(t, v0, v1)
+    return middle

@@ -2,7 +2,7 @@
 
 With a checkpoint:
 
-- `repainting`, `restyling`, `extending`: a section, the whole, or more of it made anew from text.
+- `repainting`, `restyling`, `extending`: a section, the whole, or more of it generated from text.
 - `varying`: between two recordings, and variations of one.
 - `pieces`: the clips between two recordings as one piece.
 - `own_noise`: recordings to their own noise, by DDIM inversion, and back.

@@ -152,7 +152,10 @@ class CanvasImages:
         return found[:, first - factor * start :][:, : last - first]
 
     def _encoded(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self._engine.call(partial(self._pipeline.encode_pixels, pixels)).result()
+        latents: torch.Tensor = self._engine.call(
+            partial(self._pipeline.encode_pixels, pixels)
+        ).result()
+        return latents
 
     def _pixels(
         self, source: Target, first: int, level: FloatArray, begin: int, end: int

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from riffusion.audio.decoded_integers import widened
 from riffusion.audio.pcm import Pcm, Samples
 from riffusion.audio.recording import Recording
+from riffusion.audio.tags import NO_TAGS
 from riffusion.editing.splicing import writer_like
 from riffusion.errors import InputError
 
@@ -95,7 +96,7 @@ def write_difference(before: Recording, after: Recording, path: str | Path) -> D
     like = max((before, after), key=lambda recording: (recording.sample_width, recording.bits))
     limits = np.iinfo(np.int16 if _is_narrow(like) else np.int32)
     position, start, stop, num_clipped, peak = 0, 0, 0, 0, 0
-    with writer_like(like, path) as writer:
+    with writer_like(like, path, NO_TAGS) as writer:
         for block in differences(before, after):
             changed = np.flatnonzero(block.any(axis=0))
             if len(changed):

@@ -4,19 +4,17 @@ A checkpoint draws each sound at a level of its own, and an autoencoder flattens
 loudness is compared in stretches of about 2.56 s, and amplitudes are multiplied by what is missing,
 interpolated in dB between the stretches' middles. Stretches are equally long, so that none is too
 short to have a loudness; each gain follows from its stretch alone, whatever was asked for before.
+New sound in silence is as loud as what is beside it.
 """
 
-import math
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import scipy.signal
 
+from riffusion.editing.mel_loudness import MelLoudness
 from riffusion.editing.rendering import Target
 from riffusion.editing.surroundings import Bands
-from riffusion.spectrogram.converter import FULL_SCALE
-from riffusion.spectrogram.mel_scale import mel_row_frequencies_hz
 from riffusion.spectrogram.params import SpectrogramParams
 
 FloatArray = npt.NDArray[np.float32]
@@ -26,11 +24,11 @@ _MAX_GAIN_DB = 12.0
 """More would raise the noise of sound that a checkpoint draws nearly silent."""
 _SILENT_LUFS = -70.0
 """The absolute gate of BS.1770: what is quieter is silence, which isn't compared."""
-_LEVEL_OF_0_LUFS_DB = 17.0
-"""K-weighted mean power of mel amplitudes at 0 LUFS, relative to a full-scale sine's peak in the
-spectrum: measured with the usual parameters, 14 to 22 dB for noise, clicks, tones and chords."""
-_K_WEIGHTING = ((4.0, 0.5**0.5, 1500.0, "high_shelf"), (0.0, 0.5, 38.0, "high_pass"))
-"""The two filters as pyloudnorm has them: gain in dB, quality, corner frequency in Hz, kind."""
+_HEARD = 0.1
+"""Share of a stretch's frames that are louder than silence if it isn't silent as a whole: more than
+the end of what is before it."""
+_IN_SILENCE_LUFS = -23.0
+"""Loudness of new sound in a silent recording: the programme loudness of EBU R 128."""
 
 
 class Dynamics:
@@ -41,6 +39,9 @@ class Dynamics:
         recording, made: the recording's amplitudes and the new ones.
         first, last: the first frame that is new, and the one after the last.
         bands: which mel bands are new, (bands,); None for all. Only they are compared.
+        around: the first frame, and the one after the last, of what is new and what is beside it:
+            the measure where what is new replaces silence. None lowers it there to a usual
+            loudness, but raises nothing.
     """
 
     def __init__(
@@ -51,16 +52,15 @@ class Dynamics:
         first: int,
         last: int,
         bands: Bands | None = None,
+        around: tuple[int, int] | None = None,
     ) -> None:
-        self._params = params
-        self._bands = bands
+        self._loudness = MelLoudness(params, bands)
         self._targets = recording, made
-        self._first = first
+        self._first, self._last = first, last
+        self._around = around
         num_frames, length = last - first, _STRETCH_S * 1000 / params.step_size_ms
         self._edges = np.linspace(0, num_frames, max(1, round(num_frames / length)) + 1).astype(int)
         self._gains_db: dict[int, float] = {}
-        peak = FULL_SCALE * params.win_length / 4  # half the sum of a Hann window
-        self._silent_db = 20 * math.log10(peak) + _LEVEL_OF_0_LUFS_DB + _SILENT_LUFS
 
     def gains(self, first: int, num_frames: int) -> FloatArray:
         """Factors of the amplitudes of some frames, (num_frames,).
@@ -81,26 +81,25 @@ class Dynamics:
         if index not in self._gains_db:
             start, stop = self._edges[index : index + 2]
             first, num_frames = self._first + int(start), int(stop - start)
-            wanted, found = (self._level_db(of(first, num_frames)) for of in self._targets)
-            gain = 0.0
-            if min(wanted, found) > self._silent_db:
-                gain = float(np.clip(wanted - found, -_MAX_GAIN_DB, _MAX_GAIN_DB))
-            self._gains_db[index] = gain
+            recording, made = (of(first, num_frames) for of in self._targets)
+            found = self._loudness.lufs(made)
+            if self._is_silent(recording):
+                wanted = self._in_silence_lufs if self._around else min(found, _IN_SILENCE_LUFS)
+            else:
+                wanted = self._loudness.lufs(recording)
+            gain = 0.0 if found <= _SILENT_LUFS else wanted - found
+            self._gains_db[index] = float(np.clip(gain, -_MAX_GAIN_DB, _MAX_GAIN_DB))
         return self._gains_db[index]
 
-    def _level_db(self, amplitudes: FloatArray) -> float:
-        power = float(np.mean(self._powers @ np.square(amplitudes, dtype=np.float64)))
-        return 10 * math.log10(power) if power > 0 else -math.inf
-
     @cached_property
-    def _powers(self) -> npt.NDArray[np.float64]:
-        """Weights of the mel bands' powers, (bands,): the K-weighting of ITU-R BS.1770."""
-        from pyloudnorm.iirfilter import IIRfilter  # as slow to import as scipy.signal
+    def _in_silence_lufs(self) -> float:
+        """Loudness of what is beside the new sound, if it isn't silent."""
+        assert self._around is not None
+        recording, (first, last) = self._targets[0], self._around
+        sides = [(first, self._first), (self._last, last)]
+        beside = [recording(start, stop - start) for start, stop in sides if start < stop]
+        heard = [side for side in beside if not self._is_silent(side)]
+        return self._loudness.lufs(np.concatenate(heard, axis=1)) if heard else _IN_SILENCE_LUFS
 
-        rate, hz = self._params.sample_rate, mel_row_frequencies_hz(self._params)
-        weights = np.ones(len(hz))
-        for gain_db, q, corner_hz, kind in _K_WEIGHTING:
-            stage = IIRfilter(gain_db, q, corner_hz, rate, kind)
-            _, response = scipy.signal.freqz(stage.b, stage.a, worN=hz, fs=rate)
-            weights *= np.square(np.abs(response))
-        return weights if self._bands is None else weights * self._bands
+    def _is_silent(self, amplitudes: FloatArray) -> bool:
+        return float(np.mean(self._loudness.of_frames(amplitudes) > _SILENT_LUFS)) < _HEARD

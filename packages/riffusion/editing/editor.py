@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -21,15 +21,16 @@ from riffusion.audio.pcm import Pcm, Samples
 from riffusion.audio.recording import Recording
 from riffusion.datatypes import MAX_DURATION_S, AudioFormat, EditOutput, InferenceInput
 from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.editing.error_fields import about
 from riffusion.editing.limits import check_recording
 from riffusion.editing.melody_mode import opened_midi
 from riffusion.editing.mode import Edit, Work
 from riffusion.editing.modes import MODES
 from riffusion.editing.progress import OneAfterTheOther
 from riffusion.editing.spectrogram_images import spectrogram_image
-from riffusion.editing.splicing import Kept, spliced, write_spliced
+from riffusion.editing.splicing import spliced, writer_like
 from riffusion.engine import Request
-from riffusion.errors import GenerationCancelled, InputError
+from riffusion.errors import GenerationCancelled
 from riffusion.generation.generator import ClipGenerator
 from riffusion.generation.request_memory import decoding
 from riffusion.io.data_urls import bytes_from_data_url, data_url
@@ -39,6 +40,8 @@ from riffusion.runtime.threads import single_threaded
 
 MAX_EDITS_AT_ONCE = 4
 """Edits that compute at the same time; it bounds the memory that their sound takes together."""
+_BLOCK = 2**16
+"""Samples that are encoded at once."""
 
 
 class OpenRecording(Protocol):
@@ -129,9 +132,12 @@ class RecordingEditor:
         mode.check(inputs)
         fields = mode.recordings(inputs)
         recording, *others = [self._opened(inputs, field) for field in fields]
-        with _about("audio_format"):
-            _check_encoding(recording, inputs.audio_format)
-        with _about(fields[0]):
+        with about("audio_format"):
+            like = Pcm(recording.samples(0, 0), recording.sample_rate)
+            if mode.answer_format is not None:
+                like = mode.answer_format(self._generator)
+            Encoding.of(inputs.audio_format, like, bits=recording.bits)
+        with about(fields[0]):
             work = mode.plan(inputs, recording, self._generator, *others)
         return ResolvedEdit(inputs, recording, fields[0], work)
 
@@ -164,7 +170,7 @@ class RecordingEditor:
             handle.end_stage("waiting")
             try:
                 handle.check()
-                with single_threaded(), _about(resolved.field):
+                with single_threaded(), about(resolved.field):
                     edit = resolved.work(generator, report)
                 handle.end_stage("edit")
             except BaseException as error:
@@ -187,14 +193,17 @@ class RecordingEditor:
         recording, inputs = handle.resolved.recording, handle.resolved.inputs
         with recording, single_threaded(), ExitStack() as opened:
             stems = {name: opened.enter_context(stem) for name, stem in edit.stems.items()}
-            with edit.made or _put_together(recording, edit, handle) as result:
-                audio = _encoded(result, inputs.audio_format)
+            remarks = [remark] if (remark := edit.facts.get("remark")) else []
+            made = edit.made or _put_together(recording, edit, handle, remarks.append)
+            with made as result:
+                audio = _encoded(result, inputs.audio_format, handle)
                 from_s, to_s = edit.shown_s or (0.0, result.duration_s)
                 image = spectrogram_image(result, self._generator.converter, from_s, to_s)
                 duration_s = result.duration_s
             encoded_stems = {
                 name: data_url(
-                    _encoded(stem, inputs.audio_format), AUDIO_MEDIA_TYPES[inputs.audio_format]
+                    _encoded(stem, inputs.audio_format, handle),
+                    AUDIO_MEDIA_TYPES[inputs.audio_format],
                 )
                 for name, stem in stems.items()
             }
@@ -205,33 +214,27 @@ class RecordingEditor:
             duration_s=duration_s,
             image_from_s=from_s,
             stems=encoded_stems or None,
-            **edit.facts,
+            **{**edit.facts, "remark": "; ".join(remarks) or None},
         )
         audio_s = time.perf_counter() - started
         return FinishedEdit(output, {**handle.stages_s, "audio": audio_s})
 
 
-def _check_encoding(recording: Recording, format: AudioFormat) -> None:
-    """Check that a format can hold a recording of this kind.
-
-    Raises:
-        InputError: it can't.
-    """
-    like = Pcm(recording.samples(0, 0), recording.sample_rate)
-    Encoding.of(format, like, bits=recording.bits)
-
-
-def _put_together(recording: Recording, edit: Edit, handle: EditHandle) -> Recording:
+def _put_together(
+    recording: Recording, edit: Edit, handle: EditHandle, warn: Callable[[str], None]
+) -> Recording:
     """The recording that an edit's parts make."""
-    blocks = _while_wanted(spliced(recording, edit.parts), handle)
+    blocks = _while_wanted(spliced(recording, edit.parts, warn), handle)
     return Recording.from_blocks(blocks, recording.sample_rate, recording.bits)
 
 
-def _encoded(recording: Recording, format: AudioFormat) -> bytes:
-    """The file that the commands write."""
+def _encoded(recording: Recording, format: AudioFormat, handle: EditHandle) -> bytes:
+    """The file that the commands write, encoded in blocks while the edit is wanted."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"edited.{format}"
-        write_spliced(recording, [Kept(0, recording.num_samples)], path)
+        with writer_like(recording, path) as writer:
+            for block in _while_wanted(recording.blocks(_BLOCK), handle):
+                writer.write(Pcm(block, recording.sample_rate))
         return path.read_bytes()
 
 
@@ -239,14 +242,3 @@ def _while_wanted(blocks: Iterator[Samples], handle: EditHandle) -> Iterator[Sam
     for block in blocks:
         handle.check()
         yield block
-
-
-@contextmanager
-def _about(field: str) -> Iterator[None]:
-    """Errors that name no field are about this one."""
-    try:
-        yield
-    except InputError as error:
-        if error.field is not None:
-            raise
-        raise type(error)(str(error), field) from error

@@ -13,7 +13,7 @@ from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.editing.continuation import Continuation
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.regions import check_length
-from riffusion.editing.remaking import remade_samples
+from riffusion.editing.remaking import BEATS_COURSE, remade_samples
 from riffusion.editing.repainting import balance_around
 from riffusion.editing.sound import Sound
 from riffusion.editing.splicing import MAX_JOIN_S, Kept, New, Part
@@ -54,7 +54,7 @@ def extend(
             start.
         after_s, before_s: length of what is new, in seconds.
         bar_s: length of a bar in seconds; see `beat_grid`.
-        on_progress: called with (steps done, number of steps); anew for each end.
+        on_progress: called with (steps done, number of steps), from 0 again for each end.
 
     Returns:
         Parts for `splicing.write_spliced`.
@@ -68,16 +68,20 @@ def extend(
     period_s, rate = _period_s(recording, bar_s), recording.sample_rate
     before, after = round(before_s * rate), round(after_s * rate)
     longer = ModelAxis(Continuation(recording, before, after, period_s), generator.converter)
-    join = int(MAX_JOIN_S * rate)  # made anew, too, so that the join has sound of both
+    join = int(MAX_JOIN_S * rate)  # regenerated, too, so that the join has sound of both
     parts: list[Part] = [Kept(0, recording.num_samples)]
     if before:
-        made = remade_samples(longer, generator, inputs, 0, before + join, on_progress)
+        made = remade_samples(
+            longer, generator, inputs, 0, before + join, on_progress, course=BEATS_COURSE
+        )
         new = _spooled(recording, made, 0)
         parts = [New(as_loud_as(recording, new, joins_at_its_start=False)), *parts]
     if after:
         end = before + recording.num_samples
         stop = end + after
-        made = remade_samples(longer, generator, inputs, end - join, stop, on_progress)
+        made = remade_samples(
+            longer, generator, inputs, end - join, stop, on_progress, course=BEATS_COURSE
+        )
         new = _spooled(recording, made, recording.num_samples)
         parts = [*parts, New(as_loud_as(recording, new))]
     return parts

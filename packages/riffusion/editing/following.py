@@ -61,8 +61,21 @@ def follow(
     Raises:
         InputError: an invalid request, or a checkpoint in stereo.
     """
+    return _played(_axis_of(melody, generator), generator, inputs, on_progress)
+
+
+def _axis_of(melody: Melody, generator: ClipGenerator) -> ModelAxis:
+    return ModelAxis(SoundInMemory(sound_of(melody, generator.check_wanted)), generator.converter)
+
+
+def _played(
+    axis: ModelAxis,
+    generator: ClipGenerator,
+    inputs: InferenceInput,
+    on_progress: ProgressCallback | None,
+) -> Iterator[Waveform]:
+    """As `follow`, for a melody that sounds already."""
     generator.check(inputs)
-    axis = ModelAxis(SoundInMemory(sound_of(melody)), generator.converter)
     whole = Section(0, axis.num_frames, continues_before=False, continues_after=False)
     prompts = [PromptAtFrame(0, inputs.start.prompt)]
     return remade(axis, generator, inputs, prompts, whole, on_progress)
@@ -92,9 +105,12 @@ def follow_closely(
     Raises:
         InputError: as `follow`.
     """
+    axis = _axis_of(melody, generator)
     draws: list[Followed] = []
     for denoising in denoisings:
-        drawn = _played(melody, generator, inputs, denoising, on_progress)
+        start = inputs.start.model_copy(update={"denoising": denoising})
+        request = inputs.model_copy(update={"start": start, "end": start})
+        drawn = _compared(melody, _played(axis, generator, request, on_progress), axis, denoising)
         draws.append(drawn)
         if on_draw is not None:
             on_draw(drawn)
@@ -103,19 +119,14 @@ def follow_closely(
     return max(draws, key=lambda draw: 0.0 if draw.agreement is None else draw.agreement.share)
 
 
-def _played(
-    melody: Melody,
-    generator: ClipGenerator,
-    inputs: InferenceInput,
-    denoising: float,
-    on_progress: ProgressCallback | None,
+def _compared(
+    melody: Melody, parts: Iterator[Waveform], axis: ModelAxis, denoising: float
 ) -> Followed:
-    start = inputs.start.model_copy(update={"denoising": denoising})
-    drawn = inputs.model_copy(update={"start": start, "end": start})
-    rate = generator.converter.p.sample_rate
+    """A draw as long as the melody, and how far its pitches agree."""
+    rate = axis.params.sample_rate
     waveform = np.zeros((1, round(melody.duration_s * rate)), np.float32)
     at = 0
-    for made in follow(melody, generator, drawn, on_progress):
+    for made in parts:
         part = waveform[:, at : at + made.shape[1]]  # shorter at the end
         part[:] = made[:, : part.shape[1]]
         at += made.shape[1]

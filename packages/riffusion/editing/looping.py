@@ -8,7 +8,8 @@ The loop's last 30 ms are crossfaded from the recording's own into what precedes
 so the end leads into the start as the recording does, and the attack of the first beat stays.
 
 Where there is a choice, the loop begins at the downbeat whose surroundings are most like those of
-the loop's end, and whose onset isn't stronger than those inside.
+the loop's end, and whose onset isn't stronger than the strongest inside. That is tried out, as the
+crossfade may make an onset that neither end has.
 """
 
 from collections.abc import Callable
@@ -44,6 +45,8 @@ _CONTEXT_S = 0.5
 _SEAM_S = 0.05
 _TOLERANCE_S = 0.01
 """How much later than the recording's end the last beat may end."""
+_MAX_TRIALS = 6
+"""Most places at which a loop is cut to hear its seam."""
 _STRONG_ONSET_WEIGHT, _QUIET_WEIGHT = 2.0, 0.5
 
 
@@ -57,8 +60,8 @@ class Loop:
         tempo_bpm: its tempo.
         start_s: where it begins in the recording.
         end_s: where it ends there.
-        seam_novelty: strongest onset at the seam, relative to those inside the loop (their 99th
-            percentile): at most 1 for a seam that doesn't stand out.
+        seam_novelty: strongest onset at the seam, relative to the strongest one inside the loop: at
+            most 1 for a seam that doesn't stand out.
         grid: the recording's beats.
     """
 
@@ -105,7 +108,7 @@ def cut_out_loop(
     grid = find_beat_grid(heard, from_tempo_bpm)
     spans = _spans(grid, beats, heard.duration_s)
     if from_s is None:
-        start_s, end_s = _least_novel(spans, heard, grid)
+        start_s, end_s = _least_novel(recording, spans, beats, heard, grid)
     else:
         start_s, end_s = min(spans, key=lambda span: abs(span[0] - from_s))
         if abs(start_s - from_s) > grid.metre * 60 / grid.tempo_bpm:
@@ -146,7 +149,7 @@ def check_loop(
 
 
 def seam_novelty(loop: Waveform, sample_rate: int) -> float:
-    """Strongest onset at a loop's seam, relative to the 99th percentile of all its onsets."""
+    """Strongest onset at a loop's seam, relative to the strongest one elsewhere in it."""
     frames = OnsetFrames(sample_rate)
     count = loop.shape[1]
     edge = min(count, sample_rate)
@@ -155,10 +158,7 @@ def seam_novelty(loop: Waveform, sample_rate: int) -> float:
     strength = strength_from_bands(frames.finish())
     at = edge / sample_rate / frames.step_s  # of the start; the end is as far from the last frame
     end = at + count / sample_rate / frames.step_s
-    reach = _SEAM_S / frames.step_s
-    inside = strength[round(at) : round(end)]
-    seam = strength[max(0, round(at - reach)) : round(at + reach) + 1]
-    return float(seam.max() / max(float(np.percentile(inside, 99)), 1e-9))
+    return _onset_ratio(strength, round(at), round(end), frames.step_s)
 
 
 def whole_beats_s(grid: BeatGrid, duration_s: float) -> npt.NDArray[np.float64]:
@@ -188,9 +188,16 @@ def _spans(grid: BeatGrid, beats: int, duration_s: float) -> list[tuple[float, f
 
 
 def _least_novel(
-    spans: list[tuple[float, float]], heard: Heard, grid: BeatGrid
+    recording: Sound,
+    spans: list[tuple[float, float]],
+    beats: int,
+    heard: Heard,
+    grid: BeatGrid,
 ) -> tuple[float, float]:
-    """The span whose end is most like its start."""
+    """The span whose end is most like its start, of those whose seam doesn't stand out.
+
+    If all that are tried have one that does, the one where it does least.
+    """
     loudness, loudest = mean_loudness(heard.bands), float(heard.bands.max())
     strength = strength_from_bands(heard.bands)
     usual = float(np.median(loudness))
@@ -205,7 +212,14 @@ def _least_novel(
             + _QUIET_WEIGHT * max(0.0, usual - inside)
         )
 
-    return min(spans, key=cost)
+    novelties: dict[tuple[float, float], float] = {}
+    for start_s, end_s in sorted(spans, key=cost)[:_MAX_TRIALS]:
+        own_bpm = beats * 60 / (end_s - start_s)
+        cut = _cut(recording, start_s, own_bpm, beats, own_bpm)
+        novelties[start_s, end_s] = novelty = seam_novelty(cut, recording.sample_rate)
+        if novelty <= 1:
+            return start_s, end_s
+    return min(novelties, key=lambda span: novelties[span])
 
 
 def _difference(
@@ -235,10 +249,11 @@ def _difference(
 
 
 def _onset_ratio(strength: Signal, start: int, end: int, step_s: float) -> float:
-    """The strongest onset at the start, relative to the 99th percentile of those up to the end."""
+    """The strongest onset at the start, relative to the strongest one between there and the end."""
     reach = round(_SEAM_S / step_s)
     seam = strength[max(0, start - reach) : start + reach + 1].max(initial=0)
-    return float(seam / max(float(np.percentile(strength[start:end], 99)), 1e-9))
+    inside = strength[start + reach + 1 : end - reach].max(initial=0)
+    return float(seam / max(float(inside), 1e-9))
 
 
 def _cut(

@@ -5,7 +5,7 @@ one that glides. They sound as plain harmonic tones: equal curves give equal par
 in the spectrogram the checkpoint keeps, while the text decides on their sound.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -100,12 +100,17 @@ def note(start_s: float, duration_s: float, midi_pitch: int, level: float = 1.0)
     return Voice(start_s, np.full(max(1, round(duration_s / STEP_S)), hz), level)
 
 
-def sound_of(melody: Melody) -> Audio:
-    """The melody as harmonic tones: (1, samples) at 44.1 kHz, with a peak of 0.5."""
+def sound_of(melody: Melody, check: Callable[[], None] | None = None) -> Audio:
+    """The melody as harmonic tones: (1, samples) at 44.1 kHz, with a peak of 0.5.
+
+    Args:
+        melody: the melody.
+        check: called before each 1.5 s of a tone; what it raises ends the work.
+    """
     mix = np.zeros(round((melody.duration_s + _RELEASE_S) * SAMPLE_RATE) + 1)
     for voice in melody.voices:
         at = round(voice.start_s * SAMPLE_RATE)
-        for tone in _tone(voice.hz):
+        for tone in _tone(voice.hz, check):
             part = mix[at : at + tone.size]  # shorter where the mix ends
             part += voice.level * tone[: part.size]
             at += tone.size
@@ -116,7 +121,7 @@ def sound_of(melody: Melody) -> Audio:
     return Audio(mix.astype(np.float32)[None], SAMPLE_RATE)
 
 
-def _tone(hz: npt.NDArray[np.float64]) -> Iterator[Signal]:
+def _tone(hz: npt.NDArray[np.float64], check: Callable[[], None] | None = None) -> Iterator[Signal]:
     """A tone with these pitches (frames,) that rings out after the last, in blocks (samples,).
 
     Memory doesn't depend on its length.
@@ -126,6 +131,8 @@ def _tone(hz: npt.NDArray[np.float64]) -> Iterator[Signal]:
     num_samples = round((hold_s + _RELEASE_S) * SAMPLE_RATE)
     cycles = 0.0  # times the sample rate, before the block
     for start in range(0, num_samples, _BLOCK):
+        if check is not None:
+            check()
         t = np.arange(start, min(start + _BLOCK, num_samples)) / SAMPLE_RATE
         curve = np.interp(t, centres_s, hz)
         total = np.cumsum(np.concatenate([[cycles], curve]))[1:]

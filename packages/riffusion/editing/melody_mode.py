@@ -1,14 +1,13 @@
 """Mode of requests `follow`: a melody, sung or as MIDI, played by the sound of a prompt."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 
-from riffusion.audio.pcm import samples_from_waveform
+from riffusion.audio.pcm import Pcm, samples_from_waveform
 from riffusion.audio.recording import Recording
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.editing.clipping import Clipping, remark_on_new_sound
+from riffusion.editing.error_fields import about
 from riffusion.editing.following import DENOISINGS, follow_closely
 from riffusion.editing.limits import MAX_RESULT_S
 from riffusion.editing.melody import Melody
@@ -33,13 +32,17 @@ def opened_midi(generator: ClipGenerator) -> Recording:
     return Recording.from_blocks([np.zeros((1, 1), np.int16)], rate, _BITS)
 
 
+def _answer_format(generator: ClipGenerator) -> Pcm:
+    return Pcm(np.zeros((1, 0), np.int16), generator.converter.p.sample_rate)
+
+
 def _plan_follow(inputs: InferenceInput, recording: Recording, generator: ClipGenerator) -> Work:
     notes = None if inputs.init_midi is None else _notes(inputs.init_midi)
     denoisings: tuple[float, ...] = DENOISINGS
     if "denoising" in inputs.start.model_fields_set:
         denoisings = (inputs.start.denoising,)
     if notes is None:
-        with _about("init_audio"):
+        with about("init_audio"):
             check_tracking()
 
     def work(generator: ClipGenerator, progress: ProgressCallback) -> Edit:
@@ -50,8 +53,15 @@ def _plan_follow(inputs: InferenceInput, recording: Recording, generator: ClipGe
             generator.converter.p.sample_rate,
             _BITS,
         )
+        clipping = Clipping()
+        clipping.add(best.waveform)
         share = None if best.agreement is None else best.agreement.share
-        return Edit(facts={"pitch_agreement": share, "denoising": best.denoising}, made=made)
+        facts = {
+            "pitch_agreement": share,
+            "denoising": best.denoising,
+            "remark": remark_on_new_sound(clipping),
+        }
+        return Edit(facts=facts, made=made)
 
     return work
 
@@ -70,7 +80,7 @@ def _notes(text: str) -> Melody:
             "part",
             "init_midi",
         )
-    with _about("init_midi"):
+    with about("init_midi", instead_of="melody"):
         melody = melody_from_midi(data)
     note_seconds = sum(voice.end_s - voice.start_s + _RELEASE_S for voice in melody.voices)
     if melody.duration_s > MAX_RESULT_S or note_seconds > MAX_NOTE_SECONDS:
@@ -84,22 +94,14 @@ def _notes(text: str) -> Melody:
 
 
 def _sung(recording: Recording) -> Melody:
-    with _about("init_audio"):
+    with about("init_audio", instead_of="melody"):
         return melody_from_sound(
             recording.waveform(0, recording.num_samples), recording.sample_rate
         )
 
 
-@contextmanager
-def _about(field: str) -> Iterator[None]:
-    """Name the request's field in place of the command's argument."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(str(error).removeprefix(f"{error.field}: "), field) from error
-
-
 FOLLOW = Mode(
     _plan_follow,
     recordings=lambda inputs: ("init_audio",) if inputs.init_midi is None else ("init_midi",),
+    answer_format=_answer_format,
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riffusion.editing.melody import MAX_MELODY_S, Melody, Voice, note
+from riffusion.editing.midi_numbers import check_numbers
 from riffusion.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,11 +32,9 @@ def melody_from_midi(source: Path | bytes) -> Melody:
     name = "the file" if isinstance(source, bytes) else str(source)
     refused = (EOFError, ValueError, LookupError, TypeError, ArithmeticError, KeySignatureError)
     try:
-        midi = (
-            mido.MidiFile(file=io.BytesIO(source))
-            if isinstance(source, bytes)
-            else mido.MidiFile(source)
-        )
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        check_numbers(data)
+        midi = mido.MidiFile(file=io.BytesIO(data))
         voices, num_drums = _notes(midi)
     except InputError:
         raise

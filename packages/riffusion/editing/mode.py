@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Concatenate
 
+from riffusion.audio.pcm import Pcm
 from riffusion.audio.recording import Recording
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.pipeline import ProgressCallback
@@ -49,9 +50,11 @@ class Mode:
         draws: whether a checkpoint draws as the request says, so that prompts, sampling and LoRAs
             must be valid. Other modes check what they use.
         recordings: the fields with the recordings of a request; the answer is like the first one.
+        answer_format: audio of the answer's format, where it isn't the first recording's.
     """
 
     plan: Callable[Concatenate[InferenceInput, Recording, ClipGenerator, ...], Work]
     check: Callable[[InferenceInput], object] = lambda inputs: None
     draws: Callable[[InferenceInput], bool] = lambda inputs: True
     recordings: Callable[[InferenceInput], tuple[str, ...]] = _init_audio
+    answer_format: Callable[[ClipGenerator], Pcm] | None = None

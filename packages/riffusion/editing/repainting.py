@@ -1,4 +1,4 @@
-"""Repaint: a section of a recording, or a band of it, is made anew from a text."""
+"""Repaint: a section of a recording, or a band of it, is replaced by what a text says."""
 
 import math
 from collections.abc import Iterator
@@ -29,12 +29,12 @@ def repaint(
     region: Region,
     on_progress: ProgressCallback | None = None,
 ) -> list[Part]:
-    """Make a region of a recording anew; everything else stays as it is.
+    """Regenerate a region of a recording; everything else stays as it is.
 
     Args:
         recording: the recording.
         generator: its checkpoint makes the region.
-        inputs: prompt, seed, negative prompt, denoising (1 makes it anew, less keeps some of it),
+        inputs: prompt, seed, negative prompt, denoising (1 replaces all of it, less keeps some),
             guidance, scheduler and steps, of its start.
         region: section, or band of a section.
         on_progress: called with (steps done, number of steps).

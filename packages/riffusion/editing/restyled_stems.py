@@ -32,7 +32,7 @@ def restyled_remix(
         separator: takes it apart.
         restyles: what becomes of stems, by the stem's name.
         gains: as of `stems.remixed`; those of restyled stems apply to the new sound.
-        warn: told that it clips.
+        warn: told that it clips, or that the new sound of a stem does.
 
     Raises:
         InputError: a stem that the separator doesn't have, a gain out of range, a recording that is
@@ -47,7 +47,7 @@ def restyled_remix(
         for name, restyle in restyles.items():
             after = Path(folder) / f"{name}-restyled.wav"
             with Recording.open(before[name]) as stem:
-                write_spliced(stem, restyle(stem), after)
+                write_spliced(stem, restyle(stem), after, warn=warn)
             restyled[name] = opened.enter_context(Recording.open(after))
         yield from remixed(recording, separator, gains, restyled, warn)
 

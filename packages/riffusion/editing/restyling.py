@@ -1,4 +1,4 @@
-"""Restyle: a whole recording made anew from texts along the way; its beat and length stay."""
+"""Restyle: a whole recording regenerated from texts along the way; its beat and length stay."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from riffusion.diffusion.prompt_weights import parse_prompt_weights
 from riffusion.editing.balance import balance_along, balanced
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.regions import check_length
-from riffusion.editing.remaking import PromptAtFrame, remade
+from riffusion.editing.remaking import BEATS_COURSE, PromptAtFrame, remade
 from riffusion.editing.splicing import New, Part
 from riffusion.editing.surroundings import Section
 from riffusion.errors import InputError
@@ -35,7 +35,7 @@ def restyle(
     on_progress: ProgressCallback | None = None,
     mix: MagicMix | None = None,
 ) -> list[Part]:
-    """Make a recording anew: the less denoising, the more of it stays.
+    """Regenerate a recording: the less denoising, the more of it stays.
 
     Args:
         recording: the recording.
@@ -62,7 +62,8 @@ def restyle(
     frames_per_s = axis.params.sample_rate / axis.params.hop_length
     prompts = [PromptAtFrame(at_s * frames_per_s, points[at_s]) for at_s in sorted(points)]
     whole = Section(0, axis.num_frames, continues_before=False, continues_after=False)
-    made = remade(axis, generator, inputs, prompts, whole, on_progress, mix)
+    course = BEATS_COURSE if mix is None else 0.0  # a mix keeps the layout, and the beat with it
+    made = remade(axis, generator, inputs, prompts, whole, on_progress, mix, course)
     mono = axis.at_recordings_rate(made, 0, 0, recording.num_samples)
     return [New(balanced(mono, recording.num_channels, partial(balance_along, recording)))]
 

@@ -11,7 +11,8 @@ samples are faded into the recording's own last (or first) ones, and the result 
 parts by the join.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +28,13 @@ from riffusion.audio.pcm import (
     waveform_from_samples,
 )
 from riffusion.audio.recording import Recording
+from riffusion.audio.tags import Tags
 from riffusion.audio.waveform import Waveform, as_waveform
 from riffusion.audio.writer import AudioWriter
+from riffusion.editing.clipping import Clipping, remark_on_new_sound
 from riffusion.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 MAX_JOIN_S = 0.02
 """Longest join in seconds."""
@@ -103,11 +108,18 @@ def check_parts(recording: Recording, parts: Sequence[Part]) -> None:
             )
 
 
-def spliced(recording: Recording, parts: Sequence[Part]) -> Iterator[Samples]:
+def spliced(
+    recording: Recording, parts: Sequence[Part], warn: Callable[[str], None] = logger.warning
+) -> Iterator[Samples]:
     """The edited recording in blocks of its own sample type, (channels, samples) each.
 
-    New samples are rounded to the recording's bits and clip at full scale. Parts of the same kind
-    that follow each other are joined as they are.
+    New samples are rounded to the recording's bits and clip at full scale, which is told at the
+    end. Parts of the same kind that follow each other are joined as they are.
+
+    Args:
+        recording: the recording.
+        parts: what the edited one consists of.
+        warn: told that new sound clips.
 
     Raises:
         InputError: as `check_parts`, or a new sample isn't finite.
@@ -121,13 +133,26 @@ def spliced(recording: Recording, parts: Sequence[Part]) -> Iterator[Samples]:
         else:
             blocks = splice.new(part, before, after)
         yield from (block for block in blocks if block.shape[1])
+    if remark := remark_on_new_sound(splice.clipping):
+        warn(remark)
 
 
-def write_spliced(recording: Recording, parts: Sequence[Part], path: str | Path) -> int:
+def write_spliced(
+    recording: Recording,
+    parts: Sequence[Part],
+    path: str | Path,
+    tags: Tags | None = None,
+    warn: Callable[[str], None] = logger.warning,
+) -> int:
     """Write the edited recording; the file is written whole or not at all.
 
     A wav or flac has the recording's rate, channels and bits, but for 32 bits in a flac, which
     become 24. Other formats are encoded as usual.
+
+    Args:
+        recording, parts, warn: see `spliced`.
+        path: the file; its extension decides the format.
+        tags: of the file; default: the recording's.
 
     Returns:
         Samples per channel, at the recording's rate.
@@ -137,24 +162,25 @@ def write_spliced(recording: Recording, parts: Sequence[Part], path: str | Path)
     """
     check_parts(recording, parts)
     num_samples = 0
-    with writer_like(recording, path) as writer:
-        for block in spliced(recording, parts):
+    with writer_like(recording, path, tags) as writer:
+        for block in spliced(recording, parts, warn):
             writer.write(Pcm(block, recording.sample_rate))
             num_samples += block.shape[1]
     return num_samples
 
 
-def writer_like(recording: Recording, path: str | Path) -> AudioWriter:
+def writer_like(recording: Recording, path: str | Path, tags: Tags | None = None) -> AudioWriter:
     """A writer of files with a recording's rate, channels and bits, whole or not at all.
 
-    It takes `Pcm` of the recording's sample type.
+    It takes `Pcm` of the recording's sample type. Tags are the recording's by default.
 
     Raises:
         InputError: unknown extension, or the file can't be written.
     """
     dtype = SAMPLE_TYPES[recording.sample_width]
     like = Pcm(np.zeros((recording.num_channels, 0), dtype), recording.sample_rate)
-    return AudioWriter(path, like, bits=recording.bits, is_whole=True)
+    tags = recording.tags if tags is None else tags
+    return AudioWriter(path, like, bits=recording.bits, is_whole=True, tags=tags)
 
 
 class _Splice:
@@ -166,6 +192,7 @@ class _Splice:
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
+        self.clipping = Clipping()
         self._held = recording.samples(0, 0)
         self._num_joined = 0  # samples of the following kept part that are in a join already
 
@@ -220,6 +247,7 @@ class _Splice:
         return self._recording.waveform(max(0, part.start - length), part.start)
 
     def _rounded(self, waveform: Waveform) -> Samples:
+        self.clipping.add(waveform)
         samples = samples_from_waveform(waveform, self._recording.sample_width)
         return rounded_to_24_bits(samples) if self._recording.bits == 24 else samples
 

@@ -53,7 +53,7 @@ def _plan_remix(inputs: InferenceInput, recording: Recording, generator: ClipGen
         with closing(blocks):
             mixed = counted(blocks, recording.num_samples, progress)
             made = Recording.from_blocks(mixed, recording.sample_rate, recording.bits)
-        return Edit(made=made, facts={"remark": next(iter(remarks), None)})
+        return Edit(made=made, facts={"remark": "; ".join(remarks) or None})
 
     return work
 

@@ -5,7 +5,6 @@ bits, and the last stem is the recording minus the others, in integers.
 """
 
 import logging
-import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from riffusion.audio.pcm import SAMPLE_TYPES, Pcm, Samples
 from riffusion.audio.recording import Recording
 from riffusion.edit_fields import MAX_GAIN_DB
+from riffusion.editing.clipping import Clipping
 from riffusion.editing.splicing import writer_like
 from riffusion.errors import InputError
 
@@ -136,7 +136,7 @@ def remixed(
     dtype = SAMPLE_TYPES[recording.sample_width]
     full_scale = 2 ** (8 * recording.sample_width - 1)
     step = 256 if recording.bits == 24 else 1
-    peak = 0.0
+    clipping = Clipping()
     for stems in stem_blocks(recording, separator):
         end = position + stems.shape[2]
         for name, other in replaced.items():
@@ -144,13 +144,10 @@ def remixed(
         position = end
         changed = np.tensordot(factors[is_changed], stems[is_changed], axes=1)
         mix = stems[~is_changed].sum(axis=0) + np.rint(changed / step).astype(np.int64) * step
-        peak = max(peak, float(np.abs(mix).max(initial=0)) / full_scale)
+        clipping.add(mix, full_scale)
         yield np.clip(mix, -full_scale, full_scale - step).astype(dtype)
-    if peak > 1:
-        warn(
-            f"the remix reaches {20 * math.log10(peak) + 0.05:.1f} dB above full scale, and is "
-            "clipped there; lower all gains by that much to keep its peaks"
-        )
+    if remark := clipping.remark("the remix", "lower all gains by that much to keep its peaks"):
+        warn(remark)
 
 
 def write_remix(

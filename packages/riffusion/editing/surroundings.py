@@ -1,4 +1,4 @@
-"""What a checkpoint sees of a recording around a section that is made anew.
+"""What a checkpoint sees of a recording around a section that is regenerated.
 
 A section of up to about a clip is drawn in one window, which is as wide as it and a little of what
 is beside it: the network takes any width, and the time that it takes grows with it. A longer
@@ -35,11 +35,11 @@ _FRAMES_AT_ONCE = 2048
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """Frames that are made anew.
+    """Frames that are regenerated.
 
     Args:
         first, last: the first frame, and the one after the last.
-        bands: which mel bands are made anew, (bands,); None for all.
+        bands: which mel bands are regenerated, (bands,); None for all.
         continues_before, continues_after: whether the recording goes on beside the section.
     """
 
@@ -56,7 +56,7 @@ class Section:
 
     @property
     def is_replaced(self) -> bool:
-        """Whether it is made anew in all bands, beside something that is kept."""
+        """Whether it is regenerated in all bands, beside something that is kept."""
         return self.bands is None and self.has_surroundings
 
 
@@ -95,8 +95,8 @@ def extent(axis: ModelAxis, images: CanvasImages, section: Section) -> Extent:
 def level_of_black(axis: ModelAxis, section: Section, begin: int, end: int) -> FloatArray:
     """Amplitude of black in each frame: that of the loudest moment around it, (end - begin,).
 
-    A section that is made anew as a whole doesn't count, but what is beside it. If that is silent,
-    the level is that of images without one of their own.
+    A section that is regenerated as a whole doesn't count, but what is beside it. If that is
+    silent, the level is that of images without one of their own.
     """
     first, last = heard_around(axis, section)
     first, last = max(0, min(begin, first)), max(end, last)

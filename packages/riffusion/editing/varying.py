@@ -19,6 +19,7 @@ from riffusion.audio.loudness import measure_loudness, normalize_waveform
 from riffusion.audio.recording import Recording
 from riffusion.audio.waveform import Waveform
 from riffusion.datatypes import InferenceInput
+from riffusion.diffusion.arrays import copied_like
 from riffusion.diffusion.canvas import column_noise
 from riffusion.diffusion.interpolation import slerp
 from riffusion.diffusion.pipeline import ProgressCallback
@@ -156,7 +157,9 @@ def vary(
     there = [NoiseWay(clip.latents, "to noise", *prompts)]
     (noise,) = finished(generator, request, there, progress)
     seeds = range(inputs.start.seed, inputs.start.seed + count)
-    others = [slerp(amount, noise, column_noise(seed % 2**63, 0, noise.shape)) for seed in seeds]
+    numbers = generator.pipeline.numbers
+    drawn = [column_noise(numbers, seed % 2**63, 0, tuple(noise.shape)) for seed in seeds]
+    others = [slerp(amount, noise, copied_like(each, noise)) for each in drawn]
     back = [NoiseWay(each, "from noise", *prompts) for each in (noise, *others)]
     own, *made = finished(generator, request, back, progress)
     balance = partial(balance_along, recording)

@@ -315,6 +315,15 @@ class ClipGenerator:
         own._request = request
         return own
 
+    def check_wanted(self) -> None:
+        """Check that the request that this generator works for is still wanted.
+
+        Raises:
+            GenerationCancelled: it was cancelled.
+        """
+        if self._request is not None and self._request.cancellation is not None:
+            raise self._request.cancellation
+
     def canvas(
         self,
         inputs: InferenceInput,

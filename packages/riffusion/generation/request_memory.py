@@ -70,7 +70,7 @@ def one_at_a_time(is_large: bool) -> Iterator[None]:
 
 def shrunk_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
     """A mask of an image's size, which the pipeline treats exactly as it treats `mask`."""
-    share = LatentGeometry(*size, 1, 1).repaint_from_mask(mask)[0, 0].numpy()
+    share = LatentGeometry(*size, 1, 1).repaint_from_mask(mask)[0, 0]
     return Image.fromarray(np.rint(share * 255).astype(np.uint8))
 
 

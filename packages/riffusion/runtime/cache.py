@@ -1,16 +1,16 @@
-"""A cache of tensors that are expensive to compute, shared between requests."""
+"""A cache of tensors, or NumPy arrays, that are expensive to compute, shared between requests."""
 
 import hashlib
 import itertools
 import threading
 import weakref
 from collections.abc import Callable, Hashable
+from typing import Any
 
-import torch
 from cachetools import LRUCache
 from PIL import Image
 
-Tensors = tuple[torch.Tensor, ...]
+Tensors = tuple[Any, ...]
 
 
 class TensorCache:
@@ -45,27 +45,32 @@ class TensorCache:
         return made
 
 
-_NETWORK_NUMBERS: weakref.WeakKeyDictionary[torch.nn.Module, int] = weakref.WeakKeyDictionary()
+_NETWORK_NUMBERS: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 _NEXT_NUMBER = itertools.count()
 _NUMBERS_LOCK = threading.Lock()
 
 
-def network_key(network: torch.nn.Module) -> Hashable:
+def network_key(network: Any) -> Hashable:
     """A cache key that changes when a network is exchanged, converted, moved or retrained.
 
     It holds the network's number, as the address of a network can be used again, and the address
     and version of each weight. Changes in place through `tensor.data` have no version.
+
+    Args:
+        network: a `torch.nn.Module`, or an exported network, whose weights never change.
     """
     with _NUMBERS_LOCK:
         if network not in _NETWORK_NUMBERS:
             _NETWORK_NUMBERS[network] = next(_NEXT_NUMBER)
         number = _NETWORK_NUMBERS[network]
+    if not hasattr(network, "parameters"):
+        return number
     weights = hash(tuple(_weight_key(weight) for weight in network.parameters()))
     first = next(network.parameters())
     return number, weights, first.device, first.dtype
 
 
-def _weight_key(weight: torch.Tensor) -> Hashable:
+def _weight_key(weight: Any) -> Hashable:
     return weight.data_ptr(), 0 if weight.is_inference() else weight._version
 
 

@@ -1,14 +1,21 @@
-"""Choosing the torch device, and memory settings of the process."""
+"""Choosing the torch device, and memory settings of the process.
+
+PyTorch is imported when it is needed.
+"""
+
+from __future__ import annotations
 
 import ctypes
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import torch
+from typing import TYPE_CHECKING
 
 from riffusion.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +36,8 @@ def select_device(name: str | torch.device | None = None) -> torch.device:
     Raises:
         InputError: `name` isn't the name of a supported device.
     """
+    import torch
+
     if name is None or name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -68,6 +77,8 @@ def seeded_generator(device: torch.device, seed: int) -> torch.Generator:
 
     Generators of different kinds of devices give different numbers for the same seed.
     """
+    import torch
+
     place = device if device.type == "cuda" else "cpu"
     return torch.Generator(place).manual_seed(seed)
 
@@ -91,6 +102,8 @@ def fast_single_precision(device: torch.device) -> Iterator[None]:
     does so for convolutions by default, but not for matrix products. It is good enough to train,
     which often uses bfloat16, with 7 bits. It is not used for inference.
     """
+    import torch
+
     before = torch.get_float32_matmul_precision()
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")

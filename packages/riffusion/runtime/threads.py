@@ -8,11 +8,11 @@ once, even if all other teams are idle, and waking them makes a UNet call 1.5 ti
 
 import ctypes
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from threadpoolctl import ThreadpoolController
 
 
@@ -22,6 +22,11 @@ def single_threaded() -> Iterator[None]:
 
     Meant for occasional computations beside a thread that computes all the time.
     """
+    if "torch" not in sys.modules:  # then the only team is that of onnxruntime's session
+        yield
+        return
+    import torch
+
     torch.get_num_threads()  # PyTorch sets a thread's team size at its first call in that thread
     limit_mkl = _mkl_set_num_threads_local()
     with _controller().limit(limits=1):
@@ -44,6 +49,8 @@ def _mkl_set_num_threads_local() -> Callable[[int], int]:
     It takes the new size and returns the previous one; 0 stands for the process's default. PyTorch
     has MKL only on x86 processors; elsewhere the returned function does nothing.
     """
+    import torch
+
     libraries = Path(torch.__file__).parent / "lib"
     try:
         function = ctypes.CDLL(str(libraries / "libtorch_cpu.so")).MKL_Set_Num_Threads_Local

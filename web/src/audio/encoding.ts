@@ -4,6 +4,7 @@
  */
 
 import type { Hertz } from "../units";
+import { id3Length } from "./file_tags";
 
 export interface Encoding {
   readonly name: "WAV" | "FLAC" | "MP3" | "Ogg" | "Opus" | "AAC";
@@ -23,7 +24,7 @@ const SEARCHED_BYTES = 2 ** 20;
 /** The encoding of an audio file; null if it is none of those that this knows. */
 export function encodingOf(file: ArrayBuffer): Encoding | null {
   const bytes = new Uint8Array(file);
-  const start = bytes.subarray(tagLength(bytes));
+  const start = bytes.subarray(id3Length(bytes));
   if (starts(bytes, "RIFF")) return { name: "WAV", sampleRate: number(bytes, 24, 4, true), bits: number(bytes, 34, 2, true) };
   if (starts(start, "fLaC")) return flac(start);
   if (starts(bytes, "OggS")) return ogg(bytes.subarray(0, 512));
@@ -72,12 +73,6 @@ function mpeg(bytes: Uint8Array): Encoding | null {
     return { name: "MP3", sampleRate: (MPEG_RATES[index] ?? 44_100) / { 3: 1, 2: 2, 0: 4 }[version]!, bits: null };
   }
   return null;
-}
-
-/** Length of an ID3v2 tag at the start: ten bytes, and four times seven bits of size. */
-function tagLength(bytes: Uint8Array): number {
-  if (!starts(bytes, "ID3")) return 0;
-  return 10 + [6, 7, 8, 9].reduce((size, at) => (size << 7) | ((bytes[at] ?? 0) & 127), 0);
 }
 
 function starts(bytes: Uint8Array, text: string): boolean {

@@ -8,6 +8,7 @@
  */
 
 import type { CompressionLevel, Flac, StreamMetadata } from "libflacjs";
+import { type FileTags, flacBlocks } from "./file_tags";
 import type { PcmFormat, PcmSamples } from "./pcm";
 
 /** libFLAC's own default: higher levels save about 1 % and take twice the time. */
@@ -31,9 +32,10 @@ export class FlacEncoder {
 
   /**
    * @param flac the library, once it is ready
+   * @param tags comments and pictures of the file
    * @throws Error if libFLAC can't encode this format
    */
-  constructor(private readonly flac: Flac, format: PcmFormat, numFrames: number) {
+  constructor(private readonly flac: Flac, format: PcmFormat, numFrames: number, private readonly tags: FileTags = []) {
     const { sampleRate, numChannels, bits } = format;
     this.id = canBeFlac(format) ? flac.create_libflac_encoder(sampleRate, numChannels, bits, LEVEL, numFrames) : 0;
     if (this.id === 0) throw new Error(`FLAC has no ${bits} bits at ${sampleRate} Hz`);
@@ -56,10 +58,10 @@ export class FlacEncoder {
     const isDone = this.flac.FLAC__stream_encoder_finish(this.id);
     this.flac.FLAC__stream_encoder_delete(this.id);
     if (!isDone || this.info === null) throw new Error("libFLAC did not finish the file");
-    const [marker, header] = this.chunks;
+    const [marker, header, own, ...frames] = this.chunks;
     if (marker?.length !== MARKER_BYTES || header?.length !== INFO_BYTES) throw new Error("libFLAC began the file in an unexpected way");
     complete(header, this.info);
-    return this.chunks;
+    return [marker, header, ...flacBlocks(this.tags, own ? [own] : []), ...frames];
   }
 }
 

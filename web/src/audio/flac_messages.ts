@@ -1,9 +1,10 @@
 /** What the page and the worker that encodes FLAC send each other: one answer for each request, in order. */
 
+import type { FileTags } from "./file_tags";
 import type { PcmFormat, PcmSamples } from "./pcm";
 
 export type FlacRequest =
-  | { readonly kind: "begin"; readonly format: PcmFormat; readonly numFrames: number }
+  | { readonly kind: "begin"; readonly format: PcmFormat; readonly numFrames: number; readonly tags: FileTags }
   | { readonly kind: "samples"; readonly channels: readonly PcmSamples[] }
   | { readonly kind: "end" };
 

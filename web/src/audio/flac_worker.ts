@@ -12,7 +12,7 @@ let encoder: FlacEncoder | null = null;
 
 async function answerTo(request: FlacRequest): Promise<FlacAnswer> {
   await ready;
-  if (request.kind === "begin") encoder = new FlacEncoder(flac, request.format, request.numFrames);
+  if (request.kind === "begin") encoder = new FlacEncoder(flac, request.format, request.numFrames, request.tags);
   else if (request.kind === "samples") encoder?.write(request.channels);
   else return { kind: "file", file: new Blob([...(encoder?.finish() ?? [])], { type: "audio/flac" }) };
   return { kind: "done" };

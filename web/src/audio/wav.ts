@@ -3,6 +3,7 @@
  */
 
 import type { Hertz } from "../units";
+import { type FileTags, lengthOfTags } from "./file_tags";
 import type { PcmFormat, PcmSamples } from "./pcm";
 
 /** One array of samples per channel, all of the same length. */
@@ -15,9 +16,9 @@ export const FLOAT_TAG = 3;
 /** Frames that are written at once. */
 export const FRAMES_PER_PART = 2 ** 18;
 
-/** The header of a WAV file. */
+/** The header of a WAV file; `tagBytes` of other chunks follow the samples. */
 export function wavHeader(
-  numFrames: number, numChannels: number, sampleRate: Hertz, bits: PcmFormat["bits"] = 16, isFloat = false,
+  numFrames: number, numChannels: number, sampleRate: Hertz, bits: PcmFormat["bits"] = 16, isFloat = false, tagBytes = 0,
 ): ArrayBuffer {
   const header = new ArrayBuffer(HEADER_BYTES);
   const view = new DataView(header);
@@ -27,7 +28,7 @@ export function wavHeader(
   const frameBytes = (numChannels * bits) / 8;
   const dataBytes = numFrames * frameBytes;
   text(0, "RIFF");
-  view.setUint32(4, HEADER_BYTES - 8 + dataBytes + (dataBytes % 2), true);
+  view.setUint32(4, HEADER_BYTES - 8 + dataBytes + (dataBytes % 2) + tagBytes, true);
   text(8, "WAVEfmt ");
   view.setUint32(16, 16, true); // size of the format chunk
   view.setUint16(20, isFloat ? FLOAT_TAG : PCM_TAG, true);
@@ -66,17 +67,18 @@ export function wavBlob(channels: Channels, sampleRate: Hertz): Blob {
  * A WAV file of samples that are read part by part.
  *
  * @param read returns the samples from `start` to `stop`, one array per channel, in the format's own type
+ * @param tags chunks that follow the samples
  */
 export function wavOf(
-  format: PcmFormat, numFrames: number, read: (start: number, stop: number) => readonly PcmSamples[],
+  format: PcmFormat, numFrames: number, read: (start: number, stop: number) => readonly PcmSamples[], tags: FileTags = [],
 ): Blob {
   const { numChannels, sampleRate, bits, isFloat } = format;
-  const parts: BlobPart[] = [wavHeader(numFrames, numChannels, sampleRate, bits, isFloat)];
+  const parts: BlobPart[] = [wavHeader(numFrames, numChannels, sampleRate, bits, isFloat, lengthOfTags(tags))];
   for (let start = 0; start < numFrames; start += FRAMES_PER_PART) {
     parts.push(interleaved(read(start, Math.min(numFrames, start + FRAMES_PER_PART)), format));
   }
   if ((numFrames * numChannels * bits) % 16 !== 0) parts.push(new Uint8Array(1)); // chunks have an even number of bytes
-  return new Blob(parts, { type: "audio/wav" });
+  return new Blob([...parts, ...tags], { type: "audio/wav" });
 }
 
 /** The bytes of samples in a WAV file. */

@@ -120,7 +120,7 @@ function bytesPerSecond({ sampleRate, numChannels, bits, isFloat }: PcmFormat): 
   return (sampleRate * numChannels * (isFloat ? 24 : bits)) / 8;
 }
 
-/** The request to the server. Strength 1 makes the region anew. `second` is where a piece leads to. */
+/** The request to the server. Strength 1 replaces all of the region. `second` is where a piece leads to. */
 export function editInput({ order, start, region }: EditPlan, rate: number, initAudio: string, second: string | null = null): EditInput {
   const { action, selection, tempo } = order;
   const from = (region.start - start) / rate;

@@ -1,6 +1,7 @@
 /** Opens the user's recording for editing, with the samples of the file itself where that is possible. */
 
 import { type Encoding, encodingOf, exactBits } from "../audio/encoding";
+import { flacTags, wavTags } from "../audio/file_tags";
 import { type PcmFormat, integersFrom } from "../audio/pcm";
 import { readWav, wavLayout } from "../audio/wav_reader";
 import type { Hertz, Seconds } from "../units";
@@ -29,7 +30,7 @@ export async function openRecording(file: File): Promise<OpenedRecording | { rea
   const tooLong = layout && whyNot(file.name, layout.numFrames, layout.format);
   if (tooLong) return { problem: tooLong };
   const wav = readWav(bytes);
-  const opened: OpenedRecording | null = wav ? { pcm: wav, note: `WAV, ${formatText(wav.format)}. ${SAME}`, fileType: "wav", isOwnType: true, isSame: true } : await decoded(bytes);
+  const opened: OpenedRecording | null = wav ? { pcm: wav, note: `WAV, ${formatText(wav.format)}. ${SAME}`, fileType: "wav", isOwnType: true, tags: wavTags(bytes), isSame: true } : await decoded(bytes);
   if (opened === null) return { problem: `${file.name} contains no audio that this browser can read. Try WAV, MP3, FLAC or M4A.` };
   const problem = whyNot(file.name, opened.pcm.channels[0]?.length ?? 0, opened.pcm.format);
   return problem ? { problem } : opened;
@@ -48,7 +49,7 @@ function whyNot(name: string, length: number, { sampleRate, numChannels }: PcmFo
 
 /** Decodes a file with the browser at the file's own rate, so that it isn't resampled. */
 async function decoded(bytes: ArrayBuffer): Promise<OpenedRecording | null> {
-  const encoding = encodingOf(bytes);
+  const [encoding, tags] = [encodingOf(bytes), flacTags(bytes)]; // before a decoder takes the bytes
   const audio = await decodedAt(bytes.slice(0), encoding?.sampleRate ?? USUAL_RATE) ?? await decodedAt(bytes, USUAL_RATE);
   if (audio === null || audio.length === 0) return null;
   const isFlac = encoding?.name === "FLAC";
@@ -62,7 +63,7 @@ async function decoded(bytes: ArrayBuffer): Promise<OpenedRecording | null> {
   const floats = Array.from({ length: audio.numberOfChannels }, (_, channel) => audio.getChannelData(channel));
   const { channels, isExact } = integersFrom(floats, format);
   const isOwn = bits !== null && isExact && encoding?.sampleRate === audio.sampleRate;
-  return { pcm: { format, channels }, note: noteOf(encoding, format, isOwn), fileType: isFlac ? "flac" : "wav", isOwnType: isFlac, isSame: isOwn };
+  return { pcm: { format, channels }, note: noteOf(encoding, format, isOwn), fileType: isFlac ? "flac" : "wav", isOwnType: isFlac, tags, isSame: isOwn };
 }
 
 function noteOf(encoding: Encoding | null, format: PcmFormat, isOwn: boolean): string {

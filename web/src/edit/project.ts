@@ -1,5 +1,6 @@
 /** A recording that is edited: its samples, what the server made for it, and all its versions. */
 
+import type { FileTags } from "../audio/file_tags";
 import { flacOf } from "../audio/flac_file";
 import { type Pcm, type PcmFormat, emptySamples, fullScale } from "../audio/pcm";
 import { wavOf } from "../audio/wav";
@@ -20,16 +21,18 @@ export interface Project {
   readonly fileType: FileType;
   /** Whether the recording was such a file, too. MP3 and others are not: their downloads are WAV files. */
   readonly isOwnType: boolean;
+  /** The recording's tags, for files of its own type. */
+  readonly tags: FileTags;
   readonly sources: Sources;
   readonly history: History;
 }
 
 /** What the user's file contains. */
-export type Opened = Pick<Project, "note" | "fileType" | "isOwnType"> & { readonly pcm: Pcm };
+export type Opened = Pick<Project, "note" | "fileType" | "isOwnType" | "tags"> & { readonly pcm: Pcm };
 
-export function newProject(id: string, name: string, { pcm: { format, channels }, note, fileType, isOwnType }: Opened): Project {
+export function newProject(id: string, name: string, { pcm: { format, channels }, note, fileType, isOwnType, tags }: Opened): Project {
   const pieces: Pieces = [{ source: 0, start: 0, stop: channels[0]?.length ?? 0 }];
-  return { id, name, note, fileType, isOwnType, format, sources: new Map([[0, channels]]), history: begun("Original", pieces) };
+  return { id, name, note, fileType, isOwnType, tags, format, sources: new Map([[0, channels]]), history: begun("Original", pieces) };
 }
 
 /** A source number that is not in use. Sources are removed when a later one is there, so no number comes twice. */
@@ -77,13 +80,13 @@ export function pcmOf({ format, sources }: Project, pieces: Pieces, start: numbe
 }
 
 /**
- * A file of the samples from `start` to `stop`, in the recording's own format.
+ * A file of the samples from `start` to `stop`, in the recording's own format and with its tags.
  *
  * @throws Error if it is to be FLAC, and the encoder can't be loaded or has no such format
  */
 export async function fileOfVersion(project: Project, type: FileType, pieces: Pieces, start = 0, stop = lengthOf(pieces)): Promise<Blob> {
   const write = type === "flac" ? flacOf : wavOf;
-  return write(project.format, stop - start, (from, to) => pcmOf(project, pieces, start + from, start + to).channels);
+  return write(project.format, stop - start, (from, to) => pcmOf(project, pieces, start + from, start + to).channels, type === project.fileType ? project.tags : []);
 }
 
 /** The name of a download without its ending: of `song.wav` and `Replace: church bells`, it is `song-replace-church-bells`. */

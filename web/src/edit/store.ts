@@ -14,7 +14,7 @@ const SOURCES = "sources";
 const MAX_PROJECTS = 3;
 
 /** What earlier versions of this page did not store. */
-const OLDER = { fileType: "wav", isOwnType: false } as const;
+const OLDER = { fileType: "wav", isOwnType: false, tags: [] } as const;
 const OLDER_HISTORY = { takes: null };
 
 interface StoredProject extends Omit<Project, "sources"> {

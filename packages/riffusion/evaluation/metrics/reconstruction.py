@@ -122,7 +122,7 @@ def _copies(
 ) -> Iterator[Image.Image]:
     width, height = images[0].size
     grid = LatentGeometry(width, height, pipeline.vae_scale_factor, pipeline.vae_scale_factor)
-    pixels = torch.cat([grid.pixels_from_image(image) for image in images])
+    pixels = torch.from_numpy(np.concatenate([grid.pixels_from_image(i) for i in images]))
     with torch.inference_mode():
         pixels = pixels.to(pipeline.vae.device, pipeline.vae.dtype)
         decoded = autoencoders.decoded(

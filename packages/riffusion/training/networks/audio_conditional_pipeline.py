@@ -17,7 +17,7 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from riffusion.checkpoint.autoencoders import Autoencoder
-from riffusion.diffusion.vae import generator_from_seed
+from riffusion.diffusion.torch_random import generator_from_seed
 from riffusion.errors import InputError
 from riffusion.training.networks.audio_encoder import AudioEncoder, encoder_input
 

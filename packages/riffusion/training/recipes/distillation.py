@@ -21,7 +21,7 @@ from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.datasets.image_size import check_fits_vae
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.job import DenoisingJob
-from riffusion.diffusion.vae import draw_noise, generator_from_seed
+from riffusion.diffusion.torch_random import draw_noise, generator_from_seed
 from riffusion.errors import InputError
 from riffusion.training.adapters.lora import adapter_weights, add_lora, merged_weights
 from riffusion.training.config import DistillationConfig, LoraConfig

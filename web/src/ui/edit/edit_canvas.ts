@@ -146,7 +146,7 @@ export class EditCanvas {
     }
   }
 
-  /** A bar below what an edit has made anew. */
+  /** A bar below what an edit has replaced. */
   private drawChange(editor: Editor, view: ViewWindow): void {
     const { change } = editor.version;
     if (change === null) return;

@@ -1,0 +1,13 @@
+"""Exporting a checkpoint: its networks as ONNX graphs, which run without torch.
+
+parts             the four parts, as functions of named tensors, with random inputs
+graph             traces a part: an ONNX graph without weights
+weights           references from a graph to the bytes of the checkpoint's safetensors files
+rounding          weights in half precision, or as integers of 8 bits
+checkpoint_files  copies or writes weights and the checkpoint's other files
+checking          runs a graph by onnxruntime, and compares it with torch
+pictures          pictures of the same seed, before and after rounding
+measuring         time and memory of exported parts, in a process of its own
+report            a table of them, with torch's beside
+export            puts these together: a folder, or graphs beside a checkpoint
+"""

@@ -1,0 +1,119 @@
+"""A checkpoint's networks as onnxruntime's sessions; see `riffusion.diffusion.networks`.
+
+Names and shapes of inputs and outputs are those of exported folders. All is float32, in NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from riffusion.diffusion.batching import UNetBatch
+from riffusion.diffusion.loras import LoraStack
+from riffusion.diffusion.networks import TokenIds
+from riffusion.errors import GenerationError
+from riffusion.runtime.cache import network_key
+from riffusion.spectrogram.image import FloatArray
+
+
+class OnnxTextEncoder:
+    """Tokens → embeddings.
+
+    Args:
+        session: of the part `text_encoder`.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    @property
+    def key(self) -> Hashable:
+        """Tells the network from others; its weights never change."""
+        return network_key(self)
+
+    def encode(self, chunks: TokenIds, loras: LoraStack) -> FloatArray:
+        """Token ids (chunks, tokens) → (chunks, tokens, width). LoRAs were refused before."""
+        del loras
+        embeddings: FloatArray = self._session.run(["embeddings"], {"input_ids": chunks})[0]
+        return embeddings
+
+
+class OnnxAutoencoder:
+    """Images ⇄ latents.
+
+    Args:
+        encoder, decoder: sessions of the parts `vae_encoder` and `vae_decoder`.
+    """
+
+    def __init__(self, encoder: Any, decoder: Any) -> None:
+        self._encoder, self._decoder = encoder, decoder
+        self._outputs = [output.name for output in encoder.get_outputs()]
+
+    @property
+    def key(self) -> Hashable:
+        """Tells the network from others; its weights never change."""
+        return network_key(self)
+
+    def posterior(self, pixels: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation of latents, (1, channels, height, width) each.
+
+        Args:
+            pixels: (1, 3, height, width) in [-1, 1].
+
+        Raises:
+            GenerationError: they aren't finite.
+        """
+        single = np.ascontiguousarray(pixels, np.float32)
+        values = self._encoder.run(self._outputs, {"pixels": single})
+        found = dict(zip(self._outputs, values, strict=True))
+        mean: FloatArray = found["latents"]
+        deviation: FloatArray = found.get("deviation", np.zeros_like(mean))
+        if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
+            raise GenerationError("the VAE's latents of the init image are not finite")
+        return mean, deviation
+
+    def decode(self, latents: FloatArray) -> FloatArray:
+        """Latents → pixels, (batch, 3, height, width), approximately in [-1, 1]."""
+        pixels: FloatArray = self._decoder.run(["pixels"], {"latents": latents})[0]
+        return pixels
+
+
+class OnnxUNet:
+    """The UNet.
+
+    Args:
+        session: of the part `unet`.
+        channels: those of the latents.
+        guidance_width: width of `timestep_cond`; None if it takes none.
+
+    Attributes:
+        config: the settings of a UNet of diffusers that the pipeline reads.
+        device: where it computes.
+        dtype: type of its arrays.
+    """
+
+    device = "cpu"
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, session: Any, channels: int, guidance_width: int | None) -> None:
+        self._session = session
+        self.config = SimpleNamespace(in_channels=channels, time_cond_proj_dim=guidance_width)
+
+    def __call__(self, batch: UNetBatch) -> FloatArray:
+        """The predictions of a batch, (rows, channels, height, width)."""
+        mask = batch.mask
+        if mask is None:
+            mask = np.ones(batch.embeddings.shape[:2], np.float32)
+        inputs = {
+            "sample": batch.rows,
+            "timestep": batch.timesteps,
+            "encoder_hidden_states": batch.embeddings,
+            "encoder_attention_mask": mask,
+        }
+        if batch.timestep_cond is not None:
+            inputs["timestep_cond"] = batch.timestep_cond
+        prediction: FloatArray = self._session.run(["prediction"], inputs)[0]
+        return prediction

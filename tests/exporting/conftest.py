@@ -1,0 +1,53 @@
+"""The embedded checkpoint and a tiny one with a VAE, exported."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from riffusion.diffusion import RiffusionPipeline
+from riffusion.exporting.export import export_checkpoint
+from riffusion.spectrogram.params import SpectrogramParams
+from tests.checkpoint.checkpoints import TinyModel, distilled_copy, write_folder
+from tests.exporting.exported import without_graphs
+from tests.needs import ROOT
+
+EMBEDDED = ROOT / "data/demo-checkpoint"
+SMALL = SpectrogramParams(num_frequencies=16, step_size_ms=80)
+"""Images of 64 × 16 pixels, so that a part is compared with torch in no time."""
+
+
+@pytest.fixture(scope="session")
+def exported_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo") / "exported"
+    export_checkpoint(str(EMBEDDED), folder, "fp16", without_graphs)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo() -> RiffusionPipeline:
+    return RiffusionPipeline.from_pretrained(EMBEDDED, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A distilled checkpoint with an AutoencoderKL, in single precision."""
+    folder = write_folder(distilled_copy(model), tmp_path_factory.mktemp("tiny") / "checkpoint")
+    SMALL.save(folder)
+    (folder / "seed_images").mkdir()
+    shutil.copy(ROOT / "data/seed_images/og_beat.png", folder / "seed_images")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported_tiny(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny") / "exported"
+    export_checkpoint(str(tiny), folder, "fp32", without_graphs)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported_half(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny") / "half"
+    export_checkpoint(str(tiny), folder, "fp16", without_graphs)
+    return folder

@@ -1,0 +1,234 @@
+"""Clips drawn without PyTorch: the same seed gives the same image as with it."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from riffusion.checkpoint.manifest import Manifest
+from riffusion.checkpoint.source import find_checkpoint
+from riffusion.datatypes import InferenceInput
+from riffusion.diffusion import RiffusionPipeline
+from riffusion.diffusion.canvas import CanvasPlan, PromptAt
+from riffusion.diffusion.magic_mix import MagicMix
+from riffusion.engine import Engine
+from riffusion.errors import CheckpointError, InputError
+from riffusion.light.pipeline import LightPipeline
+
+SAME_CLIP_DB = 45.0
+"""PSNR of images from one seed; rounding alone gives 70 dB or more, other clips about 15."""
+SECONDS = 1.28
+"""A quarter of a clip, to save time."""
+LONG = ", ".join(["a slow and dreamy piano over warm analogue synthesizer pads"] * 3)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    return Path(find_checkpoint().location)
+
+
+@pytest.fixture(scope="module")
+def light(folder: Path) -> LightPipeline:
+    return LightPipeline.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def torch_pipeline(folder: Path) -> RiffusionPipeline:
+    return RiffusionPipeline.from_pretrained(folder, device="cpu")
+
+
+def psnr(found: Any, expected: Any) -> float:
+    error = np.asarray(found, float) - np.asarray(expected, float)
+    return 20 * math.log10(255) - 10 * math.log10(max(float((error**2).mean()), 1e-9))
+
+
+def picture(seed: int, width: int = 128) -> Image.Image:
+    """Light background with some dark blobs, as spectrograms have."""
+    small = np.random.default_rng(seed).integers(60, 255, (32, width // 8), np.uint8)
+    return Image.fromarray(small).resize((width, 512), Image.Resampling.BICUBIC).convert("RGB")
+
+
+def request(**changes: Any) -> InferenceInput:
+    values: dict[str, Any] = {
+        "start": {"prompt": "upbeat electric guitar riff", "seed": 42},
+        "mode": "txt2img",
+        "duration_s": SECONDS,
+        "num_inference_steps": 6,
+    }
+    return InferenceInput.parse(values | changes)
+
+
+REQUESTS = {
+    "its own scheduler": {},
+    "ddim, negative prompt": {
+        "scheduler": "ddim",
+        "start": {"prompt": "slow sad violin", "seed": 7, "negative_prompt": "drums"},
+    },
+    "lcm": {
+        "scheduler": "lcm",
+        "num_inference_steps": 4,
+        "start": {"prompt": "church bells", "seed": 2**40 + 3, "guidance": 4.0},
+    },
+    "instant": {"preset": "instant"},
+    "fast": {"preset": "fast"},
+    "weights": {"start": {"prompt": "(piano:1.4) and [drums], ünïcode 🎹", "seed": 3}},
+    "long prompt": {"start": {"prompt": LONG, "seed": 1}},
+    "interpolation": {
+        "alpha": 0.35,
+        "start": {"prompt": "techno", "seed": 1, "guidance": 5.0},
+        "end": {"prompt": LONG, "seed": 2, "guidance": 9.0},
+    },
+    "guidance interval": {"guidance_interval": [0.2, 0.8]},
+}
+
+
+def assert_same(light: Any, torch_pipeline: Any, inputs: InferenceInput, *images: Any) -> None:
+    found, expected = (pipeline.prepare(inputs, *images) for pipeline in (light, torch_pipeline))
+    assert found.num_steps == expected.num_steps > 0
+    images = [
+        pipeline._finish(job) for pipeline, job in ((light, found), (torch_pipeline, expected))
+    ]
+    assert images[0].size == images[1].size
+    assert psnr(*images) >= SAME_CLIP_DB
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_the_same_seed_gives_the_same_image(
+    light: LightPipeline, torch_pipeline: RiffusionPipeline, name: str
+) -> None:
+    assert_same(light, torch_pipeline, request(**REQUESTS[name]))
+
+
+@pytest.mark.parametrize("scheduler", [None, "ddim", "lcm"])
+def test_img2img_and_masks(
+    light: LightPipeline, torch_pipeline: RiffusionPipeline, scheduler: Any
+) -> None:
+    start = {"prompt": "jazz", "seed": 5, "denoising": 0.7, "guidance": 5.0}
+    inputs = request(mode="img2img", duration_s=None, scheduler=scheduler, start=start)
+    init = picture(1)
+    assert_same(light, torch_pipeline, inputs, init)
+    mask = Image.linear_gradient("L").resize(init.size)
+    assert_same(light, torch_pipeline, inputs, init, mask)
+    assert_same(light, torch_pipeline, inputs, init, None, True, MagicMix())
+
+
+@pytest.mark.parametrize("way", ["edit", "to noise"])
+def test_canvases(light: LightPipeline, torch_pipeline: RiffusionPipeline, way: Any) -> None:
+    columns = light.clip_columns + 8
+    init = np.random.default_rng(3).standard_normal((1, 16, 32, columns)).astype(np.float32)
+    start = {"prompt": "", "seed": 8, "denoising": 1.0 if way == "to noise" else 0.6}
+    inputs = request(
+        mode="img2img", duration_s=None, scheduler="ddim", num_inference_steps=4, start=start
+    )
+    plan = CanvasPlan(
+        init, [PromptAt(0, "piano"), PromptAt(columns, "violin")], way=way, course=0.5
+    )
+    results = []
+    for pipeline in (light, torch_pipeline):
+        canvas = pipeline.prepare_canvas(inputs, plan)
+        while not canvas.is_done:
+            parts = list(canvas.parts)
+            for part, prediction in zip(parts, pipeline.predict(parts), strict=True):
+                part.advance(prediction)
+        results.append(np.asarray(canvas.latents))
+    assert np.abs(results[0] - results[1]).max() < 1e-2 * np.abs(results[1]).max()
+
+
+def test_pixels_come_back_from_latents_as_with_torch(
+    light: LightPipeline, torch_pipeline: RiffusionPipeline
+) -> None:
+    import torch
+
+    pixels = np.asarray(picture(2).convert("L"), np.float32) / 127.5 - 1
+    found = light.decode_latents(light.encode_pixels(pixels))
+    tensor = torch.from_numpy(pixels)
+    expected = torch_pipeline.decode_latents(torch_pipeline.encode_pixels(tensor)).numpy()
+    assert found.shape == pixels.shape
+    assert np.abs(found - expected).max() < 1e-3
+
+
+def test_batched_with_others_a_job_gives_what_it_gives_alone(light: LightPipeline) -> None:
+    requests = [request(**REQUESTS[name]) for name in ("weights", "long prompt", "lcm")]
+    alone = [light(inputs) for inputs in requests]
+    jobs = [light.prepare(inputs) for inputs in requests]
+    while not all(job.is_done for job in jobs):
+        light.step(jobs)
+    for image, expected in zip(light.decode(jobs), alone, strict=True):
+        assert psnr(image, expected) >= SAME_CLIP_DB
+
+
+def test_the_engine_runs_it(light: LightPipeline) -> None:
+    expected = light(request())
+    engine = Engine(light)
+    try:
+        engine.warm_up()
+        image = engine.submit(request(), None, None).image.result(timeout=120)
+    finally:
+        engine.close()
+    assert psnr(image, expected) >= SAME_CLIP_DB
+
+
+PROMPTS = ["", " ", "funk\tbass\n\nline", "Café déjà-vu ÅÄÖ", "日本の太鼓", "🎹🥁 beat!!!"]
+PROMPTS += ["<|endoftext|> x", "naïve \u0301combining", "x" * 300, "١٢٣ ½ ² \ufb01"]
+PROMPTS += ["\u200bzero\ufeff", "ß ẞ İ", "a's don't 'LL"]
+
+
+def test_tokens_are_those_of_transformers(
+    light: LightPipeline, torch_pipeline: RiffusionPipeline
+) -> None:
+    stock = torch_pipeline.tokenizer
+    for prompt in PROMPTS:
+        expected = stock(prompt, add_special_tokens=False, verbose=False).input_ids
+        assert light.tokenizer(prompt, add_special_tokens=False).input_ids == expected, prompt
+    assert light.tokenizer.model_max_length == stock.model_max_length
+    assert light.tokenizer.added_tokens_encoder == stock.added_tokens_encoder
+
+
+def test_it_imports_no_torch(folder: Path) -> None:
+    code = (
+        "import sys\n"
+        "from riffusion.datatypes import InferenceInput\n"
+        "from riffusion.light.pipeline import LightPipeline\n"
+        f"pipeline = LightPipeline.from_pretrained({str(folder)!r})\n"
+        "inputs = InferenceInput.parse({'start': {'prompt': 'piano', 'seed': 1}, "
+        "'mode': 'txt2img', 'duration_s': 0.64, 'num_inference_steps': 2})\n"
+        "assert pipeline(inputs).size == (64, 512)\n"
+        "print([name for name in ('torch', 'diffusers', 'transformers') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+class TestWhatItRefuses:
+    def test_schedulers_of_diffusers(self, light: LightPipeline) -> None:
+        with pytest.raises(InputError, match="'euler_a' needs PyTorch") as caught:
+            light.prepare(request(scheduler="euler_a"))
+        assert caught.value.field == "scheduler"
+
+    def test_loras(self, light: LightPipeline) -> None:
+        with pytest.raises(InputError, match="'jazz' needs PyTorch") as caught:
+            light.check_loras(request(loras=[{"id": "jazz"}]))
+        assert caught.value.field == "loras"
+
+    def test_a_folder_without_a_manifest(self, tmp_path: Path) -> None:
+        with pytest.raises(CheckpointError, match="has no manifest.json, so onnxruntime can't"):
+            LightPipeline.from_pretrained(tmp_path)
+
+    def test_a_damaged_graph(self, folder: Path, tmp_path: Path) -> None:
+        from riffusion.light.sessions import open_session
+
+        (tmp_path / "unet.onnx").write_bytes(b"no graph")
+        with pytest.raises(CheckpointError, match=r"unet\.onnx can't be opened"):
+            open_session(tmp_path / "unet.onnx")
+
+    def test_a_missing_tokenizer(self, light: LightPipeline, tmp_path: Path) -> None:
+        from riffusion.light.tokenizer import LightTokenizer
+
+        manifest: Manifest = light.checkpoint.manifest
+        with pytest.raises(CheckpointError, match="can't be read"):
+            LightTokenizer(tmp_path, manifest.shape)
