@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# What draws without torch: small, so that music comes soon.
+LIGHT_VENV := .venv-light
+LIGHT_READY := $(LIGHT_VENV)/.ready
 PROMPT ?= church bells
 # Options of make media, such as --only readme,about.
 MEDIA ?=
@@ -16,6 +19,12 @@ NPM := $(shell scripts/web_tool.sh npm 2>/dev/null)
 NO_NPM = $(shell scripts/web_tool.sh npm 2>&1 >/dev/null)
 WEB_SOURCES := $(shell find web/src web/public -type f) web/index.html web/about.html web/package.json web/tsconfig.json web/vite.config.ts
 
+# Makes a virtual environment; uv comes from the system if it is there, else from the package index into the environment.
+define make_venv
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than 3.11; run: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }; \
+	if command -v uv >/dev/null; then uv venv --quiet --clear --seed --python $(PYTHON) $(1); else $(PYTHON) -m venv --clear $(1) && $(1)/bin/python -m pip install --quiet --disable-pip-version-check uv; fi
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve web test test-fast lint format docs bench media seed-images requirements clean
 
@@ -24,10 +33,8 @@ help: ## list the targets
 
 setup: $(READY) ## make .venv with uv and install the pinned requirements
 
-# uv comes from the system if it is there, else from the package index into the .venv itself.
 $(READY): requirements.txt requirements-dev.txt requirements-tagger.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than 3.11; run: make PYTHON=python3.12 setup"; exit 2; }
-	@if command -v uv >/dev/null; then uv venv --quiet --clear --seed --python $(PYTHON) $(VENV); else $(PYTHON) -m venv --clear $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; fi
+	@$(call make_venv,$(VENV))
 	@uv=$$(command -v uv || echo $(BIN)/uv); \
 		echo "installing the pinned requirements (about 5 GB, mostly torch)"; \
 		$$uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements-dev.txt && \
@@ -35,8 +42,16 @@ $(READY): requirements.txt requirements-dev.txt requirements-tagger.txt pyprojec
 		$$uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $(READY)
 
-demo: setup ## text to music on this machine's CPU or GPU: out/demo.mp3 and out/demo.png
-	@$(BIN)/riffusion generate "$(PROMPT)" --seed 42 --steps 25 --guidance 4 -o out/demo.mp3 --image out/demo.png
+$(LIGHT_READY): requirements-light.txt pyproject.toml
+	@$(call make_venv,$(LIGHT_VENV))
+	@echo "installing what draws without torch (0.4 GB)"
+	@uv=$$(command -v uv || echo $(LIGHT_VENV)/bin/uv); \
+		$$uv pip install --quiet --compile-bytecode --python $(LIGHT_VENV)/bin/python -r requirements-light.txt && \
+		$$uv pip install --quiet --python $(LIGHT_VENV)/bin/python --no-deps -e .
+	@touch $(LIGHT_READY)
+
+demo: $(LIGHT_READY) ## text to music on this machine's CPU, without torch: out/demo.mp3 and out/demo.png
+	@$(LIGHT_VENV)/bin/riffusion generate "$(PROMPT)" --seed 42 --steps 25 --guidance 4 -o out/demo.mp3 --image out/demo.png
 
 serve: setup ## the Truss inference server on 8080, the gateway and the web app on http://127.0.0.1:3013
 	@$(if $(NPM),$(MAKE) --no-print-directory web || echo "the web app could not be built; serving what there is of it",echo "the web app is not built: $(NO_NPM)"); \
@@ -89,9 +104,10 @@ seed-images: setup ## render data/seed_images and data/masks again
 requirements: setup ## resolve the pins again after a change of pyproject.toml
 	@uv=$$(command -v uv || echo $(BIN)/uv); options="--quiet --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate"; \
 		$$uv pip compile $$options --extra dev pyproject.toml -o requirements-dev.txt && \
-		$$uv pip compile $$options --constraint requirements-dev.txt pyproject.toml -o requirements.txt && \
+		$$uv pip compile $$options --constraint requirements-dev.txt pyproject.toml -o requirements-light.txt && \
+		$$uv pip compile $$options --constraint requirements-dev.txt --extra torch pyproject.toml -o requirements.txt && \
 		$$uv pip compile $$options --constraint requirements-dev.txt --extra train pyproject.toml -o requirements-train.txt && \
 		$$uv pip compile $$options --constraint requirements-dev.txt --extra export pyproject.toml -o requirements-export.txt
 
 clean: ## remove .venv, output and caches
-	@rm -rf $(VENV) out build site web/dist web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(LIGHT_VENV) out build site web/dist web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -54,6 +54,14 @@ COMMANDS = {
     ),
     "retime": "retime beat.wav --tempo 100 --key Am -o out.flac",
     "loop": "loop beat.wav --tempo 100 --beats 4 -o out.wav",
+    "generate": "generate bells --engine light --preset instant --duration 1 -o out.mp3",
+    "generate, promised": "generate bells --engine light --preset instant --tempo 110 -o out.mp3",
+    "interpolate": "interpolate bells piano --engine light --preset instant --steps 2 -o out.mp3",
+    "jam": "jam bells --engine light --preset instant --minutes 0.1 -o out.wav",
+    "repaint": "repaint beat.wav bells --engine light --preset instant --from 2 --to 4 -o out.wav",
+    "restyle": "restyle beat.wav bells --engine light --preset instant -o out.flac",
+    "extend": "extend beat.wav bells --engine light --preset instant --after 2 -o out.wav",
+    "vary": "vary songs/a.wav --engine light --solver-steps 5 --count 1 -o out.wav",
     "help": "--help",
 }
 ASK_FOR_TORCH = ("image-to-audio on an absent GPU",)
@@ -93,7 +101,7 @@ def imported(directory: Path, *arguments: str, **variables: str) -> list[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_without_a_network_work_without_its_packages(
+def test_commands_work_without_the_packages_of_training_and_gpus(
     directory: Path, command: str
 ) -> None:
     """They neither import PyTorch and the packages above it nor need them to be installed."""
