@@ -18,6 +18,8 @@ from riffusion.diffusion.canvas import CanvasPlan, PromptAt
 from riffusion.diffusion.magic_mix import MagicMix
 from riffusion.engine import Engine
 from riffusion.errors import CheckpointError, InputError
+from riffusion.generation import pipelines
+from riffusion.generation.pipelines import load_pipeline
 from riffusion.light.pipeline import LightPipeline
 
 SAME_CLIP_DB = 45.0
@@ -205,6 +207,28 @@ def test_it_imports_no_torch(folder: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
+class TestTheChoiceOfAnEngine:
+    def test_it_is_the_one_that_is_named(self) -> None:
+        assert isinstance(load_pipeline(engine="light", device="cpu"), LightPipeline)
+
+    def test_it_is_onnxruntime_where_pytorch_is_not_installed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pipelines, "_is_installed", lambda package: package != "torch")
+        assert isinstance(load_pipeline(), LightPipeline)
+        with pytest.raises(InputError, match="'torch' is not installed; pip install"):
+            load_pipeline(engine="torch")
+
+    def test_an_unknown_one_is_refused(self) -> None:
+        with pytest.raises(InputError, match="'tf' must be one of torch, light"):
+            load_pipeline(engine="tf")  # type: ignore[arg-type]
+
+    def test_it_has_the_cpu_only(self) -> None:
+        with pytest.raises(InputError, match="'cuda' needs PyTorch") as caught:
+            load_pipeline(engine="light", device="cuda")
+        assert caught.value.field == "device"
+
+
 class TestWhatItRefuses:
     def test_schedulers_of_diffusers(self, light: LightPipeline) -> None:
         with pytest.raises(InputError, match="'euler_a' needs PyTorch") as caught:
@@ -221,11 +245,11 @@ class TestWhatItRefuses:
             LightPipeline.from_pretrained(tmp_path)
 
     def test_a_damaged_graph(self, folder: Path, tmp_path: Path) -> None:
-        from riffusion.light.sessions import open_session
+        from riffusion.light.sessions import Session
 
         (tmp_path / "unet.onnx").write_bytes(b"no graph")
         with pytest.raises(CheckpointError, match=r"unet\.onnx can't be opened"):
-            open_session(tmp_path / "unet.onnx")
+            Session(tmp_path / "unet.onnx").open()
 
     def test_a_missing_tokenizer(self, light: LightPipeline, tmp_path: Path) -> None:
         from riffusion.light.tokenizer import LightTokenizer
