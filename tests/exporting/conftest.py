@@ -1,12 +1,16 @@
 """The embedded checkpoint and a tiny one with a VAE, exported."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from onnx import ModelProto
 
 from riffusion.diffusion import RiffusionPipeline
+from riffusion.exporting import export, graph
 from riffusion.exporting.export import export_checkpoint
+from riffusion.exporting.parts import Part, Sizes
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.checkpoint.checkpoints import TinyModel, distilled_copy, write_folder
 from tests.exporting.exported import without_graphs
@@ -15,6 +19,25 @@ from tests.needs import ROOT
 EMBEDDED = ROOT / "data/demo-checkpoint"
 SMALL = SpectrogramParams(num_frequencies=16, step_size_ms=80)
 """Images of 64 × 16 pixels, so that a part is compared with torch in no time."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traced_once() -> Iterator[None]:
+    """Trace equal networks once: a graph without weights doesn't depend on them."""
+    graphs: dict[object, ModelProto] = {}
+
+    def trace(part: Part, sizes: Sizes) -> ModelProto:
+        network = part.module.get_submodule("network")
+        key = part.name, repr(part.module), repr(network.config), sizes
+        if key not in graphs:
+            graphs[key] = graph.trace(part, sizes)
+        copy = ModelProto()
+        copy.CopyFrom(graphs[key])
+        return copy
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "trace", trace)
+        yield
 
 
 @pytest.fixture(scope="session")

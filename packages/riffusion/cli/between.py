@@ -89,7 +89,7 @@ def between(
             print(f"length      {shortest_s:.2f} s: that of the shorter recording")
         if clips_dir is not None:
             check_output_dir(clips_dir)
-        generator = ClipMaker(model.checkpoint, model.device, adapters).generator
+        generator = ClipMaker(model, adapters).generator
         with progress_bar("diffusion") as move:
             made = between(one, other, generator, inputs, steps, move)
         for name, closeness in zip(("first", "last"), made.closeness, strict=True):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from riffusion.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from riffusion.cli.option_groups import AdapterOptions
+    from riffusion.cli.option_groups import AdapterOptions, CheckpointOptions
     from riffusion.diffusion.magic_mix import MagicMix
     from riffusion.generation.generator import Clip, ClipGenerator, ResolvedInput
     from riffusion.promises.drawing import PromisedClip, PromisedInput
@@ -35,8 +35,7 @@ class ClipMaker:
     """Loads a checkpoint and prints its name and source.
 
     Args:
-        checkpoint: folder, file or hub id; None for the default checkpoint.
-        device: None for the fastest device available.
+        model: checkpoint, device and engine.
         adapters: what is added to the checkpoint.
 
     Attributes:
@@ -48,10 +47,10 @@ class ClipMaker:
     """
 
     def __init__(
-        self, checkpoint: str | None, device: str | None, adapters: "AdapterOptions | None" = None
+        self, model: "CheckpointOptions", adapters: "AdapterOptions | None" = None
     ) -> None:
         started = time.perf_counter()
-        self.generator = _load(checkpoint, device, adapters)
+        self.generator = _load(model, adapters)
         loaded = self.generator.pipeline.checkpoint
         print(f"checkpoint  {self.generator.checkpoint_description}")
         if loaded is not None:
@@ -107,19 +106,17 @@ class ClipMaker:
         return clip
 
 
-def _load(
-    checkpoint: str | None, device: str | None, adapters: "AdapterOptions | None"
-) -> "ClipGenerator":
+def _load(model: "CheckpointOptions", adapters: "AdapterOptions | None") -> "ClipGenerator":
     """A generator with its LoRAs and new words.
 
     It is the one that is kept, if it has the same checkpoint and words; LoRAs can be exchanged.
     """
     kept = _kept.get()
     words = [] if adapters is None else [str(path) for path in adapters.embedding or ()]
-    key = repr((checkpoint, device, words))
+    key = repr((model, words))
     generator = None if kept is None else kept.get(key)
     if generator is None:
-        generator = _load_anew(checkpoint, device, adapters)
+        generator = _load_anew(model, adapters)
         if kept is not None:
             kept[key] = generator
     if adapters is not None:
@@ -127,16 +124,14 @@ def _load(
     return generator
 
 
-def _load_anew(
-    checkpoint: str | None, device: str | None, adapters: "AdapterOptions | None"
-) -> "ClipGenerator":
+def _load_anew(model: "CheckpointOptions", adapters: "AdapterOptions | None") -> "ClipGenerator":
     """A newly loaded generator with its new words."""
     kept = _kept.get()
     while kept:  # one at a time: two checkpoints may not fit into memory
         kept.popitem()[1].close()
     from riffusion.generation.generator import ClipGenerator
 
-    generator = ClipGenerator.load(checkpoint, device)
+    generator = ClipGenerator.load(model.checkpoint, model.device, engine=model.engine)
     try:
         if adapters is not None:
             adapters.add_embeddings_to(generator)

@@ -77,7 +77,7 @@ def extend(
     with opened(song, output) as recording:
         check_length(recording)
         bar_s = _bar_s(recording, tempo)
-        generator = ClipMaker(model.checkpoint, model.device, adapters).generator
+        generator = ClipMaker(model, adapters).generator
         write_edit(
             recording,
             output,

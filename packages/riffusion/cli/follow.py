@@ -65,7 +65,7 @@ def follow(
     )
     found = _melody(melody)
     print(f"melody      {len(found.voices)} notes or lines, {found.duration_s:.2f} s")
-    maker = ClipMaker(model.checkpoint, model.device, adapters)
+    maker = ClipMaker(model, adapters)
     _draw(maker, found, inputs, DENOISINGS if given is None else (given,), output)
     print(f"made in     {time.perf_counter() - started:.2f} s")
     print(f"Wrote {output} ({found.duration_s:.2f} seconds)")

@@ -166,7 +166,7 @@ def generate(
     check_promise(requests[0])
     from riffusion.promises.drawing import resolve
 
-    maker = ClipMaker(model.checkpoint, model.device, adapters)
+    maker = ClipMaker(model, adapters)
     promised = resolve(maker.generator, requests[0], media)
     kept = None
     if best is not None and judge is not None:

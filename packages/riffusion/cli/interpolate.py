@@ -106,7 +106,7 @@ def interpolate(
     check_promise(request)
     from riffusion.promises.drawing import fitted_once, resolve
 
-    maker = ClipMaker(model.checkpoint, model.device, adapters)
+    maker = ClipMaker(model, adapters)
     promised = resolve(maker.generator, request, media)
     resolved, clip_s = promised.resolved, promised.duration_s
     if clip_s is not None and crossfade > clip_s:

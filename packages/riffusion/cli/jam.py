@@ -119,7 +119,7 @@ def jam(
     for request in requests:
         check_prompts(request)
     check_promise(requests[0])
-    generator = ClipMaker(model.checkpoint, model.device, adapters).generator
+    generator = ClipMaker(model, adapters).generator
     if preset is None and suits_instant(diffusion, generator.pipeline.distillation):
         print("preset      instant")
         requests[0] = request_for(prompt[0], "instant")

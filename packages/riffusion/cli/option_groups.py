@@ -82,10 +82,11 @@ def _options(group: type[Any]) -> list[inspect.Parameter]:
 
 @dataclass(frozen=True)
 class CheckpointOptions:
-    """Which checkpoint to load, on which device."""
+    """Which checkpoint to load, on which device, and what runs it."""
 
     checkpoint: options.Checkpoint = None
     device: options.Device = None
+    engine: options.EngineOption = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Options that several commands share, one annotated type per option."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,6 +34,15 @@ Embeddings = Annotated[
 Device = Annotated[
     str | None,
     typer.Option(help="cpu, cuda, cuda:1 or mps; default: the best available.", show_default=False),
+]
+EngineOption = Annotated[
+    Literal["torch", "light"] | None,
+    typer.Option(
+        "--engine",
+        help="What runs the networks: torch, or light, which is onnxruntime without torch and "
+        "starts sooner, for exported checkpoints on the CPU; default: torch if it is installed.",
+        show_default=False,
+    ),
 ]
 Checkpoint = Annotated[
     str | None,

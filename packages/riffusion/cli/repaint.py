@@ -56,7 +56,7 @@ def repaint(
     )
     with opened(song, output) as recording:
         region.samples_of(recording)  # before the checkpoint is loaded
-        generator = ClipMaker(model.checkpoint, model.device, adapters).generator
+        generator = ClipMaker(model, adapters).generator
         write_edit(
             recording, output, lambda move: repaint(recording, generator, inputs, region, move)
         )

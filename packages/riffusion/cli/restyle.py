@@ -49,7 +49,7 @@ def restyle(
     )
     with opened(song, output) as recording:
         check_prompts_at(recording, points)  # before the checkpoint is loaded
-        generator = ClipMaker(model.checkpoint, model.device, adapters).generator
+        generator = ClipMaker(model, adapters).generator
         write_edit(
             recording, output, lambda move: restyle(recording, generator, inputs, points, move, mix)
         )

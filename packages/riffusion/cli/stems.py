@@ -140,7 +140,7 @@ def remix(
     with Recording.open(song) as recording:
         started = time.perf_counter()
         if requests:
-            load = partial(ClipMaker, model.checkpoint, model.device, adapters)
+            load = partial(ClipMaker, model, adapters)
             _restyle(recording, separator, requests, gains, output, load)
         else:
             with progress_bar("remix") as move:

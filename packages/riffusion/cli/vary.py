@@ -71,7 +71,7 @@ def vary(
     print(f"seed        {seed}")
     with opened(song, output) as recording:
         check_vary(recording, amount, count)
-        generator = ClipMaker(model.checkpoint, model.device, adapters).generator
+        generator = ClipMaker(model, adapters).generator
         with progress_bar("diffusion") as move:
             made = vary(recording, generator, inputs, amount, count, move)
         print(f"recording   comes back {made.closeness[0]}")

@@ -90,9 +90,14 @@ class TorchAutoencoder:
                 raise GenerationError("the VAE's latents of the init image are not finite")
         return found
 
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents, (batch, channels, height, width), → pixels in the VAE's precision."""
-        unscaled = latents / self._vae.config.scaling_factor
+    def decode(self, latents: Array) -> torch.Tensor:
+        """Latents, (batch, channels, height, width), → pixels in the VAE's precision.
+
+        Args:
+            latents: a tensor or an array.
+        """
+        placed = torch.as_tensor(latents).to(self._vae.device)
+        unscaled = placed / self._vae.config.scaling_factor
         precision = self._vae.dtype
         pixels: torch.Tensor = self._vae.decode(unscaled.to(precision), return_dict=False)[0]
         if precision != torch.float16:

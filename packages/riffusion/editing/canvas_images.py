@@ -10,8 +10,8 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from riffusion.diffusion.arrays import Array, array_namespace, as_numpy
 from riffusion.editing.rendering import Target
 from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
@@ -56,7 +56,7 @@ class CanvasImages:
         """Columns of a clip of the usual length: of a window."""
         return self._pipeline.clip_columns
 
-    def repaint(self, bands: FloatArray, frames: FloatArray) -> torch.Tensor:
+    def repaint(self, bands: FloatArray, frames: FloatArray) -> FloatArray:
         """Mean share of repainting per latent, (1, 1, height, columns).
 
         Args:
@@ -64,16 +64,13 @@ class CanvasImages:
             frames: share of each frame, (columns · frames_per_column,). A cell's share is the
                 product of its band's and its frame's.
         """
-        rows = self._padded(torch.from_numpy(bands[::-1].copy()))
         height, width = (
-            shares.view(-1, self.frames_per_column).mean(1)
-            for shares in (rows, torch.from_numpy(frames))
+            shares.reshape(-1, self.frames_per_column).mean(1)
+            for shares in (self._padded(bands[::-1]), frames)
         )
-        return (height[:, None] * width)[None, None]
+        return np.asarray((height[:, None] * width)[None, None], np.float32)
 
-    def latents(
-        self, source: Target, first: int, num_columns: int, level: FloatArray
-    ) -> torch.Tensor:
+    def latents(self, source: Target, first: int, num_columns: int, level: FloatArray) -> Array:
         """Latents of mel amplitudes, (1, channels, height, num_columns) float32.
 
         Args:
@@ -87,11 +84,11 @@ class CanvasImages:
             self._encoded(pixels(begin, end))[..., inside]
             for begin, end, inside in _chunks(0, num_columns, num_columns)
         ]
-        return torch.cat(parts, dim=-1)
+        return array_namespace(*parts).concat(parts, axis=-1)
 
     def latents_around(
         self, source: Target, first: int, num_columns: int, level: FloatArray, hole: range
-    ) -> torch.Tensor:
+    ) -> Array:
         """The same, with zeros in a hole: the mean of latents, and what noise is drawn around.
 
         What is before and after it is encoded together.
@@ -106,15 +103,14 @@ class CanvasImages:
         sides = [
             self._pixels(source, first, level, *side) for side in ((0, start), (stop, num_columns))
         ]
-        found = self._encoded(torch.cat(sides, dim=-1))
-        latents = found.new_zeros((*found.shape[:-1], num_columns))
-        latents[..., : hole.start] = found[..., : hole.start]
-        latents[..., hole.stop :] = found[..., start + _MARGIN_COLUMNS :]
-        return latents
+        found = self._encoded(np.concatenate(sides, axis=-1))
+        xp = array_namespace(found)
+        empty = xp.zeros_like(found[..., :1])
+        middle = xp.broadcast_to(empty, (*found.shape[:-1], len(hole)))
+        before, after = found[..., : hole.start], found[..., start + _MARGIN_COLUMNS :]
+        return xp.concat([before, middle, after], axis=-1)
 
-    def amplitudes(
-        self, latents: torch.Tensor, start: int, stop: int, level: FloatArray
-    ) -> FloatArray:
+    def amplitudes(self, latents: Array, start: int, stop: int, level: FloatArray) -> FloatArray:
         """The inverse of `latents` for some columns, but for what the autoencoder loses.
 
         Args:
@@ -129,15 +125,13 @@ class CanvasImages:
         parts = []
         for begin, end, inside in _chunks(start, stop, latents.shape[-1]):
             decode = partial(self._pipeline.decode_latents, latents[..., begin:end])
-            parts.append(
-                self._engine.call(decode).result()[:, factor * inside.start : factor * inside.stop]
-            )
-        pixels = torch.cat(parts, dim=-1)[: self._params.num_frequencies].flip(0)
-        relative = ((1 - pixels) / 2).clamp(0, 1) ** (1 / self._params.power_for_image)
-        found: FloatArray = relative.float().cpu().numpy() * level
-        return found
+            pixels = as_numpy(self._engine.call(decode).result())
+            parts.append(pixels[:, factor * inside.start : factor * inside.stop])
+        shade = (1 - np.concatenate(parts, axis=-1)[: self._params.num_frequencies][::-1]) / 2
+        relative = np.clip(shade, 0, 1) ** np.float32(1 / self._params.power_for_image)
+        return np.asarray(relative * level, np.float32)
 
-    def frames(self, latents: torch.Tensor, first: int, last: int, level: FloatArray) -> FloatArray:
+    def frames(self, latents: Array, first: int, last: int, level: FloatArray) -> FloatArray:
         """Amplitudes of some frames, (bands, last - first); see `amplitudes`.
 
         Args:
@@ -151,26 +145,23 @@ class CanvasImages:
         found = self.amplitudes(latents, start, stop, level[factor * start : factor * stop])
         return found[:, first - factor * start :][:, : last - first]
 
-    def _encoded(self, pixels: torch.Tensor) -> torch.Tensor:
-        latents: torch.Tensor = self._engine.call(
-            partial(self._pipeline.encode_pixels, pixels)
-        ).result()
-        return latents
+    def _encoded(self, pixels: FloatArray) -> Array:
+        return self._engine.call(partial(self._pipeline.encode_pixels, pixels)).result()
 
     def _pixels(
         self, source: Target, first: int, level: FloatArray, begin: int, end: int
-    ) -> torch.Tensor:
+    ) -> FloatArray:
         """Pixels of the columns from `begin` to `end`, (padded height, frames) in [-1, 1]."""
         frames = slice(self.frames_per_column * begin, self.frames_per_column * end)
         amplitudes = source(first + frames.start, frames.stop - frames.start)
         relative = np.minimum(amplitudes / level[frames], 1.0)
         shade = relative[::-1] ** np.float32(self._params.power_for_image)
-        return self._padded(torch.from_numpy((1 - 2 * shade).astype(np.float32)))
+        return self._padded((1 - 2 * shade).astype(np.float32))
 
-    def _padded(self, rows: torch.Tensor) -> torch.Tensor:
+    def _padded(self, rows: FloatArray) -> FloatArray:
         """Rows mirrored at the bottom up to the height that the networks need."""
         missing = self._pipeline.padded_height - len(rows)
-        return torch.cat([rows, rows[len(rows) - missing :].flip(0)]) if missing else rows
+        return np.concatenate([rows, rows[len(rows) - missing :][::-1]]) if missing else rows
 
 
 def _chunks(start: int, stop: int, num_columns: int) -> Iterator[tuple[int, int, slice]]:

@@ -20,7 +20,7 @@ from riffusion.audio.encoder import Encoding
 from riffusion.audio.pcm import Pcm, Samples
 from riffusion.audio.recording import Recording
 from riffusion.datatypes import MAX_DURATION_S, AudioFormat, EditOutput, InferenceInput
-from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.diffusion.stages import ProgressCallback
 from riffusion.editing.error_fields import about
 from riffusion.editing.limits import check_recording
 from riffusion.editing.melody_mode import opened_midi

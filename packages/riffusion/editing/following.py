@@ -10,7 +10,7 @@ import numpy as np
 
 from riffusion.audio.waveform import Waveform
 from riffusion.datatypes import InferenceInput
-from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.diffusion.stages import ProgressCallback
 from riffusion.editing.melody import Melody, sound_of
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.pitch_tracking import Agreement, is_tracking_installed, pitch_agreement

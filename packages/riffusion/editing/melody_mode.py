@@ -5,7 +5,7 @@ import numpy as np
 from riffusion.audio.pcm import Pcm, samples_from_waveform
 from riffusion.audio.recording import Recording
 from riffusion.datatypes import InferenceInput
-from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.diffusion.stages import ProgressCallback
 from riffusion.editing.clipping import Clipping, remark_on_new_sound
 from riffusion.editing.error_fields import about
 from riffusion.editing.following import DENOISINGS, follow_closely

@@ -7,7 +7,7 @@ from typing import Any, Concatenate
 from riffusion.audio.pcm import Pcm
 from riffusion.audio.recording import Recording
 from riffusion.datatypes import InferenceInput
-from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.diffusion.stages import ProgressCallback
 from riffusion.editing.splicing import Part
 from riffusion.generation.generator import ClipGenerator
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from riffusion.audio.recording import Recording
 from riffusion.datatypes import InferenceInput
-from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.diffusion.stages import ProgressCallback
 from riffusion.edit_fields import DEFAULT_AFTER_S, DEFAULT_AMOUNT, DEFAULT_NUM_CLIPS
 from riffusion.editing.bars import find_bar
 from riffusion.editing.beat_grid import BeatGrid

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from riffusion.audio.waveform import Waveform
 from riffusion.datatypes import InferenceInput
+from riffusion.diffusion.arrays import Array, as_numpy
 from riffusion.diffusion.canvas import CanvasPlan, CanvasWay, PromptAt
-from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.diffusion.stages import ProgressCallback
 from riffusion.editing.canvas_images import CanvasImages
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.rendering import rendered
@@ -73,7 +73,7 @@ class NoiseWay:
         share: position between them, from 0 to 1.
     """
 
-    latents: torch.Tensor
+    latents: Array
     way: CanvasWay
     start: str
     end: str
@@ -98,7 +98,7 @@ class WholeClip:
         num_frames: number of frames, at most the recording's.
 
     Attributes:
-        latents: (1, channels, height, columns) float32 on the CPU.
+        latents: (1, channels, height, columns) float32 in NumPy.
         level: amplitude of black in each of their frames.
     """
 
@@ -111,11 +111,9 @@ class WholeClip:
         end = self._images.frames_per_column * num_columns
         self.level = level_of_black(self.axis, whole, 0, end)
         amplitudes = self.axis.amplitudes
-        self.latents = self._images.latents(amplitudes, 0, num_columns, self.level).cpu()
+        self.latents = as_numpy(self._images.latents(amplitudes, 0, num_columns, self.level))
 
-    def sound(
-        self, latents: torch.Tensor, level: FloatArray, num_samples: int
-    ) -> Iterator[Waveform]:
+    def sound(self, latents: Array, level: FloatArray, num_samples: int) -> Iterator[Waveform]:
         """Sound of other latents of the same shape, computed as it is consumed.
 
         Args:
@@ -135,13 +133,14 @@ class WholeClip:
         )
         return self.axis.at_recordings_rate(made, 0, 0, num_samples)
 
-    def closeness(self, latents: torch.Tensor) -> Closeness:
+    def closeness(self, latents: Array) -> Closeness:
         """How close latents that came back from the clip's noise are to the clip."""
-        error = float((latents - self.latents).norm())
-        level_db = 20 * math.log10(float(self.latents.norm()) / error) if error else math.inf
+        error = float(np.linalg.norm(latents - self.latents))
+        level = float(np.linalg.norm(self.latents))
+        level_db = 20 * math.log10(level / error) if error else math.inf
         return Closeness(self._image_error(latents), self._image_error(self.latents), level_db)
 
-    def _image_error(self, latents: torch.Tensor) -> float:
+    def _image_error(self, latents: Array) -> float:
         total = 0.0
         for first in range(0, self._num_frames, _FRAMES_AT_ONCE):
             last = min(first + _FRAMES_AT_ONCE, self._num_frames)
@@ -223,7 +222,7 @@ def finished(
     request: InferenceInput,
     ways: Sequence[NoiseWay],
     progress: SharedProgress,
-) -> list[torch.Tensor]:
+) -> list[FloatArray]:
     """Go several ways at the same time, in shared UNet calls, and wait for all.
 
     They take at most half of the engine's slots, so a long list doesn't keep other clips waiting.
@@ -235,7 +234,7 @@ def finished(
         progress: what they report to.
 
     Returns:
-        Latents or noise, of the shape of each way's latents, on the CPU.
+        Latents or noise, of the shape of each way's latents, in NumPy.
     """
     max_at_once = max(1, generator.engine.max_num_running // 2)
     requests: list[CanvasRequest] = []
@@ -244,7 +243,7 @@ def finished(
             if index >= max_at_once:
                 requests[index - max_at_once].outcome.result()
             requests.append(generator.submit_canvas(request, way.plan(), progress.of_next()))
-        return [each.outcome.result().cpu() for each in requests]
+        return [as_numpy(each.outcome.result()) for each in requests]
     except BaseException:  # includes Ctrl-C
         for each in requests:
             each.cancel()

@@ -11,13 +11,12 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from riffusion.audio.waveform import Waveform
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.canvas import CanvasPlan, PromptAt
 from riffusion.diffusion.magic_mix import MagicMix
-from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.diffusion.stages import ProgressCallback
 from riffusion.editing.canvas_images import CanvasImages
 from riffusion.editing.dynamics import Dynamics
 from riffusion.editing.model_axis import ModelAxis
@@ -185,7 +184,7 @@ def _inside(section: Section, begin: int, factor: int) -> range:
 
 def _repaint(
     images: CanvasImages, axis: ModelAxis, section: Section, begin: int, end: int
-) -> torch.Tensor:
+) -> FloatArray:
     """Share of repainting per latent of the frames from `begin` up to `end`."""
     bands, frames = np.ones(axis.params.num_frequencies), np.zeros(end - begin)
     if section.bands is not None:

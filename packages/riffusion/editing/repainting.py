@@ -9,7 +9,7 @@ from riffusion.audio.filtering import band_kernel, filtered
 from riffusion.audio.recording import Recording
 from riffusion.audio.waveform import Waveform
 from riffusion.datatypes import InferenceInput
-from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.diffusion.stages import ProgressCallback
 from riffusion.editing.balance import Levels, balance
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.regions import Region

@@ -7,8 +7,8 @@ from functools import partial
 from riffusion.audio.recording import Recording
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.magic_mix import MagicMix
-from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.diffusion.prompt_weights import parse_prompt_weights
+from riffusion.diffusion.stages import ProgressCallback
 from riffusion.editing.balance import balance_along, balanced
 from riffusion.editing.model_axis import ModelAxis
 from riffusion.editing.regions import check_length

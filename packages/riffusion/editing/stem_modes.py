@@ -8,8 +8,8 @@ from pathlib import Path
 
 from riffusion.audio.recording import Recording
 from riffusion.datatypes import InferenceInput
-from riffusion.diffusion.pipeline import ProgressCallback
 from riffusion.diffusion.prompt_weights import parse_prompt_weights
+from riffusion.diffusion.stages import ProgressCallback
 from riffusion.editing.limits import check_stems
 from riffusion.editing.mode import Edit, Mode, Work
 from riffusion.editing.progress import counted

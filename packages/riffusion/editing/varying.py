@@ -22,7 +22,7 @@ from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.arrays import copied_like
 from riffusion.diffusion.canvas import column_noise
 from riffusion.diffusion.interpolation import slerp
-from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.diffusion.stages import ProgressCallback
 from riffusion.edit_fields import DEFAULT_AMOUNT, DEFAULT_NUM_CLIPS, MAX_NUM_CLIPS
 from riffusion.editing.balance import balance_along, balanced
 from riffusion.editing.model_axis import ModelAxis

@@ -31,7 +31,7 @@ from riffusion.runtime.threads import single_threaded
 if TYPE_CHECKING:
     from riffusion.diffusion.canvas import CanvasPlan
     from riffusion.diffusion.magic_mix import MagicMix
-    from riffusion.diffusion.pipeline import ProgressCallback
+    from riffusion.diffusion.stages import ProgressCallback
 
 __all__ = ["MAX_NUM_RUNNING", "MAX_ROWS", "Engine", "EngineStep"]
 

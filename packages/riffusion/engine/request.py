@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from riffusion.diffusion.canvas import Canvas, CanvasPlan
     from riffusion.diffusion.job import DenoisingJob
     from riffusion.diffusion.magic_mix import MagicMix
-    from riffusion.diffusion.pipeline import ProgressCallback
+    from riffusion.diffusion.stages import ProgressCallback
 
 _Result = TypeVar("_Result")
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from riffusion.diffusion.magic_mix import MagicMix
-from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.diffusion.stages import ProgressCallback
 from riffusion.generation.generator import ClipGenerator, ResolvedInput
 
 

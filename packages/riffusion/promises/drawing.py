@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from riffusion.datatypes import InferenceInput, PromptInput
-from riffusion.diffusion.pipeline import ProgressCallback
+from riffusion.diffusion.stages import ProgressCallback
 from riffusion.generation.generator import Clip, ClipGenerator, ResolvedInput
 from riffusion.generation.media import Media
 from riffusion.promises.fitting import FittedClip, fitted

@@ -19,11 +19,12 @@ MAGNITUDE_UPDATES = 4
 RELAXATION = 1.25
 """Length of a step relative to the projection; the iteration diverges from 1.35 on."""
 MOMENTUM = 0.95
-"""Share of the last step that is added to the next; 0.9 converges more slowly, 1.0 not at all."""
+"""Share of the last step that is added to the next; 0.9 and 1.0 converge more slowly."""
 SUBSET_HOP = 0.3
 """Longest distance of a subset's frames, in windows; at 0.4 the subsets are inconsistent."""
 PASSES_PER_ITERATION = 1.7
-"""Passes over a subset per iteration of `num_griffin_lim_iters`: half the work of full passes."""
+"""Passes over a subset per iteration of `num_griffin_lim_iters`. With 32 iterations, errors of 22
+clips are 3 % below those of 48 passes with fine bins, relaxation 1.2 and momentum 0.9."""
 FINE_PASSES = 8
 """Passes over a subset with the fine bins, after those with the coarse bins. With coarse bins to
 the end, levels of narrow bands are wrong."""
