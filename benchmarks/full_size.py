@@ -123,7 +123,7 @@ def _eager_loop(pipeline: RiffusionPipeline, image: Image.Image) -> None:
     while not job.is_done:
         prediction = pipeline.unet(
             job.unet_rows().half(),
-            job.timestep.cuda().float(),
+            torch.tensor(float(job.timestep), device="cuda"),
             encoder_hidden_states=job.embeddings,
         ).sample
         job.advance(prediction)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
@@ -93,7 +94,7 @@ def test_a_recorded_graph_is_not_used_for_a_lora(
     emulated_graphs.install(monkeypatch)
     graphs = pipeline.unet_graphs
     job = pipeline.prepare(inputs({}))
-    timesteps = job.timestep.float().expand(2)
+    timesteps = torch.full((2,), float(job.timestep))
     assert graphs.record(pipeline.unet, job.unet_rows(), timesteps, job.embeddings)
     before = graphs.num_replays, graphs.num_direct_calls
     changed = pipeline(inputs({"bells": 1.0})).images[0]

@@ -80,7 +80,7 @@ def test_what_was_painted_over_is_repainted(
     assert repaint[high, last_quarter].min() > 0.9
     assert repaint[high, first_part].max() < 0.1
     assert repaint[low, : shown.width].max() < 0.1
-    height = np.flatnonzero(repaint[: shown.height, shown.width * 3 // 4].numpy() > 0.5).size
+    height = np.flatnonzero(repaint[: shown.height, shown.width * 3 // 4] > 0.5).size
     assert height < shown.height // 8
 
 

@@ -18,6 +18,8 @@ from riffusion.diffusion.canvas import CanvasPlan, PromptAt
 from riffusion.diffusion.magic_mix import MagicMix
 from riffusion.engine import Engine
 from riffusion.errors import CheckpointError, InputError
+from riffusion.generation import pipelines
+from riffusion.generation.pipelines import load_pipeline
 from riffusion.light.pipeline import LightPipeline
 
 SAME_CLIP_DB = 45.0
@@ -190,19 +192,54 @@ def test_tokens_are_those_of_transformers(
     assert light.tokenizer.added_tokens_encoder == stock.added_tokens_encoder
 
 
-def test_it_imports_no_torch(folder: Path) -> None:
-    code = (
-        "import sys\n"
-        "from riffusion.datatypes import InferenceInput\n"
-        "from riffusion.light.pipeline import LightPipeline\n"
-        f"pipeline = LightPipeline.from_pretrained({str(folder)!r})\n"
-        "inputs = InferenceInput.parse({'start': {'prompt': 'piano', 'seed': 1}, "
-        "'mode': 'txt2img', 'duration_s': 0.64, 'num_inference_steps': 2})\n"
-        "assert pipeline(inputs).size == (64, 512)\n"
-        "print([name for name in ('torch', 'diffusers', 'transformers') if name in sys.modules])\n"
+ALONE = """
+import sys
+
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "diffusers", "transformers", "accelerate", "peft"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NotInstalled())
+from riffusion.datatypes import InferenceInput
+from riffusion.generation.generator import ClipGenerator
+
+generator = ClipGenerator.load(engine="light")
+inputs = {"start": {"prompt": "piano", "seed": 1, "denoising": 0.5}, "num_inference_steps": 2}
+clip = generator.generate(generator.resolve(InferenceInput.parse(inputs)))
+print(clip.image.size, clip.audio.waveform.shape[-1] / clip.params.sample_rate)
+generator.close()
+"""
+
+
+def test_a_clip_is_made_where_pytorch_is_not_installed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE], capture_output=True, text=True, check=False
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "(512, 512) 5.12\n"
+
+
+class TestTheChoiceOfAnEngine:
+    def test_it_is_the_one_that_is_named(self) -> None:
+        assert isinstance(load_pipeline(engine="light", device="cpu"), LightPipeline)
+
+    def test_it_is_onnxruntime_where_pytorch_is_not_installed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pipelines, "_is_installed", lambda package: package != "torch")
+        assert isinstance(load_pipeline(), LightPipeline)
+        with pytest.raises(InputError, match="'torch' is not installed; pip install"):
+            load_pipeline(engine="torch")
+
+    def test_an_unknown_one_is_refused(self) -> None:
+        with pytest.raises(InputError, match="'tf' must be one of torch, light"):
+            load_pipeline(engine="tf")  # type: ignore[arg-type]
+
+    def test_it_has_the_cpu_only(self) -> None:
+        with pytest.raises(InputError, match="'cuda' needs PyTorch") as caught:
+            load_pipeline(engine="light", device="cuda")
+        assert caught.value.field == "device"
 
 
 class TestWhatItRefuses:
@@ -221,11 +258,11 @@ class TestWhatItRefuses:
             LightPipeline.from_pretrained(tmp_path)
 
     def test_a_damaged_graph(self, folder: Path, tmp_path: Path) -> None:
-        from riffusion.light.sessions import open_session
+        from riffusion.light.sessions import Session
 
         (tmp_path / "unet.onnx").write_bytes(b"no graph")
         with pytest.raises(CheckpointError, match=r"unet\.onnx can't be opened"):
-            open_session(tmp_path / "unet.onnx")
+            Session(tmp_path / "unet.onnx").open()
 
     def test_a_missing_tokenizer(self, light: LightPipeline, tmp_path: Path) -> None:
         from riffusion.light.tokenizer import LightTokenizer

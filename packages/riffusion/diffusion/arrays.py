@@ -24,7 +24,6 @@ __all__ = [
     "copied_like",
     "device",
     "lerp_arrays",
-    "same_place",
     "without_gradients",
 ]
 
@@ -50,11 +49,6 @@ def as_numpy(array: Array) -> npt.NDArray[Any]:
         numbers: npt.NDArray[Any] = array.detach().cpu().numpy()
         return numbers
     return np.asarray(array)
-
-
-def same_place(first: Array, second: Array) -> bool:
-    """Whether two arrays are of one library and on one device."""
-    return is_torch_array(first) == is_torch_array(second) and device(first) == device(second)
 
 
 def lerp_arrays(start: Array, end: Array, share: float) -> Array:

@@ -1,6 +1,6 @@
 """Drawing clips without PyTorch: an exported checkpoint's networks, run by onnxruntime.
 
-sessions   opens exported graphs
+sessions   runs exported graphs
 networks   a checkpoint's networks as the pipeline calls them
 tokenizer  CLIP's tokenizer from its `tokenizer.json`
 pipeline   `LightPipeline`: loads an exported folder; prepare, step and decode are those of

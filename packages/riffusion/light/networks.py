@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from riffusion.diffusion.batching import UNetBatch
 from riffusion.diffusion.loras import LoraStack
 from riffusion.diffusion.networks import TokenIds
 from riffusion.errors import GenerationError
+from riffusion.light.sessions import Session
 from riffusion.runtime.cache import network_key
 from riffusion.spectrogram.image import FloatArray
 
@@ -26,7 +26,7 @@ class OnnxTextEncoder:
         session: of the part `text_encoder`.
     """
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
 
     @property
@@ -37,8 +37,7 @@ class OnnxTextEncoder:
     def encode(self, chunks: TokenIds, loras: LoraStack) -> FloatArray:
         """Token ids (chunks, tokens) → (chunks, tokens, width). LoRAs were refused before."""
         del loras
-        embeddings: FloatArray = self._session.run(["embeddings"], {"input_ids": chunks})[0]
-        return embeddings
+        return self._session.run({"input_ids": chunks})["embeddings"]
 
 
 class OnnxAutoencoder:
@@ -48,9 +47,8 @@ class OnnxAutoencoder:
         encoder, decoder: sessions of the parts `vae_encoder` and `vae_decoder`.
     """
 
-    def __init__(self, encoder: Any, decoder: Any) -> None:
+    def __init__(self, encoder: Session, decoder: Session) -> None:
         self._encoder, self._decoder = encoder, decoder
-        self._outputs = [output.name for output in encoder.get_outputs()]
 
     @property
     def key(self) -> Hashable:
@@ -66,19 +64,16 @@ class OnnxAutoencoder:
         Raises:
             GenerationError: they aren't finite.
         """
-        single = np.ascontiguousarray(pixels, np.float32)
-        values = self._encoder.run(self._outputs, {"pixels": single})
-        found = dict(zip(self._outputs, values, strict=True))
-        mean: FloatArray = found["latents"]
-        deviation: FloatArray = found.get("deviation", np.zeros_like(mean))
+        found = self._encoder.run({"pixels": np.ascontiguousarray(pixels, np.float32)})
+        mean = found["latents"]
+        deviation = found.get("deviation", np.zeros_like(mean))
         if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
             raise GenerationError("the VAE's latents of the init image are not finite")
         return mean, deviation
 
     def decode(self, latents: FloatArray) -> FloatArray:
         """Latents → pixels, (batch, 3, height, width), approximately in [-1, 1]."""
-        pixels: FloatArray = self._decoder.run(["pixels"], {"latents": latents})[0]
-        return pixels
+        return self._decoder.run({"latents": latents})["pixels"]
 
 
 class OnnxUNet:
@@ -98,7 +93,7 @@ class OnnxUNet:
     device = "cpu"
     dtype = np.dtype(np.float32)
 
-    def __init__(self, session: Any, channels: int, guidance_width: int | None) -> None:
+    def __init__(self, session: Session, channels: int, guidance_width: int | None) -> None:
         self._session = session
         self.config = SimpleNamespace(in_channels=channels, time_cond_proj_dim=guidance_width)
 
@@ -115,5 +110,4 @@ class OnnxUNet:
         }
         if batch.timestep_cond is not None:
             inputs["timestep_cond"] = batch.timestep_cond
-        prediction: FloatArray = self._session.run(["prediction"], inputs)[0]
-        return prediction
+        return self._session.run(inputs)["prediction"]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from riffusion.checkpoint.distillation import Distillation, read_distillation
 from riffusion.checkpoint.files import SCHEDULER_NAME, read_json
-from riffusion.checkpoint.manifest import Manifest, is_exported, read_manifest
+from riffusion.checkpoint.manifest import PARTS, Manifest, is_exported, read_manifest
 from riffusion.checkpoint.source import CheckpointSource, find_checkpoint
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.batching import UNetBatch, split_predictions, stack_jobs
@@ -27,7 +27,7 @@ from riffusion.diffusion.stages import PipelineStages, ProgressCallback
 from riffusion.diffusion.vae import LatentCodec
 from riffusion.errors import CheckpointError, InputError, SpectrogramParamsError
 from riffusion.light.networks import OnnxAutoencoder, OnnxTextEncoder, OnnxUNet
-from riffusion.light.sessions import open_session
+from riffusion.light.sessions import Session
 from riffusion.light.tokenizer import LightTokenizer
 from riffusion.spectrogram.image import FloatArray
 from riffusion.spectrogram.params import SpectrogramParams
@@ -112,7 +112,7 @@ class LightPipeline(PipelineStages):
             checkpoint: a folder that `riffusion export` wrote; None for the default checkpoint,
                 see `find_checkpoint`.
             hashes: whether to compare the files' contents with the manifest.
-            spinning: see `open_session`.
+            spinning: see `Session`.
 
         Raises:
             CheckpointError: the folder isn't exported, or a file is missing or damaged.
@@ -133,17 +133,18 @@ class LightPipeline(PipelineStages):
         tokenizer = LightTokenizer(folder / "tokenizer", shape)
         scheduler = SchedulerConfig(read_json(folder / SCHEDULER_NAME))
         params = _spectrogram_params(folder)
-        sessions = {
-            part: open_session(manifest.graph_path(folder, part), spinning=spinning)
-            for part in ("text_encoder", "unet", "vae_encoder", "vae_decoder")
-        }
+        text_encoder, unet, encoder, decoder = (
+            Session(manifest.graph_path(folder, part), spinning=spinning) for part in PARTS
+        )
+        for session in (text_encoder, unet, decoder):  # most clips need no encoder
+            session.open()
         logger.info("loaded checkpoint %s from %s", loaded.description, folder)
         return cls(
             loaded,
-            OnnxTextEncoder(sessions["text_encoder"]),
+            OnnxTextEncoder(text_encoder),
             tokenizer,
-            OnnxUNet(sessions["unet"], shape.latent_channels, shape.guidance_width),
-            OnnxAutoencoder(sessions["vae_encoder"], sessions["vae_decoder"]),
+            OnnxUNet(unet, shape.latent_channels, shape.guidance_width),
+            OnnxAutoencoder(encoder, decoder),
             scheduler,
             params,
         )

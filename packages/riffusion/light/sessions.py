@@ -1,26 +1,51 @@
-"""Opens exported graphs with onnxruntime."""
+"""Runs exported graphs with onnxruntime."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from riffusion.errors import CheckpointError, InputError
 from riffusion.runtime.processors import num_usable_cpus
+from riffusion.spectrogram.image import FloatArray
 
 
-def open_session(graph: Path, *, spinning: bool = False) -> Any:
-    """A session, `onnxruntime.InferenceSession`, on the CPU.
+class Session:
+    """An exported part, which onnxruntime runs on the CPU. Several threads may use it.
 
     Args:
-        graph: an exported part, beside the weights that it refers to.
+        graph: the part's graph, beside the weights that it refers to.
         spinning: whether idle threads wait actively. A single clip is then drawn a little sooner,
             but several sessions, or other work on the machine, become much slower.
-
-    Raises:
-        CheckpointError: the graph or its weights can't be read.
-        InputError: onnxruntime isn't installed.
     """
+
+    def __init__(self, graph: Path, *, spinning: bool = False) -> None:
+        self._graph, self._spinning = graph, spinning
+        self._session: Any = None
+        self._lock = threading.Lock()
+
+    def open(self) -> Any:
+        """Read the graph and its weights, unless that is done: `onnxruntime.InferenceSession`.
+
+        Raises:
+            CheckpointError: they can't be read.
+            InputError: onnxruntime isn't installed.
+        """
+        with self._lock:
+            if self._session is None:
+                self._session = _opened(self._graph, self._spinning)
+            return self._session
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, FloatArray]:
+        """The outputs by name, for inputs by name; opens the part at its first run."""
+        session = self.open()
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+
+def _opened(graph: Path, spinning: bool) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -30,7 +55,7 @@ def open_session(graph: Path, *, spinning: bool = False) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_usable_cpus()
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-    options.log_severity_level = 3  # errors, which are raised, too
+    options.log_severity_level = 4  # what is worse than a warning is raised, too
     try:
         return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has an exception for each of its status codes
