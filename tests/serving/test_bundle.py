@@ -50,7 +50,9 @@ ALLOWED_AT_THE_TOP = {
 }
 
 
-MADE_IN_A_CHECKOUT = (".venv", ".venv-light", ".mypy_cache", "corpus", "out", "site", "web/node_modules")
+MADE_IN_A_CHECKOUT = (
+    ".venv", ".venv-light", ".mypy_cache", "corpus", "out", "site", "web/node_modules",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
