@@ -232,6 +232,13 @@ class TestTheChoiceOfAnEngine:
         with pytest.raises(InputError, match="'torch' is not installed; pip install"):
             load_pipeline(engine="torch")
 
+    def test_the_environment_may_name_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RIFFUSION_ENGINE", "light")
+        assert isinstance(load_pipeline(), LightPipeline)
+        monkeypatch.setenv("RIFFUSION_ENGINE", "Light")
+        with pytest.raises(InputError, match="RIFFUSION_ENGINE=Light must be one of torch, light"):
+            load_pipeline()
+
     def test_an_unknown_one_is_refused(self) -> None:
         with pytest.raises(InputError, match="'tf' must be one of torch, light"):
             load_pipeline(engine="tf")  # type: ignore[arg-type]

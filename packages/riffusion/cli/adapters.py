@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,9 +87,10 @@ def add_embeddings(generator: ClipGenerator, paths: Sequence[Path]) -> None:
     """
     if not paths:
         return
+    pipeline = generator.pipeline
+    _check_adaptable(pipeline.adaptable_networks, "embedding")
     from riffusion.checkpoint.embeddings import add_embedding, read_embedding
 
-    pipeline = generator.pipeline
     for path in paths:
         new = read_embedding(path)
         add_embedding(new, pipeline.tokenizer, pipeline.text_encoder)
@@ -104,10 +105,18 @@ def add_loras(generator: ClipGenerator, files: Sequence[LoraFile]) -> None:
     """
     if not files:
         return
+    pipeline = generator.pipeline
+    _check_adaptable(pipeline.adaptable_networks, "lora")
     from riffusion.diffusion.loras import LoraLibrary
 
-    pipeline = generator.pipeline
     pipeline.loras = LoraLibrary({file.lora_id: file.path for file in files})
     pipeline.loras.check(pipeline.adaptable_networks)
     for file in files:
         print(f"lora        {file.path} ({file.weight:g})")
+
+
+def _check_adaptable(networks: Mapping[str, Any], option: str) -> None:
+    if not networks:
+        raise InputError(
+            "changes weights, which only torch can do here; use --engine torch", option
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from typing import Literal, get_args
 
 from riffusion.diffusion.stages import PipelineStages
@@ -24,13 +25,14 @@ def load_pipeline(
     Args:
         checkpoint: folder, file or hub id; None for the default checkpoint.
         device: None for the fastest device available.
-        engine: what runs the networks; None for PyTorch if it is installed, else onnxruntime.
+        engine: what runs the networks; None for the environment variable RIFFUSION_ENGINE, else
+            PyTorch if it is installed, else onnxruntime.
 
     Raises:
         CheckpointError: the checkpoint is missing, truncated or foreign, or not exported.
         InputError: the engine is unknown or not installed, or can't use the device.
     """
-    chosen: EngineName = engine or ("torch" if _is_installed("torch") else "light")
+    chosen = engine or _engine_from_environment()
     if chosen not in get_args(EngineName):
         raise InputError(f"{chosen!r} must be one of {', '.join(get_args(EngineName))}", "engine")
     if not _is_installed(_PACKAGES[chosen]):
@@ -47,6 +49,19 @@ def load_pipeline(
     from riffusion.light.pipeline import LightPipeline
 
     return LightPipeline.from_pretrained(checkpoint)
+
+
+def _engine_from_environment() -> EngineName:
+    named = os.environ.get("RIFFUSION_ENGINE")
+    if not named:
+        return "torch" if _is_installed("torch") else "light"
+    for engine in get_args(EngineName):
+        if named == engine:
+            known: EngineName = engine
+            return known
+    raise InputError(
+        f"RIFFUSION_ENGINE={named} must be one of {', '.join(get_args(EngineName))}, or unset"
+    )
 
 
 def _is_installed(package: str) -> bool:
