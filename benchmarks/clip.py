@@ -60,7 +60,7 @@ def measure(repeats: int = REPEATS) -> list[ClipRow]:
                 answer = response.json()
                 if repeat > 0:
                     times_s[preset].append(time.perf_counter() - started)
-                    stages_s[preset].append(_stages_s(response.headers["server-timing"]))
+                    stages_s[preset].append(results.stages_s(response.headers["server-timing"]))
                 duration_s = float(answer["duration_s"])
     medians = {preset: statistics.median(times) for preset, times in times_s.items()}
     return [
@@ -77,12 +77,6 @@ def measure(repeats: int = REPEATS) -> list[ClipRow]:
         )
         for preset, median_s in medians.items()
     ]
-
-
-def _stages_s(header: str) -> dict[str, float]:
-    """Seconds per stage from a Server-Timing header."""
-    stages = (part.split(";dur=") for part in header.split(", "))
-    return {name: float(milliseconds) / 1000 for name, milliseconds in stages}
 
 
 def _settings(preset: str) -> str:

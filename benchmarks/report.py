@@ -75,6 +75,13 @@ SECTIONS = (
         "5 requests, alternating between the presets.",
     ),
     Section(
+        "engines",
+        "Without torch",
+        "The same, for clips from noise, from two servers that run the embedded checkpoint with "
+        "torch and with onnxruntime (`RIFFUSION_ENGINE`); and the whole command. Medians of 5 "
+        "alternating runs; the server that isn't asked is idle.",
+    ),
+    Section(
         "steps",
         "Fewer steps",
         "Distance of an image to the converged one, which is DDIM's with 150 steps from the same "

@@ -63,6 +63,12 @@ def load(name: str) -> Result | None:
     return Result(**json.loads(path.read_text(encoding="utf-8")))
 
 
+def stages_s(header: str) -> dict[str, float]:
+    """Seconds per stage from a Server-Timing header."""
+    stages = (part.split(";dur=") for part in header.split(", "))
+    return {name: float(milliseconds) / 1000 for name, milliseconds in stages}
+
+
 def this_machine() -> str:
     """Description of this machine, such as `2 cores of AMD EPYC`."""
     cpu = platform.processor() or platform.machine()
