@@ -188,8 +188,8 @@ def test_jobs_of_a_batch_share_a_checkpoint_whatever_their_loras(
     closed: list[ClipGenerator] = []
     load, close = ClipGenerator.load, ClipGenerator.close
 
-    def loaded(*options: Any) -> ClipGenerator:
-        opened.append(load(*options))
+    def loaded(*options: Any, **named: Any) -> ClipGenerator:
+        opened.append(load(*options, **named))
         return opened[-1]
 
     def closing(self: ClipGenerator) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch.func import functional_call
 from transformers import CLIPTextModel
@@ -77,7 +78,7 @@ class TorchAutoencoder:
         Raises:
             GenerationError: they aren't finite, in single precision either.
         """
-        placed = torch.as_tensor(pixels).to(self._vae.device)
+        placed = _tensor(pixels).to(self._vae.device)
         mean, deviation = self._posterior(placed)
         return mean * self._scaling_factor, deviation * self._scaling_factor
 
@@ -96,7 +97,7 @@ class TorchAutoencoder:
         Args:
             latents: a tensor or an array.
         """
-        placed = torch.as_tensor(latents).to(self._vae.device)
+        placed = _tensor(latents).to(self._vae.device)
         unscaled = placed / self._vae.config.scaling_factor
         precision = self._vae.dtype
         pixels: torch.Tensor = self._vae.decode(unscaled.to(precision), return_dict=False)[0]
@@ -136,13 +137,20 @@ class TorchLibrary:
 
     def placed(self, array: Array) -> torch.Tensor:
         """See `networks.ArrayLibrary`."""
-        return copied_to(self._device, torch.as_tensor(array))
+        return copied_to(self._device, _tensor(array))
 
     def noise_of_steps(self, scheduler: Any, numbers: NormalNumbers) -> Any:
         """See `networks.ArrayLibrary`; diffusers' schedulers draw with PyTorch's generator."""
         if isinstance(scheduler, Sampler) or not isinstance(numbers, TorchNumbers):
             return numbers
         return numbers.generator
+
+
+def _tensor(array: Array) -> torch.Tensor:
+    if isinstance(array, np.ndarray):  # which may be a view that can't be written to
+        return torch.from_numpy(np.require(array, requirements="W"))
+    tensor: torch.Tensor = array
+    return tensor
 
 
 def _is_finite(tensor: torch.Tensor) -> bool:
