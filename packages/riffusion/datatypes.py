@@ -171,7 +171,7 @@ class InferenceInput(Request):
     amount: Share | None = None
     """How much changes in mode=vary, from 0 (nothing) to 1 (everything); default: 0.2."""
     after_s: Seconds | None = None
-    """How long the recording goes on in mode=extend; default: 10, or 0 with `before_s`."""
+    """How long the recording continues in mode=extend; default: 10, or 0 with `before_s`."""
     before_s: Seconds | None = None
     """How much comes before the recording's start in mode=extend."""
     beats: Annotated[int, Field(ge=1, le=MAX_BEATS)] | None = None

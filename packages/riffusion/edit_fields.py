@@ -36,7 +36,7 @@ _MODES_OF_TEXT = ("repaint", "restyle", "extend", "remix", "follow")
 DEFAULT_DENOISING = {"repaint": 1.0, "restyle": 0.5, "extend": 0.7, "remix": 0.5}
 """How much an edit changes if the request doesn't say. `follow` tries several."""
 DEFAULT_AFTER_S = 10.0
-"""How long a recording goes on if the request says nothing about it."""
+"""How long a recording continues if the request says nothing about it."""
 DEFAULT_NOISE_STEPS = 20
 """Steps of DDIM to the noise, and back, if the request doesn't say."""
 DEFAULT_NUM_CLIPS = 6

@@ -91,7 +91,7 @@ _kept_response = functools.lru_cache(maxsize=4)(_response)
 
 
 _Coefficients = tuple[tuple[float, float, float], tuple[float, float, float]]
-"""Of the numerator and the denominator, by powers of the delay."""
+"""Coefficients of the numerator and of the denominator, by powers of the delay."""
 
 
 def _high_shelf(sample_rate: int) -> _Coefficients:

@@ -64,11 +64,14 @@ class Tags:
     wav_chunks: bytes = field(default=b"", repr=False)
 
     def without_tempo_and_key(self) -> Self:
-        """The same without texts that name a tempo or a key."""
+        """The same without texts that name a tempo or a key.
+
+        A WAV's chunks are left out, as they may name them, too; its texts are kept.
+        """
         texts = {
             name: text for name, text in self.texts.items() if not _OF_TEMPO_AND_KEY.fullmatch(name)
         }
-        return replace(self, texts=texts)
+        return replace(self, texts=texts, wav_chunks=b"")
 
 
 NO_TAGS = Tags()

@@ -116,7 +116,7 @@ def _load(model: "CheckpointOptions", adapters: "AdapterOptions | None") -> "Cli
     key = repr((model, words))
     generator = None if kept is None else kept.get(key)
     if generator is None:
-        generator = _load_anew(model, adapters)
+        generator = _newly_loaded(model, adapters)
         if kept is not None:
             kept[key] = generator
     if adapters is not None:
@@ -124,7 +124,7 @@ def _load(model: "CheckpointOptions", adapters: "AdapterOptions | None") -> "Cli
     return generator
 
 
-def _load_anew(model: "CheckpointOptions", adapters: "AdapterOptions | None") -> "ClipGenerator":
+def _newly_loaded(model: "CheckpointOptions", adapters: "AdapterOptions | None") -> "ClipGenerator":
     """A newly loaded generator with its new words."""
     kept = _kept.get()
     while kept:  # one at a time: two checkpoints may not fit into memory

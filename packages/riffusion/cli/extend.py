@@ -1,4 +1,4 @@
-"""`riffusion extend`: a recording goes on, after its end and before its start."""
+"""`riffusion extend`: a recording continues, after its end and before its start."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +31,7 @@ def extend(
     after: Annotated[
         str | None,
         typer.Option(
-            help="How long it goes on after its end, such as 20 or 1:30; default: 10 seconds, "
+            help="How long it continues after its end, such as 20 or 1:30; default: 10 seconds, "
             "unless --before is given.",
             show_default=False,
         ),

@@ -71,7 +71,9 @@ def loop(
             f"loop        {made.beats} beats at {made.tempo_bpm:.2f} bpm, from "
             f"{format_time(made.start_s)} to {format_time(made.end_s)}"
         )
-        print(f"seam        {made.seam_novelty:.2f} of the strongest onsets inside")
+        print(f"seam        {made.seam_novelty:.2f} of the strongest onset inside")
+        if made.seam_novelty > 1:
+            print("note        the seam stands out; try other --beats, or another place by --from")
         repeated = New(repeat(made.waveform, times), 0.0)
         tags = recording.tags if tempo is None else recording.tags.without_tempo_and_key()
         num_samples = write_spliced(recording, [repeated], output, tags)

@@ -36,7 +36,7 @@ Without one, and without torch:
 - `tempo_path`: the tempo over time.
 - `metrical_level`: whether the beat is the pulse that was found, or half or twice of it.
 - `beat_grid`: the beats of a recording, and its tempo.
-- `bars`: the bar of a recording, with which it goes on.
+- `bars`: the bar of a recording, with which it continues.
 - `downbeats`: which beats are the first of a bar.
 - `chroma`, `key_finding`: the key of a recording.
 - `transposing`: the distance to another key.

@@ -1,4 +1,4 @@
-"""The bar of a recording, with which it goes on."""
+"""The bar of a recording, with which it continues."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

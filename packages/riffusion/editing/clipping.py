@@ -42,4 +42,4 @@ class Clipping:
 
 def remark_on_new_sound(clipping: Clipping) -> str | None:
     """The line about sound that an edit has made."""
-    return clipping.remark("the new sound", "another seed or a quieter recording may avoid it")
+    return clipping.remark("the new sound", "a recording that is quieter by that much avoids it")

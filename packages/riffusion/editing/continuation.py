@@ -16,7 +16,7 @@ class Continuation:
     """A recording with repetitions of itself before and after; it can be read like a recording.
 
     After the end come the last `period_s` seconds again and again, before the start the first ones.
-    So a beat with that period goes on, whatever the number of repetitions.
+    So a beat with that period continues, whatever the number of repetitions.
 
     Args:
         recording: the recording.

@@ -1,4 +1,4 @@
-"""Extend: a recording goes on after its end, and before its start, with its own beat."""
+"""Extend: a recording continues after its end, and before its start, with its own beat."""
 
 import math
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def extend(
     """Let a recording go on. It stays as it is, but for a join of 20 ms where something follows.
 
     What is new starts from repetitions of the recording's last bars (or first, before its start),
-    so the beat goes on; `denoising` says how far it moves away from them.
+    so the beat continues; `denoising` says how far it moves away from them.
 
     Args:
         recording: the recording.

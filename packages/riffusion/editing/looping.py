@@ -43,6 +43,9 @@ DEFAULT_BEATS = 8
 _CONTEXT_S = 0.5
 """Audio before and after the loop that is stretched with it, so that its ends are as its inside."""
 _SEAM_S = 0.05
+_FAINT_ONSET = 0.5
+"""Onset strength that nobody hears as an onset; a drum has about 20. Where a loop has no other
+onset, the seam's is relative to this."""
 _TOLERANCE_S = 0.01
 """How much later than the recording's end the last beat may end."""
 _MAX_TRIALS = 6
@@ -149,7 +152,10 @@ def check_loop(
 
 
 def seam_novelty(loop: Waveform, sample_rate: int) -> float:
-    """Strongest onset at a loop's seam, relative to the strongest one elsewhere in it."""
+    """Strongest onset at a loop's seam, relative to the strongest one elsewhere in it.
+
+    The seam is a downbeat, often the strongest onset of its bar, also where it isn't a seam.
+    """
     frames = OnsetFrames(sample_rate)
     count = loop.shape[1]
     edge = min(count, sample_rate)
@@ -253,7 +259,7 @@ def _onset_ratio(strength: Signal, start: int, end: int, step_s: float) -> float
     reach = round(_SEAM_S / step_s)
     seam = strength[max(0, start - reach) : start + reach + 1].max(initial=0)
     inside = strength[start + reach + 1 : end - reach].max(initial=0)
-    return float(seam / max(float(inside), 1e-9))
+    return float(seam / max(float(inside), _FAINT_ONSET))
 
 
 def _cut(

@@ -49,16 +49,16 @@ class MelLoudness:
         Args:
             amplitudes: (bands, frames) in 16-bit units, at least one frame.
         """
-        return float(_lufs(np.mean(self._of_frames(amplitudes))))
+        return float(_lufs_from_power(np.mean(self._powers_of_frames(amplitudes))))
 
     def of_frames(self, amplitudes: FloatArray) -> npt.NDArray[np.float64]:
         """Loudness of each frame, (frames,); see `lufs`."""
-        return _lufs(self._of_frames(amplitudes))
+        return _lufs_from_power(self._powers_of_frames(amplitudes))
 
-    def _of_frames(self, amplitudes: FloatArray) -> npt.NDArray[np.float64]:
+    def _powers_of_frames(self, amplitudes: FloatArray) -> npt.NDArray[np.float64]:
         return np.asarray(self._powers @ np.square(amplitudes, dtype=np.float64))
 
 
-def _lufs(power: Any) -> npt.NDArray[np.float64]:
+def _lufs_from_power(power: Any) -> npt.NDArray[np.float64]:
     with np.errstate(divide="ignore"):
         return np.asarray(OFFSET_LUFS + 10 * np.log10(power))

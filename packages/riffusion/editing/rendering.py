@@ -42,7 +42,7 @@ def rendered(
         target: mel amplitudes; also those of the frames just beside, where sound continues.
         first: the first frame.
         num_frames: number of frames, at least 1.
-        continues_before, continues_after: whether the recording goes on beside the frames.
+        continues_before, continues_after: whether the recording continues beside the frames.
 
     Yields:
         (1, samples) at the model's rate; all together have `num_frames` hops.

@@ -5,7 +5,7 @@
                                    join   join
 
 A join is a crossfade, at most 20 ms long, between a new part and the recording's own sound as it
-goes on beside the kept part. So a join is in the new part, and no kept sample changes. Beyond the
+continues beside the kept part. So a join is in the new part, and no kept sample changes. Beyond the
 recording's end (or before its start) there is no such sound. There, the new part's first (or last)
 samples are faded into the recording's own last (or first) ones, and the result is shorter than its
 parts by the join.

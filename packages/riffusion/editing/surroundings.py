@@ -40,7 +40,7 @@ class Section:
     Args:
         first, last: the first frame, and the one after the last.
         bands: which mel bands are regenerated, (bands,); None for all.
-        continues_before, continues_after: whether the recording goes on beside the section.
+        continues_before, continues_after: whether the recording continues beside the section.
     """
 
     first: int

@@ -11,7 +11,7 @@ import { Destination } from "./destination";
 const ACTIONS: readonly { readonly action: EditAction; readonly text: string; readonly about: string }[] = [
   { action: "replace", text: "Replace", about: "Something new in place of the marked section. What is beside it stays." },
   { action: "restyle", text: "Restyle", about: "Another sound for the marked section, with its beat and its course." },
-  { action: "extend", text: "Extend", about: "The recording goes on, with its own beat." },
+  { action: "extend", text: "Extend", about: "The recording continues, with its own beat." },
   { action: "loop", text: "Loop", about: "A loop of whole beats out of the marked section." },
   { action: "between", text: "Between", about: "A piece that leads from the marked section to another one, clip by clip." },
 ];
