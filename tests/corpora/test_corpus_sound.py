@@ -28,6 +28,7 @@ BEATS = 8
 FLUTE, ORGAN, TUBULAR_BELLS = 73, 19, 14
 CLAVES = 75
 
+LOWEST_HZ = 20
 PITCH_TOLERANCE_HZ = 0.2
 """An FFT of 5.12 s has a bin every 0.195 Hz."""
 SAMPLED_PITCH_TOLERANCE_CENTS = 15.0
@@ -68,6 +69,7 @@ def render(synthesizer: Synthesizer, *parts: Part, reverb: float = 0.3) -> Wavef
 
 def loudest_hz(waveform: Waveform) -> float:
     spectrum = np.abs(np.fft.rfft(waveform[0]))
+    spectrum[: round(LOWEST_HZ * NUM_SAMPLES / 44100)] = 0  # some soundfonts have an offset
     return int(spectrum.argmax()) * 44100 / NUM_SAMPLES
 
 
