@@ -44,7 +44,7 @@ $(READY): requirements.txt requirements-dev.txt requirements-tagger.txt pyprojec
 
 $(LIGHT_READY): requirements-light.txt pyproject.toml
 	@$(call make_venv,$(LIGHT_VENV))
-	@echo "installing what draws without torch (0.4 GB)"
+	@echo "installing what draws without torch (0.5 GB)"
 	@uv=$$(command -v uv || echo $(LIGHT_VENV)/bin/uv); \
 		$$uv pip install --quiet --compile-bytecode --python $(LIGHT_VENV)/bin/python -r requirements-light.txt && \
 		$$uv pip install --quiet --python $(LIGHT_VENV)/bin/python --no-deps -e .
@@ -109,5 +109,5 @@ requirements: setup ## resolve the pins again after a change of pyproject.toml
 		$$uv pip compile $$options --constraint requirements-dev.txt --extra train pyproject.toml -o requirements-train.txt && \
 		$$uv pip compile $$options --constraint requirements-dev.txt --extra export pyproject.toml -o requirements-export.txt
 
-clean: ## remove .venv, output and caches
+clean: ## remove .venv, .venv-light, output and caches
 	@rm -rf $(VENV) $(LIGHT_VENV) out build site web/dist web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

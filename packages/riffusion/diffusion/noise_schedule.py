@@ -18,7 +18,7 @@ from riffusion.errors import CheckpointError
 from riffusion.spectrogram.image import FloatArray
 
 _MAX_BETA = 0.999
-"""Of the cosine schedule, whose last beta would be 1."""
+"""Largest beta of the cosine schedule, whose last one would be 1."""
 
 
 def remaining_power(settings: Mapping[str, Any]) -> FloatArray:

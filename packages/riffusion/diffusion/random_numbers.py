@@ -6,13 +6,13 @@ PyTorch draws from a Mersenne Twister (MT19937) of 32-bit words. From 16 numbers
     √(-2 ln(1 - u_j)) · cos(2π u_{j+8}), then the same with sin     j = 0 … 7 of each block of 16
 
 which is the Box-Muller transform. If the size isn't a multiple of 16, 16 further words are drawn,
-and the last 16 numbers are made anew from them. Fewer than 16 numbers are made one by one in double
+and the last 16 numbers are redrawn from them. Fewer than 16 numbers are made one by one in double
 precision, from two words each per uniform number; the second number of a pair is kept for the next
 such draw. (PyTorch 2.11: `DistributionTemplates.h`, `DistributionsHelper.h` and
 `MT19937RNGEngine.h` in ATen.)
 
 Logarithm, sine and cosine are rounded by NumPy's functions, so the numbers differ from PyTorch's by
-up to 1e-6, as those of PyTorch differ from processor to processor.
+up to 2e-6, as those of PyTorch differ from processor to processor.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def is_rounded_in(components: Components, precision: str) -> bool:
 
 
 def write(components: Components, folder: Path, precision: str) -> Weights:
-    """Write a checkpoint anew, and round its loaded networks to what was written.
+    """Write a checkpoint in a precision, and round its loaded networks to what was written.
 
     Args:
         components: in single precision.

@@ -1,7 +1,7 @@
 """A checkpoint as a folder that runs without torch, or graphs beside a checkpoint.
 
 checkpoint ─▶ load_components           networks in single precision on the CPU
-           ─▶ copied, or written anew   weights as safetensors, in the precision asked for
+           ─▶ copied, or converted      weights as safetensors, in the precision asked for
            ─▶ trace, attach_weights     one graph per part, which refers to these files
            ─▶ checking                  onnxruntime against torch, on random inputs
            ─▶ manifest.json             written last, so a folder that has one is complete

@@ -104,7 +104,6 @@ class LightPipeline(PipelineStages):
         checkpoint: str | os.PathLike[str] | None = None,
         *,
         hashes: bool = True,
-        spinning: bool = False,
     ) -> Self:
         """Load an exported checkpoint.
 
@@ -112,7 +111,6 @@ class LightPipeline(PipelineStages):
             checkpoint: a folder that `riffusion export` wrote; None for the default checkpoint,
                 see `find_checkpoint`.
             hashes: whether to compare the files' contents with the manifest.
-            spinning: see `Session`.
 
         Raises:
             CheckpointError: the folder isn't exported, or a file is missing or damaged.
@@ -134,7 +132,7 @@ class LightPipeline(PipelineStages):
         scheduler = SchedulerConfig(read_json(folder / SCHEDULER_NAME))
         params = _spectrogram_params(folder)
         text_encoder, unet, encoder, decoder = (
-            Session(manifest.graph_path(folder, part), spinning=spinning) for part in PARTS
+            Session(manifest.graph_path(folder, part)) for part in PARTS
         )
         for session in (text_encoder, unet, decoder):  # most clips need no encoder
             session.open()

@@ -17,12 +17,10 @@ class Session:
 
     Args:
         graph: the part's graph, beside the weights that it refers to.
-        spinning: whether idle threads wait actively. A single clip is then drawn a little sooner,
-            but several sessions, or other work on the machine, become much slower.
     """
 
-    def __init__(self, graph: Path, *, spinning: bool = False) -> None:
-        self._graph, self._spinning = graph, spinning
+    def __init__(self, graph: Path) -> None:
+        self._graph = graph
         self._session: Any = None
         self._lock = threading.Lock()
 
@@ -35,7 +33,7 @@ class Session:
         """
         with self._lock:
             if self._session is None:
-                self._session = _opened(self._graph, self._spinning)
+                self._session = _opened(self._graph)
             return self._session
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, FloatArray]:
@@ -45,7 +43,7 @@ class Session:
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
-def _opened(graph: Path, spinning: bool) -> Any:
+def _opened(graph: Path) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -54,7 +52,8 @@ def _opened(graph: Path, spinning: bool) -> Any:
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_usable_cpus()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    # Threads that wait actively would slow other sessions, and other work on the machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what is worse than a warning is raised, too
     try:
         return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
