@@ -78,6 +78,7 @@ REQUESTS = {
     },
     "instant": {"preset": "instant"},
     "fast": {"preset": "fast"},
+    "reference": {"preset": "reference", "num_inference_steps": 8},
     "weights": {"start": {"prompt": "(piano:1.4) and [drums], ünïcode 🎹", "seed": 3}},
     "long prompt": {"start": {"prompt": LONG, "seed": 1}},
     "interpolation": {
@@ -106,7 +107,7 @@ def test_the_same_seed_gives_the_same_image(
     assert_same(light, torch_pipeline, request(**REQUESTS[name]))
 
 
-@pytest.mark.parametrize("scheduler", [None, "ddim", "lcm"])
+@pytest.mark.parametrize("scheduler", [None, "ddim", "pndm", "lcm"])
 def test_img2img_and_masks(
     light: LightPipeline, torch_pipeline: RiffusionPipeline, scheduler: Any
 ) -> None:

@@ -7,7 +7,7 @@ import typer
 from riffusion.cli.folder_batch import BatchDefectError
 from riffusion.cli.option_names import message_by_option
 from riffusion.errors import InputError, RiffusionError, ServerError
-from riffusion.io.bundle import ADD_EXTRAS
+from riffusion.io.bundle import how_to_add
 
 if TYPE_CHECKING:
     from typer._click.core import Command
@@ -33,8 +33,8 @@ def line_and_status(error: Exception, command: "Command") -> tuple[str, int]:
         what = one_line(error.format_message()).rstrip(".")
         return f"{what}; see `{path} --help`", EXIT_REFUSED
     if isinstance(error, ModuleNotFoundError) and error.name:  # an extra was not installed
-        line = f"the module {error.name} is not installed, and this command needs it; {ADD_EXTRAS}"
-        return one_line(line), EXIT_REFUSED
+        needs = f"the module {error.name} is not installed, and this command needs it"
+        return one_line(f"{needs}; {how_to_add(error.name)}"), EXIT_REFUSED
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return one_line(f"{where}{error.strerror}"), EXIT_REFUSED

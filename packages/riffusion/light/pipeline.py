@@ -142,7 +142,7 @@ class LightPipeline(PipelineStages):
             OnnxTextEncoder(text_encoder),
             tokenizer,
             OnnxUNet(unet, shape.latent_channels, shape.guidance_width),
-            OnnxAutoencoder(encoder, decoder),
+            OnnxAutoencoder(encoder, decoder, shape.pixels_per_latent),
             scheduler,
             params,
         )
