@@ -10,7 +10,8 @@ import torch
 from riffusion.datatypes import SchedulerName
 from riffusion.diffusion.distilled_sampling import consistency_timesteps
 from riffusion.diffusion.samplers import SAMPLERS
-from riffusion.diffusion.schedulers import SchedulerConfig, new_scheduler, set_timesteps
+from riffusion.diffusion.scheduler_config import SchedulerConfig
+from riffusion.diffusion.schedulers import new_scheduler, set_timesteps
 from riffusion.diffusion.stock_schedulers import new_stock_scheduler
 from riffusion.errors import CheckpointError, InputError
 

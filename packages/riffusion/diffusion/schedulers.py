@@ -7,8 +7,7 @@ others are diffusers', and so are these four with settings that ours don't have.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, get_args
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from riffusion.datatypes import SchedulerName
 from riffusion.diffusion.arrays import Array, copied_like
 from riffusion.diffusion.samplers import SAMPLERS, Sampler
+from riffusion.diffusion.scheduler_config import SchedulerConfig
 from riffusion.errors import CheckpointError, InputError
 from riffusion.io.bundle import how_to_add
 
@@ -32,17 +32,6 @@ NAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "lms": ("LMSDiscreteScheduler", {}),
     "lcm": ("LCMScheduler", {}),
 }
-
-
-@dataclass(frozen=True)
-class SchedulerConfig:
-    """A checkpoint's scheduler without PyTorch: the content of its `scheduler_config.json`.
-
-    Args:
-        config: settings, and the class' name as `_class_name`.
-    """
-
-    config: Mapping[str, Any]
 
 
 def scheduler_class(trained: Any) -> str:

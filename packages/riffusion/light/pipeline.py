@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from riffusion.checkpoint.distillation import Distillation, read_distillation
-from riffusion.checkpoint.files import SCHEDULER_NAME, read_json
+from riffusion.checkpoint.files import SCHEDULER_NAME
 from riffusion.checkpoint.manifest import PARTS, Manifest, is_exported, read_manifest
 from riffusion.checkpoint.source import CheckpointSource, find_checkpoint
 from riffusion.datatypes import InferenceInput
@@ -22,10 +22,11 @@ from riffusion.diffusion.batching import UNetBatch, split_predictions, stack_job
 from riffusion.diffusion.conditioning import PromptEncoder
 from riffusion.diffusion.job import UNetRows
 from riffusion.diffusion.networks import NumpyLibrary
-from riffusion.diffusion.schedulers import SchedulerConfig
+from riffusion.diffusion.scheduler_config import SchedulerConfig
 from riffusion.diffusion.stages import PipelineStages, ProgressCallback
 from riffusion.diffusion.vae import LatentCodec
 from riffusion.errors import CheckpointError, InputError, SpectrogramParamsError
+from riffusion.light.agreement import check_shape
 from riffusion.light.networks import OnnxAutoencoder, OnnxTextEncoder, OnnxUNet
 from riffusion.light.sessions import Session
 from riffusion.light.tokenizer import LightTokenizer
@@ -103,14 +104,15 @@ class LightPipeline(PipelineStages):
         cls,
         checkpoint: str | os.PathLike[str] | None = None,
         *,
-        hashes: bool = True,
+        hashes: bool | None = None,
     ) -> Self:
         """Load an exported checkpoint.
 
         Args:
             checkpoint: a folder that `riffusion export` wrote; None for the default checkpoint,
                 see `find_checkpoint`.
-            hashes: whether to compare the files' contents with the manifest.
+            hashes: whether to compare the files' contents with the manifest, as `read_manifest`
+                does; None for folders that this takes no time for.
 
         Raises:
             CheckpointError: the folder isn't exported, or a file is missing or damaged.
@@ -129,13 +131,14 @@ class LightPipeline(PipelineStages):
         distillation = read_distillation(folder, {"time_cond_proj_dim": shape.guidance_width})
         loaded = LightCheckpoint(source, folder, manifest, distillation)
         tokenizer = LightTokenizer(folder / "tokenizer", shape)
-        scheduler = SchedulerConfig(read_json(folder / SCHEDULER_NAME))
+        scheduler = SchedulerConfig.read(folder / SCHEDULER_NAME)
         params = _spectrogram_params(folder)
         text_encoder, unet, encoder, decoder = (
             Session(manifest.graph_path(folder, part)) for part in PARTS
         )
         for session in (text_encoder, unet, decoder):  # most clips need no encoder
             session.open()
+        check_shape(folder, shape, tokenizer, text_encoder, unet, decoder)
         logger.info("loaded checkpoint %s from %s", loaded.description, folder)
         return cls(
             loaded,
