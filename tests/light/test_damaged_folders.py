@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from riffusion.checkpoint import manifest
-from riffusion.checkpoint.manifest import ExportedShape, Manifest, read_manifest
+from riffusion.checkpoint.files import SCHEDULER_NAME
+from riffusion.checkpoint.manifest import ExportedShape, describe_file, read_manifest
 from riffusion.checkpoint.source import find_checkpoint
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
@@ -47,8 +48,19 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def change(path: Path, **values: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+def write(path: Path, content: str, folder: Path) -> None:
+    """Write a file, and its size and hash into the folder's manifest if that has them."""
+    path.write_text(content)
+    values = json.loads((folder / "manifest.json").read_text())
+    name = path.relative_to(folder).as_posix()
+    if name in values["files"]:
+        values["files"][name] = describe_file(path).model_dump()
+        (folder / "manifest.json").write_text(json.dumps(values))
+
+
+def change(folder: Path, name: str, **values: Any) -> None:
+    path = folder / name
+    write(path, json.dumps(json.loads(path.read_text()) | values), folder)
 
 
 def refused(folder: Path) -> str:
@@ -62,7 +74,7 @@ def refused(folder: Path) -> str:
 def test_without_a_sampler_requests_to_stable_diffusion_are_drawn_as_with_torch(
     folder: Path,
 ) -> None:
-    (folder / "scheduler/scheduler_config.json").write_text(json.dumps(STABLE_DIFFUSION))
+    write(folder / SCHEDULER_NAME, json.dumps(STABLE_DIFFUSION), folder)
     inputs = InferenceInput.parse(
         {
             "start": {"prompt": "piano", "seed": 4, "guidance": 3.0},
@@ -115,8 +127,8 @@ def test_without_a_sampler_requests_to_stable_diffusion_are_drawn_as_with_torch(
 def test_a_setting_of_the_scheduler_that_it_can_t_have(
     folder: Path, values: dict[str, Any], expected: str
 ) -> None:
-    path = folder / "scheduler/scheduler_config.json"
-    change(path, **values)
+    path = folder / SCHEDULER_NAME
+    change(folder, SCHEDULER_NAME, **values)
     with pytest.raises(CheckpointError) as refusal:
         SchedulerConfig.read(path)
     message = str(refusal.value)
@@ -127,9 +139,9 @@ def test_a_setting_of_the_scheduler_that_it_can_t_have(
 
 
 def test_a_damaged_scheduler_is_refused_when_a_checkpoint_is_loaded(folder: Path) -> None:
-    change(folder / "scheduler/scheduler_config.json", num_train_timesteps="many")
+    change(folder, SCHEDULER_NAME, num_train_timesteps="many")
     assert "num_train_timesteps='many' must be a valid integer" in refused(folder)
-    (folder / "scheduler/scheduler_config.json").write_text("[]")
+    write(folder / SCHEDULER_NAME, "[]", folder)
     assert "must hold a JSON object" in refused(folder)
 
 
@@ -167,31 +179,36 @@ def test_a_number_of_the_manifest_that_is_not_the_graphs(
 
 
 def test_a_damaged_manifest_is_refused_when_a_checkpoint_is_loaded(folder: Path) -> None:
-    path = folder / "manifest.json"
-    shape = json.loads(path.read_text())["shape"]
+    shape = json.loads((folder / "manifest.json").read_text())["shape"]
     for values, expected in [
         ({"latent_channels": 3}, "shape.latent_channels=3 must be 16"),
         ({"tokens": 10**12}, "shape.tokens: Input should be less than or equal to 10000"),
         ({"size_multiple": 40}, "size_multiple=40 must be a multiple of pixels_per_latent=16"),
         ({"text_width": "128"}, "shape.text_width: Input should be a valid integer"),
     ]:
-        change(path, shape=shape | values)
+        change(folder, "manifest.json", shape=shape | values)
         assert expected in refused(folder)
 
 
-def test_contents_of_large_folders_are_compared_only_when_asked_for(
+def test_without_being_asked_for_contents_are_compared_of_the_smallest_files(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = folder / "vae/diffusion_pytorch_model.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.unlink()  # a link to the embedded checkpoint's
-    path.write_bytes(content)
+    def damage(name: str) -> None:
+        path = folder / name
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.unlink()  # a link to the embedded checkpoint's
+        path.write_bytes(content)
+
+    damage("vae/diffusion_pytorch_model.safetensors")
     assert "is not the file that was exported (SHA-256)" in refused(folder)
-    total = sum(file.bytes for file in read_manifest(EMBEDDED).files.values())
-    monkeypatch.setattr(manifest, "MAX_HASHED_BYTES", total - 1)
-    assert isinstance(read_manifest(folder, hashes=None), Manifest)
+    monkeypatch.setattr(manifest, "MAX_HASHED_BYTES", 3_000_000)
+    read_manifest(folder, hashes=None)
     with pytest.raises(CheckpointError, match="SHA-256"):
         read_manifest(folder)
-    path.write_bytes(content[:-1])
-    assert "bytes, not" in refused(folder)
+    damage("text_encoder/model.safetensors")
+    with pytest.raises(CheckpointError, match=r"text_encoder/model.*SHA-256"):
+        read_manifest(folder, hashes=None)
+    (folder / "unet/diffusion_pytorch_model-00001-of-00002.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="is missing"):
+        read_manifest(folder, hashes=False)

@@ -230,7 +230,7 @@ class TestTheChoiceOfAnEngine:
     ) -> None:
         monkeypatch.setattr(pipelines, "_is_installed", lambda package: package != "torch")
         assert isinstance(load_pipeline(), LightPipeline)
-        with pytest.raises(InputError, match="'torch' is not installed; pip install"):
+        with pytest.raises(InputError, match="'torch' is not installed; .*make setup"):
             load_pipeline(engine="torch")
 
     def test_the_environment_may_name_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,8 +262,20 @@ class TestWhatItRefuses:
         assert caught.value.field == "loras"
 
     def test_a_folder_without_a_manifest(self, tmp_path: Path) -> None:
-        with pytest.raises(CheckpointError, match="has no manifest.json, so onnxruntime can't"):
+        with pytest.raises(CheckpointError, match=r"neither manifest\.json nor model_index\.json"):
             LightPipeline.from_pretrained(tmp_path)
+        (tmp_path / "model_index.json").write_text("{}")
+        with pytest.raises(CheckpointError, match=f"riffusion export {tmp_path} -o FOLDER"):
+            LightPipeline.from_pretrained(tmp_path)
+
+    def test_a_single_file(self, tmp_path: Path) -> None:
+        (tmp_path / "a.safetensors").write_bytes(b"")
+        with pytest.raises(CheckpointError, match=r"a\.safetensors \(argument\) is not exported"):
+            LightPipeline.from_pretrained(tmp_path / "a.safetensors")
+
+    def test_an_id_of_the_hub(self) -> None:
+        with pytest.raises(CheckpointError, match="owner/name@main .* is no folder here, and"):
+            LightPipeline.from_pretrained("owner/name@main")
 
     def test_a_damaged_graph(self, folder: Path, tmp_path: Path) -> None:
         from riffusion.light.sessions import Session

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from riffusion.checkpoint.source import find_checkpoint
-from riffusion.light.sessions import MAX_POSITIONS, Session, new_session
+from riffusion.light.sessions import MAX_POSITIONS, Session, session_options
 
 MAX_GROWTH_MB = 600
 """Measured with 24 s and guidance: 435 MB at the peak, and 20 afterwards; with both rows in one
@@ -85,12 +85,12 @@ def test_parts_of_a_real_network_give_what_single_rows_do() -> None:
 def test_sessions_compute_with_the_threads_of_openmp_s_variable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    graph = Path(find_checkpoint().location) / "vae_decoder.onnx"
     for setting in ("1", "3"):
         monkeypatch.setenv("OMP_NUM_THREADS", setting)
-        options = new_session(graph).get_session_options()
-        assert options.intra_op_num_threads == int(setting)
-    assert new_session(graph, num_threads=2).get_session_options().intra_op_num_threads == 2
+        assert session_options().intra_op_num_threads == int(setting)
+    assert session_options(2).intra_op_num_threads == 2
+    opened = Session(Path(find_checkpoint().location) / "vae_decoder.onnx").open()
+    assert opened.get_session_options().intra_op_num_threads == 3
 
 
 def test_a_wide_clip_takes_little_memory_and_gives_it_back() -> None:

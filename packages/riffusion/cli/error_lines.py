@@ -30,7 +30,7 @@ def line_and_status(error: Exception, command: "Command") -> tuple[str, int]:
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "riffusion"
-        what = one_line(error.format_message()).rstrip(".")
+        what = one_line(error.format_message()).rstrip(".").replace(": Value error, ", ": ")
         return f"{what}; see `{path} --help`", EXIT_REFUSED
     if isinstance(error, ModuleNotFoundError) and error.name:  # an extra was not installed
         needs = f"the module {error.name} is not installed, and this command needs it"

@@ -17,7 +17,7 @@ from riffusion.diffusion.arrays import Array, copied_like
 from riffusion.diffusion.samplers import SAMPLERS, Sampler
 from riffusion.diffusion.scheduler_config import SchedulerConfig
 from riffusion.errors import CheckpointError, InputError
-from riffusion.io.bundle import how_to_add
+from riffusion.io.bundle import how_to_use_torch
 
 NAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),  # no PRK warm-up in img2img
@@ -65,7 +65,7 @@ def new_scheduler(name: SchedulerName | None, trained: Any) -> Any:
     if isinstance(trained, SchedulerConfig):
         raise InputError(
             f"{name or class_name!r} needs PyTorch; choose one of pndm, ddim, dpmsolver++, "
-            f"lcm, or use --engine torch ({how_to_add('torch')})",
+            f"lcm; or {how_to_use_torch()}",
             "scheduler",
         )
     from riffusion.diffusion.stock_schedulers import new_stock_scheduler

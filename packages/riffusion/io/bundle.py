@@ -1,5 +1,6 @@
 """The folders in which the bundle's `data/` folder is searched."""
 
+import importlib.util
 from pathlib import Path
 
 DISTRIBUTION = "riffusion-truss"
@@ -26,6 +27,13 @@ def how_to_add(module: str) -> str:
     # pip reads the extras of the distribution that is installed already; the package index has none
     # of that name.
     return f"`make setup` in a checkout, or `pip install '{DISTRIBUTION}[{extras}]'`, adds it"
+
+
+def how_to_use_torch() -> str:
+    """The remedy for what the light engine can't do."""
+    if importlib.util.find_spec("torch") is not None:
+        return "use --engine torch"
+    return how_to_add("torch")
 
 
 def bundle_roots() -> list[Path]:

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from riffusion.checkpoint.distillation import Distillation, read_distillation
-from riffusion.checkpoint.files import SCHEDULER_NAME
-from riffusion.checkpoint.manifest import PARTS, Manifest, is_exported, read_manifest
+from riffusion.checkpoint.files import INDEX_NAME, SCHEDULER_NAME
+from riffusion.checkpoint.manifest import MANIFEST_NAME, PARTS, Manifest, is_exported, read_manifest
 from riffusion.checkpoint.source import CheckpointSource, find_checkpoint
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.batching import UNetBatch, split_predictions, stack_jobs
@@ -26,6 +26,7 @@ from riffusion.diffusion.scheduler_config import SchedulerConfig
 from riffusion.diffusion.stages import PipelineStages, ProgressCallback
 from riffusion.diffusion.vae import LatentCodec
 from riffusion.errors import CheckpointError, InputError, SpectrogramParamsError
+from riffusion.io.bundle import how_to_use_torch
 from riffusion.light.agreement import check_shape
 from riffusion.light.networks import OnnxAutoencoder, OnnxTextEncoder, OnnxUNet
 from riffusion.light.sessions import Session
@@ -111,21 +112,15 @@ class LightPipeline(PipelineStages):
         Args:
             checkpoint: a folder that `riffusion export` wrote; None for the default checkpoint,
                 see `find_checkpoint`.
-            hashes: whether to compare the files' contents with the manifest, as `read_manifest`
-                does; None for folders that this takes no time for.
+            hashes: whether to compare the files' contents with the manifest; None for those of the
+                smallest, as `read_manifest` says.
 
         Raises:
             CheckpointError: the folder isn't exported, or a file is missing or damaged.
             InputError: onnxruntime isn't installed.
         """
         source = find_checkpoint(checkpoint)
-        folder = Path(source.location)
-        if source.kind != "folder" or not is_exported(folder):
-            raise CheckpointError(
-                f"{source.location} has no manifest.json, so onnxruntime can't run it; export it "
-                f"with `riffusion export {source.location} -o FOLDER`, or use PyTorch "
-                "(--engine torch)"
-            )
+        folder = _exported_folder(source)
         manifest = read_manifest(folder, hashes=hashes)
         shape = manifest.shape
         distillation = read_distillation(folder, {"time_cond_proj_dim": shape.guidance_width})
@@ -182,11 +177,8 @@ class LightPipeline(PipelineStages):
             InputError: it does.
         """
         if inputs.loras:
-            raise InputError(
-                f"{inputs.loras[0].id!r} needs PyTorch; pip install 'riffusion-truss[torch]' and "
-                "use --engine torch",
-                "loras",
-            )
+            named, remedy = inputs.loras[0].id, how_to_use_torch()
+            raise InputError(f"{named!r} needs PyTorch, which changes weights; {remedy}", "loras")
 
     def predict(self, jobs: Sequence[UNetRows]) -> list[FloatArray]:
         """The UNet's outputs for the next step of each job, in one call. Changes no job.
@@ -222,6 +214,31 @@ class LightPipeline(PipelineStages):
 
     def _computing(self) -> AbstractContextManager[Any]:
         return nullcontext()
+
+
+def _exported_folder(source: CheckpointSource) -> Path:
+    """The folder of an exported checkpoint.
+
+    Raises:
+        CheckpointError: the source is another kind of checkpoint, or none.
+    """
+    name = source.location
+    if source.kind == "folder" and is_exported(Path(name)):
+        return Path(name)
+    if source.kind == "hub":
+        raise CheckpointError(
+            f"{source} is no folder here, and onnxruntime can't run checkpoints of the Hugging "
+            f"Face hub; name a folder that `riffusion export` wrote, or {how_to_use_torch()}"
+        )
+    if source.kind == "folder" and not (Path(name) / INDEX_NAME).is_file():
+        raise CheckpointError(
+            f"{source} is no checkpoint: it has neither {MANIFEST_NAME} nor {INDEX_NAME}; name a "
+            "folder that `riffusion export` wrote"
+        )
+    raise CheckpointError(
+        f"{source} is not exported, so onnxruntime can't run it; export it with `riffusion export "
+        f"{name} -o FOLDER` and name that folder, or {how_to_use_torch()}"
+    )
 
 
 def _spectrogram_params(folder: Path) -> SpectrogramParams:

@@ -65,33 +65,41 @@ class Session:
         return dict(zip(names, outputs, strict=True))
 
 
-def new_session(
-    graph: Path | bytes, *, weights: Path | None = None, num_threads: int | None = None
-) -> Any:
-    """`onnxruntime.InferenceSession` with the settings that all of this project's sessions have.
+def session_options(num_threads: int | None = None) -> Any:
+    """How this project runs graphs: an `onnxruntime.SessionOptions`.
 
     Args:
-        graph: its file, or its content.
-        weights: the folder that paths of weights in a graph's content are relative to.
-        num_threads: threads that a call computes with; None for `num_compute_threads`.
+        num_threads: threads per call; None for `num_compute_threads`.
 
     Raises:
-        Exception: one of onnxruntime's, which have no common class.
-        ImportError: onnxruntime isn't installed.
+        InputError: onnxruntime isn't installed.
     """
-    import onnxruntime
-
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(
+            "drawing without PyTorch needs onnxruntime; pip install onnxruntime", "engine"
+        ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads or num_compute_threads()
     # Threads that wait actively would slow other sessions, and other work on the machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what is worse than a warning is raised, too
-    if weights is not None:
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(weights)
-        )
-    source = str(graph) if isinstance(graph, Path) else graph
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return options
+
+
+def _opened(graph: Path) -> Any:
+    options = session_options()
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has an exception for each of its status codes
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise CheckpointError(
+            f"{graph} can't be opened ({reason}); export the checkpoint again with "
+            "`riffusion export`"
+        ) from error
 
 
 def _giving_memory_back() -> Any:
@@ -105,18 +113,3 @@ def _giving_memory_back() -> Any:
     options = onnxruntime.RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options
-
-
-def _opened(graph: Path) -> Any:
-    try:
-        return new_session(graph)
-    except ImportError as error:
-        raise InputError(
-            "drawing without PyTorch needs onnxruntime; pip install onnxruntime", "engine"
-        ) from error
-    except Exception as error:  # onnxruntime has an exception for each of its status codes
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise CheckpointError(
-            f"{graph} can't be opened ({reason}); export the checkpoint again with "
-            "`riffusion export`"
-        ) from error
