@@ -3,7 +3,10 @@
 Seconds of music generated per second: `rate(riffusion_music_seconds_total[1m])`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram, Info
 
@@ -11,7 +14,9 @@ from riffusion.checkpoint.distillation import Distillation
 from riffusion.engine.engine import Engine, EngineStep
 from riffusion.errors import GenerationCancelled, InputError
 from riffusion.runtime.cache import TensorCache
-from riffusion.runtime.cuda_graphs import CudaGraphRunner
+
+if TYPE_CHECKING:
+    from riffusion.runtime.cuda_graphs import CudaGraphRunner
 
 _CLIPS = Counter("riffusion_clips", "Clips requested, by outcome.", ["outcome"])
 _REFUSED = Counter("riffusion_refused", "Requests refused because too many were waiting.")
