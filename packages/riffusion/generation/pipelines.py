@@ -33,8 +33,7 @@ def load_pipeline(
         CheckpointError: the checkpoint is missing, truncated or foreign, or not exported.
         InputError: the engine is unknown or not installed, or can't use the device.
     """
-    chosen = chosen_engine(engine)
-    if chosen == "torch":
+    if choose_engine(engine) == "torch":
         from riffusion.diffusion import RiffusionPipeline
 
         return RiffusionPipeline.from_pretrained(checkpoint, device=device)
@@ -48,15 +47,8 @@ def load_pipeline(
     return LightPipeline.from_pretrained(checkpoint)
 
 
-def chosen_engine(engine: EngineName | None = None) -> EngineName:
-    """The engine that `load_pipeline` uses.
-
-    Args:
-        engine: the one that is asked for, if any.
-
-    Raises:
-        InputError: it is unknown or not installed.
-    """
+def choose_engine(engine: EngineName | None = None) -> EngineName:
+    """The engine to use; the argument and the errors are those of `load_pipeline`."""
     chosen = engine or _engine_from_environment()
     if chosen not in get_args(EngineName):
         raise InputError(f"{chosen!r} must be one of {', '.join(get_args(EngineName))}", "engine")
@@ -76,7 +68,7 @@ def check_weights_can_change(engine: EngineName | None, field: str) -> None:
     Raises:
         InputError: it can't, or it is unknown or not installed.
     """
-    if chosen_engine(engine) != "torch":
+    if choose_engine(engine) != "torch":
         raise InputError(f"needs PyTorch, which changes weights; {how_to_use_torch()}", field)
 
 
