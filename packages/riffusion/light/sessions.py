@@ -43,7 +43,15 @@ class Session:
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
-def _opened(graph: Path) -> Any:
+def session_options(num_threads: int | None = None) -> Any:
+    """How this project runs graphs: an `onnxruntime.SessionOptions`.
+
+    Args:
+        num_threads: threads per call; default: one per processor that the process may use.
+
+    Raises:
+        InputError: onnxruntime isn't installed.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -51,10 +59,17 @@ def _opened(graph: Path) -> Any:
             "drawing without PyTorch needs onnxruntime; pip install onnxruntime", "engine"
         ) from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_usable_cpus()
+    options.intra_op_num_threads = num_threads or num_usable_cpus()
     # Threads that wait actively would slow other sessions, and other work on the machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what is worse than a warning is raised, too
+    return options
+
+
+def _opened(graph: Path) -> Any:
+    options = session_options()
+    import onnxruntime
+
     try:
         return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has an exception for each of its status codes
