@@ -33,7 +33,8 @@ from riffusion.checkpoint.manifest import (
     describe_file,
 )
 from riffusion.checkpoint.source import CheckpointSource, find_checkpoint
-from riffusion.diffusion.schedulers import SchedulerConfig, new_scheduler, scheduler_class
+from riffusion.diffusion.scheduler_config import SchedulerConfig
+from riffusion.diffusion.schedulers import new_scheduler, scheduler_class
 from riffusion.errors import CheckpointError, InputError
 from riffusion.exporting import checking, checkpoint_files, images
 from riffusion.exporting.checking import Arrays, Comparison
