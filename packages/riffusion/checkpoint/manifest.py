@@ -20,6 +20,10 @@ FORMAT = 1
 """Version of the manifest; it changes when older programs would misread the folder."""
 MANIFEST_NAME = "manifest.json"
 PARTS = ("text_encoder", "unet", "vae_encoder", "vae_decoder")
+MAX_HASHED_BYTES = 200_000_000
+"""Bytes whose content is compared each time that a folder is loaded, the smallest files first."""
+_MAX_TOKENS, _MAX_WIDTH, _MAX_PIXELS = 10_000, 100_000, 512
+"""Far beyond any checkpoint, so that a damaged number doesn't ask for all memory."""
 _AGAIN = (
     "export the checkpoint again with `riffusion export` (--beside for graphs in the checkpoint's "
     "own folder), or copy the whole folder again"
@@ -92,15 +96,24 @@ class ExportedShape(_Values):
         guidance_width: width of the UNet's `timestep_cond`; None for one that takes none.
     """
 
-    tokens: int = Field(ge=3)
+    tokens: int = Field(ge=3, le=_MAX_TOKENS)
     start_token: int = Field(ge=0)
     end_token: int = Field(ge=0)
     padding_token: int = Field(ge=0)
-    text_width: int = Field(ge=1)
-    latent_channels: int = Field(ge=1)
-    pixels_per_latent: int = Field(ge=1)
-    size_multiple: int = Field(ge=1)
-    guidance_width: int | None = Field(default=None, ge=4)
+    text_width: int = Field(ge=1, le=_MAX_WIDTH)
+    latent_channels: int = Field(ge=1, le=_MAX_WIDTH)
+    pixels_per_latent: int = Field(ge=1, le=_MAX_PIXELS)
+    size_multiple: int = Field(ge=1, le=_MAX_PIXELS)
+    guidance_width: int | None = Field(default=None, ge=4, le=_MAX_WIDTH)
+
+    @model_validator(mode="after")
+    def _are_whole_latents(self) -> ExportedShape:
+        if self.size_multiple % self.pixels_per_latent:
+            raise ValueError(
+                f"size_multiple={self.size_multiple} must be a multiple of "
+                f"pixels_per_latent={self.pixels_per_latent}"
+            )
+        return self
 
 
 class Manifest(_Values):
@@ -166,12 +179,13 @@ def is_exported(folder: Path) -> bool:
     return (folder / MANIFEST_NAME).is_file()
 
 
-def read_manifest(folder: Path, *, hashes: bool = True) -> Manifest:
+def read_manifest(folder: Path, *, hashes: bool | None = True) -> Manifest:
     """Read a folder's manifest, and check that the files that it names are there and whole.
 
     Args:
         folder: an exported checkpoint.
-        hashes: compare contents, too, not only sizes; about 0.1 s for 100 MB.
+        hashes: compare contents, too, not only sizes; None does so for the smallest files, up to
+            `MAX_HASHED_BYTES` together, which takes 0.1 s if they are in memory.
 
     Raises:
         CheckpointError: the manifest is missing, damaged or of a newer format, or a file is
@@ -180,8 +194,10 @@ def read_manifest(folder: Path, *, hashes: bool = True) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     manifest = _parsed(path)
-    for name, file in manifest.files.items():
-        _check(folder / name, file, hashes=hashes)
+    left = MAX_HASHED_BYTES
+    for name, file in sorted(manifest.files.items(), key=lambda entry: entry[1].bytes):
+        left -= file.bytes
+        _check(folder / name, file, hashes=left >= 0 if hashes is None else hashes)
     return manifest
 
 

@@ -6,7 +6,7 @@ import typer
 
 from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
-from riffusion.cli.edits import EditSeed, Song, edit_request, opened, write_edit
+from riffusion.cli.edits import EditSeed, Song, edit_request, opened, print_seed, write_edit
 from riffusion.cli.option_groups import (
     AdapterOptions,
     CheckpointOptions,
@@ -52,10 +52,11 @@ def repaint(
     region = Region(parse_time(from_, "from"), parse_time(to, "to"), low_hz, high_hz)
     fields = diffusion.edit_fields(DEFAULT_DENOISING["repaint"])
     inputs = edit_request(
-        prompt, seed, fields, diffusion.request_fields() | adapters.request_fields()
+        prompt, seed, fields, diffusion.request_fields() | adapters.request_fields(model)
     )
     with opened(song, output) as recording:
         region.samples_of(recording)  # before the checkpoint is loaded
+        print_seed(inputs)
         generator = ClipMaker(model, adapters).generator
         write_edit(
             recording, output, lambda move: repaint(recording, generator, inputs, region, move)

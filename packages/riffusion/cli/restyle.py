@@ -6,7 +6,7 @@ import typer
 
 from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
-from riffusion.cli.edits import EditSeed, Song, edit_request, opened, write_edit
+from riffusion.cli.edits import EditSeed, Song, edit_request, opened, print_seed, write_edit
 from riffusion.cli.magic_mix import MagicMixOptions
 from riffusion.cli.option_groups import (
     AdapterOptions,
@@ -45,10 +45,11 @@ def restyle(
     fields = diffusion.edit_fields(DEFAULT_DENOISING["restyle"])
     mix = magic.mix(diffusion.denoising)
     inputs = edit_request(
-        prompt, seed, fields, diffusion.request_fields() | adapters.request_fields()
+        prompt, seed, fields, diffusion.request_fields() | adapters.request_fields(model)
     )
     with opened(song, output) as recording:
         check_prompts_at(recording, points)  # before the checkpoint is loaded
+        print_seed(inputs)
         generator = ClipMaker(model, adapters).generator
         write_edit(
             recording, output, lambda move: restyle(recording, generator, inputs, points, move, mix)

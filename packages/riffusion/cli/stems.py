@@ -12,7 +12,7 @@ import typer
 
 from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
-from riffusion.cli.edits import EditSeed, Song, edit_request
+from riffusion.cli.edits import EditSeed, Song, edit_request, print_seed
 from riffusion.cli.option_groups import (
     AdapterOptions,
     CheckpointOptions,
@@ -132,7 +132,7 @@ def remix(
     from riffusion.editing.stems import write_remix
 
     settings = diffusion.edit_fields(DEFAULT_DENOISING["restyle"])
-    further = diffusion.request_fields() | adapters.request_fields()
+    further = diffusion.request_fields() | adapters.request_fields(model)
     requests = {
         name: edit_request(prompt, seed, settings, further) for name, prompt in prompts.items()
     }
@@ -140,6 +140,8 @@ def remix(
     with Recording.open(song) as recording:
         started = time.perf_counter()
         if requests:
+            for inputs in requests.values():
+                print_seed(inputs)
             load = partial(ClipMaker, model, adapters)
             _restyle(recording, separator, requests, gains, output, load)
         else:
