@@ -101,13 +101,18 @@ media: setup $(if $(NPM),web) ## make the README's, the about page's and the doc
 seed-images: setup ## render data/seed_images and data/masks again
 	@$(BIN)/python -m riffusion.loops.seed_images --output data
 
+# Truss reads the names of the packages in requirements.txt line by line, to take them out of its own list, and doesn't know
+# lines with hashes: with them, its numpy 1 would replace ours in the image. So that file has none, and requirements-image.txt has.
 requirements: setup ## resolve the pins again after a change of pyproject.toml
 	@uv=$$(command -v uv || echo $(BIN)/uv); options="--quiet --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate"; \
-		$$uv pip compile $$options --extra dev pyproject.toml -o requirements-dev.txt && \
-		$$uv pip compile $$options --constraint requirements-dev.txt pyproject.toml -o requirements-light.txt && \
-		$$uv pip compile $$options --constraint requirements-dev.txt --extra torch pyproject.toml -o requirements.txt && \
-		$$uv pip compile $$options --constraint requirements-dev.txt --extra train pyproject.toml -o requirements-train.txt && \
-		$$uv pip compile $$options --constraint requirements-dev.txt --extra export pyproject.toml -o requirements-export.txt
+		pins="$$options --constraint requirements-dev.txt"; hashes=--generate-hashes; \
+		$$uv pip compile $$options $$hashes --extra dev pyproject.toml -o requirements-dev.txt && \
+		$$uv pip compile $$pins --extra torch pyproject.toml -o requirements.txt && \
+		$$uv pip compile $$pins $$hashes --extra torch --extra server pyproject.toml -o requirements-image.txt && \
+		$$uv pip compile $$pins $$hashes --extra gateway pyproject.toml -o requirements-gateway.txt && \
+		$$uv pip compile $$pins $$hashes pyproject.toml -o requirements-light.txt && \
+		$$uv pip compile $$pins $$hashes --extra train pyproject.toml -o requirements-train.txt && \
+		$$uv pip compile $$pins $$hashes --extra export pyproject.toml -o requirements-export.txt
 
 clean: ## remove .venv, .venv-light, output and caches
 	@rm -rf $(VENV) $(LIGHT_VENV) out build site web/dist web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
