@@ -26,7 +26,7 @@ define make_venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve web test test-fast lint format docs bench media seed-images requirements clean
+.PHONY: help setup demo serve web test test-fast lint format docs bench media sbom image-context seed-images requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -97,6 +97,12 @@ bench: setup ## measure, and write docs/benchmarks.md
 media: setup $(if $(NPM),web) ## make the README's, the about page's and the docs' pictures and clips again, with the embedded checkpoint
 	@$(BIN)/python -m scripts.media $(MEDIA)
 	@$(if $(NPM),CHROMIUM=$$(scripts/web_tool.sh chromium) && export CHROMIUM && cd web && $(NPM) run --silent screenshots,echo "left out: the web app's pictures; $(NO_NPM)")
+
+sbom: setup ## a software bill of materials (CycloneDX) of what serves clips: out/sbom.cdx.json
+	@$(BIN)/python scripts/sbom.py out/sbom.cdx.json
+
+image-context: setup ## build/image, from which Docker builds the model's image for deploy/
+	@scripts/image_context.sh build/image
 
 seed-images: setup ## render data/seed_images and data/masks again
 	@$(BIN)/python -m riffusion.loops.seed_images --output data

@@ -109,11 +109,11 @@ def main() -> None:
     PAGE.write_text(page(), encoding="utf-8")
 
 
-def pins(name: str) -> dict[str, str]:
-    """Names and versions of a requirements file, also those of other systems."""
-    text = (ROOT / name).read_text(encoding="utf-8")
-    found = re.findall(r"^([a-z0-9][a-z0-9.-]*)==([^ ;\\]+)", text, re.MULTILINE)
-    return {canonicalize_name(package): version for package, version in found}
+def pinned(*files: str) -> set[str]:
+    """Names of the packages in requirements files, also those for other systems."""
+    texts = [(ROOT / file).read_text(encoding="utf-8") for file in files]
+    found = [re.findall(r"^([a-z0-9][a-z0-9.-]*)==", text, re.MULTILINE) for text in texts]
+    return {canonicalize_name(package) for packages in found for package in packages}
 
 
 def licence_of(package: str) -> str:
@@ -181,13 +181,13 @@ def libraries_inside(package: str) -> dict[str, str]:
 
 def page() -> str:
     """The page for what is installed here."""
-    image, gateway = pins("requirements-image.txt"), pins("requirements-gateway.txt")
-    everything = pins("requirements-dev.txt") | pins("requirements-tagger.txt")
-    only_gateway = gateway.keys() - image.keys()
-    rest = everything.keys() - image.keys() - only_gateway
+    image, gateway = pinned("requirements-image.txt"), pinned("requirements-gateway.txt")
+    everything = pinned("requirements-dev.txt", "requirements-tagger.txt")
+    only_gateway = gateway - image
+    rest = everything - image - only_gateway
     return _PAGE.format(
         judged=_judged(everything),
-        inside=_inside(everything, image, gateway),
+        inside=_inside(everything, image | gateway),
         image=_by_licence({name: licence_of(name) for name in image}),
         gateway=_by_licence({name: licence_of(name) for name in only_gateway}),
         rest=_by_licence({name: licence_of(name) for name in rest}),
@@ -204,12 +204,12 @@ def _judged(names: Iterable[str]) -> str:
     return "\n".join([*rows, f"| {listed} | {NVIDIA} | {NVIDIA_REASON} |"])
 
 
-def _inside(names: Iterable[str], *images: Mapping[str, str]) -> str:
+def _inside(names: Iterable[str], in_images: set[str]) -> str:
     rows = []
     for name in sorted(names):
         if found := libraries_inside(name):
             listed = ", ".join(f"{library} ({licence})" for library, licence in found.items())
-            where = "yes" if any(name in image for image in images) else "no"
+            where = "yes" if name in in_images else "no"
             rows.append(f"| `{name}` | {where} | {listed} |")
     return "\n".join(rows)
 

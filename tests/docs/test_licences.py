@@ -6,9 +6,16 @@ import sys
 import pytest
 
 from scripts import list_licences
-from scripts.list_licences import PAGE, is_allowed, libraries_inside, licence_of, npm_packages, pins
+from scripts.list_licences import (
+    PAGE,
+    is_allowed,
+    libraries_inside,
+    licence_of,
+    npm_packages,
+    pinned,
+)
 
-EVERYTHING = pins("requirements-dev.txt") | pins("requirements-tagger.txt")
+EVERYTHING = pinned("requirements-dev.txt", "requirements-tagger.txt")
 
 
 def test_every_package_s_licence_is_allowed() -> None:
