@@ -19,6 +19,7 @@ from riffusion.serving.local import truss_server
 from riffusion.serving.local.bundle_context import build_context
 from riffusion.serving.local.truss_server import LocalTrussServer, read_config
 from riffusion.serving.model.clip_service import LARGEST_MAX_WAITING
+from tests.deploy.contained_server import IMAGE_ENTRY
 from tests.serving.conftest import BUNDLE_DIR, write_mini_bundle
 
 NEEDED = (
@@ -191,7 +192,7 @@ def test_the_context_for_other_hosts_has_a_user_and_hashes(checkout: Path, tmp_p
     subprocess.run([script, tmp_path / "image"], env=environment, check=True, capture_output=True)
     dockerfile = (tmp_path / "image/Dockerfile").read_text(encoding="utf-8").splitlines()
     assert [line for line in dockerfile if line.startswith("USER")] == ["USER root", "USER 60000"]
-    assert dockerfile[-1] == 'ENTRYPOINT ["python3", "/app/main.py"]'
+    assert dockerfile[-1] == f'ENTRYPOINT ["python3", "{IMAGE_ENTRY}"]'
     installed = [line.split(" -r ")[1].split()[0] for line in dockerfile if " -r " in line]
     assert installed == ["user_requirements.txt", "requirements.txt"]
     first, second = ((tmp_path / "image" / name).read_text(encoding="utf-8") for name in installed)

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from riffusion.diffusion.stages import PipelineStages
 from riffusion.errors import InputError
+from riffusion.runtime.user_name import ensure_user_name
 
 EngineName = Literal["torch", "light"]
 """`torch` has every checkpoint, device, scheduler and LoRA; `light` starts sooner, and runs
@@ -39,6 +40,7 @@ def load_pipeline(
         remedy = "'riffusion-truss[torch]'" if chosen == "torch" else "onnxruntime"
         raise InputError(f"{chosen!r} is not installed; pip install {remedy}", "engine")
     if chosen == "torch":
+        ensure_user_name()
         from riffusion.diffusion import RiffusionPipeline
 
         return RiffusionPipeline.from_pretrained(checkpoint, device=device)
