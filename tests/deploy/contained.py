@@ -1,7 +1,7 @@
-"""The command of the model's image on a root filesystem made of mounts, as a container has it.
+"""A command of an image on a root filesystem made of mounts, as a container has it.
 
-Everything is read-only but /tmp. The server runs as a user without a name, home or rights, and sees
-no files but the system's, Python's, and the image's: /app and /packages.
+Everything is read-only but /tmp. The command runs as a user without a name, home or rights, and
+sees no files but the system's, Python's, and those that the image has.
 """
 
 import pwd
@@ -9,16 +9,11 @@ import shlex
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from riffusion.serving.local.bundle_context import build_context
-
 SYSTEM = ("/usr", "/etc", "/bin", "/lib", "/lib64", "/sbin")
-IMAGE_ENTRY = "/app/main.py"
-"""What `python3` runs in the image; tests/serving/test_bundle.py compares it with Truss' own."""
-
 SCRIPT = """
 set -e
 mount --make-rprivate /
@@ -31,7 +26,8 @@ read_only() {{
     mount -o remount,bind,ro {root}"$2"
 }}
 {binds}
-mkdir -p {root}/proc {root}/dev {root}/tmp
+mkdir -p {root}/proc {root}/dev {root}/tmp {root}/var/tmp
+chmod 1777 {root}/var/tmp
 mount --rbind /proc {root}/proc
 mount --rbind /dev {root}/dev
 mount -t tmpfs -o mode=1777 tmpfs {root}/tmp
@@ -48,37 +44,44 @@ def unnamed_user() -> int:
 
 
 @contextmanager
-def contained_server(
-    bundle: Path, directory: Path, user: int, variables: Mapping[str, str], log: Path
+def contained(
+    arguments: Sequence[str],
+    files: Mapping[str, Path],
+    directory: str,
+    user: int,
+    variables: Mapping[str, str],
+    root: Path,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The server's process, which ends with the block; its mounts end with it.
+    """A process, which ends with the block; its mounts end with it.
 
     Args:
-        bundle: the Truss bundle.
-        directory: an empty directory.
-        user: number of the server's user and group.
-        variables: all environment variables of the server but PATH.
-        log: file for what it logs.
+        arguments: of Python.
+        files: folders of this machine by their paths in the image.
+        directory: the working directory, in the image.
+        user: number of the process' user and group.
+        variables: all its environment variables but PATH.
+        root: a folder that doesn't exist; what the process prints is in a file `.log` beside it.
     """
-    build_context(bundle, directory)
-    root = directory / "root"
     root.mkdir()
     libraries = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
     folders = {*SYSTEM, sys.base_prefix, sys.prefix, *libraries}
     inside = {one for one in folders for other in folders if Path(other) in Path(one).parents}
     binds = [(folder, folder) for folder in sorted(folders - inside)]
-    binds += [(str(directory / "app"), "/app"), (str(directory / "context/packages"), "/packages")]
-    lines = "\n".join(shlex.join(["read_only", *pair]) for pair in binds)
+    binds += [(str(source), target) for target, source in files.items()]
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", **variables}
-    server = [
+    process_command = [
         *("setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups"),
         *("--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"),
         *("env", "-i", *(f"{name}={value}" for name, value in environment.items())),
-        *(sys.executable, IMAGE_ENTRY),
+        *(sys.executable, *arguments),
     ]
-    command = shlex.quote(f"cd /app && exec {shlex.join(server)}")
-    script = SCRIPT.format(root=shlex.quote(str(root)), binds=lines, command=command)
-    with log.open("wb") as output:
+    command = f"cd {shlex.quote(directory)} && exec {shlex.join(process_command)}"
+    script = SCRIPT.format(
+        root=shlex.quote(str(root)),
+        binds="\n".join(shlex.join(["read_only", *pair]) for pair in binds),
+        command=shlex.quote(command),
+    )
+    with root.with_suffix(".log").open("wb") as output:
         process = subprocess.Popen(
             ["unshare", "--mount", "sh", "-c", script],
             stdin=subprocess.DEVNULL,
