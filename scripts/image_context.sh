@@ -15,5 +15,7 @@ rm -rf "$output"
 BT_USE_NON_ROOT_USER=1 truss image build-context "$output" "${BUNDLE:-.}" >/dev/null
 cp requirements-image.txt "$output/user_requirements.txt"
 echo "# Everything that the server needs is in user_requirements.txt, with hashes." >"$output/requirements.txt"
+# On a read-only root Python can't keep what it compiles, and would compile torch at each start.
+sed -i 's/^RUN UV_HTTP_TIMEOUT=/RUN UV_COMPILE_BYTECODE=1 UV_HTTP_TIMEOUT=/' "$output/Dockerfile"
 rm -rf "$output/build_hash" # a second copy of everything
 echo "Wrote $output"

@@ -25,12 +25,12 @@ read_only() {{
     mount --bind "$1" {root}"$2"
     mount -o remount,bind,ro {root}"$2"
 }}
-{binds}
 mkdir -p {root}/proc {root}/dev {root}/tmp {root}/var/tmp
 chmod 1777 {root}/var/tmp
 mount --rbind /proc {root}/proc
 mount --rbind /dev {root}/dev
 mount -t tmpfs -o mode=1777 tmpfs {root}/tmp
+{binds} # some may be in /tmp
 mount -o remount,ro {root}
 cd {root}
 exec chroot {root} /bin/sh -c {command}

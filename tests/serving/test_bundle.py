@@ -193,7 +193,9 @@ def test_the_context_for_other_hosts_has_a_user_and_hashes(checkout: Path, tmp_p
     dockerfile = (tmp_path / "image/Dockerfile").read_text(encoding="utf-8").splitlines()
     assert [line for line in dockerfile if line.startswith("USER")] == ["USER root", "USER 60000"]
     assert dockerfile[-1] == f'ENTRYPOINT ["python3", "{IMAGE_ENTRY}"]'
-    installed = [line.split(" -r ")[1].split()[0] for line in dockerfile if " -r " in line]
+    installs = [line for line in dockerfile if " -r " in line]
+    assert all(line.startswith("RUN UV_COMPILE_BYTECODE=1 ") for line in installs)
+    installed = [line.split(" -r ")[1].split()[0] for line in installs]
     assert installed == ["user_requirements.txt", "requirements.txt"]
     first, second = ((tmp_path / "image" / name).read_text(encoding="utf-8") for name in installed)
     assert first == (BUNDLE_DIR / "requirements-image.txt").read_text(encoding="utf-8")
