@@ -53,6 +53,8 @@ class TextMaker:
         metrics.show_loras(pipeline.loras.ids)
         if pipeline.unet_graphs is not None:
             metrics.watch_graphs(pipeline.unet_graphs)
+        if pipeline.device.type == "cuda":
+            metrics.watch_gpu_memory(pipeline.device)
         metrics.watch_cache("embeddings", pipeline.embedding_cache)
         metrics.watch_cache("latents", pipeline.latent_cache)
         metrics.watch_cache("masks", pipeline.mask_cache)
