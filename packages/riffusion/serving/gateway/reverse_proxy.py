@@ -27,9 +27,11 @@ from riffusion.serving.retries import DEADLINE_EXTENSION
 
 logger = logging.getLogger(__name__)
 
+SERVER_TIMING = "server-timing"
+"""Milliseconds per stage (W3C Server Timing). A stream has them in its result event."""
 NDJSON = "application/x-ndjson"
 """Media type of a stream: one JSON object per line."""
-_PASSED_HEADERS = ("content-type", "retry-after")
+_PASSED_HEADERS = ("content-type", "retry-after", SERVER_TIMING)
 
 
 class ReverseProxy:

@@ -93,6 +93,9 @@ class ClipJob:
     async def ndjson(self) -> AsyncIterator[bytes]:
         """Lines of JSON: progress, then the result or an error. Closing it early stops the job.
 
+        The result has the seconds of each stage as `timings`, which a header would come too early
+        for.
+
         While nothing happens, in the queue or while the audio is made, the last progress is
         repeated every 5 s.
         """
@@ -101,7 +104,7 @@ class ClipJob:
                 self._progress = event
                 yield _line("progress", step=event[0], steps=event[1])
             if isinstance(event, InferenceOutput):
-                yield _line("result", **event.model_dump())
+                yield _line("result", **event.model_dump(), timings=dict(self.timings_s))
             elif isinstance(event, (InputError, GenerationCancelled)):
                 yield _line("error", error=str(event))
             else:

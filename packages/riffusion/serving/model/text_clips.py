@@ -1,5 +1,6 @@
 """Clips and edits by a checkpoint that takes prompts, as the service's work."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +84,10 @@ class _ClipWork:
         made = self._draws.add(self._generator, clip)
         if made is None:
             return None
-        return FinishedJob(output_from_promised(made, self._draws.inputs), made.clip.timings_s)
+        started = time.perf_counter()
+        output = output_from_promised(made, self._draws.inputs)
+        encode_s = time.perf_counter() - started
+        return FinishedJob(output, {**made.clip.timings_s, "encode": encode_s})
 
 
 @dataclass(frozen=True, eq=False)
