@@ -4,7 +4,6 @@ Truss reads the annotations of `Model.predict`: the input's class parses the bod
 describes both. So this module must not import `annotations` from `__future__`.
 """
 
-import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -23,8 +22,7 @@ from riffusion.serving.model.request_body import (
     error_content,
     guard_msgpack_decoder,
 )
-
-logger = logging.getLogger(__name__)
+from riffusion.serving.request_id import REQUEST_ID, begin_request
 
 CLIENT_CLOSED_REQUEST = 499
 MSGPACK = "application/octet-stream"
@@ -58,8 +56,12 @@ class Model:
 
     async def predict(self, inputs: InferenceRequest, request: Request) -> InferenceOutput:
         """Make a clip."""
+        request_id = begin_request(request.headers.get(REQUEST_ID))
+        answer = await self._answer(inputs, request)
+        if isinstance(answer, Response):
+            answer.headers[REQUEST_ID] = request_id
         # Truss passes a Response through unchanged; the annotation is for its /schema.
-        return await self._answer(inputs, request)  # type: ignore[return-value]
+        return answer  # type: ignore[return-value]
 
     async def _answer(
         self, inputs: InferenceRequest, request: Request
@@ -75,10 +77,8 @@ class Model:
                 return output  # Truss encodes it
             return JSONResponse(output.model_dump(), headers=_server_timing(job.timings_s))
         except InputError as error:
-            logger.info("refused: field=%r", error.field)
             return JSONResponse(error_content(error), HTTPStatus.BAD_REQUEST)
         except OverloadedError as error:
-            logger.warning("refused: %s", error)
             headers = {"Retry-After": str(error.retry_after_s)}
             return JSONResponse(error_content(error), HTTPStatus.SERVICE_UNAVAILABLE, headers)
         except DeadlineExceededError as error:

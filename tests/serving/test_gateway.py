@@ -145,7 +145,7 @@ def test_the_endpoints_timing_passes_with_the_gateways_own(origin: str | None) -
     assert "server-timing" not in other.headers
     if origin is not None:
         exposed = timed.headers["access-control-expose-headers"].split(", ")
-        assert exposed == ["Retry-After", "Server-Timing"]
+        assert exposed == ["Retry-After", "Server-Timing", "X-Request-ID"]
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,11 @@ from riffusion.serving.gateway.incoming_body import CLOSE, drop_body, read_body
 from riffusion.serving.gateway.model_info import model_info
 from riffusion.serving.gateway.openapi import add_api_docs
 from riffusion.serving.gateway.origins import AllowedOrigins, remedy_for
+from riffusion.serving.gateway.request_middleware import RequestMiddleware
 from riffusion.serving.gateway.reverse_proxy import SERVER_TIMING, ReverseProxy
 from riffusion.serving.gateway.seed_images import add_seed_images
 from riffusion.serving.gateway.single_flight import SingleFlightCache
+from riffusion.serving.request_id import REQUEST_ID
 
 DEFAULT_PORT = 3013
 _CHEAP_REQUESTS = 10
@@ -100,12 +102,16 @@ def create_gateway(
         CORSMiddleware,
         **origins.cors_options,
         allow_methods=["GET", "POST"],
-        allow_headers=["Content-Type"],
-        expose_headers=["Retry-After", "Server-Timing"],
+        allow_headers=["Content-Type", REQUEST_ID],
+        expose_headers=["Retry-After", "Server-Timing", REQUEST_ID],
     )
+    # Inside of the limits, so that a flood of refused requests isn't logged line by line.
+    inner = [Middleware(RequestMiddleware)]
     limiting = [] if limits is None else [Middleware(ClientLimitsMiddleware, limits=limits)]
     for path in (RUN_INFERENCE_PATH, RUN_INFERENCE_PATH + "/", PREDICT_PATH):
-        app.routes.append(Route(path, gateway.predict, methods=["POST"], middleware=limiting))
+        app.routes.append(
+            Route(path, gateway.predict, methods=["POST"], middleware=limiting + inner)
+        )
     app.add_route("/health", gateway.health, methods=["GET"])
     app.add_route("/info", gateway.info, methods=["GET"])
     if library is not None:

@@ -23,6 +23,7 @@ from riffusion.serving.answer_body import (
     check_not_compressed,
 )
 from riffusion.serving.client import MSGPACK, Endpoint
+from riffusion.serving.request_id import REQUEST_ID, current_request_id
 from riffusion.serving.retries import DEADLINE_EXTENSION
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,8 @@ class ReverseProxy:
         """
         try:
             request = self._endpoint.request(body, content_type)
+            if (request_id := current_request_id.get()) is not None:
+                request.headers[REQUEST_ID] = request_id
             return await self._client.send(request, stream=True)
         except httpx.RequestError as error:
             raise self._endpoint.unreachable(error) from error
