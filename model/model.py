@@ -23,6 +23,7 @@ from riffusion.serving.model.request_body import (
     guard_msgpack_decoder,
 )
 from riffusion.serving.request_id import REQUEST_ID, begin_request
+from riffusion.serving.tracing import TRACEPARENT, begin_trace, configure_tracing
 
 CLIENT_CLOSED_REQUEST = 499
 MSGPACK = "application/octet-stream"
@@ -44,6 +45,7 @@ class Model:
             CheckpointError: the checkpoint is missing, truncated or foreign.
             ServerError: the process that decodes audio doesn't start.
         """
+        configure_tracing("riffusion-model")
         check_required_gpu()
         guard_msgpack_decoder()
         decoders = DecodingPool()
@@ -57,6 +59,7 @@ class Model:
     async def predict(self, inputs: InferenceRequest, request: Request) -> InferenceOutput:
         """Make a clip."""
         request_id = begin_request(request.headers.get(REQUEST_ID))
+        begin_trace(request.headers.get(TRACEPARENT))
         answer = await self._answer(inputs, request)
         if isinstance(answer, Response):
             answer.headers[REQUEST_ID] = request_id

@@ -46,6 +46,7 @@ from riffusion.serving.gateway.reverse_proxy import SERVER_TIMING, ReverseProxy
 from riffusion.serving.gateway.seed_images import add_seed_images
 from riffusion.serving.gateway.single_flight import SingleFlightCache
 from riffusion.serving.request_id import REQUEST_ID
+from riffusion.serving.tracing import TRACEPARENT, configure_tracing, stop_tracing
 
 DEFAULT_PORT = 3013
 _CHEAP_REQUESTS = 10
@@ -102,7 +103,7 @@ def create_gateway(
         CORSMiddleware,
         **origins.cors_options,
         allow_methods=["GET", "POST"],
-        allow_headers=["Content-Type", REQUEST_ID],
+        allow_headers=["Content-Type", REQUEST_ID, TRACEPARENT],
         expose_headers=["Retry-After", "Server-Timing", REQUEST_ID],
     )
     # Inside of the limits, so that a flood of refused requests isn't logged line by line.
@@ -133,13 +134,15 @@ class _Gateway:
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        """Hold the connections to the endpoint while the application runs."""
+        """Hold the connections to the endpoint, and record spans, while the application runs."""
+        configure_tracing("riffusion-gateway")
         async with self._endpoint.async_client() as client:
             self._client = client
             self._reverse_proxy = ReverseProxy(self._endpoint, client)
             self._readiness = SingleFlightCache(self._fetch_readiness, _CHECK_MAX_AGE_S)
             self._metrics = SingleFlightCache(self._fetch_metrics, _CHECK_MAX_AGE_S)
             yield
+        stop_tracing()
 
     async def predict(self, request: Request) -> Response:
         """Pass a request on. If the client leaves, the endpoint's work is stopped too."""

@@ -1,13 +1,22 @@
-"""Gives each request for a clip an id, and logs it when its response is complete."""
+"""Gives each request for a clip an id and a span, and logs it when its response is complete."""
 
 import logging
 import time
+from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from riffusion.serving.request_id import REQUEST_ID, begin_request
 from riffusion.serving.request_log import log_with_fields
+from riffusion.serving.tracing import (
+    TRACEPARENT,
+    begin_trace,
+    current_traceparent,
+    end_span,
+    start_span,
+    traceparent_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +35,12 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, with its messages counted."""
-        request_id = begin_request(Headers(scope=scope).get(REQUEST_ID))
+        headers = Headers(scope=scope)
+        request_id = begin_request(headers.get(REQUEST_ID))
+        begin_trace(headers.get(TRACEPARENT))
+        span = start_span("gateway request", current_traceparent.get(), is_server=True)
+        if span is not None:
+            current_traceparent.set(traceparent_of(span))
         status = _NO_RESPONSE
         num_request_bytes = num_response_bytes = 0
         started_s = time.monotonic()
@@ -62,3 +76,8 @@ class RequestMiddleware:
                 f"response_bytes={num_response_bytes} total_s={total_s:.2f} id={request_id}",
                 fields,
             )
+            facts: dict[str, str | int | float] = {
+                "riffusion.request_id": request_id,
+                "http.response.status_code": status,
+            }
+            end_span(span, facts, has_failed=status >= HTTPStatus.INTERNAL_SERVER_ERROR)

@@ -25,6 +25,7 @@ from riffusion.serving.answer_body import (
 from riffusion.serving.client import MSGPACK, Endpoint
 from riffusion.serving.request_id import REQUEST_ID, current_request_id
 from riffusion.serving.retries import DEADLINE_EXTENSION
+from riffusion.serving.tracing import TRACEPARENT, current_traceparent
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,8 @@ class ReverseProxy:
             request = self._endpoint.request(body, content_type)
             if (request_id := current_request_id.get()) is not None:
                 request.headers[REQUEST_ID] = request_id
+            if (traceparent := current_traceparent.get()) is not None:
+                request.headers[TRACEPARENT] = traceparent
             return await self._client.send(request, stream=True)
         except httpx.RequestError as error:
             raise self._endpoint.unreachable(error) from error

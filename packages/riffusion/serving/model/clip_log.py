@@ -52,6 +52,11 @@ def log_done(
     log_with_fields(logger, logging.INFO, message, fields)
 
 
+def outcome_of(error: Exception) -> str:
+    """What became of a request that ended with an error, in one word."""
+    return next(name for kind, name in _OUTCOMES if isinstance(error, kind))
+
+
 def log_failure(inputs: InferenceInput, error: Exception, total_s: float) -> None:
     """Log a request that was refused, cancelled or failed; the traceback is logged elsewhere.
 
@@ -62,7 +67,7 @@ def log_failure(inputs: InferenceInput, error: Exception, total_s: float) -> Non
         error: why.
         total_s: seconds since the request was received.
     """
-    outcome = next(name for kind, name in _OUTCOMES if isinstance(error, kind))
+    outcome = outcome_of(error)
     fields = _fields(inputs, outcome, total_s)
     if isinstance(error, InputError):
         message, level = f"refused: field={error.field!r}", logging.INFO

@@ -142,19 +142,23 @@ class ClipService:
             self._limiter.check()
         except OverloadedError as error:
             metrics.record_refusal()
-            clip_log.log_failure(inputs, error, job.loop.time() - submitted_s)
+            _log_failure(job, inputs, error, job.loop.time() - submitted_s)
             raise
         except InputError as error:
-            clip_log.log_failure(inputs, error, job.loop.time() - submitted_s)
+            _log_failure(job, inputs, error, job.loop.time() - submitted_s)
             raise
         except TimeoutError:
             exceeded = _deadline_exceeded(inputs)
-            self._record_failure(inputs, exceeded, job.loop.time() - submitted_s)
+            self._record_failure(job, inputs, exceeded, job.loop.time() - submitted_s)
             raise exceeded from None
+        except Exception as error:  # a defect, which Truss logs
+            _log_failure(job, inputs, error, job.loop.time() - submitted_s)
+            raise
+        job.trace.start_draw()
         try:
             job.handle = work.start(job.put_progress)
         except Exception as error:
-            self._record_failure(inputs, error, job.loop.time() - submitted_s)
+            self._record_failure(job, inputs, error, job.loop.time() - submitted_s)
             raise
         self._limiter.acquire()
         job.task = asyncio.create_task(self._run(job, inputs, work))
@@ -177,7 +181,7 @@ class ClipService:
         try:
             output, timings_s = await self._finished(job, work)
         except Exception as error:
-            self._record_failure(inputs, error, time.monotonic() - started)
+            self._record_failure(job, inputs, error, time.monotonic() - started)
             job.put(error)
         else:
             self._num_failures = self._num_memory_failures = 0
@@ -185,6 +189,7 @@ class ClipService:
             job.timings_s = timings_s
             job.put(output)
             clip_log.log_done(inputs, output, timings_s, time.monotonic() - started)
+            job.trace.end(inputs, "done", timings_s, job.steps_done)
 
     async def _finished(self, job: ClipJob, work: Work) -> FinishedJob:
         """Wait until the edit, or the clip's last draw, is done."""
@@ -194,6 +199,7 @@ class ClipService:
             finished = await self._make_audio(job, work)
             if finished is not None:
                 return finished
+            job.trace.start_draw()
             job.handle = work.start(job.put_progress)
 
     async def _make_audio(self, job: ClipJob, work: Work) -> FinishedJob | None:
@@ -219,9 +225,11 @@ class ClipService:
         self._mean_audio_s += weight * (newest_s - self._mean_audio_s)
         return result
 
-    def _record_failure(self, inputs: InferenceInput, error: Exception, total_s: float) -> None:
+    def _record_failure(
+        self, job: ClipJob, inputs: InferenceInput, error: Exception, total_s: float
+    ) -> None:
         metrics.record_failure(error)
-        clip_log.log_failure(inputs, error, total_s)
+        _log_failure(job, inputs, error, total_s)
         if isinstance(error, (GenerationCancelled, InputError, ClipMemoryError)):
             pass  # the request's fault
         elif is_out_of_memory(error):
@@ -239,6 +247,13 @@ def _maker_of(
     from riffusion.serving.model.unconditional_clips import UnconditionalMaker  # needs PyTorch
 
     return UnconditionalMaker(generator, open_recording)
+
+
+def _log_failure(job: ClipJob, inputs: InferenceInput, error: Exception, total_s: float) -> None:
+    """Log a request that has failed, and end its spans."""
+    clip_log.log_failure(inputs, error, total_s)
+    stages_s = job.handle.stages_s if hasattr(job, "handle") else {}
+    job.trace.end(inputs, clip_log.outcome_of(error), stages_s, job.steps_done)
 
 
 def _deadline_exceeded(inputs: InferenceInput) -> DeadlineExceededError:
