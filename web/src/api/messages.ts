@@ -4,6 +4,8 @@ import type { ImageSource, SchedulerName, Settings } from "../settings/settings"
 import type { Seconds, Share } from "../units";
 import type { Stop } from "../walk/walk";
 
+export type PresetName = "instant" | "fast" | "balanced" | "reference";
+
 export interface PromptInput {
   prompt: string;
   seed: number;
@@ -22,7 +24,11 @@ export interface InferenceInput {
   init_image?: string;
   init_audio?: string;
   mask_image?: string;
-  mode?: "img2img" | "image_to_audio";
+  mode?: "img2img" | "txt2img" | "image_to_audio";
+  /** Of a txt2img clip. */
+  duration_s?: Seconds;
+  /** Defaults for scheduler, steps and guidance interval. */
+  preset?: PresetName;
   scheduler?: SchedulerName;
   guidance_interval?: readonly [Share, Share];
   audio_format: "flac" | "mp3" | "wav";

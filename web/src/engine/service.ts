@@ -1,0 +1,95 @@
+/** What the engine's worker does with the page's commands, apart from where it runs. */
+
+import type { Failure } from "../api/client";
+import { CheckpointError, fetchCheckpoint } from "./checkpoint";
+import { Cancelled, ClipGenerator, type Invert } from "./generator";
+import { type DecodeImage, ImageLibrary } from "./images";
+import { InputError } from "./input_error";
+import { openNetworks } from "./open_sessions";
+import type { Runtime } from "./ort_networks";
+import { JobPreparation } from "./preparation";
+import { PromptEncoder } from "./prompt_encoder";
+import type { EngineCommand, EngineEvent, GenerateCommand, LoadCommand, Provider } from "./protocol";
+
+/** What the service needs of its surroundings. */
+export interface Surroundings {
+  readonly openRuntime: (provider: Provider, threads: number) => Promise<Runtime>;
+  readonly decodeImage: DecodeImage;
+  readonly invert: Invert;
+  readonly post: (event: EngineEvent) => void;
+  readonly fetcher?: typeof fetch;
+}
+
+const NOT_LOADED: Failure = { kind: "refused", message: "The engine is not loaded; send load first." };
+const CANCELLED: Failure = { kind: "cancelled", message: "The request was cancelled." };
+
+export class EngineService {
+  private loading: Promise<ClipGenerator> | null = null;
+  /** Ends when the last request ends. */
+  private queue: Promise<void> = Promise.resolve();
+  private readonly wanted = new Set<number>();
+
+  constructor(private readonly surroundings: Surroundings) {}
+
+  receive(command: EngineCommand): void {
+    switch (command.kind) {
+      case "load":
+        this.loading ??= this.load(command);
+        this.loading.catch((error: unknown) => this.surroundings.post({ kind: "unloadable", message: messageOf(error) }));
+        return;
+      case "generate":
+        this.wanted.add(command.id);
+        this.queue = this.queue.then(() => this.generate(command));
+        return;
+      case "cancel":
+        this.wanted.delete(command.id);
+        return;
+    }
+  }
+
+  private async load({ baseUrl, threads, provider }: LoadCommand): Promise<ClipGenerator> {
+    const { openRuntime, decodeImage, invert, post, fetcher } = this.surroundings;
+    const runtime = await openRuntime(provider, threads);
+    const onProgress = (receivedBytes: number, totalBytes: number): void => post({ kind: "download", receivedBytes, totalBytes });
+    const files = await fetchCheckpoint(`${baseUrl}checkpoint/`, onProgress, fetcher);
+    const { params, distillation } = files;
+    const networks = await openNetworks(runtime, files, provider);
+    const preparation = new JobPreparation(networks, new PromptEncoder(networks, files.tokenize), files.scheduler, distillation);
+    const images = new ImageLibrary(baseUrl, decodeImage, fetcher);
+    const generator = new ClipGenerator(networks, preparation, images, params, invert);
+    post({ kind: "loaded", provider, threads, params, distillation });
+    return generator;
+  }
+
+  private async generate({ id, request }: GenerateCommand): Promise<void> {
+    const { post } = this.surroundings;
+    const fail = (failure: Failure): void => post({ kind: "failed", id, failure });
+    try {
+      if (this.loading === null) return fail(NOT_LOADED);
+      const generator = await this.loading;
+      const isCancelled = (): boolean => !this.wanted.has(id);
+      if (isCancelled()) return fail(CANCELLED);
+      const onStep = (step: number, steps: number): void => post({ kind: "step", id, step, steps });
+      const { params } = generator;
+      const clip = await generator.generate(request, { onStep, isCancelled });
+      if (isCancelled()) return fail(CANCELLED);
+      post({ kind: "result", id, ...clip, sampleRate: params.sample_rate, duration: clip.samples.length / params.sample_rate, params });
+    } catch (error) {
+      fail(failureFrom(error));
+    } finally {
+      this.wanted.delete(id);
+    }
+  }
+}
+
+function failureFrom(error: unknown): Failure {
+  if (error instanceof Cancelled) return CANCELLED;
+  if (error instanceof InputError) return { kind: "refused", message: error.message };
+  return { kind: error instanceof CheckpointError ? "forbidden" : "away", message: messageOf(error) };
+}
+
+function messageOf(error: unknown): string {
+  if (error instanceof CheckpointError) return `The checkpoint cannot be loaded: ${error.message}.`;
+  const text = error instanceof Error ? error.message : String(error);
+  return `Drawing on this device failed (${text.split("\n", 1)[0]}); reload the page, or use fewer threads.`;
+}
