@@ -1,10 +1,13 @@
 import { defineConfig } from "vitest/config";
+import { compiledKernels } from "./kernels/vite_plugin";
 
 /** Address of `riffusion serve`, for `npm run dev`. */
 const GATEWAY = process.env["RIFFUSION_GATEWAY"] ?? "http://127.0.0.1:3013";
 
 export default defineConfig({
   base: "./",
+  plugins: [compiledKernels()],
+  worker: { format: "es", plugins: () => [compiledKernels()] },
   build: {
     target: "es2022",
     chunkSizeWarningLimit: 800, // three.js
