@@ -7,7 +7,7 @@ const GATEWAY = process.env["RIFFUSION_GATEWAY"] ?? "http://127.0.0.1:3013";
 export default defineConfig({
   base: "./",
   plugins: [compiledKernels()],
-  worker: { format: "es", plugins: () => [compiledKernels()] },
+  worker: { plugins: () => [compiledKernels()] },
   build: {
     target: "es2022",
     chunkSizeWarningLimit: 800, // three.js

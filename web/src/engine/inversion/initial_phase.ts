@@ -45,7 +45,7 @@ export interface RegionPhases {
 }
 
 export function initialPhases(magnitudes: Magnitudes, sizes: Sizes): RegionPhases {
-  const { hop, windowLength, fftSize } = sizes;
+  const { windowLength, fftSize } = sizes;
   const { bins, firstRegions } = findPeaks(magnitudes);
   const regions = regionsAround(bins, firstRegions, magnitudes.numBins);
   const partials = measured(magnitudes, bins, firstRegions, sizes);
