@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 import { staticPage } from "./build/static_page";
+import { compiledKernels } from "./kernels/vite_plugin";
 
 /** Address of `riffusion serve`, for `npm run dev`. */
 const GATEWAY = process.env["RIFFUSION_GATEWAY"] ?? "http://127.0.0.1:3013";
@@ -15,8 +16,16 @@ function here(path: string): string {
 /** Mode `static` builds the page that needs no server; all others the page of `riffusion serve`. */
 export default defineConfig(({ mode }) => ({
   base: "./",
-  ...(mode === "static" ? { plugins: [staticPage({ checkpoint: CHECKPOINT, library: here("../data"), outDir: STATIC_OUT })] } : {}),
-  worker: { format: "es" as const },
+  plugins: [
+    compiledKernels(),
+    ...(mode === "static" ? [staticPage({ checkpoint: CHECKPOINT, library: here("../data"), outDir: STATIC_OUT })] : []),
+  ],
+  worker: {
+    format: "es" as const,
+    plugins: () => [compiledKernels()],
+    // Not all file servers know that .mjs files are scripts.
+    rollupOptions: { output: { assetFileNames: ({ names }: { names: string[] }) => `assets/[name]-[hash]${names[0]?.endsWith(".mjs") ? ".js" : "[extname]"}` } },
+  },
   build: {
     target: "es2022",
     chunkSizeWarningLimit: 800, // three.js

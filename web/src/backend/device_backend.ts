@@ -9,7 +9,7 @@ import { BrowserClient } from "./browser_client";
 import { EngineHost, type EngineState, type EngineWorker } from "./engine_host";
 import { SEED_IMAGES, MASKS } from "./library_ids";
 import { recordingReplacer } from "./recording_image";
-import { NO_SIMD, hasSimd } from "./simd";
+import { NO_SIMD, hasSimd } from "../engine/simd";
 import { ThreadChoice, threadsOf } from "./thread_choice";
 
 /** Samplers that the engine has; see `engine/samplers.ts`. */

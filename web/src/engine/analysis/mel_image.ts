@@ -6,10 +6,10 @@
  * Pixels are 255 · (1 - (amplitude / loudest) ^ power): loud is dark. Rows are bands, low at the bottom.
  */
 
-import { samplesPerFrame } from "./frames";
-import { melFilterbank } from "./mel_filterbank";
-import { MixedRadixFft } from "./mixed_radix_fft";
+import { melBands } from "../inversion/mel_filterbank";
+import { type MelFrames, melFrames } from "../inversion/mel_frames";
 import type { SpectrogramParams } from "../spectrogram_params";
+import { MixedRadixFft } from "./mixed_radix_fft";
 
 /** An image, three bytes per pixel, rows from the top. */
 export interface MelImage {
@@ -25,10 +25,10 @@ export interface MelImage {
  * @returns one column per started hop
  */
 export function melImage(samples: Float32Array, params: SpectrogramParams): MelImage {
-  const { hop, fftLength } = samplesPerFrame(params);
-  const width = Math.max(1, Math.ceil(samples.length / hop));
-  const amplitudes = melAmplitudes(reflected(samples, fftLength >> 1), width, params);
-  const height = params.num_frequencies;
+  const frames = melFrames(params);
+  const width = Math.max(1, Math.ceil(samples.length / frames.hop));
+  const amplitudes = melAmplitudes(reflected(samples, frames.numFft >> 1), width, frames);
+  const height = frames.numBands;
   const loudest = amplitudes.reduce((most, value) => Math.max(most, value), 0) || 1;
   const data = new Uint8Array(3 * width * height);
   for (let row = 0; row < height; row++) {
@@ -41,10 +41,10 @@ export function melImage(samples: Float32Array, params: SpectrogramParams): MelI
 }
 
 /** Amplitudes of the mel bands, one column after the other. @param padded with half an FFT before and after the audio */
-function melAmplitudes(padded: Float64Array, numFrames: number, params: SpectrogramParams): Float64Array {
-  const { hop, fftLength, windowLength } = samplesPerFrame(params);
-  const bands = melFilterbank(params);
-  const half = fftLength / 2;
+function melAmplitudes(padded: Float64Array, numFrames: number, frames: MelFrames): Float64Array {
+  const { hop, numFft, windowLength } = frames;
+  const bands = melBands(frames);
+  const half = numFft / 2;
   const fft = new MixedRadixFft(half);
   const [re, im, toRe, toIm] = [half, half, half, half].map((length) => new Float64Array(length)) as [Float64Array, Float64Array, Float64Array, Float64Array];
   const window = Float64Array.from({ length: windowLength }, (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / windowLength));
@@ -53,7 +53,7 @@ function melAmplitudes(padded: Float64Array, numFrames: number, params: Spectrog
   const cos = Float64Array.from({ length: numBins }, (_, i) => Math.cos((Math.PI * i) / half));
   const sin = Float64Array.from({ length: numBins }, (_, i) => -Math.sin((Math.PI * i) / half));
   const result = new Float64Array(numFrames * bands.length);
-  const start = (fftLength - windowLength) >> 1;
+  const start = (numFft - windowLength) >> 1;
   for (let frame = 0; frame < numFrames; frame++) {
     const from = frame * hop + start; // the window's place in the FFT changes only phases
     for (let i = 0; i < windowLength; i++) (i % 2 ? im : re)[i >> 1] = (padded[from + i] ?? 0) * window[i]!;
