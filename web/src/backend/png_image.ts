@@ -18,8 +18,8 @@ const TAGS: readonly (readonly [number, keyof SpectrogramParams])[] = [
   [11090, "mel_scale_norm"], [11100, "mel_scale_type"], [11110, "max_mel_iters"], [11120, "num_griffin_lim_iters"],
 ];
 /** Types of TIFF values. */
-const [ASCII, LONG, DOUBLE] = [2, 4, 12];
-const [HEADER_BYTES, ENTRY_BYTES] = [8, 12];
+const [ASCII, SHORT, DOUBLE] = [2, 3, 12];
+const [HEADER_BYTES, ENTRY_BYTES, INLINE_BYTES] = [8, 12, 4];
 
 /** @param image three bytes per pixel, rows from the top */
 export async function pngOf(
@@ -43,30 +43,43 @@ export async function pngOf(
   return new Blob([new Uint8Array(SIGNATURE), ...chunks], { type: "image/png" });
 }
 
-/** A big-endian TIFF with one directory: entries of tag, type, count and value, or where the value is. */
+/** A big-endian TIFF with one directory: entries of tag, type, count and value; longer values follow, at even places. */
 function exifOf(params: SpectrogramParams): Uint8Array<ArrayBuffer> {
-  const text = (value: string | null): string => `${value ?? "none"}\0`;
-  const valuesAt = HEADER_BYTES + 2 + TAGS.length * ENTRY_BYTES + 4;
-  const bytes = new Uint8Array(valuesAt + TAGS.length * 8);
-  const view = new DataView(bytes.buffer);
-  bytes.set([0x4d, 0x4d, 0, 42, 0, 0, 0, HEADER_BYTES]);
+  const values = TAGS.map(([, name]) => encoded(params[name], name === "power_for_image"));
+  const long = values.filter(({ bytes }) => bytes.length > INLINE_BYTES);
+  let place = HEADER_BYTES + 2 + TAGS.length * ENTRY_BYTES + 4;
+  const tiff = new Uint8Array(long.reduce((sum, { bytes }) => sum + even(bytes.length), place));
+  const view = new DataView(tiff.buffer);
+  tiff.set([0x4d, 0x4d, 0, 42, 0, 0, 0, HEADER_BYTES]);
   view.setUint16(HEADER_BYTES, TAGS.length);
-  TAGS.forEach(([tag, name], i) => {
-    const value = params[name];
+  TAGS.forEach(([tag], i) => {
+    const { type, count, bytes } = values[i]!;
     const entry = HEADER_BYTES + 2 + i * ENTRY_BYTES;
-    const stored = valuesAt + i * 8;
-    const isText = typeof value === "string" || value === null;
-    const isFraction = name === "power_for_image";
     view.setUint16(entry, tag);
-    view.setUint16(entry + 2, isText ? ASCII : isFraction ? DOUBLE : LONG);
-    view.setUint32(entry + 4, isText ? text(value).length : 1);
-    const place = isText && text(value).length <= 4 ? entry + 8 : stored;
-    if (isText) bytes.set(new TextEncoder().encode(text(value)), place);
-    else if (isFraction) view.setFloat64(stored, Number(value));
-    if (!isText && !isFraction) view.setUint32(entry + 8, Number(value));
-    else if (place === stored) view.setUint32(entry + 8, stored);
+    view.setUint16(entry + 2, type);
+    view.setUint32(entry + 4, count);
+    const isInline = bytes.length <= INLINE_BYTES;
+    if (!isInline) view.setUint32(entry + 8, place);
+    tiff.set(bytes, isInline ? entry + 8 : place);
+    if (!isInline) place += even(bytes.length);
   });
-  return bytes;
+  return tiff;
+}
+
+function encoded(value: string | number | boolean | null, isFraction: boolean): { type: number; count: number; bytes: Uint8Array } {
+  if (typeof value === "string" || value === null) {
+    const bytes = new TextEncoder().encode(`${value ?? "none"}\0`);
+    return { type: ASCII, count: bytes.length, bytes };
+  }
+  const bytes = new Uint8Array(isFraction ? 8 : 2);
+  const view = new DataView(bytes.buffer);
+  if (isFraction) view.setFloat64(0, Number(value));
+  else view.setUint16(0, Number(value));
+  return { type: isFraction ? DOUBLE : SHORT, count: 1, bytes };
+}
+
+function even(length: number): number {
+  return length + (length % 2);
 }
 
 function chunk(name: string, content: Uint8Array): Uint8Array<ArrayBuffer> {
