@@ -162,7 +162,7 @@ describe("the status", () => {
   const facts: JamFacts = {
     phase: "playing", hasPlayed: true, numReady: 2, rounds: 1, clipDuration: CLIP, wantedSteps: 20,
     speed: { secondsPerClip: 1, numSteps: 20, isReduced: false, isBehind: false, wanderStepScale: 1, clipsAhead: 2 },
-    stepScale: 1, trouble: null, isOnHold: false,
+    stepScale: 1, trouble: null, isOnHold: false, maker: "server", preparation: { text: null, isReady: true, isProblem: false },
   };
   const behind = { secondsPerClip: 9.04, numSteps: 8, isReduced: true, isBehind: true, wanderStepScale: 0.5, clipsAhead: 3 };
 

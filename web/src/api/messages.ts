@@ -31,7 +31,7 @@ export interface InferenceInput {
   preset?: PresetName;
   scheduler?: SchedulerName;
   guidance_interval?: readonly [Share, Share];
-  audio_format: "flac" | "mp3";
+  audio_format: "flac" | "mp3" | "wav";
   image_format: "png";
 }
 
@@ -48,12 +48,12 @@ export interface InferenceOutput {
 /**
  * The request for the clip at one stop of the walk.
  *
- * The formats are lossless: FLAC adds no padding at its ends, so clips join without a gap, and the PNG is the
+ * The formats are lossless: FLAC and WAV add no padding at their ends, so clips join without a gap, and the PNG is the
  * exact image that the audio was made from.
  *
  * @param numSteps replaces the number in `settings`, which may be too high for a slow server
  */
-export function clipInput(stop: Stop, settings: Settings, numSteps: number): InferenceInput {
+export function clipInput(stop: Stop, settings: Settings, numSteps: number, audioFormat: "flac" | "wav" = "flac"): InferenceInput {
   const prompt = (end: Stop["start"]): PromptInput => ({
     prompt: end.prompt,
     seed: end.seed,
@@ -70,7 +70,7 @@ export function clipInput(stop: Stop, settings: Settings, numSteps: number): Inf
     ...(settings.mask ? imageFields(settings.mask, "mask_image_id", "mask_image") : {}),
     ...(settings.scheduler ? { scheduler: settings.scheduler } : {}),
     ...(settings.scheduler === "lcm" ? {} : { guidance_interval: GUIDANCE_INTERVAL }),
-    audio_format: "flac",
+    audio_format: audioFormat,
     image_format: "png",
   };
 }
@@ -78,7 +78,7 @@ export function clipInput(stop: Stop, settings: Settings, numSteps: number): Inf
 /** The request that converts an image or a recording to audio without diffusion. */
 export function imageToAudioInput(
   source: ImageSource | { readonly kind: "audio"; readonly dataUrl: string },
-  audioFormat: "flac" | "mp3" = "flac",
+  audioFormat: InferenceInput["audio_format"] = "flac",
 ): InferenceInput {
   const fields =
     source.kind === "audio"

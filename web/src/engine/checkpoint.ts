@@ -1,5 +1,6 @@
 /** Loads an exported checkpoint: fetches its files, compares them with the manifest and opens its networks. */
 
+import { DownloadError } from "../offline/file_store";
 import type { DistilledCheckpoint } from "./distilled_sampling";
 import type { CheckpointShape } from "./networks";
 import type { PartName } from "./ort_networks";
@@ -80,7 +81,8 @@ async function fetched(url: string, path: string, fetcher: typeof fetch): Promis
   let response: Response;
   try {
     response = await fetcher(url + path);
-  } catch {
+  } catch (error) {
+    if (error instanceof DownloadError) throw error;
     throw new CheckpointError(`${path} cannot be fetched; check the connection and reload the page`);
   }
   if (response.ok) return response;

@@ -66,6 +66,8 @@ export interface LoadedEvent {
   readonly params: SpectrogramParams;
   /** What the checkpoint can do if it is distilled, as `/info` of a server says. */
   readonly distillation: Distillation | null;
+  /** Why its files could not be kept for use without a network, for the user; null if they were. */
+  readonly whyNotKept: string | null;
 }
 
 /** The checkpoint cannot be loaded, and requests fail. */

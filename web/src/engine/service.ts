@@ -1,6 +1,7 @@
 /** What the engine's worker does with the page's commands, apart from where it runs. */
 
 import type { Failure } from "../api/client";
+import { DownloadError } from "../offline/file_store";
 import { CheckpointError, fetchCheckpoint } from "./checkpoint";
 import { Cancelled, ClipGenerator, type Invert } from "./generator";
 import { type DecodeImage, ImageLibrary } from "./images";
@@ -13,11 +14,18 @@ import type { EngineCommand, EngineEvent, GenerateCommand, LoadCommand, Provider
 
 /** What the service needs of its surroundings. */
 export interface Surroundings {
-  readonly openRuntime: (provider: Provider, threads: number) => Promise<Runtime>;
+  readonly openRuntime: (provider: Provider, threads: number, fetcher: typeof fetch) => Promise<Runtime>;
   readonly decodeImage: DecodeImage;
   readonly invert: Invert;
   readonly post: (event: EngineEvent) => void;
-  readonly fetcher?: typeof fetch;
+  /** Opens the page's files; `fetch` answers from those that are kept, and keeps the others. */
+  readonly openFiles: (baseUrl: string, onProgress: (receivedBytes: number, totalBytes: number) => void) => Promise<OpenFiles>;
+}
+
+export interface OpenFiles {
+  readonly fetch: typeof fetch;
+  /** See `LoadedEvent`. */
+  readonly whyNotKept: string | null;
 }
 
 const NOT_LOADED: Failure = { kind: "refused", message: "The engine is not loaded; send load first." };
@@ -48,16 +56,16 @@ export class EngineService {
   }
 
   private async load({ baseUrl, threads, provider }: LoadCommand): Promise<ClipGenerator> {
-    const { openRuntime, decodeImage, invert, post, fetcher } = this.surroundings;
-    const runtime = await openRuntime(provider, threads);
-    const onProgress = (receivedBytes: number, totalBytes: number): void => post({ kind: "download", receivedBytes, totalBytes });
-    const files = await fetchCheckpoint(`${baseUrl}checkpoint/`, onProgress, fetcher);
+    const { openRuntime, decodeImage, invert, post, openFiles } = this.surroundings;
+    const kept = await openFiles(baseUrl, (receivedBytes, totalBytes) => post({ kind: "download", receivedBytes, totalBytes }));
+    const runtime = await openRuntime(provider, threads, kept.fetch);
+    const files = await fetchCheckpoint(`${baseUrl}checkpoint/`, () => undefined, kept.fetch);
     const { params, distillation } = files;
     const networks = await openNetworks(runtime, files, provider);
     const preparation = new JobPreparation(networks, new PromptEncoder(networks, files.tokenize), files.scheduler, distillation);
-    const images = new ImageLibrary(baseUrl, decodeImage, fetcher);
+    const images = new ImageLibrary(baseUrl, decodeImage, kept.fetch);
     const generator = new ClipGenerator(networks, preparation, images, params, invert);
-    post({ kind: "loaded", provider, threads, params, distillation });
+    post({ kind: "loaded", provider, threads, params, distillation, whyNotKept: kept.whyNotKept });
     return generator;
   }
 
@@ -89,6 +97,7 @@ function failureFrom(error: unknown): Failure {
 }
 
 function messageOf(error: unknown): string {
+  if (error instanceof DownloadError) return error.message;
   if (error instanceof CheckpointError) return `The checkpoint cannot be loaded: ${error.message}.`;
   const text = error instanceof Error ? error.message : String(error);
   return `Drawing on this device failed (${text.split("\n", 1)[0]}); reload the page, or use fewer threads.`;
