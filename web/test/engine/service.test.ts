@@ -52,7 +52,7 @@ function started(changed: Partial<Surroundings> = {}): {
       events.push(event);
       check();
     },
-    fetcher: fetchData,
+    openFiles: filesFrom(fetchData),
     ...changed,
   });
   const until = (count: number, ...kinds: EngineEvent["kind"][]): Promise<void> =>
@@ -66,26 +66,30 @@ function started(changed: Partial<Surroundings> = {}): {
 }
 
 describe("loading", () => {
-  test("tells its progress up to all bytes, then what the checkpoint can do", async () => {
-    const { service, events, until } = started();
+  test("tells the progress of the download, then what the checkpoint can do", async () => {
+    const { service, events, until } = started({
+      openFiles: (_, onProgress) => {
+        onProgress(1, 2);
+        return Promise.resolve({ fetch: fetchData, whyNotKept: "the disk is full" });
+      },
+    });
     service.receive(LOAD);
     await until(1, "loaded");
-    const downloads = events.filter((event) => event.kind === "download");
-    const last = downloads.at(-1)!;
-    expect(last.receivedBytes).toBe(last.totalBytes);
+    expect(events[0]).toEqual({ kind: "download", receivedBytes: 1, totalBytes: 2 });
     expect(events.at(-1)).toMatchObject({
       kind: "loaded", provider: "wasm", params: { num_frequencies: 512 }, distillation: { maxSteps: 8, guidance: [2, 9] },
+      whyNotKept: "the disk is full",
     });
   });
 
   test.each<[string, Partial<Surroundings>, RegExp]>([
     ["a browser that cannot run it", { openRuntime: () => Promise.reject(new CheckpointError("no SIMD; update the browser")) }, /no SIMD; update the browser/],
-    ["a missing file", { fetcher: without("unet.onnx") }, /unet\.onnx cannot be fetched \(status 404\)/],
-    ["no connection", { fetcher: () => Promise.reject(new TypeError("failed")) }, /manifest\.json cannot be fetched; check the connection/],
-    ["a changed file", { fetcher: changed("vae/diffusion_pytorch_model.safetensors", (data) => data.with(1000, data[1000]! ^ 1)) }, /SHA-256/],
-    ["a file that breaks off", { fetcher: changed("unet.onnx", (data) => data.slice(0, 99)) }, /unet\.onnx has 99 of 167934 bytes; reload the page/],
-    ["a manifest of another kind", { fetcher: changed("manifest.json", () => new TextEncoder().encode('{"format": 99}')) }, /format 99/],
-    ["a damaged manifest", { fetcher: changed("manifest.json", (data) => data.slice(0, 50)) }, /manifest\.json is damaged/],
+    ["a missing file", { openFiles: filesFrom(without("unet.onnx")) }, /unet\.onnx cannot be fetched \(status 404\)/],
+    ["no connection", { openFiles: filesFrom(() => Promise.reject(new TypeError("failed"))) }, /manifest\.json cannot be fetched; check the connection/],
+    ["a changed file", { openFiles: filesFrom(changed("vae/diffusion_pytorch_model.safetensors", (data) => data.with(1000, data[1000]! ^ 1))) }, /SHA-256/],
+    ["a file that breaks off", { openFiles: filesFrom(changed("unet.onnx", (data) => data.slice(0, 99))) }, /unet\.onnx has 99 of 167934 bytes; reload the page/],
+    ["a manifest of another kind", { openFiles: filesFrom(changed("manifest.json", () => new TextEncoder().encode('{"format": 99}'))) }, /format 99/],
+    ["a damaged manifest", { openFiles: filesFrom(changed("manifest.json", (data) => data.slice(0, 50))) }, /manifest\.json is damaged/],
   ])("%s: unloadable, and requests fail", async (_, surroundings, message) => {
     const { service, events, until } = started(surroundings);
     service.receive(LOAD);
@@ -159,6 +163,10 @@ describe("requests", () => {
     expect(events.at(-1)).toMatchObject({ failure: { kind: "refused" } });
   });
 });
+
+function filesFrom(fetcher: typeof fetch): Surroundings["openFiles"] {
+  return () => Promise.resolve({ fetch: fetcher, whyNotKept: null });
+}
 
 function without(path: string): typeof fetch {
   return ((url: string) => (url.endsWith(path) ? Promise.resolve(new Response(null, { status: 404 })) : fetchData(url))) as typeof fetch;
