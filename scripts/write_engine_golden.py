@@ -2,8 +2,8 @@
 
     python scripts/write_engine_golden.py
 
-The tests of TypeScript are in `web/test/engine/`; `tests/light/test_engine_golden.py` tests that the
-files are what Python gives. `web/src/engine/presets.json`, from which the page's engine has its
+The tests of TypeScript are in `web/test/engine/`; `tests/light/test_engine_golden.py` tests that
+the files are what Python gives. `web/src/engine/presets.json`, from which the page's engine has its
 presets, is written, too.
 """
 

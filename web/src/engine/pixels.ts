@@ -39,7 +39,7 @@ export function luminance({ width, height, data }: Pixels): Uint8Array {
   });
 }
 
-/** A grey image in another size, by bicubic interpolation. */
+/** A grey image in another size, by bicubic interpolation: rows first, each axis rounded to bytes. */
 export function resizedGrey(grey: Uint8Array, width: number, height: number, toWidth: number, toHeight: number): Uint8Array {
   const wide = width === toWidth ? grey : resizedRows(grey, width, toWidth, height, 1, BICUBIC);
   return height === toHeight ? wide : resizedRows(wide, height, toHeight, 1, toWidth, BICUBIC);
