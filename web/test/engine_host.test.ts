@@ -104,9 +104,15 @@ describe("the engine's host", () => {
     expect(await made).toEqual({ ok: false, failure: { kind: "away", message: "The network is gone." } });
     expect(host.state).toEqual({ kind: "away", message: "The network is gone." });
     vi.advanceTimersByTime(1500);
-    expect(workers.length).toBe(2);
+    expect([workers.length, host.state.kind]).toEqual([2, "loading"]);
+    let isLoaded = false;
+    void host.untilLoaded().then(() => (isLoaded = true));
+    await Promise.resolve();
+    expect(isLoaded).toBe(false);
     workers[1]?.load();
     expect(host.state.kind).toBe("ready");
+    await host.untilLoaded();
+    expect(isLoaded).toBe(true);
     vi.useRealTimers();
   });
 

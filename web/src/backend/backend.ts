@@ -12,6 +12,8 @@ export type { AnswerOf };
 export interface ClipClient {
   /** The lossless format of clips that are played: small if they come from a server, quickly made otherwise. */
   readonly clipFormat: "flac" | "wav";
+  /** Waits until requests need not wait for what makes the clips, or until that has failed. Absent if they never wait for it. */
+  untilReady?(): Promise<void>;
   /** Requests one clip, without retries. Never throws. */
   ask(request: InferenceInput, options?: AskOptions): Promise<Answer>;
 }

@@ -26,6 +26,10 @@ export class BrowserClient implements ClipClient {
     private readonly withImage: WithImage,
   ) {}
 
+  untilReady(): Promise<void> {
+    return this.problem === null ? this.host.untilLoaded() : Promise.resolve();
+  }
+
   async ask(request: InferenceInput, options: AskOptions = {}): Promise<Answer> {
     if (this.problem !== null) return refusal("forbidden", this.problem);
     if (request.audio_format === "mp3") return refusal("refused", "audio_format=mp3 is not made without a server; save FLAC or WAV");

@@ -45,6 +45,7 @@ export class EngineHost {
   private worker: EngineWorker | null = null;
   private readonly pending = new Map<number, Pending>();
   private readonly scope = new Scope();
+  private readonly waiting: (() => void)[] = [];
   private lastId = 0;
   private numFailures = 0;
   private threads = 0;
@@ -70,6 +71,7 @@ export class EngineHost {
   start(): void {
     if (this.worker !== null || this.scope.isClosed) return;
     this.stopRetry();
+    if (this.current.kind === "away") this.become({ kind: "loading", receivedBytes: 0, totalBytes: 0 });
     this.threads = this.choice.threads;
     const worker = this.open();
     this.worker = worker;
@@ -80,6 +82,13 @@ export class EngineHost {
     };
     worker.postMessage({ kind: "load", baseUrl: this.baseUrl, threads: this.threads, provider: "wasm" });
     for (const [id, { request }] of this.pending) worker.postMessage({ kind: "generate", id, request });
+  }
+
+  /** Waits until the engine is loaded, or cannot be loaded. */
+  async untilLoaded(): Promise<void> {
+    this.start();
+    if (this.current.kind !== "loading") return;
+    await new Promise<void>((resolve) => this.waiting.push(resolve));
   }
 
   /** Makes one clip. */
@@ -172,6 +181,7 @@ export class EngineHost {
 
   private become(state: EngineState): void {
     this.current = state;
+    if (state.kind !== "loading") for (const resolve of this.waiting.splice(0)) resolve();
     this.onChange();
   }
 }

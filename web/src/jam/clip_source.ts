@@ -49,6 +49,7 @@ export class BackendClipSource implements ClipSource<AudioBuffer> {
     signal: AbortSignal,
     onProgress?: (step: number, steps: number) => void,
   ): Promise<ClipResult<AudioBuffer>> {
+    await this.client.untilReady?.(); // which says nothing about how long a clip takes
     const stopwatch = new Stopwatch(request.num_inference_steps ?? 1);
     const answer = await this.client.ask(request, {
       signal,

@@ -7,7 +7,7 @@ import { Preview } from "../audio/preview";
 import { MAX_RECORDING, Recorder, type Recording } from "../audio/recorder";
 import type { Backend } from "../backend/backend";
 import { Scope } from "../scope";
-import { type Distillation, fitted } from "../settings/distilled";
+import { type Distillation, fitted, isInstant } from "../settings/distilled";
 import type { Settings } from "../settings/settings";
 import type { Seconds, Share } from "../units";
 import type { Walk } from "../walk/walk";
@@ -93,6 +93,7 @@ export class Session {
       stepScale: conductor.alphaStep / conductor.settings.alphaStep,
       trouble: conductor.trouble,
       isOnHold: this.isOnHold,
+      isInstantOff: this.distillation !== null && !isInstant(conductor.settings, this.distillation),
       maker: this.backend.maker,
       preparation: this.backend.preparation,
     };

@@ -23,6 +23,8 @@ export interface JamFacts {
   readonly trouble: Trouble | null;
   /** Whether the jam waits for the answer to "Still listening?". */
   readonly isOnHold: boolean;
+  /** Whether the preset `instant` is possible and off. */
+  readonly isInstantOff: boolean;
   /** What makes the clips. */
   readonly maker: Backend["maker"];
   readonly preparation: Backend["preparation"];
@@ -71,12 +73,12 @@ function drawnText({ clipDuration, numReady }: JamFacts, secondsPerClip: Seconds
   return `Drawn on this device, ${secondsPerClip.toFixed(1)} s for a clip of ${clipDuration.toFixed(1)} s${ready}`;
 }
 
-function behindText({ speed, clipDuration, wantedSteps, stepScale, maker }: JamFacts): string {
+function behindText({ speed, clipDuration, wantedSteps, stepScale, maker, isInstantOff }: JamFacts): string {
   const secondsPerClip = speed.secondsPerClip ?? 0;
   const rounds = Math.ceil(secondsPerClip / clipDuration);
   const steps = speed.isReduced ? `, even with only ${speed.numSteps} instead of ${wantedSteps} steps` : "";
   const change = stepScale < 1 ? `, and the step between clips is ${Math.round(100 * stepScale)} % of your setting` : "";
-  return `${maker === "server" ? "The server" : "This device"} is too slow: it needs ${secondsPerClip.toFixed(1)} s for a clip of ${clipDuration.toFixed(1)} s${steps}. Each clip plays ${times(rounds)}${change}.`;
+  return `${maker === "server" ? "The server" : "This device"} is too slow: it needs ${secondsPerClip.toFixed(1)} s for a clip of ${clipDuration.toFixed(1)} s${steps}. Each clip plays ${times(rounds)}${change}.${isInstantOff ? " Switch on Instant in the settings to make clips faster." : ""}`;
 }
 
 function troubleText({ failure }: Trouble, hasPlayed: boolean): string {

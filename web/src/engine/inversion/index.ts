@@ -30,6 +30,11 @@ export class ImageInverter {
     this.inverter = new MelInverter(this.kernels, melFrames(params));
   }
 
+  /** Size of the memory, for measurements. */
+  get memoryBytes(): number {
+    return this.kernels.run.memory.buffer.byteLength;
+  }
+
   /**
    * Audio of an image, mono at `sample_rate`, one hop per column: 512 columns of 10 ms are 5.12 s. Equal images give
    * equal audio.

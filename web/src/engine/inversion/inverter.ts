@@ -10,6 +10,7 @@ import { initialPhases, type RegionPhases } from "./initial_phase";
 import { type Address, BIN_BYTES, FRAMES_PER_BATCH, type Kernels, VALUES_BYTES } from "./kernels";
 import type { MelFrames } from "./mel_frames";
 import { reducedBins, type ReducedBins, type ReducedRate, reducedRate, windowShift } from "./reduced_rate";
+import { roundHalfEven } from "./rounding";
 
 /** Updates of the initial magnitudes. */
 const MAGNITUDE_UPDATES = 4;
@@ -126,7 +127,7 @@ export class MelInverter {
     for (const frames of [...clip.subsets, clip.all, clip.full]) frames.setWeights(weights);
 
     let spectrumOf = this.firstEstimate(clip);
-    const numPasses = Math.round(PASSES_PER_ITERATION * numIterations);
+    const numPasses = roundHalfEven(PASSES_PER_ITERATION * numIterations);
     if (numPasses > 0) this.start(clip, spectrumOf);
     for (let pass = 0; pass < numPasses; pass++) {
       const remaining = numPasses - pass;

@@ -8,6 +8,7 @@
 import type { Hertz, Seconds } from "../../units";
 import type { Kernels } from "./kernels";
 import { measureLoudness } from "./loudness_meter";
+import { roundHalfEven } from "./rounding";
 import { envelope } from "./true_peak";
 
 /** The loudness at which streaming services play music. */
@@ -50,7 +51,7 @@ function limited(
 ): Float32Array<ArrayBuffer> {
   const peaks = Float64Array.from(envelope(kernels, waveform), (value) => decibels(Math.max(value, 1e-12)));
   const highestGain = CEILING_DB + MAX_REDUCTION_DB - highest(peaks);
-  const limiter = new Limiter(waveform.length, Math.max(1, Math.round(ATTACK * sampleRate)));
+  const limiter = new Limiter(waveform.length, Math.max(1, roundHalfEven(ATTACK * sampleRate)));
   const result = new Float32Array(waveform.length);
   let gain = firstGain;
   for (const release of RELEASES) {

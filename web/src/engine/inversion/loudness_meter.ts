@@ -6,6 +6,7 @@
  */
 
 import type { Hertz, Seconds } from "../../units";
+import { roundHalfEven } from "./rounding";
 
 /** Length of a block; blocks overlap by three quarters. */
 const BLOCK: Seconds = 0.4;
@@ -37,7 +38,7 @@ export function measureLoudness(samples: Float32Array, sampleRate: Hertz): numbe
   const repetitions = Math.max(1, Math.ceil((BLOCK * sampleRate) / samples.length));
   const numSamples = samples.length * repetitions;
   const sums = weightedPowerSums(samples, numSamples, sampleRate);
-  const numBlocks = Math.round((numSamples / sampleRate - BLOCK) / STEP) + 1;
+  const numBlocks = roundHalfEven((numSamples / sampleRate - BLOCK) / STEP) + 1;
   const powers = Array.from({ length: numBlocks }, (_, block) => {
     const start = block * (STEP * sampleRate);
     const end = Math.min(numSamples, Math.trunc(start + BLOCK * sampleRate));
