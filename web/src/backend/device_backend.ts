@@ -29,7 +29,6 @@ export function deviceBackend(baseUrl: string, untilSettled: () => Promise<unkno
   const host = new EngineHost(openWorker, baseUrl, threads, () => {
     if (host.state.kind === "ready" && !wasReady) {
       wasReady = true;
-      void navigator.storage?.persist?.().catch(() => false); // or the browser may remove the files when space is short
       void keepExtras(baseUrl);
     }
     if (host.state.kind === "ready") whyNotKept = host.state.loaded.whyNotKept;
