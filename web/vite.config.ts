@@ -1,5 +1,7 @@
 import { fileURLToPath } from "node:url";
+import { defaultClientConditions } from "vite";
 import { defineConfig } from "vitest/config";
+import { gzippedFiles } from "./build/gzipped_files";
 import { staticPage } from "./build/static_page";
 import { compiledKernels } from "./kernels/vite_plugin";
 
@@ -16,13 +18,16 @@ function here(path: string): string {
 /** Mode `static` builds the page that needs no server; all others the page of `riffusion serve`. */
 export default defineConfig(({ mode }) => ({
   base: "./",
+  // onnxruntime-web without WebAssembly in its scripts: `engine/runtime.ts` has its own copy, compressed.
+  resolve: { conditions: ["onnxruntime-web-use-extern-wasm", ...defaultClientConditions] },
   plugins: [
     compiledKernels(),
+    gzippedFiles(),
     ...(mode === "static" ? [staticPage({ checkpoint: CHECKPOINT, library: here("../data"), outDir: STATIC_OUT })] : []),
   ],
   worker: {
     format: "es" as const,
-    plugins: () => [compiledKernels()],
+    plugins: () => [compiledKernels(), gzippedFiles()],
     // Not all file servers know that .mjs files are scripts.
     rollupOptions: { output: { assetFileNames: ({ names }: { names: string[] }) => `assets/[name]-[hash]${names[0]?.endsWith(".mjs") ? ".js" : "[extname]"}` } },
   },
@@ -37,5 +42,5 @@ export default defineConfig(({ mode }) => ({
       ["/run_inference", "/seed_images", "/masks", "/health", "/info"].map((path) => [path, GATEWAY]),
     ),
   },
-  test: { include: ["test/**/*.test.ts"], environment: "node", testTimeout: 60_000 },
+  test: { include: ["test/**/*.test.ts"], environment: "node", testTimeout: 60_000, hookTimeout: 60_000 },
 }));

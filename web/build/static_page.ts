@@ -31,7 +31,8 @@ const OPTIONAL_FILES = ["distillation.json", "README.md"];
 /** All other files are the page's. */
 const GROUPS: readonly (readonly [RegExp, PageFile["group"]])[] = [
   [/^about|\.md$/, "extra"],
-  [/^checkpoint\/|\/ort-[^/]*\.wasm$/, "engine"],
+  [/\/ort-[^/]*asyncify[^/]*$/, "option"],
+  [/^checkpoint\/|\/ort-[^/]*\.gzip$/, "engine"],
 ];
 
 /** Adds to a build what makes its page work without a server. */

@@ -1,15 +1,23 @@
 /** Opens a checkpoint's networks with onnxruntime. */
 
 import type { InferenceSession } from "onnxruntime-web/wasm";
-import type { CheckpointFiles, PartFiles } from "./checkpoint";
-import { OrtNetworks, type PartName, type Runtime, type Sessions } from "./ort_networks";
+import type { CheckpointFiles } from "./checkpoint";
+import { OrtNetworks, type PartName, type Runtime } from "./ort_networks";
 import type { Provider } from "./protocol";
 
-/** Sessions for each part, opened one after another, as each needs memory for its weights twice. */
-export async function openNetworks(runtime: Runtime, { parts, shape }: CheckpointFiles, provider: Provider): Promise<OrtNetworks> {
+const PARTS: readonly PartName[] = ["text_encoder", "unet", "vae_encoder", "vae_decoder"];
+
+/**
+ * Networks in sessions, opened one after another, as each needs memory for its weights twice.
+ *
+ * @param parts those that will be used
+ */
+export async function openNetworks(
+  runtime: Runtime, files: CheckpointFiles, provider: Provider, parts: readonly PartName[] = PARTS,
+): Promise<OrtNetworks> {
   const sessions: Partial<Record<PartName, InferenceSession>> = {};
-  for (const part of Object.keys(parts) as PartName[]) {
-    const { graph, weights } = parts[part] as PartFiles;
+  for (const part of parts) {
+    const { graph, weights } = files.parts[part];
     sessions[part] = await runtime.InferenceSession.create(graph, {
       executionProviders: [provider],
       externalData: [...weights],
@@ -17,5 +25,5 @@ export async function openNetworks(runtime: Runtime, { parts, shape }: Checkpoin
       logSeverityLevel: 3,
     });
   }
-  return new OrtNetworks(runtime, sessions as Sessions, shape);
+  return new OrtNetworks(runtime, sessions, files.shape);
 }

@@ -14,9 +14,10 @@ export interface Runtime {
 }
 
 export type PartName = "text_encoder" | "unet" | "vae_encoder" | "vae_decoder";
-export type Sessions = Readonly<Record<PartName, InferenceSession>>;
+export type Sessions = Readonly<Partial<Record<PartName, InferenceSession>>>;
 
 export class OrtNetworks implements Networks {
+  /** @param sessions of the parts that are used */
   constructor(
     private readonly runtime: Runtime,
     private readonly sessions: Sessions,
@@ -27,7 +28,7 @@ export class OrtNetworks implements Networks {
     const { tokens } = this.shape;
     const numbers = BigInt64Array.from(ids, BigInt);
     const input_ids = new this.runtime.Tensor("int64", numbers, [ids.length / tokens, tokens]);
-    return output(await this.sessions.text_encoder.run({ input_ids }), "embeddings");
+    return output(await this.session("text_encoder").run({ input_ids }), "embeddings");
   }
 
   async predict({ rows, latents, height, width, timestep, embeddings, guidance }: UNetInput): Promise<Floats> {
@@ -42,11 +43,11 @@ export class OrtNetworks implements Networks {
     if (guidanceWidth !== null) {
       feeds["timestep_cond"] = this.floats(guidance ?? new Float32Array(rows * guidanceWidth), [rows, guidanceWidth]);
     }
-    return output(await this.sessions.unet.run(feeds), "prediction");
+    return output(await this.session("unet").run(feeds), "prediction");
   }
 
   async encode(pixels: Floats, height: number, width: number): Promise<Posterior> {
-    const found = await this.sessions.vae_encoder.run({ pixels: this.floats(pixels, [1, 3, height, width]) });
+    const found = await this.session("vae_encoder").run({ pixels: this.floats(pixels, [1, 3, height, width]) });
     const mean = output(found, "latents");
     if (!mean.every(Number.isFinite)) throw new Error("the latents of the init image are not finite");
     return { mean, deviation: "deviation" in found ? output(found, "deviation") : null };
@@ -54,7 +55,13 @@ export class OrtNetworks implements Networks {
 
   async decode(latents: Floats, height: number, width: number): Promise<Floats> {
     const channels = this.shape.latent_channels;
-    return output(await this.sessions.vae_decoder.run({ latents: this.floats(latents, [1, channels, height, width]) }), "pixels");
+    return output(await this.session("vae_decoder").run({ latents: this.floats(latents, [1, channels, height, width]) }), "pixels");
+  }
+
+  private session(part: PartName): InferenceSession {
+    const session = this.sessions[part];
+    if (!session) throw new Error(`the network ${part} is not open`);
+    return session;
   }
 
   private floats(data: Floats, dims: readonly number[]): TypedTensor<"float32"> {

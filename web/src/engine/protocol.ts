@@ -59,7 +59,7 @@ export interface DownloadEvent {
 /** Clips can be made. */
 export interface LoadedEvent {
   readonly kind: "loaded";
-  /** The provider that is used: `wasm` where WebGPU was asked for but is missing or computes something else. */
+  /** The provider that is used: `wasm` where WebGPU was asked for but is missing, slower, or computes other values. */
   readonly provider: Provider;
   readonly threads: number;
   /** Of the checkpoint's images. */

@@ -5,7 +5,9 @@ import { DownloadError } from "../offline/file_store";
 import { CheckpointError, fetchCheckpoint } from "./checkpoint";
 import { Cancelled, ClipGenerator, type Invert } from "./generator";
 import { type DecodeImage, ImageLibrary } from "./images";
+import { GPU_PARTS, fasterOnGpu } from "./gpu_networks";
 import { InputError } from "./input_error";
+import type { Networks } from "./networks";
 import { openNetworks } from "./open_sessions";
 import type { Runtime } from "./ort_networks";
 import { JobPreparation } from "./preparation";
@@ -58,14 +60,18 @@ export class EngineService {
   private async load({ baseUrl, threads, provider }: LoadCommand): Promise<ClipGenerator> {
     const { openRuntime, decodeImage, invert, post, openFiles } = this.surroundings;
     const kept = await openFiles(baseUrl, (receivedBytes, totalBytes) => post({ kind: "download", receivedBytes, totalBytes }));
-    const runtime = await openRuntime(provider, threads, kept.fetch);
+    const runtime = await openRuntime("wasm", threads, kept.fetch);
     const files = await fetchCheckpoint(`${baseUrl}checkpoint/`, () => undefined, kept.fetch);
     const { params, distillation } = files;
-    const networks = await openNetworks(runtime, files, provider);
+    const onProcessor = await openNetworks(runtime, files, "wasm");
+    const openOnGpu = async (): Promise<Networks> =>
+      openNetworks(await openRuntime("webgpu", threads, kept.fetch), files, "webgpu", GPU_PARTS);
+    const onGpu = provider === "webgpu" ? await fasterOnGpu(openOnGpu, onProcessor) : null;
+    const networks = onGpu ?? onProcessor;
     const preparation = new JobPreparation(networks, new PromptEncoder(networks, files.tokenize), files.scheduler, distillation);
     const images = new ImageLibrary(baseUrl, decodeImage, kept.fetch);
     const generator = new ClipGenerator(networks, preparation, images, params, invert);
-    post({ kind: "loaded", provider, threads, params, distillation, whyNotKept: kept.whyNotKept });
+    post({ kind: "loaded", provider: onGpu ? "webgpu" : "wasm", threads, params, distillation, whyNotKept: kept.whyNotKept });
     return generator;
   }
 

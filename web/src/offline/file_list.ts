@@ -11,8 +11,9 @@ export interface PageFile {
    * page: what the browser shows; kept when the service worker is installed
    * engine: what makes the clips; downloaded with progress, and kept
    * extra: pages that the jam can do without; kept when all else is there
+   * option: what only some devices use; kept when it is used
    */
-  readonly group: "page" | "engine" | "extra";
+  readonly group: "page" | "engine" | "extra" | "option";
 }
 
 /** Name of the list, beside `index.html`. */
