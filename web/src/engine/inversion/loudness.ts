@@ -58,7 +58,11 @@ function limited(
     for (let round = 0; round < MAX_ROUNDS; round++) {
       gain = Math.min(gain, highestGain);
       const reduction = limiter.reduction(peaks, gain - CEILING_DB, release / sampleRate);
-      for (let i = 0; i < result.length; i++) result[i] = waveform[i]! * 10 ** ((gain - reduction[i]!) / 20);
+      const whole = 10 ** (gain / 20);
+      for (let i = 0; i < result.length; i++) {
+        const change = reduction[i] === 0 ? whole : 10 ** ((gain - reduction[i]!) / 20);
+        result[i] = waveform[i]! * change;
+      }
       const missing = TARGET_LUFS - measureLoudness(result, sampleRate);
       if (Math.abs(missing) < TOLERANCE_LU) return result;
       if (missing > 0 && gain === highestGain) break;
