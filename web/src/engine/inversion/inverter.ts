@@ -163,7 +163,9 @@ export class MelInverter {
     const full = new FrameSet(kernels, fullLengths, numFrames, 0, 1);
     this.clip = {
       numFrames, subsets, all, full,
-      targets: new Map([...subsets, all].map((set) => [set, kernels.reserve(VALUES_BYTES * numBands * set.numBatches)])),
+      targets: new Map([...subsets, all].map(
+        (set) => [set, kernels.reserve(VALUES_BYTES * numBands * set.numBatches)],
+      )),
       magnitudes: kernels.reserve(VALUES_BYTES * numBins * all.numBatches),
       regionEnds: kernels.reserve(4 * numBins),
       regionPerBin: kernels.reserve(4 * numBins),
@@ -255,7 +257,8 @@ export class MelInverter {
 
   /** Overlap-adds inverse transforms of spectra to `sums`, which is padded; its ends are folded. */
   private addFrames(
-    sums: Address, set: FrameSet, lengths: FrameLengths, numFrames: number, fourier: Fourier, numBins: number, spectrumOf: SpectrumOf,
+    sums: Address, set: FrameSet, lengths: FrameLengths, numFrames: number, fourier: Fourier, numBins: number,
+    spectrumOf: SpectrumOf,
   ): void {
     const { kernels, buffers: { z, spare, spectrum } } = this;
     kernels.floats(sums, lengths.paddedLength(numFrames)).fill(0);

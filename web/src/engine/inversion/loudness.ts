@@ -33,9 +33,12 @@ const LOWEST_RATE: Hertz = 8000;
  * @param waveform mono; values may exceed full scale, [-1, 1]
  * @throws RangeError for a sample rate below 8 kHz
  */
-export function normalized(kernels: Kernels, waveform: Float32Array<ArrayBuffer>, sampleRate: Hertz): Float32Array<ArrayBuffer> {
+export function normalized(
+  kernels: Kernels, waveform: Float32Array<ArrayBuffer>, sampleRate: Hertz,
+): Float32Array<ArrayBuffer> {
   if (sampleRate < LOWEST_RATE) {
-    throw new RangeError(`sample_rate=${sampleRate} must be at least ${LOWEST_RATE} to measure the loudness; use a checkpoint with a higher one`);
+    const remedy = "use a checkpoint with a higher one";
+    throw new RangeError(`sample_rate=${sampleRate} must be at least ${LOWEST_RATE} to measure the loudness; ${remedy}`);
   }
   const loudness = measureLoudness(waveform, sampleRate);
   const result = loudness === -Infinity ? waveform : limited(kernels, waveform, sampleRate, TARGET_LUFS - loudness);
