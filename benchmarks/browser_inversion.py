@@ -25,7 +25,7 @@ import numpy as np
 
 from riffusion.audio import Waveform
 from riffusion.datatypes import InferenceInput
-from riffusion.generation.pipelines import load_pipeline
+from riffusion.light.pipeline import LightPipeline
 from riffusion.spectrogram.converter import FULL_SCALE, SpectrogramConverter
 from riffusion.spectrogram.image import FloatArray, spectrogram_from_image
 from riffusion.spectrogram.params import SpectrogramParams
@@ -62,7 +62,7 @@ class BrowserInversionRow:
 
 def measure(repeats: int = REPEATS) -> list[BrowserInversionRow]:
     """Draw the clips, and invert them both ways, one after the other."""
-    pipeline = load_pipeline(engine="light")
+    pipeline = LightPipeline.from_pretrained()
     params = SpectrogramParams()
     converter = SpectrogramConverter(params)
     images = {
