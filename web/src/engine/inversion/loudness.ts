@@ -23,6 +23,7 @@ const MAX_ROUNDS = 8;
 const ATTACK: Seconds = 0.005;
 /** Speeds in dB/s at which the gain recovers; the first that reaches the target is used. */
 const RELEASES = [40, 160, 640];
+const NEPERS_PER_DB = Math.LN10 / 20;
 /** Lowest rate with room for BS.1770's high shelf. */
 const LOWEST_RATE: Hertz = 8000;
 
@@ -52,7 +53,8 @@ export function normalized(
 function limited(
   kernels: Kernels, waveform: Float32Array<ArrayBuffer>, sampleRate: Hertz, firstGain: number,
 ): Float32Array<ArrayBuffer> {
-  const peaks = Float64Array.from(envelope(kernels, waveform), (value) => decibels(Math.max(value, 1e-12)));
+  const peaks = new Float64Array(envelope(kernels, waveform));
+  for (let i = 0; i < peaks.length; i++) peaks[i] = decibels(Math.max(peaks[i]!, 1e-12));
   const highestGain = CEILING_DB + MAX_REDUCTION_DB - highest(peaks);
   const limiter = new Limiter(waveform.length, Math.max(1, roundHalfEven(ATTACK * sampleRate)));
   const result = new Float32Array(waveform.length);
@@ -61,11 +63,7 @@ function limited(
     for (let round = 0; round < MAX_ROUNDS; round++) {
       gain = Math.min(gain, highestGain);
       const reduction = limiter.reduction(peaks, gain - CEILING_DB, release / sampleRate);
-      const whole = 10 ** (gain / 20);
-      for (let i = 0; i < result.length; i++) {
-        const change = reduction[i] === 0 ? whole : 10 ** ((gain - reduction[i]!) / 20);
-        result[i] = waveform[i]! * change;
-      }
+      for (let i = 0; i < result.length; i++) result[i] = waveform[i]! * Math.exp((gain - reduction[i]!) * NEPERS_PER_DB);
       const missing = TARGET_LUFS - measureLoudness(result, sampleRate);
       if (Math.abs(missing) < TOLERANCE_LU) return result;
       if (missing > 0 && gain === highestGain) break;
