@@ -17,7 +17,7 @@ PYTEST = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loads
 # npm's path, or nothing if it is missing or its Node is too old for the web app's tools; and then the reason.
 NPM := $(shell scripts/web_tool.sh npm 2>/dev/null)
 NO_NPM = $(shell scripts/web_tool.sh npm 2>&1 >/dev/null)
-WEB_SOURCES := $(shell find web/src web/public web/kernels -type f) web/index.html web/about.html web/package.json web/tsconfig.json web/vite.config.ts
+WEB_SOURCES := $(shell find web/src web/public web/kernels web/build -type f) web/index.html web/about.html web/package.json web/tsconfig.json web/vite.config.ts
 
 # Makes a virtual environment; uv comes from the system if it is there, else from the package index into the environment.
 define make_venv

@@ -22,6 +22,9 @@ export interface StaticPageOptions {
 const MAX_BYTES = 60e6;
 const SERVICE_WORKER = "service_worker.js";
 const SERVICE_WORKER_SOURCE = fileURLToPath(new URL("../src/offline/service_worker.ts", import.meta.url));
+/** Browsers run no modules of pages that were opened as files. */
+const NO_SERVER = `
+    <script>if (location.protocol === "file:") document.write("This page needs a file server. In its folder, run: python3 -m http.server");</script>`;
 /** Of a checkpoint; its graphs and weights are named by its manifest. Not all checkpoints are distilled, or say what they are. */
 const CHECKPOINT_FILES = ["manifest.json", "spectrogram_params.json", "scheduler/scheduler_config.json", "tokenizer/tokenizer.json"];
 const OPTIONAL_FILES = ["distillation.json", "README.md"];
@@ -36,7 +39,7 @@ const GROUPS: readonly (readonly [RegExp, PageFile["group"]])[] = [
 export function staticPage({ checkpoint, library, outDir }: StaticPageOptions): Plugin {
   return {
     name: "static-page",
-    transformIndexHtml: { order: "pre", handler: (html) => html.replace("/src/main.ts", "/src/main_static.ts") },
+    transformIndexHtml: { order: "pre", handler: (html) => html.replace("/src/main.ts", "/src/main_static.ts").replace("</noscript>", `</noscript>${NO_SERVER}`) },
     async closeBundle() {
       await buildServiceWorker(outDir);
       copyCheckpoint(checkpoint, join(outDir, "checkpoint"));

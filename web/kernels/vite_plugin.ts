@@ -6,23 +6,29 @@
  * The import is the module's bytes as base64, so a worker needs no further request for them.
  */
 
-import { dirname } from "node:path";
+import { readdirSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import asc from "assemblyscript/asc";
 import type { Plugin } from "vite";
 
 const QUERY = "?compiled";
 const OUTPUT = "kernels.wasm";
 
+/** Bytes of the modules, by entry and age of the newest source beside it; the page and its workers share them. */
+const compiled = new Map<string, Promise<Uint8Array>>();
+
 export function compiledKernels(): Plugin {
-  const compiled = new Map<string, Promise<Uint8Array>>();
   return {
     name: "compiled-kernels",
     enforce: "pre",
     async load(id) {
       if (!id.endsWith(QUERY)) return null;
       const entry = id.slice(0, -QUERY.length);
-      const bytes = compiled.get(entry) ?? compile(entry);
-      compiled.set(entry, bytes);
+      const sources = readdirSync(dirname(entry)).map((name) => join(dirname(entry), name));
+      for (const source of sources) this.addWatchFile(source);
+      const key = [entry, Math.max(...sources.map((source) => statSync(source).mtimeMs))].join();
+      const bytes = compiled.get(key) ?? compile(entry);
+      compiled.set(key, bytes);
       return `export default ${JSON.stringify(Buffer.from(await bytes).toString("base64"))};`;
     },
   };
@@ -33,7 +39,7 @@ async function compile(entry: string): Promise<Uint8Array> {
   let binary: Uint8Array | null = null;
   const options = [
     entry, "--baseDir", dirname(entry), "--outFile", OUTPUT,
-    "-O3", "--converge", "--noAssert", "--enable", "simd", "--runtime", "stub", "--use", "abort=",
+    "-O3", "--noAssert", "--enable", "simd", "--runtime", "stub", "--use", "abort=",
   ];
   const { error, stderr } = await asc.main(options, {
     writeFile: (name, contents) => {

@@ -156,6 +156,22 @@ describe("the engine's host", () => {
   });
 });
 
+describe("another provider", () => {
+  it("is used by another worker, which takes over what waits", async () => {
+    const { host, workers } = setUp();
+    const made = host.generate(REQUEST);
+    host.use("wasm");
+    expect(workers.length).toBe(1);
+    host.use("webgpu");
+    expect(workers[0]?.isTerminated).toBe(true);
+    expect(workers[1]?.commands).toEqual([
+      { kind: "load", baseUrl: "https://host/", threads: 1, provider: "webgpu" }, { kind: "generate", id: 1, request: REQUEST },
+    ]);
+    workers[1]?.finish(1);
+    expect(await made).toMatchObject({ ok: true });
+  });
+});
+
 describe("the number of threads", () => {
   const add = (choice: ThreadChoice, ...times: number[]): number => {
     for (const time of times) choice.add(time, false);

@@ -3,7 +3,8 @@
 const COMPLEX: usize = 32;
 const BIN: usize = 64;
 
-/** Columns become rows: element `lane` of the row `i` is element i of the row `lane`; `i` is a constant. */
+// Steps of transposing four vectors of four: (a0 a1 a2 a3), (b0 …), … become (a0 b0 c0 d0), (a1 …), … and back.
+
 @inline
 function lowHalves(a: v128, b: v128): v128 {
   return v128.shuffle<i32>(a, b, 0, 4, 1, 5);
@@ -24,7 +25,7 @@ function secondPairs(a: v128, b: v128): v128 {
   return v128.shuffle<i32>(a, b, 2, 3, 6, 7);
 }
 
-/** Four rows of four samples, times the window, as vectors of frames at `to`. */
+/** Four samples of four frames, times the window: four vectors of frames, every second one at `to`. */
 @inline
 function gathered(to: usize, signal: usize, starts: usize, window: v128): void {
   const a = f32x4.mul(window, v128.load(signal + load<u32>(starts)));

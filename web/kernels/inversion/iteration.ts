@@ -1,4 +1,4 @@
-/** What happens to the waveform between two passes. All signals have `count` f32, a multiple of four. */
+/** What happens to the waveform between two passes. Signals have `count` f32; up to 3 more may be overwritten. */
 
 /** values /= divisors. */
 export function divided(values: usize, divisors: usize, count: i32): void {

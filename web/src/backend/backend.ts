@@ -28,6 +28,12 @@ export interface Preparation {
   readonly isProblem: boolean;
 }
 
+/** The choice to compute with the device's GPU. */
+export interface GpuChoice {
+  readonly isOn: boolean;
+  set(isOn: boolean): void;
+}
+
 export interface Backend {
   readonly client: ClipClient;
   /** Edits recordings; null if that needs a server and there is none. */
@@ -37,6 +43,8 @@ export interface Backend {
   readonly schedulers: readonly SchedulerName[];
   /** Formats in which a clip can be saved by a request. */
   readonly savedFormats: readonly ("mp3" | "flac")[];
+  /** null if there is no choice. */
+  readonly gpu: GpuChoice | null;
   readonly preparation: Preparation;
   /** Calls `listener` after every change of `preparation`. */
   onChange(listener: () => void): void;

@@ -4,7 +4,7 @@ import { distillationFrom, libraryOf } from "../api/library";
 import { LIST_NAME, type PageFile } from "../offline/file_list";
 import { FileStore, megabytes } from "../offline/file_store";
 import type { SpectrogramParams } from "../engine/spectrogram_params";
-import type { Backend, Preparation } from "./backend";
+import type { Backend, GpuChoice, Preparation } from "./backend";
 import { BrowserClient } from "./browser_client";
 import { EngineHost, type EngineState, type EngineWorker } from "./engine_host";
 import { SEED_IMAGES, MASKS } from "./library_ids";
@@ -29,12 +29,11 @@ export function deviceBackend(baseUrl: string, untilSettled: () => Promise<unkno
   const host = new EngineHost(openWorker, baseUrl, threads, () => {
     if (host.state.kind === "ready" && !wasReady) {
       wasReady = true;
-      void navigator.storage?.persist?.().catch(() => false); // or the browser may remove the files when space is short
       void keepExtras(baseUrl);
     }
     if (host.state.kind === "ready") whyNotKept = host.state.loaded.whyNotKept;
     notify();
-  });
+  }, isGpuChosen() ? "webgpu" : "wasm");
   if (problem === null) host.start();
   const json = async <T>(path: string): Promise<T> => (await (await fetch(`${baseUrl}${path}`)).json()) as T;
   let params: Promise<SpectrogramParams> | null = null;
@@ -45,6 +44,7 @@ export function deviceBackend(baseUrl: string, untilSettled: () => Promise<unkno
     maker: "device",
     schedulers: SCHEDULERS,
     savedFormats: ["flac"],
+    gpu: "gpu" in navigator ? gpuChoice(host) : null,
     get preparation() {
       return problem === null ? preparationOf(host.state, wasReady, whyNotKept) : { text: problem, isReady: false, isProblem: true };
     },
@@ -57,6 +57,36 @@ export function deviceBackend(baseUrl: string, untilSettled: () => Promise<unkno
 
 function openWorker(): EngineWorker {
   return new Worker(new URL("../engine/worker.ts", import.meta.url), { type: "module" });
+}
+
+/** Remembered by the browser, if it remembers anything for this page. */
+const GPU_KEY = "riffusion-gpu";
+
+function isGpuChosen(): boolean {
+  try {
+    return "gpu" in navigator && localStorage.getItem(GPU_KEY) !== null;
+  } catch {
+    return false;
+  }
+}
+
+function gpuChoice(host: EngineHost): GpuChoice {
+  let isOn = isGpuChosen();
+  return {
+    get isOn() {
+      return isOn;
+    },
+    set: (wanted) => {
+      isOn = wanted;
+      host.use(wanted ? "webgpu" : "wasm");
+      try {
+        if (wanted) localStorage.setItem(GPU_KEY, "yes");
+        else localStorage.removeItem(GPU_KEY);
+      } catch {
+        return; // it is not remembered
+      }
+    },
+  };
 }
 
 /** What the page says about the engine. @param wasReady whether it was ready before, so that it is only restarted */

@@ -1,12 +1,12 @@
 /**
- * Owns the worker that makes clips: starts it, sends it requests, and starts another one when it fails or when the
- * number of threads changes. Requests survive that.
+ * Owns the worker that makes clips: starts it, sends it requests, and starts another one when it fails or when another
+ * number of threads or another provider is used. Requests survive that.
  */
 
 import type { AskOptions, Failure } from "../api/client";
 import type { InferenceInput } from "../api/messages";
 import { retryDelay } from "../api/retry";
-import type { EngineCommand, EngineEvent, LoadedEvent, ResultEvent } from "../engine/protocol";
+import type { EngineCommand, EngineEvent, LoadedEvent, Provider, ResultEvent } from "../engine/protocol";
 import { Scope } from "../scope";
 import type { Seconds } from "../units";
 import { ThreadChoice } from "./thread_choice";
@@ -61,6 +61,7 @@ export class EngineHost {
     private readonly baseUrl: string,
     private readonly choice: ThreadChoice,
     private readonly onChange: () => void,
+    private provider: Provider = "wasm",
   ) {}
 
   get state(): EngineState {
@@ -80,8 +81,16 @@ export class EngineHost {
       event.preventDefault?.();
       if (this.worker === worker) this.crash();
     };
-    worker.postMessage({ kind: "load", baseUrl: this.baseUrl, threads: this.threads, provider: "wasm" });
+    worker.postMessage({ kind: "load", baseUrl: this.baseUrl, threads: this.threads, provider: this.provider });
     for (const [id, { request }] of this.pending) worker.postMessage({ kind: "generate", id, request });
+  }
+
+  /** Changes what computes. Requests are made again by another worker. */
+  use(provider: Provider): void {
+    if (provider === this.provider) return;
+    this.provider = provider;
+    this.stop();
+    this.start();
   }
 
   /** Waits until the engine is loaded, or cannot be loaded. */

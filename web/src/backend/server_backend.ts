@@ -20,6 +20,7 @@ export function serverBackend(baseUrl: string, untilSettled: () => Promise<unkno
     maker: "server",
     schedulers: SCHEDULERS,
     savedFormats: ["mp3", "flac"],
+    gpu: null,
     preparation: { text: null, isReady: true, isProblem: false },
     onChange: () => undefined,
     fetchLibrary: () => fetchLibrary(baseUrl),

@@ -27,7 +27,7 @@ export class SoundPanel implements Panel {
   constructor(
     scope: Scope,
     private readonly session: Session,
-    { schedulers }: Backend,
+    { schedulers, gpu }: Backend,
     preferences: Preferences,
     onPreferences: () => void,
   ) {
@@ -47,6 +47,8 @@ export class SoundPanel implements Panel {
     this.instant = switchField(scope, "Instant: few steps, without a negative prompt", (isOn) =>
       this.session.adjust(withInstant(this.session.conductor.settings, isOn)),
     );
+    const onGpu = gpu && switchField(scope, "Draw with the GPU, if it is faster here and computes the same", (isOn) => gpu.set(isOn));
+    onGpu?.show(gpu?.isOn ?? false);
     const calm = switchField(scope, "Reduced motion", (isMotionReduced) => {
       preferences.isMotionReduced = isMotionReduced;
       onPreferences();
@@ -62,6 +64,7 @@ export class SoundPanel implements Panel {
       this.instant.element,
       negative.element,
       scheduler.element,
+      onGpu?.element ?? null,
       calm.element,
     );
   }

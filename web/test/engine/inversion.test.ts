@@ -186,7 +186,8 @@ describe("audio of images", () => {
   });
 
   test("images of another size, and stereo, are refused", () => {
-    expect(() => invertImage(new Uint8Array(3 * 256 * 20), 20, 256, defaults)).toThrow("height=256 must equal num_frequencies=512");
+    expect(() => invertImage(new Uint8Array(3 * 256 * 20), 20, 256, defaults))
+      .toThrow("height=256 must equal num_frequencies=512");
     expect(() => invertImage(new Uint8Array(5), 20, 512, defaults)).toThrow("5 bytes must be 3");
     expect(() => invertImage(new Uint8Array(0), 0, 512, defaults)).toThrow("at least one column");
     expect(() => new ImageInverter({ ...defaults, stereo: true })).toThrow("stereo=true");

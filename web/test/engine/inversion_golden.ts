@@ -28,9 +28,12 @@ interface Golden {
     readonly params: SpectrogramParams; readonly hop: number; readonly window_length: number; readonly min_frames: number;
     readonly fine_size: number; readonly coarse_size: number; readonly full_size: number;
   }[];
-  readonly filterbanks: readonly { readonly params: SpectrogramParams; readonly bands: SparseColumns; readonly reduced: SparseColumns }[];
+  readonly filterbanks: readonly {
+    readonly params: SpectrogramParams; readonly bands: SparseColumns; readonly reduced: SparseColumns;
+  }[];
   readonly loudness: readonly {
-    readonly name: string; readonly sample_rate: number; readonly num_samples: number; readonly tone: number; readonly clicks: number;
+    readonly name: string; readonly sample_rate: number; readonly num_samples: number;
+    readonly tone: number; readonly clicks: number;
     readonly lufs: number | null; readonly true_peak_db: number | null;
     readonly kept: KeptSamples;
   }[];
@@ -75,8 +78,11 @@ export function exampleImage(numRows: number, numColumns: number): Uint8Array {
 }
 
 /** The script's `example_signal`. */
-export function exampleSignal(sampleRate: number, numSamples: number, tone: number, clicks: number): Float32Array<ArrayBuffer> {
-  const waveform = Float64Array.from({ length: numSamples }, (_, i) => tone * Math.sin((2 * Math.PI * 440 * i) / sampleRate));
+export function exampleSignal(
+  sampleRate: number, numSamples: number, tone: number, clicks: number,
+): Float32Array<ArrayBuffer> {
+  const turn = (2 * Math.PI * 440) / sampleRate;
+  const waveform = Float64Array.from({ length: numSamples }, (_, i) => tone * Math.sin(turn * i));
   const period = Math.round(0.25 * sampleRate);
   const [first, step] = tone > 0 ? [Math.floor(period / 2), period] : [Math.floor(numSamples / 2), numSamples];
   for (let start = first, number = 0; start < numSamples - 3; start += step, number++) {

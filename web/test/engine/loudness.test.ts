@@ -42,7 +42,8 @@ test("a full-scale sine of 1 kHz is at -3 LUFS and 0 dBTP", () => {
 
 test("the peak between samples is found", () => {
   // A sine at a quarter of the rate, sampled at 45°, 135° …, has samples of 0.707 and a peak of 1.
-  const sine = Float32Array.from({ length: 4000 }, (_, i) => Math.sin((Math.PI / 2) * i + Math.PI / 4) * Math.sin((Math.PI * i) / 4000));
+  const sine = Float32Array.from({ length: 4000 }, (_, i) =>
+    Math.sin((Math.PI / 2) * i + Math.PI / 4) * Math.sin((Math.PI * i) / 4000));
   expect(truePeakDb(sine)).toBeCloseTo(0, 1);
 });
 

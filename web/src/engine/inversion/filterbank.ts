@@ -66,7 +66,9 @@ export class Filterbank {
   private update(magnitudes: Address, target: Address, out: Address): void {
     const { run } = this.kernels;
     const { bandsFromBins, meanOverBands } = this;
-    run.bandGains(magnitudes, bandsFromBins.rows, bandsFromBins.weights, this.frames.numBands, target, EPSILON, this.bandValues);
+    run.bandGains(
+      magnitudes, bandsFromBins.rows, bandsFromBins.weights, this.frames.numBands, target, EPSILON, this.bandValues,
+    );
     run.weightedSums(this.bandValues, meanOverBands.rows, meanOverBands.weights, this.bins.numBins, out);
   }
 }

@@ -18,7 +18,9 @@ export class FrameLengths {
 
   constructor(private readonly kernels: Kernels, readonly hop: number, readonly windowLength: number) {
     this.left = Math.floor(windowLength / 2);
-    this.windowValues = Float32Array.from({ length: windowLength }, (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / windowLength));
+    this.windowValues = Float32Array.from(
+      { length: windowLength }, (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / windowLength),
+    );
     this.window = kernels.reserve(4 * (windowLength + SPARE_SAMPLES));
     kernels.floats(this.window, windowLength).set(this.windowValues);
   }
@@ -80,7 +82,8 @@ export class FrameSet {
     this.numBatches = Math.ceil(this.chosen.length / FRAMES_PER_BATCH);
     const slots = this.numBatches * FRAMES_PER_BATCH;
     const last = this.chosen.length - 1;
-    this.starts = kernels.reserveInts(Array.from({ length: slots }, (_, i) => 4 * lengths.hop * this.chosen[Math.min(i, last)]!));
+    const starts = Array.from({ length: slots }, (_, i) => 4 * lengths.hop * this.chosen[Math.min(i, last)]!);
+    this.starts = kernels.reserveInts(starts);
     this.weights = kernels.reserve(4 * slots);
     this.norm = lengths.reservePadded(numFrames);
   }
@@ -105,7 +108,8 @@ export class FrameSet {
     });
     lengths.foldEnds(this.norm, numFrames);
     const norm = kernels.floats(this.normAddress, numFrames * lengths.hop);
-    for (let i = 0; i < norm.length; i++) norm[i] = Math.max(NORM_FLOOR, norm[i]!); // where no frame reaches the last samples
+    // No frame of the set may reach the clip's last samples.
+    for (let i = 0; i < norm.length; i++) norm[i] = Math.max(NORM_FLOOR, norm[i]!);
   }
 
   /** What overlap-added frames are divided by, one value per sample of the clip. */

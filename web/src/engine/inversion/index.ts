@@ -5,7 +5,7 @@ import { MelInverter } from "./inverter";
 import { Kernels } from "./kernels";
 import { normalized } from "./loudness";
 import { melFrames } from "./mel_frames";
-import { amplitudesFromPixels } from "./mel_image";
+import { amplitudesFromPixels, type Pixels } from "./mel_image";
 
 export { UnsupportedError } from "./kernels";
 
@@ -39,12 +39,13 @@ export class ImageInverter {
    * Audio of an image, mono at `sample_rate`, one hop per column: 512 columns of 10 ms are 5.12 s. Equal images give
    * equal audio.
    *
-   * @param rgb three bytes per pixel, rows from the top
    * @throws RangeError for another height than `num_frequencies`, or another number of bytes
    */
-  invert(rgb: Uint8Array | Uint8ClampedArray, width: number, height: number, options: InversionOptions = {}): Float32Array<ArrayBuffer> {
+  invert(rgb: Pixels, width: number, height: number, options: InversionOptions = {}): Float32Array<ArrayBuffer> {
     const { num_frequencies: numBands, power_for_image: power, sample_rate: sampleRate } = this.params;
-    if (height !== numBands) throw new RangeError(`height=${height} must equal num_frequencies=${numBands}; scale the image`);
+    if (height !== numBands) {
+      throw new RangeError(`height=${height} must equal num_frequencies=${numBands}; scale the image`);
+    }
     if (width < 1 || rgb.length !== 3 * width * height) {
       throw new RangeError(`${rgb.length} bytes must be 3 for each of ${width} × ${height} pixels, at least one column`);
     }
@@ -59,8 +60,10 @@ let last: { readonly params: SpectrogramParams; readonly inverter: ImageInverter
 
 /** As `ImageInverter.invert`, with the inverter of the last call if it had the same parameters. */
 export function invertImage(
-  rgb: Uint8Array | Uint8ClampedArray, width: number, height: number, params: SpectrogramParams, options: InversionOptions = {},
+  rgb: Pixels, width: number, height: number, params: SpectrogramParams, options: InversionOptions = {},
 ): Float32Array<ArrayBuffer> {
-  if (last === null || JSON.stringify(last.params) !== JSON.stringify(params)) last = { params, inverter: new ImageInverter(params) };
+  if (last === null || JSON.stringify(last.params) !== JSON.stringify(params)) {
+    last = { params, inverter: new ImageInverter(params) };
+  }
   return last.inverter.invert(rgb, width, height, options);
 }

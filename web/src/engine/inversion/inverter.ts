@@ -138,7 +138,7 @@ export class MelInverter {
       spectrumOf = this.corrected(clip, chosen, bins);
       if (remaining > 1) this.advance(clip, chosen, bins, spectrumOf);
     }
-    const waveform = this.fullRateWaveform(clip, spectrumOf).slice(0, numFrames * hop);
+    const waveform = this.fullRateWaveform(clip, spectrumOf, numFrames * hop);
     for (let i = 0; i < waveform.length; i++) waveform[i]! *= level;
     return waveform;
   }
@@ -163,7 +163,9 @@ export class MelInverter {
     const full = new FrameSet(kernels, fullLengths, numFrames, 0, 1);
     this.clip = {
       numFrames, subsets, all, full,
-      targets: new Map([...subsets, all].map((set) => [set, kernels.reserve(VALUES_BYTES * numBands * set.numBatches)])),
+      targets: new Map([...subsets, all].map(
+        (set) => [set, kernels.reserve(VALUES_BYTES * numBands * set.numBatches)],
+      )),
       magnitudes: kernels.reserve(VALUES_BYTES * numBins * all.numBatches),
       regionEnds: kernels.reserve(4 * numBins),
       regionPerBin: kernels.reserve(4 * numBins),
@@ -255,7 +257,8 @@ export class MelInverter {
 
   /** Overlap-adds inverse transforms of spectra to `sums`, which is padded; its ends are folded. */
   private addFrames(
-    sums: Address, set: FrameSet, lengths: FrameLengths, numFrames: number, fourier: Fourier, numBins: number, spectrumOf: SpectrumOf,
+    sums: Address, set: FrameSet, lengths: FrameLengths, numFrames: number, fourier: Fourier, numBins: number,
+    spectrumOf: SpectrumOf,
   ): void {
     const { kernels, buffers: { z, spare, spectrum } } = this;
     kernels.floats(sums, lengths.paddedLength(numFrames)).fill(0);
@@ -287,8 +290,8 @@ export class MelInverter {
     );
   }
 
-  /** The waveform of spectra of all frames, with zeros above their bins. */
-  private fullRateWaveform(clip: ClipBuffers, spectrumOf: SpectrumOf): Float32Array<ArrayBuffer> {
+  /** The first samples of the waveform of all frames, whose spectra have zeros above their bins. */
+  private fullRateWaveform(clip: ClipBuffers, spectrumOf: SpectrumOf, numSamples: number): Float32Array<ArrayBuffer> {
     const { kernels, fullLengths, shift, fine: { sizes: { numBins } } } = this;
     const shifted: SpectrumOf = shift === null ? spectrumOf : (batch) => {
       spectrumOf(batch);
@@ -296,8 +299,7 @@ export class MelInverter {
     };
     this.addFrames(clip.fullSums, clip.full, fullLengths, clip.numFrames, this.fullFourier, numBins, shifted);
     const waveform = clip.fullSums + 4 * fullLengths.left;
-    const numSamples = clip.numFrames * fullLengths.hop;
     kernels.run.divided(waveform, clip.full.normAddress, numSamples);
-    return Float32Array.from(kernels.floats(waveform, numSamples));
+    return kernels.floats(waveform, numSamples).slice();
   }
 }

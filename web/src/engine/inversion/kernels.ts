@@ -56,7 +56,8 @@ function kernelModule(): WebAssembly.Module {
   const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
   if (typeof WebAssembly === "undefined" || !WebAssembly.validate(bytes)) {
     throw new UnsupportedError(
-      "This browser has no WebAssembly with SIMD, which makes the audio. Use Chrome 91, Firefox 89, Safari 16.4 or a newer one.",
+      "This browser has no WebAssembly with SIMD, which makes the audio. " +
+        "Use Chrome 91, Firefox 89, Safari 16.4 or a newer one.",
     );
   }
   return (compiled = new WebAssembly.Module(bytes));

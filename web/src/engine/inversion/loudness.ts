@@ -23,6 +23,7 @@ const MAX_ROUNDS = 8;
 const ATTACK: Seconds = 0.005;
 /** Speeds in dB/s at which the gain recovers; the first that reaches the target is used. */
 const RELEASES = [40, 160, 640];
+const NEPERS_PER_DB = Math.LN10 / 20;
 /** Lowest rate with room for BS.1770's high shelf. */
 const LOWEST_RATE: Hertz = 8000;
 
@@ -33,9 +34,12 @@ const LOWEST_RATE: Hertz = 8000;
  * @param waveform mono; values may exceed full scale, [-1, 1]
  * @throws RangeError for a sample rate below 8 kHz
  */
-export function normalized(kernels: Kernels, waveform: Float32Array<ArrayBuffer>, sampleRate: Hertz): Float32Array<ArrayBuffer> {
+export function normalized(
+  kernels: Kernels, waveform: Float32Array<ArrayBuffer>, sampleRate: Hertz,
+): Float32Array<ArrayBuffer> {
   if (sampleRate < LOWEST_RATE) {
-    throw new RangeError(`sample_rate=${sampleRate} must be at least ${LOWEST_RATE} to measure the loudness; use a checkpoint with a higher one`);
+    const remedy = "use a checkpoint with a higher one";
+    throw new RangeError(`sample_rate=${sampleRate} must be at least ${LOWEST_RATE} to measure the loudness; ${remedy}`);
   }
   const loudness = measureLoudness(waveform, sampleRate);
   const result = loudness === -Infinity ? waveform : limited(kernels, waveform, sampleRate, TARGET_LUFS - loudness);
@@ -49,7 +53,8 @@ export function normalized(kernels: Kernels, waveform: Float32Array<ArrayBuffer>
 function limited(
   kernels: Kernels, waveform: Float32Array<ArrayBuffer>, sampleRate: Hertz, firstGain: number,
 ): Float32Array<ArrayBuffer> {
-  const peaks = Float64Array.from(envelope(kernels, waveform), (value) => decibels(Math.max(value, 1e-12)));
+  const peaks = new Float64Array(envelope(kernels, waveform));
+  for (let i = 0; i < peaks.length; i++) peaks[i] = decibels(Math.max(peaks[i]!, 1e-12));
   const highestGain = CEILING_DB + MAX_REDUCTION_DB - highest(peaks);
   const limiter = new Limiter(waveform.length, Math.max(1, roundHalfEven(ATTACK * sampleRate)));
   const result = new Float32Array(waveform.length);
@@ -58,7 +63,7 @@ function limited(
     for (let round = 0; round < MAX_ROUNDS; round++) {
       gain = Math.min(gain, highestGain);
       const reduction = limiter.reduction(peaks, gain - CEILING_DB, release / sampleRate);
-      for (let i = 0; i < result.length; i++) result[i] = waveform[i]! * 10 ** ((gain - reduction[i]!) / 20);
+      for (let i = 0; i < result.length; i++) result[i] = waveform[i]! * Math.exp((gain - reduction[i]!) * NEPERS_PER_DB);
       const missing = TARGET_LUFS - measureLoudness(result, sampleRate);
       if (Math.abs(missing) < TOLERANCE_LU) return result;
       if (missing > 0 && gain === highestGain) break;

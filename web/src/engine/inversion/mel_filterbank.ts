@@ -22,7 +22,7 @@ export interface SparseMatrix {
   readonly weights: Float32Array;
 }
 
-/** The first bin of a band, and its weights. */
+/** The first column of a row, and its weights from there on. */
 export interface Band {
   readonly first: number;
   readonly weights: Float32Array;
@@ -80,7 +80,7 @@ export function melBands(frames: MelFrames): Band[] {
 export function interpolatedBands(frames: MelFrames, binHz: Hertz, numBins: number): SparseMatrix {
   const ratio = frames.sampleRate / frames.numFft / binHz;
   const column = new Float32Array(numBins);
-  return sparse(melBands(frames).map(({ first, weights }) => {
+  return joined(melBands(frames).map(({ first, weights }) => {
     column.fill(0);
     for (const upper of [0, 1]) {
       weights.forEach((weight, i) => {
@@ -90,18 +90,22 @@ export function interpolatedBands(frames: MelFrames, binHz: Hertz, numBins: numb
         column[below + upper]! += f32(weight * (upper === 1 ? fraction : f32(1 - fraction)));
       });
     }
-    return column.slice();
+    return span(column);
   }));
 }
 
 /** The transpose, with the columns of `matrix` as rows; each is divided by its sum, or by `smallest` if that is less. */
 export function meanOverRows(matrix: SparseMatrix, numColumns: number, smallest: number): SparseMatrix {
-  const numRows = matrix.rows.length / 2;
-  const columns = Array.from({ length: numColumns }, () => new Float32Array(numRows));
-  forEachWeight(matrix, (row, column, weight) => (columns[column]![row] = weight));
-  return sparse(columns.map((weights) => {
+  const columns = Array.from({ length: numColumns }, () => ({ first: 0, weights: [] as number[] }));
+  forEachWeight(matrix, (row, index, weight) => {
+    const column = columns[index]!;
+    if (column.weights.length === 0) column.first = row;
+    while (column.first + column.weights.length < row) column.weights.push(0); // bands that are narrower than a bin
+    column.weights.push(weight);
+  });
+  return joined(columns.map(({ first, weights }) => {
     const sum = Math.max(f32(smallest), weights.reduce((total, weight) => f32(total + weight), 0));
-    return weights.map((weight) => weight / sum);
+    return { first, weights: Float32Array.from(weights, (weight) => weight / sum) };
   }));
 }
 
@@ -120,17 +124,19 @@ function forEachWeight({ rows, weights }: SparseMatrix, visit: (row: number, col
   }
 }
 
-/** Rows without the zeros at their ends. */
-function sparse(dense: readonly Float32Array[]): SparseMatrix {
-  const spans = dense.map((row) => {
-    const first = row.findIndex((weight) => weight !== 0);
-    return first < 0 ? { first: 0, weights: row.subarray(0, 0) } : { first, weights: row.subarray(first, row.findLastIndex((weight) => weight !== 0) + 1) };
-  });
-  const weights = new Float32Array(spans.reduce((sum, span) => sum + span.weights.length, 0));
+/** A dense row without the zeros at its ends. */
+function span(row: Float32Array): Band {
+  const first = row.findIndex((weight) => weight !== 0);
+  if (first < 0) return { first: 0, weights: row.subarray(0, 0) };
+  return { first, weights: row.slice(first, row.findLastIndex((weight) => weight !== 0) + 1) };
+}
+
+function joined(spans: readonly Band[]): SparseMatrix {
+  const weights = new Float32Array(spans.reduce((sum, row) => sum + row.weights.length, 0));
   let end = 0;
-  for (const span of spans) {
-    weights.set(span.weights, end);
-    end += span.weights.length;
+  for (const row of spans) {
+    weights.set(row.weights, end);
+    end += row.weights.length;
   }
-  return { rows: Int32Array.from(spans.flatMap((span) => [span.first, span.weights.length])), weights };
+  return { rows: Int32Array.from(spans.flatMap((row) => [row.first, row.weights.length])), weights };
 }

@@ -40,7 +40,8 @@ export function reducedBins(frames: MelFrames, { hop, windowLength }: ReducedRat
   for (let size = step * Math.ceil(windowLength / step); size <= longest; size += step) {
     if (Math.abs(size - wanted) <= wanted / 4) near.push(size);
   }
-  near.sort((a, b) => Number(cost(a) === Infinity) - Number(cost(b) === Infinity) || Math.abs(a - wanted) - Math.abs(b - wanted));
+  const isSlow = (length: number): number => Number(cost(length) === Infinity);
+  near.sort((a, b) => isSlow(a) - isSlow(b) || Math.abs(a - wanted) - Math.abs(b - wanted));
   const size = near[0] ?? windowLength;
   return {
     size,
@@ -51,8 +52,8 @@ export function reducedBins(frames: MelFrames, { hop, windowLength }: ReducedRat
 }
 
 /**
- * Periods of the full rate's frames against those of the reduced rate, in hops. Frames start half a window before
- * their centre, rounded down to a sample, and the two rates may round differently.
+ * By how many hops frames start earlier at the reduced rate. They start half a window before their centre, rounded down
+ * to a sample, and the two rates may round differently.
  */
 export function windowShift(frames: MelFrames, { hop, windowLength }: ReducedRate): number {
   return Math.floor(windowLength / 2) / hop - Math.floor(frames.windowLength / 2) / frames.hop;
