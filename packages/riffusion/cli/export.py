@@ -51,12 +51,12 @@ def export(
             "them. Without -o and --beside: of all precisions, and nothing is kept.",
         ),
     ] = False,
-    pictures: Annotated[
+    images: Annotated[
         int,
         typer.Option(
             min=0,
             max=8,
-            help="How many pictures to draw with w8 and without it: below 30 dB of PSNR, exporting "
+            help="How many images to draw with w8 and without it: below 30 dB of PSNR, exporting "
             "fails.",
         ),
     ] = 4,
@@ -84,19 +84,19 @@ def export(
     from riffusion.exporting.export import export_beside, export_checkpoint
 
     if is_only_report:
-        _report_all(checkpoint, [precision] if precision else None, pictures)
+        _report_all(checkpoint, [precision] if precision else None, images)
         return
     if output is None:
         manifest, folder = export_beside(checkpoint, _print_graph)
     else:
         folder = output
         manifest = export_checkpoint(
-            checkpoint, output, precision or "fp16", _print_graph, num_pictures=pictures
+            checkpoint, output, precision or "fp16", _print_graph, num_images=images
         )
-    if manifest.picture_psnr_db is not None:
-        print(f"pictures of the same seed: {manifest.picture_psnr_db:.1f} dB of PSNR or more")
-    size = sum(file.bytes for file in manifest.files.values())
-    print(f"Wrote {folder} ({size / 1e6:.1f} MB of graphs and {manifest.precision} weights)")
+    if manifest.image_psnr_db is not None:
+        print(f"images of the same seed: {manifest.image_psnr_db:.1f} dB of PSNR or more")
+    megabytes = manifest.network_bytes / 1e6
+    print(f"Wrote {folder} ({megabytes:.1f} MB of graphs and {manifest.precision} weights)")
     if report:
         _print_report(checkpoint, {folder: manifest})
 
@@ -119,7 +119,7 @@ def _check_packages() -> None:
         ) from error
 
 
-def _report_all(checkpoint: str | None, precisions: list[str] | None, num_pictures: int) -> None:
+def _report_all(checkpoint: str | None, precisions: list[str] | None, num_images: int) -> None:
     """Export in each precision into a temporary folder, and print a table of all."""
     from riffusion.exporting.export import export_checkpoint
     from riffusion.exporting.rounding import PRECISIONS
@@ -129,7 +129,7 @@ def _report_all(checkpoint: str | None, precisions: list[str] | None, num_pictur
         for precision in precisions or PRECISIONS:
             folder = Path(temporary, precision)
             exported[folder] = export_checkpoint(
-                checkpoint, folder, precision, lambda _: None, num_pictures=num_pictures
+                checkpoint, folder, precision, lambda _: None, num_images=num_images
             )
         _print_report(checkpoint, exported)
 

@@ -6,7 +6,7 @@ weights           references from a graph to the bytes of the checkpoint's safet
 rounding          weights in half precision, or as integers of 8 bits
 checkpoint_files  copies or writes weights and the checkpoint's other files
 checking          runs a graph by onnxruntime, and compares it with torch
-pictures          pictures of the same seed, before and after rounding
+images            images of the same seed, before and after rounding
 measuring         time and memory of exported parts, in a process of its own
 report            a table of them, with torch's beside
 export            puts these together: a folder, or graphs beside a checkpoint

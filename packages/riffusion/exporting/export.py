@@ -5,14 +5,19 @@ checkpoint ─▶ load_components           networks in single precision on the 
            ─▶ trace, attach_weights     one graph per part, which refers to these files
            ─▶ checking                  onnxruntime against torch, on random inputs
            ─▶ manifest.json             written last, so a folder that has one is complete
+
+Everything is written under temporary names and renamed at the end, so a failure or Ctrl-C leaves
+what was there before.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime
@@ -28,8 +33,9 @@ from riffusion.checkpoint.manifest import (
     describe_file,
 )
 from riffusion.checkpoint.source import CheckpointSource, find_checkpoint
+from riffusion.diffusion.schedulers import SchedulerConfig, new_scheduler, scheduler_class
 from riffusion.errors import CheckpointError, InputError
-from riffusion.exporting import checking, checkpoint_files, pictures
+from riffusion.exporting import checking, checkpoint_files, images
 from riffusion.exporting.checking import Arrays, Comparison
 from riffusion.exporting.checkpoint_files import Weights
 from riffusion.exporting.graph import OPSET, trace
@@ -37,8 +43,9 @@ from riffusion.exporting.parts import Part, Shape, parts_of
 from riffusion.exporting.rounding import INTEGERS, PRECISIONS
 from riffusion.exporting.weights import attach_weights
 from riffusion.io.bundle import DISTRIBUTION
-from riffusion.io.files import write_file
-from riffusion.io.folders import is_vacant, replaced_folder
+from riffusion.io.folders import is_vacant, replaced_files, replaced_folder
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def export_checkpoint(
     precision: str,
     on_graph: OnGraph,
     *,
-    num_pictures: int = 4,
+    num_images: int = 4,
 ) -> Manifest:
     """Export a checkpoint into a new folder, which torch can load as a checkpoint, too.
 
@@ -83,10 +90,10 @@ def export_checkpoint(
         directory: the folder; created, or empty.
         precision: type of the weights, one of `PRECISIONS`. Computation is in single precision.
         on_graph: called with each graph that is ready.
-        num_pictures: how many pictures to draw before and after weights become integers.
+        num_images: how many images to draw before and after weights become integers.
 
     Raises:
-        CheckpointError: the checkpoint can't be loaded or exported, or pictures change too much.
+        CheckpointError: the checkpoint can't be loaded or exported, or images change too much.
         InputError: the precision is unknown, or the folder can't be written or isn't empty.
     """
     if precision not in PRECISIONS:
@@ -107,14 +114,14 @@ def export_checkpoint(
         else:
             is_rounded = checkpoint_files.is_rounded_in(components, precision)
             references = _references(parts, shape) if is_rounded else None
-            drawn = num_pictures if precision in INTEGERS else 0
-            before = pictures.draw(components, drawn)
+            drawn = num_images if precision in INTEGERS else 0
+            before = images.draw(components, drawn)
             found = checkpoint_files.write(components, folder, precision)
             if drawn:
-                psnr_db = pictures.worst_psnr_db(pictures.draw(components, drawn), before)
-                pictures.check(psnr_db, precision)
+                psnr_db = images.worst_psnr_db(images.draw(components, drawn), before)
+                images.check(psnr_db, precision)
         graphs = _graphs(parts, shape, folder, found, references, on_graph)
-        return _write(graphs, folder, components, shape, found, psnr_db)
+        return _write(graphs, folder, folder, components, shape, found, psnr_db)
 
 
 def export_beside(source: str | None, on_graph: OnGraph) -> tuple[Manifest, Path]:
@@ -144,12 +151,30 @@ def export_beside(source: str | None, on_graph: OnGraph) -> tuple[Manifest, Path
             f"{folder}: graphs can only be beside weights that are safetensors of one type, "
             "float32 or float16, with a tokenizer.json; export to a folder of its own, by -o"
         )
-    graphs = _graphs(parts_of(components, shape), shape, folder, found, None, on_graph)
-    return _write(graphs, folder, components, shape, found), folder
+    parts = parts_of(components, shape)
+    with _writing(folder, "beside"), replaced_files(folder, MANIFEST_NAME) as new:
+        graphs = _graphs(parts, shape, folder, found, None, on_graph)
+        manifest = _write(graphs, new, folder, components, shape, found)
+    return manifest, folder
+
+
+def warn_of_sampler(scheduler: Any) -> None:
+    """Warn if the light engine hasn't the sampler that a checkpoint uses where none is asked for.
+
+    Args:
+        scheduler: the checkpoint's, one of diffusers.
+    """
+    config = {**scheduler.config, "_class_name": scheduler_class(scheduler)}
+    try:
+        new_scheduler(None, SchedulerConfig(config))
+    except InputError as error:
+        logger.warning("the light engine lacks the checkpoint's own sampler: %s", error)
 
 
 def _load(source: CheckpointSource) -> Components:
-    return load_components(source, device="cpu", dtype=torch.float32)
+    components = load_components(source, device="cpu", dtype=torch.float32)
+    warn_of_sampler(components.scheduler)
+    return components
 
 
 def _graphs(
@@ -194,49 +219,51 @@ def _references(parts: Sequence[Part], shape: Shape) -> dict[str, list[Arrays]]:
 
 def _write(
     graphs: Sequence[ExportedGraph],
+    new: Path,
     folder: Path,
     components: Components,
     shape: Shape,
     weights: Weights,
     psnr_db: float | None = None,
 ) -> Manifest:
-    """Write graphs, then the manifest; nothing of them stays if that fails."""
-    try:
-        (folder / MANIFEST_NAME).unlink(missing_ok=True)  # an earlier one, of other graphs
-        for graph in graphs:
-            write_file(graph.content, folder / graph.file)
-        names = {name for graph in graphs for name in (graph.file, *graph.weights)}
-        manifest = Manifest(
-            format=FORMAT,
-            source=_name(components.source),
-            precision=weights.precision,
-            opset=OPSET,
-            versions={
-                DISTRIBUTION: riffusion.__version__,
-                "torch": torch.__version__,
-                "onnx": onnx.__version__,
-                "onnxruntime": onnxruntime.__version__,
-            },
-            shape=shape.fixed,
-            parts={
-                graph.name: ExportedPart(
-                    graph=graph.file,
-                    weights=graph.weights,
-                    difference=graph.comparison.difference,
-                    tolerance=graph.comparison.tolerance,
-                    rounding=graph.rounding,
-                )
-                for graph in graphs
-            },
-            files={name: describe_file(folder / name) for name in sorted(names)},
-            other_files=checkpoint_files.others_in(folder),
-            picture_psnr_db=psnr_db,
-        )
-        manifest.write(folder)
-    except BaseException:
-        for graph in graphs:
-            (folder / graph.file).unlink(missing_ok=True)
-        raise
+    """Write graphs, then the manifest.
+
+    Args:
+        new: where to write them.
+        folder: has all other files.
+    """
+    for graph in graphs:
+        (new / graph.file).write_bytes(graph.content)
+    places = {graph.file: new for graph in graphs}
+    others = checkpoint_files.others_in(folder)
+    names = {*places, *others, *(name for graph in graphs for name in graph.weights)}
+    manifest = Manifest(
+        format=FORMAT,
+        source=_name(components.source),
+        precision=weights.precision,
+        opset=OPSET,
+        versions={
+            DISTRIBUTION: riffusion.__version__,
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+        shape=shape.fixed,
+        parts={
+            graph.name: ExportedPart(
+                graph=graph.file,
+                weights=graph.weights,
+                difference=graph.comparison.difference,
+                tolerance=graph.comparison.tolerance,
+                rounding=graph.rounding,
+            )
+            for graph in graphs
+        },
+        files={name: describe_file(places.get(name, folder) / name) for name in sorted(names)},
+        other_files=others,
+        image_psnr_db=psnr_db,
+    )
+    (new / MANIFEST_NAME).write_bytes(manifest.to_json())
     return manifest
 
 
@@ -249,12 +276,19 @@ def _name(source: CheckpointSource) -> str:
 @contextmanager
 def _folder(directory: Path) -> Iterator[Path]:
     """A temporary folder that becomes `directory` if the block succeeds."""
+    with _writing(directory, "output"), replaced_folder(directory.resolve()) as folder:
+        yield folder
+
+
+@contextmanager
+def _writing(directory: Path, option: str) -> Iterator[None]:
+    """Translate errors of writing a folder."""
     try:
-        with replaced_folder(directory.resolve()) as folder:
-            yield folder
+        yield
     except OSError as error:
+        another = "choose another place" if option == "output" else "export to another one, by -o"
         raise InputError(
             f"{str(directory)!r} cannot be written ({error.strerror or error}); make room there, "
-            "or choose another place",
-            "output",
+            f"or {another}",
+            option,
         ) from error

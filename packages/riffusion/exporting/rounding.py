@@ -41,6 +41,8 @@ def rounded(network: nn.Module, precision: str) -> Tensors:
             integers, scale = quantised(weight)
             tensors |= {name: integers, name + SCALE_SUFFIX: scale}
             stored = integers * scale
+        elif not weight.is_floating_point():
+            tensors[name] = stored = weight.contiguous()
         else:
             tensors[name] = _converted(weight, precision)
             stored = tensors[name].float()

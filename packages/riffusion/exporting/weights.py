@@ -28,7 +28,8 @@ ONNX_TYPES = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16, "I8": Tensor
 """ONNX's types by those of safetensors."""
 _LENGTH_BYTES = 8
 _MAX_INLINE_BYTES = 1 << 16
-"""Most bytes of a tensor that no weights file has, such as the numbers of positions."""
+"""Most bytes of a tensor that no weights file has as a number of ONNX's types above, such as the
+numbers of positions."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def attach_weights(model: ModelProto, part: Part, stored: Mapping[str, StoredWei
     files = set()
     for name in names:
         weight = stored.get(name)
-        if weight is None:
+        if weight is None or weight.dtype not in ONNX_TYPES:
             graph.initializer.append(_inline(name, others))
             continue
         files.add(weight.file)
