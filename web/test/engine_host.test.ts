@@ -106,13 +106,12 @@ describe("the engine's host", () => {
     vi.advanceTimersByTime(1500);
     expect([workers.length, host.state.kind]).toEqual([2, "loading"]);
     let isLoaded = false;
-    void host.untilLoaded().then(() => (isLoaded = true));
+    const loaded = host.untilLoaded().then(() => (isLoaded = true));
     await Promise.resolve();
     expect(isLoaded).toBe(false);
     workers[1]?.load();
     expect(host.state.kind).toBe("ready");
-    await host.untilLoaded();
-    expect(isLoaded).toBe(true);
+    expect(await loaded).toBe(true);
     vi.useRealTimers();
   });
 
