@@ -10,18 +10,19 @@ presets, is written, too.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from PIL import Image
 
 from riffusion.checkpoint.distillation import Distillation
 from riffusion.checkpoint.source import EMBEDDED
-from riffusion.datatypes import PRESETS, InferenceInput, SchedulerName
+from riffusion.datatypes import PRESETS, ImageFormat, InferenceInput, SchedulerName
 from riffusion.diffusion.distilled_sampling import consistency_timesteps
 from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.diffusion.guidance_embedding import guidance_embedding
@@ -36,8 +37,10 @@ from riffusion.diffusion.schedulers import (
     set_timesteps,
 )
 from riffusion.generation.seed_library import SeedLibrary
+from riffusion.io.images import encode_image
 from riffusion.light.pipeline import LightPipeline
 from riffusion.spectrogram.image import FloatArray
+from riffusion.spectrogram.params import SpectrogramParams
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "web" / "test" / "golden" / "engine"
@@ -217,6 +220,27 @@ def made_up_pixels(width: int, height: int) -> np.ndarray[Any, np.dtype[np.uint8
     return (index * index * 31 % 65_537 % 256).astype(np.uint8).reshape(height, width, 3)
 
 
+def images() -> list[dict[str, Any]]:
+    """Small image files with parameters in their EXIF, and what they record."""
+    params = SpectrogramParams(
+        stereo=True,
+        sample_rate=22050,
+        step_size_ms=20,
+        max_frequency=8000,
+        mel_scale_norm="slaney",
+        power_for_image=0.3,
+    )
+    found: list[dict[str, Any]] = []
+    image_formats: tuple[ImageFormat, ...] = get_args(ImageFormat)
+    for image_format, max_value in zip(image_formats, (None, 1e6, 2e6), strict=True):
+        image = Image.new("RGB", (4, 2))
+        image.getexif().update(params.to_exif(max_value=max_value))
+        file = base64.b64encode(encode_image(image, image_format)).decode()
+        recorded = {"params": dataclasses.asdict(params), "maxValue": max_value}
+        found.append({"format": image_format, "file": file, "recorded": recorded})
+    return found
+
+
 def clips(pipeline: LightPipeline) -> list[dict[str, Any]]:
     """Requests, and of their images every fourth row and eighth column."""
     found = []
@@ -249,6 +273,7 @@ def golden() -> dict[str, Callable[[], Any]]:
             "distilled": distilled_timesteps(config, distillation),
         },
         "masks.json": masks,
+        "images.json": images,
         "clips.json": lambda: clips(pipeline),
     }
 

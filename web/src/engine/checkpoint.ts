@@ -10,17 +10,28 @@ import { type Tokenize, tokenizerFrom } from "./tokenizer";
 
 const FORMAT = 1;
 const PARTS: readonly PartName[] = ["text_encoder", "unet", "vae_encoder", "vae_decoder"];
+const MANIFEST = "manifest.json";
+const DISTILLATION = "distillation.json";
+/** Published latent consistency models, which have no such file. */
+const PUBLISHED: DistilledCheckpoint = { maxSteps: 8, guidance: [1, 14], isGuidedSampling: false, solverSteps: null };
 const RELOAD = "reload the page to fetch it again";
 
 /** A file or checkpoint that cannot be used; the message says what to do. */
 export class CheckpointError extends Error {}
 
+interface FileEntry {
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
 interface Manifest {
   readonly format: number;
-  readonly precision: string;
   readonly shape: CheckpointShape;
   readonly parts: Readonly<Record<PartName, { readonly graph: string; readonly weights: readonly string[] }>>;
-  readonly files: Readonly<Record<string, { readonly bytes: number; readonly sha256: string }>>;
+  /** By path; earlier manifests have graphs and weights only. */
+  readonly files: Readonly<Record<string, FileEntry>>;
+  /** Names of files beside graphs and weights. */
+  readonly other_files: readonly string[];
 }
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -43,49 +54,47 @@ export interface CheckpointFiles {
 
 /**
  * @param url of the folder, with a slash at the end
- * @param onProgress called with the bytes received and their total
- * @throws CheckpointError
+ * @throws CheckpointError, or what the fetcher throws
  */
-export async function fetchCheckpoint(
-  url: string, onProgress: (receivedBytes: number, totalBytes: number) => void, fetcher: typeof fetch = (...request) => fetch(...request),
-): Promise<CheckpointFiles> {
-  const get = (path: string): Promise<Response> => fetched(url, path, fetcher);
-  const json = async (path: string): Promise<unknown> => parsed(path, await (await get(path)).text());
-  const manifest = checkedManifest(await json("manifest.json"));
-  const { shape } = manifest;
-  const [tokenizer, scheduler, params, distillation] = await Promise.all([
-    json("tokenizer/tokenizer.json"),
-    get("scheduler/scheduler_config.json").then((response) => response.text()),
-    json("spectrogram_params.json"),
-    shape.guidance_width === null ? null : json("distillation.json"),
-  ]);
-  const names = Object.keys(manifest.files);
-  const total = names.reduce((sum, name) => sum + manifest.files[name]!.bytes, 0);
-  let received = 0;
-  const files = new Map<string, Bytes>();
-  for (const name of names) {
-    const { bytes, sha256 } = manifest.files[name]!;
-    files.set(name, await checkedBytes(name, await get(name), bytes, sha256, (count) => onProgress((received += count), total)));
+export async function fetchCheckpoint(url: string, fetcher: typeof fetch): Promise<CheckpointFiles> {
+  const manifest = checkedManifest(parsed(MANIFEST, await fetched(url, MANIFEST, fetcher)));
+  const read = async (path: string): Promise<Bytes> => checkedBytes(path, await fetched(url, path, fetcher), manifest.files[path]);
+  const json = async (path: string): Promise<unknown> => parsed(path, await read(path));
+  const parts: Partial<Record<PartName, PartFiles>> = {};
+  const weights = new Map<string, Bytes>(); // two parts may share a file
+  for (const part of PARTS) {
+    const { graph, weights: paths } = manifest.parts[part];
+    for (const path of paths) if (!weights.has(path)) weights.set(path, await read(path));
+    parts[part] = { graph: await read(graph), weights: paths.map((path) => ({ path, data: weights.get(path)! })) };
   }
   return {
-    shape,
-    parts: Object.fromEntries(PARTS.map((part) => [part, partFiles(manifest, part, files)])) as unknown as CheckpointFiles["parts"],
-    tokenize: tokenizerFrom(tokenizer as object),
-    scheduler: parseTrainedScheduler(scheduler),
-    params: params as SpectrogramParams,
-    distillation: distillation === null ? null : distillationFrom(distillation),
+    shape: manifest.shape,
+    parts: parts as Record<PartName, PartFiles>,
+    tokenize: tokenizerFrom((await json("tokenizer/tokenizer.json")) as object),
+    scheduler: parseTrainedScheduler(new TextDecoder().decode(await read("scheduler/scheduler_config.json"))),
+    params: (await json("spectrogram_params.json")) as SpectrogramParams,
+    distillation: await distillationOf(manifest, json),
   };
 }
 
-async function fetched(url: string, path: string, fetcher: typeof fetch): Promise<Response> {
+async function distillationOf({ shape, other_files: others }: Manifest, json: (path: string) => Promise<unknown>): Promise<DistilledCheckpoint | null> {
+  if (shape.guidance_width === null) return null;
+  if (!others.includes(DISTILLATION)) return PUBLISHED;
+  const { max_steps: maxSteps, guidance, guided_sampling: isGuidedSampling, solver_steps: solverSteps } = (await json(DISTILLATION)) as {
+    max_steps: number; guidance: [number, number]; guided_sampling: boolean; solver_steps?: number;
+  };
+  return { maxSteps, guidance, isGuidedSampling, solverSteps: solverSteps ?? null };
+}
+
+async function fetched(url: string, path: string, fetcher: typeof fetch): Promise<Bytes> {
   let response: Response;
   try {
     response = await fetcher(url + path);
+    if (response.ok) return new Uint8Array(await response.arrayBuffer());
   } catch (error) {
     if (error instanceof DownloadError) throw error;
     throw new CheckpointError(`${path} cannot be fetched; check the connection and reload the page`);
   }
-  if (response.ok) return response;
   throw new CheckpointError(`${path} cannot be fetched (status ${response.status}); the page is not complete where it is published`);
 }
 
@@ -97,37 +106,21 @@ function checkedManifest(found: unknown): Manifest {
   return manifest;
 }
 
-function parsed(path: string, text: string): unknown {
+function parsed(path: string, bytes: Bytes): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(new TextDecoder().decode(bytes));
   } catch {
     throw new CheckpointError(`${path} is damaged; ${RELOAD}`);
   }
 }
 
-/** The body of a response, if it has the size and the hash that the manifest says. */
-async function checkedBytes(
-  name: string, response: Response, size: number, sha256: string, onChunk: (bytes: number) => void,
-): Promise<Bytes> {
-  const data = new Uint8Array(size);
-  let end = 0;
-  try {
-    for (const reader = response.body!.getReader(); ; ) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      if (end + value.length > size) throw new CheckpointError(`${name} is larger than ${size} bytes; ${RELOAD}`);
-      data.set(value, end);
-      end += value.length;
-      onChunk(value.length);
-    }
-  } catch (error) {
-    if (error instanceof CheckpointError) throw error;
-    throw new CheckpointError(`${name} broke off after ${end} of ${size} bytes; check the connection and reload the page`);
-  }
-  if (end < size) throw new CheckpointError(`${name} has ${end} of ${size} bytes; ${RELOAD}`);
+/** A file's bytes, if they have the size and the hash that the manifest says. */
+async function checkedBytes(path: string, data: Bytes, expected: FileEntry | undefined): Promise<Bytes> {
+  if (expected === undefined) return data;
+  if (data.length !== expected.bytes) throw new CheckpointError(`${path} has ${data.length} of ${expected.bytes} bytes; ${RELOAD}`);
   // Only pages on https and on this machine can compute hashes.
-  if (globalThis.crypto?.subtle && (await hexDigest(data)) !== sha256) {
-    throw new CheckpointError(`${name} is damaged: its SHA-256 is another one than in manifest.json; ${RELOAD}`);
+  if (globalThis.crypto?.subtle && (await hexDigest(data)) !== expected.sha256) {
+    throw new CheckpointError(`${path} is damaged: its SHA-256 is another one than in manifest.json; ${RELOAD}`);
   }
   return data;
 }
@@ -135,21 +128,4 @@ async function checkedBytes(
 async function hexDigest(data: Bytes): Promise<string> {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-function partFiles({ parts }: Manifest, part: PartName, files: ReadonlyMap<string, Bytes>): PartFiles {
-  const file = (name: string): Bytes => {
-    const data = files.get(name);
-    if (!data) throw new CheckpointError(`manifest.json does not list ${name}; export the checkpoint again`);
-    return data;
-  };
-  const { graph, weights } = parts[part];
-  return { graph: file(graph), weights: weights.map((path) => ({ path, data: file(path) })) };
-}
-
-function distillationFrom(found: unknown): DistilledCheckpoint {
-  const { max_steps: maxSteps, guidance, guided_sampling: isGuidedSampling, solver_steps: solverSteps } = found as {
-    max_steps: number; guidance: [number, number]; guided_sampling: boolean; solver_steps?: number;
-  };
-  return { maxSteps, guidance, isGuidedSampling, solverSteps: solverSteps ?? null };
 }

@@ -3,6 +3,7 @@
 import { InputError } from "./input_error";
 import { type Pixels, rgbFromRgba } from "./pixels";
 import type { DecodedImage } from "./preparation";
+import { type RecordedParams, recordedParams } from "./recorded_params";
 import type { ImageReference } from "./request";
 
 /** One minute in columns of 10 ms. */
@@ -12,6 +13,12 @@ const NOT_FOUND = 404;
 
 /** Decodes an image to RGBA, without premultiplied alpha and without a change of colours. */
 export type DecodeImage = (file: Blob) => Promise<Pixels>;
+
+/** An image to start from, or to hear. */
+export interface InitImage extends DecodedImage {
+  /** What it was made with; null if it does not say. */
+  readonly recorded: RecordedParams | null;
+}
 
 export class ImageLibrary {
   /**
@@ -25,20 +32,25 @@ export class ImageLibrary {
   ) {}
 
   /** A seed image or the user's own; transparent parts are white, which is silence. Throws InputError. */
-  async initImage(reference: ImageReference): Promise<DecodedImage> {
+  async initImage(reference: ImageReference): Promise<InitImage> {
     const field = reference.kind === "id" ? "seed_image_id" : "init_image";
-    const pixels = await this.pixels(reference, field, "seed_images");
-    return { key: reference.kind === "id" ? `id:${reference.id}` : reference.dataUrl, pixels: rgbFromRgba(pixels, 255) };
+    const file = await this.file(reference, field, "seed_images");
+    const pixels = rgbFromRgba(await this.pixels(file, field), 255);
+    const recorded = recordedParams(new Uint8Array(await file.arrayBuffer()));
+    return { key: reference.kind === "id" ? `id:${reference.id}` : reference.dataUrl, pixels, recorded };
   }
 
   /** A mask; transparent parts are black, which is kept. Throws InputError. */
   async mask(reference: ImageReference): Promise<Pixels> {
     const field = reference.kind === "id" ? "mask_image_id" : "mask_image";
-    return rgbFromRgba(await this.pixels(reference, field, "masks"), 0);
+    return rgbFromRgba(await this.pixels(await this.file(reference, field, "masks"), field), 0);
   }
 
-  private async pixels(reference: ImageReference, field: string, folder: string): Promise<Pixels> {
-    const file = reference.kind === "id" ? await this.fetched(reference.id, field, folder) : await this.own(reference.dataUrl, field);
+  private file(reference: ImageReference, field: string, folder: string): Promise<Blob> {
+    return reference.kind === "id" ? this.fetched(reference.id, field, folder) : this.own(reference.dataUrl, field);
+  }
+
+  private async pixels(file: Blob, field: string): Promise<Pixels> {
     let pixels: Pixels;
     try {
       pixels = await this.decode(file);

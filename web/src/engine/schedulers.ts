@@ -2,8 +2,9 @@
 
 import type { SchedulerName } from "../settings/settings";
 import type { Share } from "../units";
+import { DpmSolver } from "./dpm_solver";
 import { InputError } from "./input_error";
-import { Consistency, Ddim, DpmSolver, type Sampler, type SchedulerSettings } from "./samplers";
+import { Consistency, Ddim, type Sampler, type SchedulerSettings } from "./samplers";
 
 /** A checkpoint's own scheduler: the content of its `scheduler_config.json`. */
 export interface TrainedScheduler {

@@ -61,7 +61,7 @@ export class EngineService {
     const { openRuntime, decodeImage, invert, post, openFiles } = this.surroundings;
     const kept = await openFiles(baseUrl, (receivedBytes, totalBytes) => post({ kind: "download", receivedBytes, totalBytes }));
     const runtime = await openRuntime("wasm", threads, kept.fetch);
-    const files = await fetchCheckpoint(`${baseUrl}checkpoint/`, () => undefined, kept.fetch);
+    const files = await fetchCheckpoint(`${baseUrl}checkpoint/`, kept.fetch);
     const { params, distillation } = files;
     const onProcessor = await openNetworks(runtime, files, "wasm");
     const openOnGpu = async (): Promise<Networks> =>
@@ -84,10 +84,10 @@ export class EngineService {
       const isCancelled = (): boolean => !this.wanted.has(id);
       if (isCancelled()) return fail(CANCELLED);
       const onStep = (step: number, steps: number): void => post({ kind: "step", id, step, steps });
-      const { params } = generator;
       const clip = await generator.generate(request, { onStep, isCancelled });
       if (isCancelled()) return fail(CANCELLED);
-      post({ kind: "result", id, ...clip, sampleRate: params.sample_rate, duration: clip.samples.length / params.sample_rate, params });
+      const sampleRate = clip.params.sample_rate;
+      post({ kind: "result", id, ...clip, sampleRate, duration: clip.samples.length / sampleRate });
     } catch (error) {
       fail(failureFrom(error));
     } finally {

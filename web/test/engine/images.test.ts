@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { LatentGeometry } from "../../src/engine/geometry";
 import { ImageLibrary } from "../../src/engine/images";
 import { type Pixels, luminance, resizedGrey, rgbFromRgba, withHeight } from "../../src/engine/pixels";
+import { type RecordedParams, recordedParams } from "../../src/engine/recorded_params";
 import { bytes, golden, largestDifference } from "./golden";
 import { BASE_URL, fetchData } from "./node_engine";
 import { decodePng } from "./png";
@@ -17,6 +18,12 @@ interface GoldenMask {
 
 /** Each axis is rounded to bytes, and versions of Pillow differ in which one is first. */
 const GREY_TOLERANCE = 1;
+interface GoldenImage {
+  readonly format: string;
+  readonly file: string;
+  readonly recorded: RecordedParams;
+}
+
 const SHAPE = { pixels_per_latent: 8, size_multiple: 32 };
 
 /** The same made-up pixels as in Python. */
@@ -63,6 +70,19 @@ describe("LatentGeometry", () => {
   });
 });
 
+describe.each(golden<GoldenImage[]>("images"))("a $format image", ({ file, recorded }) => {
+  test("has the parameters that Python recorded", () => {
+    expect(recordedParams(Uint8Array.from(bytes(file)))).toEqual(recorded);
+  });
+
+  test("of which the end is missing has none, or all, but no others", () => {
+    const whole = bytes(file);
+    for (let length = 4; length < whole.length; length++) {
+      expect([null, JSON.stringify(recorded)]).toContain(jsonOrNull(recordedParams(Uint8Array.from(whole.slice(0, length)))));
+    }
+  });
+});
+
 describe("ImageLibrary", () => {
   const library = new ImageLibrary(BASE_URL, decodePng, fetchData);
 
@@ -76,6 +96,13 @@ describe("ImageLibrary", () => {
   test("a seed image has the size of a clip", async () => {
     const { pixels } = await library.initImage({ kind: "id", id: "og_beat" });
     expect([pixels.width, pixels.height]).toEqual([512, 512]);
+  });
+
+  test("a seed image says what it was made with, and a picture of something else does not", async () => {
+    const { recorded } = await library.initImage({ kind: "id", id: "og_beat" });
+    expect(recorded).toMatchObject({ params: { sample_rate: 44_100, num_frequencies: 512, mel_scale_norm: null } });
+    expect(recordedParams(Uint8Array.from([1, 2, 3]))).toBeNull();
+    expect(recordedParams(new TextEncoder().encode("GIF89a and more"))).toBeNull();
   });
 
   test("an unknown id is refused", async () => {
@@ -94,3 +121,7 @@ describe("ImageLibrary", () => {
     await expect(huge.initImage({ kind: "id", id: "og_beat" })).rejects.toThrow("seed_image_id: the image is 6001×512 pixels");
   });
 });
+
+function jsonOrNull(value: unknown): string | null {
+  return value === null ? null : JSON.stringify(value);
+}

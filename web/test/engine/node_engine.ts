@@ -24,7 +24,7 @@ export const fetchData = (async (url: string) => {
 }) as unknown as typeof fetch;
 
 export function embeddedCheckpoint(): Promise<CheckpointFiles> {
-  return fetchCheckpoint(`${BASE_URL}checkpoint/`, () => undefined, fetchData);
+  return fetchCheckpoint(`${BASE_URL}checkpoint/`, fetchData);
 }
 
 export async function nodeGenerator(invert: Invert): Promise<ClipGenerator> {

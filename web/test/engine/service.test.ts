@@ -6,6 +6,7 @@ import { CheckpointError } from "../../src/engine/checkpoint";
 import type { Runtime } from "../../src/engine/ort_networks";
 import type { EngineEvent } from "../../src/engine/protocol";
 import { EngineService, type Surroundings } from "../../src/engine/service";
+import { golden } from "./golden";
 import { BASE_URL, fetchData } from "./node_engine";
 import { decodePng } from "./png";
 
@@ -89,6 +90,7 @@ describe("loading", () => {
     ["a changed file", { openFiles: filesFrom(changed("vae/diffusion_pytorch_model.safetensors", (data) => data.with(1000, data[1000]! ^ 1))) }, /SHA-256/],
     ["a file that breaks off", { openFiles: filesFrom(changed("unet.onnx", (data) => data.slice(0, 99))) }, /unet\.onnx has 99 of 167934 bytes; reload the page/],
     ["a manifest of another kind", { openFiles: filesFrom(changed("manifest.json", () => new TextEncoder().encode('{"format": 99}'))) }, /format 99/],
+    ["a damaged tokenizer", { openFiles: filesFrom(changed("tokenizer.json", (data) => data.slice(0, 50))) }, /tokenizer\.json/],
     ["a damaged manifest", { openFiles: filesFrom(changed("manifest.json", (data) => data.slice(0, 50))) }, /manifest\.json is damaged/],
   ])("%s: unloadable, and requests fail", async (_, surroundings, message) => {
     const { service, events, until } = started(surroundings);
@@ -146,6 +148,36 @@ describe("requests", () => {
       { kind: "refused", message: expect.stringContaining("num_inference_steps: 9 must be at most 8") as string },
       { kind: "refused", message: expect.stringContaining("seed_image_id: 'none' is not in the library") as string },
     ]);
+  });
+
+  test("that hear an image use what it was made with, and no other request does", async () => {
+    const heard: unknown[] = [];
+    const { service, events, until } = started({
+      invert: (rgb, width, height, params, options) => {
+        heard.push([rgb.length, width, height, params.sample_rate, options]);
+        return new Float32Array(8);
+      },
+    });
+    const image = golden<{ format: string; file: string }[]>("images").find(({ format }) => format === "png")!;
+    const init_image = `data:image/png;base64,${image.file}`;
+    service.receive(LOAD);
+    service.receive({ kind: "generate", id: 1, request: { ...REQUEST, init_image, mode: "image_to_audio" } });
+    service.receive({ kind: "generate", id: 2, request: { ...REQUEST, init_image } });
+    await until(1, "failed");
+    expect(heard).toEqual([[4 * 512 * 3, 4, 512, 22_050, { maxValue: 1e6 }]]); // as high as its parameters say
+    expect(events.find(({ kind }) => kind === "result")).toMatchObject({ sampleRate: 22_050, params: { max_frequency: 8000 }, duration: 8 / 22_050 });
+    expect(events.at(-1)).toMatchObject({
+      id: 2, failure: { kind: "refused", message: expect.stringMatching(/^init_image: its EXIF data says stereo=true, .*use another image/) as string },
+    });
+  });
+
+  test("are refused when an image's own parameters cannot be heard here", async () => {
+    const { service, events, until } = started({ invert: () => Promise.reject(new RangeError("stereo=true must be false here")) });
+    const [image] = golden<{ file: string }[]>("images").slice(1);
+    service.receive(LOAD);
+    service.receive({ kind: "generate", id: 1, request: { ...REQUEST, init_image: `data:image/png;base64,${image!.file}`, mode: "image_to_audio" } });
+    await until(1, "failed");
+    expect(events.at(-1)).toMatchObject({ failure: { kind: "refused", message: "init_image: its EXIF data says stereo=true must be false here" } });
   });
 
   test("fail with a remedy when a network or the inversion does", async () => {
