@@ -15,15 +15,9 @@ from starlette.types import Receive, Scope, Send
 from riffusion.audio.decoding_pool import DecodingPool
 from riffusion.datatypes import InferenceOutput
 from riffusion.errors import DeadlineExceededError, GenerationCancelled, InputError, OverloadedError
-from riffusion.generation.generator import ClipGenerator
-from riffusion.generation.lora_folder import loras_from_environment
 from riffusion.runtime.gpu import check_required_gpu
-from riffusion.serving.model.clip_service import (
-    ClipJob,
-    ClipService,
-    max_running_from_environment,
-    max_waiting_from_environment,
-)
+from riffusion.serving.model.clip_service import ClipJob, ClipService
+from riffusion.serving.model.loading import load_service
 from riffusion.serving.model.request_body import (
     InferenceRequest,
     error_content,
@@ -56,17 +50,7 @@ class Model:
         guard_msgpack_decoder()
         decoders = DecodingPool()
         decoders.start()
-        generator = ClipGenerator.load(
-            max_num_running=max_running_from_environment(),
-            decoder=decoders.decode,
-            loras=loras_from_environment(),
-        )
-        generator.pipeline.loras.drop_misfits(generator.pipeline.adaptable_networks)
-        logger.info("serving %s", generator.checkpoint_description)
-        generator.warm_up()
-        self._service = ClipService(
-            generator, max_waiting_from_environment(), decoders.open_recording
-        )
+        self._service = load_service(decoders)
 
     def is_healthy(self) -> bool:
         """Whether the model works; the host restarts a replica whose model doesn't."""

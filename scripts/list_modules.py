@@ -44,7 +44,10 @@ def page_with_list(page: str) -> str:
 def module_list() -> str:
     """A section for each folder, top to bottom, then the modules beside them."""
     sections = [_section(PACKAGE / folder) for folder in FOLDERS]
-    names = ("datatypes.py", "edit_fields.py", "music_limits.py", "records.py", "errors.py")
+    names = (
+        *("datatypes.py", "unconditional_fields.py", "edit_fields.py"),
+        *("music_limits.py", "records.py", "errors.py"),
+    )
     sections.append("### `riffusion/`\n" + _table([PACKAGE / name for name in names], PACKAGE))
     sections.append(_section(ROOT / "corpora" / "general_midi"))
     return "\n\n".join(sections)

@@ -30,6 +30,11 @@ from riffusion.edit_fields import (
 from riffusion.errors import InputError
 from riffusion.music_limits import MAX_BEATS, MAX_SEMITONES
 from riffusion.records import Prompt, Record, Request, as_tuple
+from riffusion.unconditional_fields import (
+    UNCONDITIONAL,
+    check_unconditional_fields,
+    with_unconditional_defaults,
+)
 
 CLIP_DURATION_S = 5.12
 """Duration of 512 frames of 10 ms: the clips that the published checkpoint was trained on."""
@@ -41,8 +46,10 @@ MAX_MEDIA_CHARACTERS = 32 * 2**20
 PROMISES = ("tempo_bpm", "key", "beats")
 """Request fields that are promises of mode=img2img: what they ask for is checked in the clip."""
 
-Mode = Literal["img2img", "txt2img", "image_to_audio", EditMode]
+Mode = Literal["img2img", "txt2img", "image_to_audio", EditMode, "unconditional"]
 SchedulerName = Literal["pndm", "ddim", "dpmsolver++", "unipc", "euler", "euler_a", "lms", "lcm"]
+RequestScheduler = Literal[SchedulerName, "ddpm"]
+"""ddpm is for mode=unconditional only."""
 PresetName = Literal["instant", "fast", "balanced", "reference"]
 AudioFormat = Literal["mp3", "wav", "flac", "ogg"]
 ImageFormat = Literal["jpeg", "png", "webp"]
@@ -96,7 +103,8 @@ class PromptInput(Request):
     negative_prompt: Prompt | None = None
     """What the clip should not sound like."""
     denoising: Annotated[float, Field(ge=0, le=1)] = 0.75
-    """How much the init image is changed: 1 ignores it, 0 only passes it through the VAE."""
+    """How much the init image is changed: 1 ignores it, 0 only passes it through the VAE. In
+    mode=unconditional the share of the steps that a variation of `init_audio` takes."""
     guidance: Annotated[float, Field(ge=0, le=30)] = DEFAULT_GUIDANCE
     """Classifier-free guidance scale; values up to 1 turn guidance off."""
 
@@ -136,6 +144,7 @@ class InferenceInput(Request):
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Position between `start` (0) and `end` (1)."""
     num_inference_steps: Annotated[int, Field(ge=1, le=150)] = 50
+    """Without it, mode=unconditional takes 50 with ddim, and 1000 with ddpm."""
     seed_image_id: ImageId = "og_beat"
     mask_image_id: ImageId | None = None
 
@@ -145,10 +154,11 @@ class InferenceInput(Request):
     init_image: MediaText | None = None
     """An image as base64 or data URL, in place of `seed_image_id`."""
     init_audio: MediaText | None = None
-    """Audio as base64 or data URL, in place of `seed_image_id`; the recording that a mode edits."""
+    """Audio as base64 or data URL, in place of `seed_image_id`; the recording that a mode edits, or
+    that mode=unconditional varies."""
     mask_image: MediaText | None = None
     """A mask as base64 or data URL: white is repainted, black is kept."""
-    scheduler: SchedulerName | None = None
+    scheduler: RequestScheduler | None = None
     """Default: the checkpoint's own."""
     preset: PresetName | None = None
     """Default for scheduler, steps and guidance interval; fields that are given take precedence."""
@@ -228,10 +238,14 @@ class InferenceInput(Request):
     @model_validator(mode="before")
     @classmethod
     def _apply_mode_defaults(cls, values: Any) -> Any:
-        return with_mode_defaults(values)
+        return with_unconditional_defaults(with_mode_defaults(values))
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
+        if self.mode == UNCONDITIONAL:
+            check_unconditional_fields(self)
+        elif self.scheduler == "ddpm":
+            raise ValueError(f"scheduler: 'ddpm' is only for mode={UNCONDITIONAL}; leave it out")
         promised = [name for name in PROMISES if getattr(self, name) is not None]
         if promised and self.mode in ("txt2img", "image_to_audio"):
             raise ValueError(

@@ -204,10 +204,10 @@ def _check_settings(mode: str, request: BaseModel) -> None:
     start, end = request.__dict__["start"], request.__dict__["end"]
     if mode == "remix" and not _draws(mode, request.__dict__["restyle"]):
         mode = "remix without restyle"
-    _check_taken(mode, request, _EDIT_MODES_OF_SETTING)
-    _check_taken(mode, start, _EDIT_MODES_OF_PROMPT_SETTING, "start.")
+    check_taken(mode, request, _EDIT_MODES_OF_SETTING)
+    check_taken(mode, start, _EDIT_MODES_OF_PROMPT_SETTING, "start.")
     if mode == "between":
-        _check_taken(mode, end, _EDIT_MODES_OF_PROMPT_SETTING, "end.")
+        check_taken(mode, end, _EDIT_MODES_OF_PROMPT_SETTING, "end.")
     elif end != start:
         raise ValueError(
             f"end: has no effect in mode={mode}, of the edits only in mode=between; leave it out"
@@ -221,9 +221,20 @@ def _draws(mode: str, restyle: object) -> bool:
     return mode not in (*MODES_WITHOUT_CHECKPOINT, "image_to_audio")
 
 
-def _check_taken(
+def check_taken(
     mode: str, values: BaseModel, modes_of: Mapping[str, tuple[str, ...]], within: str = ""
 ) -> None:
+    """Check that a mode takes all values that aren't at their defaults.
+
+    Args:
+        mode: the mode.
+        values: a request, or an object in it.
+        modes_of: names of values, and the modes that edit a recording and take them.
+        within: prefix of the names in errors.
+
+    Raises:
+        ValueError: the field, the modes that take it, and the remedy.
+    """
     for name, modes in modes_of.items():
         value = getattr(values, name)
         if mode in modes or value == type(values).model_fields[name].default:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from riffusion.audio import read_audio, segment_from_waveform, write_audio
 from riffusion.cli.jobs_file import read_jobs
 from riffusion.errors import InputError
+from riffusion.generation.generator import ClipGenerator
+from riffusion.generation.pipelines import EngineName
 from tests.cli.conftest import Run, WriteRecording
 from tests.corpora.small_corpus import NUM_SAMPLES, PARAMS, demo_checkpoint
 
@@ -93,6 +96,33 @@ def test_the_commands_do_what_they_do_alone(folder: Path, run: Run) -> None:
     assert Path("out/song-retime.wav").read_bytes() == Path("alone.wav").read_bytes()
 
 
+def test_an_engine_for_all_jobs_that_name_none(
+    folder: Path, run: Run, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RIFFUSION_CHECKPOINT", str(checkpoint))
+    loaded: list[str | None] = []
+    load = ClipGenerator.load
+
+    def recorded(*args: Any, engine: EngineName | None = None) -> ClipGenerator:
+        loaded.append(engine)
+        return load(*args, engine=engine)
+
+    monkeypatch.setattr(ClipGenerator, "load", recorded)
+    clip = {"prompt": "bells", "steps": 1, "seed": 1}
+    jobs = [clip, {**clip, "engine": "torch", "seed": 2}, shifted(1)]
+    write_lines(folder / "jobs.jsonl", jobs)
+    result = run("batch", folder / "jobs.jsonl", "-o", "out", "--engine", "light")
+    assert result.code == 0, result.err
+    assert loaded == ["light", "torch"]
+    assert "Wrote the results of 3 jobs in" in result.out
+    Path("out/bells-1.mp3").unlink()
+    result = run("batch", folder / "jobs.jsonl", "-o", "out")  # the same jobs with any engine
+    assert result.code == 0, result.err
+    assert "done        2 jobs, by" in result.out
+    assert "Wrote the results of 1 job in" in result.out
+    assert loaded == ["light", "torch", None]
+
+
 def test_a_batch_resumes(folder: Path, run: Run) -> None:
     """Done jobs are left out, also if lines were added or moved; lost results are made again."""
     jobs = write_lines(folder / "jobs.jsonl", [shifted(1), shifted(2)])
@@ -107,7 +137,7 @@ def test_a_batch_resumes(folder: Path, run: Run) -> None:
     write_lines(jobs, [shifted(3), shifted(2), shifted(1)])
     result = run("batch", jobs, "-o", "out")
     assert result.code == 0, result.err
-    assert "done        1 jobs" in result.out
+    assert "done        1 job, by" in result.out
     assert first.read_bytes() == b"untouched"
     assert second.read_bytes() == contents[1]
     assert Path("out/song-retime-3.wav").stat().st_size > 1000
@@ -255,7 +285,7 @@ def test_a_report_that_was_cut_off_inside_a_character_is_read(folder: Path, run:
         report.write('{"where": "é'.encode()[:-1])
     result = run("batch", jobs, "-o", "out")
     assert result.code == 0, result.err
-    assert "done        1 jobs" in result.out
+    assert "done        1 job, by" in result.out
 
 
 def test_the_extension_is_that_of_stems_too_and_never_a_path(folder: Path, run: Run) -> None:
@@ -295,5 +325,5 @@ def test_a_lost_result_is_made_again_beside_one_of_a_similar_name(folder: Path, 
     jobs = write_lines(folder / "jobs.jsonl", [shifted(1), shifted(2)])
     assert run("batch", jobs, "-o", "out").code == 0
     Path("out/song-retime.wav").unlink()
-    assert "done        1 jobs" in run("batch", jobs, "-o", "out").out
+    assert "done        1 job, by" in run("batch", jobs, "-o", "out").out
     assert names(folder / "out") == ["report.jsonl", "song-retime-2.wav", "song-retime.wav"]

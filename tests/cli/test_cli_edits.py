@@ -109,6 +109,7 @@ def test_refused_before_a_checkpoint_is_loaded(
     assert len(result.err.splitlines()) == 1, result.err
     assert result.err.startswith("error: ")
     assert REFUSED[words] in result.err
+    assert "seed" not in result.out  # it is printed once all that is given has been checked
     assert sorted(folder.iterdir()) == before
     assert (folder / "out.wav").read_bytes() == b"before"
 
@@ -117,6 +118,7 @@ def test_a_given_tempo_stands_in_for_a_beat_that_is_not_found(folder: Path, run:
     words = (folder / "tone.wav", "bells", "--tempo", "120", "-o", folder / "out.wav")
     result = run("extend", *words)
     assert "tempo       120.00 bpm as given, four beats per bar" in result.out
+    assert "\nseed        " in result.out
     assert "would be loaded" in result.err
     loop = run("loop", folder / "tone.wav", "--from-tempo", "120", "-o", folder / "out.wav")
     assert loop.code == 2

@@ -1,6 +1,7 @@
 """Which large packages commands import, in processes of their own, and their workers."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,19 +68,27 @@ COMMANDS = {
 ASK_FOR_TORCH = ("image-to-audio on an absent GPU",)
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the commands read, and the recorder."""
+    files = tmp_path_factory.mktemp("files")
     tone = (0.3 * np.sin(np.arange(8 * 44_100) * 0.06)).astype(np.float32)[None]
-    (tmp_path / "songs").mkdir()
+    (files / "songs").mkdir()
     for name in ("a", "b"):
-        write_audio(segment_from_waveform(tone, 44_100), tmp_path / "songs" / f"{name}.wav")
+        write_audio(segment_from_waveform(tone, 44_100), files / "songs" / f"{name}.wav")
     notes = chords(Key.parse("A minor"), (0, 3, 4, 0), steady_beats(120, 8), 8, beats_per_chord=1)
-    write_audio(segment_from_waveform(notes, 44_100), tmp_path / "beat.wav")
+    write_audio(segment_from_waveform(notes, 44_100), files / "beat.wav")
     converter = SpectrogramImageConverter(SpectrogramParams(), "cpu")
-    write_image(converter.spectrogram_image_from_waveform(tone[:, :44_100]), tmp_path / "a.png")
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(RECORDER)
-    return tmp_path
+    write_image(converter.spectrogram_image_from_waveform(tone[:, :44_100]), files / "a.png")
+    (files / "site").mkdir()
+    (files / "site" / "sitecustomize.py").write_text(RECORDER)
+    return files
+
+
+@pytest.fixture
+def directory(files: Path, tmp_path: Path) -> Path:
+    """A folder with its own copy of the files, where a command runs."""
+    return shutil.copytree(files, tmp_path, dirs_exist_ok=True)
 
 
 def imported(directory: Path, *arguments: str, **variables: str) -> list[str]:

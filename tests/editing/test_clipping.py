@@ -64,6 +64,10 @@ def test_one_sample_is_counted_as_one() -> None:
     remark = clipping.remark("it", "wait")
     assert remark == "it reaches 2.0 dB above full scale, and 1 sample is clipped; wait"
     clipping = Clipping()
+    clipping.add(np.array([32_768, -32_768, 32_767]), full_scale=32_768)  # 16 bits hold no +32768
+    remark = clipping.remark("it", "wait")
+    assert remark == "it reaches 0.1 dB above full scale, and 1 sample is clipped; wait"
+    clipping = Clipping()
     clipping.add(np.zeros((1, 0)))
     assert clipping.remark("it", "wait") is None
 

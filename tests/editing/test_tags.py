@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from riffusion.audio import Recording, read_audio, write_audio
-from riffusion.audio.m4a_cover import with_cover
+from riffusion.audio.m4a_cover import next_atom, with_cover
 from riffusion.audio.segments import segment_from_samples
 from riffusion.audio.tag_reading import read_tags, text_of
 from riffusion.audio.tags import NO_TAGS, Picture, Tags
@@ -30,6 +30,7 @@ from tests.audio.tagged_files import (
     write_tagged,
 )
 from tests.cli.conftest import Run, run  # noqa: F401 # a fixture
+from tests.editing.signals import ROCK, drum_track, steady_beats
 
 IXML = chunk(b"iXML", b"<BWFXML><SCENE>3</SCENE></BWFXML>")
 NOT_KEPT = chunk(b"cue ", bytes(28)) + chunk(b"LIST", b"adtl") + chunk(b"smpl", bytes(36))
@@ -160,6 +161,78 @@ def test_damaged_chunks_are_left_out(samples: Samples, tmp_path: Path) -> None:
     assert read_tags(tmp_path / "text.wav") == NO_TAGS
 
 
+def test_a_chunk_that_is_too_large_is_told(
+    samples: Samples, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    song = tmp_path / "song.wav"
+    large = chunk(b"iXML", bytes(2**24 - 100))
+    song.write_bytes(wav(samples, after=info(b"Song") + large + bext(b"x")))
+    edit(song, tmp_path / "out.wav")
+    names = [name for name, _ in chunks_of((tmp_path / "out.wav").read_bytes())]
+    assert [names.count(name) for name in (b"LIST", b"iXML", b"bext")] == [1, 1, 0]
+    (message,) = caplog.messages
+    assert message.startswith("the chunk bext of 0.0 MiB is left out of edited files: a wav keeps")
+
+
+DAY = 86_400 * RATE
+LONG_DAY_RATE = 192_000
+"""So many samples per second that those of a day need more than 32 bits."""
+TIMES = (
+    b"<BWFXML><SPEED><TIMESTAMP_SAMPLES_SINCE_MIDNIGHT_LO>%d</TIMESTAMP_SAMPLES_SINCE_MIDNIGHT_LO>"
+    b"<TIMESTAMP_SAMPLES_SINCE_MIDNIGHT_HI> %d </TIMESTAMP_SAMPLES_SINCE_MIDNIGHT_HI></SPEED>"
+    b"</BWFXML>"
+)
+
+
+def starting_at(reference: int) -> bytes:
+    """Chunks of a recording that starts at a time of the day, in samples."""
+    text = TIMES % (reference % 2**32, reference >> 32)
+    plain = bext(b"take")
+    data = plain[8 : 8 + 338] + struct.pack("<Q", reference) + plain[8 + 346 :]
+    return info(b"Song") + chunk(b"bext", data[: len(plain) - 8]) + chunk(b"iXML", text)
+
+
+@pytest.mark.parametrize(
+    ("rate", "reference", "moved_by", "expected"),
+    [
+        (RATE, 3600 * RATE, 1000, 3600 * RATE + 1000),
+        (LONG_DAY_RATE, 2**32 - 5, 12, 2**32 + 7),  # from the lower 32 bits into the upper ones
+        (LONG_DAY_RATE, 2**32 + 7, -12, 2**32 - 5),
+        (RATE, DAY - 3, 5, 2),  # over midnight
+        (RATE, 2, -5, DAY - 3),
+        (RATE, 2**63, 0, 2**63),  # as it is, though no day is that long
+    ],
+)
+def test_time_references_move_with_the_start(
+    rate: int, reference: int, moved_by: int, expected: int
+) -> None:
+    tags = Tags(wav_chunks=starting_at(reference))
+    assert tags.with_start_moved(moved_by, rate).wav_chunks == starting_at(expected)
+
+
+def test_chunks_without_a_time_are_as_they_were() -> None:
+    chunks = info(b"odd") + chunk(b"bext", b"short") + IXML + chunk(b"id3 ", b"12345")
+    assert Tags(wav_chunks=chunks).with_start_moved(9, RATE).wav_chunks == chunks
+
+
+def test_a_loop_starts_later_on_the_day(tmp_path: Path, run: Run) -> None:  # noqa: F811
+    drums = drum_track(ROCK, steady_beats(120, 8, 0.25), 8, sample_rate=RATE)
+    song = tmp_path / "song.wav"
+    samples = (drums * 20_000).astype(np.int16)
+    song.write_bytes(wav(samples, after=starting_at(7 * RATE)))
+    result = run("loop", song, "--beats", 4, "-o", tmp_path / "out.wav")
+    assert result.code == 0, result.err
+    out, _ = soundfile.read(tmp_path / "out.wav", dtype="int16")
+    found = dict(chunks_of((tmp_path / "out.wav").read_bytes()))
+    (reference,) = struct.unpack("<Q", found[b"bext"][338:346])
+    start = reference - 7 * RATE
+    assert 0 <= start < len(samples[0]) - len(out) + 1
+    # Inside the loop, apart from its seam, the samples are those at that place of the recording.
+    middle = slice(len(out) // 4, len(out) // 2)
+    expected = samples[0, start:][middle].astype(int)
+    assert np.abs(out[middle].astype(int) - expected).max() < 300
+
+
 def test_long_files_have_the_size_of_all_chunks() -> None:
     from riffusion.audio.wav_chunks import append_chunks
 
@@ -195,6 +268,25 @@ def test_a_cover_needs_no_other_tag(samples: Samples, tmp_path: Path) -> None:
     assert read_audio(path).frame_count() == RATE
     empty = struct.pack(">I", 8) + b"moov"
     assert with_cover(empty, cover).count(b"mdirappl") == 1
+
+
+def test_a_cover_that_cannot_be_added_is_told(
+    samples: Samples,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """FFmpeg's index is the last atom; here it seems not to be."""
+    monkeypatch.setattr(
+        "riffusion.audio.writer.next_atom", lambda head: (b"free", next_atom(head)[1])
+    )
+    path = tmp_path / "out.m4a"
+    segment = segment_from_samples(samples, RATE)
+    cover = Picture(image("PNG"), "png", 40, 30)
+    with AudioWriter(path, segment, is_whole=True, tags=Tags(picture=cover)) as writer:
+        writer.write(segment)
+    assert caplog.messages == [f"{path} gets no cover: its index isn't at its end"]
+    assert read_audio(path).frame_count() == RATE
 
 
 def test_a_recording_from_bytes_has_no_tags(samples: Samples, tmp_path: Path) -> None:

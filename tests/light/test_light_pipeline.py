@@ -208,16 +208,26 @@ generator = ClipGenerator.load(engine="light")
 inputs = {"start": {"prompt": "piano", "seed": 1, "denoising": 0.5}, "num_inference_steps": 2}
 clip = generator.generate(generator.resolve(InferenceInput.parse(inputs)))
 print(clip.image.size, clip.audio.waveform.shape[-1] / clip.params.sample_rate)
+
+import asyncio
+from riffusion.serving.model.clip_service import ClipService
+from riffusion.serving.model.loading import load_service  # what the server loads
+
+async def served():
+    job = await ClipService(generator).submit(InferenceInput.parse(inputs))
+    return await job.result(lambda: False)
+
+print(asyncio.run(served()).duration_s)
 generator.close()
 """
 
 
-def test_a_clip_is_made_where_pytorch_is_not_installed() -> None:
+def test_a_clip_is_made_and_served_where_pytorch_is_not_installed() -> None:
     done = subprocess.run(
         [sys.executable, "-c", ALONE], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "(512, 512) 5.12\n"
+    assert done.stdout == "(512, 512) 5.12\n5.12\n"
 
 
 class TestTheChoiceOfAnEngine:

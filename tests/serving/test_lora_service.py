@@ -72,7 +72,7 @@ def served(
         model.load()
     yield model
     assert model._service is not None
-    model._service._generator.close()
+    model._service._maker._generator.close()
     metrics.show_loras(())
     for pool in pools:
         pool.close()

@@ -31,6 +31,8 @@ EXCLUDED = {
     *MODES_OF_FIELD,
 }
 """Fields whose combinations have rules that a schema of single fields can't express."""
+OF_ONE_MODE = ("ddpm",)
+"""Values that only mode=unconditional takes, another such rule."""
 ORDERED = "guidance_interval"
 """Its two bounds are numbers in ascending order, the one other rule of that kind."""
 
@@ -80,7 +82,7 @@ def candidates(schema: dict[str, Any]) -> Iterator[Any]:
     if "$ref" in schema:
         schema = SCHEMA["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     yield from (None, True, "", "x", [], {}, -1, 0.5)
-    yield from schema.get("enum", ())
+    yield from (value for value in schema.get("enum", ()) if value not in OF_ONE_MODE)
     for part in schema.get("anyOf", [schema]):
         for bound in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
             if bound in part and part["type"] == "integer":
@@ -90,7 +92,7 @@ def candidates(schema: dict[str, Any]) -> Iterator[Any]:
         for bound in ("minLength", "maxLength"):
             if part.get(bound, MAX_TESTED_CHARACTERS) < MAX_TESTED_CHARACTERS:
                 yield from ("x" * (part[bound] + delta) for delta in (-1, 0, 1) if part[bound])
-        yield from part.get("enum", ())
+        yield from (value for value in part.get("enum", ()) if value not in OF_ONE_MODE)
 
 
 def fields(name: str) -> st.SearchStrategy[dict[str, Any]]:
@@ -164,6 +166,27 @@ def test_every_bound_of_an_edits_fields_is_checked(mode: str) -> None:
         for value in candidates(properties[field]):
             if value is not None:
                 assert_same_verdict({**request, field: value})
+
+
+@pytest.mark.parametrize("fields", [{}, {"init_audio": "UklGRg=="}])
+def test_every_bound_of_an_unconditional_request_is_checked(fields: dict[str, Any]) -> None:
+    """The schema wants a prompt, as other modes do, so it is there and empty."""
+    request = {"start": {"prompt": "", "seed": 1}, "mode": "unconditional", **fields}
+    assert_same_verdict(request)
+    properties = SCHEMA["components"]["schemas"]["InferenceInput"]["properties"]
+    for field in ("num_inference_steps", "audio_format", "image_format", "deadline_s", "stream"):
+        for value in candidates(properties[field]):
+            assert_same_verdict({**request, field: value})
+    schedulers = properties["scheduler"]["anyOf"][0]["enum"]
+    assert "ddpm" in schedulers
+    for scheduler in schedulers:
+        is_accepted = scheduler in ("ddim", "ddpm")
+        try:
+            InferenceInput.parse({**request, "scheduler": scheduler})
+        except InputError as error:
+            assert not is_accepted, error
+        else:
+            assert is_accepted
 
 
 def assert_same_verdict(values: dict[str, Any]) -> None:

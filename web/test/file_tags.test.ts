@@ -5,6 +5,7 @@ import { encodingOf } from "../src/audio/encoding";
 import { flacTags, wavTags } from "../src/audio/file_tags";
 import { FlacEncoder } from "../src/audio/flac";
 import type { PcmFormat } from "../src/audio/pcm";
+import { withStartMoved } from "../src/audio/time_reference";
 import { wavOf } from "../src/audio/wav";
 import { readWav } from "../src/audio/wav_reader";
 import { fileOfVersion, newProject } from "../src/edit/project";
@@ -85,6 +86,49 @@ describe("a WAV file", () => {
       expect(readWav(written)!.channels[0]).toEqual(SAMPLES);
     },
   );
+
+  describe("that says at which time of the day it starts", () => {
+    const DAY = 86_400 * FORMAT.sampleRate;
+    /** A take, with its time in both chunks and an odd number of bytes in the text. */
+    const startingAt = (reference: number): readonly Uint8Array<ArrayBuffer>[] => {
+      const fixed = bytes(new Uint8Array(338), new Uint8Array(BigUint64Array.of(BigInt(reference)).buffer), new Uint8Array(256), "A=PCM");
+      const [low, high] = [reference % 2 ** 32, Math.floor(reference / 2 ** 32)];
+      const text = `<BWFXML>\xe9<BWF_TIME_REFERENCE_LOW>${low}</BWF_TIME_REFERENCE_LOW><BWF_TIME_REFERENCE_HIGH> ${high} </BWF_TIME_REFERENCE_HIGH></BWFXML>`;
+      return [INFO, chunk("bext", fixed), chunk("iXML", bytes(text))];
+    };
+
+    it.each([
+      ["later", 44_100, 1_234_567, 3_600 * 44_100, 3_600 * 44_100 + 1_234_567],
+      ["later, beyond 32 bits", 192_000, 12, 2 ** 32 - 5, 2 ** 32 + 7],
+      ["earlier, from beyond 32 bits", 192_000, -12, 2 ** 32 + 7, 2 ** 32 - 5],
+      ["after midnight", 44_100, 5, DAY - 3, 2],
+      ["before midnight", 44_100, -5, 2, DAY - 3],
+      ["at the same time", 44_100, 0, 2 ** 40, 2 ** 40],
+    ])("is told %s where a file starts so", (_, rate, by, reference, expected) => {
+      expect(withStartMoved(startingAt(reference), by, rate)).toEqual(startingAt(expected));
+    });
+
+    it("has no time to move in other chunks", () => {
+      const tags = [INFO, chunk("bext", bytes("short")), IXML, chunk("id3 ", bytes("12345"))];
+      expect(withStartMoved(tags, 9, 44_100)).toEqual(tags);
+    });
+
+    it.each([
+      ["the whole", 0, 5, 0],
+      ["a part", 2, 5, 2],
+    ])("is right in a download of %s", async (_, start, stop, moved) => {
+      const tags = startingAt(700);
+      const opened = { pcm: { format: FORMAT, channels: [SAMPLES] }, note: "", fileType: "wav", isOwnType: true, tags } as const;
+      const project = newProject("1", "song.wav", opened);
+      const pieces = project.history.versions[0]!.pieces;
+      expect(wavTags(await (await fileOfVersion(project, "wav", pieces, start, stop)).arrayBuffer())).toEqual(startingAt(700 + moved));
+      const sources = new Map([...project.sources, [1, [Int32Array.of(9, 9, 9)]]]);
+      const longer = [{ source: 1, start: 0, stop: 3 }, ...pieces];
+      expect(wavTags(await (await fileOfVersion({ ...project, sources }, "wav", longer, 1)).arrayBuffer())).toEqual(startingAt(698));
+      const made = longer.slice(0, 1);
+      expect(wavTags(await (await fileOfVersion({ ...project, sources }, "wav", made)).arrayBuffer())).toEqual(tags);
+    });
+  });
 
   it("without them, or with one that is cut off, has none", async () => {
     expect(wavTags(await wav(OTHERS, []))).toEqual([]);

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from riffusion.audio.wav_chunks import with_start_moved
+
 PICTURE_TYPES = {"mjpeg": "image/jpeg", "png": "image/png"}
 """FFmpeg's names of the images that all formats take as a cover, and their media types."""
 FRONT_COVER = "Cover (front)"
@@ -72,6 +74,13 @@ class Tags:
             name: text for name, text in self.texts.items() if not _OF_TEMPO_AND_KEY.fullmatch(name)
         }
         return replace(self, texts=texts, wav_chunks=b"")
+
+    def with_start_moved(self, num_samples: int, sample_rate: int) -> Self:
+        """The same for a file that starts later, or with a negative number earlier.
+
+        A WAV's chunks say at which time of the day it starts (Broadcast Wave).
+        """
+        return replace(self, wav_chunks=with_start_moved(self.wav_chunks, num_samples, sample_rate))
 
 
 NO_TAGS = Tags()

@@ -7,6 +7,7 @@ be played, and becomes an ordinary file at the end.
 """
 
 import dataclasses
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -27,6 +28,8 @@ from riffusion.audio.wav_chunks import HEAD_BYTES, append_chunks
 from riffusion.audio.waveform import Audio, Waveform
 from riffusion.errors import InputError, MediaError
 from riffusion.io.files import check_output_path, replaced_file
+
+logger = logging.getLogger(__name__)
 
 _GROWING: dict[str, dict[str, str]] = {
     "ipod": {
@@ -179,14 +182,17 @@ class AudioWriter:
         target.write(with_exact_padding(head, self._encoder.num_samples, self._encoding.rate_hz))
 
     def _add_cover(self, picture: Picture) -> None:
-        target, at = self._target, 0
+        target, at, is_added = self._target, 0, False
         while at < target.length:
             name, size = next_atom(target.bytes_at(at, _ATOM_HEAD_BYTES))
             if name == b"moov" and at + size == target.length:
                 moov = with_cover(target.bytes_at(at, size), picture)
                 target.seek(at)
                 target.write(moov)
+                is_added = True
             at += size or target.length
+        if not is_added:
+            logger.warning("%s gets no cover: its index isn't at its end", self.path)
 
     def _check(self) -> None:
         if self._target.error is not None:

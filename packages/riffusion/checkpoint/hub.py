@@ -93,6 +93,18 @@ def fetch(
     return folder, dataclasses.replace(source, revision=commit)
 
 
+def fetch_index(source: CheckpointSource) -> Path:
+    """Download the `model_index.json` of a source of kind `hub`, or find it in the local cache.
+
+    Returns:
+        The local folder with it.
+
+    Raises:
+        CheckpointError: as `fetch`.
+    """
+    return _download(source.location, source.revision, [INDEX_NAME], local_files_only=False)
+
+
 def fetch_clip_tokenizer(*, local_files_only: bool = False) -> Path:
     """Download the tokenizer of Stable Diffusion 1.x, or find it in the local cache.
 

@@ -31,6 +31,7 @@ from riffusion.checkpoint.files import (
     weight_files,
 )
 from riffusion.checkpoint.hub import fetch
+from riffusion.checkpoint.index import parts_of_index
 from riffusion.checkpoint.loader import choose_dtype
 from riffusion.checkpoint.networks import build_network, build_scheduler
 from riffusion.checkpoint.source import CheckpointSource
@@ -83,17 +84,20 @@ class UnconditionalCheckpoint:
     size: tuple[int, int]
 
     @classmethod
-    def read(cls, name: str, *, local_files_only: bool = False) -> UnconditionalCheckpoint:
+    def read(
+        cls, name: str | CheckpointSource, *, local_files_only: bool = False
+    ) -> UnconditionalCheckpoint:
         """Read a folder, or a repository on the Hugging Face hub, which is downloaded.
 
         Args:
-            name: path of a folder, or `owner/name` or `owner/name@revision` on the hub.
+            name: path of a folder, `owner/name` or `owner/name@revision` on the hub, or either one
+                parsed.
             local_files_only: look for hub checkpoints in the local cache only.
 
         Raises:
             CheckpointError: it doesn't exist, is damaged, or is another kind of model.
         """
-        source = CheckpointSource.parse(name)
+        source = CheckpointSource.parse(name) if isinstance(name, str) else name
         folder = Path(source.location)
         if source.kind == "hub":
             folder, _ = fetch(
@@ -175,11 +179,7 @@ def _parts(folder: Path) -> dict[str, str]:
     """
     path = folder / INDEX_NAME
     index = read_json(path)
-    parts = {
-        name: entry[1]
-        for name, entry in index.items()
-        if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str)
-    }
+    parts = parts_of_index(index)
     if "text_encoder" in parts:
         raise CheckpointError(
             f"{path} ({index.get('_class_name')}) has a text encoder; use `riffusion generate` "

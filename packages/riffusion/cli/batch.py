@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from riffusion.cli import options
 from riffusion.cli.clip_maker import keep_loaded
 from riffusion.cli.error_lines import EXIT_DEFECT, line_and_status
 from riffusion.cli.folder_batch import raise_failures
@@ -95,12 +96,14 @@ def batch(
             show_default=False,
         ),
     ] = None,
+    engine: options.EngineOption = None,
 ) -> None:
     """Run many jobs: one command with its arguments and options each, by their names.
 
     A job without `command` is `generate`. Results are named after their texts and seeds, or by
-    `output`. A job that fails doesn't stop the others. Run again, the batch continues: what is
-    done, by report.jsonl in the folder, is left out.
+    `output`. --engine is for all jobs that draw and name no `engine`. A job that fails doesn't stop
+    the others. Run again, the batch continues: what is done, by report.jsonl in the folder, is left
+    out.
     """
     suffix = None if extension is None else checked_extension(extension)
     found = read_jobs(jobs)
@@ -108,10 +111,10 @@ def batch(
     report = output / REPORT_NAME
     done = _done(report)
     failures: dict[str, Exception] = {}
-    ready = list(_prepare(found, context, suffix, done, failures))
+    ready = list(_prepare(found, context, suffix, engine, done, failures))
     todo = [job for job in ready if not _is_done(job, done, output)]
     if len(todo) < len(ready):
-        print(f"done        {len(ready) - len(todo)} jobs, by {report}")
+        print(f"done        {_jobs(len(ready) - len(todo))}, by {report}")
     started = time.perf_counter()
     with keep_loaded():
         for number, job in enumerate(todo, start=1):
@@ -125,15 +128,21 @@ def batch(
             _append(report, job, seconds)
             print(f"            {seconds:.2f} s")
     num_written = sum(job.where not in failures for job in todo)
-    print(f"Wrote the results of {num_written} jobs in {time.perf_counter() - started:.2f} s")
+    seconds = time.perf_counter() - started
+    print(f"Wrote the results of {_jobs(num_written)} in {seconds:.2f} s")
     in_order = {job.where: failures[job.where] for job in found if job.where in failures}
     raise_failures(in_order, len(found), "jobs")
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job" if count == 1 else f"{count} jobs"
 
 
 def _prepare(
     jobs: list[Job],
     context: typer.Context,
     extension: str | None,
+    engine: str | None,
     done: dict[str, str],
     failures: dict[str, Exception],
 ) -> Iterator[_ReadyJob]:
@@ -163,6 +172,8 @@ def _prepare(
             elif suffix is not None:
                 values["extension"] = suffix
             key = job_key({**base, **values, "occurrence": occurrence})
+            if engine is not None and "engine" in parameters_by_name(command):
+                values.setdefault("engine", engine)  # both make the same music: not in the key
             arguments_of(command, values)
             numbers = numbers_of_files(command, values)
             for option in sorted(ALSO_WRITTEN & values.keys()):

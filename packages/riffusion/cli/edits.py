@@ -32,16 +32,20 @@ EditSeed = Annotated[
 def edit_request(
     prompt: str, seed: int | None, fields: dict[str, Any], request: dict[str, Any]
 ) -> "InferenceInput":
-    """The request of an edit; its seed is drawn if none is given, and printed.
+    """The request of an edit; its seed is drawn if none is given.
 
     Raises:
         InputError: a value or a prompt's weight is out of range.
     """
     seed = draw_seed() if seed is None else seed
-    print(f"seed        {seed}")
     inputs = build_request({"start": {"prompt": prompt, "seed": seed, **fields}, **request})
     check_weights(inputs)
     return inputs
+
+
+def print_seed(inputs: "InferenceInput") -> None:
+    """Print a request's seed, once all that is given has been checked."""
+    print(f"seed        {inputs.start.seed}")
 
 
 @contextmanager
@@ -72,6 +76,7 @@ def write_edit(
     recording: "Recording",
     output: Path,
     edit: Callable[[Callable[[int, int], None]], "list[Part]"],
+    starts_earlier_s: float = 0.0,
 ) -> None:
     """Make an edit with a progress bar, write the edited recording, and say how long it took.
 
@@ -79,6 +84,7 @@ def write_edit(
         recording: the recording.
         output: path of the edited one.
         edit: makes the edit's parts; takes the function to report its progress to.
+        starts_earlier_s: how much sound comes before the recording's start.
     """
     from riffusion.editing.splicing import write_spliced
 
@@ -86,7 +92,9 @@ def write_edit(
     with progress_bar("diffusion") as move:
         parts = edit(move)
     drawn = time.perf_counter()
-    num_samples = write_spliced(recording, parts, output)
+    earlier = round(starts_earlier_s * recording.sample_rate)
+    tags = recording.tags.with_start_moved(-earlier, recording.sample_rate)
+    num_samples = write_spliced(recording, parts, output, tags)
     done = time.perf_counter()
     print(f"diffusion   {drawn - started:.2f} s")
     print(f"audio       {done - drawn:.2f} s")

@@ -6,7 +6,7 @@ import typer
 
 from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
-from riffusion.cli.edits import EditSeed, Song, edit_request, opened, write_edit
+from riffusion.cli.edits import EditSeed, Song, edit_request, opened, print_seed, write_edit
 from riffusion.cli.option_groups import (
     AdapterOptions,
     CheckpointOptions,
@@ -77,6 +77,7 @@ def extend(
     with opened(song, output) as recording:
         check_length(recording)
         bar_s = _bar_s(recording, tempo)
+        print_seed(inputs)
         generator = ClipMaker(model, adapters).generator
         write_edit(
             recording,
@@ -90,6 +91,7 @@ def extend(
                 bar_s=bar_s,
                 on_progress=move,
             ),
+            before_s,
         )
 
 

@@ -9,7 +9,7 @@ import typer
 
 from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
-from riffusion.cli.edits import EditSeed, edit_request
+from riffusion.cli.edits import EditSeed, edit_request, print_seed
 from riffusion.cli.option_groups import (
     AdapterOptions,
     CheckpointOptions,
@@ -65,6 +65,7 @@ def follow(
     )
     found = _melody(melody)
     print(f"melody      {len(found.voices)} notes or lines, {found.duration_s:.2f} s")
+    print_seed(inputs)
     maker = ClipMaker(model, adapters)
     _draw(maker, found, inputs, DENOISINGS if given is None else (given,), output)
     print(f"made in     {time.perf_counter() - started:.2f} s")

@@ -76,6 +76,8 @@ def loop(
             print("note        the seam stands out; try other --beats, or another place by --from")
         repeated = New(repeat(made.waveform, times), 0.0)
         tags = recording.tags if tempo is None else recording.tags.without_tempo_and_key()
+        start = round(made.start_s * recording.sample_rate)
+        tags = tags.with_start_moved(start, recording.sample_rate)
         num_samples = write_spliced(recording, [repeated], output, tags)
         seconds = time.perf_counter() - started
         print(f"made in     {seconds:.2f} s: {recording.duration_s / seconds:.1f}× real time")

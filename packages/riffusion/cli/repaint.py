@@ -6,7 +6,7 @@ import typer
 
 from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
-from riffusion.cli.edits import EditSeed, Song, edit_request, opened, write_edit
+from riffusion.cli.edits import EditSeed, Song, edit_request, opened, print_seed, write_edit
 from riffusion.cli.option_groups import (
     AdapterOptions,
     CheckpointOptions,
@@ -56,6 +56,7 @@ def repaint(
     )
     with opened(song, output) as recording:
         region.samples_of(recording)  # before the checkpoint is loaded
+        print_seed(inputs)
         generator = ClipMaker(model, adapters).generator
         write_edit(
             recording, output, lambda move: repaint(recording, generator, inputs, region, move)

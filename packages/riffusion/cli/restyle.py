@@ -6,7 +6,7 @@ import typer
 
 from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
-from riffusion.cli.edits import EditSeed, Song, edit_request, opened, write_edit
+from riffusion.cli.edits import EditSeed, Song, edit_request, opened, print_seed, write_edit
 from riffusion.cli.magic_mix import MagicMixOptions
 from riffusion.cli.option_groups import (
     AdapterOptions,
@@ -49,6 +49,7 @@ def restyle(
     )
     with opened(song, output) as recording:
         check_prompts_at(recording, points)  # before the checkpoint is loaded
+        print_seed(inputs)
         generator = ClipMaker(model, adapters).generator
         write_edit(
             recording, output, lambda move: restyle(recording, generator, inputs, points, move, mix)

@@ -12,7 +12,7 @@ import typer
 
 from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
-from riffusion.cli.edits import EditSeed, Song, edit_request
+from riffusion.cli.edits import EditSeed, Song, edit_request, print_seed
 from riffusion.cli.option_groups import (
     AdapterOptions,
     CheckpointOptions,
@@ -140,6 +140,8 @@ def remix(
     with Recording.open(song) as recording:
         started = time.perf_counter()
         if requests:
+            for inputs in requests.values():
+                print_seed(inputs)
             load = partial(ClipMaker, model, adapters)
             _restyle(recording, separator, requests, gains, output, load)
         else:

@@ -8,7 +8,7 @@ import typer
 from riffusion.cli import options
 from riffusion.cli.clip_maker import ClipMaker
 from riffusion.cli.clip_requests import build_request, check_weights, draw_seed
-from riffusion.cli.edits import EditSeed, Song, opened
+from riffusion.cli.edits import EditSeed, Song, opened, print_seed
 from riffusion.cli.option_groups import AdapterOptions, CheckpointOptions, expand_option_groups
 from riffusion.cli.outputs import path_with_seed
 from riffusion.cli.progress import progress_bar
@@ -68,9 +68,9 @@ def vary(
         }
     )
     check_weights(inputs)
-    print(f"seed        {seed}")
     with opened(song, output) as recording:
         check_vary(recording, amount, count)
+        print_seed(inputs)
         generator = ClipMaker(model, adapters).generator
         with progress_bar("diffusion") as move:
             made = vary(recording, generator, inputs, amount, count, move)

@@ -49,7 +49,7 @@ def scheduler_class(trained: Any) -> str:
     return type(trained).__name__
 
 
-def new_scheduler(name: SchedulerName | None, trained: Any) -> Any:
+def new_scheduler(name: str | None, trained: Any) -> Any:
     """A new scheduler; schedulers hold state, so each job has its own.
 
     Args:

@@ -19,11 +19,15 @@ class Clipping:
 
         Args:
             sound: values of any shape.
-            full_scale: values from -full_scale to full_scale don't clip.
+            full_scale: values from -full_scale to full_scale don't clip; of integers, which can't
+                hold full_scale itself, it clips, too.
         """
         size = np.abs(sound)
         self._peak = max(self._peak, float(size.max(initial=0)) / full_scale)
-        self._num_samples += int(np.count_nonzero(size > full_scale))
+        clips = size > full_scale
+        if np.issubdtype(sound.dtype, np.integer):
+            clips |= sound == full_scale
+        self._num_samples += int(np.count_nonzero(clips))
 
     def remark(self, what: str, remedy: str) -> str | None:
         """A line about what is clipped; None if nothing is.

@@ -5,11 +5,10 @@
 - `finish`: the edited recording is put together and encoded, on the caller's thread.
 """
 
-import contextvars
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +28,7 @@ from riffusion.editing.modes import MODES
 from riffusion.editing.progress import OneAfterTheOther
 from riffusion.editing.spectrogram_images import spectrogram_image
 from riffusion.editing.splicing import spliced, writer_like
-from riffusion.engine import Request
-from riffusion.errors import GenerationCancelled
+from riffusion.engine.thread_request import ThreadRequest
 from riffusion.generation.generator import ClipGenerator
 from riffusion.generation.request_memory import decoding
 from riffusion.io.data_urls import bytes_from_data_url, data_url
@@ -67,37 +65,16 @@ class FinishedEdit(NamedTuple):
     timings_s: dict[str, float]
 
 
-class EditHandle(Request[Edit]):
+class EditHandle(ThreadRequest[Edit]):
     """An edit in progress.
 
     Args:
         resolved: the request.
     """
 
-    _work: Future[None] | None = None
-
     def __init__(self, resolved: ResolvedEdit) -> None:
         super().__init__()
         self.resolved = resolved
-
-    def run_on(self, threads: ThreadPoolExecutor, work: Callable[[], None]) -> None:
-        """Do the work on a thread, when one is free."""
-        self._work = threads.submit(contextvars.copy_context().run, work)
-
-    def cancel(self, reason: GenerationCancelled | None = None) -> None:
-        """Stop the edit: at once if no thread has begun it, else at its next step."""
-        super().cancel(reason)
-        if self._work is not None and self._work.cancel() and self.cancellation is not None:
-            self.fail(self.cancellation)
-
-    def check(self) -> None:
-        """Check that the edit is still wanted.
-
-        Raises:
-            GenerationCancelled: it was cancelled.
-        """
-        if self.cancellation is not None:
-            raise self.cancellation
 
 
 class RecordingEditor:
@@ -166,19 +143,11 @@ class RecordingEditor:
             handle.check()
             move(done, total)
 
-        def work() -> None:
-            handle.end_stage("waiting")
-            try:
-                handle.check()
-                with single_threaded(), about(resolved.field):
-                    edit = resolved.work(generator, report)
-                handle.end_stage("edit")
-            except BaseException as error:
-                handle.fail(error)
-            else:
-                handle.succeed(edit)
+        def work() -> Edit:
+            with single_threaded(), about(resolved.field):
+                return resolved.work(generator, report)
 
-        handle.run_on(self._threads, work)
+        handle.run_on(self._threads, "edit", work)
         return handle
 
     def finish(self, handle: EditHandle) -> FinishedEdit:

@@ -33,12 +33,19 @@ class Watchdog:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Watch the work within the block."""
-        started_s = self._since_s = self._clock()
+        self._since_s = self._clock()
         try:
             yield
         finally:
+            self.next()
             self._since_s = None
-            self._longest_s = max(self._longest_s, self._clock() - started_s)
+
+    def next(self) -> None:
+        """Within `watching`: the present piece of work is done, and the next one begins."""
+        now_s = self._clock()
+        if self._since_s is not None:
+            self._longest_s = max(self._longest_s, now_s - self._since_s)
+        self._since_s = now_s
 
     @property
     def is_hanging(self) -> bool:

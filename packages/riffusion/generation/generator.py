@@ -56,6 +56,7 @@ from riffusion.spectrogram.image import DEFAULT_MAX_VALUE
 from riffusion.spectrogram.image_conversion import convert_mask
 from riffusion.spectrogram.image_converter import SpectrogramImageConverter, params_from_image
 from riffusion.spectrogram.params import SpectrogramParams
+from riffusion.unconditional_fields import UNCONDITIONAL
 
 if TYPE_CHECKING:
     import torch
@@ -203,6 +204,12 @@ class ClipGenerator:
         if inputs.mode in EDIT_MODES:
             raise InputError(
                 f"{inputs.mode} edits a recording, which riffusion.editing does", field="mode"
+            )
+        if inputs.mode == UNCONDITIONAL:
+            raise InputError(
+                f"{inputs.mode!r} needs an unconditional checkpoint, and this one takes a prompt; "
+                "use another mode",
+                field="mode",
             )
         self.check(inputs)
         is_large = has_large_media(inputs)

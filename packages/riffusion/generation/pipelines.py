@@ -32,13 +32,7 @@ def load_pipeline(
         CheckpointError: the checkpoint is missing, truncated or foreign, or not exported.
         InputError: the engine is unknown or not installed, or can't use the device.
     """
-    chosen = engine or _engine_from_environment()
-    if chosen not in get_args(EngineName):
-        raise InputError(f"{chosen!r} must be one of {', '.join(get_args(EngineName))}", "engine")
-    if not _is_installed(_PACKAGES[chosen]):
-        remedy = "'riffusion-truss[torch]'" if chosen == "torch" else "onnxruntime"
-        raise InputError(f"{chosen!r} is not installed; pip install {remedy}", "engine")
-    if chosen == "torch":
+    if choose_engine(engine) == "torch":
         from riffusion.diffusion import RiffusionPipeline
 
         return RiffusionPipeline.from_pretrained(checkpoint, device=device)
@@ -49,6 +43,17 @@ def load_pipeline(
     from riffusion.light.pipeline import LightPipeline
 
     return LightPipeline.from_pretrained(checkpoint)
+
+
+def choose_engine(engine: EngineName | None = None) -> EngineName:
+    """The engine to use; the argument and the errors are those of `load_pipeline`."""
+    chosen = engine or _engine_from_environment()
+    if chosen not in get_args(EngineName):
+        raise InputError(f"{chosen!r} must be one of {', '.join(get_args(EngineName))}", "engine")
+    if not _is_installed(_PACKAGES[chosen]):
+        remedy = "'riffusion-truss[torch]'" if chosen == "torch" else "onnxruntime"
+        raise InputError(f"{chosen!r} is not installed; pip install {remedy}", "engine")
+    return chosen
 
 
 def _engine_from_environment() -> EngineName:

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from riffusion.audio import Audio
+from riffusion.checkpoint.source import CheckpointSource
 from riffusion.checkpoint.unconditional import UnconditionalCheckpoint
 from riffusion.diffusion.interpolation import slerp
 from riffusion.diffusion.unconditional import Start, UnconditionalSampler
@@ -33,6 +34,8 @@ from riffusion.runtime.devices import select_device
 
 _CLIPS_AT_ONCE = {"cpu": 1, "cuda": 8}
 """Clips that are denoised together. On a CPU more gain nothing and round differently."""
+
+_WARM_UP_STEPS = 2
 
 Progress = Callable[[int, int], None]
 
@@ -74,7 +77,7 @@ class UnconditionalGenerator:
         self.images = ClipImages(checkpoint.spectrogram, checkpoint.size[1], self.device)
 
     @classmethod
-    def open(cls, checkpoint: str, device: str | None = None) -> Self:
+    def open(cls, checkpoint: str | CheckpointSource, device: str | None = None) -> Self:
         """Read a checkpoint: a folder, or an id on the Hugging Face hub.
 
         Raises:
@@ -91,6 +94,16 @@ class UnconditionalGenerator:
             CheckpointError: see `UnconditionalCheckpoint.load`.
         """
         return UnconditionalSampler(self.checkpoint.load(self.device))
+
+    def warm_up(self) -> None:
+        """Load the weights and make a clip, which shows whether the device works.
+
+        Raises:
+            CheckpointError: see `UnconditionalCheckpoint.load`.
+            InputError: the checkpoint needs encodings.
+        """
+        for _ in self.generate(UnconditionalRequest(steps=_WARM_UP_STEPS)):
+            pass
 
     def generate(
         self,

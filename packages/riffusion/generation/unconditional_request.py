@@ -78,7 +78,7 @@ def plan_request(
             got it.
     """
     _check_range("count", request.count, 1, MAX_COUNT)
-    _check_range("seed", request.seed, 0, MAX_SEED - request.count)
+    _check_range("seed", request.seed, 0, MAX_SEED - request.count + 1)
     scheduler = request.scheduler or checkpoint.scheduler_name
     if scheduler not in SAMPLERS:
         raise InputError(f"{scheduler!r} must be {' or '.join(SAMPLERS)}", field="scheduler")

@@ -95,7 +95,7 @@ export class Editor {
     this.onChange();
   }
 
-  /** Moves the playhead; playback goes on from there. */
+  /** Moves the playhead; playback continues from there. */
   seek(time: Seconds): void {
     this.cursor = Math.round(Math.min(this.duration, Math.max(0, time)) * this.rate);
     if (this.player.isPlaying) this.player.play(this.soundOf(this.version), this.cursor, this.repeat);
@@ -139,7 +139,7 @@ export class Editor {
     this.show(goTo(this.project.history, id));
   }
 
-  /** Shows a take and plays it in its place: playback goes on, or begins shortly before what is new. */
+  /** Shows a take and plays it in its place: playback continues, or begins shortly before what is new. */
   hear(id: number): void {
     this.compare(false);
     this.goTo(id);
@@ -234,7 +234,7 @@ export class Editor {
     this.onEdit(this.project);
   }
 
-  /** Changes the version that is shown; playback goes on in it, and the playhead stays at its place of the music. */
+  /** Changes the version that is shown; playback continues in it, and the playhead stays at its place of the music. */
   private change(act: () => void): void {
     const { pieces } = this.version;
     act();

@@ -83,7 +83,7 @@ export function withVersion(history: History, parent: number, version: NewVersio
   };
 }
 
-/** Adds another take of what the last edit made, and goes on showing what is shown. */
+/** Adds another take of what the last edit made, and still shows what is shown. */
 export function withTake(history: History, parent: number, version: NewVersion): History {
   const { versions, id } = added(history, parent, version);
   const takes = history.takes && { ...history.takes, ids: [...history.takes.ids, id] };

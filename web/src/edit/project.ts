@@ -3,10 +3,11 @@
 import type { FileTags } from "../audio/file_tags";
 import { flacOf } from "../audio/flac_file";
 import { type Pcm, type PcmFormat, emptySamples, fullScale } from "../audio/pcm";
+import { withStartMoved } from "../audio/time_reference";
 import { wavOf } from "../audio/wav";
 import type { Seconds } from "../units";
 import { type History, begun } from "./history";
-import { type Pieces, type Sources, lengthOf, readSamples } from "./pieces";
+import { type Pieces, type Sources, cut, lengthOf, readSamples } from "./pieces";
 
 /** The type of files that are downloaded. */
 export type FileType = "wav" | "flac";
@@ -80,13 +81,26 @@ export function pcmOf({ format, sources }: Project, pieces: Pieces, start: numbe
 }
 
 /**
- * A file of the samples from `start` to `stop`, in the recording's own format and with its tags.
+ * A file of the samples from `start` to `stop`, in the recording's own format and with its tags; a time of the day in
+ * them is that of the file's start.
  *
  * @throws Error if it is to be FLAC, and the encoder can't be loaded or has no such format
  */
 export async function fileOfVersion(project: Project, type: FileType, pieces: Pieces, start = 0, stop = lengthOf(pieces)): Promise<Blob> {
-  const write = type === "flac" ? flacOf : wavOf;
-  return write(project.format, stop - start, (from, to) => pcmOf(project, pieces, start + from, start + to).channels, type === project.fileType ? project.tags : []);
+  const [write, { sampleRate }] = [type === "flac" ? flacOf : wavOf, project.format];
+  const own = type === project.fileType ? project.tags : [];
+  const tags = type === "wav" ? withStartMoved(own, startInRecording(cut(pieces, start, stop)), sampleRate) : own;
+  return write(project.format, stop - start, (from, to) => pcmOf(project, pieces, start + from, start + to).channels, tags);
+}
+
+/** Where pieces begin on the recording's own time axis, by the first piece that is the recording's; 0 if none is. */
+function startInRecording(pieces: Pieces): number {
+  let before = 0;
+  for (const { source, start, stop } of pieces) {
+    if (source === 0) return start - before;
+    before += stop - start;
+  }
+  return 0;
 }
 
 /** The name of a download without its ending: of `song.wav` and `Replace: church bells`, it is `song-replace-church-bells`. */

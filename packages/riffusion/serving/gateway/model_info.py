@@ -19,7 +19,8 @@ def model_info(metrics: str) -> dict[str, Any]:
     Returns:
         `presets`: the presets that the checkpoint is known to do. `distillation`: the numbers in
         the checkpoint's `distillation.json`; None if it is not distilled, or nothing is known.
-        `loras`: ids that requests can name; left out if there are none.
+        `loras`: ids that requests can name; left out if there are none. `unconditional`: True if
+        the checkpoint takes no text, so that mode=unconditional is the only one; else left out.
 
     Raises:
         ValueError: the metrics are in another format.
@@ -30,6 +31,8 @@ def model_info(metrics: str) -> dict[str, Any]:
 
 def _checkpoint_info(metrics: str) -> dict[str, Any]:
     labels = next(iter(_labels(metrics, _METRIC)), {})
+    if labels.get("unconditional") == "true":
+        return {"presets": [], "distillation": None, "unconditional": True}
     if labels.get("distilled") != "true":
         return {"presets": [name for name in PRESETS if name != "instant"], "distillation": None}
     is_guided = labels["guided_sampling"] == "true"

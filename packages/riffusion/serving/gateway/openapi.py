@@ -69,6 +69,9 @@ remix, which needs one of them, `init_midi` for follow, in place of `init_audio`
 retime, stems and remix need no `start`; loop, retime, stems and a remix without `restyle` take no
 `loras`; between and vary make 5 or more steps (default 20) of `scheduler` ddim;
 `tempo_bpm`, `key` and `beats` are promises of mode=img2img, answered with a PromisedOutput;
+mode=unconditional is for servers whose checkpoint takes no text, which refuse all other modes: its
+`start` needs no `prompt`, its `scheduler` is ddim or ddpm, which other modes don't take, and with
+`init_audio` it makes a variation;
 numbers of type integer are written without a decimal point. Unknown fields are ignored. The final
 slash of `/run_inference/` and `/metrics/` is optional."""
 _PAGE = Path(__file__).with_name("api_page.html")
@@ -220,10 +223,19 @@ def _info() -> Schema:
     distillation = _object(values, "What a distilled checkpoint can do with scheduler lcm.")
     presets = {"type": "array", "items": {"enum": list(PRESETS)}}
     content = _object({"presets": presets, "distillation": {"anyOf": [distillation, _NULL]}})
+    content["properties"] |= {  # left out where there is nothing to say
+        "loras": {"type": "array", "items": {"type": "string"}},
+        "unconditional": {"const": True},
+    }
     return _get(
         "info",
         "What the checkpoint can do",
-        _response("The presets, and null if it is not distilled or unknown.", JSON, content),
+        _response(
+            "The presets, null if it is not distilled or unknown, the ids of LoRAs, and whether it "
+            "takes no text, so that mode=unconditional is the only one.",
+            JSON,
+            content,
+        ),
         {
             "502": _failure("The endpoint is unreachable."),
             "504": _failure("The endpoint did not answer in time."),

@@ -9,12 +9,12 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any
 
 from riffusion.datatypes import InferenceOutput
-from riffusion.editing.editor import EditHandle
-from riffusion.engine.request import RequestHandle
+from riffusion.engine import Request
 from riffusion.errors import GenerationCancelled, GenerationError, InputError
+from riffusion.serving.model.work import FinishedJob
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +28,6 @@ Progress = tuple[int, int]
 Event = Progress | InferenceOutput | Exception
 
 
-class FinishedJob(NamedTuple):
-    """The answer, and the seconds that its stages took."""
-
-    output: InferenceOutput
-    timings_s: Mapping[str, float]
-
-
 class ClipJob:
     """One clip in progress. Its events can be read once, by `result` or by `ndjson`.
 
@@ -43,14 +36,14 @@ class ClipJob:
             first step.
 
     Attributes:
-        handle: the request for the image, or for the edit of a recording.
+        handle: the request for the image, for the edit of a recording, or for the clip.
         audio: future of the audio and its encoding, or of None if the clip is drawn again; None
             until the image is done.
         task: makes the clip; when it ends, the job's slot is free.
         timings_s: duration of each stage of the finished clip, in seconds.
     """
 
-    handle: RequestHandle | EditHandle
+    handle: Request[Any]
     audio: Future[FinishedJob | None] | None = None
     task: asyncio.Task[None]
     timings_s: Mapping[str, float] = MappingProxyType({})

@@ -1,4 +1,4 @@
-"""Runs the clips of many clients on one `ClipGenerator`.
+"""Runs the clips of many clients on one checkpoint.
 
     submit ─▶ resolve in a thread ─▶ acquire a slot ─▶ the engine makes the image ─▶ audio and
                 InputError            OverloadedError   progress events               encoding in a
@@ -7,24 +7,24 @@
 
 A clip is made by a task of the service, not by the request. When the request ends early, its job is
 cancelled, and its slot in the engine is free at the next step. Each finished clip is one log line.
-An edit of a recording takes the same way, with an `Edit` in place of an image.
+An edit of a recording takes the same way, with an `Edit` in place of an image, and so does a clip
+of an unconditional checkpoint. What they do in each stage is `text_clips`' and
+`unconditional_clips`'; here it is `work`.
 """
 
 import asyncio
 import contextvars
-import functools
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from riffusion.audio.recording import Recording
 from riffusion.datatypes import InferenceInput
-from riffusion.editing.editor import EditHandle, OpenRecording, RecordingEditor, ResolvedEdit
-from riffusion.editing.modes import MODES
-from riffusion.engine import Request, RequestHandle
+from riffusion.editing.editor import OpenRecording
+from riffusion.engine import Request
 from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.errors import (
     ClipMemoryError,
@@ -34,8 +34,6 @@ from riffusion.errors import (
     OverloadedError,
 )
 from riffusion.generation.generator import ClipGenerator
-from riffusion.promises import drawing
-from riffusion.promises.response import output_from_promised
 from riffusion.runtime.devices import return_freed_memory
 from riffusion.runtime.memory import is_out_of_memory
 from riffusion.runtime.processors import num_usable_cpus
@@ -44,10 +42,14 @@ from riffusion.serving.model.clip_job import (
     INTERNAL_ERROR,
     ClipJob,
     Event,
-    FinishedJob,
     Progress,
 )
 from riffusion.serving.model.concurrency_limiter import ConcurrencyLimiter
+from riffusion.serving.model.text_clips import TextMaker
+from riffusion.serving.model.work import FinishedJob, Maker, Work
+
+if TYPE_CHECKING:
+    from riffusion.generation.unconditional import UnconditionalGenerator
 
 __all__ = [
     "DEFAULT_MAX_WAITING",
@@ -65,9 +67,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-Resolved = drawing.PromisedInput | ResolvedEdit
-Resolve = Callable[[InferenceInput], Resolved]
-
 DEFAULT_MAX_WAITING = 8
 """Clips that may wait, if `RIFFUSION_MAX_WAITING` is not set in the environment."""
 LARGEST_MAX_WAITING = 30
@@ -81,32 +80,31 @@ requests can cause some, and a restart helps only if the process itself has lost
 _NUM_RESOLVE_THREADS = 48
 """As `predict_concurrency` in config.yaml, so that a request whose image is large, and waits for
 its turn to be decoded, never keeps another one waiting."""
-_MANY_FRAMES = 2000
-"""The memory of clips with more frames is returned to the system. It grows with their number."""
 _NEWEST_AUDIO_WEIGHT = 0.2
 """Weight of the newest clip in the moving average of the time from image to result."""
 
 
 class ClipService:
-    """Runs jobs on one `ClipGenerator`. Belongs to one event loop.
+    """Runs jobs on one checkpoint. Belongs to one event loop.
 
     Args:
         generator: makes the clips; whoever made it closes it.
-        max_waiting: clips that may wait while the engine's slots are in use.
-        open_recording: decodes the recordings that requests edit.
+        max_waiting: clips that may wait while all that can run at the same time do.
+        open_recording: decodes the recordings that requests edit, or vary.
+
+    Raises:
+        CheckpointError: the checkpoint needs more than requests can have.
     """
 
     def __init__(
         self,
-        generator: ClipGenerator,
+        generator: "ClipGenerator | UnconditionalGenerator",
         max_waiting: int = DEFAULT_MAX_WAITING,
         open_recording: OpenRecording = Recording.open,
     ) -> None:
-        engine = generator.engine
-        self._generator = generator
-        self._editor = RecordingEditor(generator, open_recording)
+        self._maker = _maker_of(generator, open_recording)
         self._limiter = ConcurrencyLimiter(
-            engine.max_num_running, max_waiting, self._seconds_until_slot_is_free
+            self._maker.max_num_running, max_waiting, self._seconds_until_slot_is_free
         )
         self._audio_threads = ThreadPoolExecutor(_num_audio_threads(), thread_name_prefix="audio")
         self._resolve_threads = ThreadPoolExecutor(_NUM_RESOLVE_THREADS, "resolve")
@@ -114,24 +112,16 @@ class ClipService:
         self._mean_audio_s = 0.0
         self._num_failures = 0
         self._num_memory_failures = 0
-        metrics.watch_engine(engine)
-        pipeline = generator.pipeline
-        metrics.show_checkpoint(pipeline.distillation)
-        metrics.show_loras(pipeline.loras.ids)
-        if pipeline.unet_graphs is not None:
-            metrics.watch_graphs(pipeline.unet_graphs)
-        metrics.watch_cache("embeddings", pipeline.embedding_cache)
-        metrics.watch_cache("latents", pipeline.latent_cache)
-        metrics.watch_cache("masks", pipeline.mask_cache)
+        self._maker.show_metrics()
 
     @property
     def is_healthy(self) -> bool:
         """False after several unexpected failures in a row, for example if the GPU is lost.
 
-        Also false if the engine's thread hangs or has died.
+        Also false if the thread that makes clips hangs or has died.
         """
         return (
-            self._generator.engine.is_healthy
+            self._maker.is_healthy
             and self._num_failures < MAX_FAILURES_IN_A_ROW
             and self._num_memory_failures < MAX_MEMORY_FAILURES_IN_A_ROW
         )
@@ -148,13 +138,10 @@ class ClipService:
         submitted_s = job.loop.time()
         try:
             self._limiter.check()  # before work that a refusal would waste
-            is_edit = inputs.mode in MODES
-            of_clips = functools.partial(drawing.resolve, self._generator)
-            resolve: Resolve = self._editor.resolve if is_edit else of_clips
             context = contextvars.copy_context()  # it has the request's id, for the log
             async with asyncio.timeout(inputs.deadline_s):
-                resolved = await job.loop.run_in_executor(
-                    self._resolve_threads, context.run, resolve, inputs
+                work = await job.loop.run_in_executor(
+                    self._resolve_threads, context.run, self._maker.resolve, inputs
                 )
             self._limiter.check()
         except OverloadedError:
@@ -165,14 +152,14 @@ class ClipService:
             self._record_failure(exceeded)
             raise exceeded from None
         try:
-            job.handle = self._start(resolved, job)
+            job.handle = work.start(job.put_progress)
         except Exception as error:
             self._record_failure(error)
             raise
         self._limiter.acquire()
-        job.task = asyncio.create_task(self._run(job, inputs, resolved))
+        job.task = asyncio.create_task(self._run(job, inputs, work))
         job.task.add_done_callback(lambda _: self._limiter.release())
-        if _takes_much_memory(resolved):
+        if work.takes_much_memory:
             job.task.add_done_callback(lambda _: self._audio_threads.submit(return_freed_memory))
         if inputs.deadline_s is not None:
             end_s = submitted_s + inputs.deadline_s
@@ -182,14 +169,13 @@ class ClipService:
 
     def _seconds_until_slot_is_free(self) -> float:
         """A slot is free when the audio of a clip is done, which follows its image."""
-        image_s = self._generator.engine.seconds_until_an_image_is_done()
+        image_s = self._maker.seconds_until_a_clip_is_done()
         return (0.0 if self._num_in_audio else image_s) + self._mean_audio_s
 
-    async def _run(self, job: ClipJob, inputs: InferenceInput, resolved: Resolved) -> None:
+    async def _run(self, job: ClipJob, inputs: InferenceInput, work: Work) -> None:
         started = time.monotonic()
-        draws = None if isinstance(resolved, ResolvedEdit) else drawing.Draws(resolved)
         try:
-            output, timings_s = await self._finished(job, draws)
+            output, timings_s = await self._finished(job, work)
         except Exception as error:
             self._record_failure(error)
             job.put(error)
@@ -200,18 +186,17 @@ class ClipService:
             job.put(output)
             _log_clip(inputs, timings_s, time.monotonic() - started)
 
-    async def _finished(self, job: ClipJob, draws: drawing.Draws | None) -> FinishedJob:
+    async def _finished(self, job: ClipJob, work: Work) -> FinishedJob:
         """Wait until the edit, or the clip's last draw, is done."""
         while True:
             request: Request[Any] = job.handle
             await asyncio.wrap_future(request.outcome)
-            finished = await self._make_audio(job, draws)
+            finished = await self._make_audio(job, work)
             if finished is not None:
                 return finished
-            assert draws is not None
-            job.handle = self._generator.start(draws.resolved, job.put_progress)
+            job.handle = work.start(job.put_progress)
 
-    async def _make_audio(self, job: ClipJob, draws: drawing.Draws | None) -> FinishedJob | None:
+    async def _make_audio(self, job: ClipJob, work: Work) -> FinishedJob | None:
         """Turn the image into audio and encode both, on a thread; None if it is drawn again.
 
         Raises:
@@ -220,7 +205,7 @@ class ClipService:
         started = time.monotonic()
         self._num_in_audio += 1
         try:
-            job.audio = self._audio_threads.submit(self._finish, job, draws)
+            job.audio = self._audio_threads.submit(_finish, job, work)
             result = await asyncio.wrap_future(job.audio)
         except asyncio.CancelledError:
             if job.handle.cancellation is None:
@@ -234,21 +219,6 @@ class ClipService:
         self._mean_audio_s += weight * (newest_s - self._mean_audio_s)
         return result
 
-    def _start(self, resolved: Resolved, job: ClipJob) -> RequestHandle | EditHandle:
-        if isinstance(resolved, ResolvedEdit):
-            return self._editor.start(resolved, job.put_progress)
-        return self._generator.start(resolved.resolved, job.put_progress)
-
-    def _finish(self, job: ClipJob, draws: drawing.Draws | None) -> FinishedJob | None:
-        job.handle.end_stage("sound_queue")
-        if isinstance(job.handle, EditHandle):
-            return FinishedJob(*self._editor.finish(job.handle))
-        assert draws is not None
-        made = draws.add(self._generator, self._generator.finish(draws.resolved, job.handle))
-        if made is None:
-            return None
-        return FinishedJob(output_from_promised(made, draws.inputs), made.clip.timings_s)
-
     def _record_failure(self, error: Exception) -> None:
         metrics.record_failure(error)
         if isinstance(error, GenerationCancelled):
@@ -261,17 +231,24 @@ class ClipService:
             self._num_failures += 1
 
 
+def _maker_of(
+    generator: "ClipGenerator | UnconditionalGenerator", open_recording: OpenRecording
+) -> Maker:
+    """The maker for the kind of checkpoint."""
+    if isinstance(generator, ClipGenerator):
+        return TextMaker(generator, open_recording)
+    from riffusion.serving.model.unconditional_clips import UnconditionalMaker  # needs PyTorch
+
+    return UnconditionalMaker(generator, open_recording)
+
+
 def _deadline_exceeded(inputs: InferenceInput) -> DeadlineExceededError:
     return DeadlineExceededError(f"not done within deadline_s={inputs.deadline_s:g}")
 
 
-def _takes_much_memory(resolved: Resolved) -> bool:
-    if isinstance(resolved, ResolvedEdit):
-        return resolved.recording.duration_s * 100 > _MANY_FRAMES
-    clip = resolved.resolved
-    image = clip.init_image
-    num_frames = image.width if image is not None else (clip.inputs.duration_s or 0) * 100
-    return clip.encoded_image is not None or num_frames > _MANY_FRAMES
+def _finish(job: ClipJob, work: Work) -> FinishedJob | None:
+    job.handle.end_stage("sound_queue")
+    return work.finish(job.handle)
 
 
 def _num_audio_threads() -> int:

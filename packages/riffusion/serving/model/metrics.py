@@ -3,7 +3,10 @@
 Seconds of music generated per second: `rate(riffusion_music_seconds_total[1m])`.
 """
 
-from collections.abc import Iterable, Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram, Info
 
@@ -11,7 +14,9 @@ from riffusion.checkpoint.distillation import Distillation
 from riffusion.engine.engine import Engine, EngineStep
 from riffusion.errors import GenerationCancelled, InputError
 from riffusion.runtime.cache import TensorCache
-from riffusion.runtime.cuda_graphs import CudaGraphRunner
+
+if TYPE_CHECKING:
+    from riffusion.runtime.cuda_graphs import CudaGraphRunner
 
 _CLIPS = Counter("riffusion_clips", "Clips requested, by outcome.", ["outcome"])
 _REFUSED = Counter("riffusion_refused", "Requests refused because too many were waiting.")
@@ -65,9 +70,14 @@ def record_refusal() -> None:
 
 def watch_engine(engine: Engine) -> None:
     """Show an engine's numbers of jobs, and record its steps."""
-    _RUNNING.set_function(lambda: engine.num_running)
-    _WAITING.set_function(lambda: engine.num_waiting)
+    watch_jobs(lambda: engine.num_running, lambda: engine.num_waiting)
     engine.on_step = _record_step
+
+
+def watch_jobs(num_running: Callable[[], int], num_waiting: Callable[[], int]) -> None:
+    """Show how many jobs run and wait."""
+    _RUNNING.set_function(num_running)
+    _WAITING.set_function(num_waiting)
 
 
 def watch_graphs(runner: CudaGraphRunner) -> None:
@@ -96,6 +106,11 @@ def show_checkpoint(distillation: Distillation | None) -> None:
             "guided_sampling": "true" if distillation.guided_sampling else "false",
         }
     )
+
+
+def show_unconditional_checkpoint() -> None:
+    """Show that the checkpoint takes no text. The gateway reads it for `GET /info`."""
+    _CHECKPOINT.info({"distilled": "false", "unconditional": "true"})
 
 
 def show_loras(ids: Iterable[str]) -> None:
