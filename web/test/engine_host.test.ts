@@ -111,8 +111,7 @@ describe("the engine's host", () => {
     expect(isLoaded).toBe(false);
     workers[1]?.load();
     expect(host.state.kind).toBe("ready");
-    await loaded;
-    await host.untilLoaded();
+    expect(await loaded).toBe(true);
     vi.useRealTimers();
   });
 
