@@ -29,8 +29,8 @@ from riffusion.diffusion.guidance_embedding import guidance_embedding
 from riffusion.diffusion.interpolation import slerp
 from riffusion.diffusion.prompt_weights import parse_prompt_weights
 from riffusion.diffusion.random_numbers import TwisterNumbers
+from riffusion.diffusion.scheduler_config import SchedulerConfig
 from riffusion.diffusion.schedulers import (
-    SchedulerConfig,
     add_noise,
     new_scheduler,
     partial_timesteps,
@@ -84,7 +84,7 @@ _SCHEDULES: dict[str, dict[str, Any]] = {
     "zero": {"rescale_betas_zero_snr": True, "set_alpha_to_one": False},
 }
 """Settings by name, in addition to those of the embedded checkpoint."""
-_SCHEDULERS: tuple[SchedulerName, ...] = ("ddim", "dpmsolver++", "lcm")
+_SCHEDULERS: tuple[SchedulerName, ...] = ("pndm", "ddim", "dpmsolver++", "lcm")
 _MASK_SIZES = ((40, 24), (64, 64), (150, 20), (25, 250))
 _CLIPS: dict[str, dict[str, Any]] = {
     "instant": {
@@ -159,6 +159,7 @@ def samplers(config: SchedulerConfig) -> list[dict[str, Any]]:
     return [
         _sampler(config, schedule, name)
         for schedule, name in itertools.product(_SCHEDULES, _SCHEDULERS)
+        if (schedule, name) != ("linspace", "pndm")  # which has no such predictions
     ]
 
 

@@ -9,11 +9,9 @@ import { BrowserClient } from "./browser_client";
 import { EngineHost, type EngineState, type EngineWorker } from "./engine_host";
 import { SEED_IMAGES, MASKS } from "./library_ids";
 import { recordingReplacer } from "./recording_image";
+import { ENGINE_SCHEDULERS } from "../engine/schedulers";
 import { NO_SIMD, hasSimd } from "../engine/simd";
 import { ThreadChoice, threadsOf } from "./thread_choice";
-
-/** Samplers that the engine has; see `engine/samplers.ts`. */
-const SCHEDULERS = ["ddim", "dpmsolver++", "lcm"] as const;
 
 /**
  * @param baseUrl address of the page's folder, with a slash at its end
@@ -42,7 +40,7 @@ export function deviceBackend(baseUrl: string, untilSettled: () => Promise<unkno
     client: new BrowserClient(host, problem, untilSettled, recordingReplacer(fetchParams)),
     editClient: null,
     maker: "device",
-    schedulers: SCHEDULERS,
+    schedulers: ENGINE_SCHEDULERS,
     savedFormats: ["flac"],
     gpu: "gpu" in navigator ? gpuChoice(host) : null,
     get preparation() {

@@ -11,7 +11,7 @@ import type { Share } from "../units";
 import type { Floats } from "./arrays";
 import { InputError } from "./input_error";
 import type { ClipInputs } from "./request";
-import type { Consistency } from "./samplers";
+import type { Consistency } from "./samplers/consistency";
 import type { TrainedScheduler } from "./schedulers";
 
 /** Steps × strength above a whole number by less than this is that number. */

@@ -6,7 +6,7 @@ import type { LatentGeometry } from "./geometry";
 import type { UNetInput } from "./networks";
 import type { NormalNumbers } from "./normal_numbers";
 import type { Pixels } from "./pixels";
-import type { Sampler } from "./samplers";
+import type { Sampler } from "./samplers/sampler";
 
 /** What a job with a mask keeps. */
 export interface Inpainting {

@@ -12,7 +12,8 @@ import { NormalNumbers } from "./normal_numbers";
 import type { Pixels } from "./pixels";
 import type { PromptEncoder } from "./prompt_encoder";
 import type { ClipInputs } from "./request";
-import { Consistency, type Sampler } from "./samplers";
+import { Consistency } from "./samplers/consistency";
+import type { Sampler } from "./samplers/sampler";
 import { type TrainedScheduler, newSampler, partialTimesteps } from "./schedulers";
 
 /** Images whose latents are kept: a jam's seed image, and some that were used before. */

@@ -5,7 +5,8 @@ import type { Floats } from "../../src/engine/arrays";
 import type { CheckpointFiles } from "../../src/engine/checkpoint";
 import { consistencyTimesteps } from "../../src/engine/distilled_sampling";
 import { NormalNumbers } from "../../src/engine/normal_numbers";
-import { Consistency, type SchedulerSettings } from "../../src/engine/samplers";
+import type { Consistency } from "../../src/engine/samplers/consistency";
+import type { SchedulerSettings } from "../../src/engine/samplers/sampler";
 import { newSampler, parseTrainedScheduler, partialTimesteps } from "../../src/engine/schedulers";
 import type { SchedulerName } from "../../src/settings/settings";
 import { golden, largestDifference } from "./golden";
@@ -69,12 +70,13 @@ test("distilled sampling has Python's timesteps for each number of steps and str
 });
 
 test("a sampler that only a server has is refused with those that work", () => {
-  expect(() => newSampler("pndm", files.scheduler)).toThrow("scheduler: 'pndm' needs a server; choose one of ddim, dpmsolver++, lcm");
+  expect(() => newSampler("unipc", files.scheduler)).toThrow("scheduler: 'unipc' needs a server; choose one of pndm, ddim, dpmsolver++, lcm");
 });
 
 test("the embedded checkpoint's own sampler works, and one of another kind is refused", () => {
   expect(newSampler(null, files.scheduler)).toBeDefined();
-  expect(() => newSampler(null, { className: "PNDMScheduler", settings: {} })).toThrow("'PNDMScheduler' needs a server");
+  expect(() => newSampler(null, { className: "UniPCMultistepScheduler", settings: {} })).toThrow("'UniPCMultistepScheduler' needs a server");
+  expect(() => newSampler(null, { className: "PNDMScheduler", settings: {} })).toThrow("'PNDMScheduler' needs a server"); // with PRK steps
   const clipped = { ...files.scheduler, settings: { ...files.scheduler.settings, thresholding: true } };
   expect(() => newSampler(null, clipped)).toThrow("needs a server");
 });

@@ -1,7 +1,8 @@
 /** DPM-Solver++, the sampler of the presets `fast` and `balanced`. */
 
-import { type Floats, roundedToEven, weightedSum } from "./arrays";
-import { type AlphaSigma, COMMON, Sampler, type SchedulerSettings, type Step, isSupported, spacedTimesteps, withDefaults } from "./samplers";
+import { type Floats, roundedToEven, weightedSum } from "../arrays";
+import { type AlphaSigma, COMMON, Sampler, type SchedulerSettings, type Step, isSupported, withDefaults } from "./sampler";
+import { spacedTimesteps } from "./strides";
 
 const KARRAS_RHO = 7; // Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models", 2022
 /** Below this many steps, the last ones of a multistep solver are of lower order. */
@@ -9,7 +10,7 @@ const FEW_STEPS = 15;
 /** ᾱ of a last timestep without signal, which DPM-Solver++ can't divide by. */
 const ONE_AT_LAST_TIMESTEP = 2 ** -24;
 
-const DPM_DEFAULTS = {
+const DEFAULTS = {
   ...COMMON,
   solver_order: 2,
   algorithm_type: "dpmsolver++",
@@ -36,19 +37,19 @@ const DPM_DEFAULTS = {
  * extrapolated to the middle of the step, and x' = (σ' / σ) x - α' (e^-h - 1) (x₀ + h / (2 h_before) · (x₀ - x₀_before)).
  */
 export class DpmSolver extends Sampler {
-  private readonly settings: typeof DPM_DEFAULTS;
+  private readonly settings: typeof DEFAULTS;
   private levels = new Float32Array(1);
   private cleanBefore: Floats | null = null;
 
   constructor(settings: SchedulerSettings) {
-    const known = withDefaults(settings, DPM_DEFAULTS);
+    const known = withDefaults(settings, DEFAULTS);
     super(known);
     this.settings = known;
     if (known.rescale_betas_zero_snr) this.power[this.numTrained - 1] = ONE_AT_LAST_TIMESTEP;
   }
 
   static supports(settings: SchedulerSettings): boolean {
-    const known = withDefaults(settings, DPM_DEFAULTS);
+    const known = withDefaults(settings, DEFAULTS);
     return (
       isSupported(known) && [1, 2].includes(known.solver_order) &&
       known.algorithm_type === "dpmsolver++" && known.solver_type === "midpoint" &&
