@@ -8,7 +8,7 @@ import pytest
 from onnx import ModelProto
 
 from riffusion.diffusion import RiffusionPipeline
-from riffusion.exporting import export, graph
+from riffusion.exporting import graph, graphs, int8
 from riffusion.exporting.export import export_checkpoint
 from riffusion.exporting.parts import Part, Sizes
 from riffusion.spectrogram.params import SpectrogramParams
@@ -26,7 +26,7 @@ NOT_COMPUTED_WITH = {"architectures", "dtype", "pad_token_id", "sample_size"}
 @pytest.fixture(scope="session", autouse=True)
 def traced_once() -> Iterator[None]:
     """Trace equal networks once: a graph without weights doesn't depend on them."""
-    graphs: dict[object, ModelProto] = {}
+    traced: dict[object, ModelProto] = {}
 
     def trace(part: Part, sizes: Sizes) -> ModelProto:
         network = part.module.get_submodule("network")
@@ -37,14 +37,15 @@ def traced_once() -> Iterator[None]:
             if not name.startswith("_") and name not in NOT_COMPUTED_WITH
         }
         key = part.name, repr(part.module), repr(settings), sizes
-        if key not in graphs:
-            graphs[key] = graph.trace(part, sizes)
+        if key not in traced:
+            traced[key] = graph.trace(part, sizes)
         copy = ModelProto()
-        copy.CopyFrom(graphs[key])
+        copy.CopyFrom(traced[key])
         return copy
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "trace", trace)
+        patch.setattr(graphs, "trace", trace)
+        patch.setattr(int8, "trace", trace)
         yield
 
 

@@ -11,8 +11,9 @@ import torch
 from riffusion.checkpoint.manifest import Manifest, read_manifest
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import CheckpointError, InputError
-from riffusion.exporting import checking, export
-from riffusion.exporting.export import ExportedGraph, export_beside
+from riffusion.exporting import checking, export, graphs
+from riffusion.exporting.export import export_beside
+from riffusion.exporting.graphs import ExportedGraph
 from tests.checkpoint.checkpoints import (
     UNET_WEIGHTS,
     TinyModel,
@@ -50,10 +51,10 @@ def exported(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Expo
     checkpoint = write_folder(model, parent / "checkpoint")
     SMALL.save(checkpoint)
     folder = shutil.copytree(checkpoint, parent / "exported")
-    graphs: list[ExportedGraph] = []
-    manifest, where = export_beside(str(folder), graphs.append)
+    found: list[ExportedGraph] = []
+    manifest, where = export_beside(str(folder), found.append)
     assert where == folder
-    return Exported(checkpoint, folder, manifest, graphs)
+    return Exported(checkpoint, folder, manifest, found)
 
 
 @pytest.fixture(params=["first", "again"])
@@ -71,14 +72,14 @@ def folder(request: pytest.FixtureRequest, exported: Exported, tmp_path: Path) -
 def ready_graphs(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tracing and comparing, done once for all tests of writing."""
 
-    def graphs(*_: object) -> list[ExportedGraph]:
+    def ready(*_: object) -> list[ExportedGraph]:
         on_graph = _[-1]
         assert callable(on_graph)
         for graph in exported.graphs:
             on_graph(graph)
         return exported.graphs
 
-    monkeypatch.setattr(export, "_graphs", graphs)
+    monkeypatch.setattr(export, "checked_graphs", ready)
 
 
 def test_graphs_beside_a_checkpoint(exported: Exported) -> None:
@@ -182,6 +183,6 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    monkeypatch.setattr(export, "trace", lambda *_: pytest.fail("the work began"))
+    monkeypatch.setattr(graphs, "trace", lambda *_: pytest.fail("the work began"))
     with pytest.raises(InputError, match=r"^beside: .* cannot be written \(Read-only file sys"):
         export_beside(str(folder), without_graphs)

@@ -187,7 +187,7 @@ def test_an_output_that_is_in_use_is_refused(tiny: Path, tmp_path: Path) -> None
     (tmp_path / "song.mp3").write_bytes(b"mine")
     with pytest.raises(InputError, match="exists and is not empty"):
         export_checkpoint(str(tiny), tmp_path, "fp32", without_graphs)
-    with pytest.raises(InputError, match="'int3' must be one of fp32, fp16, w8"):
+    with pytest.raises(InputError, match="'int3' must be one of fp32, fp16, w8, int8"):
         export_checkpoint(str(tiny), tmp_path / "out", "int3", without_graphs)
     assert files_of(tmp_path) == {"song.mp3": b"mine"}
 

@@ -110,7 +110,7 @@ def test_images_that_change_too_much_leave_nothing(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "MIN_PSNR_DB", images.MAX_PSNR_DB + 1)
-    with pytest.raises(CheckpointError, match=r"^w8 weights change .* use --precision fp16$"):
+    with pytest.raises(CheckpointError, match=r"^w8 changes .* use --precision fp16$"):
         export_checkpoint(str(tiny), tmp_path / "out", "w8", without_graphs, num_images=1)
     assert list(tmp_path.iterdir()) == []
 

@@ -31,7 +31,7 @@ const OPTIONAL_FILES = ["distillation.json", "README.md"];
 /** All other files are the page's. */
 const GROUPS: readonly (readonly [RegExp, PageFile["group"]])[] = [
   [/^about|\.md$/, "extra"],
-  [/\/ort-[^/]*asyncify[^/]*$/, "option"],
+  [/\/ort-[^/]*asyncify[^/]*\.gzip$/, "option"],
   [/^checkpoint\/|\/ort-[^/]*\.gzip$/, "engine"],
 ];
 

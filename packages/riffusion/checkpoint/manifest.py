@@ -58,19 +58,29 @@ class ExportedPart(_Values):
     Args:
         graph: its ONNX file.
         weights: the files that the graph refers to.
+        precision: type of its weights; of `int8` also that of most activations.
         difference: largest absolute difference between onnxruntime's outputs and torch's with the
             same weights, on random inputs of several sizes; of several outputs, that of the one
             which is nearest to its tolerance.
         tolerance: most that `difference` may be.
         rounding: the same with the checkpoint's own weights, where exporting rounded them; else
             None.
+        image_psnr_db: for `int8`, the least PSNR of images of the same seed when this part was
+            quantised, after those before it.
+        left_out: for `int8`, what isn't quantised of what could be, see
+            `riffusion.exporting.int8`.
+
+    Where a part is `int8`, `difference` is that of its graph before it was quantised.
     """
 
     graph: FileName
     weights: tuple[FileName, ...]
+    precision: str
     difference: float = Field(ge=0)
     tolerance: float = Field(ge=0)
     rounding: float | None = Field(default=None, ge=0)
+    image_psnr_db: float | None = None
+    left_out: str | None = None
 
 
 class ExportedShape(_Values):
@@ -112,7 +122,7 @@ class Manifest(_Values):
     Args:
         format: see `FORMAT`.
         source: what was exported: a name, or a hub id with its commit.
-        precision: type of the weights: `fp32`, `fp16` or `w8`.
+        precision: what was asked for: `fp32`, `fp16`, `w8` or `int8`; each part says its own.
         opset: version of ONNX's operators.
         versions: versions of the programs that made the folder, by name.
         shape: what is fixed about the tensors.
