@@ -1,6 +1,7 @@
 """The gateway and requests that no browser sends; raw sockets send what httpx refuses to."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -69,7 +70,7 @@ def test_the_endpoint_gets_the_json_whatever_the_framing_of_the_request(
     assert (headers["content-type"], body) == ("application/json", REQUEST)
 
 
-def test_only_body_and_content_type_reach_the_endpoint(
+def test_only_body_content_type_and_id_reach_the_endpoint(
     client: httpx.Client, backend: Backend
 ) -> None:
     sent = {
@@ -78,11 +79,14 @@ def test_only_body_and_content_type_reach_the_endpoint(
         "Host": "evil.example",
         "X-Forwarded-For": "192.0.2.1",
         "X-Baseten-Request-Id": "1\t2",
+        "X-Request-ID": "not well-formed",
+        "traceparent": "nor this",
         "Content-Type": "application/octet-stream; boundary=x",
     }
     assert client.post("/run_inference/?key=1", content=REQUEST, headers=sent).status_code == 200
     ((path, headers, _),) = backend.requests
     assert path == "/v1/models/model:predict"
+    assert re.fullmatch(r"[0-9a-f]{32}", headers.pop("x-request-id"))
     assert headers == {
         "host": urlsplit(backend.url).netloc,
         "content-type": "application/octet-stream",
