@@ -10,6 +10,9 @@ LIGHT_READY := $(LIGHT_VENV)/.ready
 PROMPT ?= church bells
 # Options of make media, such as --only readme,about.
 MEDIA ?=
+# Of make fuzz and make soak.
+SEED ?= 0
+REQUESTS ?= 10000
 # Processes that run Python tests. Each needs about 2 GB.
 TEST_PROCESSES ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
@@ -26,7 +29,7 @@ define make_venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve web test test-fast lint format docs bench media seed-images requirements clean
+.PHONY: help setup demo serve web test test-fast fuzz lint format docs bench media seed-images requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -75,6 +78,9 @@ test: setup ## all tests: Python's, the web app's, and those in a browser
 
 test-fast: setup ## Python tests without those that use the real server, start processes or train: under 3 minutes
 	@$(PYTEST) -m "not slow"
+
+fuzz: setup ## 10,000 hostile requests to the real servers: SEED=1 for others, REQUESTS=1000 for fewer
+	@$(BIN)/python -m tests.fuzz --requests $(REQUESTS) --seed $(SEED)
 
 lint: setup $(if $(NPM),web/node_modules/.package-lock.json) ## ruff, the order of imports between folders, strict mypy, strict TypeScript
 	@$(BIN)/ruff check .
