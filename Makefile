@@ -13,6 +13,7 @@ MEDIA ?=
 # Of make fuzz and make soak.
 SEED ?= 0
 REQUESTS ?= 10000
+MINUTES ?= 60
 # Processes that run Python tests. Each needs about 2 GB.
 TEST_PROCESSES ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
@@ -29,7 +30,7 @@ define make_venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve web test test-fast fuzz lint format docs bench media seed-images requirements clean
+.PHONY: help setup demo serve web test test-fast fuzz soak lint format docs bench media seed-images requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -81,6 +82,9 @@ test-fast: setup ## Python tests without those that use the real server, start p
 
 fuzz: setup ## 10,000 hostile requests to the real servers: SEED=1 for others, REQUESTS=1000 for fewer
 	@$(BIN)/python -m tests.fuzz --requests $(REQUESTS) --seed $(SEED)
+
+soak: setup ## everything at once against the real servers, with kills: MINUTES=60 SEED=0
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
 lint: setup $(if $(NPM),web/node_modules/.package-lock.json) ## ruff, the order of imports between folders, strict mypy, strict TypeScript
 	@$(BIN)/ruff check .

@@ -18,7 +18,7 @@ sys.exit(main(sys.argv[2:]))
     ("module", "command"),
     [
         ("truss", "serve --port 18080 --gateway-port 13013"),
-        ("limits", "serve --endpoint http://127.0.0.1:1"),
+        ("uvicorn", "serve --endpoint http://127.0.0.1:1"),
         ("httpx", "predict -f request.json -o clip.mp3"),
         ("yaml", "train run.yaml"),
     ],

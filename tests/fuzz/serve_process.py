@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,20 +26,27 @@ class ServeProcess:
         log: file that the process' output is appended to.
         options: further options of `riffusion serve`.
         environment: variables that override this process'.
+        prefix: command that runs the command line behind it, without a process in between.
     """
 
     def __init__(
-        self, log: Path, *options: str, environment: Mapping[str, str] | None = None
+        self,
+        log: Path,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self._log = log
         self._options = options
         self._environment = dict(environment or {})
+        self._prefix = prefix
         self.truss_url = f"http://127.0.0.1:{free_port()}"
         self.gateway_url = f"http://127.0.0.1:{free_port()}"
 
     def __enter__(self) -> Self:
         ports = [url.rpartition(":")[2] for url in (self.truss_url, self.gateway_url)]
-        command = [sys.executable, "-m", "riffusion", "serve", "--port", ports[0]]
+        python = [sys.executable, "-m", "riffusion", "serve", "--port", ports[0]]
+        command = [*self._prefix, *python]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--gateway-port", ports[1], *self._options],
@@ -69,6 +76,11 @@ class ServeProcess:
             self._process.kill()
             self._process.wait()
             raise
+
+    @property
+    def pid(self) -> int:
+        """Of the process that supervises both servers."""
+        return self._process.pid
 
     @property
     def is_running(self) -> bool:
