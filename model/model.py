@@ -14,7 +14,13 @@ from starlette.types import Receive, Scope, Send
 
 from riffusion.audio.decoding_pool import DecodingPool
 from riffusion.datatypes import InferenceOutput
-from riffusion.errors import DeadlineExceededError, GenerationCancelled, InputError, OverloadedError
+from riffusion.errors import (
+    DeadlineExceededError,
+    GenerationCancelled,
+    InputError,
+    OverloadedError,
+    StorageFullError,
+)
 from riffusion.runtime.gpu import check_required_gpu
 from riffusion.serving.model.clip_service import ClipJob, ClipService
 from riffusion.serving.model.loading import load_service
@@ -77,7 +83,7 @@ class Model:
         except InputError as error:
             logger.info("refused: field=%r", error.field)
             return JSONResponse(error_content(error), HTTPStatus.BAD_REQUEST)
-        except OverloadedError as error:
+        except (OverloadedError, StorageFullError) as error:
             logger.warning("refused: %s", error)
             headers = {"Retry-After": str(error.retry_after_s)}
             return JSONResponse(error_content(error), HTTPStatus.SERVICE_UNAVAILABLE, headers)

@@ -13,6 +13,7 @@ from typing import Self
 import httpx
 import psutil
 
+from riffusion.serving.addresses import READY_PATH
 from tests.serving.conftest import free_port
 
 START_S = 180.0
@@ -88,10 +89,13 @@ class ServeProcess:
         return self._process.poll() is None
 
     def is_ready(self) -> bool:
-        """Whether the gateway says that the model is loaded."""
+        """Whether the model is loaded, as the Truss server says, and the gateway too.
+
+        The gateway alone may still say so for a second after the Truss server has ended.
+        """
+        urls = (f"{self.truss_url}{READY_PATH}", f"{self.gateway_url}/health")
         try:
-            url = f"{self.gateway_url}/health"
-            return httpx.get(url, timeout=5, trust_env=False).status_code == 200
+            return all(httpx.get(url, timeout=5, trust_env=False).is_success for url in urls)
         except httpx.HTTPError:
             return False
 

@@ -45,6 +45,7 @@ from riffusion.serving.model.clip_job import (
     Progress,
 )
 from riffusion.serving.model.concurrency_limiter import ConcurrencyLimiter
+from riffusion.serving.model.storage import has_no_room, storage_failure
 from riffusion.serving.model.text_clips import TextMaker
 from riffusion.serving.model.work import FinishedJob, Maker, Work
 
@@ -133,6 +134,7 @@ class ClipService:
             InputError: a field is not valid.
             OverloadedError: every slot is in use.
             DeadlineExceededError: reading the images and audio takes longer than `deadline_s`.
+            StorageFullError: there is no room for temporary files.
         """
         job = ClipJob(inputs.num_inference_steps)
         submitted_s = job.loop.time()
@@ -151,6 +153,10 @@ class ClipService:
             exceeded = _deadline_exceeded(inputs)
             self._record_failure(exceeded)
             raise exceeded from None
+        except Exception as error:
+            if not has_no_room(error):
+                raise
+            raise storage_failure(error) from error
         try:
             job.handle = work.start(job.put_progress)
         except Exception as error:
@@ -177,8 +183,11 @@ class ClipService:
         try:
             output, timings_s = await self._finished(job, work)
         except Exception as error:
-            self._record_failure(error)
-            job.put(error)
+            if has_no_room(error):
+                job.put(storage_failure(error))
+            else:
+                self._record_failure(error)
+                job.put(error)
         else:
             self._num_failures = self._num_memory_failures = 0
             metrics.record_clip(output.duration_s, timings_s)
