@@ -1,0 +1,96 @@
+"""One Ray cluster of two nodes with the embedded checkpoint for all tests here."""
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.needs import ROOT, need_ray, ray_python
+from tests.serving.conftest import free_port
+
+CLUSTER = Path(__file__).with_name("cluster.py")
+MAX_ONGOING = 2
+MAX_QUEUED = 2
+MAX_REPLICAS = 2
+OPTIONS = {
+    "max_ongoing_requests": MAX_ONGOING,
+    "max_queued_requests": MAX_QUEUED,
+    "autoscaling_config": {
+        "min_replicas": 1,
+        "max_replicas": MAX_REPLICAS,
+        "target_ongoing_requests": 1,
+        "upscale_delay_s": 1,
+        "downscale_delay_s": 3,
+        "metrics_interval_s": 0.5,
+        "look_back_period_s": 1,
+    },
+}
+
+
+class RayCluster:
+    """`cluster.py` as a child process; as a context manager it runs inside."""
+
+    def __init__(self, log: Path) -> None:
+        port = free_port()
+        self.base_url = f"http://127.0.0.1:{port}"
+        self.predict_url = f"{self.base_url}/v1/models/model:predict"
+        self._log = log.open("wb")
+        self._lock = threading.Lock()
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "packages"), str(ROOT)]),
+            "RIFFUSION_ENGINE": "light",
+            "OMP_NUM_THREADS": "1",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        self._process = subprocess.Popen(
+            [ray_python(), CLUSTER, str(port), json.dumps(OPTIONS)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+
+    def __enter__(self) -> "RayCluster":
+        try:
+            assert self._answer() == {"ready": True}
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+        self._log.close()
+
+    def ask(self, command: str) -> Any:
+        """The answer to a command."""
+        with self._lock:
+            assert self._process.stdin is not None
+            self._process.stdin.write(f"{command}\n")
+            self._process.stdin.flush()
+            return self._answer()
+
+    @property
+    def replicas(self) -> dict[str, int]:
+        """Numbers of replicas of `clips` by their state."""
+        return dict(self.ask("status")["clips"]["replicas"])
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, f"the cluster has ended; {self._log.name} has the reason"
+        return json.loads(line)
+
+
+@pytest.fixture(scope="package")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    need_ray()
+    with RayCluster(tmp_path_factory.mktemp("ray") / "cluster.log") as cluster:
+        yield cluster
