@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.needs import ROOT, need_ray, ray_python
+from tests.patience import PATIENCE_S
 from tests.serving.conftest import free_port
 
 CLUSTER = Path(__file__).with_name("cluster.py")
@@ -47,6 +48,8 @@ class RayCluster:
             "RIFFUSION_ENGINE": "light",
             "OMP_NUM_THREADS": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_raylet_start_wait_time_s": f"{PATIENCE_S:.0f}",
+            "RAY_worker_register_timeout_seconds": f"{PATIENCE_S:.0f}",
         }
         self._process = subprocess.Popen(
             [ray_python(), CLUSTER, str(port), json.dumps(OPTIONS)],
