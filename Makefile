@@ -29,7 +29,7 @@ define make_venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray demo serve web test test-fast lint format docs bench media seed-images requirements clean
+.PHONY: help setup setup-ray demo serve web test test-fast lint format docs bench media sbom image-context seed-images requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -111,17 +111,28 @@ media: setup $(if $(NPM),web) ## make the README's, the about page's and the doc
 	@$(BIN)/python -m scripts.media $(MEDIA)
 	@$(if $(NPM),CHROMIUM=$$(scripts/web_tool.sh chromium) && export CHROMIUM && cd web && $(NPM) run --silent screenshots,echo "left out: the web app's pictures; $(NO_NPM)")
 
+sbom: setup ## a software bill of materials (CycloneDX) of what serves clips: out/sbom.cdx.json
+	@$(BIN)/python scripts/sbom.py out/sbom.cdx.json
+
+image-context: setup ## build/image, from which Docker builds the model's image for deploy/
+	@scripts/image_context.sh build/image
+
 seed-images: setup ## render data/seed_images and data/masks again
 	@$(BIN)/python -m riffusion.loops.seed_images --output data
 
+# Truss reads the names of the packages in requirements.txt line by line, to take them out of its own list, and doesn't know
+# lines with hashes: with them, its numpy 1 would replace ours in the image. So that file has none, and requirements-image.txt has.
 requirements: setup ## resolve the pins again after a change of pyproject.toml
 	@uv=$$(command -v uv || echo $(BIN)/uv); options="--quiet --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate"; \
-		$$uv pip compile $$options --extra dev pyproject.toml -o requirements-dev.txt && \
-		$$uv pip compile $$options --constraint requirements-dev.txt pyproject.toml -o requirements-light.txt && \
-		$$uv pip compile $$options --constraint requirements-dev.txt --extra torch pyproject.toml -o requirements.txt && \
-		$$uv pip compile $$options --constraint requirements-dev.txt --extra train pyproject.toml -o requirements-train.txt && \
-		$$uv pip compile $$options --constraint requirements-dev.txt --extra export pyproject.toml -o requirements-export.txt && \
-		$$uv pip compile $$options --constraint requirements.txt --extra ray pyproject.toml -o requirements-ray.txt
+		pins="$$options --constraint requirements-dev.txt"; hashes=--generate-hashes; \
+		$$uv pip compile $$options $$hashes --extra dev pyproject.toml -o requirements-dev.txt && \
+		$$uv pip compile $$pins --extra torch pyproject.toml -o requirements.txt && \
+		$$uv pip compile $$pins $$hashes --extra torch --extra server pyproject.toml -o requirements-image.txt && \
+		$$uv pip compile $$pins $$hashes --extra gateway pyproject.toml -o requirements-gateway.txt && \
+		$$uv pip compile $$pins $$hashes pyproject.toml -o requirements-light.txt && \
+		$$uv pip compile $$pins $$hashes --extra train pyproject.toml -o requirements-train.txt && \
+		$$uv pip compile $$pins $$hashes --extra export pyproject.toml -o requirements-export.txt && \
+		$$uv pip compile $$options $$hashes --constraint requirements.txt --extra ray pyproject.toml -o requirements-ray.txt
 
 clean: ## remove .venv, .venv-light, .venv-ray, output and caches
 	@rm -rf $(VENV) $(LIGHT_VENV) $(RAY_VENV) out build site web/dist web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

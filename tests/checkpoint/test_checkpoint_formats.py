@@ -164,6 +164,13 @@ class TestFormats:
         change_json(old_folder / "tokenizer" / "tokenizer_config.json", model_max_length=None)
         assert load_components(old_folder, device="cpu").tokenizer.model_max_length == 77
 
+    def test_without_a_token_for_padding_the_end_pads(self, folder: Path) -> None:
+        before = load_components(folder, device="cpu").tokenizer
+        change_json(folder / "tokenizer" / "tokenizer_config.json", pad_token=None)
+        tokenizer = load_components(folder, device="cpu").tokenizer
+        assert tokenizer.pad_token_id == before.eos_token_id
+        assert tokenizer("a", padding="max_length") == before("a", padding="max_length")
+
     def test_spectrogram_parameters_travel_with_the_checkpoint(self, folder: Path) -> None:
         assert load_components(folder, device="cpu").spectrogram_params == SpectrogramParams()
         params = SpectrogramParams(stereo=True, min_frequency=20, max_frequency=20_000)

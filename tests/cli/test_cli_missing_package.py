@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from riffusion.io.bundle import how_to_add
+
 CODE = """
 import sys
 sys.modules[sys.argv[1]] = None  # as if it were not installed
@@ -15,16 +17,17 @@ sys.exit(main(sys.argv[2:]))
 
 
 @pytest.mark.parametrize(
-    ("module", "command"),
+    ("module", "command", "extra"),
     [
-        ("truss", "serve --port 18080 --gateway-port 13013"),
-        ("limits", "serve --endpoint http://127.0.0.1:1"),
-        ("httpx", "predict -f request.json -o clip.mp3"),
-        ("yaml", "train run.yaml"),
+        ("truss", "serve --port 18080 --gateway-port 13013", "serve"),
+        ("limits", "serve --endpoint http://127.0.0.1:1", "serve"),
+        ("httpx", "predict -f request.json -o clip.mp3", "serve"),
+        ("yaml", "train run.yaml", "train"),
+        ("torch", "unconditional folder -o a.wav", "torch"),
     ],
 )
 def test_a_missing_module_is_named_with_the_remedy(
-    module: str, command: str, tmp_path: Path
+    module: str, command: str, extra: str, tmp_path: Path
 ) -> None:
     (tmp_path / "request.json").write_text('{"start": {"prompt": "bells"}}')
     (tmp_path / "run.yaml").write_text("task: autoencoder")
@@ -37,4 +40,9 @@ def test_a_missing_module_is_named_with_the_remedy(
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: the module {module} is not installed")
-    assert "pip install 'riffusion-truss[serve,train]'" in line
+    assert f"pip install 'riffusion-truss[{extra}]'" in line
+
+
+def test_modules_of_no_extra_get_all_that_commands_use() -> None:
+    assert "[torch]" in how_to_add("torch.nn")
+    assert "[serve,train]" in how_to_add("something_else")

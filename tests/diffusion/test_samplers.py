@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from riffusion.diffusion.random_numbers import TwisterNumbers
-from riffusion.diffusion.samplers import DDIM, Consistency, DPMSolver, Sampler
+from riffusion.diffusion.samplers import DDIM, PNDM, Consistency, DPMSolver, Sampler
 
 TOLERANCE = 1e-4
 """Relative to the largest value; diffusers computes coefficients in single precision."""
@@ -17,11 +17,13 @@ SHAPE = (1, 4, 4, 6)
 CLASSES: dict[type[Sampler], Any] = {
     DDIM: diffusers.DDIMScheduler,
     DPMSolver: diffusers.DPMSolverMultistepScheduler,
+    PNDM: diffusers.PNDMScheduler,
     Consistency: diffusers.LCMScheduler,
 }
 SETTINGS: dict[type[Sampler], dict[str, Any]] = {
     DDIM: {"clip_sample": False},
     DPMSolver: {"use_karras_sigmas": True},
+    PNDM: {"skip_prk_steps": True},
     Consistency: {},
 }
 SCHEDULES = [
@@ -135,6 +137,43 @@ def test_consistency_equals_diffusers(prediction: str, strength: float) -> None:
             assert_equal(our_clean, clean)
 
 
+STABLE_DIFFUSION = {
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"prediction_type": "v_prediction"},
+        {"set_alpha_to_one": True, "steps_offset": 0},
+        {"timestep_spacing": "trailing", "num_train_timesteps": 500},
+        {"timestep_spacing": "linspace"},
+    ],
+    ids=str,
+)
+def test_pndm_equals_diffusers_for_any_number_of_steps(settings: dict[str, Any]) -> None:
+    generator = torch.Generator().manual_seed(8)
+    latents, noise = (torch.randn(SHAPE, generator=generator) for _ in range(2))
+    for count in range(1, 51):
+        for begin in {0, 1, count // 2, count}:  # timesteps are one more from two steps on
+            theirs = diffusers.PNDMScheduler(**(STABLE_DIFFUSION | settings))
+            theirs.set_timesteps(count)
+            begin = min(begin, len(theirs.timesteps) - 1)
+            ours = PNDM(dict(theirs.config))
+            assert PNDM.supports(dict(theirs.config))
+            ours.set_timesteps(count)
+            assert ours.timesteps.tolist() == theirs.timesteps.tolist()
+            added = noise if begin else None
+            found = denoised(ours, latents.numpy(), begin, None if begin == 0 else noise.numpy())
+            assert_equal(found, denoised(theirs, latents, begin, added))
+
+
 def test_what_is_not_supported_is_known() -> None:
     assert not DDIM.supports({})  # clips
     assert not DDIM.supports({"clip_sample": False, "thresholding": True})
@@ -143,3 +182,5 @@ def test_what_is_not_supported_is_known() -> None:
     assert not DPMSolver.supports({"use_lu_lambdas": True})
     assert not Consistency.supports({"prediction_type": "flow_prediction"})
     assert not Consistency.supports({"beta_schedule": "sigmoid"})
+    assert not PNDM.supports({})  # begins with Runge-Kutta steps
+    assert not PNDM.supports({"skip_prk_steps": True, "prediction_type": "sample"})

@@ -8,7 +8,7 @@ import pytest
 from onnx import ModelProto
 
 from riffusion.diffusion import RiffusionPipeline
-from riffusion.exporting import export, graph
+from riffusion.exporting import graph, graphs, int8
 from riffusion.exporting.export import export_checkpoint
 from riffusion.exporting.parts import Part, Sizes
 from riffusion.spectrogram.params import SpectrogramParams
@@ -19,32 +19,34 @@ from tests.needs import ROOT
 EMBEDDED = ROOT / "data/demo-checkpoint"
 SMALL = SpectrogramParams(num_frequencies=16, step_size_ms=80)
 """Images of 64 × 16 pixels, so that a part is compared with torch in no time."""
+NOT_COMPUTED_WITH = {"architectures", "dtype", "pad_token_id", "sample_size"}
+"""Settings of networks that no graph depends on; checkpoints of different ages differ in them."""
 
 
 @pytest.fixture(scope="session", autouse=True)
 def traced_once() -> Iterator[None]:
     """Trace equal networks once: a graph without weights doesn't depend on them."""
-    graphs: dict[object, ModelProto] = {}
+    traced: dict[object, ModelProto] = {}
 
     def trace(part: Part, sizes: Sizes) -> ModelProto:
         network = part.module.get_submodule("network")
-        key = part.name, repr(part.module), repr(network.config), sizes
-        if key not in graphs:
-            graphs[key] = graph.trace(part, sizes)
+        config = network.config if part.name != "text_encoder" else network.config.to_dict()
+        settings = {
+            name: value
+            for name, value in config.items()
+            if not name.startswith("_") and name not in NOT_COMPUTED_WITH
+        }
+        key = part.name, repr(part.module), repr(settings), sizes
+        if key not in traced:
+            traced[key] = graph.trace(part, sizes)
         copy = ModelProto()
-        copy.CopyFrom(graphs[key])
+        copy.CopyFrom(traced[key])
         return copy
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "trace", trace)
+        patch.setattr(graphs, "trace", trace)
+        patch.setattr(int8, "trace", trace)
         yield
-
-
-@pytest.fixture(scope="session")
-def exported_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo") / "exported"
-    export_checkpoint(str(EMBEDDED), folder, "fp16", without_graphs)
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +59,7 @@ def tiny(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A distilled checkpoint with an AutoencoderKL, in single precision."""
     folder = write_folder(distilled_copy(model), tmp_path_factory.mktemp("tiny") / "checkpoint")
     SMALL.save(folder)
+    (folder / "README.md").write_text("a model card")
     (folder / "seed_images").mkdir()
     shutil.copy(ROOT / "data/seed_images/og_beat.png", folder / "seed_images")
     return folder

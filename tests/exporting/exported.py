@@ -1,5 +1,9 @@
 """Running an exported checkpoint as other programs do: onnxruntime opens files by their paths."""
 
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +11,22 @@ import numpy as np
 import onnxruntime
 import torch
 
+GRAPHS = {"text_encoder.onnx", "unet.onnx", "vae_encoder.onnx", "vae_decoder.onnx"}
+DISK_BYTES = 20_000
+"""Largest file of a disk that is full: the graph of the text encoder, not that of the UNet."""
+
+
+@lru_cache(maxsize=8)
+def _session(graph: Path) -> onnxruntime.InferenceSession:
+    """Opened once, which takes longer than to run it; folders of fixtures don't change."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
 
 def run_part(folder: Path, part: str, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
     """Outputs of a part by name."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        folder / f"{part}.onnx", options, providers=["CPUExecutionProvider"]
-    )
+    session = _session(folder / f"{part}.onnx")
     names = [output.name for output in session.get_outputs()]
     found = session.run(names, {name: value.numpy() for name, value in inputs.items()})
     return {name: torch.from_numpy(value) for name, value in zip(names, found, strict=True)}
@@ -43,3 +55,13 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def without_graphs(_: Any) -> None:
     """For `on_graph`, where nobody listens."""
+
+
+@contextmanager
+def full_disk() -> Iterator[Callable[[], None]]:
+    """A function after which no file can be longer than `DISK_BYTES`, until the block ends."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (DISK_BYTES, limits[1]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -30,7 +30,10 @@ def test_each_part_is_printed_with_its_difference(run: Run, tiny: Path, tmp_path
         ([], "--output: name the folder to write"),
         (["-o", "out", "--beside"], "cannot be combined with --beside"),
         (["--beside", "--precision", "fp16"], "--precision: 'fp16' cannot be combined with"),
-        (["-o", "out", "--precision", "int3"], "--precision: 'int3' must be one of fp32, fp16, w8"),
+        (
+            ["-o", "out", "--precision", "int3"],
+            "--precision: 'int3' must be one of fp32, fp16, w8, int8",
+        ),
         (["-o", "."], "exists and is not empty; choose a new folder"),
     ],
 )

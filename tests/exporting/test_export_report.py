@@ -1,13 +1,15 @@
 """The table of `riffusion export --report`: each part and precision, torch's figures beside."""
 
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from riffusion.checkpoint.manifest import PARTS, read_manifest
+from riffusion.checkpoint.manifest import PARTS, Manifest, read_manifest
 from riffusion.errors import GenerationError
 from riffusion.exporting import measuring
 from riffusion.exporting.report import report
@@ -35,7 +37,11 @@ def test_each_part_has_a_row(
     assert halves == pytest.approx(whole / 1e6, abs=0.15)
 
 
-def test_parts_are_measured_without_torch(exported_tiny: Path) -> None:
+def test_parts_are_measured_without_torch(exported_tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(exported_tiny, tmp_path / "exported")
+    (folder / "unet.onnx").rename(folder / "another.onnx")  # where a graph is says the manifest
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"unet.onnx"', '"another.onnx"'))
     code = (
         "import sys\n"
         "for name in ('torch', 'onnx', 'transformers', 'diffusers'):\n"
@@ -47,7 +53,7 @@ def test_parts_are_measured_without_torch(exported_tiny: Path) -> None:
         f"print(sorted(measuring.measure(Path(sys.argv[1]), sizes, {PARTS})))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, exported_tiny], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, folder], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == str(sorted([*PARTS, "peak_mb"]))
 
@@ -62,8 +68,13 @@ def test_a_process_that_fails_is_one_line(tiny: Path, exported_tiny: Path, tmp_p
 def test_the_command_reports_without_writing(
     run: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def reported(source: str, exported: Mapping[Path, Manifest]) -> list[str]:
+        ((folder, manifest),) = exported.items()
+        assert read_manifest(folder) == manifest
+        return ["a table", f"of {Path(source).name} in {manifest.precision}"]
+
+    monkeypatch.setattr("riffusion.exporting.report.report", reported)
     monkeypatch.chdir(tmp_path)
     result = run("export", tiny, "--report", "--precision", "fp32")
-    assert (result.code, result.err) == (0, "")
-    assert result.out.startswith("| part | precision | MB |")
+    assert (result.code, result.out) == (0, "a table\nof checkpoint in fp32\n")
     assert list(tmp_path.iterdir()) == []

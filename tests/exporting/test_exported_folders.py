@@ -1,22 +1,23 @@
 """What exporting writes, for checkpoints of every kind, and that failures leave nothing."""
 
-import errno
-import json
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
+from diffusers import DDIMScheduler, HeunDiscreteScheduler, LCMScheduler
 
 from riffusion.checkpoint.loader import load_components
 from riffusion.checkpoint.manifest import read_manifest
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import CheckpointError, InputError
-from riffusion.exporting import checking, export
-from riffusion.exporting.export import ExportedGraph, export_beside, export_checkpoint
+from riffusion.exporting import checking, checkpoint_files, export
+from riffusion.exporting.export import export_checkpoint
+from riffusion.exporting.parts import Part, Shape
 from tests.checkpoint.checkpoints import (
     UNET_WEIGHTS,
     VAE_WEIGHTS,
@@ -29,15 +30,19 @@ from tests.checkpoint.checkpoints import (
 )
 from tests.checkpoint.test_autoencoder_classes import checkpoint as with_autoencoder
 from tests.exporting.conftest import EMBEDDED, SMALL
-from tests.exporting.exported import files_of, run_part, without_graphs
+from tests.exporting.exported import (
+    GRAPHS,
+    files_of,
+    full_disk,
+    without_graphs,
+)
 from tests.needs import ROOT
 
 MAX_GRAPH_BYTES = 1_500_000
-GRAPHS = {"text_encoder.onnx", "unet.onnx", "vae_encoder.onnx", "vae_decoder.onnx"}
 
 
-def test_weights_are_the_checkpoints_files(exported_demo: Path) -> None:
-    origin, found = files_of(EMBEDDED), files_of(exported_demo)
+def test_weights_are_the_checkpoints_files(tiny: Path, exported_tiny: Path) -> None:
+    origin, found = files_of(tiny), files_of(exported_tiny)
     added = GRAPHS | {"manifest.json"}
     copied = {name: content for name, content in found.items() if name not in added}
     assert copied == {name: content for name, content in origin.items() if name in copied}
@@ -46,14 +51,16 @@ def test_weights_are_the_checkpoints_files(exported_demo: Path) -> None:
     assert sum(len(found[name]) for name in GRAPHS) < MAX_GRAPH_BYTES
 
 
-def test_the_embedded_checkpoint_has_the_graphs_of_its_weights(exported_demo: Path) -> None:
-    embedded, again = read_manifest(EMBEDDED), read_manifest(exported_demo)
-    assert embedded.shape == again.shape
-    assert embedded.other_files == again.other_files
-    weights = {name for part in again.parts.values() for name in part.weights}
-    assert {name: embedded.files[name] for name in weights} == {
-        name: again.files[name] for name in weights
-    }
+def test_the_embedded_checkpoint_has_the_graphs_of_its_weights() -> None:
+    manifest = read_manifest(EMBEDDED)  # checks hashes; tests of parts compare it with torch
+    components = load_components(str(EMBEDDED), device="cpu")
+    assert manifest.shape == Shape.of(components).fixed
+    assert manifest.other_files == checkpoint_files.others_in(EMBEDDED)
+    assert (manifest.source, manifest.precision) == ("demo-checkpoint", "fp16")
+    stored = checkpoint_files.stored_in(components)
+    assert stored is not None
+    files = {weight.file for weights in stored.stored.values() for weight in weights.values()}
+    assert files | GRAPHS == set(manifest.network_files)
 
 
 def test_torch_loads_an_exported_folder(tiny: Path, exported_half: Path) -> None:
@@ -132,39 +139,6 @@ def test_seed_images_are_copied(tiny: Path, exported_tiny: Path, exported_half: 
         assert "seed_images/og_beat.png" in read_manifest(folder).other_files
 
 
-def test_graphs_beside_a_checkpoint(model: TinyModel, tmp_path: Path) -> None:
-    folder = write_folder(model, tmp_path / "checkpoint")
-    SMALL.save(folder)
-    before = files_of(folder)
-    reported: list[ExportedGraph] = []
-    manifest, where = export_beside(str(folder), reported.append)
-    assert where == folder
-    after = files_of(folder)
-    assert after.keys() - before.keys() == GRAPHS | {"manifest.json"}
-    assert {name: after[name] for name in before} == before
-    assert read_manifest(folder) == manifest
-    assert {graph.file for graph in reported} == GRAPHS
-    ids = torch.zeros(1, 77, dtype=torch.long)
-    assert run_part(folder, "text_encoder", input_ids=ids)["embeddings"].shape == (1, 77, 64)
-    RiffusionPipeline.from_pretrained(folder, device="cpu")
-
-
-def test_beside_needs_safetensors_of_one_type(model: TinyModel, tmp_path: Path) -> None:
-    old_folder = write_old_folder(model, tmp_path / "old")
-    folder = write_folder(model, tmp_path / "mixed")
-    change_weights(
-        folder / UNET_WEIGHTS, lambda it: it.update({"conv_in.bias": it["conv_in.bias"].half()})
-    )
-    for source in (old_folder, folder):
-        before = files_of(source)
-        with pytest.raises(CheckpointError, match=r"of one type, .* by -o$"):
-            export_beside(str(source), without_graphs)
-        assert files_of(source) == before
-    file = write_single_file(model, tmp_path / "one" / "model.safetensors")
-    with pytest.raises(InputError, match="give an output folder by -o"):
-        export_beside(str(file), without_graphs)
-
-
 def test_a_difference_to_torch_leaves_nothing(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,10 +146,6 @@ def test_a_difference_to_torch_leaves_nothing(
     with pytest.raises(CheckpointError, match=r"^text_encoder: .* differ from torch's by "):
         export_checkpoint(str(tiny), tmp_path / "out", "fp32", without_graphs)
     assert list(tmp_path.iterdir()) == []
-    before = files_of(tiny)
-    with pytest.raises(CheckpointError):
-        export_beside(str(tiny), without_graphs)
-    assert files_of(tiny) == before
 
 
 class _Unknown(torch.nn.Module):
@@ -203,22 +173,13 @@ def test_a_layer_that_onnx_lacks_names_the_part(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_leaves_nothing(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = files_of(tiny)
-    graph = ExportedGraph("unet", b"content", (), checking.Comparison(0, 1), None)
-    monkeypatch.setattr(export, "_graphs", lambda *_: [graph])
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(export, "describe_file", full)
-    with pytest.raises(InputError, match=r"No space left on device.*make room there"):
-        export_checkpoint(str(tiny), tmp_path / "out", "fp32", without_graphs)
-    with pytest.raises(OSError, match="No space left"):
-        export_beside(str(tiny), without_graphs)
-    assert files_of(tiny) == before
+def test_a_full_disk_leaves_nothing(tiny: Path, tmp_path: Path) -> None:
+    with (
+        full_disk() as fill,
+        pytest.raises(InputError, match="File too large.*make room") as caught,
+    ):
+        export_checkpoint(str(tiny), tmp_path / "out", "fp32", lambda _: fill())
+    assert caught.value.field == "output"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -226,7 +187,7 @@ def test_an_output_that_is_in_use_is_refused(tiny: Path, tmp_path: Path) -> None
     (tmp_path / "song.mp3").write_bytes(b"mine")
     with pytest.raises(InputError, match="exists and is not empty"):
         export_checkpoint(str(tiny), tmp_path, "fp32", without_graphs)
-    with pytest.raises(InputError, match="'int3' must be one of fp32, fp16, w8"):
+    with pytest.raises(InputError, match="'int3' must be one of fp32, fp16, w8, int8"):
         export_checkpoint(str(tiny), tmp_path / "out", "int3", without_graphs)
     assert files_of(tmp_path) == {"song.mp3": b"mine"}
 
@@ -239,9 +200,53 @@ def test_weights_too_large_for_half_precision_are_refused(tiny: Path, tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
-def test_the_manifest_names_no_folder_of_this_machine(exported_demo: Path) -> None:
-    text = (exported_demo / "manifest.json").read_text()
-    assert json.loads(text)["source"] == "demo-checkpoint"
-    assert str(ROOT) not in text
-    for name in GRAPHS:
-        assert str(ROOT).encode() not in (exported_demo / name).read_bytes()
+def test_nothing_names_a_folder_of_this_machine(tiny: Path, exported_half: Path) -> None:
+    assert read_manifest(exported_half).source == tiny.name
+    for content in files_of(exported_half).values():
+        assert str(ROOT).encode() not in content
+        assert str(tiny.parent).encode() not in content
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "warned"),
+    [
+        (HeunDiscreteScheduler(), True),
+        (DDIMScheduler(clip_sample=False), False),
+        (LCMScheduler(), False),
+    ],
+)
+def test_a_sampler_that_the_light_engine_lacks_is_named(
+    scheduler: Any, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    export.warn_of_sampler(scheduler)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * warned
+    assert ("'HeunDiscreteScheduler'" in caplog.text) == warned
+
+
+def test_each_output_has_its_own_tolerance() -> None:
+    latents = np.linspace(-100, 100, 12, dtype=np.float32)
+    deviation = np.full(12, 1e-2, np.float32)
+    runs = [(latents, deviation), (latents / 2, deviation)]
+    exact = checking.compare(runs, runs)
+    assert (exact.difference, exact.is_within) == (0, True)
+    wrong = [(latents, deviation), (latents / 2, deviation + np.float32(1e-4))]
+    found = checking.compare(wrong, runs)  # 1 %, and far below what the latents may differ by
+    assert found.difference == pytest.approx(1e-4, rel=1e-3)
+    assert found.tolerance == pytest.approx(checking.TOLERANCE * 1e-2)
+    assert not found.is_within
+    with pytest.raises(CheckpointError, match="vae_encoder: .* differ from torch's by"):
+        checking.check(found, part_named("vae_encoder"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_a_difference(value: float) -> None:
+    right = [(np.ones(3, np.float32), np.ones(3, np.float32))]
+    wrong = [(np.ones(3, np.float32), np.array([1, value, 1], np.float32))]
+    assert not checking.compare(wrong, right).is_within
+    zeros = [(np.zeros(3, np.float32),)]
+    assert checking.compare(zeros, zeros).is_within
+    assert not checking.compare([(np.full(3, 1e-9, np.float32),)], zeros).is_within
+
+
+def part_named(name: str) -> Part:
+    return Part(name, "", torch.nn.Identity(), {}, {}, lambda *_: {})

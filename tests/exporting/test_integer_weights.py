@@ -1,4 +1,4 @@
-"""Weights as integers of 8 bits: rounding, the exported graphs, and pictures of the same seed."""
+"""Weights as integers of 8 bits: rounding, the exported graphs, and images of the same seed."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from riffusion.checkpoint.loader import load_components
 from riffusion.checkpoint.manifest import read_manifest
 from riffusion.errors import CheckpointError
-from riffusion.exporting import pictures
+from riffusion.exporting import images
 from riffusion.exporting.export import export_checkpoint
 from riffusion.exporting.rounding import quantised, rounded
 from tests.checkpoint.refusal import refused
@@ -23,7 +23,7 @@ STEM = "diffusion_pytorch_model.w8.safetensors"
 @pytest.fixture(scope="module")
 def exported(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("w8") / "exported"
-    export_checkpoint(str(tiny), folder, "w8", without_graphs, num_pictures=1)
+    export_checkpoint(str(tiny), folder, "w8", without_graphs, num_images=1)
     return folder
 
 
@@ -82,8 +82,8 @@ def test_graphs_compute_with_the_stored_integers(tiny: Path, exported: Path) -> 
 def test_the_folder_is_small_and_says_what_it_is(exported: Path, exported_half: Path) -> None:
     manifest = read_manifest(exported)
     assert manifest.precision == "w8"
-    assert manifest.picture_psnr_db is not None
-    assert pictures.MIN_PSNR_DB <= manifest.picture_psnr_db <= pictures.MAX_PSNR_DB
+    assert manifest.image_psnr_db is not None
+    assert images.MIN_PSNR_DB <= manifest.image_psnr_db <= images.MAX_PSNR_DB
     for part in manifest.parts.values():
         assert part.difference <= part.tolerance
         assert part.rounding is not None
@@ -106,17 +106,17 @@ def test_torch_says_that_it_cannot_load_integers(exported: Path) -> None:
     )
 
 
-def test_pictures_that_change_too_much_leave_nothing(
+def test_images_that_change_too_much_leave_nothing(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "MIN_PSNR_DB", pictures.MAX_PSNR_DB + 1)
-    with pytest.raises(CheckpointError, match=r"^w8 weights change .* use --precision fp16$"):
-        export_checkpoint(str(tiny), tmp_path / "out", "w8", without_graphs, num_pictures=1)
+    monkeypatch.setattr(images, "MIN_PSNR_DB", images.MAX_PSNR_DB + 1)
+    with pytest.raises(CheckpointError, match=r"^w8 changes .* use --precision fp16$"):
+        export_checkpoint(str(tiny), tmp_path / "out", "w8", without_graphs, num_images=1)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_psnr_is_the_worst_pictures() -> None:
+def test_psnr_is_that_of_the_worst_image() -> None:
     black = np.zeros((2, 2, 3))
-    assert pictures.worst_psnr_db([black], [black]) == pictures.MAX_PSNR_DB
-    found = pictures.worst_psnr_db([black, black], [black, black + 25.5])
+    assert images.worst_psnr_db([black], [black]) == images.MAX_PSNR_DB
+    found = images.worst_psnr_db([black, black], [black, black + 25.5])
     assert found == pytest.approx(20)

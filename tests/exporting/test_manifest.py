@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from riffusion.checkpoint.files import SCHEDULER_NAME
 from riffusion.checkpoint.manifest import is_exported, read_manifest
 from riffusion.errors import CheckpointError
 
@@ -45,9 +46,10 @@ def test_a_whole_folder_is_read(folder: Path) -> None:
     assert manifest.shape.tokens == 77
     assert manifest.shape.guidance_width == 8
     assert manifest.graph_path(folder, "unet") == folder / "unet.onnx"
-    (folder / "manifest.json").unlink()
-    manifest.write(folder)
-    assert read_manifest(folder) == manifest
+    assert manifest.to_json() == (folder / "manifest.json").read_bytes()
+    assert manifest.network_bytes == sum(
+        path.stat().st_size for end in ("onnx", "safetensors") for path in folder.rglob(f"*.{end}")
+    )
 
 
 def test_a_folder_without_manifest_is_no_export(folder: Path) -> None:
@@ -74,12 +76,20 @@ def test_a_file_that_broke_off_is_found_by_its_size(folder: Path) -> None:
 
 
 def test_another_content_is_found_by_its_hash(folder: Path) -> None:
-    path = folder / "text_encoder/model.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    read_manifest(folder, hashes=False)
-    assert "model.safetensors is not the file that was exported (SHA-256)" in refused(folder)
+    for name in read_manifest(folder).files:
+        path = folder / name
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        read_manifest(folder, hashes=False)
+        assert f"{path} is not the file that was exported (SHA-256)" in refused(folder)
+        path.write_bytes(content)
+    read_manifest(folder)
+
+
+def test_a_file_that_decides_what_a_seed_means_is_checked(folder: Path) -> None:
+    names = read_manifest(folder).files
+    assert {SCHEDULER_NAME, "spectrogram_params.json"} <= set(names)
+    assert {"tokenizer/tokenizer.json", "model_index.json", "seed_images/og_beat.png"} <= set(names)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +100,7 @@ def test_another_content_is_found_by_its_hash(folder: Path) -> None:
         (lambda it: it.pop("format"), "format=None, not 1"),
         (lambda it: it["parts"].pop("vae_encoder"), "there is no part vae_encoder"),
         (lambda it: it["files"].pop("unet.onnx"), "unet.onnx has no size and hash"),
+        (lambda it: it["files"].pop(SCHEDULER_NAME), "scheduler_config.json has no size and hash"),
         (lambda it: it["files"]["unet.onnx"].update(sha256="abc"), "files.unet.onnx.sha256"),
         (lambda it: it["files"]["unet.onnx"].update(bytes="9"), "files.unet.onnx.bytes"),
         (lambda it: it["parts"]["unet"].update(graph="../unet.onnx"), "must be below the folder"),

@@ -1,10 +1,12 @@
-"""Vacant folders, and files behind links to folders."""
+"""Vacant folders, files behind links to folders, and files that are replaced together."""
 
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from riffusion.io.folders import is_vacant, linked_files
+from riffusion.io.folders import is_vacant, linked_files, replaced_files
 
 
 def touch(*paths: Path) -> None:
@@ -66,3 +68,103 @@ def test_loops_of_links_end(tmp_path: Path) -> None:
     assert linked(top) == ["album/a"]
     (tmp_path / "entry").symlink_to(top)
     assert linked(tmp_path / "entry") == ["album/a"]
+
+
+def contents(directory: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in directory.iterdir()}
+
+
+def write_all(directory: Path, content: str, *names: str) -> None:
+    for name in names:
+        (directory / name).write_text(content)
+
+
+def test_files_are_replaced_together(tmp_path: Path) -> None:
+    write_all(tmp_path, "old", "a", "index", "other")
+    with replaced_files(tmp_path, "index") as new:
+        write_all(new, "new", "b", "a", "index")
+        assert (tmp_path / "a").read_text() == "old"
+    assert contents(tmp_path) == {"a": "new", "b": "new", "index": "new", "other": "old"}
+
+
+def test_a_link_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "blob").write_text("of others")
+    (folder / "a").symlink_to(tmp_path / "blob")
+    (folder / "b").symlink_to(tmp_path / "nothing")
+    with replaced_files(folder, "index") as new:
+        write_all(new, "new", "a", "b", "index")
+    assert contents(folder) == {"a": "new", "b": "new", "index": "new"}
+    assert (tmp_path / "blob").read_text() == "of others"
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    with pytest.raises(StopIteration), replaced_files(tmp_path, "index") as new:
+        left = new.parent.name
+        raise StopIteration
+    (tmp_path / left / "new").mkdir(parents=True)
+    write_all(tmp_path / left / "new", "half", "a")
+    with replaced_files(tmp_path, "index") as new:
+        write_all(new, "new", "index")
+    assert contents(tmp_path) == {"index": "new"}
+
+
+NUM_RENAMES = 5  # two files are put aside, three come
+Rename = Callable[[Path, Path], Path]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("failing", range(NUM_RENAMES))
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_failure_while_they_are_replaced_changes_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
+    failing: int,
+    is_done: bool,
+) -> None:
+    write_all(tmp_path, "old", "a", "index", "other")
+    before = contents(tmp_path)
+    number, rename = count(), Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        fails = next(number) == failing
+        if not fails or is_done:
+            rename(path, target)
+        if fails:
+            raise error("the first")
+        return target
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(error, match="the first"), replaced_files(tmp_path, "index") as new:
+        write_all(new, "new", "a", "b", "index")
+    assert contents(tmp_path) == before
+    assert next(number) > failing
+
+
+def test_an_error_of_cleaning_up_does_not_hide_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_all(tmp_path, "old", "a", "index")
+    number, rename = count(), Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        if (call := next(number)) >= 2:
+            raise OSError(f"call {call}")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(OSError, match="^call 2$"), replaced_files(tmp_path, "index") as new:
+        write_all(new, "new", "a", "index")
+    assert next(number) == 5  # both files were tried again
+
+
+def test_a_folder_of_a_files_name_stays(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    write_all(tmp_path, "old", "index")
+    with pytest.raises(IsADirectoryError), replaced_files(tmp_path, "index") as new:
+        write_all(new, "new", "a", "index")
+    assert (tmp_path / "a").is_dir()
+    assert (tmp_path / "index").read_text() == "old"

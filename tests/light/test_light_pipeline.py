@@ -78,6 +78,7 @@ REQUESTS = {
     },
     "instant": {"preset": "instant"},
     "fast": {"preset": "fast"},
+    "reference": {"preset": "reference", "num_inference_steps": 8},
     "weights": {"start": {"prompt": "(piano:1.4) and [drums], ünïcode 🎹", "seed": 3}},
     "long prompt": {"start": {"prompt": LONG, "seed": 1}},
     "interpolation": {
@@ -106,7 +107,7 @@ def test_the_same_seed_gives_the_same_image(
     assert_same(light, torch_pipeline, request(**REQUESTS[name]))
 
 
-@pytest.mark.parametrize("scheduler", [None, "ddim", "lcm"])
+@pytest.mark.parametrize("scheduler", [None, "ddim", "pndm", "lcm"])
 def test_img2img_and_masks(
     light: LightPipeline, torch_pipeline: RiffusionPipeline, scheduler: Any
 ) -> None:
@@ -239,7 +240,7 @@ class TestTheChoiceOfAnEngine:
     ) -> None:
         monkeypatch.setattr(pipelines, "_is_installed", lambda package: package != "torch")
         assert isinstance(load_pipeline(), LightPipeline)
-        with pytest.raises(InputError, match="'torch' is not installed; pip install"):
+        with pytest.raises(InputError, match="'torch' is not installed; .*make setup"):
             load_pipeline(engine="torch")
 
     def test_the_environment_may_name_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,8 +272,20 @@ class TestWhatItRefuses:
         assert caught.value.field == "loras"
 
     def test_a_folder_without_a_manifest(self, tmp_path: Path) -> None:
-        with pytest.raises(CheckpointError, match="has no manifest.json, so onnxruntime can't"):
+        with pytest.raises(CheckpointError, match=r"neither manifest\.json nor model_index\.json"):
             LightPipeline.from_pretrained(tmp_path)
+        (tmp_path / "model_index.json").write_text("{}")
+        with pytest.raises(CheckpointError, match=f"riffusion export {tmp_path} -o FOLDER"):
+            LightPipeline.from_pretrained(tmp_path)
+
+    def test_a_single_file(self, tmp_path: Path) -> None:
+        (tmp_path / "a.safetensors").write_bytes(b"")
+        with pytest.raises(CheckpointError, match=r"a\.safetensors \(argument\) is not exported"):
+            LightPipeline.from_pretrained(tmp_path / "a.safetensors")
+
+    def test_an_id_of_the_hub(self) -> None:
+        with pytest.raises(CheckpointError, match="owner/name@main .* is no folder here, and"):
+            LightPipeline.from_pretrained("owner/name@main")
 
     def test_a_damaged_graph(self, folder: Path, tmp_path: Path) -> None:
         from riffusion.light.sessions import Session

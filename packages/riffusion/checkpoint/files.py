@@ -32,8 +32,8 @@ WEIGHT_STEMS = {
     "text_encoder": ("model", "pytorch_model"),
 }
 """File names of the weights in each subfolder, without suffix: (safetensors, pickle)."""
-INTEGERS_SUFFIX = ".w8.safetensors"
-"""Ending of weights that `riffusion export` stored as integers."""
+INTEGERS_SUFFIX, QUANTISED_SUFFIX = ".w8.safetensors", ".int8.safetensors"
+"""Endings of weights that `riffusion export` stored as integers; the latter belong to one graph."""
 TOKENIZER_NAMES = (
     "vocab.json",
     "merges.txt",
@@ -124,7 +124,8 @@ def weight_files(
         raise CheckpointError(
             f"{where} lacks the shards {abridged(incomplete)}; download the checkpoint again"
         )
-    if f"{part}/{stems[0]}{INTEGERS_SUFFIX}" in present:
+    endings = (INTEGERS_SUFFIX, QUANTISED_SUFFIX)
+    if any(name.startswith(f"{part}/") and name.endswith(endings) for name in present):
         raise CheckpointError(
             f"{where} has weights as integers, which only its graphs can use; name the checkpoint "
             "that it was exported from"

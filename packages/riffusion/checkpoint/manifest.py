@@ -2,7 +2,7 @@
 
 The folder has one graph per part (ONNX), which refers to weights in safetensors files below the
 same folder, and the files of a checkpoint that runtimes read: tokenizer, scheduler, spectrogram
-parameters. The manifest names them, with sizes and hashes of graphs and weights.
+parameters. The manifest names them all, with sizes and hashes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,19 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from riffusion.errors import CheckpointError
-from riffusion.io.files import write_file
 
 FORMAT = 1
 """Version of the manifest; it changes when older programs would misread the folder."""
 MANIFEST_NAME = "manifest.json"
 PARTS = ("text_encoder", "unet", "vae_encoder", "vae_decoder")
-_AGAIN = "export the checkpoint again with `riffusion export`, or copy the whole folder again"
+MAX_HASHED_BYTES = 200_000_000
+"""Bytes whose content is compared each time that a folder is loaded, the smallest files first."""
+_MAX_TOKENS, _MAX_WIDTH, _MAX_PIXELS = 10_000, 100_000, 512
+"""Far beyond any checkpoint, so that a damaged number doesn't ask for all memory."""
+_AGAIN = (
+    "export the checkpoint again with `riffusion export` (--beside for graphs in the checkpoint's "
+    "own folder), or copy the whole folder again"
+)
 
 
 def _inside(name: str) -> str:
@@ -40,7 +46,7 @@ class _Values(BaseModel):
 
 
 class ExportedFile(_Values):
-    """Size and SHA-256 of a graph or weights file."""
+    """Size and SHA-256 of a file."""
 
     bytes: int = Field(ge=0)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
@@ -52,18 +58,29 @@ class ExportedPart(_Values):
     Args:
         graph: its ONNX file.
         weights: the files that the graph refers to.
+        precision: type of its weights; of `int8` also that of most activations.
         difference: largest absolute difference between onnxruntime's outputs and torch's with the
-            same weights, on random inputs of several sizes.
+            same weights, on random inputs of several sizes; of several outputs, that of the one
+            which is nearest to its tolerance.
         tolerance: most that `difference` may be.
         rounding: the same with the checkpoint's own weights, where exporting rounded them; else
             None.
+        image_psnr_db: for `int8`, the least PSNR of images of the same seed when this part was
+            quantised, after those before it.
+        left_out: for `int8`, what isn't quantised of what could be, see
+            `riffusion.exporting.int8`.
+
+    Where a part is `int8`, `difference` is that of its graph before it was quantised.
     """
 
     graph: FileName
     weights: tuple[FileName, ...]
+    precision: str
     difference: float = Field(ge=0)
     tolerance: float = Field(ge=0)
     rounding: float | None = Field(default=None, ge=0)
+    image_psnr_db: float | None = None
+    left_out: str | None = None
 
 
 class ExportedShape(_Values):
@@ -79,15 +96,24 @@ class ExportedShape(_Values):
         guidance_width: width of the UNet's `timestep_cond`; None for one that takes none.
     """
 
-    tokens: int = Field(ge=3)
+    tokens: int = Field(ge=3, le=_MAX_TOKENS)
     start_token: int = Field(ge=0)
     end_token: int = Field(ge=0)
     padding_token: int = Field(ge=0)
-    text_width: int = Field(ge=1)
-    latent_channels: int = Field(ge=1)
-    pixels_per_latent: int = Field(ge=1)
-    size_multiple: int = Field(ge=1)
-    guidance_width: int | None = Field(default=None, ge=4)
+    text_width: int = Field(ge=1, le=_MAX_WIDTH)
+    latent_channels: int = Field(ge=1, le=_MAX_WIDTH)
+    pixels_per_latent: int = Field(ge=1, le=_MAX_PIXELS)
+    size_multiple: int = Field(ge=1, le=_MAX_PIXELS)
+    guidance_width: int | None = Field(default=None, ge=4, le=_MAX_WIDTH)
+
+    @model_validator(mode="after")
+    def _are_whole_latents(self) -> ExportedShape:
+        if self.size_multiple % self.pixels_per_latent:
+            raise ValueError(
+                f"size_multiple={self.size_multiple} must be a multiple of "
+                f"pixels_per_latent={self.pixels_per_latent}"
+            )
+        return self
 
 
 class Manifest(_Values):
@@ -96,14 +122,14 @@ class Manifest(_Values):
     Args:
         format: see `FORMAT`.
         source: what was exported: a name, or a hub id with its commit.
-        precision: type of the weights: `fp32`, `fp16` or `w8`.
+        precision: what was asked for: `fp32`, `fp16`, `w8` or `int8`; each part says its own.
         opset: version of ONNX's operators.
         versions: versions of the programs that made the folder, by name.
         shape: what is fixed about the tensors.
         parts: by name, see `PARTS`.
-        files: size and hash of each graph and weights file, by path.
-        other_files: further files that runtimes read.
-        picture_psnr_db: least PSNR of pictures of the same seed to those of the checkpoint's own
+        files: size and hash of each file, by path.
+        other_files: files that runtimes read beside graphs and weights.
+        image_psnr_db: least PSNR of images of the same seed to those of the checkpoint's own
             weights; None where that was not measured.
     """
 
@@ -116,26 +142,32 @@ class Manifest(_Values):
     parts: dict[str, ExportedPart]
     files: dict[FileName, ExportedFile]
     other_files: tuple[FileName, ...]
-    picture_psnr_db: float | None = None
+    image_psnr_db: float | None = None
 
     @model_validator(mode="after")
     def _names_each_file(self) -> Manifest:
         if missing := [name for name in PARTS if name not in self.parts]:
             raise ValueError(f"there is no part {missing[0]}")
-        for part in self.parts.values():
-            for name in (part.graph, *part.weights):
-                if name not in self.files:
-                    raise ValueError(f"{name} has no size and hash")
+        for name in (*self.network_files, *self.other_files):
+            if name not in self.files:
+                raise ValueError(f"{name} has no size and hash")
         return self
 
-    def write(self, folder: Path) -> None:
-        """Write the manifest into a folder.
+    @property
+    def network_files(self) -> tuple[str, ...]:
+        """Graphs and weights, sorted."""
+        parts = self.parts.values()
+        return tuple(sorted({name for part in parts for name in (part.graph, *part.weights)}))
 
-        Raises:
-            InputError: it can't be written.
-        """
+    @property
+    def network_bytes(self) -> int:
+        """Size of graphs and weights together."""
+        return sum(self.files[name].bytes for name in self.network_files)
+
+    def to_json(self) -> bytes:
+        """Content of the file."""
         text = json.dumps(self.model_dump(mode="json", exclude_none=True), indent=2)
-        write_file(f"{text}\n".encode(), folder / MANIFEST_NAME)
+        return f"{text}\n".encode()
 
     def graph_path(self, folder: Path, part: str) -> Path:
         """Path of a part's graph."""
@@ -147,24 +179,25 @@ def is_exported(folder: Path) -> bool:
     return (folder / MANIFEST_NAME).is_file()
 
 
-def read_manifest(folder: Path, *, hashes: bool = True) -> Manifest:
+def read_manifest(folder: Path, *, hashes: bool | None = True) -> Manifest:
     """Read a folder's manifest, and check that the files that it names are there and whole.
 
     Args:
         folder: an exported checkpoint.
-        hashes: compare contents, too, not only sizes; about 0.1 s for 100 MB.
+        hashes: compare contents, too, not only sizes; None does so for the smallest files, up to
+            `MAX_HASHED_BYTES` together, which takes 0.1 s if they are in memory.
 
     Raises:
         CheckpointError: the manifest is missing, damaged or of a newer format, or a file is
-            missing, of another size, or of other content.
+            missing, of another size, or of other content. Tokenizer, scheduler and spectrogram
+            parameters count, too: with others of them, a seed would silently be another clip.
     """
     path = folder / MANIFEST_NAME
     manifest = _parsed(path)
-    for name in manifest.other_files:
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder / name} is missing; {_AGAIN}")
-    for name, file in manifest.files.items():
-        _check(folder / name, file, hashes=hashes)
+    left = MAX_HASHED_BYTES
+    for name, file in sorted(manifest.files.items(), key=lambda entry: entry[1].bytes):
+        left -= file.bytes
+        _check(folder / name, file, hashes=left >= 0 if hashes is None else hashes)
     return manifest
 
 

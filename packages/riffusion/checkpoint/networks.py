@@ -120,8 +120,9 @@ def load_tokenizer(folder: Path) -> Any:
             f"{folder} is not a CLIP tokenizer ({first_line(error)}); download its vocab.json "
             "and merges.txt again"
         ) from error
-    special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-    if None in special:
+    if tokenizer.pad_token is None:  # as CLIP does
+        tokenizer.pad_token = tokenizer.eos_token
+    if None in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id):
         raise CheckpointError(
             f"{folder} has no ids for {tokenizer.bos_token!r} and {tokenizer.eos_token!r}; it is "
             "not a CLIP tokenizer, use the one that came with the checkpoint"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from riffusion.errors import InputError
 
 if TYPE_CHECKING:
     from riffusion.generation.generator import ClipGenerator
+    from riffusion.generation.pipelines import EngineName
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,23 @@ def lora_file_from(text: str) -> LoraFile:
     return LoraFile(Path(path), weight)
 
 
-def checked_adapters(loras: Sequence[str], embeddings: Sequence[Path]) -> list[LoraFile]:
+def checked_adapters(
+    loras: Sequence[str], embeddings: Sequence[Path], engine: EngineName | None
+) -> list[LoraFile]:
     """Parse and read them, before a checkpoint is loaded.
 
+    Args:
+        loras, embeddings: as on the command line.
+        engine: the engine that is asked for, if any.
+
     Raises:
-        InputError: a file isn't there, or holds no LoRA or embedding of Stable Diffusion 1.x.
+        InputError: the engine can't add them, a file isn't there, or it holds no LoRA or embedding
+            of Stable Diffusion 1.x.
     """
+    if loras or embeddings:
+        from riffusion.generation.pipelines import check_weights_can_change
+
+        check_weights_can_change(engine, "lora" if loras else "embedding")
     files = [lora_file_from(text) for text in loras]
     if files or embeddings:
         from riffusion.checkpoint.embeddings import read_embedding
@@ -88,7 +100,6 @@ def add_embeddings(generator: ClipGenerator, paths: Sequence[Path]) -> None:
     if not paths:
         return
     pipeline = generator.pipeline
-    _check_adaptable(pipeline.adaptable_networks, "embedding")
     from riffusion.checkpoint.embeddings import add_embedding, read_embedding
 
     for path in paths:
@@ -106,17 +117,9 @@ def add_loras(generator: ClipGenerator, files: Sequence[LoraFile]) -> None:
     if not files:
         return
     pipeline = generator.pipeline
-    _check_adaptable(pipeline.adaptable_networks, "lora")
     from riffusion.diffusion.loras import LoraLibrary
 
     pipeline.loras = LoraLibrary({file.lora_id: file.path for file in files})
     pipeline.loras.check(pipeline.adaptable_networks)
     for file in files:
         print(f"lora        {file.path} ({file.weight:g})")
-
-
-def _check_adaptable(networks: Mapping[str, Any], option: str) -> None:
-    if not networks:
-        raise InputError(
-            "changes weights, which only torch can do here; use --engine torch", option
-        )

@@ -76,7 +76,7 @@ def between(
             "start": {"prompt": ends[0], "seed": 0},
             "end": {"prompt": ends[1], "seed": 0},
             "num_inference_steps": solver_steps,
-            **adapters.request_fields(),
+            **adapters.request_fields(model),
         }
     )
     check_weights(inputs)

@@ -7,7 +7,7 @@ import typer
 from riffusion.cli.folder_batch import BatchDefectError
 from riffusion.cli.option_names import message_by_option
 from riffusion.errors import InputError, RiffusionError, ServerError
-from riffusion.io.bundle import ADD_EXTRAS
+from riffusion.io.bundle import how_to_add
 
 if TYPE_CHECKING:
     from typer._click.core import Command
@@ -30,11 +30,11 @@ def line_and_status(error: Exception, command: "Command") -> tuple[str, int]:
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "riffusion"
-        what = one_line(error.format_message()).rstrip(".")
+        what = one_line(error.format_message()).rstrip(".").replace(": Value error, ", ": ")
         return f"{what}; see `{path} --help`", EXIT_REFUSED
     if isinstance(error, ModuleNotFoundError) and error.name:  # an extra was not installed
-        line = f"the module {error.name} is not installed, and this command needs it; {ADD_EXTRAS}"
-        return one_line(line), EXIT_REFUSED
+        needs = f"the module {error.name} is not installed, and this command needs it"
+        return one_line(f"{needs}; {how_to_add(error.name)}"), EXIT_REFUSED
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return one_line(f"{where}{error.strerror}"), EXIT_REFUSED

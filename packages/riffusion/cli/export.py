@@ -10,7 +10,7 @@ from riffusion.errors import InputError
 
 if TYPE_CHECKING:
     from riffusion.checkpoint.manifest import Manifest
-    from riffusion.exporting.export import ExportedGraph
+    from riffusion.exporting.graphs import ExportedGraph
 
 
 def export(
@@ -38,8 +38,9 @@ def export(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="How weights are stored: fp32, fp16 or w8 (8-bit integers, half the size of fp16, "
-            "for graphs only); default: fp16. Computation is in single precision.",
+            help="How weights are stored: fp32, fp16 (default) or w8 (8-bit integers, half the "
+            "size of fp16, for graphs only), with computation in single precision; or int8, which "
+            "also computes with integers, as far as images of the same seed stay as they are.",
             show_default=False,
         ),
     ] = None,
@@ -51,15 +52,23 @@ def export(
             "them. Without -o and --beside: of all precisions, and nothing is kept.",
         ),
     ] = False,
-    pictures: Annotated[
+    images: Annotated[
         int,
         typer.Option(
             min=0,
             max=8,
-            help="How many pictures to draw with w8 and without it: below 30 dB of PSNR, exporting "
-            "fails.",
+            help="How many prompts to draw before and after weights are integers (w8, int8): "
+            "below 30 dB of PSNR, exporting fails.",
         ),
     ] = 4,
+    calibrate: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many clips to draw for the ranges of int8's activations; default: 4.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Export a checkpoint as ONNX graphs, which run without torch.
 
@@ -80,23 +89,31 @@ def export(
             "weights; leave it out",
             "precision",
         )
+    if calibrate is not None and precision != "int8" and not (is_only_report and not precision):
+        raise InputError(f"{calibrate} is for --precision int8 only; leave it out", "calibrate")
     _check_packages()
-    from riffusion.exporting.export import export_beside, export_checkpoint
+    from riffusion.exporting.export import NUM_CLIPS, export_beside, export_checkpoint
 
+    num_clips = calibrate or NUM_CLIPS
     if is_only_report:
-        _report_all(checkpoint, [precision] if precision else None, pictures)
+        _report_all(checkpoint, [precision] if precision else None, images, num_clips)
         return
     if output is None:
         manifest, folder = export_beside(checkpoint, _print_graph)
     else:
         folder = output
         manifest = export_checkpoint(
-            checkpoint, output, precision or "fp16", _print_graph, num_pictures=pictures
+            checkpoint,
+            output,
+            precision or "fp16",
+            _print_graph,
+            num_images=images,
+            num_clips=num_clips,
         )
-    if manifest.picture_psnr_db is not None:
-        print(f"pictures of the same seed: {manifest.picture_psnr_db:.1f} dB of PSNR or more")
-    size = sum(file.bytes for file in manifest.files.values())
-    print(f"Wrote {folder} ({size / 1e6:.1f} MB of graphs and {manifest.precision} weights)")
+    if manifest.image_psnr_db is not None:
+        print(f"images of the same seed: {manifest.image_psnr_db:.1f} dB of PSNR or more")
+    megabytes = manifest.network_bytes / 1e6
+    print(f"Wrote {folder} ({megabytes:.1f} MB of graphs and {manifest.precision} weights)")
     if report:
         _print_report(checkpoint, {folder: manifest})
 
@@ -119,7 +136,9 @@ def _check_packages() -> None:
         ) from error
 
 
-def _report_all(checkpoint: str | None, precisions: list[str] | None, num_pictures: int) -> None:
+def _report_all(
+    checkpoint: str | None, precisions: list[str] | None, num_images: int, num_clips: int
+) -> None:
     """Export in each precision into a temporary folder, and print a table of all."""
     from riffusion.exporting.export import export_checkpoint
     from riffusion.exporting.rounding import PRECISIONS
@@ -129,7 +148,12 @@ def _report_all(checkpoint: str | None, precisions: list[str] | None, num_pictur
         for precision in precisions or PRECISIONS:
             folder = Path(temporary, precision)
             exported[folder] = export_checkpoint(
-                checkpoint, folder, precision, lambda _: None, num_pictures=num_pictures
+                checkpoint,
+                folder,
+                precision,
+                lambda _: None,
+                num_images=num_images,
+                num_clips=num_clips,
             )
         _print_report(checkpoint, exported)
 
@@ -147,4 +171,6 @@ def _print_graph(graph: "ExportedGraph") -> None:
     )
     if graph.rounding is not None:
         line += f"; {graph.rounding:.1e} with the weights before rounding"
+    if graph.image_psnr_db is not None:
+        line += f"; in int8 but for {graph.left_out}, with images of {graph.image_psnr_db:.1f} dB"
     print(line)

@@ -72,7 +72,7 @@ def extend(
     check_extension(after_s, before_s)
     fields = diffusion.edit_fields(DEFAULT_DENOISING["extend"])
     inputs = edit_request(
-        prompt, seed, fields, diffusion.request_fields() | adapters.request_fields()
+        prompt, seed, fields, diffusion.request_fields() | adapters.request_fields(model)
     )
     with opened(song, output) as recording:
         check_length(recording)

@@ -61,7 +61,7 @@ def follow(
         prompt,
         seed,
         diffusion.edit_fields(DENOISINGS[0]),
-        diffusion.request_fields() | adapters.request_fields(),
+        diffusion.request_fields() | adapters.request_fields(model),
     )
     found = _melody(melody)
     print(f"melody      {len(found.voices)} notes or lines, {found.duration_s:.2f} s")

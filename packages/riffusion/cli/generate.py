@@ -128,7 +128,7 @@ def generate(
             "layout is drawn from its text; leave out one of them",
             field="magic_mix",
         )
-    added = adapters.request_fields()
+    added = adapters.request_fields(model)
     if duration is not None and fields["mode"] != "txt2img":
         raise InputError(
             f"{duration} does not go with a starting image or audio, which sets the length; "

@@ -84,7 +84,7 @@ def interpolate(
         raise InputError(f"{crossfade} must be from 0 to 1 second", field="crossfade")
     init = with_default_loop(init)
     fields, media = init.fields(), init.media()
-    added = adapters.request_fields()
+    added = adapters.request_fields(model)
     first_seed = draw_seed() if seed is None else seed
     last_seed = first_seed if end_seed is None else end_seed
     shared = diffusion.prompt_fields()

@@ -95,7 +95,7 @@ def jam(
     init = with_default_loop(init)
     media = init.media()
     first_seed = draw_seed() if seed is None else seed
-    added = adapters.request_fields()
+    added = adapters.request_fields(model)
 
     def request_for(text: str, preset: str) -> "InferenceInput":
         start = {"prompt": text, "seed": first_seed, **shared}

@@ -96,13 +96,17 @@ class AdapterOptions:
     lora: options.Loras = None
     embedding: options.Embeddings = None
 
-    def request_fields(self) -> dict[str, Any]:
+    def request_fields(self, model: CheckpointOptions) -> dict[str, Any]:
         """The request's fields beside `start` and `end`.
 
+        Args:
+            model: what they are added to.
+
         Raises:
-            InputError: a file isn't there, or is no LoRA or embedding of Stable Diffusion 1.x.
+            InputError: the engine can't add them, a file isn't there, or it is no LoRA or embedding
+                of Stable Diffusion 1.x.
         """
-        files = checked_adapters(self.lora or (), self.embedding or ())
+        files = checked_adapters(self.lora or (), self.embedding or (), model.engine)
         return {"loras": [file.request_field() for file in files]}
 
     def add_embeddings_to(self, generator: "ClipGenerator") -> None:

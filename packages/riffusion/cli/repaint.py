@@ -52,7 +52,7 @@ def repaint(
     region = Region(parse_time(from_, "from"), parse_time(to, "to"), low_hz, high_hz)
     fields = diffusion.edit_fields(DEFAULT_DENOISING["repaint"])
     inputs = edit_request(
-        prompt, seed, fields, diffusion.request_fields() | adapters.request_fields()
+        prompt, seed, fields, diffusion.request_fields() | adapters.request_fields(model)
     )
     with opened(song, output) as recording:
         region.samples_of(recording)  # before the checkpoint is loaded

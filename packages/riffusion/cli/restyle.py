@@ -45,7 +45,7 @@ def restyle(
     fields = diffusion.edit_fields(DEFAULT_DENOISING["restyle"])
     mix = magic.mix(diffusion.denoising)
     inputs = edit_request(
-        prompt, seed, fields, diffusion.request_fields() | adapters.request_fields()
+        prompt, seed, fields, diffusion.request_fields() | adapters.request_fields(model)
     )
     with opened(song, output) as recording:
         check_prompts_at(recording, points)  # before the checkpoint is loaded

@@ -132,7 +132,7 @@ def remix(
     from riffusion.editing.stems import write_remix
 
     settings = diffusion.edit_fields(DEFAULT_DENOISING["restyle"])
-    further = diffusion.request_fields() | adapters.request_fields()
+    further = diffusion.request_fields() | adapters.request_fields(model)
     requests = {
         name: edit_request(prompt, seed, settings, further) for name, prompt in prompts.items()
     }

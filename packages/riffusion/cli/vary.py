@@ -64,7 +64,7 @@ def vary(
         {
             "start": {"prompt": prompt, "seed": seed},
             "num_inference_steps": solver_steps,
-            **adapters.request_fields(),
+            **adapters.request_fields(model),
         }
     )
     check_weights(inputs)

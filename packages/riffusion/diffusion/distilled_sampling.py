@@ -15,7 +15,7 @@ import numpy as np
 from riffusion.checkpoint.distillation import Distillation
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.guidance_embedding import guidance_embedding
-from riffusion.diffusion.schedulers import original_steps, scheduler_class
+from riffusion.diffusion.schedulers import choose_timesteps, original_steps, scheduler_class
 from riffusion.errors import InputError
 from riffusion.spectrogram.image import FloatArray
 
@@ -134,14 +134,23 @@ def consistency_timesteps(
 
     Returns:
         The timesteps, noisiest first; none for a strength of 0.
+
+    Raises:
+        InputError: the checkpoint was trained with too few timesteps for so many steps.
+        CheckpointError: it was trained with fewer timesteps than it was distilled at.
     """
     if strength == 0:
         return np.zeros(0, np.int64)
-    num_distilled = max(solver_steps or original_steps(scheduler), num_steps)
-    num_usable = max(1, int(num_distilled * strength + _ROUNDING))
-    count = min(math.ceil(num_steps * strength - _ROUNDING), num_usable)
-    share = min(1.0, (num_usable + 0.5) / num_distilled)  # their product is rounded down
-    scheduler.set_timesteps(count, original_inference_steps=num_distilled, strength=share)
+
+    def choose(num_steps: int) -> int:
+        num_distilled = max(solver_steps or original_steps(scheduler), num_steps)
+        num_usable = max(1, int(num_distilled * strength + _ROUNDING))
+        count = min(math.ceil(num_steps * strength - _ROUNDING), num_usable)
+        share = min(1.0, (num_usable + 0.5) / num_distilled)  # their product is rounded down
+        scheduler.set_timesteps(count, original_inference_steps=num_distilled, strength=share)
+        return count
+
+    choose_timesteps(scheduler, num_steps, choose)
     return scheduler.timesteps
 
 

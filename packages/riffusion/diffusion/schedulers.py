@@ -1,20 +1,23 @@
 """The schedulers (samplers) that a request can name, each with settings that work well.
 
-DDIM, DPM-Solver++ and latent consistency are our own (`samplers`), which need no PyTorch. The
-others are diffusers', and so are these three with settings that ours don't have.
+PNDM, DDIM, DPM-Solver++ and latent consistency are our own (`samplers`), which need no PyTorch. The
+others are diffusers', and so are these four with settings that ours don't have.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, get_args
+
+import numpy as np
 
 from riffusion.datatypes import SchedulerName
 from riffusion.diffusion.arrays import Array, copied_like
 from riffusion.diffusion.samplers import SAMPLERS, Sampler
-from riffusion.errors import InputError
+from riffusion.diffusion.scheduler_config import SchedulerConfig
+from riffusion.errors import CheckpointError, InputError
+from riffusion.io.bundle import how_to_use_torch
 
 NAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),  # no PRK warm-up in img2img
@@ -29,17 +32,6 @@ NAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "lms": ("LMSDiscreteScheduler", {}),
     "lcm": ("LCMScheduler", {}),
 }
-
-
-@dataclass(frozen=True)
-class SchedulerConfig:
-    """A checkpoint's scheduler without PyTorch: the content of its `scheduler_config.json`.
-
-    Args:
-        config: settings, and the class' name as `_class_name`.
-    """
-
-    config: Mapping[str, Any]
 
 
 def scheduler_class(trained: Any) -> str:
@@ -72,8 +64,8 @@ def new_scheduler(name: str | None, trained: Any) -> Any:
         return sampler(settings)
     if isinstance(trained, SchedulerConfig):
         raise InputError(
-            f"{name or class_name!r} needs PyTorch: pip install 'riffusion-truss[torch]', or "
-            "choose one of ddim, dpmsolver++, lcm",
+            f"{name or class_name!r} needs PyTorch; choose one of pndm, ddim, dpmsolver++, "
+            f"lcm; or {how_to_use_torch()}",
             "scheduler",
         )
     from riffusion.diffusion.stock_schedulers import new_stock_scheduler
@@ -107,15 +99,86 @@ def original_steps(scheduler: Any) -> int:
 
 
 def set_timesteps(scheduler: Any, num_inference_steps: int) -> None:
-    """Set a scheduler's timesteps, for any number of steps.
+    """Set a scheduler's timesteps.
 
     LCM selects its timesteps from those it was distilled with, 50 by default. For more steps than
-    that it selects from as many timesteps as there are steps.
+    that it selects from as many timesteps as there are steps, and never from more than there are.
+
+    Raises:
+        InputError: the checkpoint was trained with too few timesteps for so many steps.
+        CheckpointError: the scheduler's settings allow no steps at all.
     """
-    options = {}
-    if "original_inference_steps" in inspect.signature(scheduler.set_timesteps).parameters:
-        options["original_inference_steps"] = max(original_steps(scheduler), num_inference_steps)
-    scheduler.set_timesteps(num_inference_steps, **options)
+
+    def choose(count: int) -> int:
+        options = {}
+        if "original_inference_steps" in inspect.signature(scheduler.set_timesteps).parameters:
+            distilled = max(original_steps(scheduler), count)
+            options["original_inference_steps"] = min(distilled, _num_trained(scheduler))
+        scheduler.set_timesteps(count, **options)
+        return count
+
+    choose_timesteps(scheduler, num_inference_steps, choose)
+
+
+def choose_timesteps(scheduler: Any, num_steps: int, choose: Callable[[int], int]) -> None:
+    """Set a scheduler's timesteps, and check that they differ and are within the training's.
+
+    Otherwise some schedulers would divide by zero, and others wouldn't denoise.
+
+    Args:
+        scheduler: one of `new_scheduler`.
+        num_steps: number of steps that a request asks for.
+        choose: sets the scheduler's timesteps for such a number; returns how many steps they are.
+
+    Raises:
+        InputError: there are too few timesteps for so many steps.
+        CheckpointError: the scheduler's settings allow no steps at all.
+    """
+    total = _num_trained(scheduler)
+
+    def fits(number: int) -> bool:
+        if number > total:
+            return False
+        try:
+            count = choose(number)
+        except (ValueError, ZeroDivisionError):  # how schedulers of diffusers refuse a number
+            return False
+        return _are_different(scheduler, count)
+
+    if fits(num_steps):
+        return
+    most = next((number for number in range(num_steps - 1, 0, -1) if fits(number)), None)
+    if most is None:
+        raise CheckpointError(
+            f"num_train_timesteps={total} and the scheduler's other settings allow no steps; "
+            "correct scheduler_config.json, or distillation.json of a distilled checkpoint"
+        )
+    raise InputError(
+        f"{num_steps} must be at most {most} with this sampler, as the checkpoint was trained with "
+        f"{total} timesteps; choose fewer steps",
+        "num_inference_steps",
+    )
+
+
+def _are_different(scheduler: Any, count: int) -> bool:
+    """Whether each of `count` steps begins at a noise level of its own that was trained."""
+    levels = scheduler.levels if isinstance(scheduler, Sampler) else _levels_of_stock(scheduler)
+    timesteps = np.asarray(scheduler.timesteps, float)
+    has_trained = levels is None or isinstance(scheduler, Sampler)  # else they may be any number
+    if has_trained and not 0 <= timesteps.min() <= timesteps.max() < _num_trained(scheduler):
+        return False
+    return len(np.unique(timesteps if levels is None else levels)) >= count
+
+
+def _levels_of_stock(scheduler: Any) -> Any:
+    """Noise levels at which the steps of a scheduler of diffusers begin; None if it lists none."""
+    levels = getattr(scheduler, "sigmas", None)
+    return None if levels is None else np.asarray(levels, float)[:-1]
+
+
+def _num_trained(scheduler: Any) -> int:
+    of_config = scheduler.settings if isinstance(scheduler, Sampler) else scheduler.config
+    return int(of_config["num_train_timesteps"])
 
 
 def partial_timesteps(scheduler: Any, num_inference_steps: int, strength: float) -> Any:

@@ -6,7 +6,11 @@ weights           references from a graph to the bytes of the checkpoint's safet
 rounding          weights in half precision, or as integers of 8 bits
 checkpoint_files  copies or writes weights and the checkpoint's other files
 checking          runs a graph by onnxruntime, and compares it with torch
-pictures          pictures of the same seed, before and after rounding
+images            images of the same seed, before and after rounding
+graphs            the graphs of a folder: traced, checked and written with the manifest
+calibration       what parts compute with while clips are drawn
+quantising        a graph that computes with integers of 8 bits
+int8              quantises a folder's parts, as far as images stay as they were
 measuring         time and memory of exported parts, in a process of its own
 report            a table of them, with torch's beside
 export            puts these together: a folder, or graphs beside a checkpoint

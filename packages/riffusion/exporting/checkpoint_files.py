@@ -51,7 +51,8 @@ def stored_in(components: Components) -> Weights | None:
     """Where a loaded checkpoint's weights are, if graphs can refer to them.
 
     None if they aren't safetensors of one type that graphs can hold, are a single file in the
-    original layout, or lack a `tokenizer.json`, which programs without transformers need.
+    original layout, or lack a `tokenizer.json`, which programs without transformers need. Only
+    parameters count: older files also hold constants, such as the numbers of positions.
     """
     folder = components.directory
     if components.source.kind == "file" or not (folder / _TOKENIZER).is_file():
@@ -61,7 +62,11 @@ def stored_in(components: Components) -> Weights | None:
     if not all(name.endswith(".safetensors") for several in files.values() for name in several):
         return None
     stored = {part: stored_weights(folder, several, part) for part, several in files.items()}
-    types = {weight.dtype for weights in stored.values() for weight in weights.values()}
+    types = {
+        stored[part][name].dtype
+        for part in WEIGHT_STEMS
+        for name, _ in getattr(components, part).named_parameters()
+    }
     precision = _STORED_TYPES.get(types.pop()) if len(types) == 1 else None
     return Weights(precision, stored) if precision else None
 
@@ -144,7 +149,11 @@ def others_in(folder: Path) -> tuple[str, ...]:
         *(INDEX_NAME, SCHEDULER_NAME, DISTILLATION_NAME, spectrogram_params.FILE_NAME),
         *tokenizer,
     }
-    images = {name for name in _names(folder) if name.startswith(SEED_IMAGE_FOLDER)}
+    images = {
+        name
+        for name in _names(folder)
+        if name.startswith(SEED_IMAGE_FOLDER) and "/." not in name  # notes of file managers
+    }
     return tuple(sorted(images | {name for name in wanted if (folder / name).is_file()}))
 
 

@@ -4,68 +4,52 @@ checkpoint ─▶ load_components           networks in single precision on the 
            ─▶ copied, or converted      weights as safetensors, in the precision asked for
            ─▶ trace, attach_weights     one graph per part, which refers to these files
            ─▶ checking                  onnxruntime against torch, on random inputs
+           ─▶ quantised (int8)          computing with integers, as far as images stay as they were
            ─▶ manifest.json             written last, so a folder that has one is complete
+
+Everything is written under temporary names and renamed at the end, so a failure or Ctrl-C leaves
+what was there before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import onnx
-import onnxruntime
 import torch
 
-import riffusion
 from riffusion.checkpoint.loader import Components, load_components
-from riffusion.checkpoint.manifest import (
-    FORMAT,
-    MANIFEST_NAME,
-    ExportedPart,
-    Manifest,
-    describe_file,
-)
+from riffusion.checkpoint.manifest import MANIFEST_NAME, Manifest
 from riffusion.checkpoint.source import CheckpointSource, find_checkpoint
+from riffusion.diffusion.scheduler_config import SchedulerConfig
+from riffusion.diffusion.schedulers import new_scheduler, scheduler_class
 from riffusion.errors import CheckpointError, InputError
-from riffusion.exporting import checking, checkpoint_files, pictures
-from riffusion.exporting.checking import Arrays, Comparison
-from riffusion.exporting.checkpoint_files import Weights
-from riffusion.exporting.graph import OPSET, trace
+from riffusion.exporting import checking, checkpoint_files, images, int8
+from riffusion.exporting.calibration import pipeline_of
+from riffusion.exporting.checking import Arrays
+from riffusion.exporting.graphs import (
+    ExportedGraph,
+    OnGraph,
+    checked_graphs,
+    references_of,
+    write_graphs,
+)
+from riffusion.exporting.images import Pixels
 from riffusion.exporting.parts import Part, Shape, parts_of
 from riffusion.exporting.rounding import INTEGERS, PRECISIONS
-from riffusion.exporting.weights import attach_weights
-from riffusion.io.bundle import DISTRIBUTION
-from riffusion.io.files import write_file
-from riffusion.io.folders import is_vacant, replaced_folder
+from riffusion.io.folders import is_vacant, replaced_files, replaced_folder
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True)
-class ExportedGraph:
-    """The graph of a part, checked against torch.
-
-    Args:
-        name: name of the part.
-        content: the serialized graph.
-        weights: the files that it refers to, relative to its folder.
-        comparison: with torch, with the same weights.
-        rounding: with torch and the checkpoint's own weights; None if they are the same.
-    """
-
-    name: str
-    content: bytes
-    weights: tuple[str, ...]
-    comparison: Comparison
-    rounding: float | None
-
-    @property
-    def file(self) -> str:
-        """Name of the graph's file."""
-        return f"{self.name}.onnx"
-
-
-OnGraph = Callable[[ExportedGraph], None]
+NUM_IMAGES = 4
+"""Prompts that quality is measured with, unless the caller says otherwise."""
+NUM_CLIPS = 4
+"""Clips per preset that `int8` is calibrated with, unless the caller says otherwise."""
 
 
 def export_checkpoint(
@@ -74,23 +58,32 @@ def export_checkpoint(
     precision: str,
     on_graph: OnGraph,
     *,
-    num_pictures: int = 4,
+    num_images: int = NUM_IMAGES,
+    num_clips: int = NUM_CLIPS,
 ) -> Manifest:
-    """Export a checkpoint into a new folder, which torch can load as a checkpoint, too.
+    """Export a checkpoint into a new folder. Torch can load it, too, unless weights are integers.
 
     Args:
         source: see `find_checkpoint`.
         directory: the folder; created, or empty.
-        precision: type of the weights, one of `PRECISIONS`. Computation is in single precision.
+        precision: type of the weights, one of `PRECISIONS`. Computation is in single precision,
+            but for `int8`.
         on_graph: called with each graph that is ready.
-        num_pictures: how many pictures to draw before and after weights become integers.
+        num_images: how many prompts to draw before and after weights become integers.
+        num_clips: how many clips per preset to draw for the calibration of `int8`.
 
     Raises:
-        CheckpointError: the checkpoint can't be loaded or exported, or pictures change too much.
+        CheckpointError: the checkpoint can't be loaded or exported, or images change too much.
         InputError: the precision is unknown, or the folder can't be written or isn't empty.
     """
     if precision not in PRECISIONS:
         raise InputError(f"{precision!r} must be one of {', '.join(PRECISIONS)}", "precision")
+    if precision == "int8" and not (num_images and num_clips):
+        raise InputError(
+            "int8 is chosen by the quality of images, so draw at least one, and calibrate with at "
+            "least one clip",
+            "calibrate" if num_images else "images",
+        )
     if directory.exists() and not is_vacant(directory):
         raise InputError(
             f"{str(directory)!r} exists and is not empty; choose a new folder, or delete this one",
@@ -100,21 +93,19 @@ def export_checkpoint(
     shape = Shape.of(components)
     parts = parts_of(components, shape)
     with _folder(directory) as folder:
-        found, psnr_db = checkpoint_files.stored_in(components), None
+        found = checkpoint_files.stored_in(components)
         if found is not None and found.precision == precision:
             checkpoint_files.copy(components, folder)
-            references: dict[str, list[Arrays]] | None = None
-        else:
-            is_rounded = checkpoint_files.is_rounded_in(components, precision)
-            references = _references(parts, shape) if is_rounded else None
-            drawn = num_pictures if precision in INTEGERS else 0
-            before = pictures.draw(components, drawn)
-            found = checkpoint_files.write(components, folder, precision)
-            if drawn:
-                psnr_db = pictures.worst_psnr_db(pictures.draw(components, drawn), before)
-                pictures.check(psnr_db, precision)
-        graphs = _graphs(parts, shape, folder, found, references, on_graph)
-        return _write(graphs, folder, components, shape, found, psnr_db)
+            graphs = checked_graphs(parts, shape, folder, found, None, on_graph)
+            return write_graphs(graphs, folder, folder, components, shape, precision)
+        if precision in INTEGERS:
+            export = _Integers(components, shape, parts, folder, on_graph)
+            return export.write(precision, images.PROMPTS[:num_images], num_clips)
+        is_rounded = checkpoint_files.is_rounded_in(components, precision)
+        references = references_of(parts, shape) if is_rounded else None
+        found = checkpoint_files.write(components, folder, precision)
+        graphs = checked_graphs(parts, shape, folder, found, references, on_graph)
+        return write_graphs(graphs, folder, folder, components, shape, precision)
 
 
 def export_beside(source: str | None, on_graph: OnGraph) -> tuple[Manifest, Path]:
@@ -144,117 +135,141 @@ def export_beside(source: str | None, on_graph: OnGraph) -> tuple[Manifest, Path
             f"{folder}: graphs can only be beside weights that are safetensors of one type, "
             "float32 or float16, with a tokenizer.json; export to a folder of its own, by -o"
         )
-    graphs = _graphs(parts_of(components, shape), shape, folder, found, None, on_graph)
-    return _write(graphs, folder, components, shape, found), folder
+    parts = parts_of(components, shape)
+    with _writing(folder, "beside"), replaced_files(folder, MANIFEST_NAME) as new:
+        graphs = checked_graphs(parts, shape, folder, found, None, on_graph)
+        manifest = write_graphs(graphs, new, folder, components, shape, found.precision)
+    return manifest, folder
+
+
+@dataclasses.dataclass(frozen=True)
+class _Integers:
+    """Exports weights as integers, and measures what that changes.
+
+    Args:
+        components: a loaded checkpoint; its weights become those that are stored.
+        shape: its shape.
+        parts: its parts.
+        folder: where to write.
+        on_graph: called with each graph.
+    """
+
+    components: Components
+    shape: Shape
+    parts: Sequence[Part]
+    folder: Path
+    on_graph: OnGraph
+
+    def write(self, precision: str, prompts: Sequence[str], num_clips: int) -> Manifest:
+        """Write the folder.
+
+        Raises:
+            CheckpointError: images change too much.
+        """
+        references = references_of(self.parts, self.shape)
+        pipeline = images.torch_pipeline(self.components)
+        expected = images.draw(pipeline, prompts)
+        with tempfile.TemporaryDirectory() as scratch:
+            floats = {}
+            if precision == "int8":
+                floats = int8.float_graphs(self.parts, self.shape, Path(scratch))
+            stored = checkpoint_files.write(self.components, self.folder, "w8")
+            psnr_db = None
+            if prompts:
+                psnr_db = images.worst_psnr_db(images.draw(pipeline, prompts), expected)
+                images.check(psnr_db, "w8", "fp16")
+            on_graph = self.on_graph if precision == "w8" else _ignore
+            graphs = checked_graphs(
+                self.parts, self.shape, self.folder, stored, references, on_graph
+            )
+            manifest = self._written(graphs, "w8", psnr_db)
+            if precision == "w8":
+                return manifest
+            found = int8.quantise(self.folder, floats, expected, prompts, num_clips)
+        return self._quantised(graphs, found, references, prompts, expected)
+
+    def _quantised(
+        self,
+        graphs: Sequence[ExportedGraph],
+        found: Mapping[str, int8.Quantised],
+        references: Mapping[str, Sequence[Arrays]],
+        prompts: Sequence[str],
+        expected: Sequence[Pixels],
+    ) -> Manifest:
+        sizes = self.shape.compared()
+        by_name = {part.name: part for part in self.parts}
+        replaced = []
+        for graph in graphs:
+            part = found.get(graph.name)
+            if part is not None:
+                outputs = checking.onnx_outputs(part.graph, self.folder, by_name[graph.name], sizes)
+                graph = dataclasses.replace(
+                    graph,
+                    content=part.graph,
+                    weights=(part.weights,),
+                    precision="int8",
+                    rounding=checking.compare(outputs, references[graph.name]).difference,
+                    image_psnr_db=part.psnr_db,
+                    left_out=part.left_out,
+                )
+            replaced.append(graph)
+            self.on_graph(graph)
+        used = {name for graph in replaced for name in graph.weights}
+        for path in self.folder.rglob("*.safetensors"):
+            if path.relative_to(self.folder).as_posix() not in used:
+                path.unlink()
+        self._written(replaced, "int8", None)
+        drawn = images.draw(pipeline_of(self.folder, {}), prompts)
+        psnr_db = images.worst_psnr_db(drawn, expected)
+        images.check(psnr_db, "int8", "w8")
+        return self._written(replaced, "int8", psnr_db)
+
+    def _written(
+        self, graphs: Sequence[ExportedGraph], precision: str, psnr_db: float | None
+    ) -> Manifest:
+        folder = self.folder
+        return write_graphs(graphs, folder, folder, self.components, self.shape, precision, psnr_db)
+
+
+def _ignore(_: ExportedGraph) -> None:
+    """For graphs that will be replaced."""
+
+
+def warn_of_sampler(scheduler: Any) -> None:
+    """Warn if the light engine hasn't the sampler that a checkpoint uses where none is asked for.
+
+    Args:
+        scheduler: the checkpoint's, one of diffusers.
+    """
+    config = {**scheduler.config, "_class_name": scheduler_class(scheduler)}
+    try:
+        new_scheduler(None, SchedulerConfig(config))
+    except InputError as error:
+        logger.warning("the light engine lacks the checkpoint's own sampler: %s", error)
 
 
 def _load(source: CheckpointSource) -> Components:
-    return load_components(source, device="cpu", dtype=torch.float32)
-
-
-def _graphs(
-    parts: Sequence[Part],
-    shape: Shape,
-    folder: Path,
-    weights: Weights,
-    references: Mapping[str, list[Arrays]] | None,
-    on_graph: OnGraph,
-) -> list[ExportedGraph]:
-    """Trace and check all parts.
-
-    Args:
-        parts: their networks have the stored weights.
-        shape: the checkpoint's.
-        folder: has the weights.
-        weights: where they are.
-        references: outputs by part with the checkpoint's own weights; None if they are the same.
-        on_graph: called with each graph.
-    """
-    graphs = []
-    for part in parts:
-        model = trace(part, shape.smallest())
-        files = attach_weights(model, part, weights.stored[part.folder])
-        content = model.SerializeToString(deterministic=True)
-        sizes = shape.compared()
-        found = checking.onnx_outputs(content, folder, part, sizes)
-        comparison = checking.compare(found, checking.torch_outputs(part, sizes))
-        checking.check(comparison, part)
-        rounding = None
-        if references is not None:
-            rounding = checking.compare(found, references[part.name]).difference
-        graphs.append(ExportedGraph(part.name, content, tuple(files), comparison, rounding))
-        on_graph(graphs[-1])
-    return graphs
-
-
-def _references(parts: Sequence[Part], shape: Shape) -> dict[str, list[Arrays]]:
-    sizes = shape.compared()
-    return {part.name: checking.torch_outputs(part, sizes) for part in parts}
-
-
-def _write(
-    graphs: Sequence[ExportedGraph],
-    folder: Path,
-    components: Components,
-    shape: Shape,
-    weights: Weights,
-    psnr_db: float | None = None,
-) -> Manifest:
-    """Write graphs, then the manifest; nothing of them stays if that fails."""
-    try:
-        (folder / MANIFEST_NAME).unlink(missing_ok=True)  # an earlier one, of other graphs
-        for graph in graphs:
-            write_file(graph.content, folder / graph.file)
-        names = {name for graph in graphs for name in (graph.file, *graph.weights)}
-        manifest = Manifest(
-            format=FORMAT,
-            source=_name(components.source),
-            precision=weights.precision,
-            opset=OPSET,
-            versions={
-                DISTRIBUTION: riffusion.__version__,
-                "torch": torch.__version__,
-                "onnx": onnx.__version__,
-                "onnxruntime": onnxruntime.__version__,
-            },
-            shape=shape.fixed,
-            parts={
-                graph.name: ExportedPart(
-                    graph=graph.file,
-                    weights=graph.weights,
-                    difference=graph.comparison.difference,
-                    tolerance=graph.comparison.tolerance,
-                    rounding=graph.rounding,
-                )
-                for graph in graphs
-            },
-            files={name: describe_file(folder / name) for name in sorted(names)},
-            other_files=checkpoint_files.others_in(folder),
-            picture_psnr_db=psnr_db,
-        )
-        manifest.write(folder)
-    except BaseException:
-        for graph in graphs:
-            (folder / graph.file).unlink(missing_ok=True)
-        raise
-    return manifest
-
-
-def _name(source: CheckpointSource) -> str:
-    """What was exported, without folders of this machine."""
-    name = source.location if source.kind == "hub" else Path(source.location).resolve().name
-    return f"{name}@{source.revision}" if source.revision else name
+    components = load_components(source, device="cpu", dtype=torch.float32)
+    warn_of_sampler(components.scheduler)
+    return components
 
 
 @contextmanager
 def _folder(directory: Path) -> Iterator[Path]:
     """A temporary folder that becomes `directory` if the block succeeds."""
+    with _writing(directory, "output"), replaced_folder(directory.resolve()) as folder:
+        yield folder
+
+
+@contextmanager
+def _writing(directory: Path, option: str) -> Iterator[None]:
+    """Translate errors of writing a folder."""
     try:
-        with replaced_folder(directory.resolve()) as folder:
-            yield folder
+        yield
     except OSError as error:
+        another = "choose another place" if option == "output" else "export to another one, by -o"
         raise InputError(
             f"{str(directory)!r} cannot be written ({error.strerror or error}); make room there, "
-            "or choose another place",
-            "output",
+            f"or {another}",
+            option,
         ) from error

@@ -19,6 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from riffusion.checkpoint.manifest import read_manifest
+from riffusion.light.sessions import session_options
+
 MAX_CALLS = 15
 MAX_SECONDS = 10.0
 """Calls stop after this time, or `MAX_CALLS`."""
@@ -76,13 +79,12 @@ def measure(folder: Path, numbers: dict[str, int], parts: Sequence[str]) -> dict
     """
     import onnxruntime
 
+    manifest = read_manifest(folder, hashes=False)
     found: dict[str, float | None] = {}
     sessions = []
     for part in parts:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = numbers["threads"]
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        path = str(folder / f"{part}.onnx")
+        options = session_options(numbers["threads"])
+        path = str(manifest.graph_path(folder, part))
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         factor = numbers["pixels_per_latent"] if part == "vae_encoder" else 1
         scaled = {name: numbers[name] * factor for name in ("height", "width")}

@@ -14,9 +14,9 @@ from torch import nn
 
 Tensors = dict[str, torch.Tensor]
 
-PRECISIONS = ("fp32", "fp16", "w8")
-"""Types of stored weights."""
-INTEGERS = ("w8",)
+PRECISIONS = ("fp32", "fp16", "w8", "int8")
+"""Types of stored weights; of `int8` also of activations, by `riffusion.exporting.int8`."""
+INTEGERS = ("w8", "int8")
 """Those that round weights to integers."""
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 """Types of torch, where all weights have one."""
@@ -41,6 +41,8 @@ def rounded(network: nn.Module, precision: str) -> Tensors:
             integers, scale = quantised(weight)
             tensors |= {name: integers, name + SCALE_SUFFIX: scale}
             stored = integers * scale
+        elif not weight.is_floating_point():
+            tensors[name] = stored = weight.contiguous()
         else:
             tensors[name] = _converted(weight, precision)
             stored = tensors[name].float()

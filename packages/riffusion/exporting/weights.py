@@ -9,13 +9,17 @@ serves both.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
 
 from riffusion.checkpoint.files import first_line
 from riffusion.checkpoint.networks import current_name
@@ -24,11 +28,19 @@ from riffusion.exporting.graph import weight_names
 from riffusion.exporting.parts import Part
 from riffusion.exporting.rounding import SCALE_SUFFIX
 
-ONNX_TYPES = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16, "I8": TensorProto.INT8}
-"""ONNX's types by those of safetensors."""
+ONNX_TYPES = {
+    "F32": TensorProto.FLOAT,
+    "F16": TensorProto.FLOAT16,
+    "I8": TensorProto.INT8,
+    "I32": TensorProto.INT32,
+}
+"""ONNX's types by those of safetensors, as far as weights have them."""
 _LENGTH_BYTES = 8
+_MIN_MOVED_BYTES = 64
+"""A reference to a constant takes about as much."""
 _MAX_INLINE_BYTES = 1 << 16
-"""Most bytes of a tensor that no weights file has, such as the numbers of positions."""
+"""Most bytes of a tensor that no weights file has as a number of ONNX's types above, such as the
+numbers of positions."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,7 @@ def attach_weights(model: ModelProto, part: Part, stored: Mapping[str, StoredWei
     files = set()
     for name in names:
         weight = stored.get(name)
-        if weight is None:
+        if weight is None or weight.dtype not in ONNX_TYPES:
             graph.initializer.append(_inline(name, others))
             continue
         files.add(weight.file)
@@ -111,6 +123,54 @@ def attach_weights(model: ModelProto, part: Part, stored: Mapping[str, StoredWei
     graph.node.extend(nodes)
     graph.input.extend(inputs)
     return sorted(files)
+
+
+def move_weights(model: ModelProto, folder: Path, file: str) -> None:
+    """Move a graph's constants into a safetensors file of its own, and refer to them there.
+
+    Matrices in single precision become half precision, with a cast behind them, unless they have
+    values that are too large for it. Small constants stay.
+
+    Args:
+        model: has its weights inside; changed.
+        folder: the folder that the graph belongs to.
+        file: the file, relative to the folder.
+    """
+    graph = model.graph
+    values = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in graph.initializer
+        if tensor.data_type in ONNX_TYPES.values() and _num_bytes(tensor) > _MIN_MOVED_BYTES
+    }
+    halves = {
+        name: half
+        for name, value in values.items()
+        if value.dtype == np.float32 and value.ndim > 1 and np.isfinite(half := _half(value)).all()
+    }
+    save_file(values | halves, folder / file)
+    kept = [tensor for tensor in graph.initializer if tensor.name not in values]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    for name, weight in stored_weights(folder, [file], "").items():
+        graph.initializer.append(_external(name, weight))
+    casts = [
+        helper.make_node("Cast", [name], [f"{name}.float"], to=TensorProto.FLOAT) for name in halves
+    ]
+    nodes = list(graph.node)
+    for node in nodes:
+        node.input[:] = [f"{name}.float" if name in halves else name for name in node.input]
+    del graph.node[:]
+    graph.node.extend([*casts, *nodes])
+
+
+def _half(value: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    with np.errstate(over="ignore"):
+        return value.astype(np.float16)
+
+
+def _num_bytes(tensor: TensorProto) -> int:
+    itemsize = int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    return itemsize * math.prod(int(size) for size in tensor.dims)
 
 
 def _external(name: str, weight: StoredWeight) -> TensorProto:

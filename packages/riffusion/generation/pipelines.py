@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from riffusion.diffusion.stages import PipelineStages
 from riffusion.errors import InputError
+from riffusion.io.bundle import how_to_add, how_to_use_torch
 
 EngineName = Literal["torch", "light"]
 """`torch` has every checkpoint, device, scheduler and LoRA; `light` starts sooner, and runs
@@ -38,7 +39,8 @@ def load_pipeline(
         return RiffusionPipeline.from_pretrained(checkpoint, device=device)
     if device not in _CPU_NAMES:
         raise InputError(
-            f"{device!r} needs PyTorch; use engine=torch, or device=cpu with engine=light", "device"
+            f"{device!r} needs PyTorch; {how_to_use_torch()}; or device=cpu with engine=light",
+            "device",
         )
     from riffusion.light.pipeline import LightPipeline
 
@@ -51,9 +53,23 @@ def choose_engine(engine: EngineName | None = None) -> EngineName:
     if chosen not in get_args(EngineName):
         raise InputError(f"{chosen!r} must be one of {', '.join(get_args(EngineName))}", "engine")
     if not _is_installed(_PACKAGES[chosen]):
-        remedy = "'riffusion-truss[torch]'" if chosen == "torch" else "onnxruntime"
-        raise InputError(f"{chosen!r} is not installed; pip install {remedy}", "engine")
+        remedy = how_to_add("torch") if chosen == "torch" else "pip install onnxruntime"
+        raise InputError(f"{chosen!r} is not installed; {remedy}", "engine")
     return chosen
+
+
+def check_weights_can_change(engine: EngineName | None, field: str) -> None:
+    """Check that the engine can add LoRAs and new words to a checkpoint.
+
+    Args:
+        engine: the one that is asked for, if any.
+        field: what is to be added.
+
+    Raises:
+        InputError: it can't, or it is unknown or not installed.
+    """
+    if choose_engine(engine) != "torch":
+        raise InputError(f"needs PyTorch, which changes weights; {how_to_use_torch()}", field)
 
 
 def _engine_from_environment() -> EngineName:

@@ -1,9 +1,10 @@
-"""Folders: the user's cache, replacing one atomically, whether one is vacant, links to folders."""
+"""Folders: the user's cache, replacing one or some of its files, vacant ones, links to folders."""
 
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from errno import EISDIR
 from pathlib import Path
 
 _SYSTEM_FILES = frozenset({".DS_Store", ".localized", "Thumbs.db", "desktop.ini", "lost+found"})
@@ -101,6 +102,49 @@ def replaced_folder(directory: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def replaced_files(directory: Path, last: str) -> Iterator[Path]:
+    """Create a temporary folder whose files replace those of `directory` when the block ends.
+
+    They replace files of the same names, all or none: after an error or an interruption,
+    `directory` is as before. Its other files stay.
+
+    Args:
+        directory: an existing folder.
+        last: name of the file that says what the others are. It is taken away first and comes
+            last, so a process that is killed meanwhile leaves no such file beside wrong ones.
+
+    Raises:
+        OSError: the folder can't be written, which is found before the block runs.
+    """
+    temporary = directory / ".replacing.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)  # an earlier process was killed
+    new, old = temporary / "new", temporary / "old"
+    try:
+        new.mkdir(parents=True)
+        old.mkdir()
+        yield new
+        names = sorted((path.name for path in new.iterdir()), key=lambda name: (name == last, name))
+        try:
+            for name in reversed(names):
+                if (directory / name).is_dir():
+                    raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(directory / name))
+                if os.path.lexists(directory / name):
+                    (directory / name).replace(old / name)
+            for name in names:
+                (new / name).replace(directory / name)
+        except BaseException:
+            for name in names:
+                with suppress(OSError):  # so that the first error is the one that is told
+                    if os.path.lexists(old / name):
+                        (old / name).replace(directory / name)
+                    elif not (new / name).exists():
+                        (directory / name).unlink()
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _share_files(folder: Path) -> None:

@@ -45,10 +45,12 @@ class OnnxAutoencoder:
 
     Args:
         encoder, decoder: sessions of the parts `vae_encoder` and `vae_decoder`.
+        pixels_per_latent: in each direction.
     """
 
-    def __init__(self, encoder: Session, decoder: Session) -> None:
+    def __init__(self, encoder: Session, decoder: Session, pixels_per_latent: int) -> None:
         self._encoder, self._decoder = encoder, decoder
+        self._pixels_per_latent = pixels_per_latent
 
     @property
     def key(self) -> Hashable:
@@ -64,7 +66,8 @@ class OnnxAutoencoder:
         Raises:
             GenerationError: they aren't finite.
         """
-        found = self._encoder.run({"pixels": np.ascontiguousarray(pixels, np.float32)})
+        positions = _positions(pixels) // self._pixels_per_latent**2
+        found = self._encoder.run({"pixels": np.ascontiguousarray(pixels, np.float32)}, positions)
         mean = found["latents"]
         deviation = found.get("deviation", np.zeros_like(mean))
         if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
@@ -73,7 +76,7 @@ class OnnxAutoencoder:
 
     def decode(self, latents: FloatArray) -> FloatArray:
         """Latents → pixels, (batch, 3, height, width), approximately in [-1, 1]."""
-        return self._decoder.run({"latents": latents})["pixels"]
+        return self._decoder.run({"latents": latents}, _positions(latents))["pixels"]
 
 
 class OnnxUNet:
@@ -110,4 +113,10 @@ class OnnxUNet:
         }
         if batch.timestep_cond is not None:
             inputs["timestep_cond"] = batch.timestep_cond
-        return self._session.run(inputs)["prediction"]
+        return self._session.run(inputs, _positions(batch.rows))["prediction"]
+
+
+def _positions(rows: FloatArray) -> int:
+    """Height × width of (rows, channels, height, width)."""
+    height, width = rows.shape[-2:]
+    return int(height * width)

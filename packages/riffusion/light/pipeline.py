@@ -14,18 +14,20 @@ import numpy as np
 from PIL import Image
 
 from riffusion.checkpoint.distillation import Distillation, read_distillation
-from riffusion.checkpoint.files import SCHEDULER_NAME, read_json
-from riffusion.checkpoint.manifest import PARTS, Manifest, is_exported, read_manifest
+from riffusion.checkpoint.files import INDEX_NAME, SCHEDULER_NAME
+from riffusion.checkpoint.manifest import MANIFEST_NAME, PARTS, Manifest, is_exported, read_manifest
 from riffusion.checkpoint.source import CheckpointSource, find_checkpoint
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.batching import UNetBatch, split_predictions, stack_jobs
 from riffusion.diffusion.conditioning import PromptEncoder
 from riffusion.diffusion.job import UNetRows
 from riffusion.diffusion.networks import NumpyLibrary
-from riffusion.diffusion.schedulers import SchedulerConfig
+from riffusion.diffusion.scheduler_config import SchedulerConfig
 from riffusion.diffusion.stages import PipelineStages, ProgressCallback
 from riffusion.diffusion.vae import LatentCodec
 from riffusion.errors import CheckpointError, InputError, SpectrogramParamsError
+from riffusion.io.bundle import how_to_use_torch
+from riffusion.light.agreement import check_shape
 from riffusion.light.networks import OnnxAutoencoder, OnnxTextEncoder, OnnxUNet
 from riffusion.light.sessions import Session
 from riffusion.light.tokenizer import LightTokenizer
@@ -103,46 +105,42 @@ class LightPipeline(PipelineStages):
         cls,
         checkpoint: str | os.PathLike[str] | None = None,
         *,
-        hashes: bool = True,
+        hashes: bool | None = None,
     ) -> Self:
         """Load an exported checkpoint.
 
         Args:
             checkpoint: a folder that `riffusion export` wrote; None for the default checkpoint,
                 see `find_checkpoint`.
-            hashes: whether to compare the files' contents with the manifest.
+            hashes: whether to compare the files' contents with the manifest; None for those of the
+                smallest, as `read_manifest` says.
 
         Raises:
             CheckpointError: the folder isn't exported, or a file is missing or damaged.
             InputError: onnxruntime isn't installed.
         """
         source = find_checkpoint(checkpoint)
-        folder = Path(source.location)
-        if source.kind != "folder" or not is_exported(folder):
-            raise CheckpointError(
-                f"{source.location} has no manifest.json, so onnxruntime can't run it; export it "
-                f"with `riffusion export {source.location} -o FOLDER`, or use PyTorch "
-                "(--engine torch)"
-            )
+        folder = _exported_folder(source)
         manifest = read_manifest(folder, hashes=hashes)
         shape = manifest.shape
         distillation = read_distillation(folder, {"time_cond_proj_dim": shape.guidance_width})
         loaded = LightCheckpoint(source, folder, manifest, distillation)
         tokenizer = LightTokenizer(folder / "tokenizer", shape)
-        scheduler = SchedulerConfig(read_json(folder / SCHEDULER_NAME))
+        scheduler = SchedulerConfig.read(folder / SCHEDULER_NAME)
         params = _spectrogram_params(folder)
         text_encoder, unet, encoder, decoder = (
             Session(manifest.graph_path(folder, part)) for part in PARTS
         )
         for session in (text_encoder, unet, decoder):  # most clips need no encoder
             session.open()
+        check_shape(folder, shape, tokenizer, text_encoder, unet, decoder)
         logger.info("loaded checkpoint %s from %s", loaded.description, folder)
         return cls(
             loaded,
             OnnxTextEncoder(text_encoder),
             tokenizer,
             OnnxUNet(unet, shape.latent_channels, shape.guidance_width),
-            OnnxAutoencoder(encoder, decoder),
+            OnnxAutoencoder(encoder, decoder, shape.pixels_per_latent),
             scheduler,
             params,
         )
@@ -179,11 +177,8 @@ class LightPipeline(PipelineStages):
             InputError: it does.
         """
         if inputs.loras:
-            raise InputError(
-                f"{inputs.loras[0].id!r} needs PyTorch; pip install 'riffusion-truss[torch]' and "
-                "use --engine torch",
-                "loras",
-            )
+            named, remedy = inputs.loras[0].id, how_to_use_torch()
+            raise InputError(f"{named!r} needs PyTorch, which changes weights; {remedy}", "loras")
 
     def predict(self, jobs: Sequence[UNetRows]) -> list[FloatArray]:
         """The UNet's outputs for the next step of each job, in one call. Changes no job.
@@ -219,6 +214,31 @@ class LightPipeline(PipelineStages):
 
     def _computing(self) -> AbstractContextManager[Any]:
         return nullcontext()
+
+
+def _exported_folder(source: CheckpointSource) -> Path:
+    """The folder of an exported checkpoint.
+
+    Raises:
+        CheckpointError: the source is another kind of checkpoint, or none.
+    """
+    name = source.location
+    if source.kind == "folder" and is_exported(Path(name)):
+        return Path(name)
+    if source.kind == "hub":
+        raise CheckpointError(
+            f"{source} is no folder here, and onnxruntime can't run checkpoints of the Hugging "
+            f"Face hub; name a folder that `riffusion export` wrote, or {how_to_use_torch()}"
+        )
+    if source.kind == "folder" and not (Path(name) / INDEX_NAME).is_file():
+        raise CheckpointError(
+            f"{source} is no checkpoint: it has neither {MANIFEST_NAME} nor {INDEX_NAME}; name a "
+            "folder that `riffusion export` wrote"
+        )
+    raise CheckpointError(
+        f"{source} is not exported, so onnxruntime can't run it; export it with `riffusion export "
+        f"{name} -o FOLDER` and name that folder, or {how_to_use_torch()}"
+    )
 
 
 def _spectrogram_params(folder: Path) -> SpectrogramParams:

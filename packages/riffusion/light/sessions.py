@@ -7,9 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from riffusion.errors import CheckpointError, InputError
-from riffusion.runtime.processors import num_usable_cpus
+from riffusion.runtime.processors import num_compute_threads
 from riffusion.spectrogram.image import FloatArray
+
+MAX_POSITIONS = 4096
+"""Positions of latents per call: four usual clips of the embedded checkpoint, one of Stable
+Diffusion. More rows than that are computed one after the other, which takes no longer on a CPU."""
 
 
 class Session:
@@ -36,14 +42,38 @@ class Session:
                 self._session = _opened(self._graph)
             return self._session
 
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, FloatArray]:
-        """The outputs by name, for inputs by name; opens the part at its first run."""
+    def run(self, inputs: Mapping[str, Any], positions: int = 0) -> dict[str, FloatArray]:
+        """The outputs by name, for inputs by name; opens the part at its first run.
+
+        Args:
+            inputs: with equally many rows.
+            positions: height × width of a row's latents. Attention takes memory that grows with
+                the square of it; what a row of more than `MAX_POSITIONS` takes is given back.
+        """
         session = self.open()
         names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+        options = _giving_memory_back() if positions > MAX_POSITIONS else None
+        num_rows = len(next(iter(inputs.values())))
+        count = max(1, MAX_POSITIONS // positions) if positions else num_rows
+        parts = [
+            session.run(
+                names, {key: rows[at : at + count] for key, rows in inputs.items()}, options
+            )
+            for at in range(0, num_rows, count)
+        ]
+        outputs = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+        return dict(zip(names, outputs, strict=True))
 
 
-def _opened(graph: Path) -> Any:
+def session_options(num_threads: int | None = None) -> Any:
+    """How this project runs graphs: an `onnxruntime.SessionOptions`.
+
+    Args:
+        num_threads: threads per call; None for `num_compute_threads`.
+
+    Raises:
+        InputError: onnxruntime isn't installed.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -51,10 +81,17 @@ def _opened(graph: Path) -> Any:
             "drawing without PyTorch needs onnxruntime; pip install onnxruntime", "engine"
         ) from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_usable_cpus()
+    options.intra_op_num_threads = num_threads or num_compute_threads()
     # Threads that wait actively would slow other sessions, and other work on the machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what is worse than a warning is raised, too
+    return options
+
+
+def _opened(graph: Path) -> Any:
+    options = session_options()
+    import onnxruntime
+
     try:
         return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has an exception for each of its status codes
@@ -63,3 +100,16 @@ def _opened(graph: Path) -> Any:
             f"{graph} can't be opened ({reason}); export the checkpoint again with "
             "`riffusion export`"
         ) from error
+
+
+def _giving_memory_back() -> Any:
+    """Options of a call after which onnxruntime keeps no memory for the next one.
+
+    Otherwise it keeps what it has taken, and a call with another shape takes more. Without it
+    altogether (`enable_cpu_mem_arena`), calls for clips of the usual length are a quarter slower.
+    """
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options

@@ -46,6 +46,12 @@ class LightTokenizer:
         self.pad_token_id: int | None = shape.padding_token
 
     @property
+    def vocabulary_size(self) -> int:
+        """Number of tokens, with added words."""
+        size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        return size
+
+    @property
     def added_tokens_encoder(self) -> dict[str, int]:
         """Ids of the words that were added, by word."""
         added = self._tokenizer.get_added_tokens_decoder()

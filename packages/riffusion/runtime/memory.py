@@ -3,8 +3,10 @@
 import sys
 import traceback
 
-_MESSAGES = ("DefaultCPUAllocator", "Failed to allocate memory")
-"""In exceptions of PyTorch on CPUs, and of onnxruntime."""
+_ON_CPUS = "DefaultCPUAllocator: "
+"""In PyTorch's exceptions, which are plain RuntimeErrors on a CPU."""
+_IN_ONNXRUNTIME = "Failed to allocate memory"
+"""In exceptions of onnxruntime, which has a class for each status code, but none for this."""
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
@@ -15,10 +17,18 @@ def is_out_of_memory(error: BaseException | None) -> bool:
             return True
         if torch is not None and isinstance(error, torch.OutOfMemoryError):
             return True
-        if any(message in str(error) for message in _MESSAGES):
+        if type(error) is RuntimeError and _ON_CPUS in str(error):
             return True
-        error = error.__cause__ or error.__context__
+        is_of_onnxruntime = type(error).__module__.startswith("onnxruntime.")
+        if is_of_onnxruntime and _IN_ONNXRUNTIME in str(error):
+            return True
+        error = _cause(error)
     return False
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """What an exception was raised from, unless that was to be forgotten (`from None`)."""
+    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def release_memory_of(error: BaseException) -> None:

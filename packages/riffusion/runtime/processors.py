@@ -1,4 +1,4 @@
-"""The number of processors that this process may use."""
+"""The number of processors that this process may use, and of threads to compute with."""
 
 import math
 import os
@@ -24,3 +24,15 @@ def num_usable_cpus(limit: Path = _CGROUP_LIMIT) -> int:
     except (OSError, ValueError, ZeroDivisionError):
         pass  # no control groups, or no limit
     return max(1, count)
+
+
+def num_compute_threads() -> int:
+    """Number of threads that a network without PyTorch computes with.
+
+    That is OMP_NUM_THREADS if it is set, else `num_usable_cpus`: PyTorch and NumPy's libraries
+    follow that variable of OpenMP as well, so one setting holds for both engines. onnxruntime has
+    threads of its own and doesn't read it.
+    """
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # outermost level
+    is_number = first.isascii() and first.isdigit() and int(first) > 0
+    return int(first) if is_number else num_usable_cpus()

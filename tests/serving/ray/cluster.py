@@ -11,10 +11,8 @@ line of JSON when the application runs, and one in answer to each line of standa
 It ends with its standard input.
 """
 
-import contextlib
 import json
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,22 +26,15 @@ from ray.serve.schema import ServeDeploySchema
 from riffusion.serving.ray.application import clips, ingress
 
 STORE_BYTES = 80 * 2**20
-AGENT_PORTS = (
-    "metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port",
-    "runtime_env_agent_port",
-)  # fmt: skip
-"""A node waits 15 s for its agents to choose them, which is too short on a busy machine."""
 
 
 def main() -> None:
     out = os.fdopen(os.dup(1), "w")  # Ray writes to standard output
     os.dup2(2, 1)
     port, options = int(sys.argv[1]), json.loads(sys.argv[2])
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={**node_options(), "include_dashboard": False, "num_cpus": 3},
-    )
-    cluster.add_node(**node_options(), num_cpus=2)
+    head = {"object_store_memory": STORE_BYTES, "include_dashboard": False, "num_cpus": 3}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster.add_node(object_store_memory=STORE_BYTES, num_cpus=2)
     ray.init(address=cluster.address, log_to_driver=True, logging_level="warning")
     serve.start(http_options={"host": "127.0.0.1", "port": port, "location": "HeadOnly"})
     deploy(options, version=0)
@@ -66,16 +57,6 @@ def main() -> None:
     serve.shutdown()
     ray.shutdown()
     cluster.shutdown()
-
-
-def node_options() -> dict[str, int]:
-    """Options of a node, with free ports for its agents."""
-    with contextlib.ExitStack() as probes:
-        sockets = [probes.enter_context(socket.socket()) for _ in AGENT_PORTS]
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        ports = [int(probe.getsockname()[1]) for probe in sockets]
-    return {"object_store_memory": STORE_BYTES, **dict(zip(AGENT_PORTS, ports, strict=True))}
 
 
 def deploy(options: dict[str, Any], version: int) -> None:

@@ -14,6 +14,8 @@ from tests.needs import ROOT, need_ray, ray_python
 from tests.patience import PATIENCE_S
 from tests.serving.conftest import free_port
 
+START_ATTEMPTS = 10
+"""A node of Ray ends itself if its agents take more than 15 s, as on a busy machine they may."""
 CLUSTER = Path(__file__).with_name("cluster.py")
 MAX_ONGOING = 2
 MAX_QUEUED = 2
@@ -48,25 +50,30 @@ class RayCluster:
             "RIFFUSION_ENGINE": "light",
             "OMP_NUM_THREADS": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_raylet_start_wait_time_s": f"{PATIENCE_S:.0f}",
             "RAY_worker_register_timeout_seconds": f"{PATIENCE_S:.0f}",
         }
-        self._process = subprocess.Popen(
-            [ray_python(), CLUSTER, str(port), json.dumps(OPTIONS)],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-        )
+        self._command = [str(ray_python()), str(CLUSTER), str(port), json.dumps(OPTIONS)]
+        self._environment = environment
 
     def __enter__(self) -> "RayCluster":
-        try:
-            assert self._answer() == {"ready": True}
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        for _ in range(START_ATTEMPTS):
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                text=True,
+            )
+            try:
+                if self._line() == '{"ready": true}\n':
+                    return self
+            except BaseException:
+                self.__exit__()
+                raise
+            self._process.communicate()
+        self._log.close()
+        raise AssertionError(f"the cluster does not start; {self._log.name} has the reason")
 
     def __exit__(self, *_: object) -> None:
         self._process.communicate()
@@ -86,10 +93,14 @@ class RayCluster:
         return dict(self.ask("status")["clips"]["replicas"])
 
     def _answer(self) -> Any:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = self._line()
         assert line, f"the cluster has ended; {self._log.name} has the reason"
         return json.loads(line)
+
+    def _line(self) -> str:
+        """The next line; empty if the process has ended."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
 
 
 @pytest.fixture(scope="package")

@@ -11,7 +11,7 @@ from riffusion.evaluation.metrics.adherence import AdherenceScores
 from riffusion.evaluation.metrics.img2img_agreement import Img2ImgScores
 from riffusion.evaluation.metrics.interpolation_smoothness import InterpolationScores
 from riffusion.evaluation.metrics.memorization import MemorizationScores
-from riffusion.io.bundle import ADD_EXTRAS
+from riffusion.io.bundle import how_to_add
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,8 @@ def check_matplotlib() -> None:
     """
     if importlib.util.find_spec("matplotlib") is None:
         raise RiffusionError(
-            f"matplotlib is not installed, and the report's plots need it; {ADD_EXTRAS}"
+            "matplotlib is not installed, and the report's plots need it; "
+            f"{how_to_add('matplotlib')}"
         )
 
 
