@@ -21,6 +21,7 @@ import ray
 import yaml
 from ray import serve
 from ray.cluster_utils import Cluster
+from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.schema import ServeDeploySchema
 
 from riffusion.serving.ray.application import clips, ingress
@@ -33,6 +34,7 @@ def main() -> None:
     os.dup2(2, 1)
     port, options = int(sys.argv[1]), json.loads(sys.argv[2])
     head = {"object_store_memory": STORE_BYTES, "include_dashboard": False, "num_cpus": 3}
+    head["no_monitor"] = True  # nothing adds nodes
     cluster = Cluster(initialize_head=True, head_node_args=head)
     cluster.add_node(object_store_memory=STORE_BYTES, num_cpus=2)
     ray.init(address=cluster.address, log_to_driver=True, logging_level="warning")
@@ -78,7 +80,10 @@ def status() -> dict[str, Any]:
 def pids() -> dict[str, int]:
     """Process ids of the running replicas of `clips`, by node."""
     handle = serve.get_deployment_handle("clips", "riffusion")
-    answers = handle.broadcast("location").results(timeout_s=60, return_exceptions=True)
+    try:
+        answers = handle.broadcast("location").results(timeout_s=60, return_exceptions=True)
+    except DeploymentUnavailableError:
+        return {}
     return dict(answer for answer in answers if not isinstance(answer, BaseException))
 
 

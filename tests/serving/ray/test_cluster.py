@@ -210,7 +210,8 @@ def test_a_killed_replica_loses_no_accepted_request(
         assert json.loads(last) == {"event": "error", "error": REPLICA_DIED}
         assert answer.result().status_code == 200
         assert answer.result().json() == clip_of(single, long(4))
-        assert pid not in ray_cluster.ask("pids").values()
+    wait_until(lambda: ray_cluster.ask("pids"), "it is not replaced", 0.5)
+    assert pid not in ray_cluster.ask("pids").values()
 
 
 @contextmanager
@@ -236,7 +237,7 @@ def load(url: str) -> Iterator[None]:
 def test_load_adds_a_replica_on_the_other_node(ray_cluster: RayCluster) -> None:
     with load(ray_cluster.predict_url):
         wait_until(lambda: ray_cluster.replicas == {"RUNNING": MAX_REPLICAS}, "no more", 0.5)
-        assert len(ray_cluster.ask("pids")) == MAX_REPLICAS  # by node
+        wait_until(lambda: len(ray_cluster.ask("pids")) == MAX_REPLICAS, "not on both nodes", 0.5)
 
 
 def test_requests_beyond_the_queue_are_answered_with_503(ray_cluster: RayCluster) -> None:
@@ -257,7 +258,10 @@ def test_an_update_under_load_loses_no_request(ray_cluster: RayCluster) -> None:
     before = set(ray_cluster.ask("pids").values())
     with load(ray_cluster.predict_url):
         ray_cluster.ask("update")
-        assert before.isdisjoint(ray_cluster.ask("pids").values())
+        wait_until(
+            lambda: before.isdisjoint(ray_cluster.ask("pids").values()), "old ones are left", 0.5
+        )
+        assert ray_cluster.ask("pids")
 
 
 def test_idle_replicas_are_removed(ray_cluster: RayCluster) -> None:

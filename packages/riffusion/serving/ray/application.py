@@ -23,6 +23,7 @@ from ray.exceptions import (
 from ray.serve.exceptions import (
     BackPressureError,
     DeploymentUnavailableError,
+    RayServeException,
     ReplicaUnavailableError,
 )
 from ray.serve.handle import DeploymentHandle
@@ -67,12 +68,11 @@ class _ServeReplicas:
         return cast(Call, self._predict.remote(inputs, as_msgpack))
 
     async def metrics(self) -> dict[str, str]:
-        response = self._handle.broadcast("named_metrics")
         try:
-            pages = await response.results_async(
+            pages = await self._handle.broadcast("named_metrics").results_async(
                 timeout_s=_METRICS_TIMEOUT_S, return_exceptions=True
             )
-        except TimeoutError:
+        except (TimeoutError, RayServeException):  # there is no replica
             return {}
         return dict(page for page in pages if not isinstance(page, BaseException))
 
