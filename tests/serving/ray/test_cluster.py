@@ -29,7 +29,7 @@ from tests.serving.gateways import gateway_to
 from tests.serving.ray.conftest import MAX_ONGOING, MAX_QUEUED, MAX_REPLICAS, RayCluster
 
 Body = dict[str, Any]
-LONG_STEPS = 40
+LONG_STEPS = 25
 REPLICA_DIED = "the replica that made the clip died in the middle of the stream; try again"
 
 
