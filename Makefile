@@ -1,4 +1,4 @@
-# make setup | setup-ray | demo | serve | web | test | test-fast | lint | docs | bench | clean        PYTHON=python3.12 make setup picks an interpreter
+# make setup | setup-ray | demo | serve | web | web-static | test | test-fast | lint | docs | bench | clean        PYTHON=python3.12 make setup picks an interpreter
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,7 +20,7 @@ PYTEST = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loads
 # npm's path, or nothing if it is missing or its Node is too old for the web app's tools; and then the reason.
 NPM := $(shell scripts/web_tool.sh npm 2>/dev/null)
 NO_NPM = $(shell scripts/web_tool.sh npm 2>&1 >/dev/null)
-WEB_SOURCES := $(shell find web/src web/public -type f) web/index.html web/about.html web/package.json web/tsconfig.json web/vite.config.ts
+WEB_SOURCES := $(shell find web/src web/public web/kernels web/build -type f) web/index.html web/about.html web/package.json web/tsconfig.json web/vite.config.ts
 
 # Makes a virtual environment; uv comes from the system if it is there, else from the package index into the environment.
 define make_venv
@@ -29,7 +29,7 @@ define make_venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray demo serve web test test-fast lint format docs bench media sbom image-context seed-images requirements clean
+.PHONY: help setup setup-ray demo serve web web-static test test-fast lint format docs bench media sbom image-context seed-images requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -75,6 +75,9 @@ web: $(if $(NPM),web/dist/index.html) ## the web app into web/dist
 
 web/dist/index.html: $(WEB_SOURCES) web/node_modules/.package-lock.json
 	@cd web && $(NPM) run --silent build -- --logLevel warn && touch dist/index.html
+
+web-static: $(if $(NPM),web/node_modules/.package-lock.json) ## the page that makes music without a server into web/static-dist, for any file server; CHECKPOINT=DIR for another exported checkpoint
+	@$(if $(NPM),cd web && RIFFUSION_CHECKPOINT="$(if $(CHECKPOINT),$(abspath $(CHECKPOINT)))" $(NPM) run --silent build-static -- --logLevel warn,echo "error: $(NO_NPM)"; exit 2)
 
 web/node_modules/.package-lock.json: web/package-lock.json web/.npmrc
 	@cd web && $(NPM) ci --no-progress --loglevel error && touch node_modules/.package-lock.json
@@ -135,4 +138,4 @@ requirements: setup ## resolve the pins again after a change of pyproject.toml
 		$$uv pip compile $$options $$hashes --constraint requirements.txt --extra ray pyproject.toml -o requirements-ray.txt
 
 clean: ## remove .venv, .venv-light, .venv-ray, output and caches
-	@rm -rf $(VENV) $(LIGHT_VENV) $(RAY_VENV) out build site web/dist web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(LIGHT_VENV) $(RAY_VENV) out build site web/dist web/static-dist web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
