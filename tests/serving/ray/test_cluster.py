@@ -136,7 +136,7 @@ def test_a_stream_ends_in_the_same_clip(ray_cluster: RayCluster, single: ClipGen
         json.dumps(short(1, alpha=2)).encode(),
         json.dumps(short(1, seed_image_id="no such image")).encode(),
         json.dumps(short(1, init_audio="AAAA")).encode(),
-        json.dumps(short(1, loras=[{"id": "choir"}], stream=True)).encode(),
+        json.dumps(short(1, mask_image_id="no such mask", stream=True)).encode(),
     ],
 )
 def test_invalid_requests_are_refused_like_by_a_single_service(
