@@ -26,7 +26,8 @@ import torch
 from riffusion.checkpoint.loader import Components, load_components
 from riffusion.checkpoint.manifest import MANIFEST_NAME, Manifest
 from riffusion.checkpoint.source import CheckpointSource, find_checkpoint
-from riffusion.diffusion.schedulers import SchedulerConfig, new_scheduler, scheduler_class
+from riffusion.diffusion.scheduler_config import SchedulerConfig
+from riffusion.diffusion.schedulers import new_scheduler, scheduler_class
 from riffusion.errors import CheckpointError, InputError
 from riffusion.exporting import checking, checkpoint_files, images, int8
 from riffusion.exporting.calibration import pipeline_of
