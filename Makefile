@@ -1,4 +1,4 @@
-# make setup | demo | serve | web | test | test-fast | lint | docs | bench | clean        PYTHON=python3.12 make setup picks an interpreter
+# make setup | demo | serve | web | web-static | test | test-fast | lint | docs | bench | clean        PYTHON=python3.12 make setup picks an interpreter
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,7 +17,7 @@ PYTEST = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loads
 # npm's path, or nothing if it is missing or its Node is too old for the web app's tools; and then the reason.
 NPM := $(shell scripts/web_tool.sh npm 2>/dev/null)
 NO_NPM = $(shell scripts/web_tool.sh npm 2>&1 >/dev/null)
-WEB_SOURCES := $(shell find web/src web/public -type f) web/index.html web/about.html web/package.json web/tsconfig.json web/vite.config.ts
+WEB_SOURCES := $(shell find web/src web/public web/kernels web/build -type f) web/index.html web/about.html web/package.json web/tsconfig.json web/vite.config.ts
 
 # Makes a virtual environment; uv comes from the system if it is there, else from the package index into the environment.
 define make_venv
@@ -26,7 +26,7 @@ define make_venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve web test test-fast lint format docs bench media seed-images requirements clean
+.PHONY: help setup demo serve web web-static test test-fast lint format docs bench media sbom image-context seed-images requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ web: $(if $(NPM),web/dist/index.html) ## the web app into web/dist
 web/dist/index.html: $(WEB_SOURCES) web/node_modules/.package-lock.json
 	@cd web && $(NPM) run --silent build -- --logLevel warn && touch dist/index.html
 
+web-static: $(if $(NPM),web/node_modules/.package-lock.json) ## the page that makes music without a server into web/static-dist, for any file server; CHECKPOINT=DIR for another exported checkpoint
+	@$(if $(NPM),cd web && RIFFUSION_CHECKPOINT="$(if $(CHECKPOINT),$(abspath $(CHECKPOINT)))" $(NPM) run --silent build-static -- --logLevel warn,echo "error: $(NO_NPM)"; exit 2)
+
 web/node_modules/.package-lock.json: web/package-lock.json web/.npmrc
 	@cd web && $(NPM) ci --no-progress --loglevel error && touch node_modules/.package-lock.json
 
@@ -98,16 +101,27 @@ media: setup $(if $(NPM),web) ## make the README's, the about page's and the doc
 	@$(BIN)/python -m scripts.media $(MEDIA)
 	@$(if $(NPM),CHROMIUM=$$(scripts/web_tool.sh chromium) && export CHROMIUM && cd web && $(NPM) run --silent screenshots,echo "left out: the web app's pictures; $(NO_NPM)")
 
+sbom: setup ## a software bill of materials (CycloneDX) of what serves clips: out/sbom.cdx.json
+	@$(BIN)/python scripts/sbom.py out/sbom.cdx.json
+
+image-context: setup ## build/image, from which Docker builds the model's image for deploy/
+	@scripts/image_context.sh build/image
+
 seed-images: setup ## render data/seed_images and data/masks again
 	@$(BIN)/python -m riffusion.loops.seed_images --output data
 
+# Truss reads the names of the packages in requirements.txt line by line, to take them out of its own list, and doesn't know
+# lines with hashes: with them, its numpy 1 would replace ours in the image. So that file has none, and requirements-image.txt has.
 requirements: setup ## resolve the pins again after a change of pyproject.toml
 	@uv=$$(command -v uv || echo $(BIN)/uv); options="--quiet --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate"; \
-		$$uv pip compile $$options --extra dev pyproject.toml -o requirements-dev.txt && \
-		$$uv pip compile $$options --constraint requirements-dev.txt pyproject.toml -o requirements-light.txt && \
-		$$uv pip compile $$options --constraint requirements-dev.txt --extra torch pyproject.toml -o requirements.txt && \
-		$$uv pip compile $$options --constraint requirements-dev.txt --extra train pyproject.toml -o requirements-train.txt && \
-		$$uv pip compile $$options --constraint requirements-dev.txt --extra export pyproject.toml -o requirements-export.txt
+		pins="$$options --constraint requirements-dev.txt"; hashes=--generate-hashes; \
+		$$uv pip compile $$options $$hashes --extra dev pyproject.toml -o requirements-dev.txt && \
+		$$uv pip compile $$pins --extra torch pyproject.toml -o requirements.txt && \
+		$$uv pip compile $$pins $$hashes --extra torch --extra server pyproject.toml -o requirements-image.txt && \
+		$$uv pip compile $$pins $$hashes --extra gateway pyproject.toml -o requirements-gateway.txt && \
+		$$uv pip compile $$pins $$hashes pyproject.toml -o requirements-light.txt && \
+		$$uv pip compile $$pins $$hashes --extra train pyproject.toml -o requirements-train.txt && \
+		$$uv pip compile $$pins $$hashes --extra export pyproject.toml -o requirements-export.txt
 
 clean: ## remove .venv, .venv-light, output and caches
-	@rm -rf $(VENV) $(LIGHT_VENV) out build site web/dist web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(LIGHT_VENV) out build site web/dist web/static-dist web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

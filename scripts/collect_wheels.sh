@@ -9,18 +9,20 @@ cd "$(dirname "$0")/.."
 
 python=${PYTHON:-.venv/bin/python}
 names=(diffusers importlib-metadata pydantic pydantic-core annotated-types typing-inspection typing-extensions
-    cachetools pydub pyloudnorm threadpoolctl typer "$@")
+    cachetools pydub array-api-compat threadpoolctl typer "$@")
 platforms=(2_17 2_24 2_27 2_28 2_31 2_34)
 
-pins=()
 for name in "${names[@]}"; do
-    pin=$(grep -E "^$name==" requirements-train.txt | cut -d' ' -f1) ||
+    grep -qE "^$name==" requirements-train.txt ||
         { echo "error: $name is not in requirements-train.txt; name a package that is" >&2; exit 2; }
-    pins+=("$pin")
 done
 rm -rf build/wheels
+mkdir -p build
+# Their lines with their hashes, which pip then checks. Markers are left out: the machine isn't this one.
+awk -v names=" ${names[*]} " '/^[^ ]/ { split($1, pin, "=="); wanted = index(names, " " pin[1] " "); if (wanted) print $1 " \\" } /^ / && wanted' \
+    requirements-train.txt >build/wheels.txt
 "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
     --python-version "${PYTHON_VERSION:-3.12}" --implementation cp \
     $(printf -- '--platform manylinux_%s_x86_64 ' "${platforms[@]}") --platform manylinux2014_x86_64 \
-    --dest build/wheels "${pins[@]}"
+    --dest build/wheels --require-hashes --requirement build/wheels.txt
 echo "Wrote build/wheels ($(find build/wheels -name '*.whl' | wc -l) wheels, $(du -sh build/wheels | cut -f1))"

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -45,6 +46,11 @@ def need(*names: str) -> None:
     _leave_out_without([name for name in names if not is_there(name)])
 
 
+def need_own_mounts() -> None:
+    """Leave the test out where a process can't have mounts of its own, as it can as root."""
+    _leave_out_without([] if _may_mount() else ["the right to mount, which root has,"])
+
+
 def need_node() -> None:
     """Leave the test out without a Node and npm that the web app's tools work with."""
     _leave_out_without([] if _has_node() else ["Node with npm"])
@@ -57,6 +63,14 @@ def _leave_out_without(missing: list[str]) -> None:
         pytest.fail(f"{reason}, and RIFFUSION_REQUIRE_ALL=1 forbids it", pytrace=False)
     if missing:
         pytest.skip(reason)
+
+
+def _may_mount() -> bool:
+    """Whether unshare, mount, chroot and setpriv are there and allowed."""
+    if not all(map(shutil.which, ("unshare", "chroot", "setpriv"))):
+        return False
+    command = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", tempfile.gettempdir()]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _has_node() -> bool:

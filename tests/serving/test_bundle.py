@@ -1,5 +1,6 @@
 """The Truss bundle: its configuration, and the context that an image is built from."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from riffusion.serving.local import truss_server
 from riffusion.serving.local.bundle_context import build_context
 from riffusion.serving.local.truss_server import LocalTrussServer, read_config
 from riffusion.serving.model.clip_service import LARGEST_MAX_WAITING
+from tests.deploy.test_read_only_root import IMAGE_ENTRY
 from tests.serving.conftest import BUNDLE_DIR, write_mini_bundle
 
 NEEDED = (
@@ -181,6 +183,23 @@ def test_the_image_installs_the_pinned_requirements(context: Path) -> None:
     assert "user_requirements.txt" in (context / "Dockerfile").read_text(encoding="utf-8")
     written = yaml.safe_load((context / "config.yaml").read_text(encoding="utf-8"))
     assert written["requirements_file"] == "./requirements.txt"
+
+
+def test_the_context_for_other_hosts_has_a_user_and_hashes(checkout: Path, tmp_path: Path) -> None:
+    """Truss' own Dockerfile runs the server as root, and pins without hashes."""
+    environment = {**os.environ, "BUNDLE": str(checkout)}
+    script = BUNDLE_DIR / "scripts/image_context.sh"
+    subprocess.run([script, tmp_path / "image"], env=environment, check=True, capture_output=True)
+    dockerfile = (tmp_path / "image/Dockerfile").read_text(encoding="utf-8").splitlines()
+    assert [line for line in dockerfile if line.startswith("USER")] == ["USER root", "USER 60000"]
+    assert dockerfile[-1] == f'ENTRYPOINT ["python3", "{IMAGE_ENTRY}"]'
+    installs = [line for line in dockerfile if " -r " in line]
+    assert all(line.startswith("RUN UV_COMPILE_BYTECODE=1 ") for line in installs)
+    installed = [line.split(" -r ")[1].split()[0] for line in installs]
+    assert installed == ["user_requirements.txt", "requirements.txt"]
+    first, second = ((tmp_path / "image" / name).read_text(encoding="utf-8") for name in installed)
+    assert first == (BUNDLE_DIR / "requirements-image.txt").read_text(encoding="utf-8")
+    assert all(line.startswith("#") for line in second.splitlines())
 
 
 def test_the_model_needs_nothing_that_the_image_lacks() -> None:

@@ -6,7 +6,7 @@ import type { Seconds } from "../src/units";
 import { type Started, type Tapped, installProbe } from "./probe";
 
 const DESKTOP = { viewport: { width: 800, height: 520 } };
-const FLAGS = [
+export const BROWSER_FLAGS = [
   "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
   "--autoplay-policy=no-user-gesture-required", "--no-sandbox", "--disable-background-networking",
 ];
@@ -20,7 +20,7 @@ export interface JamOptions {
 }
 
 export async function launchBrowser(): Promise<Browser> {
-  return chromium.launch({ executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium", args: FLAGS });
+  return chromium.launch({ executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium", args: BROWSER_FLAGS });
 }
 
 export class Jam {

@@ -1,60 +1,6 @@
-/** Entry point of the jam page: reads the settings from the link and builds the page. */
+/** Entry point of the jam page of a `riffusion serve`. */
 
-import "./ui/style.css";
-import "./ui/edit/edit.css";
-import { Client, SILENCE_TIMEOUT } from "./api/client";
-import { fetchDistillation, fetchLibrary } from "./api/library";
-import { Session } from "./jam/session";
-import { jamFromQuery, withKnownImages } from "./link/link";
-import { Scope } from "./scope";
-import { defaultsFor } from "./settings/distilled";
-import { SAMPLE_PROMPTS } from "./settings/sample_prompts";
-import { ACCENT_LOUDNESS, colourOf, cssColour } from "./timeline/colour";
-import { Page } from "./ui/page";
-import type { Seconds } from "./units";
+import { serverBackend } from "./backend/server_backend";
+import { startPage } from "./start";
 
-/** Random seeds are below this number, so that links stay short. */
-const RANDOM_SEED_LIMIT = 10_000;
-/** The first request waits so long for what the server's checkpoint can do; then it is made as for any other. */
-const INFO_TIMEOUT: Seconds = 2;
-
-function randomPrompt(): string {
-  return SAMPLE_PROMPTS[Math.floor(Math.random() * SAMPLE_PROMPTS.length)] ?? "church bells";
-}
-
-function randomSeed(): number {
-  return Math.floor(Math.random() * RANDOM_SEED_LIMIT);
-}
-
-const scope = new Scope();
-const baseUrl = new URL("./", location.href).href;
-const { settings, walk, problems } = jamFromQuery(location.search, randomPrompt, randomSeed);
-/** Resolves when the settings are those for the server's checkpoint: a request before would be made again. */
-let areSettingsFinal: Promise<unknown> = Promise.resolve();
-const client = new Client(`${baseUrl}run_inference/`, SILENCE_TIMEOUT, async (...request) => {
-  await areSettingsFinal;
-  return fetch(...request);
-});
-const session = scope.own(new Session(client, walk, settings));
-
-document.documentElement.style.setProperty("--accent", cssColour(colourOf(ACCENT_LOUDNESS)));
-const page = new Page(scope, session, client, baseUrl);
-showProblems(problems);
-void fetchLibrary(baseUrl).then((library) => {
-  const known = withKnownImages(session.conductor.settings, library);
-  if (known.problems.length > 0) session.conductor.adjust(known.settings);
-  showProblems(known.problems);
-  page.setLibrary(library);
-});
-const fitting = fetchDistillation(baseUrl).then((distillation) => {
-  if (distillation === null) return;
-  session.distillation = distillation;
-  const defaults = defaultsFor(distillation, settings.negativePrompt);
-  const { scheduler, numInferenceSteps } = jamFromQuery(location.search, randomPrompt, randomSeed, defaults).settings;
-  session.adjust({ ...session.conductor.settings, scheduler, numInferenceSteps });
-});
-areSettingsFinal = Promise.race([fitting, new Promise<void>((resolve) => void scope.after(INFO_TIMEOUT, resolve))]);
-
-function showProblems(problems: readonly string[]): void {
-  if (problems.length > 0) page.showNotice(`Parts of this link could not be read: ${problems.join("; ")}.`);
-}
+startPage((baseUrl, untilSettled) => serverBackend(baseUrl, untilSettled));

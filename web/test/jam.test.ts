@@ -162,7 +162,7 @@ describe("the status", () => {
   const facts: JamFacts = {
     phase: "playing", hasPlayed: true, numReady: 2, rounds: 1, clipDuration: CLIP, wantedSteps: 20,
     speed: { secondsPerClip: 1, numSteps: 20, isReduced: false, isBehind: false, wanderStepScale: 1, clipsAhead: 2 },
-    stepScale: 1, trouble: null, isOnHold: false,
+    stepScale: 1, trouble: null, isOnHold: false, isInstantOff: false, maker: "server", preparation: { text: null, isReady: true, isProblem: false },
   };
   const behind = { secondsPerClip: 9.04, numSteps: 8, isReduced: true, isBehind: true, wanderStepScale: 0.5, clipsAhead: 3 };
 
@@ -185,6 +185,25 @@ describe("the status", () => {
     expect(text).toMatch(/twice\.$/);
     expect(statusOf({ ...facts, speed: behind, stepScale: 0.5 }).text).toContain("twice, and the step between clips is 50 % of your setting.");
     expect(statusOf({ ...facts, numReady: 0 }).tone).toBe("calm"); // no ready clip does not prove that the server is slow
+  });
+
+  it("says that Instant is faster, where it is possible", () => {
+    expect(statusOf({ ...facts, speed: behind, isInstantOff: true }).text).toMatch(/twice\. Switch on Instant in the settings/);
+  });
+
+  it("says how fast this device is, if it makes the clips", () => {
+    expect(statusOf({ ...facts, maker: "device" })).toEqual({ tone: "calm", text: "Drawn on this device, 1.0 s for a clip of 5.1 s · 2 clips ready" });
+    expect(statusOf({ ...facts, maker: "device", speed: behind }).text).toMatch(/^This device is too slow: it needs 9\.0 s/);
+  });
+
+  it("says what is missing before clips can be made, and that play may be pressed once nothing is", () => {
+    const preparation = { text: "Downloading …", isReady: false, isProblem: false };
+    expect(statusOf({ ...facts, phase: "idle", preparation })).toEqual({ tone: "busy", text: "Downloading …" });
+    expect(statusOf({ ...facts, hasPlayed: false, preparation })).toEqual({ tone: "busy", text: "Downloading …" });
+    expect(statusOf({ ...facts, preparation: { ...preparation, isProblem: true } }).tone).toBe("warning");
+    const ready = { text: "Works offline.", isReady: true, isProblem: false };
+    expect(statusOf({ ...facts, phase: "idle", preparation: ready }).text).toBe("Works offline. Press play to start");
+    expect(statusOf({ ...facts, preparation: ready }).text).toBe("2 clips ready");
   });
 
   it("distinguishes a late clip from a slow server", () => {

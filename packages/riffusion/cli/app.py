@@ -54,6 +54,7 @@ from riffusion.cli.folder_batch import BatchError, is_own_defect, item_in_work
 from riffusion.cli.option_names import message_by_option
 from riffusion.cli.paired_options import CommandWithPairs
 from riffusion.errors import InputError
+from riffusion.runtime.user_name import ensure_user_name
 
 if TYPE_CHECKING:
     from typer._click.core import Command
@@ -177,6 +178,7 @@ def run(application: typer.Typer, arguments: Sequence[str] | None, name: str = "
     logging.basicConfig(handlers=[handler])
     # About damaged EXIF, which `riffusion.io.images` tells in one line.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    ensure_user_name()
     command = typer.main.get_command(application)
     options = GlobalOptions()
     try:

@@ -41,6 +41,8 @@ const REFUSALS = [400, 413, 415, 422];
 const PROHIBITIONS = [401, 403];
 
 export class Client {
+  readonly clipFormat = "flac";
+
   /**
    * @param url address of `/run_inference/`
    * @param silenceTimeout longest time without data from the server

@@ -22,12 +22,14 @@ export async function fetchLibrary(baseUrl: string): Promise<Library> {
     fetchIds(`${baseUrl}seed_images`, "seed_images"),
     fetchIds(`${baseUrl}masks`, "masks"),
   ]);
+  return libraryOf(baseUrl, seedImages ?? KNOWN_SEED_IMAGES, masks ?? []);
+}
+
+/** The images with these ids, where every page has them. */
+export function libraryOf(baseUrl: string, seedImages: readonly string[], masks: readonly string[]): Library {
   const images = (folder: string, ids: readonly string[]): LibraryImage[] =>
     ids.map((id) => ({ id, url: `${baseUrl}${folder}/${encodeURIComponent(id)}.png` }));
-  return {
-    seedImages: images("seed_images", seedImages ?? KNOWN_SEED_IMAGES),
-    masks: images("masks", masks ?? []),
-  };
+  return { seedImages: images("seed_images", seedImages), masks: images("masks", masks) };
 }
 
 /** Whether clips are made on another machine, where they may cost money. */
@@ -41,7 +43,11 @@ export async function isEndpointRemote(baseUrl: string): Promise<boolean> {
 /** What the checkpoint can do if it is distilled. Null if it is not, or if the gateway does not know. */
 export async function fetchDistillation(baseUrl: string): Promise<Distillation | null> {
   const info = (await fetchJson(`${baseUrl}info`)) as Record<string, unknown> | null;
-  const found = info?.["distillation"];
+  return distillationFrom(info?.["distillation"]);
+}
+
+/** What a checkpoint's `distillation.json` says; null if it is something else. */
+export function distillationFrom(found: unknown): Distillation | null {
   if (typeof found !== "object" || found === null) return null;
   const { max_steps: maxSteps, guidance, guided_sampling: isGuidedSampling } = found as Record<string, unknown>;
   if (typeof maxSteps !== "number" || typeof isGuidedSampling !== "boolean" || !Array.isArray(guidance)) return null;

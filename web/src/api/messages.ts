@@ -4,6 +4,8 @@ import type { ImageSource, SchedulerName, Settings } from "../settings/settings"
 import type { Seconds, Share } from "../units";
 import type { Stop } from "../walk/walk";
 
+export type PresetName = "instant" | "fast" | "balanced" | "reference";
+
 export interface PromptInput {
   prompt: string;
   seed: number;
@@ -22,10 +24,14 @@ export interface InferenceInput {
   init_image?: string;
   init_audio?: string;
   mask_image?: string;
-  mode?: "img2img" | "image_to_audio";
+  mode?: "img2img" | "txt2img" | "image_to_audio";
+  /** Of a txt2img clip. */
+  duration_s?: Seconds;
+  /** Defaults for scheduler, steps and guidance interval. */
+  preset?: PresetName;
   scheduler?: SchedulerName;
   guidance_interval?: readonly [Share, Share];
-  audio_format: "flac" | "mp3";
+  audio_format: "flac" | "mp3" | "wav";
   image_format: "png";
 }
 
@@ -42,12 +48,12 @@ export interface InferenceOutput {
 /**
  * The request for the clip at one stop of the walk.
  *
- * The formats are lossless: FLAC adds no padding at its ends, so clips join without a gap, and the PNG is the
+ * The formats are lossless: FLAC and WAV add no padding at their ends, so clips join without a gap, and the PNG is the
  * exact image that the audio was made from.
  *
  * @param numSteps replaces the number in `settings`, which may be too high for a slow server
  */
-export function clipInput(stop: Stop, settings: Settings, numSteps: number): InferenceInput {
+export function clipInput(stop: Stop, settings: Settings, numSteps: number, audioFormat: "flac" | "wav" = "flac"): InferenceInput {
   const prompt = (end: Stop["start"]): PromptInput => ({
     prompt: end.prompt,
     seed: end.seed,
@@ -64,7 +70,7 @@ export function clipInput(stop: Stop, settings: Settings, numSteps: number): Inf
     ...(settings.mask ? imageFields(settings.mask, "mask_image_id", "mask_image") : {}),
     ...(settings.scheduler ? { scheduler: settings.scheduler } : {}),
     ...(settings.scheduler === "lcm" ? {} : { guidance_interval: GUIDANCE_INTERVAL }),
-    audio_format: "flac",
+    audio_format: audioFormat,
     image_format: "png",
   };
 }
@@ -72,7 +78,7 @@ export function clipInput(stop: Stop, settings: Settings, numSteps: number): Inf
 /** The request that converts an image or a recording to audio without diffusion. */
 export function imageToAudioInput(
   source: ImageSource | { readonly kind: "audio"; readonly dataUrl: string },
-  audioFormat: "flac" | "mp3" = "flac",
+  audioFormat: InferenceInput["audio_format"] = "flac",
 ): InferenceInput {
   const fields =
     source.kind === "audio"

@@ -1,7 +1,8 @@
-/** Requests clips from the server and decodes them. */
+/** Requests clips from the backend and decodes them. */
 
-import type { Client, Failure } from "../api/client";
+import type { Failure } from "../api/client";
 import { type InferenceInput, type InferenceOutput, clipInput, imageToAudioInput } from "../api/messages";
+import type { ClipClient } from "../backend/backend";
 import { blobFromUrl } from "../data_url";
 import type { ImageSource, Settings } from "../settings/settings";
 import type { Seconds } from "../units";
@@ -11,13 +12,13 @@ import type { ClipResult, ClipSource } from "./types";
 
 const UNDECODABLE: Failure = {
   kind: "away",
-  message: "This browser cannot play the clip from the server. The file may be damaged or in an unsupported format.",
+  message: "This browser cannot play the clip that was made. The file may be damaged or in an unsupported format.",
 };
 
-export class ServerClipSource implements ClipSource<AudioBuffer> {
+export class BackendClipSource implements ClipSource<AudioBuffer> {
   /** @param context returns the audio context; called only when there is audio to decode */
   constructor(
-    private readonly client: Client,
+    private readonly client: ClipClient,
     private readonly context: () => BaseAudioContext,
   ) {}
 
@@ -28,19 +29,19 @@ export class ServerClipSource implements ClipSource<AudioBuffer> {
     signal: AbortSignal,
     onProgress: (step: number, steps: number) => void,
   ): Promise<ClipResult<AudioBuffer>> {
-    return this.run(clipInput(stop, settings, numSteps), signal, onProgress);
+    return this.run(clipInput(stop, settings, numSteps, this.client.clipFormat), signal, onProgress);
   }
 
   /** Repaints the image of a clip where `mask` is white. */
   repaint(stop: Stop, settings: Settings, image: string, mask: string, signal: AbortSignal): Promise<ClipResult<AudioBuffer>> {
     const own = (dataUrl: string): ImageSource => ({ kind: "own", dataUrl, name: "" });
     const used = { ...settings, seedImage: own(image), mask: own(mask) };
-    return this.run(clipInput(stop, used, settings.numInferenceSteps), signal);
+    return this.run(clipInput(stop, used, settings.numInferenceSteps, this.client.clipFormat), signal);
   }
 
-  /** Converts an image or a recording to audio without diffusion. The result also has the server's image of it. */
+  /** Converts an image or a recording to audio without diffusion. The result also has the image of it. */
   imageToAudio(source: Parameters<typeof imageToAudioInput>[0], signal: AbortSignal): Promise<ClipResult<AudioBuffer>> {
-    return this.run(imageToAudioInput(source), signal);
+    return this.run(imageToAudioInput(source, this.client.clipFormat), signal);
   }
 
   private async run(
@@ -48,6 +49,7 @@ export class ServerClipSource implements ClipSource<AudioBuffer> {
     signal: AbortSignal,
     onProgress?: (step: number, steps: number) => void,
   ): Promise<ClipResult<AudioBuffer>> {
+    await this.client.untilReady?.(); // which says nothing about how long a clip takes
     const stopwatch = new Stopwatch(request.num_inference_steps ?? 1);
     const answer = await this.client.ask(request, {
       signal,

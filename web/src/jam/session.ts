@@ -1,17 +1,18 @@
 /** The jam of one page: connects the conductor with audio output, previews and recordings. */
 
-import type { Client, Failure } from "../api/client";
+import type { Failure } from "../api/client";
 import { Mixer } from "../audio/mixer";
 import { Player } from "../audio/player";
 import { Preview } from "../audio/preview";
 import { MAX_RECORDING, Recorder, type Recording } from "../audio/recorder";
+import type { Backend } from "../backend/backend";
 import { Scope } from "../scope";
-import { type Distillation, fitted } from "../settings/distilled";
+import { type Distillation, fitted, isInstant } from "../settings/distilled";
 import type { Settings } from "../settings/settings";
 import type { Seconds, Share } from "../units";
 import type { Walk } from "../walk/walk";
 import type { Clip } from "./clip";
-import { ServerClipSource } from "./clip_source";
+import { BackendClipSource } from "./clip_source";
 import { Conductor } from "./conductor";
 import type { Slot } from "./playback_timeline";
 import { type JamFacts, type Phase, type Status, statusOf } from "./status";
@@ -22,8 +23,8 @@ const TICK: Seconds = 0.25;
 
 export class Session {
   readonly conductor: Conductor<AudioBuffer>;
-  readonly clipSource: ServerClipSource;
-  /** What the server's checkpoint can do; null if it is not distilled, or not known yet. */
+  readonly clipSource: BackendClipSource;
+  /** What the checkpoint can do; null if it is not distilled, or not known yet. */
   distillation: Distillation | null = null;
   private readonly scope = new Scope();
   private readonly listeners = new Set<() => void>();
@@ -37,8 +38,9 @@ export class Session {
   private lastHeard: string | undefined;
   private volume: Share = 1;
 
-  constructor(client: Client, walk: Walk, settings: Settings) {
-    this.clipSource = new ServerClipSource(client, () => this.open().context);
+  constructor(private readonly backend: Backend, walk: Walk, settings: Settings) {
+    const { client } = backend;
+    this.clipSource = new BackendClipSource(client, () => this.open().context);
     const session = this;
     const player = {
       get now() {
@@ -48,6 +50,7 @@ export class Session {
     };
     const onTakeOver = (clip: HeardClip, start: Seconds): void => this.recorder?.takeOver(clip.audio, start);
     this.conductor = new Conductor(this.clipSource, player, walk, settings, () => this.notify(), onTakeOver);
+    backend.onChange(() => this.notify());
   }
 
   get phase(): Phase {
@@ -90,6 +93,9 @@ export class Session {
       stepScale: conductor.alphaStep / conductor.settings.alphaStep,
       trouble: conductor.trouble,
       isOnHold: this.isOnHold,
+      isInstantOff: this.distillation !== null && !isInstant(conductor.settings, this.distillation),
+      maker: this.backend.maker,
+      preparation: this.backend.preparation,
     };
     return statusOf(facts);
   }

@@ -1,9 +1,9 @@
 /** Sharing and saving: a link, files of the current clip, and a recording of the jam. */
 
-import type { Client } from "../api/client";
 import { imageToAudioInput } from "../api/messages";
 import type { Recording } from "../audio/recorder";
 import { wavBlob } from "../audio/wav";
+import type { Backend } from "../backend/backend";
 import { blobFromUrl, dataUrlFromBlob } from "../data_url";
 import { fileName, walkBefore } from "../jam/clip";
 import type { HeardClip, Session } from "../jam/session";
@@ -32,13 +32,14 @@ export class ClipPanel implements Panel {
   constructor(
     scope: Scope,
     private readonly session: Session,
-    private readonly client: Client,
+    private readonly backend: Backend,
     private readonly showNotice: (message: string) => void,
   ) {
     const share = h("button", { type: "button", class: "primary" }, "Share this moment");
     const kinds: [string, (clip: HeardClip, button: HTMLButtonElement) => void][] = [
-      ["MP3", (clip, button) => void this.saveEncoded(clip, "mp3", button)],
-      ["FLAC", (clip, button) => void this.saveEncoded(clip, "flac", button)],
+      ...backend.savedFormats.map((format): [string, (clip: HeardClip, button: HTMLButtonElement) => void] => [
+        format.toUpperCase(), (clip, button) => void this.saveEncoded(clip, format, button),
+      ]),
       ["WAV", (clip) => this.saveWav(clip)],
       ["Image", (clip) => this.saveImage(clip)],
     ];
@@ -148,7 +149,7 @@ export class ClipPanel implements Panel {
     button.setAttribute("aria-busy", "true");
     this.update();
     const source = { kind: "own", dataUrl: await dataUrlFromBlob(clip.image), name: "" } as const;
-    const answer = await this.client.ask(imageToAudioInput(source, format));
+    const answer = await this.backend.client.ask(imageToAudioInput(source, format));
     button.removeAttribute("aria-busy");
     this.update();
     if (answer.ok) saveFile(await blobFromUrl(answer.output.audio), `${fileName(clip.stop)}.${format}`);

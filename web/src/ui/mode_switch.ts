@@ -10,16 +10,25 @@ export class ModeSwitch {
   private readonly jam = h("button", { type: "button" }, "Jam");
   private readonly edit = h("button", { type: "button" }, "Edit");
 
-  /** @param onChange called when the mode has changed */
-  constructor(scope: Scope, private readonly onChange: (isEditing: boolean) => void) {
+  /**
+   * @param canEdit whether recordings can be edited; otherwise there is only the jam, and no switch
+   * @param onChange called when the mode has changed
+   */
+  constructor(scope: Scope, private readonly canEdit: boolean, private readonly onChange: (isEditing: boolean) => void) {
     this.element = h("div", { class: "segments mode-switch", role: "group", "aria-label": "Mode" }, this.jam, this.edit);
+    this.element.hidden = !canEdit;
     scope.listen(this.jam, "click", () => this.set(false));
     scope.listen(this.edit, "click", () => this.set(true));
     scope.listen(window, "popstate", () => this.apply());
   }
 
+  /** Whether the address asks for the Edit view, which there is not. */
+  get isEditMissing(): boolean {
+    return !this.canEdit && location.hash === EDIT_HASH;
+  }
+
   get isEditing(): boolean {
-    return location.hash === EDIT_HASH;
+    return this.canEdit && location.hash === EDIT_HASH;
   }
 
   set(isEditing: boolean): void {

@@ -1,7 +1,7 @@
 /** Builds the page and updates it when the jam changes. */
 
-import type { Client } from "../api/client";
-import { type Library, isEndpointRemote } from "../api/library";
+import type { Library } from "../api/library";
+import type { Backend } from "../backend/backend";
 import type { Session } from "../jam/session";
 import type { Scope } from "../scope";
 import { SeedPreview } from "../timeline/seed_preview";
@@ -42,7 +42,8 @@ export class Page {
   private readonly promptBar: PromptBar;
   private readonly sidebar: Sidebar;
   private readonly seedPanel: SeedPanel;
-  private readonly editView: EditView;
+  /** null if nothing here can edit recordings. */
+  private readonly editView: EditView | null;
   private readonly mode: ModeSwitch;
   private readonly seedPreview = new SeedPreview(() => this.timeline?.invalidate());
   private isUpdateDue = false;
@@ -50,31 +51,32 @@ export class Page {
   constructor(
     private readonly scope: Scope,
     private readonly session: Session,
-    client: Client,
-    baseUrl: string,
+    private readonly backend: Backend,
   ) {
     const showNotice = (message: string): void => this.notices.show(message);
     this.nowPlaying = new NowPlaying(session);
     this.mediaKeys = new MediaKeys(scope, () => session.phase === "playing", () => void session.toggle());
     this.promptBar = new PromptBar(scope, session, showNotice);
     this.seedPanel = new SeedPanel(scope, session, showNotice);
-    const clipPanel = new ClipPanel(scope, session, client, showNotice);
+    const clipPanel = new ClipPanel(scope, session, backend, showNotice);
     const draw = new DrawPanel(scope, session, (source) => this.seedPanel.setOwn(source), showNotice);
-    const sound = new SoundPanel(scope, session, this.preferences, () => this.applyPreferences());
+    const sound = new SoundPanel(scope, session, backend, this.preferences, () => this.applyPreferences());
     const opener = h("button", { class: "quiet jam-only", type: "button", "aria-label": "Settings", "aria-expanded": "false", title: "Settings (S)" }, icon("panel"));
     this.sidebar = new Sidebar(scope, [new QueuePanel(scope, session), sound, this.seedPanel, draw, clipPanel], opener);
-    this.editView = new EditView(scope, client, showNotice, (loop) => {
+    const { editClient } = backend;
+    const editView = editClient && new EditView(scope, editClient, showNotice, (loop) => {
       this.mode.set(false);
       void this.seedPanel.useLoop(loop.name, loop.samples, loop.sampleRate);
     });
-    this.mode = new ModeSwitch(scope, (isEditing) => this.setEditing(isEditing));
+    this.editView = editView;
+    this.mode = new ModeSwitch(scope, editView !== null, (isEditing) => this.setEditing(isEditing));
     const volume = new VolumeControl(scope, (value) => {
       session.setVolume(value);
-      this.editView.setVolume(value);
+      this.editView?.setVolume(value);
     });
     const jamShortcuts = this.shortcuts(clipPanel);
     const muteShortcut = { key: "m", label: "M", does: "mute or unmute", act: () => volume.toggleMute() };
-    const shortcuts = (): readonly Shortcut[] => [...(this.mode.isEditing ? this.editView.shortcuts : jamShortcuts), muteShortcut, helpShortcut];
+    const shortcuts = (): readonly Shortcut[] => [...(editView && this.mode.isEditing ? editView.shortcuts : jamShortcuts), muteShortcut, helpShortcut];
     const help = helpDialog(scope);
     const helpShortcut = { key: "?", label: "?", does: "show this list", act: () => help.show(shortcuts()) };
     const helpButton = h("button", { class: "quiet", type: "button", "aria-label": "Keyboard shortcuts", title: "Keyboard shortcuts (?)" }, icon("help"));
@@ -92,7 +94,7 @@ export class Page {
         h("nav", { "aria-label": "View" }, this.mode.element, volume.element, this.followButton, this.flatButton, helpButton, opener),
       ),
       main,
-      this.editView.element,
+      ...(editView ? [editView.element] : []),
       this.sidebar.element,
       this.notices.element,
       help.dialog,
@@ -111,7 +113,8 @@ export class Page {
     session.onChange(() => this.updateSoon());
     this.update();
     this.mode.apply();
-    void this.watchForInactivity(baseUrl);
+    void this.watchForInactivity();
+    if (this.mode.isEditMissing) showNotice("Editing recordings needs a server, which this page works without. Run `riffusion serve` and open its page.");
   }
 
   setLibrary(library: Library): void {
@@ -225,7 +228,7 @@ export class Page {
       this.sidebar.toggle(false);
       if (this.session.phase === "playing") void this.session.toggle();
     }
-    this.editView.show(isEditing);
+    this.editView?.show(isEditing);
     this.timeline?.invalidate();
   }
 
@@ -238,7 +241,7 @@ export class Page {
       },
       (file) => {
         this.mode.set(true);
-        void this.editView.open(file);
+        void this.editView?.open(file);
       },
     );
     document.body.append(choice.dialog);
@@ -256,14 +259,14 @@ export class Page {
       event.preventDefault();
       document.body.classList.remove("dropping");
       const file = event.dataTransfer?.files[0];
-      if (file && isRecording(file)) choice.ask(file);
+      if (file && this.editView && isRecording(file)) choice.ask(file);
       else if (file) void this.seedPanel.useFile(file);
     });
   }
 
   /** On an endpoint that may cost money, asks "Still listening?" when the user is inactive. */
-  private async watchForInactivity(baseUrl: string): Promise<void> {
-    if (!(await isEndpointRemote(baseUrl))) return;
+  private async watchForInactivity(): Promise<void> {
+    if (!(await this.backend.mayCostMoney())) return;
     const isPlaying = (): boolean => this.session.phase === "playing";
     document.body.append(stillListening(this.scope, isPlaying, (isOnHold) => this.session.hold(isOnHold)));
   }

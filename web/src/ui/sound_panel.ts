@@ -1,9 +1,10 @@
 /** The settings for making clips. */
 
+import type { Backend } from "../backend/backend";
 import type { Session } from "../jam/session";
 import type { Scope } from "../scope";
 import { isInstant, withInstant } from "../settings/distilled";
-import { MAX_PROMPT_CHARACTERS, RANGES, SCHEDULERS, type Settings, isScheduler } from "../settings/settings";
+import { MAX_PROMPT_CHARACTERS, RANGES, type Settings, isScheduler } from "../settings/settings";
 import { h } from "./dom";
 import { type Field, selectField, sliderField, switchField, textField } from "./fields";
 import type { Panel } from "./sidebar";
@@ -26,6 +27,7 @@ export class SoundPanel implements Panel {
   constructor(
     scope: Scope,
     private readonly session: Session,
+    { schedulers, gpu }: Backend,
     preferences: Preferences,
     onPreferences: () => void,
   ) {
@@ -39,12 +41,14 @@ export class SoundPanel implements Panel {
       this.change({ negativePrompt }),
     );
     this.fields.push((settings) => negative.show(settings.negativePrompt));
-    const options = [{ value: BY_CHECKPOINT, text: "checkpoint default" }, ...SCHEDULERS.map((name) => ({ value: name, text: name }))];
+    const options = [{ value: BY_CHECKPOINT, text: "checkpoint default" }, ...schedulers.map((name) => ({ value: name, text: name }))];
     const scheduler = selectField(scope, "Scheduler", options, (name) => this.change({ scheduler: isScheduler(name) ? name : null }));
     this.fields.push((settings) => scheduler.show(settings.scheduler ?? BY_CHECKPOINT));
     this.instant = switchField(scope, "Instant: few steps, without a negative prompt", (isOn) =>
       this.session.adjust(withInstant(this.session.conductor.settings, isOn)),
     );
+    const onGpu = gpu && switchField(scope, "Draw with the GPU, if it is faster here and computes the same", (isOn) => gpu.set(isOn));
+    onGpu?.show(gpu?.isOn ?? false);
     const calm = switchField(scope, "Reduced motion", (isMotionReduced) => {
       preferences.isMotionReduced = isMotionReduced;
       onPreferences();
@@ -60,6 +64,7 @@ export class SoundPanel implements Panel {
       this.instant.element,
       negative.element,
       scheduler.element,
+      onGpu?.element ?? null,
       calm.element,
     );
   }

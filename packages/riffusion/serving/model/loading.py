@@ -9,6 +9,7 @@ from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
 from riffusion.generation.lora_folder import LORA_FOLDER, loras_from_environment
 from riffusion.generation.pipelines import choose_engine
+from riffusion.runtime.user_name import ensure_user_name
 from riffusion.serving.model.clip_service import (
     ClipService,
     max_running_from_environment,
@@ -28,6 +29,7 @@ def load_service(decoders: DecodingPool) -> ClipService:
         CheckpointError: the checkpoint is missing, truncated or foreign.
         InputError: an environment variable is not valid.
     """
+    ensure_user_name()
     source = find_checkpoint()
     if is_unconditional(source):
         return _unconditional_service(source, decoders)

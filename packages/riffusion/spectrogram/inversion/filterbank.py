@@ -59,7 +59,7 @@ class MelFilterbank:
         self, params: MelFrames, bin_hz: float, num_bins: int, operations: Operations
     ) -> None:
         self._do = operations
-        weights = _interpolated_weights(params, bin_hz, num_bins)
+        weights = interpolated_weights(params, bin_hz, num_bins)
         weight_of_bin = weights.sum(1, keepdims=True).clip(min=EPSILON)
         self._bands_from_bins = self._products(weights)
         self._mean_over_bands = self._products((weights / weight_of_bin).T)
@@ -134,7 +134,7 @@ class MelFilterbank:
         return magnitudes
 
 
-def _interpolated_weights(params: MelFrames, bin_hz: float, num_bins: int) -> Floats:
+def interpolated_weights(params: MelFrames, bin_hz: float, num_bins: int) -> Floats:
     """F · U: weights of the bins of the short FFT, (num_bins, bands)."""
     weights = np.zeros((num_bins, params.num_frequencies), np.float32)
     for index, group in enumerate(band_groups(params, _BANDS_PER_GROUP)):

@@ -51,7 +51,7 @@ class ReducedStft:
         self.bin_hz = params.sample_rate * self.hop / full_hop / self.n_fft
         self.min_frames = self.window_length // self.hop + 2
         self.full_hop = full_hop
-        self._full_n_fft = self.n_fft * full_hop // self.hop
+        self.full_n_fft = self.n_fft * full_hop // self.hop
         self._window = operations.constant(_hann_window(self.window_length))
         self._full_window = operations.constant(_hann_window(full_window))
         # Frame n starts at sample n · hop minus half a window, rounded down. If the two rates round
@@ -110,7 +110,7 @@ class ReducedStft:
 
     def _full_frames(self, weights: Array) -> StftFrames:
         return StftFrames(
-            self._do, self._full_n_fft, self._full_window, self.full_hop, weights, slice(None)
+            self._do, self.full_n_fft, self._full_window, self.full_hop, weights, slice(None)
         )
 
 

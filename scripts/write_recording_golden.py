@@ -1,0 +1,66 @@
+"""Writes what the web page's images of recordings are compared with: Python's image, and its EXIF.
+
+    python scripts/write_recording_golden.py
+
+The tests of TypeScript are `web/test/recording_image.test.ts`; `tests/spectrogram/
+test_recording_golden.py` tests that the file is what Python gives.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from riffusion.spectrogram.image_converter import SpectrogramImageConverter
+from riffusion.spectrogram.params import SpectrogramParams
+
+GOLDEN = Path(__file__).parents[1] / "web" / "test" / "golden" / "recording.json"
+NUM_SAMPLES = 11_000
+"""A quarter of a second: 25 columns, the last one begun."""
+_PERIOD = 147
+"""Of the triangle wave in samples: 300 Hz."""
+_TIFF_AT = len(b"Exif\0\0")
+
+
+def made_up_samples() -> npt.NDArray[np.float32]:
+    """A fading triangle wave with noise, (1, samples), that every language computes exactly."""
+    state, samples = 1, []
+    for i in range(NUM_SAMPLES):
+        state = (state * 16807) % (2**31 - 1)
+        triangle = abs((i % _PERIOD) / _PERIOD - 0.5) * 4 - 1
+        samples.append(0.5 * triangle * (1 - i / NUM_SAMPLES) + 0.02 * (state / 2**30 - 1))
+    return np.array([samples], np.float32)
+
+
+def golden() -> dict[str, Any]:
+    """Parameters, the image's pixels in base64 (rows from the top), and its EXIF as hex digits."""
+    params = SpectrogramParams()
+    image = SpectrogramImageConverter(params, "cpu").spectrogram_image_from_waveform(
+        made_up_samples()
+    )
+    exif = Image.new("RGB", (1, 1)).getexif()
+    exif.update(params.to_exif())
+    return {
+        "params": dataclasses.asdict(params),
+        "width": image.width,
+        "height": image.height,
+        "pixels": base64.b64encode(image.getchannel("R").tobytes()).decode(),
+        "exif": exif.tobytes()[_TIFF_AT:].hex(),
+    }
+
+
+def main() -> None:
+    """Write the file."""
+    GOLDEN.parent.mkdir(parents=True, exist_ok=True)
+    GOLDEN.write_text(json.dumps(golden(), separators=(",", ":")) + "\n")
+
+
+if __name__ == "__main__":
+    main()
