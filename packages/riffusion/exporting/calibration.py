@@ -81,7 +81,7 @@ def pipeline_of(folder: Path, sessions: Mapping[str, Session]) -> LightPipeline:
         OnnxTextEncoder(text_encoder),
         base.tokenizer,
         OnnxUNet(unet, shape.latent_channels, shape.guidance_width),
-        OnnxAutoencoder(encoder, decoder),
+        OnnxAutoencoder(encoder, decoder, shape.pixels_per_latent),
         base.scheduler,
         base.spectrogram_params,
     )
@@ -95,8 +95,8 @@ class _Recording(Session):
         self.inputs: list[Inputs] = []
         self.outputs: list[dict[str, FloatArray]] = []
 
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, FloatArray]:
+    def run(self, inputs: Mapping[str, Any], positions: int = 0) -> dict[str, FloatArray]:
         """Run, and keep both."""
         self.inputs.append({name: np.array(value) for name, value in inputs.items()})
-        self.outputs.append(super().run(inputs))
+        self.outputs.append(super().run(inputs, positions))
         return self.outputs[-1]
