@@ -77,9 +77,10 @@ async function buildServiceWorker(outDir: string): Promise<void> {
 function copyCheckpoint(from: string, to: string): void {
   const path = join(from, "manifest.json");
   if (!existsSync(path)) throw new Error(`${from} has no manifest.json; name an exported checkpoint (riffusion export)`);
-  const manifest = JSON.parse(readFileSync(path, "utf8")) as { files: Record<string, unknown> };
+  const { parts } = JSON.parse(readFileSync(path, "utf8")) as { parts: Record<string, { graph: string; weights: string[] }> };
+  const networks = new Set(Object.values(parts).flatMap(({ graph, weights }) => [graph, ...weights]));
   const optional = OPTIONAL_FILES.filter((name) => existsSync(join(from, name)));
-  for (const name of [...CHECKPOINT_FILES, ...optional, ...Object.keys(manifest.files)]) {
+  for (const name of [...CHECKPOINT_FILES, ...optional, ...networks]) {
     if (!existsSync(join(from, name))) throw new Error(`${from} lacks ${name}; export the checkpoint again (riffusion export)`);
     mkdirSync(dirname(join(to, name)), { recursive: true });
     cpSync(join(from, name), join(to, name));
