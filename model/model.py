@@ -21,6 +21,8 @@ from riffusion.serving.model.responses import (
     clip_response,
     error_response,
 )
+from riffusion.serving.request_id import REQUEST_ID, begin_request
+from riffusion.serving.tracing import TRACEPARENT, begin_trace, configure_tracing
 
 
 class Model:
@@ -38,6 +40,7 @@ class Model:
             CheckpointError: the checkpoint is missing, truncated or foreign.
             ServerError: the process that decodes audio doesn't start.
         """
+        configure_tracing("riffusion-model")
         check_required_gpu()
         guard_msgpack_decoder()
         decoders = DecodingPool()
@@ -50,8 +53,13 @@ class Model:
 
     async def predict(self, inputs: InferenceRequest, request: Request) -> InferenceOutput:
         """Make a clip."""
+        request_id = begin_request(request.headers.get(REQUEST_ID))
+        begin_trace(request.headers.get(TRACEPARENT))
+        answer = await self._answer(inputs, request)
+        if isinstance(answer, Response):
+            answer.headers[REQUEST_ID] = request_id
         # Truss passes a Response through unchanged; the annotation is for its /schema.
-        return await self._answer(inputs, request)  # type: ignore[return-value]
+        return answer  # type: ignore[return-value]
 
     async def _answer(
         self, inputs: InferenceRequest, request: Request

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -60,6 +61,7 @@ def serve(
     trusted_proxies: tuple[str, ...] = (),
     timeout_s: float = DEFAULT_TIMEOUT_S,
     retry_budget_s: float = DEFAULT_RETRY_BUDGET_S,
+    log_as_json: bool = False,
     announce: Callable[[str], None] = logger.info,
 ) -> None:
     """Run the local servers until SIGINT or SIGTERM; requests in progress are finished first.
@@ -78,6 +80,8 @@ def serve(
         limits: limits per client of the gateway; default `ClientLimits()`.
         trusted_proxies: as in `GatewayServer`.
         timeout_s, retry_budget_s: as in `Endpoint`, for the gateway's requests.
+        log_as_json: whether the Truss server logs JSON objects instead of text; they are written to
+            standard error as they are.
         announce: called with a line of text for each address, once it can be reached.
 
     Raises:
@@ -109,7 +113,10 @@ def serve(
                     LocalTrussServer(
                         host=DEFAULT_HOST if gateway else host,
                         port=port,
-                        environment=_environment(checkpoint) | lora_environment,
+                        environment=_environment(checkpoint)
+                        | lora_environment
+                        | ({"DISABLE_JSON_LOGGING": ""} if log_as_json else {}),
+                        on_log_line=_write_to_stderr if log_as_json else None,
                     )
                 )
                 announce(f"inference: POST {truss.predict_url}")
@@ -211,6 +218,10 @@ class GatewayServer:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
+
+
+def _write_to_stderr(line: str) -> None:
+    sys.stderr.write(line + "\n")
 
 
 def _checkpoint_directory(checkpoint: str | None) -> Path | None:

@@ -3,7 +3,6 @@
 The Truss adapter and the Ray deployment answer with these, so that clients can't tell them apart.
 """
 
-import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -13,8 +12,6 @@ from fastapi.responses import JSONResponse
 from riffusion.datatypes import InferenceOutput
 from riffusion.errors import DeadlineExceededError, GenerationCancelled, InputError, OverloadedError
 from riffusion.serving.model.request_body import error_content
-
-logger = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
 NDJSON = "application/x-ndjson"
@@ -40,10 +37,8 @@ def clip_response(output: InferenceOutput, timings_s: Mapping[str, float]) -> Re
 def error_response(error: InputError | OverloadedError | GenerationCancelled) -> Response:
     """The response for one of `EXPECTED_ERRORS`."""
     if isinstance(error, InputError):
-        logger.info("refused: field=%r", error.field)
         return JSONResponse(error_content(error), HTTPStatus.BAD_REQUEST)
     if isinstance(error, OverloadedError):
-        logger.warning("refused: %s", error)
         headers = {"Retry-After": str(error.retry_after_s)}
         return JSONResponse(error_content(error), HTTPStatus.SERVICE_UNAVAILABLE, headers)
     if isinstance(error, DeadlineExceededError):
