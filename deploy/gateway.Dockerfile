@@ -22,5 +22,5 @@ ENV PYTHONPATH=/opt/riffusion/packages PYTHONUNBUFFERED=1 HOME=/tmp
 WORKDIR /opt/riffusion
 USER 60000:60000
 EXPOSE 3013
-ENTRYPOINT ["python", "-m", "riffusion", "serve", "--host", "0.0.0.0", "--gateway-port", "3013", "--app-dir", "/opt/riffusion/web"]
+ENTRYPOINT ["python", "-m", "riffusion", "serve", "--host", "0.0.0.0", "--gateway-port", "3013", "--app-dir", "/opt/riffusion/web", "--log-format", "json"]
 CMD ["--endpoint", "http://riffusion-model:8080"]

@@ -4,37 +4,25 @@ Truss reads the annotations of `Model.predict`: the input's class parses the bod
 describes both. So this module must not import `annotations` from `__future__`.
 """
 
-import logging
-from collections.abc import Mapping
-from http import HTTPStatus
-
 from fastapi import Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from riffusion.audio.decoding_pool import DecodingPool
 from riffusion.datatypes import InferenceOutput
-from riffusion.errors import (
-    DeadlineExceededError,
-    GenerationCancelled,
-    InputError,
-    OverloadedError,
-    StorageFullError,
-)
 from riffusion.runtime.gpu import check_required_gpu
 from riffusion.serving.model.clip_service import ClipJob, ClipService
 from riffusion.serving.model.loading import load_service
-from riffusion.serving.model.request_body import (
-    InferenceRequest,
-    error_content,
-    guard_msgpack_decoder,
+from riffusion.serving.model.request_body import InferenceRequest, guard_msgpack_decoder
+from riffusion.serving.model.responses import (
+    EXPECTED_ERRORS,
+    MSGPACK,
+    NDJSON,
+    clip_response,
+    error_response,
 )
-
-logger = logging.getLogger(__name__)
-
-CLIENT_CLOSED_REQUEST = 499
-MSGPACK = "application/octet-stream"
-"""Content type of requests that Truss answers with msgpack."""
+from riffusion.serving.request_id import REQUEST_ID, begin_request
+from riffusion.serving.tracing import TRACEPARENT, begin_trace, configure_tracing
 
 
 class Model:
@@ -52,6 +40,7 @@ class Model:
             CheckpointError: the checkpoint is missing, truncated or foreign.
             ServerError: the process that decodes audio doesn't start.
         """
+        configure_tracing("riffusion-model")
         check_required_gpu()
         guard_msgpack_decoder()
         decoders = DecodingPool()
@@ -64,8 +53,13 @@ class Model:
 
     async def predict(self, inputs: InferenceRequest, request: Request) -> InferenceOutput:
         """Make a clip."""
+        request_id = begin_request(request.headers.get(REQUEST_ID))
+        begin_trace(request.headers.get(TRACEPARENT))
+        answer = await self._answer(inputs, request)
+        if isinstance(answer, Response):
+            answer.headers[REQUEST_ID] = request_id
         # Truss passes a Response through unchanged; the annotation is for its /schema.
-        return await self._answer(inputs, request)  # type: ignore[return-value]
+        return answer  # type: ignore[return-value]
 
     async def _answer(
         self, inputs: InferenceRequest, request: Request
@@ -79,25 +73,16 @@ class Model:
                 output = await job.result(gone.is_set)
             if request.headers.get("content-type") == MSGPACK:
                 return output  # Truss encodes it
-            return JSONResponse(output.model_dump(), headers=_server_timing(job.timings_s))
-        except InputError as error:
-            logger.info("refused: field=%r", error.field)
-            return JSONResponse(error_content(error), HTTPStatus.BAD_REQUEST)
-        except (OverloadedError, StorageFullError) as error:
-            logger.warning("refused: %s", error)
-            headers = {"Retry-After": str(error.retry_after_s)}
-            return JSONResponse(error_content(error), HTTPStatus.SERVICE_UNAVAILABLE, headers)
-        except DeadlineExceededError as error:
-            return JSONResponse(error_content(error), HTTPStatus.GATEWAY_TIMEOUT)
-        except GenerationCancelled:
-            return Response(status_code=CLIENT_CLOSED_REQUEST)
+            return clip_response(output, job.timings_s)
+        except EXPECTED_ERRORS as error:
+            return error_response(error)
 
 
 class _ClipStream(StreamingResponse):
     """A job's events. The job stops when the client disconnects, even before the first event."""
 
     def __init__(self, job: ClipJob) -> None:
-        super().__init__(job.ndjson(), media_type="application/x-ndjson")
+        super().__init__(job.ndjson(), media_type=NDJSON)
         self._job = job
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,9 +90,3 @@ class _ClipStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._job.stop()
-
-
-def _server_timing(timings_s: Mapping[str, float]) -> dict[str, str]:
-    """Seconds per stage as a Server-Timing header (W3C), which browsers' developer tools show."""
-    stages = [f"{stage};dur={1e3 * seconds:.1f}" for stage, seconds in timings_s.items()]
-    return {"Server-Timing": ", ".join(stages)}

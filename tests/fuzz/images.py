@@ -13,7 +13,7 @@ from tests.fuzz.damage import damaged
 
 FORMATS = (
     *("png", "jpeg", "webp", "gif", "bmp", "tiff", "ico", "ppm", "tga", "pcx", "jpeg2000", "dds"),
-    *("im", "sgi", "xbm", "pdf"),
+    *("sgi", "xbm", "pdf"),
 )
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "F")
 SIZES = ((1, 1), (1, 512), (512, 1), (2, 3), (64, 512), (512, 512), (513, 511), (8, 3000))

@@ -48,7 +48,13 @@ def server_log() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def truss_server(server_log: list[str]) -> Iterator[LocalTrussServer]:
+def server_spans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that the server writes its spans to."""
+    return tmp_path_factory.mktemp("spans") / "spans.jsonl"
+
+
+@pytest.fixture(scope="session")
+def truss_server(server_log: list[str], server_spans: Path) -> Iterator[LocalTrussServer]:
     server = LocalTrussServer(
         BUNDLE_DIR,
         port=free_port(),
@@ -56,6 +62,8 @@ def truss_server(server_log: list[str]) -> Iterator[LocalTrussServer]:
             "RIFFUSION_MAX_LIVE": "2",
             "RIFFUSION_MAX_WAITING": "2",
             "OMP_NUM_THREADS": "1",
+            "RIFFUSION_TRACE_FILE": str(server_spans),
+            "OTEL_BSP_SCHEDULE_DELAY": "100",  # milliseconds
         },
         on_log_line=server_log.append,
     )

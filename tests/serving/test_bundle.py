@@ -53,7 +53,7 @@ ALLOWED_AT_THE_TOP = {
 
 
 MADE_IN_A_CHECKOUT = (
-    ".venv", ".venv-light", ".mypy_cache", "corpus", "out", "site", "web/node_modules",
+    ".venv", ".venv-light", ".venv-ray", ".mypy_cache", "corpus", "out", "site", "web/node_modules",
 )  # fmt: skip
 
 

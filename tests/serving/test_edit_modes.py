@@ -73,6 +73,7 @@ def test_a_region_is_repainted_and_all_else_is_kept_bit_for_bit(
     assert {event["event"] for event in progress} == {"progress"}
     assert progress[-1]["step"] == progress[-1]["steps"]
     assert last.pop("event") == "result"
+    assert last.pop("timings").keys() >= {"waiting", "edit", "audio"}
     audio = data_of(last.pop("audio"), "audio/wav")
     image = Image.open(io.BytesIO(data_of(last.pop("image"), "image/png")))
     assert last == {"duration_s": DURATION_S, "image_from_s": 1.25}

@@ -1,5 +1,6 @@
 """The gateway in front of endpoints that work, are unreachable, hang or are busy; CORS; files."""
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -129,6 +130,22 @@ def test_allowed_pages_get_cors_headers(origin: str) -> None:
     for response in (preflight, answer):
         assert response.status_code == 200
         assert response.headers["access-control-allow-origin"] == origin
+
+
+@pytest.mark.parametrize("origin", [None, "https://app.example"])
+def test_the_endpoints_timing_passes_with_the_gateways_own(origin: str | None) -> None:
+    plays = (say(CLIP, Server_Timing="audio;dur=3.0"), say(CLIP))
+    headers = {} if origin is None else {"Origin": origin}
+    with Backend(*plays) as backend, gateway_to(backend.url) as client:
+        timed, other = (
+            client.post("/run_inference/", content=REQUEST, headers=headers) for _ in plays
+        )
+    assert re.fullmatch(r"audio;dur=3\.0, endpoint;dur=\d+\.\d", timed.headers["server-timing"])
+    assert timed.headers.get("timing-allow-origin") == origin
+    assert "server-timing" not in other.headers
+    if origin is not None:
+        exposed = timed.headers["access-control-expose-headers"].split(", ")
+        assert exposed == ["Retry-After", "Server-Timing", "X-Request-ID"]
 
 
 @pytest.mark.parametrize(

@@ -205,11 +205,13 @@ def test_stream_events_are_told_apart() -> None:
     for event in (
         {"event": "progress", "step": 0, "steps": 20},
         {"event": "result", **clip},
+        {"event": "result", **clip, "timings": {"audio": 0.1}},
         {"event": "error", "error": "out of memory"},
     ):
         assert events.is_valid(event)
         assert not events.is_valid({**event, "event": "other"})
     assert not events.is_valid({"event": "result"})
+    assert not events.is_valid({"event": "result", **clip, "timings": {"audio": "0.1"}})
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

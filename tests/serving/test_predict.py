@@ -24,6 +24,8 @@ from tests.serving.conftest import TIMEOUT_S
 from tests.serving.gateways import PREDICT_HEAD
 
 CLIP_DURATION_S = 5.12
+STAGES = ["waiting", "prepare", "diffusion", "decode", "sound_queue", "audio", "encode"]
+ROUNDING_MS = 0.05
 MAX_GREY_LEVELS = 1
 """A float32 sum in another order can round to the next of 256 grey levels."""
 WEB_APP_REQUEST = (
@@ -96,6 +98,9 @@ def test_a_stream_is_progress_and_then_the_same_clip(
     assert streamed.status_code == 200
     assert streamed.headers["content-type"] == "application/x-ndjson"
     *progress, last = [json.loads(line) for line in streamed.text.splitlines()]
+    timings = last.pop("timings")
+    assert list(timings) == STAGES
+    assert all(seconds >= 0 for seconds in timings.values())
     assert last == {"event": "result", **good_answer.json()}
     assert {event["event"] for event in progress} == {"progress"}
     steps = [event["step"] for event in progress]
@@ -222,7 +227,20 @@ def test_concurrent_requests_get_the_same_images_as_single_ones(
 
 def test_the_response_has_the_duration_of_each_stage(good_answer: httpx.Response) -> None:
     stages = [part.split(";")[0] for part in good_answer.headers["server-timing"].split(", ")]
-    assert stages == ["waiting", "prepare", "diffusion", "decode", "sound_queue", "audio"]
+    assert stages == STAGES
+
+
+def test_a_page_can_read_the_durations(
+    gateway_url: str, client: httpx.Client, good_request: dict[str, Any]
+) -> None:
+    headers = {"Origin": "http://localhost:3000"}
+    answer = client.post(f"{gateway_url}/run_inference/", json=good_request, headers=headers)
+    parts = [part.split(";dur=") for part in answer.headers["server-timing"].split(", ")]
+    assert [name for name, _ in parts] == [*STAGES, "endpoint"]
+    *stages_ms, endpoint_ms = [float(milliseconds) for _, milliseconds in parts]
+    assert sum(stages_ms) <= endpoint_ms + ROUNDING_MS * len(parts)
+    assert "Server-Timing" in answer.headers["access-control-expose-headers"]
+    assert answer.headers["timing-allow-origin"] == headers["Origin"]
 
 
 def test_a_deadline_ends_a_clip(truss_server: LocalTrussServer, client: httpx.Client) -> None:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -31,7 +31,7 @@ def key(request: Request) -> str:
 
 
 class Caller:
-    """Sends one client's requests to the gateway.
+    """Sends one client's requests to the gateway; as a context manager it closes its connections.
 
     Args:
         gateway_url: of the gateway, which trusts X-Forwarded-For.
@@ -44,6 +44,12 @@ class Caller:
         self._client = httpx.Client(
             timeout=timeout_s, trust_env=False, headers={"X-Forwarded-For": address}
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     def ask(self, request: Request) -> Answer:
         """Send a request, and read the answer to its end."""

@@ -1,5 +1,6 @@
 """Runs all actors and all trouble for some time, then judges what is left."""
 
+import contextlib
 import random
 import re
 import threading
@@ -62,13 +63,14 @@ def soak(plan: Plan, folder: Path) -> tuple[Book, str]:
         environment={"RIFFUSION_ENGINE": plan.engine, **troubles.environment},
         prefix=troubles.prefix,
     )
-    with servers:
+    with servers, contextlib.ExitStack() as callers:
         solo = _solo(servers, book)
         stop = threading.Event()
-        jam = Jam(Caller(servers.gateway_url, "10.0.0.1"), book, stop, plan.seed)
+        listener = callers.enter_context(Caller(servers.gateway_url, "10.0.0.1"))
+        jam = Jam(listener, book, stop, plan.seed)
         threads = [threading.Thread(target=jam.run, daemon=True)]
         for number, (name, (kind, pause_s)) in enumerate(ACTORS.items()):
-            caller = Caller(servers.gateway_url, f"10.0.1.{number}")
+            caller = callers.enter_context(Caller(servers.gateway_url, f"10.0.1.{number}"))
             requests = edits() if name == "edits" else clips()
             own = random.Random(noise.getrandbits(64))
             actor = kind(name, caller, book, solo, requests, stop, pause_s, own)
@@ -100,12 +102,12 @@ def soak(plan: Plan, folder: Path) -> tuple[Book, str]:
 
 def _solo(servers: ServeProcess, book: Book) -> Solo:
     """The answers to all requests, one after the other."""
-    caller = Caller(servers.gateway_url, "10.0.2.1", timeout_s=600)
     solo = {}
-    for request in [*clips(), *edits()]:
-        clip = book.judge("solo", caller.ask(request))
-        if clip is not None:
-            solo[key(request)] = clip
+    with Caller(servers.gateway_url, "10.0.2.1", timeout_s=600) as caller:
+        for request in [*clips(), *edits()]:
+            clip = book.judge("solo", caller.ask(request))
+            if clip is not None:
+                solo[key(request)] = clip
     return solo
 
 
@@ -134,9 +136,9 @@ def _trouble(
 
 def _compare_jam(jam: Jam, servers: ServeProcess, book: Book) -> None:
     """Make some clips of the jam again, alone: they are the same."""
-    caller = Caller(servers.gateway_url, "10.0.2.2", timeout_s=600)
-    for number in list(jam.kept)[:_NUM_SOLO_JAM]:
-        book.judge("jam's solo run", caller.ask(jam_stop(number)), jam.kept[number])
+    with Caller(servers.gateway_url, "10.0.2.2", timeout_s=600) as caller:
+        for number in list(jam.kept)[:_NUM_SOLO_JAM]:
+            book.judge("jam's solo run", caller.ask(jam_stop(number)), jam.kept[number])
 
 
 def _busy_gauges(servers: ServeProcess) -> dict[str, float]:

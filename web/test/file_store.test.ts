@@ -1,9 +1,12 @@
 /** Downloads of the static page, with servers that break off, and caches that are full. */
 
-import { createHash } from "node:crypto";
+import { createHash, webcrypto } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import type { PageFile } from "../src/offline/file_list";
 import { type Caches, DownloadError, FileStore } from "../src/offline/file_store";
+
+// Node 18 does not have it by itself.
+globalThis.crypto ??= webcrypto as Crypto;
 
 const BASE = "https://host/page/";
 const CONTENT = Uint8Array.from({ length: 1000 }, (_, i) => (i * 7) % 256);

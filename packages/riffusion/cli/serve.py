@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -89,6 +89,10 @@ def serve(
             help="For how many seconds to retry an endpoint that is unreachable or busy.", min=0
         ),
     ] = 30,
+    log_format: Annotated[
+        Literal["text", "json"],
+        typer.Option(help="The log as text, or as one JSON object per line."),
+    ] = "text",
 ) -> None:
     """Run the inference server and the gateway.
 
@@ -97,8 +101,12 @@ def serve(
     """
     from riffusion.serving.gateway.client_limits import ClientLimits
     from riffusion.serving.local.serve import serve as run_servers
+    from riffusion.serving.request_log import JsonFormatter
 
     logging.getLogger("riffusion").setLevel(logging.INFO)
+    if log_format == "json":
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonFormatter())
     run_servers(
         port=port,
         gateway_port=gateway_port,
@@ -113,5 +121,6 @@ def serve(
         trusted_proxies=tuple(trusted_proxy or ()),
         timeout_s=timeout,
         retry_budget_s=retry_for,
+        log_as_json=log_format == "json",
         announce=lambda line: print(line, flush=True),
     )

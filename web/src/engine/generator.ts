@@ -81,7 +81,7 @@ export class ClipGenerator {
     }
   }
 
-  private async draw(inputs: ClipInputs, stopwatch: Stopwatch, { onStep, isCancelled }: GenerateOptions): Promise<DrawnImage> {
+  private async draw(inputs: ClipInputs, stopwatch: Stopwatch, options: GenerateOptions): Promise<DrawnImage> {
     this.preparation.check(inputs);
     const init = inputs.initImage === null ? null : await this.initImage(inputs);
     if (inputs.mode === "image_to_audio" && init !== null) {
@@ -94,12 +94,12 @@ export class ClipGenerator {
     const geometry = this.geometry(inputs, init);
     const job = await this.preparation.prepare(inputs, geometry, init, mask);
     stopwatch.lap("prepare");
-    await this.denoise(job, { onStep, isCancelled });
+    await this.denoise(job, options);
     stopwatch.lap("diffusion");
     const { width, height } = geometry.latent;
     const rgb = job.finish(await this.networks.decode(job.latents, height, width));
     stopwatch.lap("decode");
-    await pause(isCancelled);
+    await pause(options);
     return { rgb, width: geometry.width, height: geometry.height, params: this.params, maxValue: null };
   }
 
@@ -123,12 +123,12 @@ export class ClipGenerator {
     return new LatentGeometry(width, height, this.networks.shape);
   }
 
-  private async denoise(job: DenoisingJob, { onStep, isCancelled }: { [K in keyof GenerateOptions]: GenerateOptions[K] | undefined }): Promise<void> {
-    onStep?.(0, job.numSteps);
+  private async denoise(job: DenoisingJob, options: GenerateOptions): Promise<void> {
+    options.onStep?.(0, job.numSteps);
     while (!job.isDone) {
-      await pause(isCancelled);
+      await pause(options);
       job.advance(await this.networks.predict(job.unetInput()));
-      onStep?.(job.stepsDone, job.numSteps);
+      options.onStep?.(job.stepsDone, job.numSteps);
     }
   }
 }
@@ -143,7 +143,7 @@ function checkSameScale(recorded: SpectrogramParams, wanted: SpectrogramParams):
 }
 
 /** Lets waiting messages be read, one of which may cancel the clip. */
-async function pause(isCancelled: (() => boolean) | undefined): Promise<void> {
+async function pause({ isCancelled }: GenerateOptions): Promise<void> {
   await nextTask();
   if (isCancelled?.()) throw new Cancelled("the request was cancelled");
 }

@@ -15,6 +15,7 @@ when the endpoint is unreachable, hangs, or sends neither a clip nor an error (r
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -40,9 +41,12 @@ from riffusion.serving.gateway.incoming_body import CLOSE, drop_body, read_body
 from riffusion.serving.gateway.model_info import model_info
 from riffusion.serving.gateway.openapi import add_api_docs
 from riffusion.serving.gateway.origins import AllowedOrigins, remedy_for
-from riffusion.serving.gateway.reverse_proxy import ReverseProxy
+from riffusion.serving.gateway.request_middleware import RequestMiddleware
+from riffusion.serving.gateway.reverse_proxy import SERVER_TIMING, ReverseProxy
 from riffusion.serving.gateway.seed_images import add_seed_images
 from riffusion.serving.gateway.single_flight import SingleFlightCache
+from riffusion.serving.request_id import REQUEST_ID
+from riffusion.serving.tracing import TRACEPARENT, configure_tracing, stop_tracing
 
 DEFAULT_PORT = 3013
 _CHEAP_REQUESTS = 10
@@ -99,12 +103,16 @@ def create_gateway(
         CORSMiddleware,
         **origins.cors_options,
         allow_methods=["GET", "POST"],
-        allow_headers=["Content-Type"],
-        expose_headers=["Retry-After"],
+        allow_headers=["Content-Type", REQUEST_ID, TRACEPARENT],
+        expose_headers=["Retry-After", "Server-Timing", REQUEST_ID],
     )
+    # Inside of the limits, so that a flood of refused requests isn't logged line by line.
+    inner = [Middleware(RequestMiddleware)]
     limiting = [] if limits is None else [Middleware(ClientLimitsMiddleware, limits=limits)]
     for path in (RUN_INFERENCE_PATH, RUN_INFERENCE_PATH + "/", PREDICT_PATH):
-        app.routes.append(Route(path, gateway.predict, methods=["POST"], middleware=limiting))
+        app.routes.append(
+            Route(path, gateway.predict, methods=["POST"], middleware=limiting + inner)
+        )
     app.add_route("/health", gateway.health, methods=["GET"])
     app.add_route("/info", gateway.info, methods=["GET"])
     if library is not None:
@@ -126,13 +134,15 @@ class _Gateway:
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        """Hold the connections to the endpoint while the application runs."""
+        """Hold the connections to the endpoint, and record spans, while the application runs."""
+        configure_tracing("riffusion-gateway")
         async with self._endpoint.async_client() as client:
             self._client = client
             self._reverse_proxy = ReverseProxy(self._endpoint, client)
             self._readiness = SingleFlightCache(self._fetch_readiness, _CHECK_MAX_AGE_S)
             self._metrics = SingleFlightCache(self._fetch_metrics, _CHECK_MAX_AGE_S)
             yield
+        stop_tracing()
 
     async def predict(self, request: Request) -> Response:
         """Pass a request on. If the client leaves, the endpoint's work is stopped too."""
@@ -152,12 +162,13 @@ class _Gateway:
             return Response(status_code=_CLIENT_CLOSED_REQUEST)
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         content_type = MSGPACK if media_type == MSGPACK else JSON  # as the Truss server decides
+        started_s = time.monotonic()
         forwarding = asyncio.create_task(self._reverse_proxy.forward(body, content_type))
         disconnect = asyncio.create_task(_wait_for_disconnect(request))
         try:
             await asyncio.wait({forwarding, disconnect}, return_when=asyncio.FIRST_COMPLETED)
             if forwarding.done():
-                return forwarding.result()
+                return _with_own_timing(forwarding.result(), started_s, origin)
             return Response(status_code=_CLIENT_CLOSED_REQUEST)
         finally:
             for task in (forwarding, disconnect):
@@ -229,6 +240,24 @@ class _Gateway:
             return error
         except TimeoutError:
             return httpx.ReadTimeout(f"no answer within {_CHECK_TIMEOUT_S:g} s")
+
+
+def _with_own_timing(response: Response, started_s: float, origin: str | None) -> Response:
+    """Add the gateway's wait for the endpoint, retries included, and let the page read it all.
+
+    A response without the endpoint's timing stays as it is.
+
+    Args:
+        response: the endpoint's.
+        started_s: when the request was passed on, by `time.monotonic`.
+        origin: of the page, which is allowed; None if no page asks.
+    """
+    if (stages := response.headers.get(SERVER_TIMING)) is not None:
+        waited_ms = 1e3 * (time.monotonic() - started_s)
+        response.headers[SERVER_TIMING] = f"{stages}, endpoint;dur={waited_ms:.1f}"
+        if origin is not None:
+            response.headers["Timing-Allow-Origin"] = origin
+    return response
 
 
 class _AppFiles(StaticFiles):

@@ -143,6 +143,11 @@ def _schemas() -> Schema:
     count = {"type": "integer", "minimum": 0}
     names = {kind: f"{kind.title()}Event" for kind in ("progress", "result", "error")}
     result = _object({"event": {"const": "result"}}, "The last event: the clip.")
+    result["properties"]["timings"] = {
+        "description": "Seconds per stage. Endpoints of other versions may leave it out.",
+        "type": "object",
+        "additionalProperties": {"type": "number", "minimum": 0},
+    }
     return {
         **models["$defs"],
         "Error": _object({"error": text}, "What is wrong, which rule it breaks, and the remedy."),

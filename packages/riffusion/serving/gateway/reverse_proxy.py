@@ -23,13 +23,17 @@ from riffusion.serving.answer_body import (
     check_not_compressed,
 )
 from riffusion.serving.client import MSGPACK, Endpoint
+from riffusion.serving.request_id import REQUEST_ID, current_request_id
 from riffusion.serving.retries import DEADLINE_EXTENSION
+from riffusion.serving.tracing import TRACEPARENT, current_traceparent
 
 logger = logging.getLogger(__name__)
 
+SERVER_TIMING = "server-timing"
+"""Milliseconds per stage (W3C Server Timing). A stream has them in its result event."""
 NDJSON = "application/x-ndjson"
 """Media type of a stream: one JSON object per line."""
-_PASSED_HEADERS = ("content-type", "retry-after")
+_PASSED_HEADERS = ("content-type", "retry-after", SERVER_TIMING)
 
 
 class ReverseProxy:
@@ -79,6 +83,10 @@ class ReverseProxy:
         """
         try:
             request = self._endpoint.request(body, content_type)
+            if (request_id := current_request_id.get()) is not None:
+                request.headers[REQUEST_ID] = request_id
+            if (traceparent := current_traceparent.get()) is not None:
+                request.headers[TRACEPARENT] = traceparent
             return await self._client.send(request, stream=True)
         except httpx.RequestError as error:
             raise self._endpoint.unreachable(error) from error

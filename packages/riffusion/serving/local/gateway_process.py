@@ -23,6 +23,7 @@ from riffusion.serving.gateway.client_limits import ClientLimits
 from riffusion.serving.local.child_server import ChildServer
 from riffusion.serving.local.gateway_server import GatewayServer
 from riffusion.serving.local.signals import interrupted_by_sigterm
+from riffusion.serving.request_log import JsonFormatter
 
 _POLL_S = 0.2
 _STARTUP_TIMEOUT_S = 120.0
@@ -50,6 +51,7 @@ class GatewaySettings:
     checkpoint_dir: str | None
     max_per_minute: int
     max_at_once: int
+    log_as_json: bool = False
 
 
 class GatewayProcess(ChildServer):
@@ -127,6 +129,9 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdout)
     logging.getLogger("riffusion").setLevel(logging.INFO)
     values = json.loads(sys.stdin.readline())
+    if values["log_as_json"]:
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonFormatter())
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     run(GatewaySettings(**values))
 

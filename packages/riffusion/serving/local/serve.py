@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,7 @@ def serve(
     trusted_proxies: tuple[str, ...] = (),
     timeout_s: float = DEFAULT_TIMEOUT_S,
     retry_budget_s: float = DEFAULT_RETRY_BUDGET_S,
+    log_as_json: bool = False,
     announce: Callable[[str], None] = logger.info,
 ) -> None:
     """Run the local servers until SIGINT or SIGTERM; requests in progress are finished first.
@@ -64,6 +66,8 @@ def serve(
         limits: limits per client of the gateway; default `ClientLimits()`.
         trusted_proxies: as in `GatewayServer`.
         timeout_s, retry_budget_s: as in `Endpoint`, for the gateway's requests.
+        log_as_json: whether the Truss server logs JSON objects instead of text; they are written to
+            standard error as they are.
         announce: called with a line of text for each address, once it can be reached.
 
     Raises:
@@ -96,7 +100,10 @@ def serve(
                 truss = LocalTrussServer(
                     host=DEFAULT_HOST if gateway else host,
                     port=port,
-                    environment=_environment(checkpoint) | lora_environment,
+                    environment=_environment(checkpoint)
+                    | lora_environment
+                    | ({"DISABLE_JSON_LOGGING": ""} if log_as_json else {}),
+                    on_log_line=_write_to_stderr if log_as_json else None,
                 )
                 supervisors.append(servers.enter_context(Supervisor(truss)))
                 announce(f"inference: POST {truss.predict_url}")
@@ -117,7 +124,9 @@ def serve(
                         checkpoint_dir=None if directory is None else str(directory.resolve()),
                         max_per_minute=limits.max_per_minute,
                         max_at_once=limits.max_at_once,
-                    )
+                        log_as_json=log_as_json,
+                    ),
+                    on_log_line=_write_to_stderr if log_as_json else None,
                 )
                 supervisors.append(servers.enter_context(Supervisor(web)))
                 announce(f"web apps:  POST {web.base_url}{RUN_INFERENCE_PATH}/")
@@ -130,6 +139,10 @@ def serve(
                     supervisor.check()
         except KeyboardInterrupt:
             announce("stopping …")
+
+
+def _write_to_stderr(line: str) -> None:
+    sys.stderr.write(line + "\n")
 
 
 def _checkpoint_directory(checkpoint: str | None) -> Path | None:

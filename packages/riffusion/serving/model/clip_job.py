@@ -14,6 +14,7 @@ from typing import Any
 from riffusion.datatypes import InferenceOutput
 from riffusion.engine import Request
 from riffusion.errors import GenerationCancelled, GenerationError, InputError, StorageFullError
+from riffusion.serving.model.clip_trace import ClipTrace
 from riffusion.serving.model.work import FinishedJob
 
 logger = logging.getLogger(__name__)
@@ -41,17 +42,21 @@ class ClipJob:
             until the image is done.
         task: makes the clip; when it ends, the job's slot is free.
         timings_s: duration of each stage of the finished clip, in seconds.
+        steps_done: denoising steps of the last draw so far.
+        trace: the request's spans, which begin with the job.
     """
 
     handle: Request[Any]
     audio: Future[FinishedJob | None] | None = None
     task: asyncio.Task[None]
     timings_s: Mapping[str, float] = MappingProxyType({})
+    steps_done: int = 0
 
     def __init__(self, num_steps: int) -> None:
         self._progress: Progress = (0, num_steps)
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self.loop = asyncio.get_running_loop()
+        self.trace = ClipTrace()
 
     def put(self, event: Event) -> None:
         """Add an event, on the event loop's thread. The last event is a result or an exception."""
@@ -59,6 +64,7 @@ class ClipJob:
 
     def put_progress(self, step: int, num_steps: int) -> None:
         """Add progress, from any thread."""
+        self.steps_done = step
         self.loop.call_soon_threadsafe(self.put, (step, num_steps))
 
     def stop(self, reason: GenerationCancelled | None = None) -> None:
@@ -94,6 +100,9 @@ class ClipJob:
     async def ndjson(self) -> AsyncIterator[bytes]:
         """Lines of JSON: progress, then the result or an error. Closing it early stops the job.
 
+        The result has the seconds of each stage as `timings`, which a header would come too early
+        for.
+
         While nothing happens, in the queue or while the audio is made, the last progress is
         repeated every 5 s.
         """
@@ -102,7 +111,7 @@ class ClipJob:
                 self._progress = event
                 yield _line("progress", step=event[0], steps=event[1])
             if isinstance(event, InferenceOutput):
-                yield _line("result", **event.model_dump())
+                yield _line("result", **event.model_dump(), timings=dict(self.timings_s))
             elif isinstance(event, (InputError, GenerationCancelled, StorageFullError)):
                 yield _line("error", error=str(event))
             else:

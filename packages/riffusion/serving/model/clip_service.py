@@ -6,7 +6,7 @@
                                                             └─ not as promised, drawn again ─┘
 
 A clip is made by a task of the service, not by the request. When the request ends early, its job is
-cancelled, and its slot in the engine is free at the next step. Each finished clip is one log line.
+cancelled, and its slot in the engine is free at the next step. Each request is one log line.
 An edit of a recording takes the same way, with an `Edit` in place of an image, and so does a clip
 of an unconditional checkpoint. What they do in each stage is `text_clips`' and
 `unconditional_clips`'; here it is `work`.
@@ -14,10 +14,8 @@ of an unconditional checkpoint. What they do in each stage is `text_clips`' and
 
 import asyncio
 import contextvars
-import logging
 import os
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +30,13 @@ from riffusion.errors import (
     GenerationCancelled,
     InputError,
     OverloadedError,
+    StorageFullError,
 )
 from riffusion.generation.generator import ClipGenerator
 from riffusion.runtime.devices import return_freed_memory
 from riffusion.runtime.memory import is_out_of_memory
 from riffusion.runtime.processors import num_usable_cpus
-from riffusion.serving.model import metrics
+from riffusion.serving.model import clip_log, metrics
 from riffusion.serving.model.clip_job import (
     INTERNAL_ERROR,
     ClipJob,
@@ -65,8 +64,6 @@ __all__ = [
     "max_running_from_environment",
     "max_waiting_from_environment",
 ]
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_MAX_WAITING = 8
 """Clips that may wait, if `RIFFUSION_MAX_WAITING` is not set in the environment."""
@@ -146,21 +143,29 @@ class ClipService:
                     self._resolve_threads, context.run, self._maker.resolve, inputs
                 )
             self._limiter.check()
-        except OverloadedError:
+        except OverloadedError as error:
             metrics.record_refusal()
+            _log_failure(job, inputs, error, job.loop.time() - submitted_s)
+            raise
+        except InputError as error:
+            _log_failure(job, inputs, error, job.loop.time() - submitted_s)
             raise
         except TimeoutError:
             exceeded = _deadline_exceeded(inputs)
-            self._record_failure(exceeded)
+            self._record_failure(job, inputs, exceeded, job.loop.time() - submitted_s)
             raise exceeded from None
         except Exception as error:
-            if not has_no_room(error):
-                raise
-            raise storage_failure(error) from error
+            if has_no_room(error):
+                failure = storage_failure(error)
+                self._record_failure(job, inputs, failure, job.loop.time() - submitted_s)
+                raise failure from error
+            _log_failure(job, inputs, error, job.loop.time() - submitted_s)  # Truss logs it, too
+            raise
+        job.trace.start_draw()
         try:
             job.handle = work.start(job.put_progress)
         except Exception as error:
-            self._record_failure(error)
+            self._record_failure(job, inputs, error, job.loop.time() - submitted_s)
             raise
         self._limiter.acquire()
         job.task = asyncio.create_task(self._run(job, inputs, work))
@@ -183,17 +188,16 @@ class ClipService:
         try:
             output, timings_s = await self._finished(job, work)
         except Exception as error:
-            if has_no_room(error):
-                job.put(storage_failure(error))
-            else:
-                self._record_failure(error)
-                job.put(error)
+            failure = storage_failure(error) if has_no_room(error) else error
+            self._record_failure(job, inputs, failure, time.monotonic() - started)
+            job.put(failure)
         else:
             self._num_failures = self._num_memory_failures = 0
             metrics.record_clip(output.duration_s, timings_s)
             job.timings_s = timings_s
             job.put(output)
-            _log_clip(inputs, timings_s, time.monotonic() - started)
+            clip_log.log_done(inputs, output, timings_s, time.monotonic() - started)
+            job.trace.end(inputs, "done", timings_s, job.steps_done)
 
     async def _finished(self, job: ClipJob, work: Work) -> FinishedJob:
         """Wait until the edit, or the clip's last draw, is done."""
@@ -203,6 +207,7 @@ class ClipService:
             finished = await self._make_audio(job, work)
             if finished is not None:
                 return finished
+            job.trace.start_draw()
             job.handle = work.start(job.put_progress)
 
     async def _make_audio(self, job: ClipJob, work: Work) -> FinishedJob | None:
@@ -228,12 +233,13 @@ class ClipService:
         self._mean_audio_s += weight * (newest_s - self._mean_audio_s)
         return result
 
-    def _record_failure(self, error: Exception) -> None:
+    def _record_failure(
+        self, job: ClipJob, inputs: InferenceInput, error: Exception, total_s: float
+    ) -> None:
         metrics.record_failure(error)
-        if isinstance(error, GenerationCancelled):
-            logger.info("clip stopped: %s", error)
-        elif isinstance(error, (InputError, ClipMemoryError)):
-            pass  # the request's fault
+        _log_failure(job, inputs, error, total_s)
+        if isinstance(error, (GenerationCancelled, InputError, ClipMemoryError, StorageFullError)):
+            pass  # the request's fault, or the disk's
         elif is_out_of_memory(error):
             self._num_memory_failures += 1
         else:
@@ -249,6 +255,13 @@ def _maker_of(
     from riffusion.serving.model.unconditional_clips import UnconditionalMaker  # needs PyTorch
 
     return UnconditionalMaker(generator, open_recording)
+
+
+def _log_failure(job: ClipJob, inputs: InferenceInput, error: Exception, total_s: float) -> None:
+    """Log a request that has failed, and end its spans."""
+    clip_log.log_failure(inputs, error, total_s)
+    stages_s = job.handle.stages_s if hasattr(job, "handle") else {}
+    job.trace.end(inputs, clip_log.outcome_of(error), stages_s, job.steps_done)
 
 
 def _deadline_exceeded(inputs: InferenceInput) -> DeadlineExceededError:
@@ -288,21 +301,3 @@ def _from_environment(name: str, default: int, lowest: int, highest: int) -> int
     if not text.isdecimal() or not lowest <= int(text) <= highest:
         raise InputError(f"{name}={text!r} must be a whole number from {lowest} to {highest}")
     return int(text)
-
-
-def _log_clip(inputs: InferenceInput, timings_s: Mapping[str, float], total_s: float) -> None:
-    """Log one line per clip, without the text of the prompts, which is private."""
-    start, end = inputs.start, inputs.end
-    stages = " ".join(f"{stage}={seconds:.2f}" for stage, seconds in timings_s.items())
-    logger.info(
-        "clip mode=%s seeds=%d,%d alpha=%g prompt_characters=%d,%d steps=%d total_s=%.2f %s",
-        inputs.mode,
-        start.seed,
-        end.seed,
-        inputs.alpha,
-        len(start.prompt),
-        len(end.prompt),
-        inputs.num_inference_steps,
-        total_s,
-        stages,
-    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from prometheus_client import Counter, Gauge, Histogram, Info
+from prometheus_client import Counter, Gauge, Histogram, Info, ProcessCollector
 
 from riffusion.checkpoint.distillation import Distillation
 from riffusion.engine.engine import Engine, EngineStep
@@ -16,9 +16,13 @@ from riffusion.errors import GenerationCancelled, InputError
 from riffusion.runtime.cache import TensorCache
 
 if TYPE_CHECKING:
+    import torch
+
     from riffusion.runtime.cuda_graphs import CudaGraphRunner
 
 _CLIPS = Counter("riffusion_clips", "Clips requested, by outcome.", ["outcome"])
+for _outcome in ("done", "cancelled", "invalid", "failed"):
+    _CLIPS.labels(_outcome)  # shown as 0 from the start, so that rates see the first one
 _REFUSED = Counter("riffusion_refused", "Requests refused because too many were waiting.")
 _MUSIC = Counter("riffusion_music_seconds", "Seconds of music generated.")
 _RUNNING = Gauge("riffusion_live_jobs", "Jobs that share the model's steps.")
@@ -41,6 +45,8 @@ _GRAPHS = Gauge("riffusion_cuda_graphs", "CUDA graphs of the UNet, by state.", [
 _CHECKPOINT = Info("riffusion_checkpoint", "What the checkpoint can do.")
 _LORA = Gauge("riffusion_lora", "LoRAs that requests can name; always 1.", ["id"])
 _UNET_CALLS = Gauge("riffusion_unet_calls", "UNet calls since the start, by way.", ["way"])
+_GPU_MEMORY = Gauge("riffusion_gpu_memory_bytes", "PyTorch's memory on the GPU.", ["state"])
+ProcessCollector(namespace="riffusion")  # Truss takes prometheus-client's own one away
 
 
 def record_clip(duration_s: float, timings_s: Mapping[str, float]) -> None:
@@ -86,6 +92,14 @@ def watch_graphs(runner: CudaGraphRunner) -> None:
     _GRAPHS.labels("failed").set_function(lambda: runner.num_failed)
     _UNET_CALLS.labels("graph").set_function(lambda: runner.num_replays)
     _UNET_CALLS.labels("direct").set_function(lambda: runner.num_direct_calls)
+
+
+def watch_gpu_memory(device: torch.device) -> None:
+    """Show what PyTorch has allocated on a CUDA device, and what it holds reserved there."""
+    import torch
+
+    _GPU_MEMORY.labels("allocated").set_function(lambda: torch.cuda.memory_allocated(device))
+    _GPU_MEMORY.labels("reserved").set_function(lambda: torch.cuda.memory_reserved(device))
 
 
 def show_checkpoint(distillation: Distillation | None) -> None:

@@ -4,7 +4,6 @@ import errno
 import logging
 
 from riffusion.errors import StorageError, StorageFullError
-from riffusion.serving.model import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +24,4 @@ def has_no_room(error: BaseException | None) -> bool:
 def storage_failure(error: Exception) -> StorageFullError:
     """What a client is told: no path of this machine, which the log has."""
     logger.error("no room for temporary files: %s", error)
-    failure = StorageFullError()
-    metrics.record_failure(failure)
-    return failure
+    return StorageFullError()

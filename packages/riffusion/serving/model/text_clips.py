@@ -1,5 +1,6 @@
 """Clips and edits by a checkpoint that takes prompts, as the service's work."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,8 @@ class TextMaker:
         metrics.show_loras(pipeline.loras.ids)
         if pipeline.unet_graphs is not None:
             metrics.watch_graphs(pipeline.unet_graphs)
+        if pipeline.device.type == "cuda":
+            metrics.watch_gpu_memory(pipeline.device)
         metrics.watch_cache("embeddings", pipeline.embedding_cache)
         metrics.watch_cache("latents", pipeline.latent_cache)
         metrics.watch_cache("masks", pipeline.mask_cache)
@@ -81,7 +84,10 @@ class _ClipWork:
         made = self._draws.add(self._generator, clip)
         if made is None:
             return None
-        return FinishedJob(output_from_promised(made, self._draws.inputs), made.clip.timings_s)
+        started = time.perf_counter()
+        output = output_from_promised(made, self._draws.inputs)
+        encode_s = time.perf_counter() - started
+        return FinishedJob(output, {**made.clip.timings_s, "encode": encode_s})
 
 
 @dataclass(frozen=True, eq=False)

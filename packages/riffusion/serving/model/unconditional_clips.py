@@ -84,6 +84,8 @@ class UnconditionalMaker:
             num_running=lambda: min(1, self._num_active),
             num_waiting=lambda: max(0, self._num_active - 1),
         )
+        if self._generator.device.type == "cuda":
+            metrics.watch_gpu_memory(self._generator.device)
         metrics.show_unconditional_checkpoint()
         metrics.show_loras(())
 
