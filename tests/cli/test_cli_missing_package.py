@@ -20,7 +20,7 @@ sys.exit(main(sys.argv[2:]))
     ("module", "command", "extra"),
     [
         ("truss", "serve --port 18080 --gateway-port 13013", "serve"),
-        ("limits", "serve --endpoint http://127.0.0.1:1", "serve"),
+        ("uvicorn", "serve --endpoint http://127.0.0.1:1", "serve"),
         ("httpx", "predict -f request.json -o clip.mp3", "serve"),
         ("yaml", "train run.yaml", "train"),
         ("torch", "unconditional folder -o a.wav", "torch"),

@@ -1,4 +1,4 @@
-"""The pages on training are correct: commands parse, files exist, Python code runs."""
+"""The pages on training and on Ray are correct: commands parse, files exist, Python code runs."""
 
 import itertools
 import json
@@ -25,6 +25,7 @@ from tests.patience import PATIENCE_S
 ROOT = Path(__file__).parents[2]
 GUIDE, EXAMPLE = ROOT / "docs/training.md", ROOT / "examples/new_sound/README.md"
 UNCONDITIONAL = ROOT / "docs/audio_diffusion.md"
+RAY = ROOT / "docs/ray.md"
 
 
 def blocks(page: Path, language: str = "") -> list[str]:
@@ -42,7 +43,7 @@ def commands(page: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [*commands(GUIDE), *commands(EXAMPLE), *commands(UNCONDITIONAL)],
+    [*commands(GUIDE), *commands(EXAMPLE), *commands(UNCONDITIONAL), *commands(RAY)],
     ids=lambda arguments: " ".join(arguments)[:60],
 )
 def test_a_command_parses_and_its_configuration_loads(arguments: list[str]) -> None:

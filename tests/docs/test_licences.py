@@ -15,7 +15,7 @@ from scripts.list_licences import (
     pinned,
 )
 
-EVERYTHING = pinned("requirements-dev.txt", "requirements-tagger.txt")
+EVERYTHING = pinned("requirements-dev.txt", "requirements-tagger.txt", "requirements-ray.txt")
 
 
 def test_every_package_s_licence_is_allowed() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from riffusion.serving.client import Endpoint
 from riffusion.serving.gateway.app import create_gateway
-from riffusion.serving.local.serve import GatewayServer
+from riffusion.serving.local.gateway_server import GatewayServer
 from riffusion.serving.local.truss_server import LocalTrussServer
 from tests.patience import PATIENCE_S
 

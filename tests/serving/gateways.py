@@ -12,7 +12,7 @@ import httpx
 from riffusion.serving.client import Endpoint
 from riffusion.serving.gateway.app import create_gateway
 from riffusion.serving.gateway.client_limits import ClientLimits
-from riffusion.serving.local.serve import GatewayServer
+from riffusion.serving.local.gateway_server import GatewayServer
 from tests.patience import PATIENCE_S
 
 CLIP = b'{"image": "data:image/jpeg;base64,YQ==", "audio": "data:audio/mpeg;base64,YQ=="}'

@@ -53,7 +53,7 @@ ALLOWED_AT_THE_TOP = {
 
 
 MADE_IN_A_CHECKOUT = (
-    ".venv", ".venv-light", ".mypy_cache", "corpus", "out", "site", "web/node_modules",
+    ".venv", ".venv-light", ".venv-ray", ".mypy_cache", "corpus", "out", "site", "web/node_modules",
 )  # fmt: skip
 
 
@@ -206,7 +206,7 @@ def test_the_model_needs_nothing_that_the_image_lacks() -> None:
     """Truss, httpx and the command line's packages are for local use only."""
     code = """
 import sys
-for name in ("truss", "httpx", "limits", "typer", "uvicorn"):
+for name in ("truss", "httpx", "typer", "uvicorn"):
     sys.modules[name] = None
 from riffusion.serving.model import clip_service, concurrency_limiter, metrics, request_body
 """

@@ -49,7 +49,7 @@ def test_a_body_that_does_not_arrive_ends_with_its_connection(
 
 
 def test_an_idle_connection_is_closed_after_its_response(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("riffusion.serving.local.serve._KEEP_ALIVE_S", 0.1)
+    monkeypatch.setattr("riffusion.serving.local.gateway_server._KEEP_ALIVE_S", 0.1)
     with (
         Backend(say(CLIP)) as backend,
         gateway_to(backend.url) as client,
@@ -61,7 +61,7 @@ def test_an_idle_connection_is_closed_after_its_response(monkeypatch: pytest.Mon
 
 
 def test_a_request_in_progress_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("riffusion.serving.local.serve._KEEP_ALIVE_S", 0.1)
+    monkeypatch.setattr("riffusion.serving.local.gateway_server._KEEP_ALIVE_S", 0.1)
 
     def slow(handler: BaseHTTPRequestHandler) -> None:
         time.sleep(0.5)
@@ -81,7 +81,7 @@ def test_a_request_in_progress_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> N
 def test_beyond_the_limit_of_connections_requests_are_503_until_one_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("riffusion.serving.local.serve._MAX_CONNECTIONS", 4)
+    monkeypatch.setattr("riffusion.serving.local.gateway_server._MAX_CONNECTIONS", 4)
     with Backend(say(CLIP)) as backend, gateway_to(backend.url) as client:
         with contextlib.ExitStack() as connections:
             for _ in range(4):

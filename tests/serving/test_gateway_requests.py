@@ -13,7 +13,7 @@ from PIL import Image
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.serving.client import Endpoint
 from riffusion.serving.gateway.app import create_gateway
-from riffusion.serving.local.serve import GatewayServer
+from riffusion.serving.local.gateway_server import GatewayServer
 from tests.serving.backends import Backend, say
 from tests.serving.gateways import (
     CLIP,

@@ -19,7 +19,7 @@ from riffusion.generation.seed_library import SeedLibrary
 from riffusion.serving.client import Endpoint
 from riffusion.serving.gateway.app import create_gateway
 from riffusion.serving.gateway.openapi import EXAMPLES, openapi_schema
-from riffusion.serving.local.serve import GatewayServer
+from riffusion.serving.local.gateway_server import GatewayServer
 from riffusion.serving.model.request_body import InferenceRequest
 from tests.serving.conftest import TIMEOUT_S, free_port
 

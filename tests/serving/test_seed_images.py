@@ -11,7 +11,7 @@ from PIL import Image
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.serving.client import Endpoint
 from riffusion.serving.gateway.app import create_gateway
-from riffusion.serving.local.serve import GatewayServer
+from riffusion.serving.local.gateway_server import GatewayServer
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.patience import PATIENCE_S
 from tests.serving.conftest import free_port

@@ -1,5 +1,7 @@
 """Starting and stopping servers, with a bundle that starts within a second."""
 
+import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -10,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import uvicorn
 
 from riffusion.errors import InputError, ServerError
+from riffusion.serving.local.gateway_process import GatewaySettings
+from riffusion.serving.local.gateway_process import run as run_gateway
 from riffusion.serving.local.serve import serve
 from riffusion.serving.local.truss_server import LocalTrussServer, find_bundle
 from tests.patience import PATIENCE_S, wait_until
@@ -114,7 +119,7 @@ def test_the_bundle_is_found_from_inside_or_its_absence_explained(tmp_path: Path
 
 
 def run_serve(bundle: Path, *options: str) -> tuple[subprocess.Popen[str], int, int]:
-    """Start `serve` as a process in `bundle`, and wait until its gateway listens."""
+    """Start `serve` as a process in `bundle`, and wait until it has announced its gateway."""
     port, gateway_port = free_port(), free_port()
     code = f"""
 from riffusion.serving.local.serve import serve
@@ -128,8 +133,9 @@ serve(port={port}, gateway_port={gateway_port}, announce=lambda line: print(line
         stderr=subprocess.STDOUT,
         text=True,
     )
-    wait_until(lambda: is_listening(gateway_port) or process.poll() is not None, "not ready")
-    assert process.poll() is None, process.communicate()[0]
+    assert process.stdout is not None
+    lines = list(itertools.takewhile(lambda line: "/docs" not in line, process.stdout))
+    assert process.poll() is None and is_listening(gateway_port), "".join(lines)
     return process, port, gateway_port
 
 
@@ -162,34 +168,85 @@ def test_serve_finishes_requests_in_progress_and_stops_both_servers(
     assert not is_listening(gateway_port)
 
 
-def test_serve_stops_with_an_error_when_the_truss_server_ends(tmp_path: Path) -> None:
-    bundle = write_mini_bundle(tmp_path / "bundle")
-    (bundle / "model/model.py").write_text(
-        "import os\nclass Model:\n    def predict(self, inputs):\n        os._exit(3)\n"
-    )
-    process, _, gateway_port = run_serve(bundle)
-    answer = post(f"http://127.0.0.1:{gateway_port}/run_inference/", {})
-    assert answer.status_code == 502
+MORTAL_MODEL = """
+import os
+class Model:
+    def predict(self, inputs):
+        if inputs.get("die"):
+            os._exit(3)
+        return inputs
+"""
+
+
+def stop(process: subprocess.Popen[str]) -> str:
+    """End `serve` as a user does; what it has printed."""
+    process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode != 0
-    assert "ServerError: the Truss server ended with exit status 3" in output
+    assert process.returncode == 0, output
+    return output
+
+
+def test_a_truss_server_that_ends_is_started_again(tmp_path: Path) -> None:
+    bundle = write_mini_bundle(tmp_path / "bundle")
+    (bundle / "model/model.py").write_text(MORTAL_MODEL)
+    process, _, gateway_port = run_serve(bundle)
+    url = f"http://127.0.0.1:{gateway_port}/run_inference/"
+    for _ in range(2):
+        lost = post(url, {"die": True})
+        assert lost.status_code == 502
+        assert "endpoint" in lost.json()["error"]
+        wait_until(lambda: post(url, {"a": 1}).status_code == 200, "it is not started again")
+        assert post(url, {"a": 1}).json() == {"a": 1}
+    stop(process)
+
+
+def test_a_gateway_that_is_killed_is_started_again(tmp_path: Path) -> None:
+    process, _, gateway_port = run_serve(write_mini_bundle(tmp_path / "bundle"))
+    url = f"http://127.0.0.1:{gateway_port}/run_inference/"
+    (gateway,) = [
+        child
+        for child in psutil.Process(process.pid).children()
+        if "riffusion.serving.local.gateway_process" in child.cmdline()
+    ]
+    gateway.kill()
+    gateway.wait(PATIENCE_S)
+
+    def is_answered() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return post(url, {"a": 1}).json() == {"a": 1}
+        return False
+
+    wait_until(is_answered, "it is not started again")
+    stop(process)
     assert not is_listening(gateway_port)
 
 
-def test_serve_stops_with_an_error_when_the_gateway_ends(
+def test_a_gateway_whose_event_loop_fails_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its thread ends if its event loop fails, for example without file descriptors."""
+    """Its thread ends, for example without file descriptors; the process must not remain."""
 
     def run_a_little(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
         server.started = True
         raise RuntimeError("the event loop has failed")
 
-    monkeypatch.chdir(write_mini_bundle(tmp_path / "bundle"))
     monkeypatch.setattr(uvicorn.Server, "run", run_a_little)
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    settings = GatewaySettings(
+        host="127.0.0.1",
+        port=free_port(),
+        endpoint="http://127.0.0.1:9",
+        timeout_s=1.0,
+        retry_budget_s=0.0,
+        allowed_origins=(),
+        trusted_proxies=(),
+        app_dir=None,
+        checkpoint_dir=None,
+        max_per_minute=0,
+        max_at_once=0,
+    )
     with pytest.raises(ServerError, match="gateway has ended"):
-        serve(port=free_port(), gateway_port=free_port())
+        run_gateway(settings)
 
 
 @pytest.mark.parametrize("gateway", [True, False])
@@ -205,33 +262,39 @@ def test_other_machines_reach_the_truss_server_through_the_gateway_only(
         def __init__(self, host: str, **_: object) -> None:
             hosts["truss"] = host
 
+    class Gateway:
+        base_url = "http://192.0.2.1:3013"
+
+        def __init__(self, settings: GatewaySettings) -> None:
+            hosts["gateway"] = settings.host
+
+    class NoSupervisor:
+        def __init__(self, _: object) -> None:
+            pass
+
         def check(self) -> None:
             raise KeyboardInterrupt
 
-        def __enter__(self) -> "Truss":
+        def __enter__(self) -> "NoSupervisor":
             return self
 
         def __exit__(self, *_: object) -> None:
             pass
 
-    class Gateway(Truss):
-        base_url = "http://192.0.2.1:3013"
-
-        def __init__(self, _: object, host: str, *__: object) -> None:
-            hosts["gateway"] = host
-
     monkeypatch.setattr("riffusion.serving.local.serve.LocalTrussServer", Truss)
-    monkeypatch.setattr("riffusion.serving.local.serve.GatewayServer", Gateway)
+    monkeypatch.setattr("riffusion.serving.local.serve.GatewayProcess", Gateway)
+    monkeypatch.setattr("riffusion.serving.local.serve.Supervisor", NoSupervisor)
     serve(host="192.0.2.1", gateway=gateway)
     expected = {"truss": "127.0.0.1", "gateway": "192.0.2.1"} if gateway else {"truss": "192.0.2.1"}
     assert hosts == expected
 
 
 def test_no_server_is_left_behind_when_its_parent_is_killed(tmp_path: Path) -> None:
-    process, port, _ = run_serve(write_mini_bundle(tmp_path / "bundle"))
+    process, port, gateway_port = run_serve(write_mini_bundle(tmp_path / "bundle"))
     process.kill()
     process.communicate()
     wait_until(lambda: not is_listening(port), "the server outlived its parent")
+    wait_until(lambda: not is_listening(gateway_port), "the gateway outlived its parent")
     wait_until(
         lambda: not list(tmp_path.glob("riffusion-server-*")), "its directory is still there"
     )

@@ -19,6 +19,8 @@ FOR_TRUSS = "requirements.txt"
 """The bundle's `requirements_file`, the one without hashes."""
 TAGGER = "requirements-tagger.txt"
 """Weights, not made by `make requirements`."""
+RAY = "requirements-ray.txt"
+"""Of an environment of its own, since Ray Serve needs a newer starlette than Truss."""
 _SPEC = importlib.util.find_spec("truss")
 assert _SPEC is not None
 assert _SPEC.origin is not None
@@ -37,7 +39,8 @@ sys.meta_path.insert(0, Blocked())
 import uvicorn
 from riffusion.serving.client import Endpoint
 from riffusion.serving.gateway.app import create_gateway
-from riffusion.serving.local.serve import GatewayServer, serve
+from riffusion.serving.local.gateway_server import GatewayServer
+from riffusion.serving.local.serve import serve
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.cli.app import app
 create_gateway(Endpoint("http://model:8080"), library=SeedLibrary.default(None))
@@ -76,11 +79,19 @@ def test_every_pin_has_hashes_and_no_address(name: str) -> None:
         assert len(set(digests)) == len(digests)
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != TAGGER])
+@pytest.mark.parametrize("name", [name for name in FILES if name not in (TAGGER, RAY)])
 def test_all_files_pin_what_the_development_environment_pins(name: str) -> None:
     everything = by_name("requirements-dev.txt")
     for package, versions in by_name(name).items():
         assert versions <= everything[package], package
+
+
+def test_ray_s_replicas_have_the_pins_that_the_bundle_has() -> None:
+    """Then both make the same clips."""
+    ours, bundle = by_name(RAY), by_name(FOR_TRUSS)
+    common = ours.keys() & bundle.keys()
+    assert {"numpy", "onnxruntime", "pillow", "pydantic", "av", "scipy"} <= common
+    assert [name for name in common if ours[name] != bundle[name]] == []
 
 
 def test_the_image_s_file_has_the_pins_that_truss_reads() -> None:

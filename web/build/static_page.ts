@@ -21,7 +21,8 @@ export interface StaticPageOptions {
 /** Largest size of the folder. */
 const MAX_BYTES = 60e6;
 const SERVICE_WORKER = "service_worker.js";
-const SERVICE_WORKER_SOURCE = fileURLToPath(new URL("../src/offline/service_worker.ts", import.meta.url));
+const WEB = fileURLToPath(new URL("..", import.meta.url));
+const SERVICE_WORKER_SOURCE = join(WEB, "src/offline/service_worker.ts");
 /** Browsers run no modules of pages that were opened as files. */
 const NO_SERVER = `
     <script>if (location.protocol === "file:") document.write("This page needs a file server. In its folder, run: python3 -m http.server");</script>`;
@@ -30,7 +31,7 @@ const CHECKPOINT_FILES = ["manifest.json", "spectrogram_params.json", "scheduler
 const OPTIONAL_FILES = ["distillation.json", "README.md"];
 /** All other files are the page's. */
 const GROUPS: readonly (readonly [RegExp, PageFile["group"]])[] = [
-  [/^about|\.md$/, "extra"],
+  [/^about|\.(md|txt)$/, "extra"],
   [/\/ort-[^/]*asyncify[^/]*\.gzip$/, "option"],
   [/^checkpoint\/|\/ort-[^/]*\.gzip$/, "engine"],
 ];
@@ -43,6 +44,7 @@ export function staticPage({ checkpoint, library, outDir }: StaticPageOptions): 
     async closeBundle() {
       await buildServiceWorker(outDir);
       copyCheckpoint(checkpoint, join(outDir, "checkpoint"));
+      writeFileSync(join(outDir, "licences.txt"), licences());
       for (const folder of ["seed_images", "masks"]) cpSync(join(library, folder), join(outDir, folder), { recursive: true });
       const files = list(outDir);
       const bytes = totalBytes(files);
@@ -83,6 +85,20 @@ function copyCheckpoint(from: string, to: string): void {
     mkdirSync(dirname(join(to, name)), { recursive: true });
     cpSync(join(from, name), join(to, name));
   }
+}
+
+/** The licences of this project and of the packages that the page holds, which ask for that. */
+function licences(): string {
+  const { dependencies } = JSON.parse(readFileSync(join(WEB, "package.json"), "utf8")) as { dependencies: Record<string, string> };
+  const own = readFileSync(join(WEB, "../LICENSE"), "utf8");
+  const others = Object.entries(dependencies).map(([name, version]) => {
+    const folder = join(WEB, "node_modules", name);
+    const described = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { license: string; repository: string | { url: string } };
+    const { license, repository } = described;
+    const text = existsSync(join(folder, "LICENSE")) ? `\n\n${readFileSync(join(folder, "LICENSE"), "utf8")}` : "";
+    return `${name} ${version}: ${license}, ${typeof repository === "string" ? repository : repository.url}${text}`;
+  });
+  return [own, ...others].map((text) => text.trim()).join(`\n\n${"-".repeat(80)}\n\n`) + "\n";
 }
 
 function list(folder: string): PageFile[] {

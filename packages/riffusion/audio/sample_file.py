@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from riffusion.audio.blocks import CHANGE_BLOCK, Change
 from riffusion.audio.pcm import Samples
-from riffusion.errors import InputError
+from riffusion.errors import StorageError
 
 _LARGE_FILES = Path("/var/tmp")
 """The folder for large temporary files (Filesystem Hierarchy Standard, section 5.15); /tmp is in
@@ -82,8 +82,8 @@ class SampleFile:
         """Keep only the first bytes."""
         self._file.truncate(size)
 
-    def _failure(self, error: OSError) -> InputError:
-        return InputError(
+    def _failure(self, error: OSError) -> StorageError:
+        return StorageError(
             f"the recording doesn't fit into the folder for temporary files, {self._folder!r} "
             f"({error.strerror}); make room there, or name another folder in the environment "
             "variable TMPDIR"

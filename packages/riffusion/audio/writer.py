@@ -26,7 +26,7 @@ from riffusion.audio.segments import AudioSegment, pcm_from_audio
 from riffusion.audio.tags import NO_TAGS, Picture, Tags
 from riffusion.audio.wav_chunks import HEAD_BYTES, append_chunks
 from riffusion.audio.waveform import Audio, Waveform
-from riffusion.errors import InputError, MediaError
+from riffusion.errors import InputError, MediaError, StorageError
 from riffusion.io.files import check_output_path, replaced_file
 
 logger = logging.getLogger(__name__)
@@ -198,8 +198,8 @@ class AudioWriter:
         if self._target.error is not None:
             raise self._failure(self._target.error)
 
-    def _failure(self, error: OSError) -> InputError:
-        return InputError(
+    def _failure(self, error: OSError) -> StorageError:
+        return StorageError(
             f"path={str(self.path)!r} cannot be written ({error.strerror}); "
             "make room there, or choose another place"
         )

@@ -8,6 +8,7 @@
     client        client of a local or hosted endpoint
     gateway/      the web-facing server in front of an endpoint
     local/        both servers on this machine, without Docker: `riffusion serve`
+    ray/          the same service as replicas on a Ray Serve cluster
 
 A module imports only from those above it. The hosted image uses `model/` alone; nothing is imported
 here, so it needs none of the packages that the others need.

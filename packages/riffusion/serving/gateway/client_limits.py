@@ -10,13 +10,10 @@ sets the address: the peer's, or the one that a trusted proxy reports.
 import ipaddress
 import math
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -28,8 +25,8 @@ DEFAULT_MAX_PER_MINUTE = 120
 DEFAULT_MAX_AT_ONCE = 6
 """A web app that prefetches has up to four, and more while its user changes the prompts."""
 _MAX_CLIENTS = 10_000
-"""Clients to remember. `MemoryStorage` keeps every key for ever, so after this number of different
-clients all counts start again."""
+"""Clients to remember. After this number of different clients all counts start again."""
+_WINDOW_S = 60.0
 _IPV6_CUSTOMER_BITS = 64
 _RETRY_AT_ONCE_S = 1
 
@@ -50,8 +47,7 @@ class ClientLimits:
         self.max_per_minute = max_per_minute
         self.max_at_once = max_at_once
         self._at_once: Counter[str] = Counter()
-        self._clients: set[str] = set()
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._times_s: dict[str, deque[float]] = {}
 
     def times(self, factor: int) -> "ClientLimits":
         """Limits that are `factor` times as high, with counts of their own."""
@@ -78,15 +74,16 @@ class ClientLimits:
     def _count(self, client: str) -> None:
         if not self.max_per_minute:
             return
-        if client not in self._clients and len(self._clients) >= _MAX_CLIENTS:
-            self._clients.clear()
-            self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._clients.add(client)
-        limit = RateLimitItemPerMinute(self.max_per_minute)
-        if not self._limiter.hit(limit, client):
-            reset_s = self._limiter.get_window_stats(limit, client).reset_time - time.time()
-            retry_after_s = max(1, math.ceil(reset_s))
+        if client not in self._times_s and len(self._times_s) >= _MAX_CLIENTS:
+            self._times_s.clear()
+        times_s = self._times_s.setdefault(client, deque())
+        now_s = time.monotonic()  # the time of day may be set back, by an hour or a day
+        while times_s and now_s - times_s[0] >= _WINDOW_S:
+            times_s.popleft()
+        if len(times_s) >= self.max_per_minute:
+            retry_after_s = max(1, math.ceil(times_s[0] + _WINDOW_S - now_s))
             raise TooManyRequestsError(f"{self.max_per_minute} requests per minute", retry_after_s)
+        times_s.append(now_s)
 
 
 class ClientLimitsMiddleware:

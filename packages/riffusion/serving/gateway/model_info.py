@@ -25,7 +25,7 @@ def model_info(metrics: str) -> dict[str, Any]:
     Raises:
         ValueError: the metrics are in another format.
     """
-    ids = sorted(labels["id"] for labels in _labels(metrics, _LORAS))
+    ids = sorted({labels["id"] for labels in _labels(metrics, _LORAS)})  # of all replicas
     return _checkpoint_info(metrics) | ({"loras": ids} if ids else {})
 
 

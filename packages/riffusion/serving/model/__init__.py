@@ -7,6 +7,7 @@ clip_service         runs the clips of many clients on one checkpoint
 work                 what the service needs of a checkpoint's clips: text_clips, unconditional_clips
 loading              from the environment to the service
 metrics              Prometheus metrics
+responses            HTTP responses for clips and errors
 
 They import nothing that the hosted image lacks, such as httpx and truss.
 """

@@ -13,7 +13,7 @@ from typing import Any
 
 from riffusion.datatypes import InferenceOutput
 from riffusion.engine import Request
-from riffusion.errors import GenerationCancelled, GenerationError, InputError
+from riffusion.errors import GenerationCancelled, GenerationError, InputError, StorageFullError
 from riffusion.serving.model.clip_trace import ClipTrace
 from riffusion.serving.model.work import FinishedJob
 
@@ -83,6 +83,7 @@ class ClipJob:
         Raises:
             GenerationCancelled: `is_client_gone` returned True, and the job was stopped.
             InputError: the model found that the request is invalid.
+            StorageFullError: there is no room for temporary files.
             Exception: any other failure of the clip.
         """
         try:
@@ -111,7 +112,7 @@ class ClipJob:
                 yield _line("progress", step=event[0], steps=event[1])
             if isinstance(event, InferenceOutput):
                 yield _line("result", **event.model_dump(), timings=dict(self.timings_s))
-            elif isinstance(event, (InputError, GenerationCancelled)):
+            elif isinstance(event, (InputError, GenerationCancelled, StorageFullError)):
                 yield _line("error", error=str(event))
             else:
                 logger.error("a streamed clip failed", exc_info=event)

@@ -30,6 +30,7 @@ from riffusion.errors import (
     GenerationCancelled,
     InputError,
     OverloadedError,
+    StorageFullError,
 )
 from riffusion.generation.generator import ClipGenerator
 from riffusion.runtime.devices import return_freed_memory
@@ -43,6 +44,7 @@ from riffusion.serving.model.clip_job import (
     Progress,
 )
 from riffusion.serving.model.concurrency_limiter import ConcurrencyLimiter
+from riffusion.serving.model.storage import has_no_room, storage_failure
 from riffusion.serving.model.text_clips import TextMaker
 from riffusion.serving.model.work import FinishedJob, Maker, Work
 
@@ -129,6 +131,7 @@ class ClipService:
             InputError: a field is not valid.
             OverloadedError: every slot is in use.
             DeadlineExceededError: reading the images and audio takes longer than `deadline_s`.
+            StorageFullError: there is no room for temporary files.
         """
         job = ClipJob(inputs.num_inference_steps)
         submitted_s = job.loop.time()
@@ -151,8 +154,12 @@ class ClipService:
             exceeded = _deadline_exceeded(inputs)
             self._record_failure(job, inputs, exceeded, job.loop.time() - submitted_s)
             raise exceeded from None
-        except Exception as error:  # a defect, which Truss logs
-            _log_failure(job, inputs, error, job.loop.time() - submitted_s)
+        except Exception as error:
+            if has_no_room(error):
+                failure = storage_failure(error)
+                self._record_failure(job, inputs, failure, job.loop.time() - submitted_s)
+                raise failure from error
+            _log_failure(job, inputs, error, job.loop.time() - submitted_s)  # Truss logs it, too
             raise
         job.trace.start_draw()
         try:
@@ -181,8 +188,9 @@ class ClipService:
         try:
             output, timings_s = await self._finished(job, work)
         except Exception as error:
-            self._record_failure(job, inputs, error, time.monotonic() - started)
-            job.put(error)
+            failure = storage_failure(error) if has_no_room(error) else error
+            self._record_failure(job, inputs, failure, time.monotonic() - started)
+            job.put(failure)
         else:
             self._num_failures = self._num_memory_failures = 0
             metrics.record_clip(output.duration_s, timings_s)
@@ -230,8 +238,8 @@ class ClipService:
     ) -> None:
         metrics.record_failure(error)
         _log_failure(job, inputs, error, total_s)
-        if isinstance(error, (GenerationCancelled, InputError, ClipMemoryError)):
-            pass  # the request's fault
+        if isinstance(error, (GenerationCancelled, InputError, ClipMemoryError, StorageFullError)):
+            pass  # the request's fault, or the disk's
         elif is_out_of_memory(error):
             self._num_memory_failures += 1
         else:
