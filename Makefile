@@ -17,8 +17,8 @@ MEDIA ?=
 SEED ?= 0
 REQUESTS ?= 10000
 MINUTES ?= 60
-# Processes that run Python tests. Each needs about 2 GB.
-TEST_PROCESSES ?= 2
+# Processes that run Python tests: one more than two processors, since many tests wait. Each needs about 2 GB.
+TEST_PROCESSES ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # npm's path, or nothing if it is missing or its Node is too old for the web app's tools; and then the reason.

@@ -265,7 +265,7 @@ def test_other_machines_reach_the_truss_server_through_the_gateway_only(
     class Gateway:
         base_url = "http://192.0.2.1:3013"
 
-        def __init__(self, settings: GatewaySettings) -> None:
+        def __init__(self, settings: GatewaySettings, **_: object) -> None:
             hosts["gateway"] = settings.host
 
     class NoSupervisor:
