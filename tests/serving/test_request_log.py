@@ -16,6 +16,7 @@ from riffusion.errors import (
     GenerationError,
     InputError,
     OverloadedError,
+    StorageFullError,
 )
 from riffusion.serving.client import JSON
 from riffusion.serving.local.truss_server import LocalTrussServer
@@ -84,6 +85,7 @@ def test_a_finished_clip_is_a_line_of_numbers_and_names(caplog: pytest.LogCaptur
     [
         (InputError(f"{PROMPT!r} is wrong", "start.prompt"), "invalid", "INFO"),
         (OverloadedError("8 clips wait", 2), "refused", "WARNING"),
+        (StorageFullError(), "refused", "WARNING"),
         (DeadlineExceededError("not done within deadline_s=1"), "deadline", "INFO"),
         (GenerationCancelled("the client left"), "cancelled", "INFO"),
         (GenerationError("not finite"), "failed", "ERROR"),

@@ -10,6 +10,7 @@ from riffusion.errors import (
     GenerationCancelled,
     InputError,
     OverloadedError,
+    StorageFullError,
 )
 from riffusion.serving.request_log import log_with_fields
 
@@ -20,6 +21,7 @@ _OUTCOMES: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
     (GenerationCancelled, "cancelled"),
     (InputError, "invalid"),
     (OverloadedError, "refused"),
+    (StorageFullError, "refused"),
     (Exception, "failed"),
 )
 
@@ -72,7 +74,7 @@ def log_failure(inputs: InferenceInput, error: Exception, total_s: float) -> Non
     if isinstance(error, InputError):
         message, level = f"refused: field={error.field!r}", logging.INFO
         fields["field"] = error.field
-    elif isinstance(error, OverloadedError):
+    elif isinstance(error, (OverloadedError, StorageFullError)):
         message, level = f"refused: {error}", logging.WARNING
     elif isinstance(error, GenerationCancelled):
         message, level = f"clip stopped: {error}", logging.INFO
