@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import httpx
@@ -17,6 +17,8 @@ from riffusion.serving.ray import clip_call
 from riffusion.serving.ray.clip_call import MAX_ATTEMPTS, Call, Head
 from riffusion.serving.ray.ingress import create_ingress
 from riffusion.serving.ray.metrics import merged_metrics
+from riffusion.serving.request_id import REQUEST_ID
+from riffusion.serving.tracing import TRACEPARENT
 
 BODY = {"start": {"prompt": "bells", "seed": 1}}
 CLIP: list[Head | bytes] = [(200, {"content-type": "application/json"}), b'{"image"', b': "a"}']
@@ -69,10 +71,10 @@ class PlayedReplicas:
         self._answers = list(answers)
         self._pages = pages or {}
         self.calls: list[PlayedCall] = []
-        self.requests: list[tuple[InferenceRequest, bool]] = []
+        self.requests: list[tuple[InferenceRequest, Mapping[str, str]]] = []
 
-    def start(self, inputs: InferenceRequest, as_msgpack: bool) -> Call:
-        self.requests.append((inputs, as_msgpack))
+    def start(self, inputs: InferenceRequest, headers: Mapping[str, str]) -> Call:
+        self.requests.append((inputs, headers))
         answers = self._answers
         self.calls.append(PlayedCall(answers.pop(0) if len(answers) > 1 else answers[0]))
         return self.calls[-1]
@@ -111,8 +113,29 @@ def test_a_clip_is_passed_on() -> None:
     replicas = PlayedReplicas(CLIP)
     response = ask(replicas, json=BODY)
     assert (response.status_code, response.json()) == (200, {"image": "a"})
-    assert replicas.requests == [(InferenceRequest.parse(BODY), False)]
+    (passed,) = replicas.requests
+    request_id = response.headers[REQUEST_ID]
+    assert passed == (
+        InferenceRequest.parse(BODY),
+        {"content-type": "application/json", REQUEST_ID: request_id},
+    )
     assert not replicas.calls[0].is_cancelled  # it has ended by itself
+
+
+def test_a_replica_gets_the_id_and_the_span_of_the_request() -> None:
+    replicas = PlayedReplicas(CLIP)
+    span = f"00-{'a' * 32}-{'b' * 16}-01"
+    headers = {REQUEST_ID: "mine", TRACEPARENT: span, "Authorization": "secret"}
+    response = ask(replicas, json=BODY, headers=headers)
+    assert response.headers[REQUEST_ID] == "mine"
+    ((_, passed),) = replicas.requests
+    assert passed == {"content-type": "application/json", REQUEST_ID: "mine", TRACEPARENT: span}
+
+
+def test_a_refusal_has_an_id_that_is_fit_for_logs() -> None:
+    response = ask(PlayedReplicas(CLIP), content=b"{", headers={REQUEST_ID: "two words"})
+    assert response.status_code == 400
+    assert response.headers[REQUEST_ID].isalnum()
 
 
 @pytest.mark.parametrize("num_parts", range(len(CLIP)))
@@ -201,7 +224,9 @@ def test_msgpack() -> None:
     headers = {"Content-Type": "application/octet-stream"}
     replicas = PlayedReplicas(CLIP)
     ask(replicas, content=msgpack.packb(BODY), headers=headers)
-    assert replicas.requests == [(InferenceRequest.parse(BODY), True)]
+    ((inputs, passed),) = replicas.requests
+    assert inputs == InferenceRequest.parse(BODY)
+    assert passed["content-type"] == headers["Content-Type"]
     for broken in (b"", b"\xc1", b"\x81", b"\x91" * 2000):
         response = ask(replicas, content=broken, headers=headers)
         assert response.status_code == 400, broken

@@ -7,6 +7,7 @@ them by the names of the deployments, `clips` and `ingress`.
 """
 
 import os
+from collections.abc import Mapping
 from typing import Any, cast
 
 import ray
@@ -64,8 +65,8 @@ class _ServeReplicas:
         self._handle = handle
         self._predict = handle.options(method_name="predict", stream=True)
 
-    def start(self, inputs: InferenceRequest, as_msgpack: bool) -> Call:
-        return cast(Call, self._predict.remote(inputs, as_msgpack))
+    def start(self, inputs: InferenceRequest, headers: Mapping[str, str]) -> Call:
+        return cast(Call, self._predict.remote(inputs, headers))
 
     async def metrics(self) -> dict[str, str]:
         try:

@@ -13,7 +13,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 import msgpack
@@ -32,9 +32,13 @@ from riffusion.serving.model.request_body import InferenceRequest, error_content
 from riffusion.serving.model.responses import CLIENT_CLOSED_REQUEST, MSGPACK, error_response
 from riffusion.serving.ray.clip_call import Call, ClipCall, Head, ReplicaLostError
 from riffusion.serving.ray.metrics import merged_metrics
+from riffusion.serving.request_id import REQUEST_ID, begin_request
+from riffusion.serving.tracing import TRACEPARENT
 
 logger = logging.getLogger(__name__)
 
+PASSED_HEADERS = ("content-type", REQUEST_ID, TRACEPARENT)
+"""What a replica gets of a request beside its body."""
 _NEWEST_WEIGHT = 0.2
 """Weight of the newest clip in the moving average of the time between two clips."""
 _MAX_RETRY_AFTER_S = 60
@@ -43,8 +47,8 @@ _MAX_RETRY_AFTER_S = 60
 class Replicas(Protocol):
     """The replicas of the service, as the ingress needs them."""
 
-    def start(self, inputs: InferenceRequest, as_msgpack: bool) -> Call:
-        """Send a request to one of them."""
+    def start(self, inputs: InferenceRequest, headers: Mapping[str, str]) -> Call:
+        """Send a request to one of them, with those of `PASSED_HEADERS` that it has."""
 
     async def metrics(self) -> dict[str, str]:
         """Prometheus metrics of those that are ready, by name; empty if none is."""
@@ -79,17 +83,27 @@ class _Ingress:
 
     async def predict(self, request: Request) -> Response:
         """Make a clip. If the client leaves, its work is stopped."""
-        started = time.monotonic()
-        as_msgpack = request.headers.get("content-type") == MSGPACK
+        request_id = begin_request(request.headers.get(REQUEST_ID))
         try:
-            inputs = _parse(await read_body(request.receive), as_msgpack)
+            response = await self._answer(request, request_id)
+        except HttpError as error:
+            response = await _http_error(request, error)
+        response.headers[REQUEST_ID] = request_id
+        return response
+
+    async def _answer(self, request: Request, request_id: str) -> Response:
+        started = time.monotonic()
+        given = {name: request.headers[name] for name in PASSED_HEADERS if name in request.headers}
+        headers = given | {REQUEST_ID: request_id}
+        try:
+            inputs = _parse(await read_body(request.receive), headers.get("content-type"))
         except InputError as error:
             return JSONResponse(error_content(error), 400, dict(CLOSE))
         except TimeoutError as error:
             return JSONResponse(error_content(error), 408, dict(CLOSE))
         except ClientDisconnect:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
-        call = ClipCall(lambda: self._replicas.start(inputs, as_msgpack), self._replicas.is_lost)
+        call = ClipCall(lambda: self._replicas.start(inputs, headers), self._replicas.is_lost)
         deadline = None if inputs.deadline_s is None else started + inputs.deadline_s
         is_streaming = False
         self._num_open += 1
@@ -182,13 +196,13 @@ async def _lines(
     yield json.dumps({"event": "error", "error": message}).encode() + b"\n"
 
 
-def _parse(body: bytes, is_msgpack: bool) -> InferenceRequest:
+def _parse(body: bytes, content_type: str | None) -> InferenceRequest:
     """The request in a body.
 
     Raises:
         HTTPException: it is not valid; status 400.
     """
-    if not is_msgpack:
+    if content_type != MSGPACK:
         return InferenceRequest.parse_raw(body)
     try:
         values: Any = msgpack.unpackb(body)

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
+from types import MappingProxyType
 
 import msgpack
 from fastapi import Response
@@ -24,6 +25,8 @@ from riffusion.serving.model.responses import (
     error_response,
 )
 from riffusion.serving.ray.clip_call import Head
+from riffusion.serving.request_id import REQUEST_ID, begin_request
+from riffusion.serving.tracing import TRACEPARENT, begin_trace, configure_tracing
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ class ClipReplica:
 
     def __init__(self, service: ClipService | None = None) -> None:
         if service is None:
+            configure_tracing("riffusion-replica")
             check_required_gpu()
             decoders = DecodingPool()
             decoders.start()
@@ -60,17 +64,20 @@ class ClipReplica:
             raise GenerationError("several clips in a row have failed; the log has the reasons")
 
     async def predict(
-        self, inputs: InferenceInput, as_msgpack: bool = False
+        self, inputs: InferenceInput, headers: Mapping[str, str] = MappingProxyType({})
     ) -> AsyncIterator[Head | bytes]:
         """Make a clip. Cancelling this stops it.
 
         Args:
             inputs: the request.
-            as_msgpack: the encoding of a clip that isn't streamed; default: JSON.
+            headers: `ingress.PASSED_HEADERS` of the request. A clip for a body of msgpack is
+                msgpack, too, unless it is streamed; the others join log lines and spans.
 
         Yields:
             Status and headers, then the body: one item per line if it is streamed.
         """
+        begin_request(headers.get(REQUEST_ID))
+        begin_trace(headers.get(TRACEPARENT))
         try:
             job = await self._service.submit(inputs)
             try:
@@ -83,7 +90,7 @@ class ClipReplica:
             finally:
                 job.stop()
             response: Response
-            if as_msgpack:
+            if headers.get("content-type") == MSGPACK:
                 response = Response(msgpack.packb(output.model_dump()), media_type=MSGPACK)
             else:
                 response = clip_response(output, job.timings_s)
