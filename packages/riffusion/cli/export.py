@@ -65,7 +65,7 @@ def export(
         int | None,
         typer.Option(
             min=1,
-            help="How many clips to draw for the ranges of int8's activations; default: 4.",
+            help="How many clips to draw for the ranges of int8's activations; default: 12.",
             show_default=False,
         ),
     ] = None,

@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 NUM_IMAGES = 4
 """Prompts that quality is measured with, unless the caller says otherwise."""
-NUM_CLIPS = 4
+NUM_CLIPS = 12
 """Clips per preset that `int8` is calibrated with, unless the caller says otherwise."""
 
 
