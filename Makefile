@@ -1,4 +1,4 @@
-# make setup | setup-ray | demo | serve | web | web-static | test | test-fast | lint | docs | bench | clean        PYTHON=python3.12 make setup picks an interpreter
+# make setup | setup-ray | demo | serve | web | web-static | test | test-ray | test-fast | lint | docs | bench | clean        PYTHON=python3.12 make setup picks an interpreter
 
 PYTHON ?= python3
 VENV := .venv
@@ -33,7 +33,7 @@ define make_venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray demo serve web web-static test test-fast fuzz soak lint format docs bench media sbom image-context seed-images requirements clean
+.PHONY: help setup setup-ray demo serve web web-static test test-ray test-fast fuzz soak lint format docs bench media sbom image-context seed-images requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -86,12 +86,15 @@ web-static: $(if $(NPM),web/node_modules/.package-lock.json) ## the page that ma
 web/node_modules/.package-lock.json: web/package-lock.json web/.npmrc
 	@cd web && $(NPM) ci --no-progress --loglevel error && touch node_modules/.package-lock.json
 
-test: setup setup-ray ## all tests: Python's, the web app's, and those in a browser
+test: setup ## all tests: Python's, the web app's, and those in a browser; not those of test-ray
 	@mkdir -p build && : >build/left_out.txt
 	@PYTHON=$(BIN)/python scripts/test_tools.sh
 	@LEFT_OUT=build/left_out.txt $(PYTEST)
 	@LEFT_OUT=build/left_out.txt RIFFUSION="$(abspath $(BIN))/riffusion" scripts/test_web.sh
 	@cat build/left_out.txt
+
+test-ray: setup setup-ray ## the tests of Ray Serve on two nodes of this machine: minutes
+	@$(BIN)/python -m pytest tests/ray_cluster
 
 test-fast: setup ## Python tests without those that use the real server, start processes or train: under 3 minutes
 	@$(PYTEST) -m "not slow"

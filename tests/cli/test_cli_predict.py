@@ -225,6 +225,7 @@ def test_serve_passes_its_options_on(run: Run, monkeypatch: pytest.MonkeyPatch) 
         "app_dir": None,
         "trusted_proxies": ("10.0.0.0/8",),
         "timeout_s": 60,
+        "log_as_json": False,
         "retry_budget_s": 5,
     }
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from riffusion.checkpoint.files import read_json
+from riffusion.checkpoint.manifest import MANIFEST_NAME, describe_file
 from riffusion.datasets.folder import (
     SPLITS,
     DatasetRow,
@@ -137,4 +140,9 @@ def demo_checkpoint(directory: Path, params: SpectrogramParams = PARAMS) -> Path
         link.symlink_to(path)
     (directory / "spectrogram_params.json").unlink()
     params.save(directory)
+    manifest = read_json(embedded / MANIFEST_NAME)
+    params_file = describe_file(directory / "spectrogram_params.json")
+    manifest["files"]["spectrogram_params.json"] = params_file.model_dump()
+    (directory / MANIFEST_NAME).unlink()
+    (directory / MANIFEST_NAME).write_text(json.dumps(manifest))
     return directory

@@ -21,7 +21,7 @@ from riffusion.serving.addresses import DEFAULT_PORT, READY_PATH
 from riffusion.serving.client import DEFAULT_TIMEOUT_S, Endpoint
 from riffusion.serving.gateway.app import DEFAULT_PORT as GATEWAY_PORT
 from riffusion.serving.gateway.app import create_gateway
-from riffusion.serving.local.serve import _STOP_TIMEOUT_S
+from riffusion.serving.local.gateway_server import _STOP_TIMEOUT_S
 from riffusion.serving.model import metrics
 from riffusion.serving.model.clip_service import DEFAULT_MAX_WAITING
 from riffusion.serving.model.request_body import MAX_BODY_BYTES

@@ -15,7 +15,6 @@ from riffusion.datatypes import InferenceInput
 from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.errors import ServerError
 from riffusion.runtime.gpu import REQUIRE_GPU
-from riffusion.serving.local import truss_server
 from riffusion.serving.local.bundle_context import build_context
 from riffusion.serving.local.truss_server import LocalTrussServer, read_config
 from riffusion.serving.model.clip_service import LARGEST_MAX_WAITING
@@ -135,11 +134,6 @@ def test_the_bundle_requires_a_gpu_and_the_local_server_does_not(
     """A laptop is served from its CPU, unless its owner sets the variable."""
     assert config.environment_variables[REQUIRE_GPU] == "1"
     seen: list[str] = []
-    monkeypatch.setattr(
-        truss_server.subprocess,
-        "Popen",
-        lambda *args, env, **options: seen.append(env[REQUIRE_GPU]),
-    )
     for value in (None, "0", "1"):
         if value is None:
             monkeypatch.delenv(REQUIRE_GPU, raising=False)
@@ -147,8 +141,11 @@ def test_the_bundle_requires_a_gpu_and_the_local_server_does_not(
             monkeypatch.setenv(REQUIRE_GPU, value)
         directory = tmp_path / str(value)
         directory.mkdir()
-        with pytest.raises(AttributeError):  # there is no process
-            LocalTrussServer(BUNDLE_DIR)._spawn(directory, config)
+        server = LocalTrussServer(BUNDLE_DIR)
+        server._directory, server._config = directory, config
+        _, _, environment, _ = server._command()
+        assert environment is not None
+        seen.append(environment[REQUIRE_GPU])
     assert seen == ["0", "0", "1"]
 
 

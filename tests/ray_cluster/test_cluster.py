@@ -25,8 +25,8 @@ from riffusion.serving.model.clip_service import ClipService
 from riffusion.serving.model.request_body import InferenceRequest
 from tests.needs import ROOT
 from tests.patience import PATIENCE_S, wait_until
+from tests.ray_cluster.conftest import MAX_ONGOING, MAX_QUEUED, MAX_REPLICAS, RayCluster
 from tests.serving.gateways import gateway_to
-from tests.serving.ray.conftest import MAX_ONGOING, MAX_QUEUED, MAX_REPLICAS, RayCluster
 
 Body = dict[str, Any]
 LONG_STEPS = 25
