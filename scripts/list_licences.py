@@ -82,6 +82,7 @@ RAY_ENVIRONMENT = {
     "py-spy": "MIT",
     "ray": "Apache-2.0",
     "smart-open": "MIT",
+    "wrapt": "BSD-2-Clause",
 }
 """Packages that requirements-ray.txt alone pins, for an environment of its own."""
 INSIDE_WHEELS = {

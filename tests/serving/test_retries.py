@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -54,7 +55,8 @@ def send(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sen
         delays.append(delay_s)
 
     def send_sync(budget_s: float, outcomes: list[Outcome]) -> httpx.Response:
-        monkeypatch.setattr(retries.time, "sleep", delays.append)
+        # Not time.sleep itself, which other threads call.
+        monkeypatch.setattr(retries, "time", SimpleNamespace(sleep=delays.append))
         with httpx.Client(transport=RetryTransport(play(outcomes))) as client:
             return client.send(make_request(budget_s))
 
