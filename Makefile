@@ -1,4 +1,4 @@
-# make setup | setup-ray | demo | serve | web | web-static | test | test-ray | test-fast | lint | docs | bench | clean        PYTHON=python3.12 make setup picks an interpreter
+# make setup | setup-ray | demo | serve | web | web-static | test | test-static | test-ray | test-fast | lint | docs | bench | clean        PYTHON=python3.12 make setup picks an interpreter
 
 PYTHON ?= python3
 VENV := .venv
@@ -33,7 +33,7 @@ define make_venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray demo serve web web-static test test-ray test-fast fuzz soak lint format docs bench media sbom image-context seed-images requirements clean
+.PHONY: help setup setup-ray demo serve web web-static test test-static test-ray test-fast fuzz soak lint format docs bench media sbom image-context seed-images requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -92,6 +92,9 @@ test: setup ## all tests: Python's, the web app's, and those in a browser; not t
 	@LEFT_OUT=build/left_out.txt $(PYTEST)
 	@LEFT_OUT=build/left_out.txt RIFFUSION="$(abspath $(BIN))/riffusion" scripts/test_web.sh
 	@cat build/left_out.txt
+
+test-static: setup web-static ## all tests of the page without a server: minutes where no GPU draws
+	@cd web && CHROMIUM=$$(../scripts/web_tool.sh --install chromium) RIFFUSION="$(abspath $(BIN))/riffusion" $(NPM) run --silent e2e-static
 
 test-ray: setup setup-ray ## the tests of Ray Serve on two nodes of this machine: minutes
 	@$(BIN)/python -m pytest tests/ray_cluster

@@ -24,7 +24,7 @@ make --no-print-directory web web-static # a failed build is a failure
 (cd web && "$npm" test --silent)
 if CHROMIUM=$(scripts/web_tool.sh --install chromium); then
     export CHROMIUM
-    (cd web && "$npm" run --silent e2e && "$npm" run --silent e2e-static)
+    (cd web && "$npm" run --silent e2e && "$npm" run --silent e2e-static-short)
 else
     left_out "the tests in a browser: $(scripts/web_tool.sh chromium 2>&1 || true)"
 fi
