@@ -168,9 +168,9 @@ def _name(component: dict[str, Any]) -> str:
 
 def _describe(component: dict[str, Any], hashes: list[str]) -> None:
     """Replace a component's links by one with the hashes of its files, and add what is inside."""
-    page = f"https://pypi.org/project/{_name(component)}/{component['version']}/"
     files = [{"alg": "SHA-256", "content": digest} for digest in hashes]
-    component["externalReferences"] = [{"type": "distribution", "url": page, "hashes": files}]
+    place = {"type": "distribution", "url": component["purl"], "hashes": files}
+    component["externalReferences"] = [place]
     if not component.get("licenses"):  # metadata that isn't an SPDX expression
         component["licenses"] = [{"expression": licence_of(_name(component))}]
     inside = [

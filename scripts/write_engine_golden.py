@@ -46,7 +46,7 @@ ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "web" / "test" / "golden" / "engine"
 PRESETS_FILE = ROOT / "web" / "src" / "engine" / "presets.json"
 ROWS, COLUMNS = 4, 8
-"""Of the images every fourth row and every eighth column is kept."""
+"""Every fourth row and every eighth column of the images is kept."""
 
 _SEEDS = (0, 1, 42, 123456789, 2**32 - 1, 2**32, 2**32 + 5, 1234567890123, 2**53 - 1)
 _SIZES = (16, 17, 40, 24)

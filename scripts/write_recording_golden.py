@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).parents[1] / "web" / "test" / "golden" / "recording.json
 NUM_SAMPLES = 11_000
 """A quarter of a second: 25 columns, the last one begun."""
 _PERIOD = 147
-"""Of the triangle wave in samples: 300 Hz."""
+"""Samples per period of the triangle wave: 300 Hz."""
 _TIFF_AT = len(b"Exif\0\0")
 
 

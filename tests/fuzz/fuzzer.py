@@ -17,7 +17,7 @@ from tests.fuzz.requests import FuzzRequest, hostile_requests
 from tests.fuzz.rules import MAX_ANSWER_S, fault_of
 
 SCHEMA_SHARE = 0.15
-"""Of the requests, those that schemathesis makes."""
+"""Share of the requests that schemathesis makes."""
 _BATCH = 100
 """Requests per run of hypothesis, which remembers all that it has tried."""
 _ONLY_NEW = settings(

@@ -23,7 +23,7 @@ from tests.fuzz.sounds import audio_files
 
 MAX_STEPS = 2
 MAX_DEADLINE_S = 0.3
-"""Of valid requests, but for one in `ONE_IN_DRAWS`."""
+"""Limits of valid requests, but for one in `ONE_IN_DRAWS`."""
 ONE_IN_DRAWS = 40
 GOOD: dict[str, Any] = {
     "start": {"prompt": "church bells", "seed": 42},

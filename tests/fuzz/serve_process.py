@@ -80,7 +80,7 @@ class ServeProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process that supervises both servers."""
+        """Id of the process that supervises both servers."""
         return self._process.pid
 
     @property

@@ -20,7 +20,7 @@ FOR_TRUSS = "requirements.txt"
 TAGGER = "requirements-tagger.txt"
 """Weights, not made by `make requirements`."""
 RAY = "requirements-ray.txt"
-"""Of an environment of its own, since Ray Serve needs a newer starlette than Truss."""
+"""For an environment of its own, since Ray Serve needs a newer starlette than Truss."""
 _SPEC = importlib.util.find_spec("truss")
 assert _SPEC is not None
 assert _SPEC.origin is not None

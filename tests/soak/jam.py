@@ -24,7 +24,7 @@ from tests.soak.verdicts import Book
 MAX_JOINT = 1.5
 """Largest step of the joint's slope, relative to the largest one of both loops as they repeat."""
 SHARE_KEPT = 0.2
-"""Of the clips, those that are made again in solo runs afterwards."""
+"""Share of the clips that is made again in solo runs afterwards."""
 
 
 class Jam:

@@ -15,7 +15,7 @@ from scripts.write_inversion_golden import GOLDEN, golden
 MIN_PSNR_DB = 85.0
 """Samples are rounded to 16 bits; processors may round Fourier transforms differently."""
 RELATIVE = 0.01
-"""Of the errors of mel amplitudes after many iterations, which amplify rounding."""
+"""Tolerance of the errors of mel amplitudes after many iterations, which amplify rounding."""
 WEIGHT_TOLERANCE = 1e-6
 LEVEL_TOLERANCE = 1e-6
 """In dB and LU."""

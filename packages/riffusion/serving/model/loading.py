@@ -9,6 +9,7 @@ from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
 from riffusion.generation.lora_folder import LORA_FOLDER, loras_from_environment
 from riffusion.generation.pipelines import choose_engine
+from riffusion.io.bundle import how_to_add
 from riffusion.runtime.user_name import ensure_user_name
 from riffusion.serving.model.clip_service import (
     ClipService,
@@ -47,8 +48,8 @@ def load_service(decoders: DecodingPool) -> ClipService:
 def _unconditional_service(source: CheckpointSource, decoders: DecodingPool) -> ClipService:
     if choose_engine() != "torch":
         raise InputError(
-            f"'light' can't run {source}, which is unconditional; pip install "
-            "'riffusion-truss[torch]', and unset RIFFUSION_ENGINE",
+            f"'light' can't run {source}, which is unconditional; unset RIFFUSION_ENGINE; where "
+            f"torch isn't installed, {how_to_add('torch')}",
             "engine",
         )
     if loras_from_environment():
