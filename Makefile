@@ -39,6 +39,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make .venv with uv and install the pinned requirements
+	@$(BIN)/python -m compileall -q packages corpora model # else every process compiles them where Python may write no bytecode
 
 $(READY): requirements.txt requirements-dev.txt requirements-tagger.txt pyproject.toml
 	@$(call make_venv,$(VENV))
