@@ -36,10 +36,11 @@ sys.meta_path.insert(0, Recorder())
 """Python runs a module of the name sitecustomize at its start, in worker processes too."""
 
 HARMLESS = (
-    "av", "cachetools", "numpy", "onnxruntime", "PIL.Image", "pydantic", "pydub", "scipy.fft",
-    "scipy.ndimage", "scipy.signal", "tokenizers", "typer.testing",
+    "av", "cachetools", "numpy", "PIL.Image", "pydantic", "pydub", "scipy.fft", "scipy.ndimage",
+    "scipy.signal", "tokenizers", "typer.testing",
 )  # fmt: skip
-"""Packages that commands may import, and that take long."""
+"""Packages that commands may import, and that take long. None of them starts a thread, as
+onnxruntime does, since a copied process has no other threads."""
 FORKS = """
 import importlib, json, os, runpy, sys
 for name in sys.argv[1:]:

@@ -50,7 +50,7 @@ tracing.configure_tracing("riffusion-gateway")
 assert tracing._provider is not None
 print("torch" in sys.modules, "truss" in sys.modules)
 """
-"""Builds the gateway, and records its spans, where only the packages of its requirements can be imported."""
+"""Builds the gateway, and records its spans, with the packages of its requirements alone."""
 
 
 def entries(name: str) -> list[str]:

@@ -76,7 +76,7 @@ class LocalTrussServer(ChildServer):
         checkpoint = self._environment.get("RIFFUSION_CHECKPOINT")
         bundle_dir = complete_bundle(bundle_dir, self._directory, checkpoint)
         self._config = build_context(bundle_dir, self._directory)
-        # Else the server compiles its code at each start, where Python is told to write no bytecode.
+        # Else each start compiles the code, where Python is told to write no bytecode.
         compileall.compile_dir(self._directory, quiet=2)
 
     def _command(self) -> tuple[Sequence[str], Path | None, Mapping[str, str] | None, str]:
