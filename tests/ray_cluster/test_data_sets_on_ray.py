@@ -12,6 +12,7 @@ from tests.corpora.sine_soundfont import write_sine_soundfont
 from tests.datasets.recordings import contents, sweep, write
 from tests.needs import FLUIDSYNTH, ROOT, need, need_ray_data
 from tests.ray_cluster.conftest import START_ATTEMPTS
+from tests.serving.conftest import free_port
 
 STORE_BYTES = 80 * 2**20
 NUM_SONGS = 6
@@ -19,6 +20,8 @@ PATIENT = {
     "RAY_raylet_start_wait_time_s": "240",
     "RAY_agent_register_timeout_ms": "240000",
     "RAY_worker_register_timeout_seconds": "240",
+    "RAY_worker_niceness": "0",  # 15 by default
+    "RAY_USAGE_STATS_ENABLED": "0",
 }
 """On a busy machine, Ray's processes take longer to start than Ray waits for them."""
 SMALL = ["--width", "32", "--sample-rate", "8000", "--padded-duration-ms", "100", "--height", "64"]
@@ -64,8 +67,8 @@ def _two_nodes() -> Iterator[str]:
     for attempt in range(START_ATTEMPTS):
         cluster = Cluster()
         try:
-            cluster.add_node(**options, include_dashboard=False, no_monitor=True)
-            cluster.add_node(**options)
+            cluster.add_node(**options, **_ports(), include_dashboard=False, no_monitor=True)
+            cluster.add_node(**options, **_ports())
             break
         except Exception:
             cluster.shutdown()
@@ -75,6 +78,13 @@ def _two_nodes() -> Iterator[str]:
         yield cluster.address
     finally:
         cluster.shutdown()
+
+
+def _ports() -> dict[str, int]:
+    """Ports of a node's agents. A node that is given none ends itself if they don't have one in
+    15 s."""
+    agents = ("metrics_agent", "metrics_export", "runtime_env_agent", "dashboard_agent_listen")
+    return {f"{agent}_port": free_port() for agent in agents}
 
 
 @pytest.fixture

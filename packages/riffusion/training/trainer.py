@@ -25,7 +25,14 @@ from riffusion.training.config import TrainingConfig
 from riffusion.training.ema import ExponentialMovingAverage
 from riffusion.training.learning_rate import learning_rate_at
 from riffusion.training.model_card import write_model_card
+from riffusion.training.recipes import recipe_for
 from riffusion.training.recipes.recipe import Losses, Recipe
+from riffusion.training.sharded_weights import (
+    check_sharded_run,
+    is_sharded_run,
+    load_whole_weights,
+    whole_weights,
+)
 from riffusion.training.state import TrainingStates
 from riffusion.training.step_losses import StepLosses, mean_losses
 from riffusion.training.tracking import RunTracker
@@ -142,6 +149,8 @@ class Trainer:
         )
         objective.train()
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
+        # FSDP replaces them by parts of them.
+        self.parameters = [p for p in self.objective.parameters() if p.requires_grad]
         if self.config.run.ema_decay > 0:
             self.ema = ExponentialMovingAverage(self.parameters, self.config.run.ema_decay)
             self.states.ema = self.ema
@@ -300,10 +309,16 @@ class Trainer:
     def _export(self) -> Path:
         """Write the checkpoint of the present weights; an earlier one is replaced."""
         directory = self.config.output / "checkpoint"
+        is_sharded = is_sharded_run(self.accelerator)
+        whole = whole_weights(self.recipe.objective) if is_sharded else None
         if self.accelerator.is_main_process:
+            recipe = self.recipe
+            if whole is not None:
+                recipe = recipe_for(self.config)
+                load_whole_weights(recipe.objective, whole)
             with self._ema_weights():
-                self.recipe.export(directory)
-                write_model_card(self.config, self.recipe, directory)
+                recipe.export(directory)
+                write_model_card(self.config, recipe, directory)
         self.accelerator.wait_for_everyone()
         return directory
 
@@ -312,13 +327,16 @@ def new_accelerator(config: TrainingConfig) -> Accelerator:
     """The accelerator of this process; it finds its device and the other launched processes itself.
 
     Raises:
-        InputError: the device doesn't support `run.mixed_precision` or `run.compile`.
+        InputError: the device doesn't support `run.mixed_precision` or `run.compile`, or the run
+            does something that sharded weights can't.
     """
     precision = config.run.mixed_precision
     accelerator = Accelerator(
         mixed_precision=precision,
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
+    if is_sharded_run(accelerator):
+        check_sharded_run(config)
     if precision == "fp16" and accelerator.device.type == "cpu":  # accelerate would ignore it
         raise InputError(
             "run.mixed_precision=fp16 needs a GPU, but training runs on the CPU; use bf16 or no"
