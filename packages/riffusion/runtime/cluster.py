@@ -131,10 +131,10 @@ def ray_cluster(
         InputError: there is no cluster at the address, or it has other versions.
         ModuleNotFoundError: Ray isn't installed.
     """
+    _check_address(address)
     import ray
     import ray.data
 
-    _check_address(address)
     if ray.is_initialized():
         raise RiffusionError("this program is connected to a Ray cluster already")
     package = Path(__file__).resolve().parents[2]
