@@ -1,9 +1,11 @@
 """`dataset build --ray` and `dataset synthesize --ray`: the same bytes as here, whoever dies."""
 
 import os
+import secrets
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +13,9 @@ from riffusion.cli import main
 from tests.corpora.sine_soundfont import write_sine_soundfont
 from tests.datasets.recordings import contents, sweep, write
 from tests.needs import FLUIDSYNTH, ROOT, need, need_ray_data
-from tests.ray_cluster.conftest import START_ATTEMPTS
 from tests.serving.conftest import free_port
 
+pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
 STORE_BYTES = 80 * 2**20
 NUM_SONGS = 6
 PATIENT = {
@@ -64,27 +66,36 @@ def _two_nodes() -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     options = {"object_store_memory": STORE_BYTES, "num_cpus": 1}
-    for attempt in range(START_ATTEMPTS):
-        cluster = Cluster()
-        try:
-            cluster.add_node(**options, **_ports(), include_dashboard=False, no_monitor=True)
-            cluster.add_node(**options, **_ports())
-            break
-        except Exception:
-            cluster.shutdown()
-            if attempt + 1 == START_ATTEMPTS:
-                raise
+    session = f"session_{secrets.token_hex(8)}"
+    cluster = Cluster()
     try:
+        head = {"session_name": session, "include_dashboard": False, "no_monitor": True}
+        cluster.add_node(**options, **head, **_known_ports(session))
+        cluster.add_node(**options, **_known_ports(session))
         yield cluster.address
     finally:
         cluster.shutdown()
 
 
-def _ports() -> dict[str, int]:
-    """Ports of a node's agents. A node that is given none ends itself if they don't have one in
-    15 s."""
-    agents = ("metrics_agent", "metrics_export", "runtime_env_agent", "dashboard_agent_listen")
-    return {f"{agent}_port": free_port() for agent in agents}
+def _known_ports(session: str) -> dict[str, Any]:
+    """Options of a node whose agents' ports are known before the agents run.
+
+    A node ends itself if its agents don't write their ports to files within 15 s, which on a busy
+    machine they don't.
+    """
+    import ray
+    from ray._common.utils import get_default_ray_temp_dir
+    from ray._raylet import get_port_filename
+
+    node_id = ray.NodeID.from_random().hex()
+    folder = Path(get_default_ray_temp_dir(), session)
+    folder.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Any] = {"env_vars": {"RAY_OVERRIDE_NODE_ID_FOR_TESTING": node_id}}
+    for agent in ("metrics_agent", "metrics_export", "runtime_env_agent", "dashboard_agent_listen"):
+        port = free_port()
+        found[f"{agent}_port"] = port
+        (folder / get_port_filename(node_id, f"{agent}_port")).write_text(str(port))
+    return found
 
 
 @pytest.fixture
