@@ -32,7 +32,7 @@ HOOK = """
     from pathlib import Path
     import riffusion.io.files as files
 
-    folder = Path(os.environ["RIFFUSION_TEST_FOLDER"])
+    folder = Path(__file__).parent
     write_file = files.write_file
 
     def write_and_die(data, path):
@@ -106,7 +106,6 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "sitecustomize.py").write_text(textwrap.dedent(HOOK))
     inherited = [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(ROOT), *inherited]))
-    monkeypatch.setenv("RIFFUSION_TEST_FOLDER", str(folder))
     return folder
 
 

@@ -132,6 +132,7 @@ def ray_cluster(
         ModuleNotFoundError: Ray isn't installed.
     """
     _check_address(address)
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its remarks aren't for users
     import ray
     import ray.data
 
