@@ -1,6 +1,6 @@
 """Writes what the engine of the web page is compared with: numbers, prompts and images of Python.
 
-    python scripts/write_engine_golden.py
+    python -m scripts.write_engine_golden
 
 The tests of TypeScript are in `web/test/engine/`; `tests/light/test_engine_golden.py` tests that
 the files are what Python gives. `web/src/engine/presets.json`, from which the page's engine has its
@@ -41,14 +41,15 @@ from riffusion.io.images import encode_image
 from riffusion.light.pipeline import LightPipeline
 from riffusion.spectrogram.image import FloatArray
 from riffusion.spectrogram.params import SpectrogramParams
+from scripts.golden_files import FOLDER, base64_text, write_json
 
 ROOT = Path(__file__).parents[1]
-GOLDEN = ROOT / "web" / "test" / "golden" / "engine"
+GOLDEN = FOLDER / "engine"
 PRESETS_FILE = ROOT / "web" / "src" / "engine" / "presets.json"
 ROWS, COLUMNS = 4, 8
 """Every fourth row and every eighth column of the images is kept."""
 
-_SEEDS = (0, 1, 42, 123456789, 2**32 - 1, 2**32, 2**32 + 5, 1234567890123, 2**53 - 1)
+_SEEDS = (0, 1, 42, 123456789, 2**32 - 1, 2**32, 2**32 + 5, 1234567890123, 2**53 + 1, 2**63 - 1)
 _SIZES = (16, 17, 40, 24)
 """Sizes of draws, one after another."""
 _PROMPTS = (
@@ -106,6 +107,14 @@ _CLIPS: dict[str, dict[str, Any]] = {
         "num_inference_steps": 6,
         "seed_image_id": "agile",
         "mask_image_id": "mask_top_third_75",
+    },
+    "large seeds": {
+        "start": {"prompt": "organ", "seed": 2**63 - 1},
+        "end": {"prompt": "organ", "seed": 2**53 + 1},
+        "alpha": 0.5,
+        "mode": "txt2img",
+        "duration_s": 1.0,
+        "preset": "instant",
     },
     "short": {
         "start": {"prompt": "marimba " * 40, "seed": 5, "guidance": 1.0},
@@ -207,9 +216,9 @@ def masks() -> list[dict[str, Any]]:
         found.append(
             {
                 "size": [width, height],
-                "greys": _base64(greys),
+                "greys": base64_text(greys),
                 "latents": _rounded(latents),
-                "lanczos": _base64(taller),
+                "lanczos": base64_text(taller),
             }
         )
     return found
@@ -248,7 +257,7 @@ def clips(pipeline: LightPipeline) -> list[dict[str, Any]]:
     for name, request in _CLIPS.items():
         image = draw(pipeline, request)
         pixels = np.asarray(image)[::ROWS, ::COLUMNS, 0]
-        found.append({"name": name, "request": request, "pixels": _base64(pixels)})
+        found.append({"name": name, "request": request, "pixels": base64_text(pixels)})
     return found
 
 
@@ -289,15 +298,10 @@ def _rounded(values: FloatArray) -> list[float]:
     return [float(f"{value:.7g}") for value in np.ravel(values)]
 
 
-def _base64(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
-    return base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode()
-
-
 def main() -> None:
     """Write all files."""
-    GOLDEN.mkdir(parents=True, exist_ok=True)
     for name, make in golden().items():
-        (GOLDEN / name).write_text(json.dumps(make(), separators=(",", ":")) + "\n")
+        write_json(GOLDEN / name, make())
     PRESETS_FILE.write_text(presets_text())
 
 
