@@ -168,7 +168,7 @@ describe("requests", () => {
     service.receive({ kind: "generate", id: 1, request: { ...REQUEST, init_image, mode: "image_to_audio" } });
     service.receive({ kind: "generate", id: 2, request: { ...REQUEST, init_image } });
     await until(1, "failed");
-    expect(heard).toEqual([[4 * 512 * 3, 4, 512, 22_050, { maxValue: 1e6 }]]); // as high as its parameters say
+    expect(heard).toEqual([[4 * 512 * 3, 4, 512, 22_050, { circular: false, maxValue: 1e6 }]]); // as high as its parameters say
     expect(events.find(({ kind }) => kind === "result")).toMatchObject({ sampleRate: 22_050, params: { max_frequency: 8000 }, duration: 8 / 22_050 });
     expect(events.at(-1)).toMatchObject({
       id: 2, failure: { kind: "refused", message: expect.stringMatching(/^init_image: its EXIF data says stereo=true, .*use another image/) as string },
