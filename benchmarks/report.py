@@ -86,9 +86,10 @@ SECTIONS = (
         "Torch against light",
         "Each part of the embedded checkpoint (weights in half precision, computed in float32) in "
         "torch and in onnxruntime; clips from noise from two real servers, one per engine "
-        "(`RIFFUSION_ENGINE`), JSON in, MP3 out; the whole command; installations without an extra "
-        "and with torch; and the page without a server. Clips and commands are medians of 5 "
-        "alternating runs; the server that isn't asked is idle.",
+        "(`RIFFUSION_ENGINE`), JSON in, MP3 out, and in a process that has loaded the checkpoint, "
+        "without HTTP; the whole command; installations without an extra and with torch; and the "
+        "page without a server. Clips and commands are medians of 5 alternating runs; the server "
+        "or process that isn't asked is idle.",
         more=("installs", "browser"),
     ),
     Section(
