@@ -28,13 +28,13 @@ const MAX_CONVERTED = 4;
  * RangeError for parameters that it cannot handle.
  */
 export type Invert = (
-  rgb: Uint8Array, width: number, height: number, params: SpectrogramParams, options?: { readonly maxValue?: number },
+  rgb: Uint8Array, width: number, height: number, params: SpectrogramParams, options?: { readonly maxValue?: number; readonly circular?: boolean },
 ) => Float32Array<ArrayBuffer> | Promise<Float32Array<ArrayBuffer>>;
 
 /** The request is not wanted any more. */
 export class Cancelled extends Error {}
 
-interface DrawnImage {
+interface ClipImage {
   /** Three bytes per pixel, rows from the top. */
   readonly rgb: Uint8Array<ArrayBuffer>;
   readonly width: number;
@@ -43,9 +43,11 @@ interface DrawnImage {
   readonly params: SpectrogramParams;
   /** Amplitude of black; null for the usual one. */
   readonly maxValue: number | null;
+  /** Whether it is drawn here, as a clip that repeats. */
+  readonly isDrawn: boolean;
 }
 
-export interface MadeClip extends Omit<DrawnImage, "maxValue"> {
+export interface MadeClip extends Omit<ClipImage, "maxValue" | "isDrawn"> {
   readonly samples: Float32Array<ArrayBuffer>;
   readonly timings: Timings;
 }
@@ -71,22 +73,23 @@ export class ClipGenerator {
   /** @throws InputError for a request that cannot be done, Cancelled, or what the networks throw */
   async generate(request: InferenceInput, options: GenerateOptions = {}): Promise<MadeClip> {
     const stopwatch = new Stopwatch();
-    const { maxValue, ...image } = await this.draw(clipInputs(request), stopwatch, options);
-    const samples = await this.audio(image, maxValue);
+    const drawn = await this.draw(clipInputs(request), stopwatch, options);
+    const samples = await this.audio(drawn);
     stopwatch.lap("inversion");
+    const { maxValue: _, isDrawn: __, ...image } = drawn;
     return { ...image, samples, timings: stopwatch.laps };
   }
 
-  private async audio({ rgb, width, height, params }: Omit<DrawnImage, "maxValue">, maxValue: number | null): Promise<MadeClip["samples"]> {
+  private async audio({ rgb, width, height, params, maxValue, isDrawn }: ClipImage): Promise<MadeClip["samples"]> {
     try {
-      return await this.invert(rgb, width, height, params, maxValue === null ? {} : { maxValue });
+      return await this.invert(rgb, width, height, params, { circular: isDrawn, ...(maxValue === null ? {} : { maxValue }) });
     } catch (error) {
       if (error instanceof RangeError && params !== this.params) throw fromExif(error);
       throw error;
     }
   }
 
-  private async draw(inputs: ClipInputs, stopwatch: Stopwatch, options: GenerateOptions): Promise<DrawnImage> {
+  private async draw(inputs: ClipInputs, stopwatch: Stopwatch, options: GenerateOptions): Promise<ClipImage> {
     this.preparation.check(inputs);
     const given = inputs.initImage === null ? null : await this.initImage(inputs.initImage);
     if (inputs.mode === "image_to_audio" && given !== null) {
@@ -94,7 +97,7 @@ export class ClipGenerator {
       const heard = { ...params, stereo: this.params.stereo };
       const { width, height, data } = await this.withParams(given, heard);
       stopwatch.lap("prepare");
-      return { rgb: Uint8Array.from(data), width, height, params: params.stereo === heard.stereo ? params : heard, maxValue };
+      return { rgb: Uint8Array.from(data), width, height, params: params.stereo === heard.stereo ? params : heard, maxValue, isDrawn: false };
     }
     const own = given?.recorded?.params ?? this.params;
     const init = given && { ...given, pixels: await this.withParams(given, this.params) };
@@ -108,7 +111,7 @@ export class ClipGenerator {
     const rgb = job.finish(await this.networks.decode(job.latents, height, width));
     stopwatch.lap("decode");
     await pause(options);
-    return { rgb, width: geometry.width, height: geometry.height, params: this.params, maxValue: null };
+    return { rgb, width: geometry.width, height: geometry.height, params: this.params, maxValue: null, isDrawn: true };
   }
 
   /** The init image as it is. Its parameters and the length of its audio are allowed. */

@@ -171,8 +171,8 @@ describe("requests", () => {
     service.receive({ kind: "generate", id: 2, request: { ...REQUEST, init_image, mask_image_id: "mask_top_third_75" } });
     await until(2, "result");
     expect(heard).toEqual([
-      [4 * 512 * 3, 4, 512, 22_050, 8000, false, { maxValue: 1e6 }], // its two channels are mixed
-      [8 * 512 * 3, 8, 512, 44_100, 10_000, false, {}], // columns of 20 ms have become columns of 10 ms
+      [4 * 512 * 3, 4, 512, 22_050, 8000, false, { circular: false, maxValue: 1e6 }], // its two channels are mixed
+      [8 * 512 * 3, 8, 512, 44_100, 10_000, false, { circular: true }], // columns of 20 ms have become columns of 10 ms
     ]);
     expect(events.find(({ kind }) => kind === "result")).toMatchObject({ sampleRate: 22_050, params: { max_frequency: 8000, stereo: false }, duration: 8 / 22_050 });
     expect(events.at(-1)).toMatchObject({ id: 2, width: 8, height: 512, params: { max_frequency: 10_000, power_for_image: 0.25 } });
