@@ -1,6 +1,6 @@
 """Writes what the web page's inversion of spectrogram images is compared with: Python's numbers.
 
-    python scripts/write_inversion_golden.py
+    python -m scripts.write_inversion_golden
 
 The tests of TypeScript are `web/test/engine/inversion*.test.ts`;
 `tests/spectrogram/test_inversion_golden.py` tests that the file is what Python gives. Images and
@@ -9,14 +9,10 @@ signals aren't in the file: `example_image` and `example_signal` are written in 
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import json
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from riffusion.audio import Waveform, normalize_waveform
@@ -28,8 +24,9 @@ from riffusion.spectrogram.inversion.filterbank import interpolated_weights
 from riffusion.spectrogram.inversion.reduced_stft import ReducedStft
 from riffusion.spectrogram.operations import NumpyOperations
 from riffusion.spectrogram.params import SpectrogramParams
+from scripts.golden_files import FOLDER, base64_text, write_json
 
-GOLDEN = Path(__file__).parents[1] / "web" / "test" / "golden" / "inversion.json"
+GOLDEN = FOLDER / "inversion.json"
 FULL_SCALE = 32768.0
 
 _DEFAULT = SpectrogramParams()
@@ -212,7 +209,7 @@ def _columns(matrix: FloatArray) -> dict[str, Any]:
         first, end = (indices[0], indices[-1] + 1) if len(indices) else (0, 0)
         rows += [int(first), int(end - first)]
         weights.append(column[first:end])
-    return {"rows": rows, "weights": _base64(np.concatenate(weights).astype("<f4"))}
+    return {"rows": rows, "weights": base64_text(np.concatenate(weights).astype("<f4"))}
 
 
 def _loudness(
@@ -246,17 +243,12 @@ def _kept(waveform: FloatArray, step: int) -> dict[str, Any]:
     samples = waveform[::step]
     peak = float(np.abs(samples).max()) or 1.0
     integers = np.rint(samples / peak * (FULL_SCALE - 1)).astype("<i2")
-    return {"step": step, "peak": peak, "samples": _base64(integers)}
-
-
-def _base64(values: npt.NDArray[Any]) -> str:
-    return base64.b64encode(values.tobytes()).decode()
+    return {"step": step, "peak": peak, "samples": base64_text(integers)}
 
 
 def main() -> None:
-    GOLDEN.parent.mkdir(parents=True, exist_ok=True)
-    GOLDEN.write_text(json.dumps(golden(), indent=1) + "\n", encoding="utf-8")
-    print(f"{GOLDEN}: {GOLDEN.stat().st_size} bytes")
+    """Write the file."""
+    write_json(GOLDEN, golden(), indent=1)
 
 
 if __name__ == "__main__":

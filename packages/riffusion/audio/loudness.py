@@ -225,7 +225,7 @@ def _envelope(waveform: Waveform, circular: bool) -> Envelope:
         between = np.abs(samples).max(axis=0)
         np.maximum(peaks, between[:-1], out=peaks)
         np.maximum(peaks, between[1:], out=peaks)
-    return peaks.astype(np.float64)
+    return np.asarray(peaks, np.float64)
 
 
 def _between(waveform: Waveform, circular: bool) -> Iterator[Waveform]:
