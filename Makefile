@@ -17,9 +17,10 @@ MEDIA ?=
 SEED ?= 0
 REQUESTS ?= 10000
 MINUTES ?= 60
-# Processes that run Python tests: one more than two processors, since many tests wait. Each needs about 2 GB.
+# Processes that run Python tests: one more than two processors, since many tests wait. Each needs about 2 GB. One thread
+# in each: NumPy's threads wait actively, which would take four times the processor time of what they compute.
 TEST_PROCESSES ?= 3
-PYTEST = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # npm's path, or nothing if it is missing or its Node is too old for the web app's tools; and then the reason.
 NPM := $(shell scripts/web_tool.sh npm 2>/dev/null)
@@ -39,6 +40,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make .venv with uv and install the pinned requirements
+	@$(BIN)/python -m compileall -q packages corpora model # else every process compiles them where Python may write no bytecode
 
 $(READY): requirements.txt requirements-dev.txt requirements-tagger.txt pyproject.toml
 	@$(call make_venv,$(VENV))

@@ -1,9 +1,11 @@
 """Which large packages commands import, in processes of their own, and their workers."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,30 @@ class Recorder:
 sys.meta_path.insert(0, Recorder())
 """
 """Python runs a module of the name sitecustomize at its start, in worker processes too."""
+
+HARMLESS = (
+    "av", "cachetools", "numpy", "PIL.Image", "pydantic", "pydub", "scipy.fft", "scipy.ndimage",
+    "scipy.signal", "tokenizers", "typer.testing",
+)  # fmt: skip
+"""Packages that commands may import, and that take long. None of them starts a thread, as
+onnxruntime does, since a copied process has no other threads."""
+FORKS = """
+import importlib, json, os, runpy, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+for line in sys.stdin:
+    asked = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.chdir(asked["directory"])
+        os.environ.update(asked["variables"])
+        for number, path in enumerate((os.devnull, os.devnull, "errors.txt")):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+        sys.argv = ["riffusion", *asked["arguments"]]
+        runpy.run_module("riffusion", run_name="__main__", alter_sys=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+"""A process with `HARMLESS` that runs each command in a copy of itself, which spares it those."""
 
 COMMANDS = {
     "audio-to-image on the CPU": "audio-to-image --audio songs/a.wav --image out.png --device cpu",
@@ -91,32 +117,72 @@ def directory(files: Path, tmp_path: Path) -> Path:
     return shutil.copytree(files, tmp_path, dirs_exist_ok=True)
 
 
-def imported(directory: Path, *arguments: str, **variables: str) -> list[str]:
-    """The large packages that Python imports while it runs, in any of its processes."""
+def environment(files: Path, **variables: str) -> dict[str, str]:
+    """Variables of a process that records what it imports in the file IMPORTED."""
+    path = os.pathsep.join([str(files / "site"), str(REPOSITORY / "packages")])
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | variables
+
+
+def imported(directory: Path, code: str, **variables: str) -> list[str]:
+    """The large packages that Python imports while it runs some code."""
     record = directory / "imported.txt"
-    path = os.pathsep.join([str(directory / "site"), str(REPOSITORY / "packages")])
     done = subprocess.run(
-        [sys.executable, *arguments],
+        [sys.executable, "-c", code],
         cwd=directory,
-        env=os.environ
-        | {"PYTHONPATH": path, "IMPORTED": str(record), "OMP_NUM_THREADS": "1"}
-        | variables,
+        env=environment(directory, IMPORTED=str(record), **variables),
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
     )
     assert done.returncode == 0, done.stderr
+    return recorded(record)
+
+
+def recorded(record: Path) -> list[str]:
     return sorted(set(record.read_text().split())) if record.exists() else []
+
+
+@pytest.fixture(scope="module")
+def forks(files: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A process that runs commands; what it imports itself is none of the large packages."""
+    record = files / "at_first.txt"
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKS, *HARMLESS],
+        env=environment(files, IMPORTED=str(record)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+    assert process.returncode == 0
+    assert recorded(record) == []
+
+
+def imported_by_command(
+    forks: "subprocess.Popen[str]", directory: Path, *arguments: str, **variables: str
+) -> list[str]:
+    """The large packages that a command imports, in any of its processes."""
+    record = directory / "imported.txt"
+    asked = {
+        "arguments": arguments,
+        "directory": str(directory),
+        "variables": {"IMPORTED": str(record), **variables},
+    }
+    assert forks.stdin is not None
+    assert forks.stdout is not None
+    print(json.dumps(asked), file=forks.stdin, flush=True)
+    assert forks.stdout.readline() == "0\n", (directory / "errors.txt").read_text()
+    return recorded(record)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_work_without_the_packages_of_training_and_gpus(
-    directory: Path, command: str
+    forks: "subprocess.Popen[str]", directory: Path, command: str
 ) -> None:
     """They neither import PyTorch and the packages above it nor need them to be installed."""
     refused = " ".join(NETWORK_PACKAGES + TORCH_PACKAGES)
     arguments = COMMANDS[command].split()
-    packages = imported(directory, "-m", "riffusion", *arguments, REFUSED=refused)
+    packages = imported_by_command(forks, directory, *arguments, REFUSED=refused)
     assert packages == (["torch"] if command in ASK_FOR_TORCH else [])
     if command != "print-exif" and command != "help":
         assert any(directory.glob("out*"))
@@ -125,12 +191,12 @@ def test_commands_work_without_the_packages_of_training_and_gpus(
 def test_the_processes_around_the_model_import_no_torch(directory: Path) -> None:
     """The gateway's, which starts the Truss server, and the server's until it loads the model."""
     modules = "import riffusion.serving.local.serve, riffusion.serving.local.truss_launcher"
-    assert imported(directory, "-c", modules) == []
+    assert imported(directory, modules) == []
 
 
 def test_parts_of_diffusion_without_a_network_import_none(directory: Path) -> None:
     parts = "import riffusion.diffusion, riffusion.diffusion.prompt_weights"
-    assert not set(imported(directory, "-c", parts)) & set(NETWORK_PACKAGES)
+    assert not set(imported(directory, parts)) & set(NETWORK_PACKAGES)
     pipeline = """
 try:
     from riffusion.diffusion import RiffusionPipeline
@@ -139,6 +205,6 @@ except ImportError as error:
 else:
     raise AssertionError("it needs none of them")
 """
-    assert set(imported(directory, "-c", pipeline, REFUSED="diffusers transformers")) & set(
+    assert set(imported(directory, pipeline, REFUSED="diffusers transformers")) & set(
         NETWORK_PACKAGES
     )

@@ -10,7 +10,9 @@ import kubernetes_validate
 import pytest
 import typer
 import yaml
+from cloudcoil.models.keda.v1alpha1 import ScaledObject
 from fastapi import FastAPI
+from pydantic import ValidationError
 from starlette.routing import Match
 
 from riffusion.checkpoint.source import TRUSS_MOUNT
@@ -32,8 +34,8 @@ FOLDER = ROOT / "deploy/kubernetes"
 KUSTOMIZATIONS = sorted(path.parent.name for path in FOLDER.glob("*/kustomization.yaml"))
 KUBERNETES_VERSIONS = ("1.30", "1.37")
 """The oldest with `preStop.sleep` turned on, and the newest that there are schemas for."""
-ELSEWHERE = {"ScaledObject"}
-"""Kinds of extensions, of which there are no schemas here."""
+EXTENSIONS = {"ScaledObject"}
+"""Kinds that Kubernetes' own schemas don't have."""
 PRE_STOP_S = 10
 
 
@@ -81,7 +83,7 @@ def environment(container: dict[str, Any]) -> dict[str, str]:
 @pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
 @pytest.mark.parametrize("name", KUSTOMIZATIONS)
 def test_the_manifests_are_valid(name: str, version: str) -> None:
-    checked = [manifest for manifest in built(name) if manifest["kind"] not in ELSEWHERE]
+    checked = [manifest for manifest in built(name) if manifest["kind"] not in EXTENSIONS]
     assert len(checked) >= 3
     for manifest in checked:
         kubernetes_validate.validate(manifest, version, strict=True)
@@ -94,6 +96,28 @@ def test_the_validator_finds_mistakes() -> None:
     manifest["spec"]["template"]["spec"]["automountServiceAccountTokens"] = False
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(manifest, KUBERNETES_VERSIONS[0], strict=True)
+
+
+def keda_reads(manifest: Manifest) -> Manifest:
+    """What is left of a manifest by KEDA's schema, which drops fields that it doesn't have."""
+    read = ScaledObject.model_validate(manifest)
+    left: Manifest = read.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return left
+
+
+def test_the_scaled_object_is_valid_for_keda() -> None:
+    scaled = one("autoscaling-keda", "ScaledObject", "riffusion-model")
+    assert keda_reads(scaled) == scaled
+
+
+def test_keda_s_schema_finds_mistakes() -> None:
+    scaled = one("autoscaling-keda", "ScaledObject", "riffusion-model")
+    for change in ({"minReplicas": 2}, {"advanced": {"horizontalPodAutoscaler": {}}}):
+        changed = {**scaled, "spec": {**scaled["spec"], **change}}
+        assert keda_reads(changed) != changed
+    for refused in ({"scaleTargetRef": {}}, {"pollingInterval": "often"}, {"triggers": [{}]}):
+        with pytest.raises(ValidationError):
+            keda_reads({**scaled, "spec": {**scaled["spec"], **refused}})
 
 
 def test_every_file_is_used() -> None:

@@ -120,6 +120,6 @@ def audio_files() -> st.SearchStrategy[bytes]:
         damaged(_sndfiles()),
         damaged(_sndfiles()),
         damaged(_av_files),
-        damaged(st.sampled_from(_bombs())),
+        damaged(st.deferred(lambda: st.sampled_from(_bombs()))),
         st.binary(max_size=64),
     )

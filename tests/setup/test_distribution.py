@@ -234,7 +234,7 @@ def served(installed: Installed, directory: Path) -> Iterator[str]:
         process = subprocess.Popen(
             [installed.command, "serve", "--port", port, "--gateway-port", gateway_port],
             cwd=directory,
-            env=environment(TMPDIR=str(directory.parent)),
+            env=environment(TMPDIR=str(directory.parent), RIFFUSION_ENGINE="light"),
             stdout=log,
             stderr=subprocess.STDOUT,
         )

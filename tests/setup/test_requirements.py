@@ -36,17 +36,21 @@ class Blocked(importlib.abc.MetaPathFinder):
         if owners and not owners & pinned and name != "riffusion":
             raise ModuleNotFoundError(f"{name} is not pinned", name=name)
 sys.meta_path.insert(0, Blocked())
-import uvicorn
+import os, uvicorn
 from riffusion.serving.client import Endpoint
 from riffusion.serving.gateway.app import create_gateway
 from riffusion.serving.local.gateway_server import GatewayServer
 from riffusion.serving.local.serve import serve
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.cli.app import app
+from riffusion.serving import tracing
 create_gateway(Endpoint("http://model:8080"), library=SeedLibrary.default(None))
+os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:9"
+tracing.configure_tracing("riffusion-gateway")
+assert tracing._provider is not None
 print("torch" in sys.modules, "truss" in sys.modules)
 """
-"""Builds the gateway where only the packages of its requirements can be imported."""
+"""Builds the gateway, and records its spans, with the packages of its requirements alone."""
 
 
 def entries(name: str) -> list[str]:

@@ -16,6 +16,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--engine", choices=("light", "torch"), default="light")
     parser.add_argument("--trouble-s", type=float, default=30.0)
+    parser.add_argument("--pause", type=float, default=1.0, help="factor of the actors' pauses")
     parser.add_argument("--untimed", action="store_true", help="restarts may take longer than 15 s")
     options = parser.parse_args()
     logging.getLogger("riffusion").setLevel(logging.ERROR)
@@ -25,6 +26,7 @@ def main() -> int:
         options.engine,
         options.trouble_s,
         is_timed=not options.untimed,
+        pause=options.pause,
     )
     folder = Path("build/soak").resolve()
     folder.mkdir(parents=True, exist_ok=True)

@@ -37,6 +37,7 @@ class Plan:
         trouble_s: mean time between two troubles.
         disk_s: how long the disk stays full.
         is_timed: whether a slow restart is a fault; not on machines that are busy otherwise.
+        pause: factor of the actors' pauses; above 1 it leaves the processors to others.
     """
 
     minutes: float
@@ -45,6 +46,7 @@ class Plan:
     trouble_s: float = 30.0
     disk_s: float = 5.0
     is_timed: bool = True
+    pause: float = 1.0
 
 
 def soak(plan: Plan, folder: Path) -> tuple[Book, str]:
@@ -73,7 +75,8 @@ def soak(plan: Plan, folder: Path) -> tuple[Book, str]:
             caller = callers.enter_context(Caller(servers.gateway_url, f"10.0.1.{number}"))
             requests = edits() if name == "edits" else clips()
             own = random.Random(noise.getrandbits(64))
-            actor = kind(name, caller, book, solo, requests, stop, pause_s, own)
+            mean_s = pause_s * plan.pause
+            actor = kind(name, caller, book, solo, requests, stop, mean_s, own)
             threads.append(threading.Thread(target=actor.run, daemon=True))
         started = time.monotonic()
         with UsageSampler(servers.processes) as usage:

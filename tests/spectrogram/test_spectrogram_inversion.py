@@ -1,5 +1,6 @@
 """Mel amplitudes → waveform: quality compared with torchaudio's, known signals, all shapes."""
 
+import functools
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -35,8 +36,9 @@ MAX_CONVERGENCE_DIFFERENCE = 1e-4
 MAX_START_CREST = 8.0  # largest sample of the first 50 ms over the RMS of 500 ms; 15 if in phase
 
 
-def mel_amplitudes(waveform: torch.Tensor, params: SpectrogramParams = PARAMS) -> torch.Tensor:
-    """torchaudio's transforms, which define the mel amplitudes that are inverted."""
+@functools.cache
+def transforms(params: SpectrogramParams) -> torch.nn.Sequential:
+    """torchaudio's, which define the mel amplitudes that are inverted."""
     spectrogram = torchaudio.transforms.Spectrogram(
         n_fft=params.n_fft, win_length=params.win_length, hop_length=params.hop_length, power=1.0
     )
@@ -51,9 +53,25 @@ def mel_amplitudes(waveform: torch.Tensor, params: SpectrogramParams = PARAMS) -
             params.mel_scale_norm,
             params.mel_scale_type,
         )
+    return torch.nn.Sequential(spectrogram, mel_scale)
+
+
+def mel_amplitudes(waveform: torch.Tensor, params: SpectrogramParams = PARAMS) -> torch.Tensor:
     num_frames = waveform.shape[-1] // params.hop_length
-    mel: torch.Tensor = mel_scale(spectrogram(waveform))[..., :num_frames]
+    mel: torch.Tensor = transforms(params)(waveform)[..., :num_frames]
     return mel
+
+
+@functools.cache
+def target_and_theirs(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mel amplitudes of a signal, and those of the waveform that torchaudio makes of them."""
+    target = mel_amplitudes(SIGNALS[name](RATE, DURATION_S))
+    torch.manual_seed(0)
+    oracle = torch.nn.Sequential(
+        torchaudio.transforms.InverseMelScale(PARAMS.n_fft // 2 + 1, 512, RATE, 0, 10_000),
+        torchaudio.transforms.GriffinLim(PARAMS.n_fft, 32, 4410, 441, power=1.0, momentum=0.99),
+    )
+    return target, torch.nn.functional.pad(mel_amplitudes(oracle(target)), (0, 1))
 
 
 def convergence(target: torch.Tensor, actual: torch.Tensor) -> float:
@@ -83,14 +101,7 @@ def inverter(operations: Operations) -> MelInverter:
 def test_mel_amplitudes_are_restored_at_least_as_well_as_by_torchaudio(
     name: str, inverter: MelInverter
 ) -> None:
-    waveform = SIGNALS[name](RATE, DURATION_S)
-    target = mel_amplitudes(waveform)
-    torch.manual_seed(0)
-    oracle = torch.nn.Sequential(
-        torchaudio.transforms.InverseMelScale(PARAMS.n_fft // 2 + 1, 512, RATE, 0, 10_000),
-        torchaudio.transforms.GriffinLim(PARAMS.n_fft, 32, 4410, 441, power=1.0, momentum=0.99),
-    )
-    theirs = torch.nn.functional.pad(mel_amplitudes(oracle(target)), (0, 1))
+    target, theirs = target_and_theirs(name)
     ours = mel_amplitudes(inverter.waveform_from_mel_amplitudes(target))
     assert convergence(target, ours) <= MAX_CONVERGENCE[name]
     assert convergence(target[:, :-1], ours[:, :-1]) <= convergence(target[:, :-1], theirs[:, :-1])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter1d
+import scipy  # scipy.ndimage is imported at its first use
 
 from riffusion.editing.downbeats import find_bars
 from riffusion.editing.listening import Heard
@@ -214,8 +214,8 @@ def _attack_offsets(beats: Times, heard: Heard) -> Times:
     frames = np.rint(beats / step_s).astype(int)
     at = np.clip(frames[:, None] + shifts, 0, heard.attacks.size - 1)
     profiles = heard.attacks[at]
-    profiles = gaussian_filter1d(profiles, _SMOOTHING_BEATS, axis=0, mode="nearest")
-    profiles = gaussian_filter1d(profiles, 1.0, axis=1, mode="constant")
+    profiles = scipy.ndimage.gaussian_filter1d(profiles, _SMOOTHING_BEATS, axis=0, mode="nearest")
+    profiles = scipy.ndimage.gaussian_filter1d(profiles, 1.0, axis=1, mode="constant")
     # Spectral flux is early by up to half of its window.
     expected = np.exp(-0.5 * ((shifts * step_s - _EXPECTED_S) / _EXPECTED_SPREAD_S) ** 2)
     best = np.argmax(profiles * expected, axis=1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy.ndimage
+import scipy  # scipy.ndimage is imported at its first use
 
 from riffusion.audio import Waveform, resample
 from riffusion.audio.compiled_librosa import load_librosa

@@ -24,8 +24,7 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
-from scipy.ndimage import median_filter
+import scipy  # its parts are imported at their first use
 
 from riffusion.audio.recording import Recording
 
@@ -152,7 +151,8 @@ def _median_of_rows(rows: Amplitudes, half: int) -> Amplitudes:
 
     All rows are filtered as one, since SciPy is 15 times as fast on one dimension.
     """
-    medians = median_filter(np.ascontiguousarray(rows).ravel(), 2 * half + 1).reshape(rows.shape)
+    flat = np.ascontiguousarray(rows).ravel()
+    medians = scipy.ndimage.median_filter(flat, 2 * half + 1).reshape(rows.shape)
     return np.asarray(medians[:, half : rows.shape[1] - half])
 
 

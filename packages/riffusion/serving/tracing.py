@@ -67,7 +67,7 @@ def configure_tracing(service_name: str) -> None:
 
         exporter = _file_exporter(Path(path)) if path else _otlp_exporter()
     except ImportError as error:
-        logger.warning("no spans are recorded: %s; pip install 'riffusion-truss[server]'", error)
+        logger.warning("no spans are recorded: %s; pip install 'riffusion-truss[gateway]'", error)
         return
     except OSError as error:
         logger.warning("no spans are recorded: %s=%s: %s", TRACE_FILE, path, error.strerror)

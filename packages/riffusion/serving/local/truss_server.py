@@ -4,6 +4,7 @@
 server runs there as a child process.
 """
 
+import compileall
 import os
 import shutil
 import sys
@@ -75,6 +76,8 @@ class LocalTrussServer(ChildServer):
         checkpoint = self._environment.get("RIFFUSION_CHECKPOINT")
         bundle_dir = complete_bundle(bundle_dir, self._directory, checkpoint)
         self._config = build_context(bundle_dir, self._directory)
+        # Else each start compiles the code, where Python is told to write no bytecode.
+        compileall.compile_dir(self._directory, quiet=2)
 
     def _command(self) -> tuple[Sequence[str], Path | None, Mapping[str, str] | None, str]:
         directory = self._directory
