@@ -303,9 +303,9 @@ def test_an_update_under_load_loses_no_request(ray_cluster: RayCluster) -> None:
 def test_a_drained_node_loses_no_request(ray_cluster: RayCluster) -> None:
     """Its replicas finish what they have while others begin elsewhere. Then it can be stopped."""
     (node,) = ray_cluster.ask("nodes")
-    added = ray_cluster.ask("add")
     with load(ray_cluster.predict_url):
         wait_until(lambda: node in ray_cluster.ask("pids"), "no replica on it", 0.5)
+        added = ray_cluster.ask("add")
         ray_cluster.ask(f"drain {node}")
         wait_until(lambda: node not in ray_cluster.ask("pids"), "its replica is left", 0.5)
         wait_until(lambda: added in ray_cluster.ask("pids"), "it is not replaced", 0.5)
