@@ -98,7 +98,7 @@ test: setup ## all tests: Python's, the web app's, and those in a browser; not t
 test-static: setup web-static ## all tests of the page without a server: minutes where no GPU draws
 	@cd web && CHROMIUM=$$(../scripts/web_tool.sh --install chromium) RIFFUSION="$(abspath $(BIN))/riffusion" $(NPM) run --silent e2e-static
 
-test-ray: setup setup-ray ## the tests of Ray Serve on two nodes of this machine: minutes
+test-ray: setup setup-ray ## the tests of Ray Serve, Ray Data and training on two nodes of this machine: minutes
 	@$(BIN)/python -m pytest tests/ray_cluster
 
 test-fast: setup ## Python tests without those that use the real server, start processes or train: under 3 minutes

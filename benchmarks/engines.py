@@ -1,4 +1,4 @@
-"""The two engines, torch and onnxruntime: a clip by stage, and whole commands.
+"""The two engines, torch and onnxruntime: a clip by stage, with and without HTTP, and commands.
 
 python -m benchmarks.engines
 """
@@ -10,14 +10,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import httpx
 
 from benchmarks import results
 from benchmarks.ports import free_port
+from benchmarks.running_process import WHOLE, RunningProcess
 from riffusion.generation.pipelines import EngineName
 from riffusion.serving.local.truss_server import LocalTrussServer
 
@@ -25,7 +27,9 @@ REPEATS = 5
 PRESETS = ("instant", "fast", "balanced")
 COMMAND = "riffusion generate … --preset fast"
 ENGINES = get_args(EngineName)
-_WHOLE = "whole"
+
+_MakeClip = Callable[[dict[str, Any]], dict[str, float]]
+"""From a request to seconds by stage, and as `WHOLE`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,41 +48,66 @@ class EngineRow:
 
 
 def measure(repeats: int = REPEATS) -> list[EngineRow]:
-    """Measure clips through a real Truss server per engine, and the command."""
-    return [*_clips(repeats), _commands(repeats)]
+    """Measure clips through a real Truss server per engine, without HTTP, and the command."""
+    return [*_served_clips(repeats), *_clips_of_processes(repeats), _commands(repeats)]
 
 
-def _clips(repeats: int) -> list[EngineRow]:
+def _served_clips(repeats: int) -> list[EngineRow]:
+    with ExitStack() as stack:
+        client = stack.enter_context(httpx.Client(timeout=300, trust_env=False))
+
+        def maker(engine: EngineName) -> _MakeClip:
+            environment = {"RIFFUSION_ENGINE": engine}
+            server = LocalTrussServer(port=free_port(), environment=environment)
+            url = stack.enter_context(server).predict_url
+
+            def make(request: dict[str, Any]) -> dict[str, float]:
+                started = time.perf_counter()
+                response = client.post(url, json=request).raise_for_status()
+                seconds = time.perf_counter() - started
+                return {WHOLE: seconds, **results.stages_s(response.headers["server-timing"])}
+
+            return make
+
+        makers = {engine: maker(engine) for engine in ENGINES}
+        return _clips(makers, repeats, "a clip, `{}`")
+
+
+def _clips_of_processes(repeats: int) -> list[EngineRow]:
+    with ExitStack() as stack:
+        makers: dict[EngineName, _MakeClip] = {
+            engine: stack.enter_context(RunningProcess(engine)).stages_s for engine in ENGINES
+        }
+        return _clips(makers, repeats, "… in a running process, `{}`")
+
+
+def _clips(makers: dict[EngineName, _MakeClip], repeats: int, what: str) -> list[EngineRow]:
+    """Clips of each preset, alternately with each engine.
+
+    Args:
+        makers: make clips, by engine.
+        repeats: clips per preset and engine, after the first round, which warms up.
+        what: name of the rows, with room for the preset's.
+    """
     found: dict[str, dict[str, list[dict[str, float]]]] = {
         preset: {engine: [] for engine in ENGINES} for preset in PRESETS
     }
-    with ExitStack() as stack:
-        client = stack.enter_context(httpx.Client(timeout=300, trust_env=False))
-        servers = {
-            engine: stack.enter_context(
-                LocalTrussServer(port=free_port(), environment={"RIFFUSION_ENGINE": engine})
-            )
-            for engine in ENGINES
-        }
-        for repeat in range(repeats + 1):  # the first round warms up
-            for preset in PRESETS:
-                for engine, server in servers.items():
-                    request = {
-                        "start": {"prompt": "church bells", "seed": repeat},
-                        "preset": preset,
-                        "mode": "txt2img",
-                    }
-                    started = time.perf_counter()
-                    response = client.post(server.predict_url, json=request).raise_for_status()
-                    seconds = time.perf_counter() - started
-                    if repeat > 0:
-                        stages = results.stages_s(response.headers["server-timing"])
-                        found[preset][engine].append({_WHOLE: seconds, **stages})
+    for repeat in range(repeats + 1):
+        for preset in PRESETS:
+            for engine, make in makers.items():
+                request = {
+                    "start": {"prompt": "church bells", "seed": repeat},
+                    "preset": preset,
+                    "mode": "txt2img",
+                }
+                stages_s = make(request)
+                if repeat > 0:
+                    found[preset][engine].append(stages_s)
     rows = []
     for preset, times in found.items():
         medians = {engine: _medians(times[engine]) for engine in ENGINES}
-        whole = {engine: stages.pop(_WHOLE) for engine, stages in medians.items()}
-        rows.append(EngineRow(f"a clip, `{preset}`", whole, medians))
+        whole = {engine: stages.pop(WHOLE) for engine, stages in medians.items()}
+        rows.append(EngineRow(what.format(preset), whole, medians))
     return rows
 
 

@@ -78,8 +78,9 @@ SECTIONS = (
         "engines",
         "Without torch",
         "The same, for clips from noise, from two servers that run the embedded checkpoint with "
-        "torch and with onnxruntime (`RIFFUSION_ENGINE`); and the whole command. Medians of 5 "
-        "alternating runs; the server that isn't asked is idle.",
+        "torch and with onnxruntime (`RIFFUSION_ENGINE`); in a process that has loaded it, without "
+        "HTTP; and the whole command. Medians of 5 alternating runs; the server or process that "
+        "isn't asked is idle.",
     ),
     Section(
         "steps",

@@ -1,6 +1,6 @@
 """Writes what the engine of the web page is compared with: numbers, prompts and images of Python.
 
-    python scripts/write_engine_golden.py
+    python -m scripts.write_engine_golden
 
 The tests of TypeScript are in `web/test/engine/`; `tests/light/test_engine_golden.py` tests that
 the files are what Python gives. `web/src/engine/presets.json`, from which the page's engine has its
@@ -40,15 +40,18 @@ from riffusion.generation.seed_library import SeedLibrary
 from riffusion.io.images import encode_image
 from riffusion.light.pipeline import LightPipeline
 from riffusion.spectrogram.image import FloatArray
+from riffusion.spectrogram.image_conversion import convert_image, convert_mask
 from riffusion.spectrogram.params import SpectrogramParams
+from scripts.golden_files import FOLDER, base64_text, write_json
+from scripts.write_inversion_golden import example_image
 
 ROOT = Path(__file__).parents[1]
-GOLDEN = ROOT / "web" / "test" / "golden" / "engine"
+GOLDEN = FOLDER / "engine"
 PRESETS_FILE = ROOT / "web" / "src" / "engine" / "presets.json"
 ROWS, COLUMNS = 4, 8
 """Every fourth row and every eighth column of the images is kept."""
 
-_SEEDS = (0, 1, 42, 123456789, 2**32 - 1, 2**32, 2**32 + 5, 1234567890123, 2**53 - 1)
+_SEEDS = (0, 1, 42, 123456789, 2**32 - 1, 2**32, 2**32 + 5, 1234567890123, 2**53 + 1, 2**63 - 1)
 _SIZES = (16, 17, 40, 24)
 """Sizes of draws, one after another."""
 _PROMPTS = (
@@ -86,6 +89,36 @@ _SCHEDULES: dict[str, dict[str, Any]] = {
 """Settings by name, in addition to those of the embedded checkpoint."""
 _SCHEDULERS: tuple[SchedulerName, ...] = ("pndm", "ddim", "dpmsolver++", "lcm")
 _MASK_SIZES = ((40, 24), (64, 64), (150, 20), (25, 250))
+_DEFAULT = SpectrogramParams()
+_CONVERSIONS: dict[str, tuple[SpectrogramParams, SpectrogramParams]] = {
+    "half step": (SpectrogramParams(step_size_ms=5), _DEFAULT),
+    "step of 7 ms": (SpectrogramParams(step_size_ms=7), _DEFAULT),
+    "frames of whole samples": (SpectrogramParams(sample_rate=22050), _DEFAULT),
+    "high range": (SpectrogramParams(min_frequency=20, max_frequency=20_000), _DEFAULT),
+    "few bands": (SpectrogramParams(num_frequencies=256), _DEFAULT),
+    "many bands": (SpectrogramParams(num_frequencies=1024, max_frequency=8000), _DEFAULT),
+    "stereo": (SpectrogramParams(stereo=True, step_size_ms=20), _DEFAULT),
+    "square root": (SpectrogramParams(power_for_image=0.5), _DEFAULT),
+    "Slaney's scale": (
+        SpectrogramParams(mel_scale_type="slaney", mel_scale_norm="slaney"),
+        _DEFAULT,
+    ),
+    "to a small stereo image": (
+        _DEFAULT,
+        SpectrogramParams(
+            stereo=True,
+            sample_rate=22050,
+            num_frequencies=96,
+            max_frequency=6000,
+            step_size_ms=8,
+            mel_scale_type="slaney",
+        ),
+    ),
+}
+"""Parameters of an image, and those that it is converted to."""
+_CONVERTED_COLUMNS = 20
+_MASK_ROWS = 64
+
 _CLIPS: dict[str, dict[str, Any]] = {
     "instant": {
         "start": {"prompt": "church bells", "seed": 42, "denoising": 0.85, "guidance": 6.0},
@@ -106,6 +139,14 @@ _CLIPS: dict[str, dict[str, Any]] = {
         "num_inference_steps": 6,
         "seed_image_id": "agile",
         "mask_image_id": "mask_top_third_75",
+    },
+    "large seeds": {
+        "start": {"prompt": "organ", "seed": 2**63 - 1},
+        "end": {"prompt": "organ", "seed": 2**53 + 1},
+        "alpha": 0.5,
+        "mode": "txt2img",
+        "duration_s": 1.0,
+        "preset": "instant",
     },
     "short": {
         "start": {"prompt": "marimba " * 40, "seed": 5, "guidance": 1.0},
@@ -207,9 +248,9 @@ def masks() -> list[dict[str, Any]]:
         found.append(
             {
                 "size": [width, height],
-                "greys": _base64(greys),
+                "greys": base64_text(greys),
                 "latents": _rounded(latents),
-                "lanczos": _base64(taller),
+                "lanczos": base64_text(taller),
             }
         )
     return found
@@ -242,13 +283,38 @@ def images() -> list[dict[str, Any]]:
     return found
 
 
+def conversions() -> list[dict[str, Any]]:
+    """Example images with other parameters, and masks over them: every fourth row of G and B."""
+    found = []
+    for name, (params, wanted) in _CONVERSIONS.items():
+        image = example_image(params.num_frequencies, _CONVERTED_COLUMNS)
+        if params.stereo:
+            grey = image.getchannel("R")
+            mirrored = grey.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            image = Image.merge("RGB", [Image.new("L", grey.size), grey, mirrored])
+        converted = np.asarray(convert_image(image, params, wanted))
+        mask = np.arange(_MASK_ROWS, dtype=np.uint8)[:, None, None].repeat(3, axis=2)
+        moved = np.asarray(convert_mask(Image.fromarray(mask), params, wanted))
+        found.append(
+            {
+                "name": name,
+                "params": dataclasses.asdict(params),
+                "wanted": dataclasses.asdict(wanted),
+                "size": [converted.shape[1], converted.shape[0]],
+                "pixels": base64_text(converted[::ROWS, :, 1:]),
+                "mask": base64_text(moved[:, 0, 0]),
+            }
+        )
+    return found
+
+
 def clips(pipeline: LightPipeline) -> list[dict[str, Any]]:
     """Requests, and of their images every fourth row and eighth column."""
     found = []
     for name, request in _CLIPS.items():
         image = draw(pipeline, request)
         pixels = np.asarray(image)[::ROWS, ::COLUMNS, 0]
-        found.append({"name": name, "request": request, "pixels": _base64(pixels)})
+        found.append({"name": name, "request": request, "pixels": base64_text(pixels)})
     return found
 
 
@@ -275,6 +341,7 @@ def golden() -> dict[str, Callable[[], Any]]:
         },
         "masks.json": masks,
         "images.json": images,
+        "conversions.json": conversions,
         "clips.json": lambda: clips(pipeline),
     }
 
@@ -289,15 +356,10 @@ def _rounded(values: FloatArray) -> list[float]:
     return [float(f"{value:.7g}") for value in np.ravel(values)]
 
 
-def _base64(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
-    return base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode()
-
-
 def main() -> None:
     """Write all files."""
-    GOLDEN.mkdir(parents=True, exist_ok=True)
     for name, make in golden().items():
-        (GOLDEN / name).write_text(json.dumps(make(), separators=(",", ":")) + "\n")
+        write_json(GOLDEN / name, make())
     PRESETS_FILE.write_text(presets_text())
 
 

@@ -1,6 +1,6 @@
 """Writes what the web page's inversion of spectrogram images is compared with: Python's numbers.
 
-    python scripts/write_inversion_golden.py
+    python -m scripts.write_inversion_golden
 
 The tests of TypeScript are `web/test/engine/inversion*.test.ts`;
 `tests/spectrogram/test_inversion_golden.py` tests that the file is what Python gives. Images and
@@ -9,14 +9,10 @@ signals aren't in the file: `example_image` and `example_signal` are written in 
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import json
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from riffusion.audio import Waveform, normalize_waveform
@@ -28,8 +24,9 @@ from riffusion.spectrogram.inversion.filterbank import interpolated_weights
 from riffusion.spectrogram.inversion.reduced_stft import ReducedStft
 from riffusion.spectrogram.operations import NumpyOperations
 from riffusion.spectrogram.params import SpectrogramParams
+from scripts.golden_files import FOLDER, base64_text, write_json
 
-GOLDEN = Path(__file__).parents[1] / "web" / "test" / "golden" / "inversion.json"
+GOLDEN = FOLDER / "inversion.json"
 FULL_SCALE = 32768.0
 
 _DEFAULT = SpectrogramParams()
@@ -55,17 +52,25 @@ _ODD = SpectrogramParams(
 )
 """The full rate's FFT has 1089 samples, 3 · 3 · 11 · 11."""
 
-_CLIPS: tuple[tuple[str, SpectrogramParams, int, int, int | None], ...] = (
-    ("initial phases only", _DEFAULT, 64, 0, 47),
-    ("two iterations", _DEFAULT, 64, 2, 47),
-    ("six iterations", _DEFAULT, 64, 6, 47),
-    ("all iterations", _DEFAULT, 64, 32, None),
-    ("slaney, another shift", _SLANEY, 40, 6, 3),
-    ("slaney, all iterations", _SLANEY, 40, 32, None),
-    ("shorter than a window, radix 11", _ODD, 5, 6, 1),
-    ("one frame", _DEFAULT, 1, 6, 1),
+Ends = Literal["reflected", "loop", "part as a loop"]
+"""A clip alone; one that repeats, and whose image does so too; one whose image doesn't."""
+
+_CLIPS: tuple[tuple[str, SpectrogramParams, int, int, int | None, Ends], ...] = (
+    ("initial phases only", _DEFAULT, 64, 0, 47, "reflected"),
+    ("two iterations", _DEFAULT, 64, 2, 47, "reflected"),
+    ("six iterations", _DEFAULT, 64, 6, 47, "reflected"),
+    ("all iterations", _DEFAULT, 64, 32, None, "reflected"),
+    ("slaney, another shift", _SLANEY, 40, 6, 3, "reflected"),
+    ("slaney, all iterations", _SLANEY, 40, 32, None, "reflected"),
+    ("shorter than a window, radix 11", _ODD, 5, 6, 1, "reflected"),
+    ("one frame", _DEFAULT, 1, 6, 1, "reflected"),
+    ("a loop, six iterations", _DEFAULT, 64, 6, 47, "loop"),
+    ("a loop, all iterations", _DEFAULT, 64, 32, None, "loop"),
+    ("a loop, another shift", _SLANEY, 40, 6, 3, "loop"),
+    ("a loop shorter than a window", _ODD, 4, 6, 1, "loop"),
+    ("a part as a loop", _DEFAULT, 64, 2, 3, "part as a loop"),
 )
-"""Name, parameters, columns, iterations, and the kept samples: one of so many, or none.
+"""Name, parameters, columns, iterations, the kept samples: one of so many, or none, and the ends.
 
 Iterations amplify rounding. After six, the waveform differs at -100 dB if the input changes in the
 last bit; after 32 at -15 to -80 dB, and only the error of its mel amplitudes is comparable.
@@ -84,14 +89,17 @@ _RATES = (
     SpectrogramParams(sample_rate=44100, max_frequency=3000, window_duration_ms=50),
 )
 _SIGNALS = (
-    ("a steady tone", 44100, 44100, 0.05, 0.0, 97),
-    ("a tone above full scale", 44100, 44100, 3.0, 0.0, 97),
-    ("drums", 44100, 44100, 0.1, 0.8, 31),
-    ("a lone click", 44100, 44100, 0.0, 0.5, 49),
-    ("shorter than a block", 22050, 2205, 0.1, 0.3, 5),
-    ("silence", 44100, 22050, 0.0, 0.0, 997),
+    ("a steady tone", 44100, 44100, 0.05, 0.0, 97, False),
+    ("a tone above full scale", 44100, 44100, 3.0, 0.0, 97, False),
+    ("drums", 44100, 44100, 0.1, 0.8, 31, False),
+    ("a lone click", 44100, 44100, 0.0, 0.5, 49, False),
+    ("shorter than a block", 22050, 2205, 0.1, 0.3, 5, False),
+    ("silence", 44100, 22050, 0.0, 0.0, 997, False),
+    ("a loop of drums", 44100, 44101, 0.1, 0.8, 31, True),
+    ("a loop of a few samples", 22050, 25, 0.9, 0.8, 1, True),
 )
-"""Name, sample rate, samples, amplitudes of tone and clicks, and which samples are kept."""
+"""Name, sample rate, samples, amplitudes of tone and clicks, which samples are kept, and whether it
+is a loop."""
 _CLICK_PERIOD_S = 0.25
 
 
@@ -107,6 +115,12 @@ def example_image(num_rows: int, num_columns: int) -> Image.Image:
     noise = (band * 7919 + column * 104729 + band * column * 31) % 23
     pixels = 255 - np.minimum(255, darkness + noise)
     return Image.fromarray(pixels.astype(np.uint8)).convert("RGB")
+
+
+def example_loop(num_rows: int, num_columns: int) -> Image.Image:
+    """The first half of an `example_image` and its mirror image, so the end leads to the start."""
+    half = np.asarray(example_image(num_rows, num_columns // 2))
+    return Image.fromarray(np.concatenate([half, half[:, ::-1]], axis=1))
 
 
 def example_signal(sample_rate: int, num_samples: int, tone: float, clicks: float) -> Waveform:
@@ -131,17 +145,24 @@ def golden() -> dict[str, Any]:
 
 
 def _clip(
-    name: str, params: SpectrogramParams, num_columns: int, num_iterations: int, step: int | None
+    name: str,
+    params: SpectrogramParams,
+    num_columns: int,
+    num_iterations: int,
+    step: int | None,
+    ends: Ends,
 ) -> dict[str, Any]:
     params = dataclasses.replace(params, num_griffin_lim_iters=num_iterations)
-    image = example_image(params.num_frequencies, num_columns)
+    make_image = example_loop if ends == "loop" else example_image
+    image = make_image(params.num_frequencies, num_columns)
     amplitudes = spectrogram_from_image(image, power=params.power_for_image)
     converter = SpectrogramConverter(params)
-    waveform = converter.waveform_from_spectrogram(amplitudes, False)
+    waveform = converter.waveform_from_spectrogram(amplitudes, False, ends != "reflected")
     return {
         "name": name,
         "params": dataclasses.asdict(params),
         "columns": num_columns,
+        "ends": ends,
         "num_samples": waveform.shape[1],
         "convergence": _convergence(converter, waveform, amplitudes),
         "kept": None if step is None else _kept(waveform[0], step),
@@ -188,22 +209,29 @@ def _columns(matrix: FloatArray) -> dict[str, Any]:
         first, end = (indices[0], indices[-1] + 1) if len(indices) else (0, 0)
         rows += [int(first), int(end - first)]
         weights.append(column[first:end])
-    return {"rows": rows, "weights": _base64(np.concatenate(weights).astype("<f4"))}
+    return {"rows": rows, "weights": base64_text(np.concatenate(weights).astype("<f4"))}
 
 
 def _loudness(
-    name: str, sample_rate: int, num_samples: int, tone: float, clicks: float, step: int
+    name: str,
+    sample_rate: int,
+    num_samples: int,
+    tone: float,
+    clicks: float,
+    step: int,
+    circular: bool,
 ) -> dict[str, Any]:
     waveform = example_signal(sample_rate, num_samples, tone, clicks)
     loudness = measure_loudness(waveform, sample_rate)
-    result = normalize_waveform(waveform, sample_rate)
-    peak = true_peak_db(result)
+    result = normalize_waveform(waveform, sample_rate, circular=circular)
+    peak = true_peak_db(result, circular=circular)
     return {
         "name": name,
         "sample_rate": sample_rate,
         "num_samples": num_samples,
         "tone": tone,
         "clicks": clicks,
+        "circular": circular,
         "lufs": loudness if np.isfinite(loudness) else None,
         "true_peak_db": peak if np.isfinite(peak) else None,
         "kept": _kept(result[0], step),
@@ -215,17 +243,12 @@ def _kept(waveform: FloatArray, step: int) -> dict[str, Any]:
     samples = waveform[::step]
     peak = float(np.abs(samples).max()) or 1.0
     integers = np.rint(samples / peak * (FULL_SCALE - 1)).astype("<i2")
-    return {"step": step, "peak": peak, "samples": _base64(integers)}
-
-
-def _base64(values: npt.NDArray[Any]) -> str:
-    return base64.b64encode(values.tobytes()).decode()
+    return {"step": step, "peak": peak, "samples": base64_text(integers)}
 
 
 def main() -> None:
-    GOLDEN.parent.mkdir(parents=True, exist_ok=True)
-    GOLDEN.write_text(json.dumps(golden(), indent=1) + "\n", encoding="utf-8")
-    print(f"{GOLDEN}: {GOLDEN.stat().st_size} bytes")
+    """Write the file."""
+    write_json(GOLDEN, golden(), indent=1)
 
 
 if __name__ == "__main__":

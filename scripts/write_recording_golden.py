@@ -1,6 +1,6 @@
 """Writes what the web page's images of recordings are compared with: Python's image, and its EXIF.
 
-    python scripts/write_recording_golden.py
+    python -m scripts.write_recording_golden
 
 The tests of TypeScript are `web/test/recording_image.test.ts`; `tests/spectrogram/
 test_recording_golden.py` tests that the file is what Python gives.
@@ -8,10 +8,7 @@ test_recording_golden.py` tests that the file is what Python gives.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +17,9 @@ from PIL import Image
 
 from riffusion.spectrogram.image_converter import SpectrogramImageConverter
 from riffusion.spectrogram.params import SpectrogramParams
+from scripts.golden_files import FOLDER, base64_text, write_json
 
-GOLDEN = Path(__file__).parents[1] / "web" / "test" / "golden" / "recording.json"
+GOLDEN = FOLDER / "recording.json"
 NUM_SAMPLES = 11_000
 """A quarter of a second: 25 columns, the last one begun."""
 _PERIOD = 147
@@ -51,15 +49,14 @@ def golden() -> dict[str, Any]:
         "params": dataclasses.asdict(params),
         "width": image.width,
         "height": image.height,
-        "pixels": base64.b64encode(image.getchannel("R").tobytes()).decode(),
+        "pixels": base64_text(np.asarray(image.getchannel("R"))),
         "exif": exif.tobytes()[_TIFF_AT:].hex(),
     }
 
 
 def main() -> None:
     """Write the file."""
-    GOLDEN.parent.mkdir(parents=True, exist_ok=True)
-    GOLDEN.write_text(json.dumps(golden(), separators=(",", ":")) + "\n")
+    write_json(GOLDEN, golden())
 
 
 if __name__ == "__main__":

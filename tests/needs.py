@@ -4,6 +4,7 @@
 packages that bring what is missing here.
 """
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -64,6 +65,11 @@ def ray_python() -> Path:
 def need_ray() -> None:
     """Leave the test out without Ray's own environment."""
     _leave_out_without([] if ray_python().exists() else ["Ray (make setup-ray)"])
+
+
+def need_ray_data() -> None:
+    """Leave the test out without Ray Data, which the extra `ray-data` brings."""
+    _leave_out_without([] if importlib.util.find_spec("ray") else ["Ray (the extra ray-data)"])
 
 
 def _leave_out_without(missing: list[str]) -> None:

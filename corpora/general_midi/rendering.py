@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from corpora.general_midi.composition import compose
@@ -11,7 +11,9 @@ from corpora.general_midi.scores import Score, load_scores
 from corpora.general_midi.sounds import SOUNDS
 from corpora.general_midi.synthesizer import Synthesizer
 from riffusion.datasets.folder import Split
+from riffusion.errors import InputError
 from riffusion.io.files import write_file
+from riffusion.runtime.cluster import RayCluster
 from riffusion.runtime.processes import one_thread, process_pool
 from riffusion.spectrogram.params import SpectrogramParams
 
@@ -68,6 +70,7 @@ def render_clips(
     seed: int,
     scores: Sequence[Score],
     num_processes: int | None = None,
+    cluster: RayCluster | None = None,
 ) -> Iterator[int]:
     """Make clips. Yields the number of clips of each chunk that is done.
 
@@ -76,14 +79,18 @@ def render_clips(
         synthesizer, seed, scores: see `Renderer`; each process has its own synthesizer with the
             same soundfont.
         num_processes: number of processes; None uses one per CPU.
+        cluster: where clips are made in place of this machine. Its nodes need the same packages,
+            the folder and the soundfont, both at the same paths.
 
     Raises:
         InputError: an image can't be written, or the soundfont lacks an instrument.
-        RiffusionError: a process died.
+        RiffusionError: a process died, or the cluster can't be used.
     """
     chunks = [jobs[i : i + _JOBS_PER_CHUNK] for i in range(0, len(jobs), _JOBS_PER_CHUNK)]
     workers = min(num_processes or os.cpu_count() or 1, len(chunks))
-    if workers > 1:
+    if cluster is not None and chunks:
+        yield from _render_on(cluster, chunks, synthesizer, seed, scores)
+    elif workers > 1:
         arguments = (synthesizer.soundfont, seed, bool(scores))
         with process_pool(workers, _prepare_process, arguments) as pool:
             for future in as_completed([pool.submit(_render_here, chunk) for chunk in chunks]):
@@ -92,6 +99,31 @@ def render_clips(
         renderer = Renderer(synthesizer, seed, scores)
         with one_thread():
             yield from map(renderer.render, chunks)
+
+
+def _render_on(
+    cluster: RayCluster,
+    chunks: Sequence[Sequence[Job]],
+    synthesizer: Synthesizer,
+    seed: int,
+    scores: Sequence[Score],
+) -> Iterator[int]:
+    """Make clips on a cluster. Scores are sent to it, as its nodes have no cache of them."""
+    moved = [[replace(job, path=job.path.resolve()) for job in chunk] for chunk in chunks]
+    arguments = (synthesizer.soundfont.resolve(), seed, tuple(scores))
+    for number, result in cluster.results(_prepare_on_node, arguments, Renderer.render, moved):
+        if isinstance(result, Exception):
+            raise result
+        if not all(job.path.is_file() for job in chunks[number]):
+            raise InputError(
+                f"output={str(chunks[number][0].path.parent)!r} lacks what a node of the cluster "
+                "wrote there; choose a folder that all nodes share"
+            )
+        yield result
+
+
+def _prepare_on_node(soundfont: Path, seed: int, scores: Sequence[Score]) -> Renderer:
+    return Renderer(Synthesizer(soundfont), seed, scores)
 
 
 _renderer: Renderer | None = None

@@ -21,6 +21,7 @@ from riffusion.datasets.folder import (
 )
 from riffusion.errors import InputError
 from riffusion.io.files import write_file
+from riffusion.runtime.cluster import RayCluster
 from riffusion.spectrogram.params import SpectrogramParams
 
 COMMAND = "dataset synthesize"
@@ -33,6 +34,7 @@ def synthesize_corpus(
     options: CorpusOptions,
     num_processes: int | None = None,
     progress: Progress | None = None,
+    cluster: RayCluster | None = None,
 ) -> dict[str, int]:
     """Make a data-set folder, or resume one that was begun with the same options.
 
@@ -41,6 +43,7 @@ def synthesize_corpus(
         options: options; they decide every byte of the folder.
         num_processes: number of processes; None uses one per CPU.
         progress: called with the current task, the number of items done, and the total.
+        cluster: where clips are made in place of this machine; see `render_clips`.
 
     Returns:
         The number of clips per split.
@@ -49,7 +52,7 @@ def synthesize_corpus(
         InputError: a soundfont or music21 is missing, a sound is unknown, the folder was made with
             other options or is in use by another run, or a file can't be written. The clips
             written so far are kept.
-        RiffusionError: FluidSynth isn't installed, or a process died.
+        RiffusionError: FluidSynth isn't installed, a process died, or the cluster can't be used.
     """
     if num_processes is not None and num_processes < 1:
         raise InputError(f"{num_processes} must be at least 1", field="processes")
@@ -65,9 +68,13 @@ def synthesize_corpus(
         jobs = _jobs(directory, options, sounds)
         missing = [job for job in jobs if not job.path.is_file()]
         done = len(jobs) - len(missing)
-        for count in render_clips(missing, synthesizer, options.seed, scores, num_processes):
+        for count in render_clips(
+            missing, synthesizer, options.seed, scores, num_processes, cluster
+        ):
             done += count
             report("Playing clips", done, len(jobs))
+        for folder in {job.path.parent for job in missing}:
+            _remove_unfinished_files(folder)  # of workers of a cluster that were killed
         counts = _write_rows(directory, jobs, options.seed, scores)
         card = card_text(options, sounds, soundfont, counts)
         write_file(card.encode(), directory / "README.md")
@@ -117,8 +124,7 @@ def _jobs(directory: Path, options: CorpusOptions, sounds: Sequence[Sound]) -> l
             folder = directory / split / sound.folder
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                for path in folder.glob(".*.tmp"):
-                    path.unlink(missing_ok=True)
+                _remove_unfinished_files(folder)
             except OSError as error:
                 raise InputError(
                     f"output={str(folder)!r} cannot be written ({error.strerror}); make room "
@@ -128,6 +134,11 @@ def _jobs(directory: Path, options: CorpusOptions, sounds: Sequence[Sound]) -> l
                 path = directory / split / _file_name(sound, index)
                 jobs.append(Job(sound.label, split, index, path))
     return jobs
+
+
+def _remove_unfinished_files(folder: Path) -> None:
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def _write_rows(

@@ -46,6 +46,7 @@ class Latents:
 
     def __init__(self, latents: torch.Tensor) -> None:
         self.latents, self.rows = latents, list(range(len(latents)))
+        self.width = latents.shape[-1]
 
     def __len__(self) -> int:
         return len(self.latents)

@@ -18,7 +18,9 @@ from riffusion.datasets import latents as latents_module
 from riffusion.datasets.encode import encode_dataset, thinned
 from riffusion.datasets.folder import LATENTS_NAME, DatasetFolder, DatasetRow, Split
 from riffusion.datasets.latents import LatentExamples
+from riffusion.datasets.order import streamed_folder
 from riffusion.datasets.packed_latents import read_latents, write_latents
+from riffusion.datasets.shard_writer import write_shards
 from riffusion.errors import InputError
 from riffusion.training.config import DataConfig
 from riffusion.training.networks.build import load_network
@@ -445,3 +447,34 @@ def test_labels_and_captions_are_kept(dataset: Path, packed: Path) -> None:
     before, after = DatasetFolder(dataset), DatasetFolder(packed)
     assert after.rows("train") == before.rows("train")
     assert {row.label for row in after.rows("validation")} == set(LABELS)
+
+
+def test_training_streams_latents_of_tar_files(packed: Path, base: Path, tmp_path: Path) -> None:
+    write_shards(DatasetFolder(packed), tmp_path / "shards", 2000)
+    config = config_of("text_to_spectrogram", base, tmp_path / "shards", tmp_path / "run")
+    recipe = new_recipe(config, tmp_path)
+    streamed = recipe.examples("train", tmp_path / "cache")
+    config["data"]["dataset"] = str(packed)
+    kept = new_recipe(config, tmp_path).examples("train", tmp_path / "cache")
+    numbers = {
+        row.file_name: number for number, row in enumerate(DatasetFolder(packed).rows("train"))
+    }
+    for number, row in enumerate(recipe.folder.rows("train")):
+        for draw in range(4):
+            found, expected = streamed[number, draw], kept[numbers[row.file_name], draw]
+            assert torch.equal(found["latents"], expected["latents"])  # the same shift, too
+            assert torch.equal(found["input_ids"], expected["input_ids"])
+    assert streamed_folder(streamed) is recipe.folder
+    assert streamed_folder(kept) is None
+
+    config["data"]["dataset"] = str(tmp_path / "shards")
+    trained, checkpoint = train(config, tmp_path)
+    assert loss_of(trained, tmp_path) < loss_of(new_recipe(config, tmp_path), tmp_path)
+    assert checkpoint.is_dir()
+    assert not (tmp_path / "run/cache").exists()
+
+    other = vae_of(base)
+    with torch.no_grad():
+        next(other.encoder.parameters()).mul_(2)
+    with pytest.raises(InputError, match=r"shards' holds latents of encoder"):
+        LatentExamples(recipe.folder, "train", other, DataConfig(dataset="d"), tmp_path / "cache")

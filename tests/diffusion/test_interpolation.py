@@ -1,5 +1,7 @@
 """Interpolation: ends, norms, and degenerate ends."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +43,24 @@ def test_arrays_are_interpolated_like_tensors() -> None:
     actual = slerp(0.3, noise(1).numpy(), noise(2).numpy())
     assert isinstance(actual, np.ndarray)
     assert np.array_equal(actual, expected)
+
+
+class WithoutBlas(np.ndarray[Any, np.dtype[Any]]):
+    """An array without matrix products, for which OpenBLAS would wake its threads."""
+
+    def __array_ufunc__(self, function: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        assert function is not np.matmul
+        plain = [np.asarray(x) if isinstance(x, WithoutBlas) else x for x in inputs]
+        return np.asarray(getattr(function, method)(*plain, **options)).view(WithoutBlas)
+
+
+def test_no_matrix_products_beside_the_networks() -> None:
+    start, end = noise(1).numpy(), noise(2).numpy()
+    watched = slerp(0.3, start.view(WithoutBlas), end.view(WithoutBlas))
+    assert isinstance(watched, WithoutBlas)
+    assert np.array_equal(watched, slerp(0.3, start, end))
+    with pytest.raises(AssertionError):
+        start.view(WithoutBlas) @ end
 
 
 @pytest.mark.parametrize(

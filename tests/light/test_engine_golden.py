@@ -51,6 +51,17 @@ def test_images_are_current(makers: dict[str, Callable[[], Any]]) -> None:
         assert _psnr_db(_pixels(clip["pixels"]), _pixels(before["pixels"])) > MIN_PSNR_DB
 
 
+def test_conversions_are_current(makers: dict[str, Callable[[], Any]]) -> None:
+    found, stored = (
+        makers["conversions.json"](),
+        json.loads((GOLDEN / "conversions.json").read_text()),
+    )
+    for case, before in zip(found, stored, strict=True):
+        pixels, kept = (_pixels(each.pop("pixels")).astype(int) for each in (case, before))
+        assert np.abs(pixels - kept).max() <= 1, case["name"]
+        assert case == before
+
+
 def test_no_file_is_forgotten(makers: dict[str, Callable[[], Any]]) -> None:
     assert {path.name for path in GOLDEN.iterdir()} == set(makers)
 

@@ -1,4 +1,6 @@
-"""Ray Serve with the embedded checkpoint on two nodes of one machine: `make test-ray`, minutes.
+"""Several nodes on one machine: `make test-ray`, minutes.
 
-Not among the other tests: Ray needs an environment of its own, and most of the time is waiting.
+Ray Serve with the embedded checkpoint, data sets built by Ray Data, and training on two machines.
+Not among the other tests: Ray Serve needs an environment of its own, and most of the time is
+waiting.
 """

@@ -14,12 +14,13 @@ from tests.needs import ROOT, need_ray, ray_python
 from tests.patience import PATIENCE_S
 from tests.serving.conftest import free_port
 
-START_ATTEMPTS = 10
-"""A node of Ray ends itself if its agents take more than 15 s, as on a busy machine they may."""
+START_ATTEMPTS = 3
+"""Ray waits 30 s for each part of a node, which may be too short on a busy machine."""
 CLUSTER = Path(__file__).with_name("cluster.py")
 MAX_ONGOING = 2
 MAX_QUEUED = 2
 MAX_REPLICAS = 2
+NUM_INGRESSES = 2
 OPTIONS = {
     "max_ongoing_requests": MAX_ONGOING,
     "max_queued_requests": MAX_QUEUED,
@@ -27,8 +28,8 @@ OPTIONS = {
         "min_replicas": 1,
         "max_replicas": MAX_REPLICAS,
         "target_ongoing_requests": 1,
-        "upscale_delay_s": 1,
-        "downscale_delay_s": 3,
+        "upscale_delay_s": 5,  # the tests before the load begin no more replicas
+        "downscale_delay_s": 10,
         "metrics_interval_s": 0.5,
         "look_back_period_s": 1,
     },
@@ -51,6 +52,8 @@ class RayCluster:
             "OMP_NUM_THREADS": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_worker_register_timeout_seconds": f"{PATIENCE_S:.0f}",
+            "RAY_agent_register_timeout_ms": f"{1e3 * PATIENCE_S:.0f}",
+            "RAY_worker_niceness": "0",  # 15 by default: replicas starve where others compute
         }
         self._command = [str(ray_python()), str(CLUSTER), str(port), json.dumps(OPTIONS)]
         self._environment = environment
@@ -91,6 +94,11 @@ class RayCluster:
     def replicas(self) -> dict[str, int]:
         """Numbers of replicas of `clips` by their state."""
         return dict(self.ask("status")["clips"]["replicas"])
+
+    @property
+    def ingresses(self) -> dict[str, int]:
+        """Numbers of replicas of `ingress` by their state."""
+        return dict(self.ask("status")["ingress"]["replicas"])
 
     def _answer(self) -> Any:
         line = self._line()

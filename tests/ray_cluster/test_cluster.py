@@ -19,17 +19,29 @@ import pytest
 from fastapi import HTTPException
 from prometheus_client.parser import text_string_to_metric_families
 
+from riffusion.datatypes import LoraInput
 from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
+from riffusion.serving.addresses import READY_PATH
 from riffusion.serving.model.clip_service import ClipService
 from riffusion.serving.model.request_body import InferenceRequest
+from riffusion.serving.ray.affinity import lora_group, preferred_replica
 from tests.needs import ROOT
 from tests.patience import PATIENCE_S, wait_until
-from tests.ray_cluster.conftest import MAX_ONGOING, MAX_QUEUED, MAX_REPLICAS, RayCluster
+from tests.ray_cluster.conftest import (
+    MAX_ONGOING,
+    MAX_QUEUED,
+    MAX_REPLICAS,
+    NUM_INGRESSES,
+    RayCluster,
+)
+from tests.ray_cluster.groups import LORAS, NUM_REPLICAS
 from tests.serving.gateways import gateway_to
 
 Body = dict[str, Any]
 LONG_STEPS = 25
+LOAD_STEPS = 8
+DONE = b'riffusion_clips_total{outcome="done",replica="'
 REPLICA_DIED = "the replica that made the clip died in the middle of the stream; try again"
 
 
@@ -123,6 +135,7 @@ def test_a_stream_ends_in_the_same_clip(ray_cluster: RayCluster, single: ClipGen
     *progress, result = events
     assert [event["event"] for event in progress] == ["progress"] * len(progress) != []
     assert progress[-1]["step"] == progress[-1]["steps"]
+    assert result.pop("timings")["diffusion"] > 0
     assert result == {"event": "result", **clip_of(single, short(42))}
 
 
@@ -167,7 +180,7 @@ def test_the_gateway_finds_a_truss_server_there(
     with gateway_to(ray_cluster.predict_url) as client:
         assert client.get("/health").json()["status"] == "ok"
         assert client.get("/info").json()["distillation"]["max_steps"] == 8
-        assert b'riffusion_clips_total{outcome="done",replica="' in client.get("/metrics").content
+        wait_until(lambda: DONE in client.get("/metrics").content, "no metrics", 0.2)
         response = client.post("/run_inference/", json=short(42))
         assert response.json() == clip_of(single, short(42))
         refused = client.post("/run_inference/", json={"start": {}})
@@ -215,14 +228,21 @@ def test_a_killed_replica_loses_no_accepted_request(
 
 
 @contextmanager
-def load(url: str) -> Iterator[None]:
-    """As many clients as one replica has room for, each with one request after another."""
+def load(url: str, at_least: int = 1) -> Iterator[None]:
+    """As many clients as one replica has room for, each with one request after another.
+
+    Args:
+        url: where the requests go.
+        at_least: answers that each client gets after the end.
+    """
     stop = threading.Event()
 
     def ask_again_and_again(seed: int) -> set[int]:
         statuses = set()
-        while not stop.is_set():
-            statuses.add(post(url, long(seed)).status_code)
+        num_last = 0
+        while not stop.is_set() or num_last < at_least:
+            num_last += stop.is_set()
+            statuses.add(post(url, long(seed, num_inference_steps=LOAD_STEPS)).status_code)
         return statuses
 
     with ThreadPoolExecutor() as threads:
@@ -234,6 +254,22 @@ def load(url: str) -> Iterator[None]:
         assert set.union(*(client.result() for client in clients)) == {200}
 
 
+def test_the_same_loras_go_to_the_same_replica(ray_cluster: RayCluster) -> None:
+    found = ray_cluster.ask("groups")
+    replicas = [json.loads(answer)["replica"] for answer in found.pop("none")]
+    assert len(replicas) == NUM_REPLICAS
+    for group, (answer,) in found.items():
+        loras = [LoraInput.model_validate(values) for values in LORAS[group]]
+        assert json.loads(answer)["replica"] == preferred_replica(lora_group(loras), replicas)
+
+
+def test_a_full_replica_is_ready_and_shows_its_metrics(ray_cluster: RayCluster) -> None:
+    with load(ray_cluster.predict_url):
+        wait_until(lambda: metric(ray_cluster, "riffusion_live_jobs") == MAX_ONGOING, "no", 0.2)
+        ready_url = f"{ray_cluster.base_url}{READY_PATH}"
+        assert httpx.get(ready_url, timeout=PATIENCE_S, trust_env=False).status_code == 200
+
+
 def test_load_adds_a_replica_on_the_other_node(ray_cluster: RayCluster) -> None:
     with load(ray_cluster.predict_url):
         wait_until(lambda: ray_cluster.replicas == {"RUNNING": MAX_REPLICAS}, "no more", 0.5)
@@ -241,7 +277,7 @@ def test_load_adds_a_replica_on_the_other_node(ray_cluster: RayCluster) -> None:
 
 
 def test_requests_beyond_the_queue_are_answered_with_503(ray_cluster: RayCluster) -> None:
-    num_accepted = MAX_ONGOING * MAX_REPLICAS + MAX_QUEUED
+    num_accepted = MAX_ONGOING * MAX_REPLICAS + MAX_QUEUED * NUM_INGRESSES
     with ThreadPoolExecutor(num_accepted + 2) as threads:
         ask = functools.partial(post, ray_cluster.predict_url)
         answers = list(threads.map(ask, map(long, range(num_accepted + 2))))
@@ -262,6 +298,32 @@ def test_an_update_under_load_loses_no_request(ray_cluster: RayCluster) -> None:
             lambda: before.isdisjoint(ray_cluster.ask("pids").values()), "old ones are left", 0.5
         )
         assert ray_cluster.ask("pids")
+
+
+def test_a_drained_node_loses_no_request(ray_cluster: RayCluster) -> None:
+    """Its replicas finish what they have while others begin elsewhere. Then it can be stopped."""
+    (node,) = ray_cluster.ask("nodes")
+    added = ray_cluster.ask("add")
+    with load(ray_cluster.predict_url):
+        wait_until(lambda: node in ray_cluster.ask("pids"), "no replica on it", 0.5)
+        ray_cluster.ask(f"drain {node}")
+        wait_until(lambda: node not in ray_cluster.ask("pids"), "its replica is left", 0.5)
+        wait_until(lambda: added in ray_cluster.ask("pids"), "it is not replaced", 0.5)
+        wait_until(lambda: ray_cluster.ingresses == {"RUNNING": NUM_INGRESSES}, "no ingress", 0.5)
+        ray_cluster.ask(f"stop {node}")
+
+
+def test_a_node_that_is_stopped_without_notice_loses_no_request(ray_cluster: RayCluster) -> None:
+    """Replicas are made up for by the ingress, and a lost ingress by the gateway."""
+    (node,) = ray_cluster.ask("nodes")
+    with (
+        gateway_to(ray_cluster.predict_url, retry_budget_s=PATIENCE_S) as gateway,
+        load(f"{gateway.base_url}/run_inference/", at_least=2),
+    ):
+        wait_until(lambda: node in ray_cluster.ask("pids"), "no replica on it", 0.5)
+        ray_cluster.ask(f"stop {node}")
+        ray_cluster.ask("add")  # else what Serve begins in its place has no room
+        wait_until(lambda: node not in ray_cluster.ask("pids"), "its replica is left", 0.5)
 
 
 def test_idle_replicas_are_removed(ray_cluster: RayCluster) -> None:

@@ -4,9 +4,11 @@ import asyncio
 import random
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
 from riffusion.serving import retries
 from riffusion.serving.retries import (
@@ -15,6 +17,7 @@ from riffusion.serving.retries import (
     Retries,
     RetryTransport,
 )
+from tests.patience import PATIENCE_S
 
 JITTER = 1.25
 """Largest factor between a delay and the delay that was asked for."""
@@ -26,6 +29,12 @@ Send = Callable[[float, list[Outcome]], tuple[Outcome, list[float]]]
 def busy(retry_after: str | None = None) -> httpx.Response:
     headers = {} if retry_after is None else {"Retry-After": retry_after}
     return httpx.Response(503, headers=headers)
+
+
+def unanswered() -> httpx.Response:
+    """What uvicorn sends if the application has sent nothing."""
+    headers = {"Content-Type": "text/plain; charset=utf-8", "Connection": "close"}
+    return httpx.Response(500, headers=headers, content=b"Internal Server Error")
 
 
 def make_request(budget_s: float) -> httpx.Request:
@@ -101,6 +110,53 @@ def test_without_retry_after_and_without_a_connection_there_are_three_more_attem
     assert len(outcomes) == 1
     for delay, least in zip(delays, (0.25, 0.5, 1.0), strict=True):
         assert least <= delay <= JITTER * least
+
+
+def test_a_request_whose_process_died_is_sent_again_three_times(send: Send) -> None:
+    success = httpx.Response(200, content=b"clip")
+    outcome, _ = send(30, [unanswered(), success])
+    assert isinstance(outcome, httpx.Response)
+    assert outcome.content == b"clip"
+    outcome, delays = send(30, [unanswered() for _ in range(4)])
+    assert isinstance(outcome, httpx.Response)
+    assert outcome.status_code == 500
+    assert len(delays) == 1 + 3
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "application/json", "Connection": "close"},
+        {"Content-Type": "text/plain", "Connection": "keep-alive"},
+        {"Content-Type": "text/plain"},
+    ],
+)
+def test_an_application_that_answers_500_is_not_asked_again(
+    headers: dict[str, str], send: Send
+) -> None:
+    outcomes: list[Outcome] = [httpx.Response(500, headers=headers), busy()]
+    send(30, outcomes)
+    assert len(outcomes) == 1
+
+
+def test_uvicorn_sends_that_if_its_application_has_sent_nothing() -> None:
+    async def nothing(scope: Any, receive: Any, send: Any) -> None:
+        del scope, receive, send
+
+    async def ask() -> httpx.Response:
+        server = uvicorn.Server(uvicorn.Config(nothing, port=0, lifespan="off", log_level=60))
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as client:
+            response = await client.post(f"http://127.0.0.1:{port}")
+        server.should_exit = True
+        await serving
+        return response
+
+    response = asyncio.run(ask())
+    assert Retries(30).delay_after(response) is not None
 
 
 def test_the_delays_stay_within_the_budget(send: Send) -> None:

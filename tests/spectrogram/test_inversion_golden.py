@@ -20,7 +20,7 @@ WEIGHT_TOLERANCE = 1e-6
 LEVEL_TOLERANCE = 1e-6
 """In dB and LU."""
 
-_REMEDY = "if the change is intended, run python scripts/write_inversion_golden.py"
+_REMEDY = "if the change is intended, run python -m scripts.write_inversion_golden"
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
 from diffusers import UNet2DConditionModel
 
 from riffusion.checkpoint.autoencoders import CLASSES
+from riffusion.errors import InputError
 from riffusion.spectrogram.params import SpectrogramParams
 from riffusion.training.adapters.lora import add_lora
 from riffusion.training.config import (
@@ -20,10 +22,12 @@ from riffusion.training.config import (
 )
 from riffusion.training.networks.build import new_network
 from riffusion.training.recipes import recipe_for
+from riffusion.training.sharded_weights import check_sharded_run
 from tests.datasets.striped_dataset import make_striped_dataset
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted([*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("examples/**/*.yaml")])
+FSDP = ROOT / "configs/accelerate/fsdp_8_gpus.yaml"
+CONFIGS = sorted({*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("examples/**/*.yaml")} - {FSDP})
 NAMES = [str(path.relative_to(ROOT)) for path in CONFIGS]
 DEMO_AUTOENCODER = Path("runs/demo/1_autoencoder/checkpoint")
 SIDE, SMALL_SIDE = 512, 256
@@ -132,3 +136,29 @@ def test_the_recipe_for_the_published_checkpoint_fits_its_shape(name: str, param
         add_lora(unet, "unet", config.lora)
     trained = sum(weight.numel() for weight in unet.parameters() if weight.requires_grad)
     assert trained == parameters
+
+
+def test_the_configuration_of_accelerate_shards_the_largest_blocks() -> None:
+    """It is read as `accelerate launch` reads it; the memory in it follows from these numbers."""
+    found: Any = load_config_from_file(str(FSDP))
+    assert found.num_processes == 8
+    assert str(found.distributed_type) == "DistributedType.FSDP"
+    options = found.fsdp_config
+    assert options["fsdp_version"] == 2
+    config = load_config(ROOT / "configs/fine_tune_8_gpus.yaml")
+    check_sharded_run(config)
+    assert found.mixed_precision == config.run.mixed_precision
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(cross_attention_dim=768)
+    names = options["fsdp_transformer_layer_cls_to_wrap"].split(",")
+    units = [module for module in unet.modules() if type(module).__name__ in names]
+    sizes = [sum(weight.numel() for weight in unit.parameters()) for unit in units]
+    assert (max(sizes), sum(sizes)) == (49_164_800, 780_079_040)
+
+
+@pytest.mark.parametrize("name", ["ema_decay", "validate_every", "sample_every"])
+def test_what_sharded_weights_cannot_do_is_refused(name: str) -> None:
+    path = ROOT / "configs/fine_tune_8_gpus.yaml"
+    value = 0.5 if name == "ema_decay" else 7
+    with pytest.raises(InputError, match=rf"run\.{name}={value} must be 0 where weights are sh"):
+        check_sharded_run(load_config(path, [f"run.{name}={value}"]))

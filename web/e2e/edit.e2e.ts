@@ -125,7 +125,7 @@ it("restyles a section of a FLAC file in several takes, of which one is heard an
 
   const [one, two] = proxy.exchanges.map(({ input }) => input as unknown as EditInput);
   expect(one).toMatchObject({ mode: "repaint", start: { prompt: "church bells", denoising: 0.35 } });
-  expect(two).toEqual({ ...one, start: { ...one!.start, seed: one!.start!.seed + 1 } });
+  expect(two).toEqual({ ...one, start: { ...one!.start, seed: Number(one!.start!.seed) + 1 } });
 
   await page.getByRole("application").press("2");
   await page.getByRole("button", { name: "Take 2 of 2", pressed: true }).waitFor();

@@ -21,8 +21,8 @@ function randomPrompt(): string {
   return SAMPLE_PROMPTS[Math.floor(Math.random() * SAMPLE_PROMPTS.length)] ?? "church bells";
 }
 
-function randomSeed(): number {
-  return Math.floor(Math.random() * RANDOM_SEED_LIMIT);
+function randomSeed(): bigint {
+  return BigInt(Math.floor(Math.random() * RANDOM_SEED_LIMIT));
 }
 
 /**

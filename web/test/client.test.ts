@@ -6,7 +6,7 @@ import { retryDelay } from "../src/api/retry";
 import { DEFAULT_SETTINGS } from "../src/settings/settings";
 
 const CLIP = { image: "data:image/png;base64,YQ==", audio: "data:audio/flac;base64,YQ==", duration_s: 5.12 };
-const STOP = { start: { prompt: "bells", seed: 1 }, end: { prompt: "jazz", seed: 2 }, alpha: 0.25 };
+const STOP = { start: { prompt: "bells", seed: 1n }, end: { prompt: "jazz", seed: 2n }, alpha: 0.25 };
 const REQUEST = clipInput(STOP, DEFAULT_SETTINGS, 20);
 
 function clientTo(
@@ -63,8 +63,8 @@ function hang(_: Request, signal: AbortSignal): Promise<Response> {
 describe("requests", () => {
   it("have the fields of the HTTP interface", () => {
     expect(REQUEST).toEqual({
-      start: { prompt: "bells", seed: 1, denoising: 0.75, guidance: 7 },
-      end: { prompt: "jazz", seed: 2, denoising: 0.75, guidance: 7 },
+      start: { prompt: "bells", seed: 1n, denoising: 0.75, guidance: 7 },
+      end: { prompt: "jazz", seed: 2n, denoising: 0.75, guidance: 7 },
       alpha: 0.25, num_inference_steps: 20, seed_image_id: "og_beat", scheduler: "dpmsolver++",
       guidance_interval: [0, 0.75], audio_format: "flac", image_format: "png",
     });
@@ -82,6 +82,18 @@ describe("requests", () => {
 });
 
 describe("the client", () => {
+  it("send a seed with all its digits", async () => {
+    let sent = "";
+    const client = clientTo(async (request) => {
+      sent = await request.text();
+      return json(CLIP);
+    });
+    const far = { ...STOP, start: { prompt: 'a "quote" \u2028', seed: 2n ** 63n - 1n } };
+    await client.ask(clipInput(far, DEFAULT_SETTINGS, 20));
+    expect(sent).toContain('"seed":9223372036854775807,');
+    expect(JSON.parse(sent)).toMatchObject({ start: { prompt: far.start.prompt }, end: { seed: 2 } });
+  });
+
   it("requests a stream with JSON and reports its progress", async () => {
     let asked: unknown;
     const client = clientTo(async (request) => {
@@ -92,7 +104,9 @@ describe("the client", () => {
     const answer = await client.ask(REQUEST, { onProgress: (...steps) => progress.push(steps) });
     expect(answer).toMatchObject({ ok: true, output: CLIP });
     expect(progress).toEqual([[1, 2], [2, 2]]);
-    expect(asked).toEqual(["POST", "application/json", { ...REQUEST, stream: true }]);
+    expect(asked).toEqual(["POST", "application/json", {
+      ...REQUEST, start: { ...REQUEST.start, seed: 1 }, end: { ...REQUEST.end, seed: 2 }, stream: true,
+    }]);
   });
 
   it("accepts plain JSON from a server that does not stream", async () => {

@@ -52,7 +52,7 @@ function jam(clipSource: FakeClipSource, prompt = "bells"): { conductor: Conduct
   const player = new FakePlayer();
   const sounded: Stop[] = [];
   const conductor = new Conductor<ClipAudio>(
-    clipSource, player, startWalk(prompt, 0), DEFAULT_SETTINGS, () => undefined, ({ stop }) => sounded.push(stop), () => 0.5,
+    clipSource, player, startWalk(prompt, 0n), DEFAULT_SETTINGS, () => undefined, ({ stop }) => sounded.push(stop), () => 0.5,
   );
   conductor.start();
   return { conductor, player, sounded };
@@ -79,7 +79,7 @@ describe("a fast server", () => {
     expect(player.starts.length).toBeGreaterThanOrEqual(21);
     player.starts.slice(1).forEach((start, i) => expect(start - player.starts[i]!).toBeCloseTo(CLIP, TIME_DIGITS));
     expect(sounded.slice(0, 6).map(({ start, alpha }) => [start.seed, alpha])).toEqual([
-      [0, 0], [0, 0.25], [0, 0.5], [0, 0.75], [1, 0], [1, 0.25],
+      [0n, 0], [0n, 0.25], [0n, 0.5], [0n, 0.75], [1n, 0], [1n, 0.25],
     ]);
     conductor.dispose();
   });

@@ -48,7 +48,7 @@ describe("settings for a distilled checkpoint", () => {
 
 describe("requests of distilled sampling", () => {
   it("have guidance in every step", () => {
-    const stop = { start: { prompt: "bells", seed: 1 }, end: { prompt: "bells", seed: 2 }, alpha: 0 };
+    const stop = { start: { prompt: "bells", seed: 1n }, end: { prompt: "bells", seed: 2n }, alpha: 0 };
     const request = clipInput(stop, LCM, LCM.numInferenceSteps);
     expect(request).toMatchObject({ scheduler: "lcm", num_inference_steps: 4 });
     expect(request).not.toHaveProperty("guidance_interval");
@@ -57,21 +57,21 @@ describe("requests of distilled sampling", () => {
 
 describe("links", () => {
   it.each([null, DUAL])("leave out the defaults of the server", (distillation) => {
-    const walk = startWalk("bells", 0);
+    const walk = startWalk("bells", 0n);
     const defaults = defaultsFor(distillation);
     const query = queryFromJam(defaults, walk, defaults);
     expect(query).not.toContain("scheduler");
-    expect(jamFromQuery(query, () => "", () => 7, defaults).settings).toEqual(defaults);
+    expect(jamFromQuery(query, () => "", () => 7n, defaults).settings).toEqual(defaults);
     const other = withInstant(defaults, distillation === null);
-    expect(jamFromQuery(queryFromJam(other, walk, defaults), () => "", () => 7, defaults).settings).toEqual(other);
+    expect(jamFromQuery(queryFromJam(other, walk, defaults), () => "", () => 7n, defaults).settings).toEqual(other);
   });
 
   it("keep their steps beside a negative prompt", () => {
     const defaults = defaultsFor(DUAL, "drums");
-    const { settings } = jamFromQuery("?negativePrompt=drums&numInferenceSteps=30", () => "", () => 7, defaults);
+    const { settings } = jamFromQuery("?negativePrompt=drums&numInferenceSteps=30", () => "", () => 7n, defaults);
     const guided = { ...DEFAULT_SETTINGS, negativePrompt: "drums", numInferenceSteps: 30 };
     expect(fitted(settings, DUAL)).toEqual(guided);
-    expect(jamFromQuery(queryFromJam(guided, startWalk("bells", 0), defaults), () => "", () => 7, defaults).settings).toEqual(guided);
+    expect(jamFromQuery(queryFromJam(guided, startWalk("bells", 0n), defaults), () => "", () => 7n, defaults).settings).toEqual(guided);
   });
 });
 

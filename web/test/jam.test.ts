@@ -106,7 +106,7 @@ describe("the playback timeline", () => {
 
 describe("file names", () => {
   const at = (alpha: number, from = "church bells", to = "church bells"): string =>
-    fileName({ start: { prompt: from, seed: 7 }, end: { prompt: to, seed: 8 }, alpha });
+    fileName({ start: { prompt: from, seed: 7n }, end: { prompt: to, seed: 8n }, alpha });
 
   it("contain prompts, seeds and alpha", () => {
     expect(at(0)).toBe("church-bells-7");
@@ -124,7 +124,7 @@ describe("file names", () => {
 
 describe("clips", () => {
   it("restore the walk before them", () => {
-    let walk = startWalk("bells", 3, ["piano"]);
+    let walk = startWalk("bells", 3n, ["piano"]);
     for (let i = 0; i < 12; i++) {
       const { stop, walk: after } = step(walk, 0.3);
       const clip = { stop, walk: after } as Clip<{ duration: number }>;
@@ -134,14 +134,14 @@ describe("clips", () => {
   });
 
   it("are described by the nearer prompt", () => {
-    const stop = { start: { prompt: "a", seed: 0 }, end: { prompt: "b", seed: 1 }, alpha: 0.25 };
+    const stop = { start: { prompt: "a", seed: 0n }, end: { prompt: "b", seed: 1n }, alpha: 0.25 };
     expect([nearestPrompt(stop), nearestPrompt({ ...stop, alpha: 0.75 })]).toEqual(["a", "b"]);
   });
 });
 
 describe("the current and the next prompt", () => {
-  const walk = startWalk("bells", 0, ["bells", "piano"]);
-  const between = { start: { prompt: "bells", seed: 0 }, end: { prompt: "jazz", seed: 1 }, alpha: 0.5 };
+  const walk = startWalk("bells", 0n, ["bells", "piano"]);
+  const between = { start: { prompt: "bells", seed: 0n }, end: { prompt: "jazz", seed: 1n }, alpha: 0.5 };
 
   it("come from the walk before the music starts", () => {
     expect(nowAndNext(null, [], walk)).toEqual({ now: "bells", next: "piano", progress: 0 });
@@ -152,9 +152,9 @@ describe("the current and the next prompt", () => {
   });
 
   it("include prompts of ready clips", () => {
-    const heard = { ...between, end: { prompt: "bells", seed: 1 } };
-    expect(nowAndNext(heard, [between], startWalk("bells", 5)).next).toBe("jazz");
-    expect(nowAndNext(heard, [], startWalk("bells", 5)).next).toBeNull();
+    const heard = { ...between, end: { prompt: "bells", seed: 1n } };
+    expect(nowAndNext(heard, [between], startWalk("bells", 5n)).next).toBe("jazz");
+    expect(nowAndNext(heard, [], startWalk("bells", 5n)).next).toBeNull();
   });
 });
 

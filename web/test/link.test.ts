@@ -4,7 +4,7 @@ import { DEFAULT_SETTINGS, type Settings } from "../src/settings/settings";
 import { shortened } from "../src/shorten";
 import { startWalk, step } from "../src/walk/walk";
 
-const read = (query: string): ReturnType<typeof jamFromQuery> => jamFromQuery(query, () => "drawn", () => 7);
+const read = (query: string): ReturnType<typeof jamFromQuery> => jamFromQuery(query, () => "drawn", () => 7n);
 
 describe("links of the public web app", () => {
   it("are read", () => {
@@ -17,21 +17,26 @@ describe("links of the public web app", () => {
       denoising: 0.85, guidance: 9, numInferenceSteps: 50, alphaStep: 0.1,
       seedImage: { kind: "id", id: "agile" }, mask: { kind: "id", id: "mask_top_third_75" },
     });
-    expect(walk.current).toEqual({ prompt: "church bells", seed: 8730 });
-    expect(walk.target).toEqual({ prompt: "church bells", seed: 8731 });
+    expect(walk.current).toEqual({ prompt: "church bells", seed: 8730n });
+    expect(walk.target).toEqual({ prompt: "church bells", seed: 8731n });
   });
 
   it("use the defaults for all missing parameters", () => {
-    expect(read("")).toEqual({ settings: DEFAULT_SETTINGS, walk: startWalk("drawn", 7), problems: [] });
+    expect(read("")).toEqual({ settings: DEFAULT_SETTINGS, walk: startWalk("drawn", 7n), problems: [] });
   });
 
   it("without a prompt keep the seed and the queue", () => {
     const { walk } = read("?seed=5&next=piano");
-    expect(walk).toEqual(startWalk("drawn", 5, ["piano"]));
+    expect(walk).toEqual(startWalk("drawn", 5n, ["piano"]));
+  });
+
+  it.each([["9007199254740993", 2n ** 53n + 1n], ["9223372036854775807", 2n ** 63n - 1n], ["007", 7n], ["1e3", 1000n]])("have the seed %s exactly", (text, seed) => {
+    const { walk, problems } = read(`?prompt=x&seed=${text}`);
+    expect([walk.current.seed, problems]).toEqual([seed, []]);
   });
 
   it("without a seed get a random one", () => {
-    expect(read("?prompt=x").walk.current.seed).toBe(7);
+    expect(read("?prompt=x").walk.current.seed).toBe(7n);
   });
 });
 
@@ -43,7 +48,7 @@ describe("links of this app", () => {
   };
 
   it("restore settings, queue and the position of the walk", () => {
-    let walk = startWalk("ब bells + “brass” & 100 %", 2 ** 53 - 2, ["piano", "piano", "a&b=c"]);
+    let walk = startWalk("ब bells + “brass” & 100 %", 2n ** 63n - 2n, ["piano", "piano", "a&b=c"]);
     for (let i = 0; i < 40; i++) {
       const restored = read(queryFromJam(settings, walk));
       expect(restored).toEqual({ settings, walk: { ...walk, alpha: expect.closeTo(walk.alpha, 9) as number }, problems: [] });
@@ -52,7 +57,7 @@ describe("links of this app", () => {
   });
 
   it("restore defaults", () => {
-    const walk = startWalk("bells", 0);
+    const walk = startWalk("bells", 0n);
     expect(read(queryFromJam(DEFAULT_SETTINGS, walk))).toEqual({
       settings: DEFAULT_SETTINGS, walk, problems: [],
     });
@@ -74,9 +79,9 @@ describe("damaged links", () => {
     expect(problems).toHaveLength(1);
   });
 
-  it.each(["-1", "1.5", "1e400", "9007199254740993", "seven"])("seed=%s is replaced by a random seed", (seed) => {
+  it.each(["-1", "1.5", "1e400", "9223372036854775808", "9e18", "0x10000000000000000", "seven"])("seed=%s is replaced by a random seed", (seed) => {
     const { walk, problems } = read(`?prompt=x&seed=${seed}`);
-    expect(walk.current.seed).toBe(7);
+    expect(walk.current.seed).toBe(7n);
     expect(problems).toHaveLength(1);
   });
 

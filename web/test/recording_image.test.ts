@@ -6,6 +6,7 @@ import { pngOf } from "../src/backend/png_image";
 import { melImage } from "../src/engine/analysis/mel_image";
 import { MixedRadixFft } from "../src/engine/analysis/mixed_radix_fft";
 import type { SpectrogramParams } from "../src/engine/spectrogram_params";
+import { recordedParams } from "../src/engine/recorded_params";
 import { decodePng } from "./engine/png";
 
 interface Golden {
@@ -70,6 +71,12 @@ describe("the Fourier transform", () => {
 });
 
 describe("the PNG of an image", () => {
+  it("says what it was made with, also numbers of more than 16 bits", async () => {
+    const params = { ...golden.params, sample_rate: 192_000, max_frequency: 90_000, power_for_image: 0.3, mel_scale_norm: "slaney" as const };
+    const file = await pngOf({ width: 1, height: 1, data: new Uint8Array(3) }, params);
+    expect(recordedParams(new Uint8Array(await file.arrayBuffer()))).toEqual({ params, maxValue: null });
+  });
+
   it("has its pixels, and the parameters in the EXIF that Pillow writes", async () => {
     const [width, height] = [5, 3];
     const data = Uint8Array.from({ length: 3 * width * height }, (_, i) => (i * 97) % 256);

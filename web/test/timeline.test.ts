@@ -4,8 +4,11 @@ import { Scope } from "../src/scope";
 import { randomSamplePrompt } from "../src/settings/sample_prompts";
 import { DETAILS, AdaptiveDetail } from "../src/timeline/adaptive_detail";
 import { colourOf, colourTable, rgbFromOklch } from "../src/timeline/colour";
+import { FramePace } from "../src/timeline/frame_pace";
 import { clockText, spacedApart, timeMarks, xOf, zOf } from "../src/timeline/geometry";
+import { GpuWork } from "../src/timeline/gpu_work";
 import { frequencyAt, heightOf, melFromHertz, noteName } from "../src/timeline/pitch";
+import { isSoftwareName } from "../src/timeline/software_rendering";
 
 it("axis labels that would overlap are left out", () => {
   expect(spacedApart([100, 95, 87, 60, 61, 47], 13)).toEqual([true, false, true, true, false, true]);
@@ -92,14 +95,114 @@ describe("the detail", () => {
     expect(verySlow.detail).toBe(DETAILS.at(-1));
   });
 
-  it("includes a lower frame rate only for software rendering", () => {
-    const [withGpu, software] = [new AdaptiveDetail(), new AdaptiveDetail()];
+  it("draws only some frames with software rendering", () => {
+    const [withGpu, slow] = [new AdaptiveDetail(), new AdaptiveDetail()];
     run(withGpu, 90, 400);
-    run(software, 110, 400);
+    run(slow, 110, 400);
     expect(withGpu.detail).toBe(DETAILS.at(-2));
-    expect(1000 / software.detail.interval).toBeLessThan(15);
-    expect(DETAILS.slice(0, -1).map(({ interval }) => interval)).toEqual([0, 0, 0, 0]);
+    expect(slow.detail.isSparse).toBe(true);
+    expect(DETAILS.slice(0, -1).some(({ isSparse }) => isSparse)).toBe(false);
   });
+
+  it("is the lowest at once, and stays so, where the processor is known to render", () => {
+    const software = new AdaptiveDetail(true);
+    expect(software.detail).toBe(DETAILS.at(-1));
+    expect([run(software, 900, 100), run(software, 5, 10_000)]).toEqual([false, false]);
+  });
+
+  it("rises again when frames have been fast for a while, one level at a time", () => {
+    const rate = new AdaptiveDetail();
+    run(rate, 500, 4);
+    expect(rate.detail).toBe(DETAILS.at(-1));
+    const levels = Array.from({ length: 4 }, () => {
+      run(rate, 16.7, 11_000 / 16.7);
+      return DETAILS.indexOf(rate.detail);
+    });
+    expect(levels).toEqual([3, 2, 1, 0]);
+    expect(run(rate, 16.7, 10_000)).toBe(false);
+  });
+
+  it("counts the time between sparse frames, not what they cost", () => {
+    const rate = new AdaptiveDetail();
+    run(rate, 500, 4);
+    const changes = Array.from({ length: 60 }, () => rate.add(17, 240));
+    expect(changes.indexOf(true)).toBe(Math.ceil(10_000 / (7 * 240)) * 7 - 1); // medians of 7 frames, as these take 1.5 s
+  });
+
+  it("is tried again more and more seldom if it was too high each time", () => {
+    const rate = new AdaptiveDetail();
+    let now = 0;
+    const raisedAt: number[] = [];
+    while (now < 900_000) { // a device that can draw at level 1, but not at level 0
+      const duration = rate.detail === DETAILS[0] ? 40 : 16.7;
+      now += duration;
+      if (rate.add(duration) && rate.detail === DETAILS[0]) raisedAt.push(now);
+    }
+    const waits = raisedAt.map((time, i) => (time - (raisedAt[i - 1] ?? 0)) / 1000);
+    expect(waits.length).toBe(4);
+    [10, 40, 160, 640].forEach((wait, i) => expect(Math.abs(waits[i]! - wait)).toBeLessThan(5));
+  });
+});
+
+describe("the pace of sparse frames", () => {
+  const paceOf = (...costs: number[]): FramePace => {
+    const pace = new FramePace();
+    costs.forEach((cost) => pace.add(cost));
+    return pace;
+  };
+
+  it("leaves most of the time to others, and nearly all while clips are late", () => {
+    const pace = paceOf(60, 60, 60);
+    expect((["moving", "usual", "late"] as const).map((situation) => pace.interval(situation))).toEqual([120, 300, 1500]);
+  });
+
+  it("has limits: it draws at least every 5 s, and follows the user", () => {
+    for (const pace of [paceOf(), paceOf(1)]) expect([pace.interval("moving"), pace.interval("usual"), pace.interval("late")]).toEqual([80, 240, 1000]);
+    const slow = paceOf(4000);
+    expect([slow.interval("moving"), slow.interval("usual"), slow.interval("late")]).toEqual([500, 2000, 5000]);
+  });
+
+  it("ignores single slow frames, and recovers after a slow time", () => {
+    const pace = paceOf(60, 60, 900, 60, 60);
+    expect(pace.interval("usual")).toBe(300);
+    for (const cost of [300, 300, 300]) pace.add(cost);
+    expect(pace.interval("usual")).toBe(1500);
+    for (const cost of [60, 60, 60]) pace.add(cost);
+    expect(pace.interval("usual")).toBe(300);
+  });
+});
+
+describe("the GPU's work", () => {
+  it("is timed until its fence is signalled, and given up after a pause", () => {
+    const state = { isSignalled: false, fences: 0 };
+    const work = new GpuWork({
+      fenceSync: () => { state.fences++; return {}; }, deleteSync: (fence: object | null) => { if (fence) state.fences--; }, flush: () => undefined,
+      getSyncParameter: () => (state.isSignalled ? 1 : 0), SIGNALED: 1,
+    } as unknown as WebGL2RenderingContext);
+    expect(work.finished(0)).toBeNull();
+    work.watch(1000);
+    expect([work.finished(1016), work.isUnfinished]).toEqual([null, true]);
+    state.isSignalled = true;
+    expect([work.finished(1049), work.isUnfinished, work.finished(1066)]).toEqual([49, false, null]);
+    state.isSignalled = false;
+    work.watch(2000);
+    expect([work.finished(60_000), work.isUnfinished]).toEqual([null, false]);
+    work.watch(61_000);
+    work.watch(62_000);
+    expect(state.fences).toBe(1);
+  });
+});
+
+it.each([
+  ["ANGLE (Google, Vulkan 1.3.0 (SwiftShader Device (Subzero) (0x0000C0DE)), SwiftShader driver)", true],
+  ["llvmpipe (LLVM 15.0.6, 256 bits)", true],
+  ["ANGLE (Microsoft, Microsoft Basic Render Driver Direct3D11 vs_5_0 ps_5_0)", true],
+  ["ANGLE (Apple, ANGLE Metal Renderer: Apple M2, Unspecified Version)", false],
+  ["ANGLE (NVIDIA, NVIDIA GeForce RTX 3060 Direct3D11 vs_5_0 ps_5_0, D3D11)", false],
+  ["Mesa Intel(R) UHD Graphics 620 (KBL GT2)", false],
+  ["Adreno (TM) 640", false],
+])("%s renders in software: %s", (name, isSoftware) => {
+  expect(isSoftwareName(name)).toBe(isSoftware);
 });
 
 describe("brushes", () => {

@@ -1,11 +1,12 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import cases from "../../tests/generation/walk_cases.json";
 import { type End, jump, startWalk, step, withQueue } from "../src/walk/walk";
+import { parseExactly } from "./exact_json";
 
 /** Digits to which sums of steps equal the decimals of the cases. */
 const ALPHA_DIGITS = 9;
 
-type NamedEnd = [string, number];
+type NamedEnd = [string, number | string];
 
 interface Clip {
   skip?: number;
@@ -20,17 +21,18 @@ interface Case {
   name: string;
   start: NamedEnd;
   queue?: string[];
-  seed_limit?: number;
+  seed_limit?: number | string;
   alpha_step: number;
   clips: Clip[];
 }
 
-const end = ([prompt, seed]: NamedEnd): End => ({ prompt, seed });
+const end = ([prompt, seed]: NamedEnd): End => ({ prompt, seed: BigInt(seed) });
+const cases = parseExactly<Case[]>(readFileSync(new URL("../../tests/generation/walk_cases.json", import.meta.url), "utf8"));
 
 describe("the cases shared with Python", () => {
-  it.each(cases as unknown as Case[])("$name", (walked) => {
+  it.each(cases)("$name", (walked) => {
     const [prompt, seed] = walked.start;
-    let walk = startWalk(prompt, seed, walked.queue ?? [], walked.seed_limit);
+    let walk = startWalk(prompt, BigInt(seed), walked.queue ?? [], walked.seed_limit === undefined ? undefined : BigInt(walked.seed_limit));
     for (const clip of walked.clips) {
       for (let i = 0; i < (clip.skip ?? 0); i++) walk = step(walk, walked.alpha_step).walk;
       if (clip.expect === undefined) continue;
@@ -49,11 +51,11 @@ describe("the cases shared with Python", () => {
 
   it("advances by the sum of its steps, for any step size", () => {
     for (const alphaStep of [0.001, 0.07, 1 / 3, 0.5, 0.61803, 0.999, 1]) {
-      let walk = startWalk("bells", 0);
+      let walk = startWalk("bells", 0n);
       let error = 0;
       for (let clip = 1; clip <= 500; clip++) {
         walk = step(walk, alphaStep).walk;
-        error = Math.max(error, Math.abs(walk.current.seed + walk.alpha - clip * alphaStep));
+        error = Math.max(error, Math.abs(Number(walk.current.seed) + walk.alpha - clip * alphaStep));
       }
       expect(error).toBeLessThan(1e-6);
     }

@@ -8,7 +8,7 @@
     spectrograms        audio ⇄ spectrogram images, for one file or a folder
     clips               short clips cut out of recordings
     seed_images         loops that clips can start from
-    dataset_build, dataset_synthesize, dataset_encode     data sets for training
+    dataset_build, dataset_synthesize, dataset_encode, dataset_shard     data sets for training
     train, evaluate     training and scoring of checkpoints
     export              checkpoints as graphs that run without torch
     serve, server       the local servers; upstream's command for them

@@ -27,6 +27,7 @@ from riffusion.cli import (
     clips,
     dataset_build,
     dataset_encode,
+    dataset_shard,
     dataset_synthesize,
     difference,
     evaluate,
@@ -53,6 +54,7 @@ from riffusion.cli.error_lines import EXIT_DEFECT, line_and_status, one_line
 from riffusion.cli.folder_batch import BatchError, is_own_defect, item_in_work
 from riffusion.cli.option_names import message_by_option
 from riffusion.cli.paired_options import CommandWithPairs
+from riffusion.cli.ray_option import RayCommand
 from riffusion.errors import InputError
 from riffusion.runtime.user_name import ensure_user_name
 
@@ -107,9 +109,10 @@ dataset = typer.Typer(
     rich_markup_mode=None,
     invoke_without_command=True,
 )
-dataset.command("build")(dataset_build.build)
-dataset.command("synthesize")(dataset_synthesize.synthesize)
+dataset.command("build", cls=RayCommand)(dataset_build.build)
+dataset.command("synthesize", cls=RayCommand)(dataset_synthesize.synthesize)
 dataset.command("encode")(dataset_encode.encode)
+dataset.command("shard")(dataset_shard.shard)
 app.add_typer(dataset, name="dataset")
 app.command("train")(train.train)
 app.command("distill")(train.distill)

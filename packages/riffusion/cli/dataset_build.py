@@ -10,6 +10,7 @@ from riffusion.cli import options
 from riffusion.cli.folder_batch import list_batch, raise_failures
 from riffusion.cli.option_groups import SpectrogramOverrides, expand_option_groups
 from riffusion.cli.progress import progress_bar
+from riffusion.cli.ray_option import RayAddress, chosen_cluster
 
 
 class Preset(StrEnum):
@@ -130,6 +131,7 @@ def build(
             show_default=False,
         ),
     ] = None,
+    ray: RayAddress = None,
     limit: Annotated[
         int,
         typer.Option(
@@ -173,9 +175,9 @@ def build(
     )
     items = list_batch(audio_dir, output, "**/*", -1)
     files = [AudioFile(item.path, item.name) for item in items]
-    with progress_bar("recordings") as move:
+    with chosen_cluster(ray, processes) as cluster, progress_bar("recordings") as move:
         report: BuildReport = build_dataset(
-            audio_dir, files, output, build_options, processes, move
+            audio_dir, files, output, build_options, processes, move, cluster
         )
     if report.num_images:
         parts = [

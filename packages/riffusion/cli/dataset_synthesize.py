@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from riffusion.cli.progress import StageBars
+from riffusion.cli.ray_option import RayAddress, chosen_cluster
 from riffusion.errors import InputError
 from riffusion.io.bundle import bundle_roots
 
@@ -53,6 +54,7 @@ def synthesize(
             show_default=False,
         ),
     ] = None,
+    ray: RayAddress = None,
 ) -> None:
     """Make a data set of captioned loops, played by FluidSynth.
 
@@ -60,7 +62,7 @@ def synthesize(
     You can interrupt it: the same command resumes where it stopped. It needs a clone of the
     repository, because the installed package does not contain the scores and patterns.
     """
-    _make_corpora_importable()
+    root = _make_corpora_importable()
     from corpora.general_midi.options import CorpusOptions
     from corpora.general_midi.synthesize import synthesize_corpus
 
@@ -72,16 +74,19 @@ def synthesize(
         with_scores=scores,
         soundfont=soundfont,
     )
-    with StageBars() as bars:
-        counts = synthesize_corpus(directory, options, processes, bars.move)
+    with chosen_cluster(ray, processes, [root]) as cluster, StageBars() as bars:
+        counts = synthesize_corpus(directory, options, processes, bars.move, cluster)
     print(
         f"Wrote {directory} ({counts['train']} clips for training, "
         f"{counts['validation']} for validation)"
     )
 
 
-def _make_corpora_importable() -> None:
+def _make_corpora_importable() -> Path:
     """Put the repository's root on the import path: the installed package has no `corpora/`.
+
+    Returns:
+        The root.
 
     Raises:
         InputError: there is no clone of the repository.
@@ -90,7 +95,7 @@ def _make_corpora_importable() -> None:
         if (root / "corpora" / "general_midi").is_dir():
             if str(root) not in sys.path:
                 sys.path.insert(0, str(root))
-            return
+            return root.resolve()
     raise InputError(
         "the scores and patterns of the corpus are in the folder corpora/ of the repository, which "
         "the installed package does not contain; clone the repository, install it with "

@@ -11,5 +11,10 @@ latents          images as VAE latents, encoded once and cached
 circular_shifts  latents of loops, rotated in time at random
 packed_latents   file format for latents at one byte per value
 encode           data set of images → data set of packed latents
+shards           format of tar files of images or latents
+shard_writer     data-set folder → tar files
+shard_folder     tar files as a data set: on disk, or streamed from a URL
+stream_order     resumable order of streamed examples
+order            batches in the order that suits a data set
 tensor_files     writes tensors as safetensors, atomically
 """

@@ -42,7 +42,7 @@ class CircularlyShiftedLatents(Dataset[Example]):
         if self.num_shifts > 1:
             # A separate random stream: otherwise the caption and the shift would be correlated.
             rng = np.random.default_rng((self.seed, key[1], SHIFT_STREAM))
-            width = self.examples.latents.shape[-1]
+            width = self.examples.width
             shift = int(rng.integers(self.num_shifts)) * width // self.num_shifts
         if self.returns_plans:
             return plan(key[0], shift, left=0)

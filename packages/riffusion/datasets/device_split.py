@@ -101,8 +101,8 @@ def split_on_device(
         keep_images: whether images should be kept, too; latents always are.
 
     Returns:
-        None if the split stays where it is: the device isn't a GPU or is too small, or the images
-        differ in size.
+        None if the split stays where it is: the device isn't a GPU or is too small, latents are
+        streamed, or the images differ in size.
     """
     inner: Any = examples
     while hasattr(inner, "examples") and not isinstance(inner, CircularlyShiftedLatents):
@@ -113,7 +113,7 @@ def split_on_device(
         return None
     if isinstance(inner, CircularlyShiftedLatents):
         latents = inner.examples.latents
-        if not _fits(latents.nbytes, device):
+        if latents is None or not _fits(latents.nbytes, device):
             return None
         inner.returns_plans = True
         return DeviceSplit("latents", latents.to(device))

@@ -89,7 +89,7 @@ def encode_dataset(
     where = f"dataset={str(source.directory)!r}"
     if has_latents(source):
         raise InputError(f"{where} already holds latents; name the data set of images")
-    config = DataConfig(dataset=source.directory)
+    config = DataConfig(dataset=str(source.directory))
     size = check_fits_vae(source, config, vae)
     encoder = encoder_fingerprint(vae)
     options = {
@@ -119,6 +119,7 @@ def encode_dataset(
             examples = LatentExamples(
                 source, split, vae, config, cache or own_cache, split_progress
             )
+            assert examples.latents is not None  # only those of shards are streamed
             (directory / split).mkdir(exist_ok=True)
             share = write_latent_files(
                 directory / split, examples.latents[kept], levels, size, encoder

@@ -13,7 +13,6 @@ from torch.utils.data import Dataset
 from riffusion.datasets.config import DataConfig
 from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.errors import InputError, MediaError
-from riffusion.io.images import read_image
 from riffusion.runtime.processors import num_usable_cpus
 from riffusion.spectrogram.image import rgb_image
 
@@ -78,7 +77,7 @@ class ImageExamples(Dataset[Example]):
         self.folder, self.split, self.config, self.seed = folder, split, config, seed
         self.rows = folder.rows(split)
         if not self.rows:
-            raise InputError(f"data.dataset={str(folder.directory)!r} has no {split} images")
+            raise InputError(f"data.dataset={folder.address!r} has no {split} images")
         self._kept: dict[int, np.ndarray] = {}
         self._width: int | None = None
 
@@ -137,13 +136,13 @@ class ImageExamples(Dataset[Example]):
         """
         if row in self._kept:
             return self._kept[row]
-        path = self.folder.image_path(self.split, self.rows[row])
+        image = self.folder.read_image(self.split, self.rows[row])
+        grey = image.mode == "L"
         try:
-            image = read_image(path)
-            grey = image.mode == "L"
             decoded = image if grey else rgb_image(image)
         except InputError as error:
-            raise MediaError(f"image={str(path)!r} cannot be read: {error}") from error
+            name = self.rows[row].file_name
+            raise MediaError(f"image={name!r} cannot be read: {error}") from error
         side = self.config.resolution
         if side is not None and decoded.size != (side, side):
             decoded = decoded.resize((side, side), Image.Resampling.LANCZOS)

@@ -11,15 +11,19 @@ Rows are Hugging Face's "imagefolder" metadata. `text` is one caption; `captions
 alternatives, and training picks one of them at random each time.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from riffusion.errors import InputError
+from PIL import Image
+
+from riffusion.errors import InputError, MediaError
 from riffusion.io.files import write_file
 from riffusion.io.folders import is_vacant
+from riffusion.io.images import read_image
 from riffusion.io.locks import sole_writer as sole_writer  # for the makers of data sets
 from riffusion.spectrogram.params import SpectrogramParams
 
@@ -112,11 +116,15 @@ class DatasetFolder:
     Args:
         directory: the folder that contains `train/`.
 
+    Attributes:
+        address: the folder, or the address of a sharded data set (`shard_folder`), for messages.
+
     Raises:
         InputError: the folder isn't a data set.
     """
 
     def __init__(self, directory: str | Path) -> None:
+        self.address = str(directory)
         self.directory = Path(directory)
         if not (self.directory / "train" / METADATA_NAME).is_file():
             raise InputError(
@@ -139,17 +147,46 @@ class DatasetFolder:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path} cannot be read ({error}); make the data set again") from error
-        rows = []
-        for number, line in enumerate(text.split("\n"), start=1):  # not at U+2028, as splitlines
-            if not line.strip():
-                continue
-            where = f"{path}, line {number}"
-            row = DatasetRow.from_json(line, where)
-            name = Path(row.file_name)
-            if name.is_absolute() or ".." in name.parts:
-                raise InputError(f"{where}: file_name={row.file_name!r} must stay in the folder")
-            rows.append(row)
-        return rows
+        return parsed_rows(text, str(path))
+
+    def read_image(self, split: Split, row: DatasetRow) -> Image.Image:
+        """A row's image.
+
+        Raises:
+            MediaError: the image is missing or damaged.
+            InputError: the data set holds latents instead of images.
+        """
+        path = self.image_path(split, row)
+        try:
+            return read_image(path)
+        except InputError as error:
+            raise MediaError(f"image={str(path)!r} cannot be read: {error}") from error
+
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the first image for training, in pixels.
+
+        Raises:
+            MediaError, InputError: as `read_image`.
+        """
+        width, height = self.read_image("train", self.rows("train")[0]).size
+        return height, width
+
+    def digests(self, split: Split) -> list[bytes]:
+        """What a split's images depend on: the metadata, and the hash of each image.
+
+        Raises:
+            MediaError: an image can't be read.
+            InputError: the data set holds latents instead of images.
+        """
+        rows = self.rows(split)
+        found = [(self.directory / split / METADATA_NAME).read_bytes()]
+        for row in rows:
+            path = self.image_path(split, row)
+            try:
+                found.append(hashlib.sha256(path.read_bytes()).digest())
+            except OSError as error:
+                raise MediaError(f"image={str(path)!r} cannot be read: {error}") from error
+        return found
 
     def image_path(self, split: Split, row: DatasetRow) -> Path:
         """Path of a row's image.
@@ -164,6 +201,29 @@ class DatasetFolder:
                 f"{row.file_name!r}; name the data set that `riffusion dataset encode` was given"
             )
         return path
+
+
+def parsed_rows(text: str, where: str) -> list[DatasetRow]:
+    """The rows of a `metadata.jsonl`.
+
+    Args:
+        text: its content.
+        where: its path or address, for messages.
+
+    Raises:
+        InputError: a row is malformed or names a file outside the split's folder.
+    """
+    rows = []
+    for number, line in enumerate(text.split("\n"), start=1):  # not at U+2028, as splitlines
+        if not line.strip():
+            continue
+        place = f"{where}, line {number}"
+        row = DatasetRow.from_json(line, place)
+        name = Path(row.file_name)
+        if name.is_absolute() or ".." in name.parts:
+            raise InputError(f"{place}: file_name={row.file_name!r} must stay in the folder")
+        rows.append(row)
+    return rows
 
 
 def holds_latents(split_directory: Path) -> bool:

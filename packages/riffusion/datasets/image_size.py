@@ -5,8 +5,7 @@ from dataclasses import replace
 from riffusion.checkpoint.autoencoders import Autoencoder, downsampling_factor
 from riffusion.datasets.config import DataConfig
 from riffusion.datasets.folder import DatasetFolder
-from riffusion.errors import InputError, MediaError
-from riffusion.io.images import read_image
+from riffusion.errors import InputError
 from riffusion.spectrogram.params import SpectrogramParams
 
 
@@ -19,15 +18,11 @@ def image_size(folder: DatasetFolder, config: DataConfig) -> tuple[int, int]:
     """
     rows = folder.rows("train")
     if not rows:
-        raise InputError(f"data.dataset={str(folder.directory)!r} has no train images")
-    path = folder.image_path("train", rows[0])
+        raise InputError(f"data.dataset={folder.address!r} has no train images")
     if config.resolution is not None:
         height = width = config.resolution
     else:
-        try:
-            width, height = read_image(path).size
-        except InputError as error:
-            raise MediaError(f"image={str(path)!r} cannot be read: {error}") from error
+        height, width = folder.image_size()
     return height, config.crop_width or width
 
 

@@ -199,7 +199,27 @@ def load_latents(
     """
     directory = folder.directory / split
     header, latents = read_latent_files(directory)
-    where = f"data.dataset={str(folder.directory)!r}"
+    check_latents(header, f"data.dataset={folder.address!r}", vae, config)
+    if header.rows != (num_rows := len(folder.rows(split))):
+        path = directory / (
+            LATENTS_INDEX_NAME if (directory / LATENTS_INDEX_NAME).is_file() else LATENTS_NAME
+        )
+        raise damaged(path, f"it has {header.rows} rows, the metadata has {num_rows}")
+    return latents
+
+
+def check_latents(header: PackedHeader, where: str, vae: Autoencoder, config: DataConfig) -> None:
+    """Check that latents fit the VAE and the configuration.
+
+    Args:
+        header: the header of the latents.
+        where: the data set, for messages.
+        vae: must have the encoder that the latents were made with.
+        config: the training's `data` section.
+
+    Raises:
+        InputError: the latents are from another encoder, or have another image size.
+    """
     if header.encoder != (encoder := encoder_fingerprint(vae)):
         raise InputError(
             f"{where} holds latents of encoder {header.encoder}, but the VAE has encoder {encoder};"
@@ -212,12 +232,6 @@ def load_latents(
             f"data.resolution={side} differs from the {width} x {height} pixels of the images that "
             f"{where} was encoded from; leave it out"
         )
-    if header.rows != (num_rows := len(folder.rows(split))):
-        path = directory / (
-            LATENTS_INDEX_NAME if (directory / LATENTS_INDEX_NAME).is_file() else LATENTS_NAME
-        )
-        raise damaged(path, f"it has {header.rows} rows, the metadata has {num_rows}")
-    return latents
 
 
 def _write_numbered(

@@ -14,11 +14,11 @@ from torch.utils.data import Dataset
 from riffusion.checkpoint.autoencoders import ENCODER_WEIGHTS, Autoencoder, mean_latents
 from riffusion.datasets.config import DataConfig
 from riffusion.datasets.examples import Example, ImageExamples, Key, pixels_from_bytes
-from riffusion.datasets.folder import METADATA_NAME, DatasetFolder, Split
-from riffusion.datasets.latent_files import has_latents, load_latents
+from riffusion.datasets.folder import DatasetFolder, Split
+from riffusion.datasets.latent_files import check_latents, has_latents, load_latents
 from riffusion.datasets.sampler import collated
+from riffusion.datasets.shard_folder import ShardedFolder
 from riffusion.datasets.tensor_files import write_tensors
-from riffusion.errors import MediaError
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 
 
 class LatentExamples(Dataset[Example]):
-    """Scaled latents of a split, held in memory in half precision.
+    """Scaled latents of a split, held in memory in half precision; those of shards are streamed.
 
     Args:
         folder: the data set, of images or of packed latents (`latent_files`).
@@ -40,6 +40,10 @@ class LatentExamples(Dataset[Example]):
         cache: folder of the encoded latents; file names contain a hash of everything that they
             depend on.
         progress: called while images are encoded.
+
+    Attributes:
+        latents: (rows, channels, height, width); None if they are streamed.
+        width: their width.
 
     Raises:
         InputError: the split is empty, the cache can't be written, or packed latents are damaged or
@@ -56,9 +60,16 @@ class LatentExamples(Dataset[Example]):
         cache: Path,
         progress: Progress = lambda done, total: None,
     ) -> None:
+        self.folder, self.split = folder, split
+        self.latents: torch.Tensor | None = None
+        if isinstance(folder, ShardedFolder) and (header := folder.latents_header(split)):
+            check_latents(header, f"data.dataset={folder.address!r}", vae, config)
+            self.rows, self.width = folder.rows(split), header.shape[-1]
+            return
         if has_latents(folder):
             self.rows = folder.rows(split)
             self.latents = load_latents(folder, split, vae, config)
+            self.width = self.latents.shape[-1]
             return
         images = ImageExamples(folder, split, config, seed=0)
         self.rows = images.rows
@@ -67,11 +78,15 @@ class LatentExamples(Dataset[Example]):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_tensors({"latents": _encode(images, vae, progress)}, path, "cache")
         self.latents = load_file(path)["latents"]
+        self.width = self.latents.shape[-1]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, key: Key) -> Example:
+        if self.latents is None:
+            assert isinstance(self.folder, ShardedFolder)
+            return {"latents": self.folder.latents(self.split, key[0])}
         return {"latents": self.latents[key[0]].float()}
 
 
@@ -100,16 +115,11 @@ def _encode(images: ImageExamples, vae: Autoencoder, progress: Progress) -> torc
 
 def _fingerprint(images: ImageExamples, vae: Autoencoder) -> str:
     """Hash of everything that latents depend on: image files, their order and size, the encoder."""
-    folder, split = images.folder, images.split
-    digest = hashlib.sha256((folder.directory / split / METADATA_NAME).read_bytes())
     settings = [images.config.resolution, float(vae.config.scaling_factor)]
-    digest.update(json.dumps(settings).encode())
-    for row in images.rows:
-        path = folder.image_path(split, row)
-        try:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-        except OSError as error:
-            raise MediaError(f"image={str(path)!r} cannot be read: {error}") from error
+    first, *others = images.folder.digests(images.split)
+    digest = hashlib.sha256(first)
+    for each in (json.dumps(settings).encode(), *others):
+        digest.update(each)
     for name, tensor in sorted(vae.state_dict().items()):
         if name.startswith(ENCODER_WEIGHTS):
             digest.update(np.ascontiguousarray(tensor.float().cpu().numpy()).tobytes())

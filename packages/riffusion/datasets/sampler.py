@@ -5,7 +5,9 @@ draw, which seeds everything random about the example, such as its crop and its 
 run therefore sees the same examples as an uninterrupted one.
 """
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,18 +111,22 @@ def _collated_or_error(examples: list[Any]) -> Example | RiffusionError:
 
 
 def example_batches(
-    examples: Examples, sampler: ResumableSampler, num_workers: int = 0
+    examples: Examples, sampler: Sampler[list[Key]], num_workers: int = 0, *, threads: bool = False
 ) -> Iterator[Example]:
     """Batches of examples, in the sampler's order.
 
     Args:
         examples: the examples.
         sampler: yields the keys of each batch.
-        num_workers: processes that load examples; 0 loads them in this process.
+        num_workers: processes or threads that load examples; 0 loads them in this thread.
+        threads: use threads, which share what they have read, in place of processes.
 
     Raises:
         RiffusionError: an example can't be made, whichever process tried to.
     """
+    if threads:
+        yield from _batches_by_threads(examples, sampler, num_workers)
+        return
     loader: DataLoader[Any] = DataLoader(
         _Guarded(examples),
         collate_fn=_collated_or_error,
@@ -133,3 +139,31 @@ def example_batches(
         if isinstance(batch, RiffusionError):
             raise batch
         yield batch
+
+
+def _batches_by_threads(
+    examples: Examples, sampler: Sampler[list[Key]], num_threads: int
+) -> Iterator[Example]:
+    """As `example_batches`. Decoding images and reading files release Python's lock."""
+
+    def batch(keys: list[Key]) -> Example:
+        found = collated([examples[key] for key in keys])
+        if not torch.cuda.is_available():
+            return found
+        pinned: Any = {name: value.pin_memory() for name, value in found.items()}  # type: ignore[attr-defined]
+        result: Example = pinned
+        return result
+
+    if num_threads == 0:
+        yield from map(batch, sampler)
+        return
+    with ThreadPoolExecutor(num_threads) as pool:
+        pending: deque[Future[Example]] = deque()
+        try:
+            for keys in sampler:
+                pending.append(pool.submit(batch, keys))
+                if len(pending) > 2 * num_threads:
+                    yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

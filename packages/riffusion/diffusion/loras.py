@@ -93,13 +93,16 @@ class LoraLibrary:
 
     Args:
         files: file or folder of each LoRA, by id.
+
+    Attributes:
+        merged: merged weights, which requests share.
     """
 
     def __init__(self, files: Mapping[str, Path] | None = None) -> None:
         self._files = dict(files or {})
         self._loaded: LRUCache[str, Lora] = LRUCache(MAX_LOADED)
         self._lock = threading.Lock()
-        self._merged = TensorCache(MERGED_BYTES)
+        self.merged = TensorCache(MERGED_BYTES)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -129,7 +132,7 @@ class LoraLibrary:
                 raise InputError(f"{lora.id!r} occurs twice; name each once", _FIELD)
             found[lora.id] = self._load(lora.id, networks), lora.weight
         members = tuple(found[i] for i in sorted(found) if found[i][1] != 0)
-        return LoraStack(members, self._merged)
+        return LoraStack(members, self.merged)
 
     def check(self, networks: Networks) -> None:
         """Load every LoRA.

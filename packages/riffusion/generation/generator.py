@@ -312,9 +312,12 @@ class ClipGenerator:
             image.getexif().update(params.to_exif(max_value=DEFAULT_MAX_VALUE))
         else:
             image = _with_parameters(image, params)
+        is_drawn = resolved.inputs.mode != "image_to_audio"  # drawn clips repeat, and may be joined
         start = time.perf_counter()
         with self._beside_the_engine():
-            waveform = self._converter(params).waveform_from_spectrogram_image(image)
+            waveform = self._converter(params).waveform_from_spectrogram_image(
+                image, circular=is_drawn
+            )
         audio_s = time.perf_counter() - start
         audio = Audio(waveform, params.sample_rate)
         return Clip(image, audio, params, {**handle.stages_s, "audio": audio_s})

@@ -10,6 +10,7 @@ _MODULES_OF_EXTRAS = {
     "serve": ("truss", "httpx", "limits", "fastapi", "uvicorn", "prometheus_client"),
     "train": ("yaml", "matplotlib", "music21", "peft", "fluidsynth", "tensorboard"),
     "listening": ("librosa",),
+    "ray-data": ("ray",),
     "export": ("onnx",),
 }
 """Modules that commands import only when they need them, by the extra that brings them."""

@@ -20,6 +20,14 @@ _handles: set[int] = set()
 """Handles of the locks that this process holds."""
 
 
+def owner_of(directory: Path) -> str | None:
+    """The name of a locked folder's owner; None if there is none, or its lock doesn't work."""
+    try:
+        return (directory / OWNER_NAME).read_text()
+    except OSError:
+        return None
+
+
 @contextlib.contextmanager
 def sole_writer(directory: Path) -> Iterator[None]:
     """Lock a folder against other runs until the block or this process ends.

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from riffusion.errors import RiffusionError
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables with the number of threads of OpenMP, OpenBLAS and MKL."""
 
 
@@ -58,7 +58,7 @@ def _start(prepare: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # The number of processes already sets the parallelism. The variables are for libraries that
     # are loaded later, the limits for those that are loaded now.
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     prepare(*arguments)
     threadpool_limits(1)
 

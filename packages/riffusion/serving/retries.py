@@ -1,8 +1,9 @@
 """HTTP transports that send a request again while the endpoint is unreachable or busy.
 
-A request is repeated only if the endpoint can't have worked on it: the connection failed, or the
-answer was 503, which an endpoint sends before the first byte of a clip or a stream. Every other
-answer and error is the caller's.
+A request is repeated if the endpoint can't have worked on it: the connection failed, or the answer
+was 503, which an endpoint sends before the first byte of a clip or a stream. So it is if the
+process behind the endpoint's web server died before it answered, as Ray Serve's ingress does with
+its node; the same request gives the same clip. Every other answer and error is the caller's.
 
 How long a request may wait in total is a property of the request: its extension `retry_budget_s`,
 in seconds, which `Endpoint.request` sets. Requests without the extension are sent once. Bodies must
@@ -47,6 +48,8 @@ class Retries:
         """Seconds to wait before the next attempt; None if `outcome` is final."""
         if isinstance(outcome, httpx.TransportError):
             return self._spend(next(self._delays_s, None)) if is_unsent(outcome) else None
+        if _is_unanswered(outcome):
+            return self._spend(next(self._delays_s, None))
         if outcome.status_code != httpx.codes.SERVICE_UNAVAILABLE:
             return None
         retry_after = outcome.headers.get("Retry-After", "")
@@ -139,6 +142,18 @@ class AsyncRetryTransport(httpx.AsyncBaseTransport):
 def is_unsent(error: httpx.RequestError) -> bool:
     """Whether the request cannot have reached the server."""
     return isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+
+
+def _is_unanswered(response: httpx.Response) -> bool:
+    """Whether it is the web server's own, as the application behind it has sent none.
+
+    uvicorn, which Ray Serve's proxies run on, sends it as text and closes the connection.
+    """
+    return (
+        response.status_code == httpx.codes.INTERNAL_SERVER_ERROR
+        and response.headers.get("Content-Type", "").startswith("text/plain")
+        and response.headers.get("Connection", "").lower() == "close"
+    )
 
 
 def _retries_of(request: httpx.Request) -> Retries:

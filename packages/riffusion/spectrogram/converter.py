@@ -24,6 +24,7 @@ from riffusion.spectrogram.analysis import MelAnalysis
 from riffusion.spectrogram.device_operations import gpu_of, operations_on
 from riffusion.spectrogram.image import FloatArray
 from riffusion.spectrogram.inversion.inverter import KnownSamples, MelInverter
+from riffusion.spectrogram.inversion.loop_joint import continues_at_start, with_smooth_joint
 from riffusion.spectrogram.operations import Array, Operations
 from riffusion.spectrogram.params import SpectrogramParams
 
@@ -133,7 +134,7 @@ class SpectrogramConverter:
         return np.take(loop, positions, axis=-1, mode="wrap"), margin_frames
 
     def audio_from_spectrogram(
-        self, spectrogram: FloatArray, apply_filters: bool = True
+        self, spectrogram: FloatArray, apply_filters: bool = True, circular: bool = False
     ) -> AudioSegment:
         """A segment that has these mel amplitudes. Phases and detail inside mel bands are lost.
 
@@ -141,21 +142,27 @@ class SpectrogramConverter:
             spectrogram: (channels, frequency, time) amplitudes of 16-bit samples.
             apply_filters: normalise the clip to the common loudness. Otherwise its level is kept,
                 and reduced only if the clip would exceed full scale.
+            circular: whether the clip will be repeated, as a loop. Its end is then followed by its
+                start without a click.
 
         Returns:
             A 16-bit segment of `time` hops: 512 frames of 10 ms last exactly 5.12 s.
         """
-        waveform = self.waveform_from_spectrogram(spectrogram, apply_filters)
+        waveform = self.waveform_from_spectrogram(spectrogram, apply_filters, circular)
         return segment_from_waveform(waveform, self.p.sample_rate)
 
     def waveform_from_spectrogram(
-        self, spectrogram: FloatArray, apply_filters: bool = True
+        self, spectrogram: FloatArray, apply_filters: bool = True, circular: bool = False
     ) -> Waveform:
         """As `audio_from_spectrogram`, but (channels, samples) float32, not rounded to 16 bits."""
         scaled = np.asarray(spectrogram, np.float32) / np.float32(FULL_SCALE)
-        waveform: Waveform = self.waveform_from_mel_amplitudes(scaled)
+        is_long_enough = scaled.shape[-1] >= self._inverter.shortest_loop
+        continues = circular and is_long_enough and continues_at_start(scaled)
+        waveform: Waveform = self.waveform_from_mel_amplitudes(scaled, circular=continues)
+        if circular and not continues:
+            waveform = with_smooth_joint(waveform, self.p.sample_rate)
         if apply_filters:
-            return normalize_waveform(waveform, self.p.sample_rate)
+            return normalize_waveform(waveform, self.p.sample_rate, circular=circular)
         return waveform / max(float(np.abs(waveform).max()), 1.0)
 
     def mel_amplitudes_from_waveform(self, waveform: Array) -> Array:
@@ -180,13 +187,15 @@ class SpectrogramConverter:
         return mel.reshape(*waveform.shape[:-1], *mel.shape[1:])
 
     def waveform_from_mel_amplitudes(
-        self, amplitudes_mel: Array, known: KnownSamples | None = None
+        self, amplitudes_mel: Array, known: KnownSamples | None = None, circular: bool = False
     ) -> Array:
         """A waveform that has these mel amplitudes. Equal amplitudes give equal waveforms.
 
         Args:
             amplitudes_mel: (…, frequency, time), each at least 0; an array or a tensor.
             known: samples that the waveform is to have.
+            circular: whether these are the amplitudes of an endless repetition, as in
+                `spectrogram_from_waveform`. The waveform then repeats without a seam.
 
         Returns:
             (…, time · hop_length) float32: an array for an array, and for a tensor a tensor on the
@@ -196,7 +205,7 @@ class SpectrogramConverter:
             InputError: an amplitude is negative, infinite or NaN, or there aren't
                 `num_frequencies` mel bands.
         """
-        return self._inverter.waveform_from_mel_amplitudes(amplitudes_mel, known)
+        return self._inverter.waveform_from_mel_amplitudes(amplitudes_mel, known, circular)
 
 
 def _check_samples(num_samples: int) -> None:

@@ -93,6 +93,7 @@ class SpectrogramImageConverter:
         image: Image.Image,
         apply_filters: bool = True,
         max_value: float | None = None,
+        circular: bool = False,
     ) -> AudioSegment:
         """A segment whose spectrogram is the image. Equal images give equal audio.
 
@@ -102,6 +103,7 @@ class SpectrogramImageConverter:
                 `max_value` gives it.
             max_value: amplitude of black; by default the one in the image's EXIF, or upstream's
                 30e6 if there is none.
+            circular: see `SpectrogramConverter.audio_from_spectrogram`.
 
         Returns:
             A 16-bit segment of `image.width` hops.
@@ -109,7 +111,7 @@ class SpectrogramImageConverter:
         Raises:
             MediaError: the image's data is damaged.
         """
-        waveform = self.waveform_from_spectrogram_image(image, apply_filters, max_value)
+        waveform = self.waveform_from_spectrogram_image(image, apply_filters, max_value, circular)
         return segment_from_waveform(waveform, self.p.sample_rate)
 
     def waveform_from_spectrogram_image(
@@ -117,6 +119,7 @@ class SpectrogramImageConverter:
         image: Image.Image,
         apply_filters: bool = True,
         max_value: float | None = None,
+        circular: bool = False,
     ) -> Waveform:
         """As `audio_from_spectrogram_image`, but (channels, samples) float32, not rounded."""
         if max_value is None:
@@ -133,7 +136,7 @@ class SpectrogramImageConverter:
         spectrogram = spectrogram_from_image(
             pixels, power=self.p.power_for_image, stereo=self.p.stereo, max_value=max_value
         )
-        return self.converter.waveform_from_spectrogram(spectrogram, apply_filters)
+        return self.converter.waveform_from_spectrogram(spectrogram, apply_filters, circular)
 
 
 def image_from_mel_amplitudes(amplitudes: FloatArray, params: SpectrogramParams) -> Image.Image:

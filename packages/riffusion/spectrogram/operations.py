@@ -113,7 +113,7 @@ class NumpyOperations:
     """
 
     functions: ModuleType = np
-    weights_per_product = 4000
+    weights_per_product = 1000
     frames_at_once = 512
 
     def constant(self, array: Array) -> Array:

@@ -51,7 +51,7 @@ def write_model_card(config: TrainingConfig, recipe: Recipe, directory: Path) ->
         task=config.task,
         date=datetime.now(UTC).date().isoformat(),
         facts="\n".join(f"- {name}: {fact}" for name, fact in recipe.facts().items()),
-        dataset=folder.directory.name,
+        dataset=folder.address.rstrip("/").rpartition("/")[2],
         num_train=len(folder.rows("train")),
         num_validation=len(folder.rows("validation")),
         data_card="\n".join(f"> {line}".rstrip() for line in data_card.splitlines()),

@@ -22,7 +22,7 @@ from riffusion.errors import InputError, TrainingError
 from riffusion.io.files import write_file
 from riffusion.io.folders import is_vacant
 from riffusion.training.config import TrainingConfig
-from riffusion.training.config.former_keys import rename_former_keys
+from riffusion.training.config.former_keys import add_new_keys, rename_former_keys
 from riffusion.training.ema import ExponentialMovingAverage
 
 _RUN_NAME = "run.json"
@@ -74,6 +74,7 @@ class TrainingStates:
                 found = json.loads(path.read_text(encoding="utf-8"))
                 if isinstance(found, dict):
                     rename_former_keys(found)
+                    add_new_keys(found)
             except ValueError as error:
                 raise InputError(f"{path} is not JSON ({error}); choose another output") from error
             if found != identity:

@@ -12,20 +12,27 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from safetensors import SafetensorError
 
 from riffusion.datasets.device_split import DeviceFeed
 from riffusion.datasets.examples import Example, Examples
-from riffusion.datasets.sampler import ResumableSampler, example_batches
+from riffusion.datasets.order import batches_of
 from riffusion.errors import InputError, TrainingError
-from riffusion.io.locks import sole_writer
+from riffusion.io.locks import owner_of, sole_writer
 from riffusion.runtime.devices import fast_single_precision, seeded_generator
 from riffusion.training.config import TrainingConfig
 from riffusion.training.ema import ExponentialMovingAverage
 from riffusion.training.learning_rate import learning_rate_at
 from riffusion.training.model_card import write_model_card
+from riffusion.training.recipes import recipe_for
 from riffusion.training.recipes.recipe import Losses, Recipe
+from riffusion.training.sharded_weights import (
+    check_sharded_run,
+    is_sharded_run,
+    load_whole_weights,
+    whole_weights,
+)
 from riffusion.training.state import TrainingStates
 from riffusion.training.step_losses import StepLosses, mean_losses
 from riffusion.training.tracking import RunTracker
@@ -81,7 +88,24 @@ class Trainer:
                 if self.accelerator.is_main_process:  # it alone writes; the others share its lock
                     until_the_end.enter_context(sole_writer(self.config.output))
                 examples = self._examples()
+            self._check_output_is_shared()
             return self._train(examples)
+
+    def _check_output_is_shared(self) -> None:
+        """Check that all processes see the same folder, those on other machines, too.
+
+        Raises:
+            InputError: they don't. It is raised in all of them, so that none waits for the others.
+        """
+        if self.accelerator.num_processes == 1:
+            return
+        own = (self.states.latest_step(), owner_of(self.config.output))
+        seen = gather_object([own])
+        if any(each != seen[0] for each in seen):
+            raise InputError(
+                f"output={str(self.config.output)!r} is another folder on each machine; choose one "
+                "on a file system that all of them share"
+            )
 
     def _examples(self) -> Examples:
         """Examples to train on; those held out are kept in `held_out`."""
@@ -125,6 +149,8 @@ class Trainer:
         )
         objective.train()
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
+        # FSDP replaces them by parts of them.
+        self.parameters = [p for p in self.objective.parameters() if p.requires_grad]
         if self.config.run.ema_decay > 0:
             self.ema = ExponentialMovingAverage(self.parameters, self.config.run.ema_decay)
             self.states.ema = self.ema
@@ -146,15 +172,15 @@ class Trainer:
     def _batches(self, examples: Examples, first_step: int) -> Iterator[Example]:
         accelerator, data = self.accelerator, self.config.data
         self.feed = DeviceFeed(examples, accelerator.device, data.keep_in_memory)
-        sampler = ResumableSampler(
-            num_rows=len(examples),
-            batch_size=data.batch_size,
+        return batches_of(
+            examples,
+            "train",
+            data,
             seed=self.config.run.seed,
             first_batch=first_step * data.accumulate,
             process=accelerator.process_index,
             num_processes=accelerator.num_processes,
         )
-        return example_batches(examples, sampler, data.num_workers)
 
     def _step(self, step: int, batches: Iterator[Example]) -> None:
         """Run one optimizer step over `accumulate` batches, without waiting for a GPU."""
@@ -245,8 +271,7 @@ class Trainer:
         device, data = self.accelerator.device, self.config.data
         if self.held_out_feed is None:
             self.held_out_feed = DeviceFeed(self.held_out, device, data.keep_in_memory)
-        sampler = ResumableSampler(len(self.held_out), data.batch_size, seed=0)
-        batches = example_batches(self.held_out, sampler)
+        batches = batches_of(self.held_out, "validation", data, seed=0)
         parts: list[Losses] = []
         with self._ema_weights(), torch.inference_mode(), self.accelerator.autocast():
             for number in range(self.config.run.validation_batches):
@@ -284,10 +309,16 @@ class Trainer:
     def _export(self) -> Path:
         """Write the checkpoint of the present weights; an earlier one is replaced."""
         directory = self.config.output / "checkpoint"
+        is_sharded = is_sharded_run(self.accelerator)
+        whole = whole_weights(self.recipe.objective) if is_sharded else None
         if self.accelerator.is_main_process:
+            recipe = self.recipe
+            if whole is not None:
+                recipe = recipe_for(self.config)
+                load_whole_weights(recipe.objective, whole)
             with self._ema_weights():
-                self.recipe.export(directory)
-                write_model_card(self.config, self.recipe, directory)
+                recipe.export(directory)
+                write_model_card(self.config, recipe, directory)
         self.accelerator.wait_for_everyone()
         return directory
 
@@ -296,13 +327,16 @@ def new_accelerator(config: TrainingConfig) -> Accelerator:
     """The accelerator of this process; it finds its device and the other launched processes itself.
 
     Raises:
-        InputError: the device doesn't support `run.mixed_precision` or `run.compile`.
+        InputError: the device doesn't support `run.mixed_precision` or `run.compile`, or the run
+            does something that sharded weights can't.
     """
     precision = config.run.mixed_precision
     accelerator = Accelerator(
         mixed_precision=precision,
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
+    if is_sharded_run(accelerator):
+        check_sharded_run(config)
     if precision == "fp16" and accelerator.device.type == "cpu":  # accelerate would ignore it
         raise InputError(
             "run.mixed_precision=fp16 needs a GPU, but training runs on the CPU; use bf16 or no"

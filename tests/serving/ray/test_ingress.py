@@ -79,7 +79,7 @@ class PlayedReplicas:
         self.calls.append(PlayedCall(answers.pop(0) if len(answers) > 1 else answers[0]))
         return self.calls[-1]
 
-    async def metrics(self) -> dict[str, str]:
+    def metrics(self) -> dict[str, str]:
         return self._pages
 
     def is_lost(self, error: BaseException) -> bool:
@@ -246,11 +246,14 @@ def test_errors_of_the_address_are_json(method: str, path: str, status: int) -> 
 
 def test_it_is_ready_while_a_replica_is() -> None:
     assert ask(PlayedReplicas(CLIP), READY_PATH, "GET").status_code == 503
-    assert ask(PlayedReplicas(CLIP, pages={"a": PAGE}), READY_PATH, "GET").status_code == 200
+    for page in (PAGE, ""):
+        assert ask(PlayedReplicas(CLIP, pages={"a": page}), READY_PATH, "GET").status_code == 200
 
 
 def test_metrics_of_all_replicas_are_on_one_page() -> None:
-    page = ask(PlayedReplicas(CLIP, pages={"a": PAGE, "b": PAGE}), "/metrics/", "GET").text
+    page = ask(
+        PlayedReplicas(CLIP, pages={"a": PAGE, "b": PAGE, "new": ""}), "/metrics/", "GET"
+    ).text
     for name in ("a", "b"):
         assert f'riffusion_clips_total{{outcome="done",replica="{name}"}} 3.0\n' in page
     assert page.count("# TYPE riffusion_clips_total counter") == 1

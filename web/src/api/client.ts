@@ -2,6 +2,7 @@
 
 import { Scope } from "../scope";
 import type { Seconds } from "../units";
+import { jsonText } from "./json_text";
 import { LineSplitter } from "./lines";
 import { type InferenceInput, type InferenceOutput, isInferenceOutput } from "./messages";
 
@@ -86,7 +87,7 @@ export class Client {
     const response = await this.fetcher(this.url, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ ...request, stream: true }),
+      body: jsonText({ ...request, stream: true }),
       signal: abort.signal,
     });
     restartTimeout();

@@ -8,7 +8,8 @@ export type PresetName = "instant" | "fast" | "balanced" | "reference";
 
 export interface PromptInput {
   prompt: string;
-  seed: number;
+  /** A whole number from 0 to 2^63 - 1; a bigint if a number cannot hold it. */
+  seed: number | bigint;
   denoising: number;
   guidance: number;
   negative_prompt?: string;

@@ -18,7 +18,8 @@ const TAGS: readonly (readonly [number, keyof SpectrogramParams])[] = [
   [11090, "mel_scale_norm"], [11100, "mel_scale_type"], [11110, "max_mel_iters"], [11120, "num_griffin_lim_iters"],
 ];
 /** Types of TIFF values. */
-const [ASCII, SHORT, DOUBLE] = [2, 3, 12];
+const [ASCII, SHORT, LONG, DOUBLE] = [2, 3, 4, 12];
+const LARGEST_SHORT = 0xffff;
 const [HEADER_BYTES, ENTRY_BYTES, INLINE_BYTES] = [8, 12, 4];
 
 /** @param image three bytes per pixel, rows from the top */
@@ -71,11 +72,14 @@ function encoded(value: string | number | boolean | null, isFraction: boolean): 
     const bytes = new TextEncoder().encode(`${value ?? "none"}\0`);
     return { type: ASCII, count: bytes.length, bytes };
   }
-  const bytes = new Uint8Array(isFraction ? 8 : 2);
+  const number = Number(value);
+  const type = isFraction ? DOUBLE : number > LARGEST_SHORT ? LONG : SHORT;
+  const bytes = new Uint8Array(isFraction ? 8 : type === LONG ? 4 : 2);
   const view = new DataView(bytes.buffer);
-  if (isFraction) view.setFloat64(0, Number(value));
-  else view.setUint16(0, Number(value));
-  return { type: isFraction ? DOUBLE : SHORT, count: 1, bytes };
+  if (isFraction) view.setFloat64(0, number);
+  else if (type === LONG) view.setUint32(0, number);
+  else view.setUint16(0, number);
+  return { type, count: 1, bytes };
 }
 
 function even(length: number): number {

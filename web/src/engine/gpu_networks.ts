@@ -52,7 +52,7 @@ interface Sample {
 
 /** A step and a decoding. The first run compiles, so the second one is timed. */
 async function sample(networks: Networks, embeddings: Floats): Promise<Sample> {
-  const latents = new NormalNumbers(0).normal(networks.shape.latent_channels * SIDE * SIDE);
+  const latents = new NormalNumbers(0n).normal(networks.shape.latent_channels * SIDE * SIDE);
   const input: UNetInput = { rows: 1, latents, height: SIDE, width: SIDE, timestep: NOISY_TIMESTEP, embeddings, guidance: null };
   const pixels = await networks.decode(latents, SIDE, SIDE);
   const prediction = await networks.predict(input);

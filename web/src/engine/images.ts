@@ -16,7 +16,7 @@ export type DecodeImage = (file: Blob) => Promise<Pixels>;
 
 /** An image to start from, or to hear. */
 export interface InitImage extends DecodedImage {
-  /** What it was made with; null if it does not say. */
+  /** What it was made with, unchecked; null if it does not say. */
   readonly recorded: RecordedParams | null;
 }
 

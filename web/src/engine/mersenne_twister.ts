@@ -17,10 +17,10 @@ export class MersenneTwister {
   private readonly state: Uint32Array;
   private next = SIZE;
 
-  /** @param seed a whole number from 0 to 2^53 - 1, which JavaScript holds exactly */
-  constructor(seed: number) {
-    const low = seed % 2 ** 32;
-    const high = Math.floor(seed / 2 ** 32);
+  /** @param seed from 0 to 2^64 - 1 */
+  constructor(seed: bigint) {
+    const low = Number(BigInt.asUintN(32, seed));
+    const high = Number(seed >> 32n);
     this.state = high === 0 ? filledBySeed(low) : filledByArray([low, high]);
   }
 

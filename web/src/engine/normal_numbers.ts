@@ -23,8 +23,8 @@ const FULL_TURN = Math.fround(2 * Math.PI);
 export class NormalNumbers {
   private readonly twister: MersenneTwister;
 
-  /** @param seed a whole number from 0 to 2^53 - 1 */
-  constructor(seed: number) {
+  /** @param seed from 0 to 2^63 - 1 */
+  constructor(seed: bigint) {
     this.twister = new MersenneTwister(seed);
   }
 

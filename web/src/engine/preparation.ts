@@ -100,7 +100,7 @@ export class JobPreparation {
 
   /** The init image's latents with the noise of the first timestep, and what a mask keeps. */
   private async beginWithImage(
-    seed: number, sampler: Sampler, timesteps: readonly number[], geometry: LatentGeometry,
+    seed: bigint, sampler: Sampler, timesteps: readonly number[], geometry: LatentGeometry,
     noise: Floats, init: DecodedImage, mask: Pixels | null,
   ): Promise<Begin> {
     const { mean, deviation } = await this.posteriors.get(init.key, () =>

@@ -32,7 +32,10 @@ const [PNG_HEADER_BYTES, RIFF_HEADER_BYTES, JPEG_HEADER_BYTES] = [8, 12, 2];
 const [APP1, START_OF_SCAN] = [0xffe1, 0xffda];
 const EXIF_PREFIX = "Exif\0\0";
 
-/** The recorded parameters of an image file; null if it has none, or if its EXIF data is damaged. */
+/**
+ * The recorded parameters of an image file; null if it has none, or if its EXIF data is damaged. Their values may be
+ * anything: see `checkParams`.
+ */
 export function recordedParams(file: Uint8Array<ArrayBuffer>): RecordedParams | null {
   try {
     const tiff = exifOf(new DataView(file.buffer, file.byteOffset, file.byteLength));
@@ -51,7 +54,7 @@ export function recordedParams(file: Uint8Array<ArrayBuffer>): RecordedParams | 
 }
 
 function valueOf(name: keyof SpectrogramParams, value: number | string): unknown {
-  if (name === "stereo") return Boolean(value);
+  if (name === "stereo") return value === 1 ? true : value === 0 ? false : value;
   return value === "none" ? null : value;
 }
 

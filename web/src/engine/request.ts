@@ -3,6 +3,7 @@
 import type { InferenceInput, PresetName, PromptInput } from "../api/messages";
 import { MAX_PROMPT_CHARACTERS, SCHEDULERS, type SchedulerName } from "../settings/settings";
 import type { Seconds, Share } from "../units";
+import { SEED_LIMIT } from "../walk/walk";
 import { InputError } from "./input_error";
 import PRESETS from "./presets.json";
 import { parsePromptWeights } from "./prompt_weights";
@@ -23,7 +24,7 @@ export type ImageReference = { readonly kind: "id"; readonly id: string } | { re
 export interface PromptEnd {
   readonly prompt: string;
   readonly negativePrompt: string;
-  readonly seed: number;
+  readonly seed: bigint;
   readonly denoising: Share;
   readonly guidance: number;
 }
@@ -94,10 +95,18 @@ function promptEnd(name: string, end: PromptInput): PromptEnd {
   return {
     prompt: prompt(`${name}.prompt`, end.prompt),
     negativePrompt: prompt(`${name}.negative_prompt`, end.negative_prompt ?? ""),
-    seed: whole(`${name}.seed`, end.seed, 0, Number.MAX_SAFE_INTEGER),
+    seed: seed(`${name}.seed`, end.seed),
     denoising: inRange(`${name}.denoising`, end.denoising ?? DEFAULT_DENOISING, 0, 1),
     guidance: inRange(`${name}.guidance`, end.guidance ?? DEFAULT_GUIDANCE, 0, MAX_GUIDANCE),
   };
+}
+
+/** A number above 2^53 is refused, as it may stand for several seeds. */
+function seed(field: string, value: number | bigint): bigint {
+  const exact = typeof value === "bigint" ? value : Number.isSafeInteger(value) ? BigInt(value) : null;
+  if (exact !== null && 0n <= exact && exact < SEED_LIMIT) return exact;
+  const remedy = exact === null && value >= 2 ** 53 ? ", exactly: a bigint" : "";
+  throw new InputError(field, `${String(value)} must be a whole number from 0 to ${SEED_LIMIT - 1n}${remedy}`);
 }
 
 function prompt(field: string, text: string): string {

@@ -1,5 +1,6 @@
 /** A request for one clip. It is retried after failures until it succeeds or is cancelled. */
 
+import { jsonText } from "../api/json_text";
 import { retryDelay } from "../api/retry";
 import { Scope } from "../scope";
 import type { Settings } from "../settings/settings";
@@ -82,5 +83,5 @@ export class ClipRequest<S extends ClipAudio> {
 }
 
 function sameStop(a: Stop, b: Stop): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
+  return jsonText(a) === jsonText(b);
 }

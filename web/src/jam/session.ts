@@ -76,6 +76,13 @@ export class Session {
     return this.conductor.clipDuration;
   }
 
+  /** Whether the music waits for clips, so what makes them should have all of the processor. */
+  get areClipsLate(): boolean {
+    const { playback, ready, speed } = this.conductor;
+    if (this.current !== "playing" || ready.length > 0) return false;
+    return this.start === null || speed.isBehind || playback.roundsAt(this.heardNow) > 1;
+  }
+
   get recordingDuration(): Seconds | null {
     return this.recorder ? this.recorder.durationAt(this.heardNow) : null;
   }

@@ -38,7 +38,7 @@ const NO_IMAGE = ["", "none"];
  * @param defaults the server's defaults
  */
 export function jamFromQuery(
-  query: string, randomPrompt: () => string, randomSeed: () => number, defaults: Settings = DEFAULT_SETTINGS,
+  query: string, randomPrompt: () => string, randomSeed: () => bigint, defaults: Settings = DEFAULT_SETTINGS,
 ): LinkedJam {
   const reader = new Reader(new URLSearchParams(query));
   const settings: Settings = {
@@ -127,12 +127,12 @@ class Reader {
     return inside;
   }
 
-  seed(name: string): number | null {
+  seed(name: string): bigint | null {
     const text = this.query.get(name)?.trim();
     if (!text) return null;
-    const value = Number(text);
-    if (Number.isSafeInteger(value) && value >= 0 && value < SEED_LIMIT) return value;
-    this.problems.push(`${name}=${shortened(text)} is not a whole number from 0 to ${SEED_LIMIT - 1}`);
+    const value = wholeNumber(text);
+    if (value !== null && value < SEED_LIMIT) return value;
+    this.problems.push(`${name}=${shortened(text)} is not a whole number from 0 to ${SEED_LIMIT - 1n}`);
     return null;
   }
 
@@ -150,7 +150,7 @@ class Reader {
     return byDefault;
   }
 
-  walk(randomPrompt: () => string, randomSeed: () => number): Walk {
+  walk(randomPrompt: () => string, randomSeed: () => bigint): Walk {
     const prompt = this.prompt("prompt") ?? randomPrompt();
     const seed = this.seed("seed") ?? randomSeed();
     const queue = this.query.getAll("next").map((text) => text.trim().slice(0, MAX_PROMPT_CHARACTERS));
@@ -162,4 +162,11 @@ class Reader {
     const alpha = this.number("alpha", { min: 0, max: 1, step: 0 }) ?? 0;
     return { ...plain, target, alpha: alpha < 1 ? alpha : 0 };
   }
+}
+
+/** A whole number of any size: digits, or what a number of JavaScript holds exactly, such as 1e3; otherwise null. */
+function wholeNumber(text: string): bigint | null {
+  if (/^\d+$/.test(text)) return BigInt(text);
+  const value = Number(text);
+  return Number.isSafeInteger(value) && value >= 0 ? BigInt(value) : null;
 }

@@ -1,4 +1,4 @@
-/** Lowers the detail of the timeline, and finally its frame rate, when rendering is too slow. */
+/** Lowers the detail of the timeline when rendering is too slow, and raises it again when rendering has become fast. */
 
 import type { Milliseconds } from "../units";
 
@@ -9,8 +9,8 @@ export interface Detail {
   readonly rows: number;
   /** Largest number of device pixels per CSS pixel. */
   readonly pixelRatio: number;
-  /** Shortest time between two rendered frames. */
-  readonly interval: Milliseconds;
+  /** Whether only some frames are drawn: see `FramePace`. */
+  readonly isSparse: boolean;
   /** If the median frame takes longer than this, the detail is lowered. */
   readonly slow: Milliseconds;
 }
@@ -20,41 +20,78 @@ const SLOW: Milliseconds = 1000 / 45;
 const SOFTWARE_RENDERING: Milliseconds = 100;
 
 export const DETAILS: readonly [Detail, ...Detail[]] = [
-  { columns: 320, rows: 192, pixelRatio: 2, interval: 0, slow: SLOW },
-  { columns: 192, rows: 128, pixelRatio: 1.5, interval: 0, slow: SLOW },
-  { columns: 128, rows: 96, pixelRatio: 1, interval: 0, slow: SLOW },
-  { columns: 64, rows: 64, pixelRatio: 0.6, interval: 0, slow: SOFTWARE_RENDERING },
-  { columns: 40, rows: 32, pixelRatio: 0.6, interval: 240, slow: Infinity },
+  { columns: 320, rows: 192, pixelRatio: 2, isSparse: false, slow: SLOW },
+  { columns: 192, rows: 128, pixelRatio: 1.5, isSparse: false, slow: SLOW },
+  { columns: 128, rows: 96, pixelRatio: 1, isSparse: false, slow: SLOW },
+  { columns: 64, rows: 64, pixelRatio: 0.6, isSparse: false, slow: SOFTWARE_RENDERING },
+  { columns: 40, rows: 32, pixelRatio: 0.6, isSparse: true, slow: Infinity },
 ];
+const LOWEST = DETAILS.length - 1;
 
 /** If frames take longer than this, the lowest detail is used at once. */
 const VERY_SLOW: Milliseconds = 200;
 /** Longer frames are ignored: the page was in the background. */
 const PAUSE: Milliseconds = 5000;
-/** The median is taken over this many frames, or over at least `MIN_FRAMES` that took `MIN_TIME` together. */
+/** The median is taken over this many frames, or over at least `MIN_FRAMES` in at least `MIN_TIME`. */
 const MAX_FRAMES = 45;
 const MIN_FRAMES = 4;
 const MIN_TIME: Milliseconds = 1500;
+/** Frames must be fast for so long before more detail is tried. After a failed trial, it is four times as long. */
+const FIRST_PATIENCE: Milliseconds = 10_000;
+const IMPATIENCE = 4;
+const MAX_PATIENCE: Milliseconds = 640_000;
 
 export class AdaptiveDetail {
-  private level = 0;
+  private level: number;
   private frames: Milliseconds[] = [];
+  private time: Milliseconds = 0;
+  /** Time for which all medians were fast. */
+  private fastFor: Milliseconds = 0;
+  private patience = FIRST_PATIENCE;
+  private isTrial = false;
+
+  /** @param isSoftware whether the processor renders; then the detail is always the lowest */
+  constructor(private readonly isSoftware = false) {
+    this.level = isSoftware ? LOWEST : 0;
+  }
 
   get detail(): Detail {
     return DETAILS[this.level] ?? DETAILS[0];
   }
 
-  /** Adds the duration of a frame. Returns true if the detail has changed. */
-  add(duration: Milliseconds): boolean {
-    if (duration > PAUSE) return false;
+  /**
+   * Adds the duration of a frame. Returns true if the detail has changed.
+   *
+   * @param elapsed time since the frame before, which is longer if only some frames are drawn
+   */
+  add(duration: Milliseconds, elapsed: Milliseconds = duration): boolean {
+    if (this.isSoftware || duration > PAUSE) return false;
     this.frames.push(duration);
+    this.time += elapsed;
     const { length } = this.frames;
-    const total = this.frames.reduce((sum, frame) => sum + frame, 0);
-    if (length < MAX_FRAMES && (length < MIN_FRAMES || total < MIN_TIME)) return false;
+    if (length < MAX_FRAMES && (length < MIN_FRAMES || this.time < MIN_TIME)) return false;
     const median = this.frames.sort((a, b) => a - b)[length >> 1] ?? 0;
+    this.fastFor = median <= SLOW ? this.fastFor + this.time : 0;
     this.frames = [];
-    if (median <= this.detail.slow) return false;
-    this.level = median > VERY_SLOW ? DETAILS.length - 1 : this.level + 1;
+    this.time = 0;
+    if (median > this.detail.slow) return this.lower(median);
+    return this.fastFor >= this.patience && this.raise();
+  }
+
+  private lower(median: Milliseconds): true {
+    if (this.isTrial) this.patience = Math.min(MAX_PATIENCE, IMPATIENCE * this.patience);
+    this.isTrial = false;
+    this.level = median > VERY_SLOW ? LOWEST : this.level + 1;
+    return true;
+  }
+
+  /** Tries the next higher detail. The one that was tried before has proved itself. */
+  private raise(): boolean {
+    if (this.isTrial) this.patience = FIRST_PATIENCE;
+    this.isTrial = this.level > 0;
+    this.fastFor = 0;
+    if (this.level === 0) return false;
+    this.level--;
     return true;
   }
 }

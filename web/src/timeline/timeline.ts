@@ -3,15 +3,18 @@
 import * as THREE from "three";
 import type { Round } from "../jam/playback_timeline";
 import { Scope } from "../scope";
-import type { Seconds, Share } from "../units";
+import type { Milliseconds, Seconds, Share } from "../units";
 import { AdaptiveDetail } from "./adaptive_detail";
 import { Axes } from "./axes";
 import { ClipTextures } from "./clip_textures";
 import { ACCENT_LOUDNESS, colourOf } from "./colour";
+import { FramePace, type Situation } from "./frame_pace";
 import { FUTURE, PAST } from "./geometry";
+import { GpuWork } from "./gpu_work";
 import { type HeightMap, HeightMaps } from "./height_map";
 import { PendingClip } from "./pending_clip";
 import { Playhead } from "./playhead";
+import { isRenderedInSoftware } from "./software_rendering";
 import { View } from "./view";
 
 interface ClipWithImage {
@@ -45,6 +48,10 @@ export class Timeline {
   isMotionReduced = false;
   /** Time between the playhead and the middle of the view. */
   offset: Seconds = 0;
+  /** Whether the music waits for clips. Where rendering takes the processor's time, it then takes less. */
+  areClipsLate = false;
+  /** Whether the processor renders. */
+  readonly isSoftware = isRenderedInSoftware();
   private readonly scope: Scope;
   private readonly renderer: THREE.WebGLRenderer;
   private readonly scene = new THREE.Scene();
@@ -54,11 +61,16 @@ export class Timeline {
   private readonly axes: Axes;
   private readonly playhead: Playhead;
   private readonly pending: PendingClip;
-  private readonly adaptiveDetail = new AdaptiveDetail();
+  private readonly adaptiveDetail = new AdaptiveDetail(this.isSoftware);
+  private readonly pace = new FramePace();
+  private readonly gpuWork: GpuWork;
   private readonly playheadTime = { value: 0 };
-  private lastFrame = 0;
+  private lastFrame: Milliseconds = 0;
+  private lastElapsed: Milliseconds = 0;
   private lastNow: Seconds = NaN;
+  private lastOffset: Seconds = 0;
   private isStale = true;
+  private isTurned = false;
 
   /**
    * @param read called for every frame
@@ -66,12 +78,16 @@ export class Timeline {
    */
   constructor(parent: Scope, canvas: HTMLCanvasElement, labels: HTMLElement, private readonly read: () => Scene) {
     this.scope = parent.child();
-    this.renderer = this.scope.own(new THREE.WebGLRenderer({ canvas, antialias: true }));
+    this.renderer = this.scope.own(new THREE.WebGLRenderer({ canvas, antialias: !this.isSoftware }));
+    this.gpuWork = new GpuWork(this.renderer.getContext() as WebGL2RenderingContext);
     this.renderer.outputColorSpace = THREE.LinearSRGBColorSpace; // the colour map is already sRGB
     const night = new THREE.Color().setStyle(NIGHT, THREE.LinearSRGBColorSpace);
     const accent = rawColour(colourOf(ACCENT_LOUDNESS));
     this.scene.background = night;
-    this.view = new View(this.scope, canvas, () => this.invalidate());
+    this.view = new View(this.scope, canvas, () => {
+      this.isTurned = true;
+      this.invalidate();
+    });
     this.textures = new ClipTextures(this.scope, () => this.invalidate());
     const look = { night, accent, height: this.view.height, playhead: this.playheadTime };
     this.heightMaps = new HeightMaps(this.scope, look, this.adaptiveDetail.detail);
@@ -103,17 +119,36 @@ export class Timeline {
     this.scope.dispose();
   }
 
-  private frame(time: number): void {
-    const duration = time - this.lastFrame;
-    if (duration < this.adaptiveDetail.detail.interval) return;
+  private frame(time: Milliseconds): void {
+    const { isSparse } = this.adaptiveDetail.detail;
+    if (isSparse && !this.isSparseFrameDue(time)) return;
+    const elapsed = time - this.lastFrame;
     this.lastFrame = time;
-    const isCameraMoving = this.view.advance(Math.min(MAX_CAMERA_STEP, duration / 1000));
+    const isCameraMoving = this.view.advance(Math.min(MAX_CAMERA_STEP, elapsed / 1000));
     const scene = this.read();
     if (scene.now === this.lastNow && !isCameraMoving && !this.isStale) return;
-    if (scene.now !== this.lastNow && this.adaptiveDetail.add(duration)) this.applyDetail();
+    if (!isSparse && scene.now !== this.lastNow && this.adaptiveDetail.add(elapsed)) this.applyDetail();
     this.lastNow = scene.now;
-    this.isStale = false;
+    this.lastOffset = this.offset;
+    this.lastElapsed = elapsed;
+    this.isStale = this.isTurned = false;
     this.draw(scene);
+    if (isSparse) this.gpuWork.watch(time);
+  }
+
+  /** Whether the last frame has been finished, and the next one may follow it. */
+  private isSparseFrameDue(time: Milliseconds): boolean {
+    const cost = this.gpuWork.finished(time);
+    if (cost !== null) {
+      this.pace.add(cost);
+      if (this.adaptiveDetail.add(cost, this.lastElapsed)) this.applyDetail();
+    }
+    return !this.gpuWork.isUnfinished && time - this.lastFrame >= this.pace.interval(this.situation);
+  }
+
+  private get situation(): Situation {
+    if (this.view.isMoving || this.isTurned || this.offset !== this.lastOffset) return "moving";
+    return this.areClipsLate ? "late" : "usual";
   }
 
   private draw(scene: Scene): void {

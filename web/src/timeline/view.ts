@@ -61,6 +61,11 @@ export class View {
     this.aim(isInstant);
   }
 
+  /** Whether the camera is on its way to another pose. */
+  get isMoving(): boolean {
+    return this.goal !== null;
+  }
+
   /** Whether the user has turned or zoomed the view. */
   get isMoved(): boolean {
     return this.goal === null && this.camera.position.distanceTo(this.home().position) > NOTICEABLE;

@@ -178,6 +178,7 @@ export class Page {
     this.flatButton.setAttribute("aria-label", isFlat ? "Show as landscape" : "Show flat view");
     this.seedPreview.show(this.session.conductor.settings.seedImage);
     this.followButton.hidden = this.timeline === null || (this.timeline.offset === 0 && !this.timeline.view.isMoved);
+    if (this.timeline) this.timeline.areClipsLate = this.session.areClipsLate;
     this.timeline?.invalidate();
   }
 
@@ -201,7 +202,9 @@ export class Page {
   }
 
   private applyPreferences(): void {
-    document.body.classList.toggle("calm", this.preferences.isMotionReduced);
+    // Without a GPU, each frame of an animation costs the processor as much as the whole page.
+    const isStill = this.preferences.isMotionReduced || (this.timeline?.isSoftware ?? true);
+    document.body.classList.toggle("still", isStill);
     if (this.timeline) this.timeline.isMotionReduced = this.preferences.isMotionReduced;
     this.update();
   }

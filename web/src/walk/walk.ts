@@ -18,7 +18,7 @@ import type { Share } from "../units";
 /** One end of an interpolation: the same prompt and seed always give the same clip. */
 export interface End {
   readonly prompt: string;
-  readonly seed: number;
+  readonly seed: bigint;
 }
 
 /** The position of one clip: what is requested from the server. */
@@ -36,20 +36,20 @@ export interface Walk {
   /** Queued prompts, the next one first. */
   readonly queue: readonly string[];
   /** Seeds are below this number. After the highest seed follows 0. */
-  readonly seedLimit: number;
+  readonly seedLimit: bigint;
 }
 
-/** Seeds are below this number, as JavaScript represents integers exactly only up to it. */
-export const SEED_LIMIT = 2 ** 53;
+/** Seeds are below this number, as those of Python. A number of JavaScript holds whole numbers exactly only up to 2^53. */
+export const SEED_LIMIT = 2n ** 63n;
 /** Tolerance for sums of steps: ten steps of 0.1 do not add up to exactly 1. */
 const TOLERANCE = 1e-9;
 
 /** A walk before its first clip. */
 export function startWalk(
   prompt: string,
-  seed: number,
+  seed: bigint,
   queue: readonly string[] = [],
-  seedLimit: number = SEED_LIMIT,
+  seedLimit: bigint = SEED_LIMIT,
 ): Walk {
   const current = { prompt, seed };
   return { current, target: nextEnd(current, prompt, seedLimit), alpha: 0, queue, seedLimit };
@@ -106,6 +106,6 @@ function arrive(walk: Walk): Walk {
   return { ...walk, current: walk.target, target, queue };
 }
 
-function nextEnd(from: End, prompt: string, seedLimit: number): End {
-  return { prompt, seed: from.seed + 1 < seedLimit ? from.seed + 1 : 0 };
+function nextEnd(from: End, prompt: string, seedLimit: bigint): End {
+  return { prompt, seed: from.seed + 1n < seedLimit ? from.seed + 1n : 0n };
 }

@@ -1,10 +1,11 @@
 /** What Python gives, from the files that `scripts/write_engine_golden.py` writes. */
 
 import { readFileSync } from "node:fs";
+import { parseExactly } from "../exact_json";
 
-/** The content of a golden file; a missing one is an error. */
+/** The content of a golden file, with long whole numbers as texts; a missing one is an error. */
 export function golden<T>(name: string): T {
-  return JSON.parse(readFileSync(new URL(`../golden/engine/${name}.json`, import.meta.url), "utf8")) as T;
+  return parseExactly<T>(readFileSync(new URL(`../golden/engine/${name}.json`, import.meta.url), "utf8"));
 }
 
 export function bytes(base64: string): Uint8Array {

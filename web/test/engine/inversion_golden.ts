@@ -20,6 +20,7 @@ export interface SparseColumns {
 interface Golden {
   readonly clips: readonly {
     readonly name: string; readonly params: SpectrogramParams; readonly columns: number; readonly num_samples: number;
+    readonly ends: "reflected" | "loop" | "part as a loop";
     /** Distance of the waveform's mel amplitudes from those that it was to have, of all of them. */
     readonly convergence: number;
     readonly kept: KeptSamples | null;
@@ -33,7 +34,7 @@ interface Golden {
   }[];
   readonly loudness: readonly {
     readonly name: string; readonly sample_rate: number; readonly num_samples: number;
-    readonly tone: number; readonly clicks: number;
+    readonly tone: number; readonly clicks: number; readonly circular: boolean;
     readonly lufs: number | null; readonly true_peak_db: number | null;
     readonly kept: KeptSamples;
   }[];
@@ -72,6 +73,19 @@ export function exampleImage(numRows: number, numColumns: number): Uint8Array {
       }
       const noise = (band * 7919 + column * 104729 + band * column * 31) % 23;
       rgb.fill(255 - Math.min(255, darkness + noise), 3 * (row * numColumns + column), 3 * (row * numColumns + column) + 3);
+    }
+  }
+  return rgb;
+}
+
+/** The script's `example_loop`. */
+export function exampleLoop(numRows: number, numColumns: number): Uint8Array {
+  const half = exampleImage(numRows, numColumns / 2);
+  const rgb = new Uint8Array(3 * numRows * numColumns);
+  for (let row = 0; row < numRows; row++) {
+    for (let column = 0; column < numColumns; column++) {
+      const from = 3 * ((row * numColumns) / 2 + Math.min(column, numColumns - 1 - column));
+      rgb.set(half.subarray(from, from + 3), 3 * (row * numColumns + column));
     }
   }
   return rgb;

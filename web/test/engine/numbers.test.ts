@@ -24,7 +24,7 @@ const EXPECTED = golden<Golden>("numbers");
 
 describe("MersenneTwister", () => {
   test("gives the words that its authors publish", () => {
-    const words = new MersenneTwister(5489);
+    const words = new MersenneTwister(5489n);
     const first = Array.from({ length: 10_000 }, () => words.word());
     expect(first.slice(0, 3)).toEqual([3499211612, 581869302, 3890346734]);
     expect(first[9_999]).toBe(4123659995); // as the C++ standard says of the default seed
@@ -33,23 +33,23 @@ describe("MersenneTwister", () => {
 
 describe("NormalNumbers", () => {
   test.each(Object.entries(EXPECTED.normal))("seed %s, draws of several sizes", (seed, draws) => {
-    const numbers = new NormalNumbers(Number(seed));
+    const numbers = new NormalNumbers(BigInt(seed));
     for (const expected of draws) {
       expect(largestDifference(numbers.normal(expected.length), expected)).toBeLessThan(TOLERANCE);
     }
   });
 
   test("many numbers: the last of 20,000 are Python's, too", () => {
-    expect(largestDifference(new NormalNumbers(3).normal(20_000).slice(-8), EXPECTED.later)).toBeLessThan(TOLERANCE);
+    expect(largestDifference(new NormalNumbers(3n).normal(20_000).slice(-8), EXPECTED.later)).toBeLessThan(TOLERANCE);
   });
 
   test("fewer than 16 numbers, which Python makes in another way, are refused", () => {
-    expect(() => new NormalNumbers(1).normal(15)).toThrow("at least 16");
+    expect(() => new NormalNumbers(1n).normal(15)).toThrow("at least 16");
   });
 });
 
 describe("interpolation", () => {
-  const [start, end] = [1, 2].map((seed) => new NormalNumbers(seed).normal(32)) as [Float32Array<ArrayBuffer>, Float32Array<ArrayBuffer>];
+  const [start, end] = [1n, 2n].map((seed) => new NormalNumbers(seed).normal(32)) as [Float32Array<ArrayBuffer>, Float32Array<ArrayBuffer>];
 
   test.each(Object.entries(EXPECTED.slerp))("slerp at %s", (alpha, expected) => {
     expect(largestDifference(slerp(Number(alpha), start, end), expected)).toBeLessThan(TOLERANCE);

@@ -24,14 +24,22 @@ describe("defaults", () => {
   });
 });
 
+test.each([[0, 0n], [2 ** 53 - 1, 2n ** 53n - 1n], [2n ** 53n + 1n, 2n ** 53n + 1n], [2n ** 63n - 1n, 2n ** 63n - 1n]])("seed %s stays exactly as it is", (given, kept) => {
+  expect(clipInputs({ ...REQUEST, start: { ...START, seed: given } }).start.seed).toBe(kept);
+});
+
 describe("refusals name the field, the value, the rule and what to do", () => {
   test.each<[Partial<InferenceInput>, string]>([
     [{ alpha: 1.5 }, "alpha: 1.5 must be from 0 to 1"],
     [{ alpha: NaN }, "alpha: NaN must be from 0 to 1"],
     [{ num_inference_steps: 0 }, "num_inference_steps: 0 must be from 1 to 150"],
     [{ num_inference_steps: 2.5 }, "num_inference_steps: 2.5 must be a whole number from 1 to 150"],
-    [{ start: { ...START, seed: -1 } }, "start.seed: -1 must be from 0 to"],
-    [{ start: { ...START, seed: 2 ** 60 } }, "start.seed: 1152921504606847000 must be"],
+    [{ start: { ...START, seed: -1 } }, "start.seed: -1 must be a whole number from 0 to 9223372036854775807"],
+    [{ start: { ...START, seed: -1n } }, "start.seed: -1 must be a whole number"],
+    [{ start: { ...START, seed: 1.5 } }, "start.seed: 1.5 must be a whole number"],
+    [{ start: { ...START, seed: NaN } }, "start.seed: NaN must be a whole number"],
+    [{ end: { ...START, seed: 2n ** 63n } }, "end.seed: 9223372036854775808 must be a whole number from 0 to 9223372036854775807"],
+    [{ start: { ...START, seed: 2 ** 60 } }, "start.seed: 1152921504606847000 must be a whole number from 0 to 9223372036854775807, exactly: a bigint"],
     [{ end: { ...START, denoising: 2 } }, "end.denoising: 2 must be from 0 to 1"],
     [{ start: { ...START, guidance: 31 } }, "start.guidance: 31 must be from 0 to 30"],
     [{ start: { ...START, prompt: "x".repeat(4001) } }, "start.prompt: 4001 characters must be at most 4000"],

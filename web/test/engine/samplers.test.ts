@@ -50,9 +50,9 @@ describe.each(EXPECTED.samplers)("$name with the schedule $schedule", ({ setting
     const sampler = newSampler(name, trained());
     sampler.setTimesteps(7);
     const steps = partialTimesteps(sampler, 7, 0.8);
-    const [clean, noise] = [new NormalNumbers(1).normal(16), new NormalNumbers(2).normal(16)];
+    const [clean, noise] = [new NormalNumbers(1n).normal(16), new NormalNumbers(2n).normal(16)];
     let latents: Floats = sampler.addNoise(clean, noise, steps[0]!);
-    const numbers = new NormalNumbers(4);
+    const numbers = new NormalNumbers(4n);
     for (const timestep of steps) {
       const output = latents.map((value) => Math.fround(Math.fround(0.3) * value) - Math.fround(timestep / 4000));
       latents = sampler.step(output, timestep, latents, numbers).latents;

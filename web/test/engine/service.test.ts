@@ -7,6 +7,8 @@ import { CheckpointError } from "../../src/engine/checkpoint";
 import type { Runtime } from "../../src/engine/ort_networks";
 import type { EngineEvent } from "../../src/engine/protocol";
 import { EngineService, type Surroundings } from "../../src/engine/service";
+import { pngOf } from "../../src/backend/png_image";
+import type { SpectrogramParams } from "../../src/engine/spectrogram_params";
 import { golden } from "./golden";
 import { BASE_URL, fetchData } from "./node_engine";
 import { decodePng } from "./png";
@@ -154,11 +156,11 @@ describe("requests", () => {
     ]);
   });
 
-  test("that hear an image use what it was made with, and no other request does", async () => {
+  test("that hear an image use what it was made with, and clips that start from it are as those of the checkpoint", async () => {
     const heard: unknown[] = [];
     const { service, events, until } = started({
-      invert: (rgb, width, height, params, options) => {
-        heard.push([rgb.length, width, height, params.sample_rate, options]);
+      invert: (rgb, width, height, { sample_rate, max_frequency, stereo }, options) => {
+        heard.push([rgb.length, width, height, sample_rate, max_frequency, stereo, options]);
         return new Float32Array(8);
       },
     });
@@ -166,13 +168,29 @@ describe("requests", () => {
     const init_image = `data:image/png;base64,${image.file}`;
     service.receive(LOAD);
     service.receive({ kind: "generate", id: 1, request: { ...REQUEST, init_image, mode: "image_to_audio" } });
-    service.receive({ kind: "generate", id: 2, request: { ...REQUEST, init_image } });
-    await until(1, "failed");
-    expect(heard).toEqual([[4 * 512 * 3, 4, 512, 22_050, { maxValue: 1e6 }]]); // as high as its parameters say
-    expect(events.find(({ kind }) => kind === "result")).toMatchObject({ sampleRate: 22_050, params: { max_frequency: 8000 }, duration: 8 / 22_050 });
-    expect(events.at(-1)).toMatchObject({
-      id: 2, failure: { kind: "refused", message: expect.stringMatching(/^init_image: its EXIF data says stereo=true, .*use another image/) as string },
-    });
+    service.receive({ kind: "generate", id: 2, request: { ...REQUEST, init_image, mask_image_id: "mask_top_third_75" } });
+    await until(2, "result");
+    expect(heard).toEqual([
+      [4 * 512 * 3, 4, 512, 22_050, 8000, false, { circular: false, maxValue: 1e6 }], // its two channels are mixed
+      [8 * 512 * 3, 8, 512, 44_100, 10_000, false, { circular: true }], // columns of 20 ms have become columns of 10 ms
+    ]);
+    expect(events.find(({ kind }) => kind === "result")).toMatchObject({ sampleRate: 22_050, params: { max_frequency: 8000, stereo: false }, duration: 8 / 22_050 });
+    expect(events.at(-1)).toMatchObject({ id: 2, width: 8, height: 512, params: { max_frequency: 10_000, power_for_image: 0.25 } });
+  });
+
+  test("are refused if what an image says of itself is impossible, or too much", async () => {
+    const { service, events, until } = started();
+    service.receive(LOAD);
+    const params = { ...golden<{ params: SpectrogramParams }[]>("conversions")[1]!.params, stereo: false };
+    const dataUrls = [{ ...params, num_frequencies: 9000 }, { ...params, step_size_ms: 900, window_duration_ms: 1000, padded_duration_ms: 1000 }, { ...params, padded_duration_ms: 9000, num_frequencies: 64 }]
+      .map(async (params) => `data:image/png;base64,${Buffer.from(await (await pngOf({ width: 300, height: 1, data: new Uint8Array(900) }, params)).arrayBuffer()).toString("base64")}`);
+    for (const [id, init_image] of (await Promise.all(dataUrls)).entries()) service.receive({ kind: "generate", id, request: { ...REQUEST, init_image } });
+    await until(3, "failed");
+    expect(events.filter((event) => event.kind === "failed").map(({ failure }) => failure)).toEqual([
+      { kind: "refused", message: "init_image: its EXIF data says num_frequencies=9000 must be from 1 to 8192" },
+      { kind: "refused", message: "init_image: 300 columns are 270 s of audio; at most 60 s are allowed" },
+      { kind: "refused", message: "init_image: 300 columns of padded_duration_ms=9000 at sample_rate=44100 are too large a spectrogram; lower one of them" },
+    ]);
   });
 
   test("are refused when an image's own parameters cannot be heard here", async () => {

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 from riffusion.datasets.folder import SPLITS, claim_directory, sole_writer, write_metadata
@@ -27,9 +28,16 @@ from riffusion.datasets.from_audio.sources import (
     fingerprint,
     reassign_splits,
 )
-from riffusion.datasets.from_audio.worker import build_in_process, build_source, prepare_process
+from riffusion.datasets.from_audio.worker import (
+    build_in_process,
+    build_on_node,
+    build_source,
+    prepare_on_node,
+    prepare_process,
+)
 from riffusion.errors import InputError
 from riffusion.io.files import write_file
+from riffusion.runtime.cluster import RayCluster
 from riffusion.runtime.processes import one_thread, process_pool
 from riffusion.runtime.processors import num_usable_cpus
 
@@ -47,6 +55,7 @@ def build_dataset(
     options: BuildOptions,
     num_processes: int | None = None,
     progress: Progress | None = None,
+    cluster: RayCluster | None = None,
 ) -> BuildReport:
     """Build a data-set folder from recordings, or resume a build with the same options.
 
@@ -57,6 +66,8 @@ def build_dataset(
         options: together with the recordings, they determine every byte of the data set.
         num_processes: default: one per CPU that this process may use.
         progress: called with (files done, files in all).
+        cluster: where recordings are processed in place of this machine. All its nodes must have
+            the recordings and the data-set folder at the same absolute paths.
 
     Returns:
         Counts and failures. A file that can't be used doesn't stop the build.
@@ -65,7 +76,7 @@ def build_dataset(
         InputError: there are no recordings, captions don't match, options contradict each other,
             the folder was started with other options or is in use by another run, no image is left,
             or something can't be written. Finished work is kept.
-        RiffusionError: a worker process died.
+        RiffusionError: a worker process died, or the cluster can't be used.
     """
     if num_processes is not None and num_processes < 1:
         raise InputError(f"{num_processes} must be at least 1", field="processes")
@@ -75,7 +86,8 @@ def build_dataset(
     covered = f"{len(chosen)} files, {fingerprint(chosen, inputs.contents)}"
     claim_directory(directory, COMMAND, options.to_json(covered), options.slices.image.params)
     with sole_writer(directory):
-        return _build(directory, files, inputs.captions, options, num_processes, progress)
+        work = _Work(options.slices, num_processes, cluster)
+        return _build(directory, files, inputs.captions, options, work, progress)
 
 
 def _build(
@@ -83,7 +95,7 @@ def _build(
     files: Sequence[AudioFile],
     captions: Mapping[str, Caption],
     options: BuildOptions,
-    num_processes: int | None,
+    work: "_Work",
     progress: Progress | None,
 ) -> BuildReport:
     """Process the files without a record, then write metadata and card.
@@ -115,7 +127,7 @@ def _build(
             else:
                 records[source.number] = record
         done = end - len(jobs)
-        for job, result in _results(jobs, options.slices, num_processes):
+        for job, result in work.results(jobs):
             done += 1
             if progress is not None:
                 progress(done, end)
@@ -124,6 +136,7 @@ def _build(
             else:
                 report.failures[job.source.file.name] = result
         missing = limit - _num_counted(records, report)
+    _remove_unfinished_files(directory)  # of workers that were killed
     _finish(directory, sources, records, report, options)
     return report
 
@@ -153,43 +166,81 @@ def _remove_unfinished_files(directory: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _results(
-    jobs: Sequence[Job], options: SliceOptions, num_processes: int | None
-) -> Iterator[tuple[Job, Record | Exception]]:
-    """Yield each job when it is done, with its record or the reason why its file can't be used."""
-    workers = min(num_processes or num_usable_cpus(), len(jobs))
-    if workers <= 1:
-        yield from _results_in_this_process(jobs, options)
-        return
-    # Start with the largest files, so that no process is still busy with one at the end.
-    jobs = sorted(jobs, key=lambda job: -job.source.file.path.stat().st_size)
-    with process_pool(workers, prepare_process, (options,)) as pool:
-        futures = {pool.submit(build_in_process, job): job for job in jobs}
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except (BrokenProcessPool, OutputError):
-                raise
-            except Exception as error:
-                yield futures[future], error
+class _Work:
+    """Where sources are processed: in this process, in a pool of them, or on a cluster.
+
+    Args:
+        options: how recordings are cut.
+        num_processes: number of processes; None for one per CPU. A cluster has its own.
+        cluster: a cluster, or None for this machine.
+    """
+
+    def __init__(
+        self, options: SliceOptions, num_processes: int | None, cluster: RayCluster | None
+    ) -> None:
+        self.options, self.num_processes, self.cluster = options, num_processes, cluster
+
+    def results(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Record | Exception]]:
+        """Yield each job when it is done, with its record or why its file can't be used."""
+        if not jobs:
+            return
+        workers = min(self.num_processes or num_usable_cpus(), len(jobs))
+        # Start with the largest files, so that no process is still busy with one at the end.
+        largest_first = sorted(jobs, key=lambda job: -job.source.file.path.stat().st_size)
+        if self.cluster is not None:
+            yield from self._on_cluster(self.cluster, largest_first)
+        elif workers > 1:
+            yield from self._in_processes(workers, largest_first)
+        else:
+            yield from self._in_this_process(jobs)
+
+    def _on_cluster(
+        self, cluster: RayCluster, jobs: Sequence[Job]
+    ) -> Iterator[tuple[Job, Record | Exception]]:
+        directory = jobs[0].directory.resolve()
+        moved = [_with_absolute_paths(job, directory) for job in jobs]
+        arguments = (self.options, directory)
+        for number, result in cluster.results(prepare_on_node, arguments, build_on_node, moved):
+            if isinstance(result, OutputError):
+                raise result
+            if isinstance(result, Record) and read_record(jobs[number]) is None:
+                raise OutputError(
+                    f"output={str(directory)!r} lacks what a node of the cluster wrote there; "
+                    "choose a folder that all nodes share"
+                )
+            yield jobs[number], result
+
+    def _in_processes(
+        self, workers: int, jobs: Sequence[Job]
+    ) -> Iterator[tuple[Job, Record | Exception]]:
+        with process_pool(workers, prepare_process, (self.options,)) as pool:
+            futures = {pool.submit(build_in_process, job): job for job in jobs}
+            for future in as_completed(futures):
+                try:
+                    yield futures[future], future.result()
+                except (BrokenProcessPool, OutputError):
+                    raise
+                except Exception as error:
+                    yield futures[future], error
+
+    def _in_this_process(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Record | Exception]]:
+        from riffusion.datasets.from_audio.images import ImageMaker
+
+        maker = ImageMaker(self.options)
+        with one_thread():
+            for job in jobs:
+                try:
+                    yield job, build_source(job, maker)
+                except OutputError:
+                    raise
+                except Exception as error:
+                    yield job, error
 
 
-def _results_in_this_process(
-    jobs: Sequence[Job], options: SliceOptions
-) -> Iterator[tuple[Job, Record | Exception]]:
-    if not jobs:
-        return
-    from riffusion.datasets.from_audio.images import ImageMaker
-
-    maker = ImageMaker(options)
-    with one_thread():
-        for job in jobs:
-            try:
-                yield job, build_source(job, maker)
-            except OutputError:
-                raise
-            except Exception as error:
-                yield job, error
+def _with_absolute_paths(job: Job, directory: Path) -> Job:
+    """The job for another process, whose working directory is another one."""
+    file = replace(job.source.file, path=job.source.file.path.resolve())
+    return replace(job, source=replace(job.source, file=file), directory=directory)
 
 
 def _finish(

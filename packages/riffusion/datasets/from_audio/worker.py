@@ -1,4 +1,4 @@
-"""Processes one source in a process pool: its images, then its record.
+"""Processes one source, in a process pool or on a cluster: its images, then its record.
 
 Modules that are slow to import are imported in the worker processes only, not in the parent.
 """
@@ -6,13 +6,21 @@ Modules that are slow to import are imported in the worker processes only, not i
 import contextlib
 import logging
 import shutil
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from riffusion.datasets.folder import SPLITS, DatasetRow
+from riffusion.datasets.folder import INFO_NAME, SPLITS, DatasetRow
 from riffusion.datasets.from_audio.captions import Caption, caption_from_name, one_line
 from riffusion.datasets.from_audio.options import SliceOptions
-from riffusion.datasets.from_audio.records import Job, Record, output_errors, record_path
+from riffusion.datasets.from_audio.records import (
+    Job,
+    OutputError,
+    Record,
+    output_errors,
+    record_path,
+)
 from riffusion.errors import InputError
 from riffusion.io.files import write_file
 
@@ -35,6 +43,27 @@ def build_in_process(job: Job) -> Record:
     if _maker is None:
         raise RuntimeError("the process was not initialised by prepare_process")
     return build_source(job, _maker)
+
+
+def prepare_on_node(options: SliceOptions, directory: Path) -> "ImageMaker":
+    """Initialise a worker of a cluster for `build_on_node`.
+
+    Raises:
+        OutputError: the data set isn't on a file system that this node shares.
+    """
+    from riffusion.datasets.from_audio.images import ImageMaker
+
+    if not (directory / INFO_NAME).is_file():
+        raise OutputError(
+            f"output={str(directory)!r} is not on node {socket.gethostname()!r}; choose a folder "
+            "that all nodes share"
+        )
+    return ImageMaker(options)
+
+
+def build_on_node(maker: "ImageMaker", job: Job) -> Record:
+    """Run `build_source` on a node of a cluster. It may run again after a node was lost."""
+    return build_source(job, maker)
 
 
 def build_source(job: Job, maker: "ImageMaker") -> Record:

@@ -59,6 +59,7 @@ class TextMaker:
         metrics.watch_cache("embeddings", pipeline.embedding_cache)
         metrics.watch_cache("latents", pipeline.latent_cache)
         metrics.watch_cache("masks", pipeline.mask_cache)
+        metrics.watch_cache("loras", pipeline.loras.merged)
 
 
 class _ClipWork:

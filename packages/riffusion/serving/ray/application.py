@@ -21,10 +21,10 @@ from ray.exceptions import (
     RayTaskError,
     WorkerCrashedError,
 )
+from ray.serve.config import RequestRouterConfig
 from ray.serve.exceptions import (
     BackPressureError,
     DeploymentUnavailableError,
-    RayServeException,
     ReplicaUnavailableError,
 )
 from ray.serve.handle import DeploymentHandle
@@ -32,7 +32,9 @@ from ray.serve.handle import DeploymentHandle
 from riffusion.serving.model.request_body import InferenceRequest
 from riffusion.serving.ray.clip_call import Call
 from riffusion.serving.ray.ingress import create_ingress
+from riffusion.serving.ray.lora_router import LoraRouter
 from riffusion.serving.ray.replica import ClipReplica
+from riffusion.serving.ray.replica_reports import replica_reports
 
 _LOST = (
     RayActorError,
@@ -42,40 +44,35 @@ _LOST = (
     ReplicaUnavailableError,
     WorkerCrashedError,
 )
-_METRICS_TIMEOUT_S = 2.0
-"""Less than the gateway waits for metrics."""
+REPORT_PERIOD_S = 5.0
+"""Metrics are this old at most, as long as the replica has processor time."""
 
 
-class _Clips(ClipReplica):
-    """`ClipReplica` that tells its name and place."""
+class Clips(ClipReplica):
+    """`ClipReplica` that reports its metrics and its place."""
 
-    async def named_metrics(self) -> tuple[str, str]:
-        """Name of this replica, and its metrics."""
-        return serve.get_replica_context().replica_id.unique_id, await self.metrics()
-
-    async def location(self) -> tuple[str, int]:
-        """Node and process id of this replica, to find it with a cluster's tools."""
-        return ray.get_runtime_context().get_node_id(), os.getpid()
+    async def record_routing_stats(self) -> dict[str, object]:
+        """Metrics page, node and process id, for `replica_reports`. Serve calls it by this name."""
+        node = ray.get_runtime_context().get_node_id()
+        return {"metrics": await self.metrics(), "node": node, "pid": os.getpid()}
 
 
-class _ServeReplicas:
+class ServeReplicas:
     """`ingress.Replicas` by a Serve handle."""
 
     def __init__(self, handle: "DeploymentHandle[Any]") -> None:
-        self._handle = handle
+        self._names = handle.app_name, handle.deployment_name
         self._predict = handle.options(method_name="predict", stream=True)
 
     def start(self, inputs: InferenceRequest, headers: Mapping[str, str]) -> Call:
         return cast(Call, self._predict.remote(inputs, headers))
 
-    async def metrics(self) -> dict[str, str]:
-        try:
-            pages = await self._handle.broadcast("named_metrics").results_async(
-                timeout_s=_METRICS_TIMEOUT_S, return_exceptions=True
-            )
-        except (TimeoutError, RayServeException):  # there is no replica
-            return {}
-        return dict(page for page in pages if not isinstance(page, BaseException))
+    def reports(self) -> dict[str, Mapping[str, Any]]:
+        """The last report of each replica, by its name; empty for one that has just begun."""
+        return replica_reports(*self._names)
+
+    def metrics(self) -> dict[str, str]:
+        return {name: report.get("metrics", "") for name, report in self.reports().items()}
 
     def is_lost(self, error: BaseException) -> bool:
         return isinstance(error, _LOST) and not isinstance(error, RayTaskError)
@@ -91,11 +88,14 @@ class _Ingress:
         self._clips = clips
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_ingress(_ServeReplicas(self._clips))
+        return create_ingress(ServeReplicas(self._clips))
 
 
-clips = serve.deployment(_Clips).options(
+clips = serve.deployment(Clips).options(
     name="clips",
+    request_router_config=RequestRouterConfig(
+        request_router_class=LoraRouter, request_routing_stats_period_s=REPORT_PERIOD_S
+    ),
     ray_actor_options={"num_cpus": 1},
     max_ongoing_requests=16,  # at most RIFFUSION_MAX_LIVE + RIFFUSION_MAX_WAITING
     max_queued_requests=32,

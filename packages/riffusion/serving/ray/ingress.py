@@ -50,8 +50,8 @@ class Replicas(Protocol):
     def start(self, inputs: InferenceRequest, headers: Mapping[str, str]) -> Call:
         """Send a request to one of them, with those of `PASSED_HEADERS` that it has."""
 
-    async def metrics(self) -> dict[str, str]:
-        """Prometheus metrics of those that are ready, by name; empty if none is."""
+    def metrics(self) -> dict[str, str]:
+        """Prometheus metrics of those that are ready, by name; a new one's page may be empty."""
 
     def is_lost(self, error: BaseException) -> bool:
         """Whether an exception of a call says that its replica has died."""
@@ -128,13 +128,13 @@ class _Ingress:
 
     async def ready(self, _: Request) -> Response:
         """Whether a replica is ready."""
-        if await self._replicas.metrics():
+        if self._replicas.metrics():
             return JSONResponse({})
         return JSONResponse({"error": "no replica is ready"}, 503)
 
     async def metrics(self, _: Request) -> Response:
         """Metrics of all replicas that are ready."""
-        page = merged_metrics(await self._replicas.metrics())
+        page = merged_metrics(self._replicas.metrics())
         return Response(page, media_type="text/plain; version=0.0.4")
 
     def _failure(self, error: Exception) -> Response:

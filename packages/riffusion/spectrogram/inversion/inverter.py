@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from riffusion.errors import InputError
+from riffusion.spectrogram.inversion.ends import Ends, JoinedEnds, ReflectedEnds
 from riffusion.spectrogram.inversion.filterbank import MelFilterbank
 from riffusion.spectrogram.inversion.initial_phase import PeakPhases
 from riffusion.spectrogram.inversion.reduced_stft import ReducedStft, StftFrames
@@ -108,8 +110,13 @@ class MelInverter:
         self._stft = stft = self._fine.stft
         self._num_subsets = max(1, int(SUBSET_HOP * stft.window_length / stft.hop))
 
+    @property
+    def shortest_loop(self) -> int:
+        """Fewest frames of a loop: with less, a window would see the whole loop more than once."""
+        return self._stft.min_frames
+
     def waveform_from_mel_amplitudes(
-        self, amplitudes_mel: Array, known: KnownSamples | None = None
+        self, amplitudes_mel: Array, known: KnownSamples | None = None, circular: bool = False
     ) -> Array:
         """Invert mel spectrograms, with all leading dimensions as one batch.
 
@@ -121,6 +128,8 @@ class MelInverter:
             amplitudes_mel: `(..., num_frequencies, frames)` of any floating-point type, each at
                 least 0; an array or a tensor.
             known: samples that the waveforms are to have, up to the error of the last pass.
+            circular: whether the spectrograms are those of loops. The waveforms then repeat
+                without a seam. With fewer frames than `shortest_loop` it makes no difference.
 
         Returns:
             `(..., frames * hop_length)` float32, not limited to [-1, 1]: an array for an array, and
@@ -144,9 +153,11 @@ class MelInverter:
                     f"amplitudes_mel from {lowest} to {highest} must be finite float32 and at "
                     "least 0; clamp or replace the values"
                 )
-            pinned = None if known is None else self._pinned(known, len(clips), shape[-1])
+            is_loop = circular and shape[-1] >= self.shortest_loop
+            ends: Ends = JoinedEnds() if is_loop else ReflectedEnds()
+            pinned = None if known is None else self._pinned(known, len(clips), shape[-1], ends)
             waveforms = [
-                self._invert(clips[part], None if pinned is None else pinned[part])
+                self._invert(clips[part], ends, None if pinned is None else pinned[part])
                 for part in self._parts(len(clips), shape[-1])
             ]
             joined = self._do.joined(waveforms, 0)
@@ -158,7 +169,7 @@ class MelInverter:
         at_once = max(1, self._do.frames_at_once // num_frames)
         return (slice(first, first + at_once) for first in range(0, num_clips, at_once))
 
-    def _pinned(self, known: KnownSamples, num_clips: int, num_frames: int) -> _Pinned:
+    def _pinned(self, known: KnownSamples, num_clips: int, num_frames: int, ends: Ends) -> _Pinned:
         """Known samples at the reduced rate.
 
         Raises:
@@ -175,9 +186,9 @@ class MelInverter:
         waveform = do.floats(known.waveform).reshape(num_clips, -1)
         padded = do.zeros_appended(waveform, missing * self.params.hop_length)
         is_known = do.zeros_appended(do.floats(known.is_known), missing * self.params.hop_length)
-        return _Pinned(self._stft.reduced(padded), self._stft.reduced_mask(is_known) > 0, do)
+        return _Pinned(self._stft.reduced(padded, ends), self._stft.reduced_mask(is_known) > 0, do)
 
-    def _invert(self, amplitudes: Array, pinned: _Pinned | None = None) -> Array:
+    def _invert(self, amplitudes: Array, ends: Ends, pinned: _Pinned | None = None) -> Array:
         """Invert some clips: `(clips, bands, frames)` → `(clips, frames * hop_length)`."""
         do, num_frames = self._do, amplitudes.shape[2]
         missing = max(0, self._stft.min_frames - num_frames)
@@ -190,16 +201,15 @@ class MelInverter:
         )
 
         chosen = [slice(first, None, self._num_subsets) for first in range(self._num_subsets)]
-        coarse, fine = (
-            [_FrameSubset(target, bins, frame_weights, frames) for frames in chosen]
-            for bins in (self._coarse, self._fine)
-        )
-        all_frames = _FrameSubset(target, self._fine, frame_weights, slice(None))
+        fine = [_FrameSubset(target, self._fine, frame_weights, ends, frames) for frames in chosen]
+        coarse = [subset.with_bins(self._coarse) for subset in fine]
+        all_frames = _FrameSubset(target, self._fine, frame_weights, ends, slice(None))
 
         spectrum_of = self._first_estimate(target)
         num_passes = round(PASSES_PER_ITERATION * self.params.num_griffin_lim_iters)
         if num_passes > 0:
-            estimate = last = pin(all_frames.frames.waveform_from_spectra(spectrum_of))
+            estimate = pin(all_frames.frames.waveform_from_spectra(spectrum_of))
+            last = estimate + 0
         for index in range(num_passes):
             remaining = num_passes - index
             if remaining <= FINAL_PASSES:
@@ -212,10 +222,13 @@ class MelInverter:
                 break  # the waveform is made of this spectrum, at the full rate
             projection = subset.frames.waveform_from_spectra(spectrum_of)
             projection *= RELAXATION
-            projection += (1 - RELAXATION) * estimate
+            estimate *= 1 - RELAXATION
+            projection += estimate
             step = pin(projection)
-            estimate, last = (1 + MOMENTUM) * step - MOMENTUM * last, step
-        waveform = self._stft.full_rate_waveform_from_spectra(spectrum_of, frame_weights)
+            last *= -MOMENTUM
+            last += (1 + MOMENTUM) * step
+            estimate, last = last, step
+        waveform = self._stft.full_rate_waveform_from_spectra(spectrum_of, frame_weights, ends)
         return waveform[:, : num_frames * self.params.hop_length] * level[:, None]
 
     def _first_estimate(self, target: Array) -> Callable[[Block], Array]:
@@ -299,10 +312,19 @@ class _Bins:
 class _FrameSubset:
     """Some frames of the clips: their target mel amplitudes and their transform."""
 
-    def __init__(self, target: Array, bins: _Bins, frame_weights: Array, chosen: slice) -> None:
+    def __init__(
+        self, target: Array, bins: _Bins, frame_weights: Array, ends: Ends, chosen: slice
+    ) -> None:
         self._target = target[:, chosen]
         self._bins = bins
-        self.frames: StftFrames = bins.stft.frames(frame_weights, chosen)
+        self.frames: StftFrames = bins.stft.frames(frame_weights, ends, chosen)
+
+    def with_bins(self, bins: _Bins) -> _FrameSubset:
+        """The same frames with another FFT."""
+        other = copy.copy(self)
+        other._bins = bins
+        other.frames = self.frames.with_n_fft(bins.stft.n_fft)
+        return other
 
     def corrected(self, waveform: Array) -> Callable[[Block], Array]:
         """The spectrum of a block of the frames, with gains towards the target."""

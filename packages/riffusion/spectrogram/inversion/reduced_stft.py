@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
+from riffusion.spectrogram.inversion.ends import Ends
 from riffusion.spectrogram.mel_frames import MelFrames
 from riffusion.spectrogram.operations import Array, Block, Operations
 
@@ -30,8 +32,8 @@ class ReducedStft:
     inverse FFT that is longer by 1 / r gives the same frames with more samples.
 
     Waveforms are `(clips, samples)`, spectra `(clips, frames, bins)`. As in the spectrogram, a clip
-    is padded by reflection at both ends. Overlap-add reflects the samples beyond the ends back, so
-    all samples of a clip count equally.
+    is padded by reflection at both ends, or by its repetition if it is a loop. Overlap-add folds
+    the samples beyond the ends back, so all samples of a clip count equally.
 
     Args:
         params: the spectrogram's frames.
@@ -62,29 +64,30 @@ class ReducedStft:
         self._shift, self._shift_back = map(operations.constant, (shift, shift.conj()))
         self._is_shifted = window_periods != 0
 
-    def frames(self, frame_weights: Array, chosen: slice = slice(None)) -> StftFrames:
+    def frames(self, frame_weights: Array, ends: Ends, chosen: slice = slice(None)) -> StftFrames:
         """The transform of some of the clips' frames.
 
         Args:
             frame_weights: weights of the frames in the inverse, `(clips, frames)`, positive.
+            ends: what is beyond the ends of the clips.
             chosen: the frames, as a slice with a start and a step that extends to the last frame.
         """
-        return StftFrames(self._do, self.n_fft, self._window, self.hop, frame_weights, chosen)
+        return StftFrames(self._do, self.n_fft, self._window, self.hop, frame_weights, ends, chosen)
 
-    def reduced(self, waveform: Array) -> Array:
+    def reduced(self, waveform: Array, ends: Ends) -> Array:
         """A waveform at the reduced rate: `(clips, frames * full_hop)` → `(clips, frames * hop)`.
 
         It is transformed at the full rate, and its lower bins are transformed back.
         """
         weights = self._do.zeros(len(waveform), waveform.shape[1] // self.full_hop) + 1
-        full = self._full_frames(weights)
+        full = self._full_frames(weights, ends)
         windows = full.windows_of(waveform)
 
         def lower_bins(block: Block) -> Array:
             spectrum = full.spectrum(windows[block])[..., : self.num_bins]
             return spectrum * self._shift_back if self._is_shifted else spectrum
 
-        return self.frames(weights).waveform_from_spectra(lower_bins)
+        return self.frames(weights, ends).waveform_from_spectra(lower_bins)
 
     def reduced_mask(self, mask: Array) -> Array:
         """Values of a mask at the times of the samples of the reduced rate."""
@@ -93,24 +96,24 @@ class ReducedStft:
         return mask[times // self.hop]
 
     def full_rate_waveform_from_spectra(
-        self, spectrum_of: Callable[[Block], Array], frame_weights: Array
+        self, spectrum_of: Callable[[Block], Array], frame_weights: Array, ends: Ends
     ) -> Array:
         """Invert all frames at the full rate: a waveform `(clips, frames * full_hop)`.
 
         Args:
             spectrum_of: the spectrum of a block of frames, at the reduced rate.
-            frame_weights: as in `frames`.
+            frame_weights, ends: as in `frames`.
         """
 
         def shifted(block: Block) -> Array:
             spectrum = spectrum_of(block)
             return spectrum * self._shift if self._is_shifted else spectrum
 
-        return self._full_frames(frame_weights).waveform_from_spectra(shifted)
+        return self._full_frames(frame_weights, ends).waveform_from_spectra(shifted)
 
-    def _full_frames(self, weights: Array) -> StftFrames:
+    def _full_frames(self, weights: Array, ends: Ends) -> StftFrames:
         return StftFrames(
-            self._do, self.full_n_fft, self._full_window, self.full_hop, weights, slice(None)
+            self._do, self.full_n_fft, self._full_window, self.full_hop, weights, ends, slice(None)
         )
 
 
@@ -127,9 +130,11 @@ class StftFrames:
         window: Array,
         hop: int,
         frame_weights: Array,
+        ends: Ends,
         chosen: slice,
     ) -> None:
         self._do = operations
+        self._ends = ends
         self._n_fft = n_fft
         self._window = window
         self._hop = hop
@@ -142,16 +147,20 @@ class StftFrames:
         norm = self._overlap_added(lambda block: weights[block] * squared)
         self._norm = norm.clip(min=NORM_FLOOR)  # where no frame reaches the clip's last samples
 
+    def with_n_fft(self, n_fft: int) -> StftFrames:
+        """The same frames with an FFT of another length."""
+        other = copy.copy(self)
+        other._n_fft = n_fft
+        return other
+
     def windows_of(self, waveform: Array) -> Array:
         """The samples of the chosen frames, a view: `(clips, frames * hop)` →
         `(clips, chosen, window_length)`.
         """
         length = len(self._window)
         left = length // 2
-        right = length - left - self._hop
-        before, after = waveform[:, 1 : left + 1], waveform[:, -max(0, right) - 1 : -1]
-        reverse = self._do.reversed
-        padded = self._do.joined([reverse(before), waveform, reverse(after)], 1)
+        right = max(0, length - left - self._hop)
+        padded = self._ends.extended(waveform, left, right, self._do)
         frames = self._do.windows(padded, length, self._hop)
         return frames[:, self._first : self._num_frames : self._step]
 
@@ -181,7 +190,7 @@ class StftFrames:
         return waveform
 
     def _overlap_added(self, frames_of: Callable[[Block], Array]) -> Array:
-        """Overlap-add the chosen frames, and reflect the samples beyond the ends back.
+        """Overlap-add the chosen frames, and fold the samples beyond the ends back inside.
 
         Args:
             frames_of: a block's frames, `(clips, frames, window_length)`.
@@ -215,17 +224,7 @@ class StftFrames:
         for (clip, frame), samples in sorted(sums.items(), key=lambda item: item[0]):
             start = begin + frame * distance
             total[clip : clip + len(samples), start : start + samples.shape[1]] += samples
-        return self._folded(total[:, :end], length // 2, num_samples)
-
-    def _folded(self, padded: Array, left: int, num_samples: int) -> Array:
-        """The transpose of padding by reflection: adds the samples beyond the ends back inside."""
-        out = padded[:, left : left + num_samples] + 0
-        out[:, 1 : left + 1] += self._do.reversed(padded[:, :left])
-        right = min(padded.shape[1] - left - num_samples, num_samples - 1)
-        if right > 0:
-            beyond = padded[:, left + num_samples : left + num_samples + right]
-            out[:, -right - 1 : -1] += self._do.reversed(beyond)
-        return out
+        return self._ends.folded(total[:, :end], length // 2, num_samples, self._do)
 
 
 def _hann_window(length: int) -> npt.NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Former names of configuration keys, which are still read."""
+"""Former names of configuration keys, which are still read; and keys that earlier runs lack."""
 
 from typing import Any
 
@@ -6,6 +6,17 @@ from riffusion.errors import InputError
 
 FORMER_KEYS = {"data": {"rolls": "circular_shifts"}, "sample": {"pictures": "images"}}
 """Current name by section and former name."""
+
+NEW_KEYS: dict[str, dict[str, Any]] = {"data": {"lanes": None, "shuffle_shards": 4}}
+"""Defaults, by section and name, of keys that runs of earlier versions were begun without."""
+
+
+def add_new_keys(values: dict[str, Any]) -> None:
+    """Give a run of an earlier version the keys that it lacks, in place."""
+    for name, keys in NEW_KEYS.items():
+        section = values.get(name)
+        if isinstance(section, dict):
+            values[name] = keys | section
 
 
 def rename_former_keys(values: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ base_checkpoint      the checkpoint that fine-tuning and distillation start from
 captions             captions tokenized once, and embedded once for a frozen text encoder
 """
 
-from riffusion.datasets.folder import DatasetFolder
+from riffusion.datasets.shard_folder import open_dataset
 from riffusion.training.config import (
     AudioConditionalConfig,
     AutoencoderConfig,
@@ -33,7 +33,7 @@ def recipe_for(config: TrainingConfig) -> Recipe:
         InputError: the data set or a checkpoint doesn't exist, or options don't fit.
         CheckpointError: a checkpoint is damaged or of another kind.
     """
-    folder = DatasetFolder(config.data.dataset)
+    folder = open_dataset(config.data.dataset)
     if isinstance(config, AutoencoderConfig):
         from riffusion.training.recipes.autoencoder import AutoencoderRecipe
 

@@ -24,6 +24,7 @@ from riffusion.checkpoint.autoencoders import Autoencoder, is_deterministic, lev
 from riffusion.datasets.examples import Example, ImageExamples, pixels_from_bytes
 from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.datasets.image_size import check_fits_vae
+from riffusion.datasets.shard_folder import ShardedFolder
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
 from riffusion.io.folders import replaced_folder
@@ -219,9 +220,14 @@ class AutoencoderRecipe(Recipe):
             self.params.save(temporary)
 
     def _images(self, split: Split, count: int) -> list[torch.Tensor]:
-        """At most `count` whole images, evenly spaced in a split, (3, height, width) in [-1, 1]."""
+        """At most `count` whole images of a split, (3, height, width) in [-1, 1].
+
+        They are evenly spaced, or the first ones of a sharded data set, whose order is random.
+        """
         examples = ImageExamples(self.folder, split, self.config.data, self.config.run.seed)
-        chosen = np.linspace(0, len(examples) - 1, min(count, len(examples))).round().astype(int)
+        count = min(count, len(examples))
+        last = count - 1 if isinstance(self.folder, ShardedFolder) else len(examples) - 1
+        chosen = np.linspace(0, last, count).round().astype(int)
         return [pixels_from_bytes(torch.from_numpy(examples.pixels(int(i)).copy())) for i in chosen]
 
     def facts(self) -> dict[str, Any]:

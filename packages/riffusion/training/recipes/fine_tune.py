@@ -137,7 +137,7 @@ class FineTuneRecipe(Recipe):
         replay = self.config.data.replay
         if replay is None or self.replay is None or split == "validation":
             return new
-        data = self.config.data.model_copy(update={"dataset": replay.dataset})
+        data = self.config.data.model_copy(update={"dataset": str(replay.dataset)})
         old = self._captioned(self.replay, "train", data, cache)
         return ReplayedExamples(new, old, replay.share, self.config.run.seed)
 

@@ -9,6 +9,9 @@ const SPARE_SAMPLES = 4;
 
 const f32 = Math.fround;
 
+/** What is beyond the ends of a clip: its mirror image, or the repetition of a loop. */
+export type Ends = "reflected" | "joined";
+
 /** Lengths at one sample rate, and the window in the kernels' memory. */
 export class FrameLengths {
   readonly window: Address;
@@ -41,20 +44,32 @@ export class FrameLengths {
     return this.kernels.reserve(4 * (numFrames * this.hop + SPARE_SAMPLES));
   }
 
-  /** Fills the samples beyond the ends by reflection. */
-  reflectEnds(padded: Address, numFrames: number): void {
+  /** Fills the samples beyond the ends. */
+  extendEnds(padded: Address, numFrames: number, ends: Ends): void {
     const { left } = this;
     const samples = this.kernels.floats(padded, this.paddedLength(numFrames));
-    const end = left + numFrames * this.hop;
+    const numSamples = numFrames * this.hop;
+    const end = left + numSamples;
+    if (ends === "joined") {
+      samples.copyWithin(0, numSamples, end);
+      samples.copyWithin(end, left, left + samples.length - end);
+      return;
+    }
     for (let i = 1; i <= left; i++) samples[left - i] = samples[left + i]!;
     for (let i = 0; end + i < samples.length; i++) samples[end + i] = samples[end - 2 - i]!;
   }
 
-  /** The transpose of `reflectEnds`: adds the samples beyond the ends back inside. */
-  foldEnds(padded: Address, numFrames: number): void {
+  /** The transpose of `extendEnds`: adds the samples beyond the ends back inside. */
+  foldEnds(padded: Address, numFrames: number, ends: Ends): void {
     const { left } = this;
     const samples = this.kernels.floats(padded, this.paddedLength(numFrames));
-    const end = left + numFrames * this.hop;
+    const numSamples = numFrames * this.hop;
+    const end = left + numSamples;
+    if (ends === "joined") {
+      for (let i = 0; i < left; i++) samples[numSamples + i]! += samples[i]!;
+      for (let i = 0; end + i < samples.length; i++) samples[left + i]! += samples[end + i]!;
+      return;
+    }
     for (let i = 1; i <= left; i++) samples[left + i]! += samples[left - i]!;
     for (let i = 0; end + i < samples.length; i++) samples[end - 2 - i]! += samples[end + i]!;
   }
@@ -94,7 +109,7 @@ export class FrameSet {
   }
 
   /** Sets the weights of the inverse, one for each of the clip's frames. */
-  setWeights(frameWeights: Float32Array): void {
+  setWeights(frameWeights: Float32Array, ends: Ends): void {
     const { kernels, lengths, numFrames, chosen } = this;
     const padded = kernels.floats(this.norm, lengths.paddedLength(numFrames));
     const squared = lengths.squaredWindow;
@@ -106,7 +121,7 @@ export class FrameSet {
       const start = frame * lengths.hop;
       for (let j = 0; j < squared.length; j++) padded[start + j]! += f32(weight * squared[j]!);
     });
-    lengths.foldEnds(this.norm, numFrames);
+    lengths.foldEnds(this.norm, numFrames, ends);
     const norm = kernels.floats(this.normAddress, numFrames * lengths.hop);
     // No frame of the set may reach the clip's last samples.
     for (let i = 0; i < norm.length; i++) norm[i] = Math.max(NORM_FLOOR, norm[i]!);

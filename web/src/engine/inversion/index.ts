@@ -3,6 +3,7 @@
 import type { SpectrogramParams } from "../spectrogram_params";
 import { MelInverter } from "./inverter";
 import { Kernels } from "./kernels";
+import { continuesAtStart, smoothJoint } from "./loop_joint";
 import { normalized } from "./loudness";
 import { melFrames } from "./mel_frames";
 import { amplitudesFromPixels, type Pixels } from "./mel_image";
@@ -14,6 +15,8 @@ export interface InversionOptions {
   readonly maxValue?: number;
   /** Whether the clip gets the loudness of a server's clips (the default), or the level that `maxValue` gives it. */
   readonly normalize?: boolean;
+  /** Whether the clip will be repeated, as a loop: then its end is followed by its start without a click. */
+  readonly circular?: boolean;
 }
 
 /** Turns images of one kind into audio. It keeps its memory, so use one for all clips. */
@@ -49,8 +52,12 @@ export class ImageInverter {
     if (width < 1 || rgb.length !== 3 * width * height) {
       throw new RangeError(`${rgb.length} bytes must be 3 for each of ${width} × ${height} pixels, at least one column`);
     }
-    const waveform = this.inverter.waveform(amplitudesFromPixels(rgb, width, height, power, options.maxValue));
-    if (options.normalize ?? true) return normalized(this.kernels, waveform, sampleRate);
+    const amplitudes = amplitudesFromPixels(rgb, width, height, power, options.maxValue);
+    const circular = options.circular ?? false;
+    const isLoop = circular && width >= this.inverter.shortestLoop && continuesAtStart(amplitudes, numBands);
+    const waveform = this.inverter.waveform(amplitudes, isLoop);
+    if (circular && !isLoop) smoothJoint(waveform, sampleRate);
+    if (options.normalize ?? true) return normalized(this.kernels, waveform, sampleRate, circular);
     const peak = waveform.reduce((most, value) => Math.max(most, Math.abs(value)), 1);
     return waveform.map((value) => value / peak);
   }

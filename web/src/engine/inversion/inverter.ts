@@ -3,7 +3,7 @@
  * its papers, with the same constants.
  */
 
-import { FrameLengths, FrameSet } from "./frame_set";
+import { type Ends, FrameLengths, FrameSet } from "./frame_set";
 import { Filterbank } from "./filterbank";
 import { Fourier } from "./fourier";
 import { initialPhases, type RegionPhases } from "./initial_phase";
@@ -112,33 +112,40 @@ export class MelInverter {
     this.clipMark = kernels.mark;
   }
 
+  /** Fewest frames of a loop: with less, a window would see the whole loop more than once. */
+  get shortestLoop(): number {
+    return this.rate.minFrames;
+  }
+
   /**
    * Inverts one mel spectrogram; equal amplitudes give equal waveforms.
    *
    * @param amplitudes finite and at least 0, frame by frame, `numBands` of each from the lowest on
+   * @param isLoop whether they are those of an endless repetition, of `shortestLoop` frames at least
    * @returns one sample per hop and frame, not limited to [-1, 1]
    */
-  waveform(amplitudes: Float32Array): Float32Array<ArrayBuffer> {
+  waveform(amplitudes: Float32Array, isLoop = false): Float32Array<ArrayBuffer> {
     const { numBands, hop, numIterations } = this.frames;
     const numFrames = amplitudes.length / numBands;
     const clip = this.clipOf(Math.max(numFrames, this.rate.minFrames));
+    const ends: Ends = isLoop ? "joined" : "reflected";
     const level = Math.max(SMALLEST, amplitudes.reduce((most, value) => Math.max(most, value), 0));
     const weights = this.setTargets(clip, amplitudes, numFrames, level);
-    for (const frames of [...clip.subsets, clip.all, clip.full]) frames.setWeights(weights);
+    for (const frames of [...clip.subsets, clip.all, clip.full]) frames.setWeights(weights, ends);
 
     let spectrumOf = this.firstEstimate(clip);
     const numPasses = roundHalfEven(PASSES_PER_ITERATION * numIterations);
-    if (numPasses > 0) this.start(clip, spectrumOf);
+    if (numPasses > 0) this.start(clip, ends, spectrumOf);
     for (let pass = 0; pass < numPasses; pass++) {
       const remaining = numPasses - pass;
       const isFinal = remaining <= FINAL_PASSES;
       const bins = remaining <= FINAL_PASSES + FINE_PASSES ? this.fine : this.coarse;
       const chosen = isFinal ? clip.all : clip.subsets[pass % clip.subsets.length]!;
-      this.lengths.reflectEnds(clip.estimate, clip.numFrames);
+      this.lengths.extendEnds(clip.estimate, clip.numFrames, ends);
       spectrumOf = this.corrected(clip, chosen, bins);
-      if (remaining > 1) this.advance(clip, chosen, bins, spectrumOf);
+      if (remaining > 1) this.advance(clip, ends, chosen, bins, spectrumOf);
     }
-    const waveform = this.fullRateWaveform(clip, spectrumOf, numFrames * hop);
+    const waveform = this.fullRateWaveform(clip, ends, spectrumOf, numFrames * hop);
     for (let i = 0; i < waveform.length; i++) waveform[i]! *= level;
     return waveform;
   }
@@ -257,7 +264,7 @@ export class MelInverter {
 
   /** Overlap-adds inverse transforms of spectra to `sums`, which is padded; its ends are folded. */
   private addFrames(
-    sums: Address, set: FrameSet, lengths: FrameLengths, numFrames: number, fourier: Fourier, numBins: number,
+    sums: Address, ends: Ends, set: FrameSet, lengths: FrameLengths, numFrames: number, fourier: Fourier, numBins: number,
     spectrumOf: SpectrumOf,
   ): void {
     const { kernels, buffers: { z, spare, spectrum } } = this;
@@ -267,22 +274,22 @@ export class MelInverter {
       kernels.run.merged(spectrum, numBins, z, fourier.length);
       set.overlapAdd(batch, fourier.transform(z, spare), sums, 1 / fourier.length);
     }
-    lengths.foldEnds(sums, numFrames);
+    lengths.foldEnds(sums, numFrames, ends);
   }
 
   /** The first waveform, which is also the last step. */
-  private start(clip: ClipBuffers, spectrumOf: SpectrumOf): void {
+  private start(clip: ClipBuffers, ends: Ends, spectrumOf: SpectrumOf): void {
     const { kernels, lengths, fine } = this;
     const numSamples = clip.numFrames * lengths.hop;
-    this.addFrames(clip.estimate, clip.all, lengths, clip.numFrames, fine.fourier, fine.sizes.numBins, spectrumOf);
+    this.addFrames(clip.estimate, ends, clip.all, lengths, clip.numFrames, fine.fourier, fine.sizes.numBins, spectrumOf);
     const estimate = clip.estimate + 4 * lengths.left;
     kernels.run.divided(estimate, clip.all.normAddress, numSamples);
     kernels.floats(clip.last, numSamples).set(kernels.floats(estimate, numSamples));
   }
 
-  private advance(clip: ClipBuffers, chosen: FrameSet, bins: Bins, spectrumOf: SpectrumOf): void {
+  private advance(clip: ClipBuffers, ends: Ends, chosen: FrameSet, bins: Bins, spectrumOf: SpectrumOf): void {
     const { kernels, lengths } = this;
-    this.addFrames(clip.sums, chosen, lengths, clip.numFrames, bins.fourier, bins.sizes.numBins, spectrumOf);
+    this.addFrames(clip.sums, ends, chosen, lengths, clip.numFrames, bins.fourier, bins.sizes.numBins, spectrumOf);
     const offset = 4 * lengths.left;
     kernels.run.advanced(
       clip.estimate + offset, clip.last, clip.sums + offset, chosen.normAddress, clip.numFrames * lengths.hop,
@@ -291,13 +298,15 @@ export class MelInverter {
   }
 
   /** The first samples of the waveform of all frames, whose spectra have zeros above their bins. */
-  private fullRateWaveform(clip: ClipBuffers, spectrumOf: SpectrumOf, numSamples: number): Float32Array<ArrayBuffer> {
+  private fullRateWaveform(
+    clip: ClipBuffers, ends: Ends, spectrumOf: SpectrumOf, numSamples: number,
+  ): Float32Array<ArrayBuffer> {
     const { kernels, fullLengths, shift, fine: { sizes: { numBins } } } = this;
     const shifted: SpectrumOf = shift === null ? spectrumOf : (batch) => {
       spectrumOf(batch);
       kernels.run.rotated(this.buffers.spectrum, shift, numBins);
     };
-    this.addFrames(clip.fullSums, clip.full, fullLengths, clip.numFrames, this.fullFourier, numBins, shifted);
+    this.addFrames(clip.fullSums, ends, clip.full, fullLengths, clip.numFrames, this.fullFourier, numBins, shifted);
     const waveform = clip.fullSums + 4 * fullLengths.left;
     kernels.run.divided(waveform, clip.full.normAddress, numSamples);
     return kernels.floats(waveform, numSamples).slice();

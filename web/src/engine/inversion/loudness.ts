@@ -32,18 +32,19 @@ const LOWEST_RATE: Hertz = 8000;
  * than 12 dB of limiting stays quieter.
  *
  * @param waveform mono; values may exceed full scale, [-1, 1]
+ * @param circular whether the clip is a loop; the limiter then wraps around its ends, which leaves no seam
  * @throws RangeError for a sample rate below 8 kHz
  */
 export function normalized(
-  kernels: Kernels, waveform: Float32Array<ArrayBuffer>, sampleRate: Hertz,
+  kernels: Kernels, waveform: Float32Array<ArrayBuffer>, sampleRate: Hertz, circular = false,
 ): Float32Array<ArrayBuffer> {
   if (sampleRate < LOWEST_RATE) {
     const remedy = "use a checkpoint with a higher one";
     throw new RangeError(`sample_rate=${sampleRate} must be at least ${LOWEST_RATE} to measure the loudness; ${remedy}`);
   }
   const loudness = measureLoudness(waveform, sampleRate);
-  const result = loudness === -Infinity ? waveform : limited(kernels, waveform, sampleRate, TARGET_LUFS - loudness);
-  const excess = decibels(highest(envelope(kernels, result))) - CEILING_DB;
+  const result = loudness === -Infinity ? waveform : limited(kernels, waveform, sampleRate, TARGET_LUFS - loudness, circular);
+  const excess = decibels(highest(envelope(kernels, result, circular))) - CEILING_DB;
   if (excess <= 0) return result;
   const gain = 10 ** (-excess / 20);
   return result.map((value) => value * gain);
@@ -51,12 +52,12 @@ export function normalized(
 
 /** The waveform at the target loudness. The limiter lowers the loudness, so the gain is raised until the target is met. */
 function limited(
-  kernels: Kernels, waveform: Float32Array<ArrayBuffer>, sampleRate: Hertz, firstGain: number,
+  kernels: Kernels, waveform: Float32Array<ArrayBuffer>, sampleRate: Hertz, firstGain: number, circular: boolean,
 ): Float32Array<ArrayBuffer> {
-  const peaks = new Float64Array(envelope(kernels, waveform));
+  const peaks = new Float64Array(envelope(kernels, waveform, circular));
   for (let i = 0; i < peaks.length; i++) peaks[i] = decibels(Math.max(peaks[i]!, 1e-12));
   const highestGain = CEILING_DB + MAX_REDUCTION_DB - highest(peaks);
-  const limiter = new Limiter(waveform.length, Math.max(1, roundHalfEven(ATTACK * sampleRate)));
+  const limiter = new Limiter(waveform.length, Math.max(1, roundHalfEven(ATTACK * sampleRate)), circular);
   const result = new Float32Array(waveform.length);
   let gain = firstGain;
   for (const release of RELEASES) {
@@ -85,7 +86,7 @@ class Limiter {
   private readonly sin: Float64Array;
 
   /** @param half samples of the attack: windows have twice as many and one more */
-  constructor(private readonly length: number, private readonly half: number) {
+  constructor(private readonly length: number, private readonly half: number, private readonly circular: boolean) {
     this.held = new Float64Array(length + 2 * half);
     this.ahead = new Float64Array(length + 2 * half);
     this.smooth = new Float64Array(length);
@@ -104,17 +105,21 @@ class Limiter {
   reduction(peaks: Float64Array, gain: number, slope: number): Float64Array {
     const { length, half, held, smooth } = this;
     let level = 0;
-    for (let i = 0; i < length; i++) {
-      level = Math.max(peaks[i]! + gain, level - slope, 0);
-      held[half + i] = level;
+    // A loop is processed twice, so that the second time starts from the end of the first.
+    for (let round = this.circular ? 0 : 1; round < 2; round++) {
+      for (let i = 0; i < length; i++) {
+        level = Math.max(peaks[i]! + gain, level - slope, 0);
+        held[half + i] = level;
+      }
     }
+    if (this.circular) wrapAround(held, half, length);
     this.lookAhead();
     this.smoothen();
     for (let i = 0; i < length; i++) smooth[i] = Math.max(smooth[i]!, peaks[i]! + gain, 0); // the sums round
     return smooth;
   }
 
-  /** The maximum over one attack time on either side, and its first and last value beyond the ends. */
+  /** The maximum over one attack time on either side; beyond the ends its first and last value, or those of a loop. */
   private lookAhead(): void {
     const { length, half, held, ahead, candidates } = this;
     let [first, end] = [0, 0]; // samples that may be the maximum of a later window, the largest first
@@ -124,6 +129,7 @@ class Limiter {
       if (candidates[first]! < i - 2 * half) first++;
       if (i >= 2 * half) ahead[i - half] = held[candidates[first]!]!;
     }
+    if (this.circular) return wrapAround(ahead, half, length);
     ahead.fill(ahead[half]!, 0, half);
     ahead.fill(ahead[half + length - 1]!, half + length);
   }
@@ -155,6 +161,14 @@ class Limiter {
       }
       turn = turn + 1 === period ? 0 : turn + 1;
     }
+  }
+}
+
+/** Fills `half` values on either side of `length` values with those of a loop. */
+function wrapAround(values: Float64Array, half: number, length: number): void {
+  for (let i = 0; i < half; i++) {
+    values[half - 1 - i] = values[half + length - 1 - (i % length)]!;
+    values[half + length + i] = values[half + (i % length)]!;
   }
 }
 

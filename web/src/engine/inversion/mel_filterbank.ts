@@ -28,11 +28,19 @@ export interface Band {
   readonly weights: Float32Array;
 }
 
-function melFromHz(hz: Hertz, scale: MelFrames["scale"]): number {
+/** The mel of a frequency. */
+export function melFromHz(hz: Hertz, scale: MelFrames["scale"]): number {
   if (scale === "htk") return 2595 * Math.log10(1 + hz / 700);
   return hz < BREAK_HZ ? hz / HZ_PER_MEL : BREAK_MEL + Math.log(hz / BREAK_HZ) / LOG_STEP;
 }
 
+/** The inverse of `melFromHz`. */
+export function hzFromMelExactly(mel: number, scale: MelFrames["scale"]): Hertz {
+  if (scale === "htk") return 700 * (10 ** (mel / 2595) - 1);
+  return mel < BREAK_MEL ? HZ_PER_MEL * mel : BREAK_HZ * Math.exp(LOG_STEP * (mel - BREAK_MEL));
+}
+
+/** The same, rounded to float32 after each operation. */
 function hzFromMel(mel: number, scale: MelFrames["scale"]): number {
   if (scale === "htk") return f32(700 * f32(f32(10 ** f32(mel / 2595)) - 1));
   if (mel < f32(BREAK_MEL)) return f32(f32(HZ_PER_MEL) * mel);

@@ -9,17 +9,24 @@ const KAISER_BETA = 8;
 
 /**
  * Largest magnitude around each sample, up to its neighbours, so a smooth gain that bounds this envelope also bounds
- * the peaks between two samples. The signal is silent beyond its ends.
+ * the peaks between two samples. Beyond its ends the signal is silent, or repeats if circular.
  *
  * @param samples mono
  */
-export function envelope(kernels: Kernels, samples: Float32Array): Float32Array {
+export function envelope(kernels: Kernels, samples: Float32Array, circular = false): Float32Array {
   const mark = kernels.mark;
   const count = 4 * Math.ceil((samples.length + 1) / 4);
   const signal = kernels.reserve(4 * (count + 2 * HALF_TAPS + 4));
   const taps = kernels.reserveFloats(interpolationKernels());
   const out = kernels.reserve(4 * count);
   kernels.floats(signal + 4 * HALF_TAPS, samples.length).set(samples);
+  if (circular) {
+    const around = kernels.floats(signal, samples.length + 2 * HALF_TAPS);
+    for (let i = 0; i < HALF_TAPS; i++) {
+      around[HALF_TAPS - 1 - i] = samples[samples.length - 1 - (i % samples.length)]!;
+      around[HALF_TAPS + samples.length + i] = samples[i % samples.length]!;
+    }
+  }
   kernels.run.peaksAround(signal, taps, 2 * HALF_TAPS, count, out);
   const between = kernels.floats(out, count);
   const peaks = samples.map((value, i) => Math.max(Math.abs(value), between[i]!, between[i + 1]!));

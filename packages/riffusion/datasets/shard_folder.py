@@ -1,0 +1,268 @@
+"""A sharded data set as a `DatasetFolder`: on disk, behind http(s), or any address of fsspec.
+
+Only the index and the metadata are read at the start. A tar file is read as a whole when one of its
+rows is wanted, checked, and kept in memory until others take its place; nothing is written to disk.
+"""
+
+import fnmatch
+import hashlib
+import io
+import json
+import logging
+import threading
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from riffusion.datasets.folder import (
+    METADATA_NAME,
+    SPLITS,
+    DatasetFolder,
+    DatasetRow,
+    Split,
+    parsed_rows,
+)
+from riffusion.datasets.packed_latents import PackedHeader
+from riffusion.datasets.shards import INDEX_NAME, Shard, contents_of, damaged, read_index
+from riffusion.errors import InputError, MediaError
+from riffusion.io.images import decode_image
+from riffusion.spectrogram.params import FILE_NAME, SpectrogramParams
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 4
+"""Reads of a file over a network before it counts as unreachable."""
+_FIRST_PAUSE_S = 0.5
+_DEFAULT_KEPT = 2
+
+
+class ShardedFolder(DatasetFolder):
+    """A sharded data set, for reading.
+
+    Args:
+        address: a folder or URL that has `shards.json`; or a pattern such as `…/train-0000*.tar`
+            for some of its tar files for training.
+
+    Attributes:
+        num_kept: number of tar files of each split that are kept in memory.
+
+    Raises:
+        InputError: there is no sharded data set, it is damaged, or nothing matches the pattern.
+    """
+
+    def __init__(self, address: str) -> None:
+        base, pattern = split_pattern(address)
+        self.address = address
+        self.directory = Path(address)  # for messages, and for folders on disk
+        self.storage = _Storage(base)
+        self.index = read_index(self.storage.read(INDEX_NAME), self.storage.where(INDEX_NAME))
+        params = self._checked(FILE_NAME, self.index.params_sha256)
+        self.params = SpectrogramParams(**json.loads(params))
+        self.num_kept: dict[Split, int] = dict.fromkeys(SPLITS, _DEFAULT_KEPT)
+        self._kept: dict[Split, OrderedDict[str, list[bytes]]]
+        self._kept = {split: OrderedDict() for split in SPLITS}
+        self._locks: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+        self._splits: dict[Split, _SplitRows] = {}
+        for split in self.index.splits:
+            self._splits[split] = self._read_split(split, pattern if split == "train" else None)
+
+    def _read_split(self, split: Split, pattern: str | None) -> "_SplitRows":
+        found = self.index.splits[split]
+        name = f"{split}/{METADATA_NAME}"
+        data = self._checked(name, found.metadata_sha256)
+        rows = parsed_rows(data.decode(), self.storage.where(name))
+        chosen, first = [], 0
+        for shard in found.shards:
+            if pattern is None or fnmatch.fnmatchcase(shard.file, pattern):
+                chosen.append((shard, first))
+            first += shard.rows
+        if first != len(rows):
+            raise damaged(self.storage.where(name), f"{len(rows)} rows instead of {first}")
+        if not chosen:
+            raise InputError(
+                f"data.dataset={self.address!r} matches none of the {len(found.shards)} tar files "
+                f"for training; the first is {found.shards[0].file}"
+            )
+        return _SplitRows(chosen, rows)
+
+    def _checked(self, name: str, sha256: str) -> bytes:
+        data = self.storage.read(name)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise damaged(self.storage.where(name), f"its SHA-256 is not that of {INDEX_NAME}")
+        return data
+
+    def rows(self, split: Split) -> list[DatasetRow]:
+        """Rows of a split's tar files, in order; empty if the split doesn't exist."""
+        return self._splits[split].rows if split in self._splits else []
+
+    def shard_rows(self, split: Split) -> tuple[int, ...]:
+        """Number of rows of each tar file of a split."""
+        return tuple(shard.rows for shard, _ in self._splits[split].shards)
+
+    def latents_header(self, split: Split) -> PackedHeader | None:
+        """Header of the latents of a split; None for images."""
+        return self.index.splits[split].latents if split in self.index.splits else None
+
+    def latents(self, split: Split, number: int) -> torch.Tensor:
+        """The latents of row `number`, (channels, height, width), float32.
+
+        Raises:
+            InputError: its tar file can't be read, or is damaged.
+        """
+        header = self.latents_header(split)
+        assert header is not None
+        content, where = self._content(split, number)
+        try:
+            values = np.load(io.BytesIO(content), allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise damaged(where, f"row {number}: {error}") from error
+        if values.dtype != np.int8 or values.shape != header.shape:
+            raise damaged(where, f"row {number} is {values.dtype} {values.shape}")
+        # As read from a folder: rounded to half precision once.
+        return (torch.from_numpy(values).half() / header.levels).float()
+
+    def read_image(self, split: Split, row: DatasetRow) -> Image.Image:
+        if self.latents_header(split) is not None:
+            raise InputError(
+                f"dataset={self.address!r} holds latents instead of image {row.file_name!r}; name "
+                "the shards of the data set that `riffusion dataset encode` was given"
+            )
+        content, where = self._content(split, self._splits[split].numbers[row.file_name])
+        try:
+            return decode_image(content)
+        except InputError as error:
+            raise MediaError(f"image={row.file_name!r} of {where!r}: {error}") from error
+
+    def image_path(self, split: Split, row: DatasetRow) -> Path:
+        """Raises InputError: images in tar files have no path."""
+        raise InputError(
+            f"dataset={self.address!r} has its images in tar files, which this does not read; name "
+            "a data-set folder"
+        )
+
+    def image_size(self) -> tuple[int, int]:
+        return self.index.splits["train"].image
+
+    def digests(self, split: Split) -> list[bytes]:
+        return [bytes.fromhex(shard.sha256) for shard, _ in self._splits[split].shards]
+
+    def _content(self, split: Split, number: int) -> tuple[bytes, str]:
+        """The content of a row, and the address of its tar file."""
+        place, row = self._splits[split].place(number)
+        shard, first = self._splits[split].shards[place]
+        return self._shard(split, shard, first)[row], self.storage.where(shard.file)
+
+    def _shard(self, split: Split, shard: Shard, first: int) -> list[bytes]:
+        """The rows of a tar file; threads that want the same one wait for one read of it."""
+        kept = self._kept[split]
+        with self._lock:
+            lock = self._locks.setdefault(shard.file, threading.Lock())
+        with lock:
+            with self._lock:
+                if shard.file in kept:
+                    kept.move_to_end(shard.file)
+                    return kept[shard.file]
+            data = self.storage.read(shard.file)
+            contents = contents_of(data, shard, first, self.storage.where(shard.file))
+            with self._lock:
+                kept[shard.file] = contents
+                while len(kept) > self.num_kept[split]:
+                    kept.popitem(last=False)
+            return contents
+
+
+class _SplitRows:
+    """The chosen tar files of a split, each with the number of its first row, and their rows."""
+
+    def __init__(self, shards: list[tuple[Shard, int]], rows: list[DatasetRow]) -> None:
+        self.shards = shards
+        self.rows = [row for shard, first in shards for row in rows[first : first + shard.rows]]
+        self.numbers = {row.file_name: number for number, row in enumerate(self.rows)}
+        self._ends = np.cumsum([shard.rows for shard, _ in shards])
+
+    def place(self, number: int) -> tuple[int, int]:
+        """(index of the tar file, row in it) of a row."""
+        index = int(np.searchsorted(self._ends, number, side="right"))
+        return index, number - (int(self._ends[index - 1]) if index else 0)
+
+
+class _Storage:
+    """Reads whole files below a folder or a URL."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self.is_remote = "://" in base
+        self._file_system: Any = None
+
+    def where(self, name: str) -> str:
+        """The address of a file."""
+        return f"{self.base.rstrip('/')}/{name}"
+
+    def read(self, name: str) -> bytes:
+        """The content of a file. Over a network, it is tried several times.
+
+        Raises:
+            InputError: it can't be read.
+        """
+        where = self.where(name)
+        if not self.is_remote:
+            try:
+                return Path(where).read_bytes()
+            except OSError as error:
+                raise InputError(f"shard={where!r} cannot be read ({error.strerror})") from error
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._read_remote(where)
+            except FileNotFoundError as error:
+                raise InputError(f"shard={where!r} does not exist; check the address") from error
+            except (ValueError, ImportError) as error:  # an unknown kind of address
+                raise InputError(f"shard={where!r} cannot be read: {error}") from error
+            except Exception as error:  # each file system has its own exceptions
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
+                if attempt == ATTEMPTS:
+                    raise MediaError(
+                        f"shard={where!r} cannot be read ({reason}; tried {ATTEMPTS} times); check "
+                        "the connection, and run the same command again: it resumes from the last "
+                        "state"
+                    ) from error
+                logger.warning("reading %s again: %s", where, reason)
+                time.sleep(_FIRST_PAUSE_S * 2 ** (attempt - 1))
+        raise AssertionError("unreachable")
+
+    def _read_remote(self, where: str) -> bytes:
+        import fsspec
+
+        file_system, path = fsspec.core.url_to_fs(where)
+        data: bytes = file_system.cat_file(path)
+        return data
+
+
+def split_pattern(address: str) -> tuple[str, str | None]:
+    """(folder or URL, pattern of tar files or None) of an address."""
+    base, slash, last = address.rpartition("/")
+    if any(character in last for character in "*?["):
+        return (base if slash else "."), last
+    return address, None
+
+
+def is_sharded(address: str) -> bool:
+    """Whether an address is one of a sharded data set: a URL, a pattern, or a folder of shards."""
+    base, pattern = split_pattern(address)
+    return "://" in address or pattern is not None or (Path(base) / INDEX_NAME).is_file()
+
+
+def open_dataset(address: str | Path) -> DatasetFolder:
+    """A data-set folder or a sharded data set, for reading.
+
+    Raises:
+        InputError: there is none.
+    """
+    if is_sharded(str(address)):
+        return ShardedFolder(str(address))
+    return DatasetFolder(address)

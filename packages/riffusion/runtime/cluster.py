@@ -1,0 +1,195 @@
+"""Calls on the nodes of a Ray cluster, by Ray Data: in place of `processes`' pool on one machine.
+
+Each node needs the same packages, and the same files at the same paths. A worker that dies, or its
+whole node, is replaced, and its items are done again; so a call must be able to be repeated.
+"""
+
+import logging
+import os
+import pickle
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from riffusion.errors import InputError, RiffusionError
+from riffusion.runtime.processes import THREAD_VARIABLES
+
+LOCAL = "auto"
+"""In place of an address: `RAY_ADDRESS`, else a cluster that this machine is part of, else one of
+this machine's processors, which ends with the program."""
+_MAX_BLOCKS = 10_000
+"""Largest number of blocks. Each is done, and done again, as a whole, and Ray keeps track of it."""
+_CONNECT_S = 5.0
+
+Item = Any
+Result = Any
+
+
+class RayCluster:
+    """A connected cluster; see `ray_cluster`.
+
+    Args:
+        num_workers: largest number of workers; None for one per CPU of the cluster.
+    """
+
+    def __init__(self, num_workers: int | None = None) -> None:
+        self.num_workers = num_workers
+
+    def results(
+        self,
+        prepare: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        call: Callable[[Any, Item], Result],
+        items: Sequence[Item],
+    ) -> Iterator[tuple[int, Result | Exception]]:
+        """Yield (index of the item, result or exception) as items get done, in any order.
+
+        Args:
+            prepare: called once in each worker with `arguments`; a function of a module.
+            arguments: arguments of `prepare`.
+            call: called with what `prepare` returned and an item; a function of a module. It
+                computes with one thread, as in `processes`.
+            items: the items; anything that can be pickled.
+
+        Raises:
+            RiffusionError: the cluster is gone, or workers can't be prepared on it.
+        """
+        import ray
+        from ray.exceptions import RayError
+
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        available = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        workers = min(self.num_workers or available, available, len(items))
+        rows = [{"number": number, "item": pickle.dumps(item)} for number, item in enumerate(items)]
+        dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MAX_BLOCKS)).map(
+            _Worker,
+            fn_constructor_args=(prepare, arguments, call),
+            compute=ray.data.ActorPoolStrategy(size=workers),
+            num_cpus=1,
+        )
+        try:
+            for row in dataset.iter_rows():
+                yield row["number"], pickle.loads(row["result"])
+        except RayError as error:
+            raise RiffusionError(
+                f"the Ray cluster cannot do this ({_reason(error)}); check that its nodes have the "
+                "same packages, and run the same command again: it resumes"
+            ) from error
+
+
+class _Worker:
+    """A worker of the cluster, an actor of Ray Data."""
+
+    def __init__(
+        self,
+        prepare: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        call: Callable[[Any, Item], Result],
+    ) -> None:
+        self.state = prepare(*arguments)
+        self.call = call
+        threadpool_limits(1)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        result: Result | Exception
+        try:
+            result = self.call(self.state, pickle.loads(row["item"]))
+        except Exception as error:
+            result = error
+        return {"number": row["number"], "result": _pickled(result)}
+
+
+def _pickled(result: Result | Exception) -> bytes:
+    """An exception that can't be unpickled again is replaced by its text."""
+    data = pickle.dumps(result)
+    if isinstance(result, Exception):
+        try:
+            pickle.loads(data)
+        except Exception:
+            return pickle.dumps(RiffusionError(f"{type(result).__name__}: {result}"))
+    return data
+
+
+@contextmanager
+def ray_cluster(
+    address: str, num_workers: int | None = None, import_from: Sequence[Path] = ()
+) -> Iterator[RayCluster]:
+    """Connect to a Ray cluster until the end of the block.
+
+    Args:
+        address: `HOST:PORT` of its head, `ray://HOST:PORT`, or `LOCAL`.
+        num_workers: see `RayCluster`.
+        import_from: folders that workers import modules from, too, such as a checkout's root.
+
+    Raises:
+        InputError: there is no cluster at the address, or it has other versions.
+        ModuleNotFoundError: Ray isn't installed.
+    """
+    _check_address(address)
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its remarks aren't for users
+    import ray
+    import ray.data
+
+    if ray.is_initialized():
+        raise RiffusionError("this program is connected to a Ray cluster already")
+    package = Path(__file__).resolve().parents[2]
+    folders = [*map(str, import_from), str(package)]
+    if inherited := os.environ.get("PYTHONPATH"):
+        folders.append(inherited)
+    variables = dict.fromkeys(THREAD_VARIABLES, "1") | {"PYTHONPATH": os.pathsep.join(folders)}
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        ray.init(
+            None if address == LOCAL else address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            include_dashboard=False if address == LOCAL else None,
+            runtime_env={"env_vars": variables},
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise _no_cluster(address, _reason(error)) from error
+    try:
+        yield RayCluster(num_workers)
+    finally:
+        ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Check that something listens at an address, which takes Ray half a minute.
+
+    Raises:
+        InputError: the address is malformed, or nothing listens there.
+    """
+    if address == LOCAL:
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise InputError(
+            f"{address!r} is not the address of a Ray cluster; use HOST:PORT, such as "
+            f"10.0.0.1:6379, or {LOCAL!r} for this machine",
+            field="ray",
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+    except OSError as error:
+        raise _no_cluster(address, error.strerror or str(error)) from error
+
+
+def _no_cluster(address: str, reason: str) -> InputError:
+    return InputError(
+        f"{address!r} has no Ray cluster that can be used ({reason}); start one with `ray start "
+        f"--head`, or use {LOCAL!r} for this machine",
+        field="ray",
+    )
+
+
+def _reason(error: Exception) -> str:
+    """The last line of an exception, which is what Ray ends its reports with."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300]
