@@ -1,4 +1,4 @@
-"""The two engines, torch and onnxruntime: a clip by stage, with and without HTTP, and commands.
+"""The two engines, torch and onnxruntime: parts, a clip by stage with and without HTTP, commands.
 
 python -m benchmarks.engines
 """
@@ -17,12 +17,16 @@ from typing import Any, get_args
 
 import httpx
 
-from benchmarks import results
+from benchmarks import engine_table, results
+from benchmarks.engine_table import Compared
 from benchmarks.ports import free_port
 from benchmarks.running_process import WHOLE, RunningProcess
+from riffusion.checkpoint.manifest import read_manifest
+from riffusion.exporting.report import measured_parts
 from riffusion.generation.pipelines import EngineName
 from riffusion.serving.local.truss_server import LocalTrussServer
 
+EMBEDDED = Path(__file__).parents[1] / "data" / "demo-checkpoint"
 REPEATS = 5
 PRESETS = ("instant", "fast", "balanced")
 COMMAND = "riffusion generate … --preset fast"
@@ -137,28 +141,39 @@ def _medians(runs: list[dict[str, float]]) -> dict[str, float]:
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
-def markdown(rows: list[EngineRow]) -> str:
-    """The rows as a table."""
-    lines = [
-        "| | torch, seconds | light, seconds | torch / light | stages: torch → light, seconds |",
-        "|---|---|---|---|---|",
+def _parts() -> list[Compared]:
+    """Milliseconds of each part, and memory of a process with all four."""
+    measured = measured_parts(str(EMBEDDED), {EMBEDDED: read_manifest(EMBEDDED)})
+    rows = [
+        Compared(f"{row.part}, one row", row.torch_ms, row.onnxruntime_ms, "ms")
+        for row in measured.rows
     ]
-    for row in rows:
-        torch_s, light_s = (row.seconds[engine] for engine in ("torch", "light"))
-        stages = ", ".join(
-            f"{stage} {seconds:.2f} → {row.stages_s['light'][stage]:.2f}"
-            for stage, seconds in row.stages_s.get("torch", {}).items()
+    (light_mb,) = measured.whole_mb.values()
+    what = "peak memory of a process with all four parts, one row each"
+    return [*rows, Compared(what, measured.torch_mb, light_mb, "MB")]
+
+
+def rows_of(rows: list[EngineRow]) -> list[Compared]:
+    """Rows of the table."""
+    return [
+        Compared(
+            row.what,
+            row.seconds["torch"],
+            row.seconds["light"],
+            "s",
+            ", ".join(
+                f"{stage} {seconds:.2f} → {row.stages_s['light'][stage]:.2f}"
+                for stage, seconds in row.stages_s.get("torch", {}).items()
+            ),
         )
-        lines.append(
-            f"| {row.what} | {torch_s:.2f} | {light_s:.2f} | {torch_s / light_s:.1f} | {stages} |"
-        )
-    return "\n".join(lines)
+        for row in rows
+    ]
 
 
 def main() -> None:
     """Measure and save the result."""
-    rows = measure()
-    results.save("engines", rows, markdown(rows))
+    rows = [*_parts(), *rows_of(measure())]
+    results.save("engines", rows, engine_table.markdown(rows))
 
 
 if __name__ == "__main__":

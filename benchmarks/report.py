@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import listeners, results
+from benchmarks import browser, engine_table, listeners, results
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 INTRODUCTION = """# Benchmarks
@@ -41,12 +41,19 @@ class Section:
         name: name of the benchmark's module and of its result.
         title, text: text above the table.
         below: text below the table.
+        more: further benchmarks, whose rows are added to the table.
     """
 
     name: str
     title: str
     text: str
     below: str = ""
+    more: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All benchmarks of the section."""
+        return (self.name, *self.more)
 
 
 SECTIONS = (
@@ -76,11 +83,14 @@ SECTIONS = (
     ),
     Section(
         "engines",
-        "Without torch",
-        "The same, for clips from noise, from two servers that run the embedded checkpoint with "
-        "torch and with onnxruntime (`RIFFUSION_ENGINE`); in a process that has loaded it, without "
-        "HTTP; and the whole command. Medians of 5 alternating runs; the server or process that "
-        "isn't asked is idle.",
+        "Torch against light",
+        "Each part of the embedded checkpoint (weights in half precision, computed in float32) in "
+        "torch and in onnxruntime; clips from noise from two real servers, one per engine "
+        "(`RIFFUSION_ENGINE`), JSON in, MP3 out, and in a process that has loaded the checkpoint, "
+        "without HTTP; the whole command; installations without an extra and with torch; and the "
+        "page without a server. Clips and commands are medians of 5 alternating runs; the server "
+        "or process that isn't asked is idle.",
+        more=("installs", "browser"),
     ),
     Section(
         "steps",
@@ -157,24 +167,42 @@ def page() -> str:
     """The page, made from the saved results."""
     parts = [INTRODUCTION]
     for section in SECTIONS:
-        result = results.load(section.name)
         parts.append(f"## {section.title}\n{section.text}\n")
-        if result is None:
-            parts.append("Not measured here.\n")
-        else:
-            parts.append(f"{result.table}\n")
-            parts.append(f"Measured on {result.date} on {result.machine}; {result.versions}.\n")
-            if section.below:
-                parts.append(f"{section.below}\n")
+        parts.append(_measured(section))
     parts.append(f"{LISTENERS}\n\n{listeners.markdown()}\n")
     return "\n".join(parts)
+
+
+def _measured(section: Section) -> str:
+    """Table, origin and the text below, from the saved results."""
+    found = {name: results.load(name) for name in section.names}
+    saved = {name: result for name, result in found.items() if result is not None}
+    if not saved:
+        return "Not measured here.\n"
+    tables = [result.table for result in saved.values()]
+    origins = {
+        f"on {result.date} on {result.machine}; {result.versions}" for result in saved.values()
+    }
+    lines = [engine_table.joined(tables) if section.more else tables[0], ""]
+    if len(origins) == 1:
+        lines.append(f"Measured {origins.pop()}.")
+    else:  # not all at once
+        lines += [
+            f"{name}: measured on {result.date} on {result.machine}; {result.versions}.  "
+            for name, result in saved.items()
+        ]
+    if section.below:
+        lines += ["", section.below]
+    return "\n".join([*lines, ""])
 
 
 def main() -> None:
     """Run the chosen benchmarks and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = [section.name for section in SECTIONS]
-    possible = [n for n in names if n not in NEED_GPU or torch.cuda.is_available()]
+    names = [name for section in SECTIONS for name in section.names]
+    impossible = set() if torch.cuda.is_available() else {*NEED_GPU}
+    impossible |= set() if browser.is_possible() else {"browser"}
+    possible = [name for name in names if name not in impossible]
     parser.add_argument(
         "--only",
         help="names separated by commas, '' for none; default: all that this machine can run",

@@ -20,7 +20,7 @@ if ! make --no-print-directory web/node_modules/.package-lock.json; then
     left_out "the web app's tests, also those in a browser: npm could not install what they need; is the package index within reach?"
     exit 0
 fi
-make --no-print-directory web web-static # a failed build is a failure
+make --no-print-directory -j2 web web-static # beside each other; a failed build is a failure
 (cd web && "$npm" test --silent)
 if CHROMIUM=$(scripts/web_tool.sh --install chromium); then
     export CHROMIUM

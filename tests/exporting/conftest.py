@@ -8,7 +8,7 @@ import pytest
 from onnx import ModelProto
 
 from riffusion.diffusion import RiffusionPipeline
-from riffusion.exporting import graph, graphs, int8
+from riffusion.exporting import graph, graphs, quantised_parts
 from riffusion.exporting.export import export_checkpoint
 from riffusion.exporting.parts import Part, Sizes
 from riffusion.spectrogram.params import SpectrogramParams
@@ -45,7 +45,7 @@ def traced_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(graphs, "trace", trace)
-        patch.setattr(int8, "trace", trace)
+        patch.setattr(quantised_parts, "trace", trace)
         yield
 
 

@@ -32,7 +32,7 @@ def test_each_part_is_printed_with_its_difference(run: Run, tiny: Path, tmp_path
         (["--beside", "--precision", "fp16"], "--precision: 'fp16' cannot be combined with"),
         (
             ["-o", "out", "--precision", "int3"],
-            "--precision: 'int3' must be one of fp32, fp16, w8, int8",
+            "--precision: 'int3' must be one of fp32, fp16, w8, int8, w8a16",
         ),
         (["-o", "."], "exists and is not empty; choose a new folder"),
     ],

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from tests.fuzz.fuzzer import Fuzzer
-from tests.fuzz.serve_process import ServeProcess
+from tests.fuzz.serve_process import STOP_S, ServeProcess
 from tests.fuzz.usage import MAX_FD_GROWTH, MAX_MEMORY_GROWTH, UsageSampler
 
 LOG = Path("build/fuzz.log")
@@ -46,6 +46,8 @@ def main() -> int:
         traces = re.findall(r"Traceback[\s\S]{0,1500}", servers.log_text())
     faults = fuzzer.faults + [f"in the log: {trace}" for trace in traces[:10]]
     faults += [f"still at work: {busy}"] if busy else []
+    if servers.had_to_be_killed:
+        faults.append(f"SIGTERM did not end the servers within {STOP_S:g} s")
     if memory > MAX_MEMORY_GROWTH:
         faults.append(f"memory rose by {memory / 2**20:.0f} MiB")
     if fds > MAX_FD_GROWTH:

@@ -130,7 +130,7 @@ def test_a_build_equals_a_local_one_though_a_worker_is_killed(
         lines.append(printed.out.replace(str(out), "OUT"))
         assert "broken.wav" in printed.err
         outputs.append(contents(out))
-    assert lines[0] == lines[1]
+    assert lines[1].endswith(lines[0])  # before that, Ray says that a worker died
     assert outputs[0] == outputs[1]
     assert sum(name.endswith(".png") for name in outputs[0]) > 2 * NUM_SONGS
     assert_one_died_of_two_nodes(deadly)

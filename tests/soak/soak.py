@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from riffusion.generation.jam import TAKE_OVER_S
-from tests.fuzz.serve_process import ServeProcess
+from tests.fuzz.serve_process import STOP_S, ServeProcess
 from tests.fuzz.usage import MAX_FD_GROWTH, MAX_MEMORY_GROWTH, UsageSampler
 from tests.soak.actors import ACTORS, Caller, Solo, key
 from tests.soak.jam import Jam
@@ -100,6 +100,8 @@ def soak(plan: Plan, folder: Path) -> tuple[Book, str]:
             book.fault("file descriptors", f"rose by {fds:.1f}")
         if not servers.is_running:
             book.fault("serve", "has ended")
+    if servers.had_to_be_killed:
+        book.fault("serve", f"SIGTERM did not end it within {STOP_S:g} s")
     return book, _report(plan, book, jam, minutes, (memory, fds, len(usage.samples)))
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from PIL import Image
 
 from riffusion.audio import Audio
+from tests.fuzz import serve_process
 from tests.soak.jam import MAX_JOINT, joint
 from tests.soak.soak import Plan, soak
 from tests.soak.trouble import Trouble, Troubles
@@ -99,6 +101,22 @@ def test_a_seam_is_seen() -> None:
     assert joint(music, later) <= MAX_JOINT
     with mock.patch("tests.soak.jam.take_over", lambda _, following, __: following):
         assert joint(music, later) > MAX_JOINT
+
+
+def test_servers_that_do_not_end_are_killed_and_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for script, is_deaf in (("exec sleep 60", False), ("trap '' TERM; echo; exec sleep 60", True)):
+        monkeypatch.setattr(serve_process, "STOP_S", 0.2 if is_deaf else 60.0)
+        servers = serve_process.ServeProcess(tmp_path / "log")
+        servers._process = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE)
+        assert servers._process.stdout is not None
+        if is_deaf:
+            servers._process.stdout.readline()  # from now on it ignores SIGTERM
+        with servers._process.stdout:
+            servers.__exit__(None, None, None)
+        assert not servers.is_running
+        assert servers.had_to_be_killed == is_deaf
 
 
 def test_a_short_soak(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

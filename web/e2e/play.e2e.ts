@@ -51,7 +51,7 @@ it("loads without errors or warnings, and so does the about page", async () => {
 it("waits with its first request until it knows what the checkpoint can do, and makes it once", async () => {
   const proxy = await Proxy.open(inject("gateway"));
   [proxy.fault, proxy.infoDelay] = ["hang", 1000];
-  const jam = await Jam.open(browser, proxy.url);
+  const jam = await Jam.open(browser, proxy.url, { speed: 0.2 }); // so the page waits for 10 s, also on a busy machine
   await jam.play();
   await vi.waitFor(() => expect(proxy.isInfoSent || proxy.exchanges.length > 0).toBe(true), 10_000);
   expect(proxy.isInfoSent).toBe(true);

@@ -75,6 +75,7 @@ export class Proxy {
   /** Starts to listen, at the same address as before if it was closed. */
   async start(): Promise<this> {
     const server = createServer((request, response) => void this.answer(request, response));
+    server.keepAliveTimeout = 0; // never: a browser on a busy machine could ask again just when an idle connection is closed
     server.on("connection", (socket) => {
       this.sockets.add(socket);
       socket.on("close", () => this.sockets.delete(socket));

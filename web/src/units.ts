@@ -10,3 +10,5 @@ export type Hertz = number;
 export type Bpm = number;
 /** A fraction from 0 to 1. */
 export type Share = number;
+/** A length on the page in CSS pixels. */
+export type CssPixels = number;

@@ -32,8 +32,10 @@ WEIGHT_STEMS = {
     "text_encoder": ("model", "pytorch_model"),
 }
 """File names of the weights in each subfolder, without suffix: (safetensors, pickle)."""
-INTEGERS_SUFFIX, QUANTISED_SUFFIX = ".w8.safetensors", ".int8.safetensors"
-"""Endings of weights that `riffusion export` stored as integers; the latter belong to one graph."""
+INTEGERS_SUFFIX = ".w8.safetensors"
+"""Ending of weights that `riffusion export` stored as integers."""
+QUANTISED_SUFFIXES = {"int8": ".int8.safetensors", "w8a16": ".w8a16.safetensors"}
+"""The same where activations are integers, too, by precision; such a file belongs to one graph."""
 TOKENIZER_NAMES = (
     "vocab.json",
     "merges.txt",
@@ -124,7 +126,7 @@ def weight_files(
         raise CheckpointError(
             f"{where} lacks the shards {abridged(incomplete)}; download the checkpoint again"
         )
-    endings = (INTEGERS_SUFFIX, QUANTISED_SUFFIX)
+    endings = (INTEGERS_SUFFIX, *QUANTISED_SUFFIXES.values())
     if any(name.startswith(f"{part}/") and name.endswith(endings) for name in present):
         raise CheckpointError(
             f"{where} has weights as integers, which only its graphs can use; name the checkpoint "

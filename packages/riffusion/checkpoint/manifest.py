@@ -58,19 +58,19 @@ class ExportedPart(_Values):
     Args:
         graph: its ONNX file.
         weights: the files that the graph refers to.
-        precision: type of its weights; of `int8` also that of most activations.
+        precision: type of its weights; in `int8` and `w8a16` most activations are integers, too.
         difference: largest absolute difference between onnxruntime's outputs and torch's with the
             same weights, on random inputs of several sizes; of several outputs, that of the one
             which is nearest to its tolerance.
         tolerance: most that `difference` may be.
         rounding: the same with the checkpoint's own weights, where exporting rounded them; else
             None.
-        image_psnr_db: for `int8`, the least PSNR of images of the same seed when this part was
+        image_psnr_db: for these two, the least PSNR of images of the same seed when this part was
             quantised, after those before it.
-        left_out: for `int8`, what isn't quantised of what could be, see
-            `riffusion.exporting.int8`.
+        left_out: for these two, what isn't quantised of what could be, see
+            `riffusion.exporting.quantised_parts`.
 
-    Where a part is `int8`, `difference` is that of its graph before it was quantised.
+    Where activations are integers, `difference` is that of its graph before it was quantised.
     """
 
     graph: FileName
@@ -122,7 +122,8 @@ class Manifest(_Values):
     Args:
         format: see `FORMAT`.
         source: what was exported: a name, or a hub id with its commit.
-        precision: what was asked for: `fp32`, `fp16`, `w8` or `int8`; each part says its own.
+        precision: what was asked for: `fp32`, `fp16`, `w8`, `int8` or `w8a16`; each part says its
+            own.
         opset: version of ONNX's operators.
         versions: versions of the programs that made the folder, by name.
         shape: what is fixed about the tensors.

@@ -39,8 +39,9 @@ def export(
         str | None,
         typer.Option(
             help="How weights are stored: fp32, fp16 (default) or w8 (8-bit integers, half the "
-            "size of fp16, for graphs only), with computation in single precision; or int8, which "
-            "also computes with integers, as far as images of the same seed stay as they are.",
+            "size of fp16, for graphs only), with computation in single precision; or int8 (for "
+            "CPUs) or w8a16 (for Qualcomm's NPUs), which also compute with integers of 8 or 16 "
+            "bits, as far as images of the same seed stay as they are.",
             show_default=False,
         ),
     ] = None,
@@ -57,15 +58,15 @@ def export(
         typer.Option(
             min=0,
             max=8,
-            help="How many prompts to draw before and after weights are integers (w8, int8): "
-            "below 30 dB of PSNR, exporting fails.",
+            help="How many prompts to draw before and after weights are integers (w8, int8, "
+            "w8a16): below 30 dB of PSNR, exporting fails.",
         ),
     ] = 4,
     calibrate: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="How many clips to draw for the ranges of int8's activations; default: 12.",
+            help="How many clips to draw for the ranges of activations (int8, w8a16); default: 12.",
             show_default=False,
         ),
     ] = None,
@@ -89,10 +90,16 @@ def export(
             "weights; leave it out",
             "precision",
         )
-    if calibrate is not None and precision != "int8" and not (is_only_report and not precision):
-        raise InputError(f"{calibrate} is for --precision int8 only; leave it out", "calibrate")
     _check_packages()
     from riffusion.exporting.export import NUM_CLIPS, export_beside, export_checkpoint
+    from riffusion.exporting.rounding import CALIBRATED
+
+    is_calibrated = precision in CALIBRATED or (is_only_report and not precision)
+    if calibrate is not None and not is_calibrated:
+        raise InputError(
+            f"{calibrate} is for --precision {' and '.join(CALIBRATED)} only; leave it out",
+            "calibrate",
+        )
 
     num_clips = calibrate or NUM_CLIPS
     if is_only_report:
@@ -172,5 +179,8 @@ def _print_graph(graph: "ExportedGraph") -> None:
     if graph.rounding is not None:
         line += f"; {graph.rounding:.1e} with the weights before rounding"
     if graph.image_psnr_db is not None:
-        line += f"; in int8 but for {graph.left_out}, with images of {graph.image_psnr_db:.1f} dB"
+        line += (
+            f"; in {graph.precision} but for {graph.left_out}, with images of "
+            f"{graph.image_psnr_db:.1f} dB"
+        )
     print(line)

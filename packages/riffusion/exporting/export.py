@@ -4,7 +4,7 @@ checkpoint ─▶ load_components           networks in single precision on the 
            ─▶ copied, or converted      weights as safetensors, in the precision asked for
            ─▶ trace, attach_weights     one graph per part, which refers to these files
            ─▶ checking                  onnxruntime against torch, on random inputs
-           ─▶ quantised (int8)          computing with integers, as far as images stay as they were
+           ─▶ quantised (int8, w8a16)   computing with integers, as far as images stay
            ─▶ manifest.json             written last, so a folder that has one is complete
 
 Everything is written under temporary names and renamed at the end, so a failure or Ctrl-C leaves
@@ -29,7 +29,7 @@ from riffusion.checkpoint.source import CheckpointSource, find_checkpoint
 from riffusion.diffusion.scheduler_config import SchedulerConfig
 from riffusion.diffusion.schedulers import new_scheduler, scheduler_class
 from riffusion.errors import CheckpointError, InputError
-from riffusion.exporting import checking, checkpoint_files, images, int8
+from riffusion.exporting import checking, checkpoint_files, images, quantised_parts
 from riffusion.exporting.calibration import pipeline_of
 from riffusion.exporting.checking import Arrays
 from riffusion.exporting.graphs import (
@@ -41,7 +41,7 @@ from riffusion.exporting.graphs import (
 )
 from riffusion.exporting.images import Pixels
 from riffusion.exporting.parts import Part, Shape, parts_of
-from riffusion.exporting.rounding import INTEGERS, PRECISIONS
+from riffusion.exporting.rounding import CALIBRATED, INTEGERS, PRECISIONS
 from riffusion.io.folders import is_vacant, replaced_files, replaced_folder
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 NUM_IMAGES = 4
 """Prompts that quality is measured with, unless the caller says otherwise."""
 NUM_CLIPS = 12
-"""Clips per preset that `int8` is calibrated with, unless the caller says otherwise."""
+"""Clips per preset that `CALIBRATED` precisions are calibrated with, likewise."""
 
 
 def export_checkpoint(
@@ -67,10 +67,10 @@ def export_checkpoint(
         source: see `find_checkpoint`.
         directory: the folder; created, or empty.
         precision: type of the weights, one of `PRECISIONS`. Computation is in single precision,
-            but for `int8`.
+            but for `CALIBRATED`.
         on_graph: called with each graph that is ready.
         num_images: how many prompts to draw before and after weights become integers.
-        num_clips: how many clips per preset to draw for the calibration of `int8`.
+        num_clips: how many clips per preset to draw for the calibration of `CALIBRATED`.
 
     Raises:
         CheckpointError: the checkpoint can't be loaded or exported, or images change too much.
@@ -78,10 +78,10 @@ def export_checkpoint(
     """
     if precision not in PRECISIONS:
         raise InputError(f"{precision!r} must be one of {', '.join(PRECISIONS)}", "precision")
-    if precision == "int8" and not (num_images and num_clips):
+    if precision in CALIBRATED and not (num_images and num_clips):
         raise InputError(
-            "int8 is chosen by the quality of images, so draw at least one, and calibrate with at "
-            "least one clip",
+            f"{precision} is chosen by the quality of images, so draw at least one, and calibrate "
+            "with at least one clip",
             "calibrate" if num_images else "images",
         )
     if directory.exists() and not is_vacant(directory):
@@ -171,8 +171,8 @@ class _Integers:
         expected = images.draw(pipeline, prompts)
         with tempfile.TemporaryDirectory() as scratch:
             floats = {}
-            if precision == "int8":
-                floats = int8.float_graphs(self.parts, self.shape, Path(scratch))
+            if precision in CALIBRATED:
+                floats = quantised_parts.float_graphs(self.parts, self.shape, Path(scratch))
             stored = checkpoint_files.write(self.components, self.folder, "w8")
             psnr_db = None
             if prompts:
@@ -185,13 +185,16 @@ class _Integers:
             manifest = self._written(graphs, "w8", psnr_db)
             if precision == "w8":
                 return manifest
-            found = int8.quantise(self.folder, floats, expected, prompts, num_clips)
-        return self._quantised(graphs, found, references, prompts, expected)
+            found = quantised_parts.quantise(
+                self.folder, floats, expected, prompts, num_clips, precision
+            )
+        return self._quantised(precision, graphs, found, references, prompts, expected)
 
     def _quantised(
         self,
+        precision: str,
         graphs: Sequence[ExportedGraph],
-        found: Mapping[str, int8.Quantised],
+        found: Mapping[str, quantised_parts.Quantised],
         references: Mapping[str, Sequence[Arrays]],
         prompts: Sequence[str],
         expected: Sequence[Pixels],
@@ -207,7 +210,7 @@ class _Integers:
                     graph,
                     content=part.graph,
                     weights=(part.weights,),
-                    precision="int8",
+                    precision=precision,
                     rounding=checking.compare(outputs, references[graph.name]).difference,
                     image_psnr_db=part.psnr_db,
                     left_out=part.left_out,
@@ -218,11 +221,11 @@ class _Integers:
         for path in self.folder.rglob("*.safetensors"):
             if path.relative_to(self.folder).as_posix() not in used:
                 path.unlink()
-        self._written(replaced, "int8", None)
+        self._written(replaced, precision, None)
         drawn = images.draw(pipeline_of(self.folder, {}), prompts)
         psnr_db = images.worst_psnr_db(drawn, expected)
-        images.check(psnr_db, "int8", "w8")
-        return self._written(replaced, "int8", psnr_db)
+        images.check(psnr_db, precision, "w8")
+        return self._written(replaced, precision, psnr_db)
 
     def _written(
         self, graphs: Sequence[ExportedGraph], precision: str, psnr_db: float | None

@@ -18,6 +18,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from riffusion.checkpoint.files import first_line
 from riffusion.errors import CheckpointError
+from riffusion.exporting import attention
 from riffusion.exporting.parts import Part, Sizes
 
 OPSET = 17
@@ -63,11 +64,15 @@ def trace(part: Part, sizes: Sizes) -> ModelProto:
 
 @contextmanager
 def _exporter() -> Iterator[None]:
-    """The exporter without its warnings and prints, and with an operator that it lacks."""
+    """The exporter without its warnings and prints, and with operators in forms that it can hold.
+
+    It lacks `cdist`, and attention would take much memory.
+    """
     with (
         warnings.catch_warnings(),
         mock.patch.object(torch._C, "_jit_onnx_log", _ignore, create=True),  # prints the graph
         mock.patch.object(torch, "cdist", _distances),
+        attention.in_blocks(),
     ):
         warnings.simplefilter("ignore")  # that shapes are checked once, while tracing
         yield

@@ -1,14 +1,13 @@
-"""A graph that computes with 8-bit integers, by onnxruntime's quantiser.
+"""A graph that computes with integers, by onnxruntime's quantiser.
 
 In front of and behind each quantised operator are conversions to integers and back (QDQ), from
 which runtimes make integer kernels. The ranges of activations are fixed: they are the smallest and
 largest values that calibration saw. So a row of a batch is rounded as it is alone; ranges that are
 taken from each batch would mix its rows.
 
-Weights have a scale per output channel, and 7 bits: products of two 8-bit numbers, added in pairs,
-would exceed 16 bits, to which processors without VNNI and WebAssembly limit them. Convolutions and
-products with constant weights are quantised, which is where the time goes; norms, attention's own
-products and the embedding of the timestep stay in single precision.
+Convolutions and products with constant weights are quantised, which is where the time goes; norms,
+attention's own products and the embedding of the timestep stay in single precision. `SCHEMES` has
+what else depends on the processor.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,35 @@ Inputs = Mapping[str, npt.NDArray[Any]]
 
 QUANTISED = ("Conv", "MatMul")
 """Operators that are quantised."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Integers that a kind of processor computes with.
+
+    Args:
+        activations: type of the activations.
+        has_seven_bits: whether weights have 7 bits in place of 8.
+        has_matrix_channels: whether matrices have a scale per output channel, as convolutions do.
+        has_float_products: whether products of matrices are floats: their sums in 32 bits are
+            multiplied by the scale and not rounded again.
+    """
+
+    activations: QuantType
+    has_seven_bits: bool
+    has_matrix_channels: bool
+    has_float_products: bool
+
+
+SCHEMES = {
+    "int8": Scheme(QuantType.QUInt8, True, True, True),
+    "w8a16": Scheme(QuantType.QUInt16, False, False, False),
+}
+"""By precision. `int8` is for CPUs: products of two 8-bit numbers, added in pairs, would exceed 16
+bits, to which processors without VNNI and WebAssembly limit them, hence 7 bits. `w8a16` is for
+Qualcomm's NPUs, in the form that onnxruntime's QNN execution provider asks for: no scales per
+channel in products of matrices, and integers behind each operator. 16 bits exist as an extension of
+the standard's operators in opset 17 (`com.microsoft`), which this provider takes."""
 MAX_BYTES = 1_900_000_000
 """Largest graph with its weights inside; the format of graphs ends at 2 GB."""
 
@@ -54,8 +83,8 @@ def float_graph(model: ModelProto, part: Part, path: Path) -> None:
     size = sum(weights[name].nbytes for name in used)
     if size > MAX_BYTES:
         raise CheckpointError(
-            f"{part.name} has {size / 1e9:.1f} GB of weights, and int8 can be made of up to "
-            f"{MAX_BYTES / 1e9:g} GB; use --precision w8"
+            f"{part.name} has {size / 1e9:.1f} GB of weights, and int8 and w8a16 can be made of up "
+            f"to {MAX_BYTES / 1e9:g} GB; use --precision w8"
         )
     values = {name: weights[name].detach().cpu().numpy() for name in used}
     graph = ModelProto()
@@ -95,30 +124,38 @@ def ranges_of(graph: Path, inputs: Sequence[Inputs], scratch: Path) -> TensorsDa
     return found
 
 
-def quantised_graph(graph: Path, ranges: TensorsData, left_out: Sequence[str]) -> ModelProto:
+def quantised_graph(
+    graph: Path, ranges: TensorsData, left_out: Sequence[str], scheme: Scheme
+) -> ModelProto:
     """The graph with integers, weights inside.
 
     Args:
         graph: of `float_graph`.
         ranges: of `ranges_of`.
         left_out: names of nodes that stay as they are.
+        scheme: one of `SCHEMES`.
     """
+    model = load_model_with_shape_infer(graph)
+    options: dict[str, Any] = {"MatMulConstBOnly": True}
+    if scheme.has_float_products:
+        options["OpTypesToExcludeOutputQuantization"] = ["MatMul"]
+    if not scheme.has_matrix_channels:
+        whole = {"quant_type": QuantType.QInt8, "symmetric": True}
+        constants = {tensor.name for tensor in model.graph.initializer}
+        factors = {node.input[1] for node in model.graph.node if node.op_type == "MatMul"}
+        options["TensorQuantOverrides"] = {name: [whole] for name in factors & constants}
     with _quiet():
         quantiser = QDQQuantizer(
-            load_model_with_shape_infer(graph),
+            model,
             per_channel=True,
-            reduce_range=True,
+            reduce_range=scheme.has_seven_bits,
             weight_qType=QuantType.QInt8,
-            activation_qType=QuantType.QUInt8,
+            activation_qType=scheme.activations,
             tensors_range=ranges,
             nodes_to_quantize=[],
             nodes_to_exclude=list(left_out),
             op_types_to_quantize=list(QUANTISED),
-            # Integers, multiplied and added up in 32 bits, become floats again at no cost.
-            extra_options={
-                "MatMulConstBOnly": True,
-                "OpTypesToExcludeOutputQuantization": ["MatMul"],
-            },
+            extra_options=options,
         )
         quantiser.quantize_model()
     found: ModelProto = quantiser.model.model

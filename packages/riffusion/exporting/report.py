@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,45 @@ PHONE_MB = {"text_encoder": 163, "unet": 880, "vae_decoder": 59}
 with weights of 8 bits and activations of 16, on the NPU of a Galaxy S24."""
 
 
-def report(source: str | None, exported: Mapping[Path, Manifest]) -> list[str]:
-    """A table in Markdown, one line per part and precision.
+@dataclass(frozen=True)
+class MeasuredPart:
+    """What one part costs in one precision, for one row of a clip of the usual length.
 
-    Each part is run for one row of a clip of the usual length: by onnxruntime in a process of its
-    own, by torch in this one.
+    Args:
+        part, precision: which one.
+        megabytes: its graph with the weights that it uses.
+        onnxruntime_ms, torch_ms: median time of a call.
+        peak_mb: peak memory of a process with this part alone in onnxruntime; None where the system
+            doesn't say.
+    """
+
+    part: str
+    precision: str
+    megabytes: float
+    onnxruntime_ms: float
+    torch_ms: float
+    peak_mb: float | None
+
+
+@dataclass(frozen=True)
+class MeasuredParts:
+    """What a checkpoint's parts cost.
+
+    Args:
+        rows: of all precisions.
+        whole_mb: by precision, peak memory of a process with all four parts.
+        torch_mb: that of this process, with torch.
+        shape: the checkpoint's.
+    """
+
+    rows: list[MeasuredPart]
+    whole_mb: dict[str, float | None]
+    torch_mb: float | None
+    shape: Shape
+
+
+def measured_parts(source: str | None, exported: Mapping[Path, Manifest]) -> MeasuredParts:
+    """Measure each part: by onnxruntime in a process of its own, by torch in this one.
 
     Args:
         source: the checkpoint, see `find_checkpoint`.
@@ -51,26 +86,45 @@ def report(source: str | None, exported: Mapping[Path, Manifest]) -> list[str]:
         with torch.inference_mode():
             torch_ms[part.name] = milliseconds(lambda it=part, given=inputs: it.module(**given))  # type: ignore[misc] # a lambda's defaults have no types
     torch_mb = peak_megabytes()
+    rows, whole_mb = [], {}
+    for folder, manifest in exported.items():
+        for name in PARTS:
+            found = _measured(folder, manifest, sizes, name)
+            megabytes = _megabytes(manifest.graph_path(folder, name))
+            rows.append(
+                MeasuredPart(
+                    name,
+                    manifest.precision,
+                    megabytes,
+                    found[name],
+                    torch_ms[name],
+                    found["peak_mb"],
+                )
+            )
+        whole_mb[manifest.precision] = _measured(folder, manifest, sizes, *PARTS)["peak_mb"]
+    return MeasuredParts(rows, whole_mb, torch_mb, shape)
+
+
+def report(source: str | None, exported: Mapping[Path, Manifest]) -> list[str]:
+    """A table in Markdown, one line per part and precision; see `measured_parts`."""
+    measured = measured_parts(source, exported)
+    shape = measured.shape
     lines = [
         "| part | precision | MB | onnxruntime, ms | peak MB | torch, ms | phone, ms (MB) |",
         "|---|---|---|---|---|---|---|",
     ]
-    whole = []
-    for folder, manifest in exported.items():
-        for part_name in PARTS:
-            found = _measured(folder, manifest, sizes, part_name)
-            cells = (
-                part_name,
-                manifest.precision,
-                f"{_megabytes(manifest.graph_path(folder, part_name)):.1f}",
-                f"{found[part_name]:.1f}",
-                _rounded(found["peak_mb"]),
-                f"{torch_ms[part_name]:.1f}",
-                _phone(part_name),
-            )
-            lines.append(f"| {' | '.join(cells)} |")
-        peak_mb = _rounded(_measured(folder, manifest, sizes, *PARTS)["peak_mb"])
-        whole.append(f"{manifest.precision} {peak_mb} MB")
+    for row in measured.rows:
+        cells = (
+            row.part,
+            row.precision,
+            f"{row.megabytes:.1f}",
+            f"{row.onnxruntime_ms:.1f}",
+            _rounded(row.peak_mb),
+            f"{row.torch_ms:.1f}",
+            _phone(row.part),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    whole = [f"{name} {_rounded(peak_mb)} MB" for name, peak_mb in measured.whole_mb.items()]
     pixels = f"{shape.clip_width * shape.fixed.pixels_per_latent}"
     pixels += f" × {shape.clip_height * shape.fixed.pixels_per_latent}"
     return [
@@ -82,7 +136,7 @@ def report(source: str | None, exported: Mapping[Path, Manifest]) -> list[str]:
         "of which each is counted with what it uses. Peak memory is that of a process with the one "
         "part.",
         f"A process with all four parts: onnxruntime {', '.join(whole)}; torch "
-        f"{_rounded(torch_mb)} MB.",
+        f"{_rounded(measured.torch_mb)} MB.",
         "Phone: published figures for Stable Diffusion 1.5's shape with weights of 8 bits, on the "
         "NPU of a Galaxy S24; not measured here.",
     ]

@@ -14,10 +14,13 @@ from torch import nn
 
 Tensors = dict[str, torch.Tensor]
 
-PRECISIONS = ("fp32", "fp16", "w8", "int8")
-"""Types of stored weights; of `int8` also of activations, by `riffusion.exporting.int8`."""
-INTEGERS = ("w8", "int8")
+PRECISIONS = ("fp32", "fp16", "w8", "int8", "w8a16")
+"""Types of stored weights; of the last two also of activations, by
+`riffusion.exporting.quantised_parts`."""
+INTEGERS = ("w8", "int8", "w8a16")
 """Those that round weights to integers."""
+CALIBRATED = ("int8", "w8a16")
+"""Those that round activations to integers, too."""
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 """Types of torch, where all weights have one."""
 SCALE_SUFFIX = ".scale"

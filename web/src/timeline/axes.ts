@@ -2,7 +2,7 @@
 
 import * as THREE from "three";
 import type { Scope } from "../scope";
-import type { Seconds } from "../units";
+import type { CssPixels, Seconds } from "../units";
 import { DEPTH, FUTURE, PAST, clockText, spacedApart, timeMarks, xOf, zOf } from "./geometry";
 import { PITCH_MARKS, heightOf } from "./pitch";
 
@@ -55,8 +55,9 @@ export class Axes {
    * @param middle the time at x = 0
    * @param origin start time of the jam
    * @param isUpright whether time runs upwards, so that the pitch labels are along the lower edge
+   * @param covered height of what covers the lower part of the view; time labels there are hidden
    */
-  place(middle: Seconds, origin: Seconds, isUpright: boolean, camera: THREE.Camera): void {
+  place(middle: Seconds, origin: Seconds, isUpright: boolean, camera: THREE.Camera, covered: CssPixels): void {
     const times = timeMarks(middle - PAST, middle + FUTURE, origin, TIME_MARK_EVERY).slice(0, MAX_TIME_MARKS);
     this.ticks.fill(0);
     const [near, far] = [DEPTH / 2 + MARGIN, -DEPTH / 2];
@@ -71,7 +72,8 @@ export class Axes {
       label.hidden = time === undefined;
       if (time === undefined) return;
       label.textContent = clockText(time - origin);
-      this.put(label, this.point.set(xOf(time, middle), 0, near + 0.2), camera, size);
+      const [, top] = this.put(label, this.point.set(xOf(time, middle), 0, near + 0.2), camera, size);
+      if (top + LABEL_HEIGHT_PX / 2 > size.height - covered) label.hidden = true;
     });
     const places = this.pitchLabels.map((label, i) => {
       const z = zOf(heightOf(PITCH_MARKS[i]?.frequency ?? 0));

@@ -5,7 +5,7 @@
 
 import type { Milliseconds } from "../units";
 
-/** moving: the user moves the view; late: the next clip is late; usual: neither */
+/** moving: the user moves the view, or an image has arrived; late: the next clip is late; usual: neither */
 export type Situation = "moving" | "usual" | "late";
 
 interface Pace {

@@ -3,7 +3,7 @@
 import * as THREE from "three";
 import type { Round } from "../jam/playback_timeline";
 import { Scope } from "../scope";
-import type { Milliseconds, Seconds, Share } from "../units";
+import type { CssPixels, Milliseconds, Seconds, Share } from "../units";
 import { AdaptiveDetail } from "./adaptive_detail";
 import { Axes } from "./axes";
 import { ClipTextures } from "./clip_textures";
@@ -50,6 +50,8 @@ export class Timeline {
   offset: Seconds = 0;
   /** Whether the music waits for clips. Where rendering takes the processor's time, it then takes less. */
   areClipsLate = false;
+  /** Height of what covers the lower part of the page, where no time labels are shown. */
+  covered: CssPixels = 0;
   /** Whether the processor renders. */
   readonly isSoftware = isRenderedInSoftware();
   private readonly scope: Scope;
@@ -70,7 +72,7 @@ export class Timeline {
   private lastNow: Seconds = NaN;
   private lastOffset: Seconds = 0;
   private isStale = true;
-  private isTurned = false;
+  private isUrgent = false;
 
   /**
    * @param read called for every frame
@@ -84,11 +86,12 @@ export class Timeline {
     const night = new THREE.Color().setStyle(NIGHT, THREE.LinearSRGBColorSpace);
     const accent = rawColour(colourOf(ACCENT_LOUDNESS));
     this.scene.background = night;
-    this.view = new View(this.scope, canvas, () => {
-      this.isTurned = true;
+    const drawSoon = (): void => {
+      this.isUrgent = true;
       this.invalidate();
-    });
-    this.textures = new ClipTextures(this.scope, () => this.invalidate());
+    };
+    this.view = new View(this.scope, canvas, drawSoon);
+    this.textures = new ClipTextures(this.scope, drawSoon);
     const look = { night, accent, height: this.view.height, playhead: this.playheadTime };
     this.heightMaps = new HeightMaps(this.scope, look, this.adaptiveDetail.detail);
     this.axes = new Axes(this.scope, labels, new THREE.Color().setStyle(LINES, THREE.LinearSRGBColorSpace));
@@ -131,7 +134,7 @@ export class Timeline {
     this.lastNow = scene.now;
     this.lastOffset = this.offset;
     this.lastElapsed = elapsed;
-    this.isStale = this.isTurned = false;
+    this.isStale = this.isUrgent = false;
     this.draw(scene);
     if (isSparse) this.gpuWork.watch(time);
   }
@@ -147,7 +150,7 @@ export class Timeline {
   }
 
   private get situation(): Situation {
-    if (this.view.isMoving || this.isTurned || this.offset !== this.lastOffset) return "moving";
+    if (this.view.isMoving || this.isUrgent || this.offset !== this.lastOffset) return "moving";
     return this.areClipsLate ? "late" : "usual";
   }
 
@@ -168,7 +171,7 @@ export class Timeline {
     this.playhead.place(scene.now - middle, this.view.height.value);
     this.playhead.group.visible = scene.playing !== null;
     this.view.camera.updateMatrixWorld();
-    this.axes.place(middle, scene.origin, this.view.isUpright, this.view.camera);
+    this.axes.place(middle, scene.origin, this.view.isUpright, this.view.camera, this.covered);
     this.renderer.render(this.scene, this.view.camera);
   }
 

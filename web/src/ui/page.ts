@@ -100,7 +100,11 @@ export class Page {
       help.dialog,
     );
     this.timeline = this.makeTimeline(canvas, labels);
-    const observer = new ResizeObserver(() => labels.style.setProperty("--covered", `${main.offsetHeight}px`));
+    const observer = new ResizeObserver(() => {
+      labels.style.setProperty("--covered", `${main.offsetHeight}px`);
+      if (this.timeline) this.timeline.covered = main.offsetHeight - parseFloat(getComputedStyle(main).paddingTop);
+      this.timeline?.invalidate();
+    });
     observer.observe(main);
     scope.add(() => observer.disconnect());
     scope.listen(this.flatButton, "click", () => this.toggleFlat());
@@ -184,7 +188,7 @@ export class Page {
 
   private toggleFlat(): void {
     if (this.timeline === null) return;
-    this.timeline.view.setFlat(!this.timeline.view.isFlat, this.preferences.isMotionReduced);
+    this.timeline.view.setFlat(!this.timeline.view.isFlat, this.isStill);
     this.update();
   }
 
@@ -197,14 +201,17 @@ export class Page {
 
   /** Returns to the initial view. */
   private backToNow(): void {
-    this.timeline?.view.reset(this.preferences.isMotionReduced);
+    this.timeline?.view.reset(this.isStill);
     this.scrollTo(0);
   }
 
+  /** Whether nothing moves by itself but the music. Without a GPU, each frame of an animation costs the processor as much as the whole page. */
+  private get isStill(): boolean {
+    return this.preferences.isMotionReduced || (this.timeline?.isSoftware ?? true);
+  }
+
   private applyPreferences(): void {
-    // Without a GPU, each frame of an animation costs the processor as much as the whole page.
-    const isStill = this.preferences.isMotionReduced || (this.timeline?.isSoftware ?? true);
-    document.body.classList.toggle("still", isStill);
+    document.body.classList.toggle("still", this.isStill);
     if (this.timeline) this.timeline.isMotionReduced = this.preferences.isMotionReduced;
     this.update();
   }

@@ -94,7 +94,7 @@ describe("loading", () => {
     ["a missing file", { openFiles: filesFrom(without("unet.onnx")) }, /unet\.onnx cannot be fetched \(status 404\)/],
     ["no connection", { openFiles: filesFrom(() => Promise.reject(new TypeError("failed"))) }, /manifest\.json cannot be fetched; check the connection/],
     ["a changed file", { openFiles: filesFrom(changed("vae/diffusion_pytorch_model.safetensors", (data) => data.map((byte, index) => (index === 1000 ? byte ^ 1 : byte)))) }, /SHA-256/],
-    ["a file that breaks off", { openFiles: filesFrom(changed("unet.onnx", (data) => data.slice(0, 99))) }, /unet\.onnx has 99 of 167934 bytes; reload the page/],
+    ["a file that breaks off", { openFiles: filesFrom(changed("unet.onnx", (data) => data.slice(0, 99))) }, /unet\.onnx has 99 of 196092 bytes; reload the page/],
     ["a manifest of another kind", { openFiles: filesFrom(changed("manifest.json", () => new TextEncoder().encode('{"format": 99}'))) }, /format 99/],
     ["a damaged tokenizer", { openFiles: filesFrom(changed("tokenizer.json", (data) => data.slice(0, 50))) }, /tokenizer\.json/],
     ["a damaged manifest", { openFiles: filesFrom(changed("manifest.json", (data) => data.slice(0, 50))) }, /manifest\.json is damaged/],

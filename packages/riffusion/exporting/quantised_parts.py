@@ -1,4 +1,4 @@
-"""An exported folder whose UNet and autoencoder compute with 8-bit integers.
+"""An exported folder whose UNet and autoencoder compute with integers.
 
 It begins as one of `w8`, and part after part is quantised (`quantising`), with ranges of inputs
 that drawing clips gives (`calibration`). How much of a part is quantised is chosen by measured
@@ -18,13 +18,19 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto
 
-from riffusion.checkpoint.files import QUANTISED_SUFFIX
+from riffusion.checkpoint.files import QUANTISED_SUFFIXES
 from riffusion.exporting import calibration, images
 from riffusion.exporting.calibration import Inputs
 from riffusion.exporting.graph import trace
 from riffusion.exporting.images import Pixels
 from riffusion.exporting.parts import Part, Shape
-from riffusion.exporting.quantising import QUANTISED, float_graph, quantised_graph, ranges_of
+from riffusion.exporting.quantising import (
+    QUANTISED,
+    SCHEMES,
+    float_graph,
+    quantised_graph,
+    ranges_of,
+)
 from riffusion.exporting.weights import move_weights
 from riffusion.light.sessions import Session
 
@@ -53,7 +59,7 @@ class Quantised:
         graph: the serialized graph.
         weights: the file that it refers to, relative to the folder.
         psnr_db: least PSNR of images with this part and those before it quantised.
-        left_out: what stays in single precision, a key of `LEFT_OUT`.
+        left_out: what stays in single precision, a key of `choices`.
     """
 
     graph: bytes
@@ -90,6 +96,22 @@ LEFT_OUT: dict[str, Callable[[Nodes, Shapes], list[str]]] = {
     "first and last convolution, two narrowest widths": partial(narrow, num_widths=2),
 }
 """Layers that stay in single precision, from the fewest on; tried in this order."""
+NOTHING = "nothing"
+"""Also tried, and first, where activations have 16 bits."""
+
+
+def choices(precision: str) -> dict[str, Callable[[Nodes, Shapes], list[str]]]:
+    """What to try to leave out, see `LEFT_OUT`; an NPU is fastest where nothing is.
+
+    Args:
+        precision: a key of `SCHEMES`.
+    """
+    return LEFT_OUT if precision == "int8" else {NOTHING: _nothing, **LEFT_OUT}
+
+
+def _nothing(nodes: Nodes, shapes: Shapes) -> list[str]:
+    del nodes, shapes
+    return []
 
 
 def float_graphs(parts: Sequence[Part], shape: Shape, folder: Path) -> dict[str, Path]:
@@ -116,6 +138,7 @@ def quantise(
     expected: Sequence[Pixels],
     prompts: Sequence[str],
     num_clips: int,
+    precision: str,
 ) -> dict[str, Quantised]:
     """Quantise the parts of a folder; their weights are written into it, and no graph.
 
@@ -125,6 +148,7 @@ def quantise(
         expected: images that torch draws of `prompts` with these weights.
         prompts: what quality is measured with.
         num_clips: clips per preset that are drawn for calibration.
+        precision: a key of `SCHEMES`.
 
     Returns:
         By part; without those that stay as they are.
@@ -135,9 +159,11 @@ def quantise(
         with tempfile.TemporaryDirectory() as scratch:
             ranges = ranges_of(floats[name], recorded[name], Path(scratch, "augmented.onnx"))
         layers, shapes = layers_of(floats[name])
-        for left_out, chosen in LEFT_OUT.items():
-            model = quantised_graph(floats[name], ranges, chosen(layers, shapes))
-            candidate = _stored(model, name, folder)
+        for left_out, chosen in choices(precision).items():
+            model = quantised_graph(
+                floats[name], ranges, chosen(layers, shapes), SCHEMES[precision]
+            )
+            candidate = _stored(model, name, folder, QUANTISED_SUFFIXES[precision])
             if name == "vae_encoder":
                 psnr_db = _round_trip_psnr_db(folder, recorded[name][: len(prompts)])
             else:
@@ -171,9 +197,9 @@ def _session(folder: Path, part: str) -> Session:
     return Session(_candidate(folder, part))
 
 
-def _stored(model: ModelProto, part: str, folder: Path) -> tuple[bytes, str]:
+def _stored(model: ModelProto, part: str, folder: Path, suffix: str) -> tuple[bytes, str]:
     """Write a part's weights and the graph, as a candidate; both, and the weights' name."""
-    file = f"{part.partition('_')[0]}/{part}{QUANTISED_SUFFIX}"
+    file = f"{part.partition('_')[0]}/{part}{suffix}"
     move_weights(model, folder, file)
     model.graph.name = part
     model.producer_name, model.producer_version = "riffusion", ""

@@ -12,12 +12,14 @@ import torch
 from riffusion.checkpoint.distillation import Distillation
 from riffusion.checkpoint.manifest import read_manifest
 from riffusion.errors import CheckpointError, InputError
-from riffusion.exporting import images, int8, quantising
+from riffusion.exporting import images, quantised_parts, quantising
 from riffusion.exporting.calibration import PROMPTS, record
 from riffusion.exporting.export import export_checkpoint
 from riffusion.exporting.graph import trace
 from riffusion.exporting.graphs import ExportedGraph
 from riffusion.exporting.parts import Part, Sizes
+from riffusion.exporting.quantising import SCHEMES
+from riffusion.exporting.rounding import CALIBRATED
 from riffusion.exporting.weights import move_weights
 from riffusion.light.pipeline import LightPipeline
 from tests.checkpoint.refusal import refused
@@ -26,18 +28,26 @@ from tests.exporting.exported import files_of, random, run_part, without_graphs
 
 __all__ = ["run"]  # a fixture
 
+DOMAINS = {"int8": "", "w8a16": "com.microsoft"}
+"""Where conversions to integers are from: in opset 17, the standard's have 8 bits."""
 SIZES = Sizes(rows=2, height=4, width=4, chunks=1)
 WIDTH = 6
 
 
+@pytest.fixture(scope="module", params=CALIBRATED)
+def precision(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
 @pytest.fixture(scope="module")
-def exported(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("int8") / "exported"
+def exported(tiny: Path, precision: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp(precision) / "exported"
     with pytest.MonkeyPatch.context() as patch:
         # Random weights: rounding changes their images more than those of trained ones.
-        patch.setattr(int8, "MIN_PSNR_DB", dict.fromkeys(int8.PARTS, 0.0))
+        patch.setattr(quantised_parts, "MIN_PSNR_DB", dict.fromkeys(quantised_parts.PARTS, 0.0))
         patch.setattr(images, "MIN_PSNR_DB", 0.0)
-        export_checkpoint(str(tiny), folder, "int8", without_graphs, num_images=1, num_clips=1)
+        export_checkpoint(str(tiny), folder, precision, without_graphs, num_images=1, num_clips=1)
     return folder
 
 
@@ -105,7 +115,7 @@ def test_ranges_are_those_of_the_inputs(float_path: Path, tmp_path: Path) -> Non
     inputs = [{"pixels": np.full((1, 3, 4, 4), value, np.float32)} for value in (-2, 0.5, 3)]
     ranges = quantising.ranges_of(float_path, inputs, tmp_path / "scratch.onnx")
     assert [value.item() for value in ranges["pixels"].range_value] == [-2, 3]
-    model = quantising.quantised_graph(float_path, ranges, [])
+    model = quantising.quantised_graph(float_path, ranges, [], SCHEMES["int8"])
     constants = {it.name: onnx.numpy_helper.to_array(it) for it in model.graph.initializer}
     assert constants["pixels_scale"] == pytest.approx(5 / 255)
     assert constants["pixels_zero_point"] == round(2 * 255 / 5)
@@ -118,7 +128,7 @@ def test_weights_have_a_scale_per_channel_and_seven_bits(
     ranges = quantising.ranges_of(
         float_path, [{"pixels": _pixels(2)["pixels"].numpy()}], tmp_path / "scratch.onnx"
     )
-    model = quantising.quantised_graph(float_path, ranges, [])
+    model = quantising.quantised_graph(float_path, ranges, [], SCHEMES["int8"])
     constants = {it.name: onnx.numpy_helper.to_array(it) for it in model.graph.initializer}
     weight = part.module.get_submodule("network").wide.weight.detach().numpy()
     integers, scale = constants["wide.weight_quantized"], constants["wide.weight_scale"]
@@ -130,12 +140,47 @@ def test_weights_have_a_scale_per_channel_and_seven_bits(
     assert 1e-5 < error < 0.05
 
 
+def test_weights_for_npus_have_eight_bits_and_one_scale_per_matrix(
+    part: Part, float_path: Path, tmp_path: Path
+) -> None:
+    ranges = quantising.ranges_of(
+        float_path, [{"pixels": _pixels(2)["pixels"].numpy()}], tmp_path / "scratch.onnx"
+    )
+    model = quantising.quantised_graph(float_path, ranges, [], SCHEMES["w8a16"])
+    constants = {it.name: onnx.numpy_helper.to_array(it) for it in model.graph.initializer}
+    weight = part.module.get_submodule("network").wide.weight.detach().numpy()
+    integers, scale = constants["wide.weight_quantized"], constants["wide.weight_scale"]
+    assert integers.dtype == np.int8
+    assert np.abs(integers).max() == 127
+    assert np.abs(integers * scale[:, None, None, None] - weight).max() <= scale.max() * 0.51
+    assert constants["pixels_zero_point"].dtype == np.uint16
+    (product,) = (node for node in model.graph.node if node.op_type == "MatMul")
+    by_output = {name: node for node in model.graph.node for name in node.output}
+    integers, scale, zero = (constants[name] for name in by_output[product.input[1]].input)
+    matrix = part.module.get_submodule("network").linear.weight.detach().numpy()
+    assert (integers.dtype, scale.shape, zero) == (np.int8, (), 0)
+    assert scale == pytest.approx(np.abs(matrix).max() / 127, rel=0.01)
+    # Behind each operator are integers, and before each of its inputs.
+    by_input = {name: node.op_type for node in model.graph.node for name in node.input}
+    layers = [node for node in model.graph.node if node.op_type in quantising.QUANTISED]
+    assert {by_input[node.output[0]] for node in layers} == {"QuantizeLinear"}
+    assert {by_output[name].op_type for node in layers for name in node.input} == {
+        "DequantizeLinear"
+    }
+    coarse = quantising.quantised_graph(float_path, ranges, [], SCHEMES["int8"])
+    expected = outputs(float_path, 2)
+    error, coarse_error = (
+        np.abs(outputs(graph.SerializeToString(), 2) - expected).mean() for graph in (model, coarse)
+    )
+    assert 1e-6 < error < coarse_error / 2
+
+
 def test_what_is_left_out_stays_in_single_precision(float_path: Path, tmp_path: Path) -> None:
-    layers, shapes = int8.layers_of(float_path)
+    layers, shapes = quantised_parts.layers_of(float_path)
     weights = {node.name: node.input[1] for node in layers}
     chosen = {
         name: [weights[node] for node in choose(layers, shapes)]
-        for name, choose in int8.LEFT_OUT.items()
+        for name, choose in quantised_parts.LEFT_OUT.items()
     }
     ends, narrow, narrower = chosen.values()
     assert ends == ["first.weight", "last.weight"]
@@ -144,11 +189,15 @@ def test_what_is_left_out_stays_in_single_precision(float_path: Path, tmp_path: 
     assert "narrow.weight" in narrow
     assert "wide.weight" not in narrow
     assert set(narrower) == set(weights.values())
+    assert quantised_parts.choices("int8") == quantised_parts.LEFT_OUT
+    nothing, *others = quantised_parts.choices("w8a16").items()
+    assert nothing[1](layers, shapes) == []
+    assert dict(others) == quantised_parts.LEFT_OUT
     ranges = quantising.ranges_of(
         float_path, [{"pixels": _pixels(2)["pixels"].numpy()}], tmp_path / "scratch.onnx"
     )
     names = [name for name, weight in weights.items() if weight in narrow]
-    model = quantising.quantised_graph(float_path, ranges, names)
+    model = quantising.quantised_graph(float_path, ranges, names, SCHEMES["int8"])
     kept = {it.name for it in model.graph.initializer if it.data_type == onnx.TensorProto.FLOAT}
     assert set(narrow) <= kept
     assert "wide.weight" not in kept
@@ -226,23 +275,24 @@ def test_rows_of_a_batch_are_what_they_are_alone(exported: Path) -> None:
         assert torch.equal(pixels[row : row + 1], alone["pixels"])
 
 
-def test_the_folder_says_what_it_is(tiny: Path, exported: Path) -> None:
+def test_the_folder_says_what_it_is(tiny: Path, exported: Path, precision: str) -> None:
     manifest = read_manifest(exported)
-    assert manifest.precision == "int8"
+    assert manifest.precision == precision
     found = {name: part.precision for name, part in manifest.parts.items()}
-    assert found == dict.fromkeys(int8.PARTS, "int8") | {"text_encoder": "w8"}
-    for name in int8.PARTS:
+    assert found == dict.fromkeys(quantised_parts.PARTS, precision) | {"text_encoder": "w8"}
+    for name in quantised_parts.PARTS:
         part = manifest.parts[name]
         assert part.difference <= part.tolerance
         assert part.rounding is not None
         assert part.rounding > part.tolerance
         assert part.image_psnr_db is not None
-        assert part.left_out in int8.LEFT_OUT
-        assert part.weights == (f"{name.partition('_')[0]}/{name}.int8.safetensors",)
+        assert part.left_out == next(iter(quantised_parts.choices(precision)))
+        assert part.weights == (f"{name.partition('_')[0]}/{name}.{precision}.safetensors",)
         graph = onnx.load(exported / part.graph, load_external_data=False).graph
         stored = {it.data_type for it in graph.initializer if it.external_data}
         assert onnx.TensorProto.INT8 in stored
-        assert "QuantizeLinear" in {node.op_type for node in graph.node}
+        rounding = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+        assert {node.domain for node in rounding} == {DOMAINS[precision]}
     names = {path.name for path in exported.rglob("*") if path.suffix in (".onnx", ".safetensors")}
     assert names == {name.rpartition("/")[2] for name in manifest.network_files}
     assert str(tiny.parent).encode() not in b"".join(files_of(exported).values())
@@ -261,9 +311,9 @@ def test_the_light_engine_draws_with_it(exported: Path) -> None:
 def test_parts_that_change_images_too_much_stay_as_they_are(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(int8.MIN_PSNR_DB, "vae_decoder", images.MAX_PSNR_DB + 1)
+    monkeypatch.setitem(quantised_parts.MIN_PSNR_DB, "vae_decoder", images.MAX_PSNR_DB + 1)
     monkeypatch.setattr(images, "MIN_PSNR_DB", 0.0)
-    monkeypatch.setattr(int8, "PARTS", ("vae_decoder",))
+    monkeypatch.setattr(quantised_parts, "PARTS", ("vae_decoder",))
     graphs: list[ExportedGraph] = []
     folder = tmp_path / "out"
     export_checkpoint(str(tiny), folder, "int8", graphs.append, num_images=1, num_clips=1)
@@ -276,7 +326,7 @@ def test_parts_that_change_images_too_much_stay_as_they_are(
 def test_images_that_change_too_much_leave_nothing(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(int8, "quantise", lambda *_: {})
+    monkeypatch.setattr(quantised_parts, "quantise", lambda *_: {})
     found = iter([50.0, 20.0])
     monkeypatch.setattr(images, "worst_psnr_db", lambda *_: next(found))
     with pytest.raises(CheckpointError, match=r"^int8 changes images to 20.0 dB .* w8$"):
@@ -295,7 +345,9 @@ def test_quality_has_to_be_measured(tiny: Path, tmp_path: Path, name: str, optio
 def test_other_precisions_are_not_calibrated(run: Run, tiny: Path, tmp_path: Path) -> None:
     result = run("export", tiny, "-o", tmp_path / "out", "--precision", "w8", "--calibrate", "2")
     assert result.code == 2
-    assert result.err == "error: --calibrate: 2 is for --precision int8 only; leave it out\n"
+    assert result.err == (
+        "error: --calibrate: 2 is for --precision int8 and w8a16 only; leave it out\n"
+    )
 
 
 def test_the_manifest_has_the_precision_of_each_part(exported_half: Path) -> None:
