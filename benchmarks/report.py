@@ -223,7 +223,7 @@ def main() -> None:
     print(f"Wrote {PAGE}")
     if failed:
         again = ",".join(failed)
-        sys.exit(f"{again} failed: the page has earlier results, if any; repeat with --only {again}")
+        sys.exit(f"{again} failed, so the page has earlier results; repeat with --only {again}")
 
 
 if __name__ == "__main__":
