@@ -104,7 +104,13 @@ def _starts_s(pythons: dict[str, Path], output: Path) -> dict[str, list[float]]:
 
 def _run(python: Path, *arguments: str | Path) -> None:
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    subprocess.run([python, *arguments], check=True, capture_output=True, env=variables)
+    done = subprocess.run(
+        [python, *arguments], check=False, capture_output=True, text=True, env=variables
+    )
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        command = " ".join(map(str, arguments))
+        sys.exit(f"{command} failed: {said}; installing needs a package index within reach")
 
 
 def _megabytes(packages: Path) -> float:

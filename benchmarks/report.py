@@ -213,11 +213,17 @@ def main() -> None:
     chosen = [name for name in options.only.split(",") if name]
     if unknown := sorted({*chosen} - {*names}):
         parser.error(f"--only={unknown[0]} is no benchmark; known: {', '.join(names)}")
+    failed = []
     for name in chosen:
         arguments = ["--song", str(options.song)] if name == "inversion" and options.song else []
-        subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], check=True)
+        command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+        if subprocess.run(command, check=False).returncode != 0:
+            failed.append(name)
     PAGE.write_text(page(), encoding="utf-8")
     print(f"Wrote {PAGE}")
+    if failed:
+        again = ",".join(failed)
+        sys.exit(f"{again} failed, so the page has earlier results; repeat with --only {again}")
 
 
 if __name__ == "__main__":

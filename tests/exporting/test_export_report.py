@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from riffusion.checkpoint.manifest import PARTS, Manifest, read_manifest
-from riffusion.errors import GenerationError
+from riffusion.errors import CheckpointError, GenerationError
 from riffusion.exporting import measuring
 from riffusion.exporting.report import report
+from riffusion.exporting.rounding import CALIBRATED
 from tests.cli.conftest import Run, run
 
 __all__ = ["run"]  # a fixture
@@ -78,3 +79,25 @@ def test_the_command_reports_without_writing(
     result = run("export", tiny, "--report", "--precision", "fp32")
     assert (result.code, result.out) == (0, "a table\nof checkpoint in fp32\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_precisions_that_a_checkpoint_does_not_allow_are_left_out(
+    run: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exported(source: str, folder: Path, precision: str, *_: object, **__: object) -> str:
+        if precision in CALIBRATED:
+            raise CheckpointError("unet is too large; use --precision w8")
+        return precision
+
+    def reported(_: str, found: Mapping[Path, str]) -> list[str]:
+        return [", ".join(found.values())]
+
+    monkeypatch.setattr("riffusion.exporting.export.export_checkpoint", exported)
+    monkeypatch.setattr("riffusion.exporting.report.report", reported)
+    result = run("export", tiny, "--report")
+    assert (result.code, result.out) == (0, "fp32, fp16, w8\n")
+    assert result.err.splitlines() == [
+        f"{name} is left out: unet is too large; use --precision w8" for name in CALIBRATED
+    ]
+    result = run("export", tiny, "--report", "--precision", "int8")
+    assert (result.code, result.out) == (2, "")

@@ -350,6 +350,12 @@ def test_other_precisions_are_not_calibrated(run: Run, tiny: Path, tmp_path: Pat
     )
 
 
+def test_an_unknown_precision_is_said_first(run: Run, tiny: Path, tmp_path: Path) -> None:
+    result = run("export", tiny, "-o", tmp_path / "out", "--precision", "w8a8", "--calibrate", "2")
+    assert result.code == 2
+    assert "--precision: 'w8a8' must be one of fp32, fp16, w8, int8, w8a16" in result.err
+
+
 def test_the_manifest_has_the_precision_of_each_part(exported_half: Path) -> None:
     values = json.loads((exported_half / "manifest.json").read_text())
     assert {part["precision"] for part in values["parts"].values()} == {"fp16"}

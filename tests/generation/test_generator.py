@@ -19,6 +19,7 @@ from riffusion.generation.response import output_from_clip
 from riffusion.io.data_urls import bytes_from_data_url, data_url
 from riffusion.io.images import decode_image, encode_image
 from riffusion.spectrogram.image import DEFAULT_MAX_VALUE
+from riffusion.spectrogram.image_converter import SpectrogramImageConverter
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.runtime import emulated_graphs
 
@@ -80,6 +81,21 @@ def test_length_of_each_mode(generator: ClipGenerator, changes: Any, frames: int
     clip = generate(generator, **changes)
     assert clip.image.width == frames
     assert clip.audio.num_samples == frames * 441
+
+
+def test_drawn_clips_repeat_without_a_click_and_given_images_are_heard_as_they_are(
+    generator: ClipGenerator,
+) -> None:
+    drawn = generate(generator, mode="txt2img", duration_s=0.64)
+    heard = generate(generator, mode="image_to_audio", init_image=image_text(64))
+    converter = SpectrogramImageConverter(SpectrogramParams())
+    for clip, is_loop in ((drawn, True), (heard, False)):
+        loop, alone = (
+            converter.waveform_from_spectrogram_image(clip.image, circular=circular)
+            for circular in (True, False)
+        )
+        assert not np.array_equal(loop, alone)
+        assert np.array_equal(clip.audio.waveform, loop if is_loop else alone)
 
 
 def test_an_image_is_converted_with_its_own_parameters(generator: ClipGenerator) -> None:

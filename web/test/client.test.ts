@@ -82,7 +82,7 @@ describe("requests", () => {
 });
 
 describe("the client", () => {
-  it("send a seed with all its digits", async () => {
+  it("sends a seed with all its digits", async () => {
     let sent = "";
     const client = clientTo(async (request) => {
       sent = await request.text();

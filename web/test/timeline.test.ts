@@ -129,6 +129,16 @@ describe("the detail", () => {
     expect(changes.indexOf(true)).toBe(Math.ceil(10_000 / (7 * 240)) * 7 - 1); // medians of 7 frames, as these take 1.5 s
   });
 
+  it("rises from sparse frames although each is seen to be finished a frame late, and a time in the background counts little", () => {
+    const rate = new AdaptiveDetail();
+    run(rate, 500, 4);
+    for (let i = 0; i < 4; i++) expect(rate.add(33.4, i === 0 ? 3_600_000 : 240)).toBe(false);
+    expect(Array.from({ length: 60 }, () => rate.add(33.4, 240))).toContain(true);
+    const slow = new AdaptiveDetail();
+    run(slow, 500, 4);
+    expect(Array.from({ length: 200 }, () => slow.add(60, 300))).not.toContain(true);
+  });
+
   it("is tried again more and more seldom if it was too high each time", () => {
     const rate = new AdaptiveDetail();
     let now = 0;

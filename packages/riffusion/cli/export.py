@@ -1,12 +1,13 @@
 """`riffusion export`: a checkpoint as ONNX graphs, which run without torch."""
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from riffusion.errors import InputError
+from riffusion.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
     from riffusion.checkpoint.manifest import Manifest
@@ -92,10 +93,10 @@ def export(
         )
     _check_packages()
     from riffusion.exporting.export import NUM_CLIPS, export_beside, export_checkpoint
-    from riffusion.exporting.rounding import CALIBRATED
+    from riffusion.exporting.rounding import CALIBRATED, PRECISIONS
 
-    is_calibrated = precision in CALIBRATED or (is_only_report and not precision)
-    if calibrate is not None and not is_calibrated:
+    wanted = {*PRECISIONS} if is_only_report and precision is None else {precision or "fp16"}
+    if calibrate is not None and wanted <= {*PRECISIONS} - {*CALIBRATED}:
         raise InputError(
             f"{calibrate} is for --precision {' and '.join(CALIBRATED)} only; leave it out",
             "calibrate",
@@ -146,22 +147,30 @@ def _check_packages() -> None:
 def _report_all(
     checkpoint: str | None, precisions: list[str] | None, num_images: int, num_clips: int
 ) -> None:
-    """Export in each precision into a temporary folder, and print a table of all."""
+    """Export in each precision into a temporary folder, and print a table of all.
+
+    Where none is named, calibrated ones that the checkpoint doesn't allow are left out.
+    """
     from riffusion.exporting.export import export_checkpoint
-    from riffusion.exporting.rounding import PRECISIONS
+    from riffusion.exporting.rounding import CALIBRATED, PRECISIONS
 
     with tempfile.TemporaryDirectory() as temporary:
         exported = {}
         for precision in precisions or PRECISIONS:
             folder = Path(temporary, precision)
-            exported[folder] = export_checkpoint(
-                checkpoint,
-                folder,
-                precision,
-                lambda _: None,
-                num_images=num_images,
-                num_clips=num_clips,
-            )
+            try:
+                exported[folder] = export_checkpoint(
+                    checkpoint,
+                    folder,
+                    precision,
+                    lambda _: None,
+                    num_images=num_images,
+                    num_clips=num_clips,
+                )
+            except CheckpointError as error:
+                if precisions or precision not in CALIBRATED:
+                    raise
+                print(f"{precision} is left out: {error}", file=sys.stderr)
         _print_report(checkpoint, exported)
 
 
@@ -180,7 +189,7 @@ def _print_graph(graph: "ExportedGraph") -> None:
         line += f"; {graph.rounding:.1e} with the weights before rounding"
     if graph.image_psnr_db is not None:
         line += (
-            f"; in {graph.precision} but for {graph.left_out}, with images of "
+            f"; in {graph.precision}, left out: {graph.left_out}; images of "
             f"{graph.image_psnr_db:.1f} dB"
         )
     print(line)

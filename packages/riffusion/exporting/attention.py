@@ -38,8 +38,8 @@ def in_blocks() -> Iterator[None]:
         scale: float | None = None,
         **others: Any,
     ) -> torch.Tensor:
-        is_masked = attn_mask is not None or is_causal or others
-        if is_masked or query.shape[-2] != key.shape[-2]:
+        has_more = attn_mask is not None or is_causal or bool(others)
+        if has_more or query.shape[-2] != key.shape[-2]:
             return whole(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **others)
         return self_attention(query, key, value, scale)
 

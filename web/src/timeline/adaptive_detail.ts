@@ -13,24 +13,28 @@ export interface Detail {
   readonly isSparse: boolean;
   /** If the median frame takes longer than this, the detail is lowered. */
   readonly slow: Milliseconds;
+  /** If it takes at most this for a while, more detail is tried. */
+  readonly fast: Milliseconds;
 }
 
 const SLOW: Milliseconds = 1000 / 45;
 /** Only software rendering takes this long. The same CPU then probably makes the clips, so rendering must use less of it. */
 const SOFTWARE_RENDERING: Milliseconds = 100;
+/** A sparse frame is seen to be finished when a later frame begins, on any GPU: after one or two sixtieths of a second. */
+const FAST_SPARSE: Milliseconds = 40;
 
 export const DETAILS: readonly [Detail, ...Detail[]] = [
-  { columns: 320, rows: 192, pixelRatio: 2, isSparse: false, slow: SLOW },
-  { columns: 192, rows: 128, pixelRatio: 1.5, isSparse: false, slow: SLOW },
-  { columns: 128, rows: 96, pixelRatio: 1, isSparse: false, slow: SLOW },
-  { columns: 64, rows: 64, pixelRatio: 0.6, isSparse: false, slow: SOFTWARE_RENDERING },
-  { columns: 40, rows: 32, pixelRatio: 0.6, isSparse: true, slow: Infinity },
+  { columns: 320, rows: 192, pixelRatio: 2, isSparse: false, slow: SLOW, fast: SLOW },
+  { columns: 192, rows: 128, pixelRatio: 1.5, isSparse: false, slow: SLOW, fast: SLOW },
+  { columns: 128, rows: 96, pixelRatio: 1, isSparse: false, slow: SLOW, fast: SLOW },
+  { columns: 64, rows: 64, pixelRatio: 0.6, isSparse: false, slow: SOFTWARE_RENDERING, fast: SLOW },
+  { columns: 40, rows: 32, pixelRatio: 0.6, isSparse: true, slow: Infinity, fast: FAST_SPARSE },
 ];
 const LOWEST = DETAILS.length - 1;
 
 /** If frames take longer than this, the lowest detail is used at once. */
 const VERY_SLOW: Milliseconds = 200;
-/** Longer frames are ignored: the page was in the background. */
+/** Longer frames are ignored, and longer times between two count as this: the page was in the background. */
 const PAUSE: Milliseconds = 5000;
 /** The median is taken over this many frames, or over at least `MIN_FRAMES` in at least `MIN_TIME`. */
 const MAX_FRAMES = 45;
@@ -67,11 +71,11 @@ export class AdaptiveDetail {
   add(duration: Milliseconds, elapsed: Milliseconds = duration): boolean {
     if (this.isSoftware || duration > PAUSE) return false;
     this.frames.push(duration);
-    this.time += elapsed;
+    this.time += Math.min(elapsed, PAUSE);
     const { length } = this.frames;
     if (length < MAX_FRAMES && (length < MIN_FRAMES || this.time < MIN_TIME)) return false;
     const median = this.frames.sort((a, b) => a - b)[length >> 1] ?? 0;
-    this.fastFor = median <= SLOW ? this.fastFor + this.time : 0;
+    this.fastFor = median <= this.detail.fast ? this.fastFor + this.time : 0;
     this.frames = [];
     this.time = 0;
     if (median > this.detail.slow) return this.lower(median);

@@ -86,11 +86,8 @@ export class Timeline {
     const night = new THREE.Color().setStyle(NIGHT, THREE.LinearSRGBColorSpace);
     const accent = rawColour(colourOf(ACCENT_LOUDNESS));
     this.scene.background = night;
-    const drawSoon = (): void => {
-      this.isUrgent = true;
-      this.invalidate();
-    };
-    this.view = new View(this.scope, canvas, drawSoon);
+    const drawSoon = (): void => this.drawSoon();
+    this.view = new View(this.scope, canvas, drawSoon, !this.isSoftware);
     this.textures = new ClipTextures(this.scope, drawSoon);
     const look = { night, accent, height: this.view.height, playhead: this.playheadTime };
     this.heightMaps = new HeightMaps(this.scope, look, this.adaptiveDetail.detail);
@@ -115,6 +112,12 @@ export class Timeline {
   /** Draws again in the next frame, even while the music is paused. */
   invalidate(): void {
     this.isStale = true;
+  }
+
+  /** The same, and where only some frames are drawn, sooner than usual. */
+  private drawSoon(): void {
+    this.isUrgent = true;
+    this.invalidate();
   }
 
   dispose(): void {
@@ -199,7 +202,7 @@ export class Timeline {
     this.renderer.setPixelRatio(Math.min(devicePixelRatio, this.adaptiveDetail.detail.pixelRatio));
     this.renderer.setSize(width, height, false);
     this.view.resize(width, height);
-    this.invalidate();
+    this.drawSoon(); // the canvas is empty now
   }
 }
 

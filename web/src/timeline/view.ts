@@ -34,10 +34,13 @@ export class View {
   /** The pose that the camera moves to; null when it has arrived. */
   private goal: CameraPose | null = null;
 
-  /** @param onChange called when the user has moved the camera */
-  constructor(scope: Scope, element: HTMLElement, onChange: () => void) {
+  /**
+   * @param onChange called when the user has moved the camera
+   * @param hasInertia whether the camera glides on after the user's hand; it does so for about a hundred frames
+   */
+  constructor(scope: Scope, element: HTMLElement, onChange: () => void, hasInertia: boolean) {
     this.controls = scope.own(new OrbitControls(this.camera, element));
-    this.controls.enableDamping = true;
+    this.controls.enableDamping = hasInertia;
     this.controls.enablePan = false;
     this.controls.minDistance = 5;
     this.controls.maxDistance = 42;

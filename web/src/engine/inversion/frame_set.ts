@@ -122,8 +122,8 @@ export class FrameSet {
       for (let j = 0; j < squared.length; j++) padded[start + j]! += f32(weight * squared[j]!);
     });
     lengths.foldEnds(this.norm, numFrames, ends);
-    const norm = kernels.floats(this.normAddress, numFrames * lengths.hop);
-    // No frame of the set may reach the clip's last samples.
+    // No frame of the set may reach the clip's last samples, nor the spare ones, by which the kernels divide as well.
+    const norm = kernels.floats(this.normAddress, numFrames * lengths.hop + SPARE_SAMPLES);
     for (let i = 0; i < norm.length; i++) norm[i] = Math.max(NORM_FLOOR, norm[i]!);
   }
 
