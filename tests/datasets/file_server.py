@@ -1,5 +1,6 @@
 """A web server for files on this machine, which can break off answers."""
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -9,15 +10,20 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+_ENDLESS = bytes(2**16)
+
 
 class FileServer:
     """Attributes: url; reads, the number of GET requests per name; breaks, how many answers of a
-    name end after half of their bytes."""
+    name end after half of their bytes; endless, names whose answers don't end by themselves; sent,
+    the number of bytes of those."""
 
     def __init__(self) -> None:
         self.url = ""
         self.reads: Counter[str] = Counter()
         self.breaks: Counter[str] = Counter()
+        self.endless: set[str] = set()
+        self.sent: Counter[str] = Counter()
 
 
 @contextmanager
@@ -30,6 +36,14 @@ def serve_files(folder: Path) -> Iterator[FileServer]:
             name = self.path.lstrip("/")
             found.reads[name] += 1
             path = folder / name
+            if name in found.endless:
+                self.send_response(200)
+                self.end_headers()
+                with contextlib.suppress(OSError):  # the reader has closed the connection
+                    while self.wfile.write(_ENDLESS):
+                        found.sent[name] += len(_ENDLESS)
+                self.close_connection = True
+                return
             if found.breaks[name] > 0 and path.is_file():
                 found.breaks[name] -= 1
                 data = path.read_bytes()

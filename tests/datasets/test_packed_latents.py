@@ -473,6 +473,11 @@ def test_training_streams_latents_of_tar_files(packed: Path, base: Path, tmp_pat
     assert checkpoint.is_dir()
     assert not (tmp_path / "run/cache").exists()
 
+    replaying = config_of("fine_tune", base, tmp_path / "shards", tmp_path / "run")
+    replaying["data"]["replay"] = {"dataset": str(packed), "share": 0.5}
+    with pytest.raises(InputError, match=r"data\.replay cannot be combined with a sharded"):
+        new_recipe(replaying, tmp_path)
+
     other = vae_of(base)
     with torch.no_grad():
         next(other.encoder.parameters()).mul_(2)

@@ -1,10 +1,14 @@
 """Sharded data sets: bytes, round trip, what is refused, and reading over HTTP."""
 
+import hashlib
 import io
 import json
 import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,11 +16,12 @@ import torch
 from PIL import Image
 
 from riffusion.cli import main
-from riffusion.datasets import shard_folder
+from riffusion.datasets import shard_folder, shard_writer
 from riffusion.datasets.folder import SPLITS, DatasetFolder, Split, write_metadata
 from riffusion.datasets.latent_files import read_latent_files, write_latent_files
 from riffusion.datasets.shard_folder import ShardedFolder, is_sharded, open_dataset
 from riffusion.datasets.shard_writer import write_shards
+from riffusion.datasets.shards import MAX_FILE_BYTES
 from riffusion.errors import InputError
 from tests.datasets.file_server import serve_files
 from tests.datasets.recordings import contents
@@ -24,6 +29,8 @@ from tests.datasets.striped_dataset import make_striped_dataset
 
 SHARD_BYTES = 400
 ROWS = 2 * 12
+SOCKET_BYTES = 16 * 2**20
+"""More than a connection holds that nobody has read."""
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +134,19 @@ def test_latents_are_those_of_the_folder(images: Path, tmp_path: Path) -> None:
     assert found.image_size() == (32, 32)
     with pytest.raises(InputError, match="holds latents instead of image"):
         found.read_image("train", found.rows("train")[0])
+    archive = io.BytesIO()
+    np.savez(archive, a=np.zeros(3))
+    header = b"\x93NUMPY\x01\x00v\x00{'descr': '|i1', 'fortran_order': False, 'shape': (%d,), }"
+    others = (archive.getvalue(), (header % 2**50).ljust(127) + b"\n", b"")
+    for content, reason in zip(
+        others, ("is no array", "row 0: Unable to alloc", "row 0"), strict=True
+    ):
+        found._kept["train"].clear()
+        with (
+            mock.patch.object(shard_folder, "contents_of", return_value=[content] * ROWS),
+            pytest.raises(InputError, match=reason),
+        ):
+            found.latents("train", 0)
 
 
 def test_a_pattern_chooses_tar_files_for_training(shards: Path) -> None:
@@ -139,9 +159,58 @@ def test_a_pattern_chooses_tar_files_for_training(shards: Path) -> None:
     assert pixels(half, "train").keys() <= pixels(everything, "train").keys()
 
 
+def size_and_hash(data: bytes) -> dict[str, int | str]:
+    """What the index says of a file."""
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def edit_index(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Change what the index says of the split for training."""
+    path = folder / "shards.json"
+    index = json.loads(path.read_text())
+    edit(index["splits"]["train"])
+    path.write_text(json.dumps(index))
+
+
 @pytest.mark.parametrize("name", ["corpus", "corpus/train", "a b"])
 def test_other_addresses_are_folders(name: str, tmp_path: Path) -> None:
     assert not is_sharded(str(tmp_path / name))
+
+
+def test_a_folder_with_the_name_of_a_pattern_is_a_folder(images: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(images, tmp_path / "loops [C minor]")
+    assert not is_sharded(str(folder))
+    assert open_dataset(folder).rows("train") == DatasetFolder(images).rows("train")
+
+
+def test_a_command_that_needs_a_folder_says_so(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["dataset", "shard", str(shards), "-o", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "is a sharded data set, which only `riffusion train` reads; name the" in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("MAX_SHARDS", "--shard-mb: 0.001 gives 8 tar files, more than 7; use a larger size"),
+        ("MAX_FILE_BYTES", "--shard-mb: 0.001 gives a tar file of 10240 bytes, more than 7; use"),
+    ],
+)
+def test_sizes_that_give_too_many_or_too_large_files_are_refused(
+    limit: str,
+    message: str,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(shard_writer, limit, 7)
+    arguments = ["dataset", "shard", str(images), "-o", str(tmp_path / "out")]
+    assert main([*arguments, "--shard-mb", "0.001"]) == 2
+    assert message in capsys.readouterr().err
 
 
 def damage_index(folder: Path, change: str) -> None:
@@ -151,6 +220,8 @@ def damage_index(folder: Path, change: str) -> None:
         index["format"] = 2
     elif change == "path":
         index["splits"]["train"]["shards"][0]["file"] = "../train-00000.tar"
+    elif change == "size":
+        index["splits"]["train"]["shards"][0]["bytes"] = MAX_FILE_BYTES + 1
     elif change == "rows":
         index["splits"]["train"]["shards"][0]["rows"] += 1
     path.write_text("{" if change == "json" else json.dumps(index))
@@ -158,7 +229,13 @@ def damage_index(folder: Path, change: str) -> None:
 
 @pytest.mark.parametrize(
     ("change", "reason"),
-    [("json", "not JSON"), ("format", "format: "), ("path", "file: "), ("rows", "rows instead of")],
+    [
+        ("json", "not JSON"),
+        ("format", "format: "),
+        ("path", "file: "),
+        ("size", "bytes: "),
+        ("rows", "rows instead of"),
+    ],
 )
 def test_a_damaged_index_is_refused(copy: Path, change: str, reason: str) -> None:
     damage_index(copy, change)
@@ -189,22 +266,55 @@ def test_a_damaged_shard_is_named(copy: Path, change: str) -> None:
         pixels(ShardedFolder(str(copy)), "train")
 
 
-def test_a_tar_file_of_others_is_refused(copy: Path) -> None:
-    """Its hash is right, but not its rows: the index was written for another one."""
-    path, index_path = copy / "train-00000.tar", copy / "shards.json"
-    with tarfile.open(path, "w") as tar:
-        member = tarfile.TarInfo("00000099.png")
-        tar.addfile(member, io.BytesIO())
-    import hashlib
+def tar_member(name: str, change: str) -> bytes:
+    """A member of a tar file that isn't a file of its own; a sparse one says to have 1 TiB."""
+    member = tarfile.TarInfo(name)
+    if change == "other rows":
+        return member.tobuf(tarfile.GNU_FORMAT)
+    if change == "link":
+        member.type, member.linkname = tarfile.LNKTYPE, "00000000.json"
+        return member.tobuf(tarfile.GNU_FORMAT)
+    member.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[483:495] = b"%011o\0" % 2**33
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
 
-    data, index = path.read_bytes(), json.loads(index_path.read_text())
-    index["splits"]["train"]["shards"][0] |= {
-        "bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
-    index_path.write_text(json.dumps(index))
+
+@pytest.mark.parametrize("change", ["other rows", "link", "sparse"])
+def test_a_tar_file_of_others_is_refused(copy: Path, change: str) -> None:
+    """Its hash is right, but not its rows: the index was written for another one, or by others."""
+    first = 99 if change == "other rows" else 0
+    names = [f"{number:08}.png" for number in range(first, first + 3)]
+    text = tarfile.TarInfo("00000000.json").tobuf(tarfile.GNU_FORMAT)
+    data = text + b"".join(tar_member(name, change) for name in names) + bytes(1024)
+    (copy / "train-00000.tar").write_bytes(data)
+    edit_index(copy, lambda train: train["shards"][0].update(size_and_hash(data)))
     with pytest.raises(InputError, match=r"it does not hold the rows 0 to 2"):
         pixels(ShardedFolder(str(copy)), "train")
+
+
+def test_metadata_that_is_no_text_is_refused(copy: Path) -> None:
+    path = copy / "train/metadata.jsonl"
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff\n")
+    found = size_and_hash(path.read_bytes())
+    edit_index(copy, lambda train: train.update({f"metadata_{n}": v for n, v in found.items()}))
+    with pytest.raises(InputError, match=r"metadata.jsonl' cannot be read \('utf-8' codec"):
+        ShardedFolder(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"[]", "must be a JSON object"), (b'{"sample_rate": 0}', "sample_rate"), (b"{", "not JSON")],
+)
+def test_params_that_are_none_are_refused(copy: Path, content: bytes, reason: str) -> None:
+    (copy / "spectrogram_params.json").write_bytes(content)
+    index = json.loads((copy / "shards.json").read_text())
+    index["params_sha256"] = hashlib.sha256(content).hexdigest()
+    (copy / "shards.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match=rf"spectrogram_params.json.* {reason}"):
+        ShardedFolder(str(copy))
 
 
 @pytest.mark.parametrize(
@@ -252,3 +362,21 @@ def test_a_url_that_breaks_off_or_is_not_there(shards: Path, impatient: None) ->
     ) as caught:
         ShardedFolder(server.url)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["shards.json", "train/metadata.jsonl", "train-00000.tar"])
+def test_a_server_that_sends_without_end_is_read_up_to_the_limit(
+    name: str, shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limits are those of the index; its own is `MAX_INDEX_BYTES`."""
+    limit = 2**22
+    monkeypatch.setattr(shard_folder, "MAX_INDEX_BYTES", limit)
+    if name != "shards.json":
+        limit = (shards / name).stat().st_size
+    with serve_files(shards) as server:
+        server.endless.add(name)
+        with pytest.raises(InputError, match=rf"{name}' .*more than {limit} bytes\); copy it"):
+            folder = ShardedFolder(server.url)
+            folder.read_image("train", folder.rows("train")[0])
+        assert server.reads[name] == 1
+        assert server.sent[name] < limit + SOCKET_BYTES

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from riffusion.cli import main
+from riffusion.runtime import cluster
 from tests.corpora.sine_soundfont import write_sine_soundfont
 from tests.datasets.recordings import contents, sweep, write
 from tests.needs import FLUIDSYNTH, ROOT, need, need_ray_data
@@ -50,6 +51,13 @@ HOOK = """
     files.write_file = write_and_die
 """
 """A worker runs this at its start. The first one that has written an image kills itself."""
+POISON = """
+    import os, signal
+    import riffusion.io.files as files
+
+    files.write_file = lambda data, path: os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""As does each worker with this."""
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +75,14 @@ def _two_nodes() -> Iterator[str]:
 
     options = {"object_store_memory": STORE_BYTES, "num_cpus": 1}
     session = f"session_{secrets.token_hex(8)}"
-    cluster = Cluster()
+    nodes = Cluster()
     try:
         head = {"session_name": session, "include_dashboard": False, "no_monitor": True}
-        cluster.add_node(**options, **head, **_known_ports(session))
-        cluster.add_node(**options, **_known_ports(session))
-        yield cluster.address
+        nodes.add_node(**options, **head, **_known_ports(session))
+        nodes.add_node(**options, **_known_ports(session))
+        yield nodes.address
     finally:
-        cluster.shutdown()
+        nodes.shutdown()
 
 
 def _known_ports(session: str) -> dict[str, Any]:
@@ -102,11 +110,16 @@ def _known_ports(session: str) -> dict[str, Any]:
 def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder in which workers leave their marks; the first to write an image dies."""
     folder = tmp_path / "marks"
+    run_at_start(HOOK, folder, monkeypatch)
+    return folder
+
+
+def run_at_start(hook: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers run `hook` at their start."""
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text(textwrap.dedent(HOOK))
+    (folder / "sitecustomize.py").write_text(textwrap.dedent(hook))
     inherited = [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(ROOT), *inherited]))
-    return folder
 
 
 def assert_one_died_of_two_nodes(marks: Path) -> None:
@@ -148,3 +161,19 @@ def test_a_corpus_equals_a_local_one_though_a_worker_is_killed(
     assert main([*command, str(tmp_path / "ray"), "--ray", address]) == 0
     assert contents(tmp_path / "ray") == contents(tmp_path / "here")
     assert_one_died_of_two_nodes(deadly)
+
+
+def test_a_recording_that_kills_every_worker_ends_the_build(
+    address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(cluster, "_MAX_RETRIES", 1)
+    run_at_start(POISON, tmp_path / "marks", monkeypatch)
+    write(tmp_path / "songs/song.wav", sweep(1))
+    command = ["dataset", "build", str(tmp_path / "songs"), "-o", str(tmp_path / "out"), *SMALL]
+    assert main([*command, "--ray", address]) != 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "the Ray cluster cannot do this (" in lines[0]

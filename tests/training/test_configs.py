@@ -162,3 +162,9 @@ def test_what_sharded_weights_cannot_do_is_refused(name: str) -> None:
     value = 0.5 if name == "ema_decay" else 7
     with pytest.raises(InputError, match=rf"run\.{name}={value} must be 0 where weights are sh"):
         check_sharded_run(load_config(path, [f"run.{name}={value}"]))
+
+
+def test_the_former_version_of_fsdp_is_refused() -> None:
+    config = load_config(ROOT / "configs/fine_tune_8_gpus.yaml")
+    with pytest.raises(InputError, match=r"fsdp_version=1 must be 2; launch with --fsdp_version 2"):
+        check_sharded_run(config, 1)

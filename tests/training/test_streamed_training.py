@@ -56,10 +56,10 @@ def record_reads(path: Path) -> None:
     """Note which tar files the process reads for training."""
     read = _Storage.read
 
-    def noted(self: _Storage, name: str) -> bytes:
+    def noted(self: _Storage, name: str, max_bytes: int) -> bytes:
         with path.open("a") as file:
             file.write(f"{name}\n" if name.startswith("train-") else "")
-        return read(self, name)
+        return read(self, name, max_bytes)
 
     _Storage.read = noted  # type: ignore[method-assign]
 

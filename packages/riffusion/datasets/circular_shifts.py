@@ -4,16 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from riffusion.checkpoint.autoencoders import Autoencoder
 from riffusion.datasets.config import DataConfig
-from riffusion.datasets.examples import SHIFT_STREAM, Example, Key, plan
+from riffusion.datasets.examples import SHIFT_STREAM, DerivedExamples, Example, Key, plan
 from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.datasets.latents import LatentExamples
 
 
-class CircularlyShiftedLatents(Dataset[Example]):
+class CircularlyShiftedLatents(DerivedExamples):
     """Latents that are circularly shifted along time, as their images could be.
 
     Shifting latents by whole frames equals encoding the shifted image, except at the edges, where
@@ -28,14 +27,12 @@ class CircularlyShiftedLatents(Dataset[Example]):
         returns_plans: whether an example is a plan for `DeviceSplit` instead of latents.
     """
 
+    examples: LatentExamples
     returns_plans = False
 
     def __init__(self, examples: LatentExamples, num_shifts: int, seed: int) -> None:
         self.examples, self.num_shifts, self.seed = examples, num_shifts, seed
         self.rows = examples.rows
-
-    def __len__(self) -> int:
-        return len(self.examples)
 
     def __getitem__(self, key: Key) -> Example:
         shift = 0

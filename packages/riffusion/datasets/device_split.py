@@ -18,7 +18,13 @@ import numpy as np
 import torch
 
 from riffusion.datasets.circular_shifts import CircularlyShiftedLatents
-from riffusion.datasets.examples import Example, Examples, ImageExamples, pixels_from_bytes
+from riffusion.datasets.examples import (
+    DerivedExamples,
+    Example,
+    Examples,
+    ImageExamples,
+    pixels_from_bytes,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +110,8 @@ def split_on_device(
         None if the split stays where it is: the device isn't a GPU or is too small, latents are
         streamed, or the images differ in size.
     """
-    inner: Any = examples
-    while hasattr(inner, "examples") and not isinstance(inner, CircularlyShiftedLatents):
+    inner = examples
+    while isinstance(inner, DerivedExamples) and not isinstance(inner, CircularlyShiftedLatents):
         inner = inner.examples
     if isinstance(inner, ImageExamples):
         inner.form = "bytes"

@@ -54,6 +54,19 @@ class Examples(Protocol):
     def __getitem__(self, key: Key, /) -> Example: ...
 
 
+class DerivedExamples(Dataset[Example]):
+    """Examples that add something to others, or change them, row by row.
+
+    Attributes:
+        examples: the others.
+    """
+
+    examples: Examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+
 class ImageExamples(Dataset[Example]):
     """Images of a data set as pixels, circularly shifted and cropped at random.
 

@@ -33,6 +33,8 @@ INFO_NAME = "dataset.json"
 LATENTS_NAME = "latents.safetensors"
 LATENTS_INDEX_NAME = "latents.index.json"
 """One of these is in a split's folder if the data set holds latents instead of images."""
+SHARDS_NAME = "shards.json"
+"""It is in the folder of a sharded data set (`shards`)."""
 
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -126,6 +128,11 @@ class DatasetFolder:
     def __init__(self, directory: str | Path) -> None:
         self.address = str(directory)
         self.directory = Path(directory)
+        if (self.directory / SHARDS_NAME).is_file():
+            raise InputError(
+                f"dataset={str(directory)!r} is a sharded data set, which only `riffusion train` "
+                "reads; name the data-set folder that it was written from"
+            )
         if not (self.directory / "train" / METADATA_NAME).is_file():
             raise InputError(
                 f"dataset={str(directory)!r} has no train/{METADATA_NAME}; make a data set with "

@@ -43,6 +43,7 @@ class LatentExamples(Dataset[Example]):
 
     Attributes:
         latents: (rows, channels, height, width); None if they are streamed.
+        streamed_from: the shards that they are streamed from, or None.
         width: their width.
 
     Raises:
@@ -60,11 +61,13 @@ class LatentExamples(Dataset[Example]):
         cache: Path,
         progress: Progress = lambda done, total: None,
     ) -> None:
-        self.folder, self.split = folder, split
+        self.split = split
         self.latents: torch.Tensor | None = None
+        self.streamed_from: ShardedFolder | None = None
         if isinstance(folder, ShardedFolder) and (header := folder.latents_header(split)):
             check_latents(header, f"data.dataset={folder.address!r}", vae, config)
             self.rows, self.width = folder.rows(split), header.shape[-1]
+            self.streamed_from = folder
             return
         if has_latents(folder):
             self.rows = folder.rows(split)
@@ -84,9 +87,9 @@ class LatentExamples(Dataset[Example]):
         return len(self.rows)
 
     def __getitem__(self, key: Key) -> Example:
-        if self.latents is None:
-            assert isinstance(self.folder, ShardedFolder)
-            return {"latents": self.folder.latents(self.split, key[0])}
+        if self.streamed_from is not None:
+            return {"latents": self.streamed_from.latents(self.split, key[0])}
+        assert self.latents is not None
         return {"latents": self.latents[key[0]].float()}
 
 

@@ -1,15 +1,14 @@
 """Batches of a split in the order that suits its data set: rows at random, or shard by shard."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from riffusion.datasets.config import DataConfig
-from riffusion.datasets.examples import Example, Examples
+from riffusion.datasets.examples import DerivedExamples, Example, Examples, ImageExamples
 from riffusion.datasets.folder import Split
+from riffusion.datasets.latents import LatentExamples
 from riffusion.datasets.sampler import ResumableSampler, example_batches
 from riffusion.datasets.shard_folder import ShardedFolder
 from riffusion.datasets.stream_order import StreamOrder
-from riffusion.errors import InputError
 
 
 def batches_of(
@@ -58,23 +57,11 @@ def batches_of(
 
 
 def streamed_folder(examples: Examples) -> ShardedFolder | None:
-    """The sharded data set that examples are read from as they are drawn; None if there is none.
-
-    Raises:
-        InputError: examples of a sharded data set are mixed with others.
-    """
-    inner: Any = examples
-    while True:
-        if hasattr(inner, "new") and hasattr(inner, "old"):  # `training.replay`
-            if streamed_folder(inner.new) is not None:
-                raise InputError(
-                    "data.replay cannot be combined with a sharded data.dataset; name a data-set "
-                    "folder, or leave data.replay out"
-                )
-            return None
-        folder = getattr(inner, "folder", None)
-        if isinstance(folder, ShardedFolder):
-            return folder if getattr(inner, "latents", None) is None else None
-        if not hasattr(inner, "examples"):
-            return None
-        inner = inner.examples
+    """The sharded data set that examples are read from as they are drawn; None if there is none."""
+    while isinstance(examples, DerivedExamples):
+        examples = examples.examples
+    if isinstance(examples, LatentExamples):
+        return examples.streamed_from
+    if isinstance(examples, ImageExamples) and isinstance(examples.folder, ShardedFolder):
+        return examples.folder
+    return None

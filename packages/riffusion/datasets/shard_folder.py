@@ -7,13 +7,11 @@ rows is wanted, checked, and kept in memory until others take its place; nothing
 import fnmatch
 import hashlib
 import io
-import json
 import logging
 import threading
 import time
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from PIL import Image
 
 from riffusion.datasets.folder import (
     METADATA_NAME,
+    SHARDS_NAME,
     SPLITS,
     DatasetFolder,
     DatasetRow,
@@ -28,7 +27,14 @@ from riffusion.datasets.folder import (
     parsed_rows,
 )
 from riffusion.datasets.packed_latents import PackedHeader
-from riffusion.datasets.shards import INDEX_NAME, Shard, contents_of, damaged, read_index
+from riffusion.datasets.shards import (
+    MAX_INDEX_BYTES,
+    MAX_PARAMS_BYTES,
+    Shard,
+    contents_of,
+    damaged,
+    read_index,
+)
 from riffusion.errors import InputError, MediaError
 from riffusion.io.images import decode_image
 from riffusion.spectrogram.params import FILE_NAME, SpectrogramParams
@@ -38,6 +44,7 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 4
 """Reads of a file over a network before it counts as unreachable."""
 _FIRST_PAUSE_S = 0.5
+_PART_BYTES = 2**20
 _DEFAULT_KEPT = 2
 
 
@@ -60,9 +67,10 @@ class ShardedFolder(DatasetFolder):
         self.address = address
         self.directory = Path(address)  # for messages, and for folders on disk
         self.storage = _Storage(base)
-        self.index = read_index(self.storage.read(INDEX_NAME), self.storage.where(INDEX_NAME))
-        params = self._checked(FILE_NAME, self.index.params_sha256)
-        self.params = SpectrogramParams(**json.loads(params))
+        data = self.storage.read(SHARDS_NAME, MAX_INDEX_BYTES)
+        self.index = read_index(data, self.storage.where(SHARDS_NAME))
+        data = self._checked(FILE_NAME, MAX_PARAMS_BYTES, self.index.params_sha256)
+        self.params = SpectrogramParams.from_json(data, self.storage.where(FILE_NAME))
         self.num_kept: dict[Split, int] = dict.fromkeys(SPLITS, _DEFAULT_KEPT)
         self._kept: dict[Split, OrderedDict[str, list[bytes]]]
         self._kept = {split: OrderedDict() for split in SPLITS}
@@ -75,8 +83,12 @@ class ShardedFolder(DatasetFolder):
     def _read_split(self, split: Split, pattern: str | None) -> "_SplitRows":
         found = self.index.splits[split]
         name = f"{split}/{METADATA_NAME}"
-        data = self._checked(name, found.metadata_sha256)
-        rows = parsed_rows(data.decode(), self.storage.where(name))
+        data = self._checked(name, found.metadata_bytes, found.metadata_sha256)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            raise damaged(self.storage.where(name), str(error)) from error
+        rows = parsed_rows(text, self.storage.where(name))
         chosen, first = [], 0
         for shard in found.shards:
             if pattern is None or fnmatch.fnmatchcase(shard.file, pattern):
@@ -91,10 +103,10 @@ class ShardedFolder(DatasetFolder):
             )
         return _SplitRows(chosen, rows)
 
-    def _checked(self, name: str, sha256: str) -> bytes:
-        data = self.storage.read(name)
+    def _checked(self, name: str, max_bytes: int, sha256: str) -> bytes:
+        data = self.storage.read(name, max_bytes)
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise damaged(self.storage.where(name), f"its SHA-256 is not that of {INDEX_NAME}")
+            raise damaged(self.storage.where(name), f"its SHA-256 is not that of {SHARDS_NAME}")
         return data
 
     def rows(self, split: Split) -> list[DatasetRow]:
@@ -120,8 +132,10 @@ class ShardedFolder(DatasetFolder):
         content, where = self._content(split, number)
         try:
             values = np.load(io.BytesIO(content), allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+        except (ValueError, OSError, EOFError, MemoryError) as error:
             raise damaged(where, f"row {number}: {error}") from error
+        if not isinstance(values, np.ndarray):  # `np.load` reads archives of arrays, too
+            raise damaged(where, f"row {number} is no array")
         if values.dtype != np.int8 or values.shape != header.shape:
             raise damaged(where, f"row {number} is {values.dtype} {values.shape}")
         # As read from a folder: rounded to half precision once.
@@ -168,7 +182,7 @@ class ShardedFolder(DatasetFolder):
                 if shard.file in kept:
                     kept.move_to_end(shard.file)
                     return kept[shard.file]
-            data = self.storage.read(shard.file)
+            data = self.storage.read(shard.file, shard.bytes)
             contents = contents_of(data, shard, first, self.storage.where(shard.file))
             with self._lock:
                 kept[shard.file] = contents
@@ -198,17 +212,20 @@ class _Storage:
     def __init__(self, base: str) -> None:
         self.base = base
         self.is_remote = "://" in base
-        self._file_system: Any = None
 
     def where(self, name: str) -> str:
         """The address of a file."""
         return f"{self.base.rstrip('/')}/{name}"
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, max_bytes: int) -> bytes:
         """The content of a file. Over a network, it is tried several times.
 
+        Args:
+            name: its name.
+            max_bytes: the most that is read over a network.
+
         Raises:
-            InputError: it can't be read.
+            InputError: it can't be read, or is larger.
         """
         where = self.where(name)
         if not self.is_remote:
@@ -218,7 +235,7 @@ class _Storage:
                 raise InputError(f"shard={where!r} cannot be read ({error.strerror})") from error
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._read_remote(where)
+                data = _read_remote(where, max_bytes)
             except FileNotFoundError as error:
                 raise InputError(f"shard={where!r} does not exist; check the address") from error
             except (ValueError, ImportError) as error:  # an unknown kind of address
@@ -233,20 +250,31 @@ class _Storage:
                     ) from error
                 logger.warning("reading %s again: %s", where, reason)
                 time.sleep(_FIRST_PAUSE_S * 2 ** (attempt - 1))
+                continue
+            if len(data) > max_bytes:
+                raise damaged(where, f"it has more than {max_bytes} bytes")
+            return data
         raise AssertionError("unreachable")
 
-    def _read_remote(self, where: str) -> bytes:
-        import fsspec
 
-        file_system, path = fsspec.core.url_to_fs(where)
-        data: bytes = file_system.cat_file(path)
-        return data
+def _read_remote(where: str, max_bytes: int) -> bytes:
+    """A file's content, or its first `max_bytes` + 1 bytes, whatever its size."""
+    import fsspec
+
+    file_system, path = fsspec.core.url_to_fs(where)
+    # One request that is read as it comes. With a size, fsspec doesn't ask for it in another one.
+    options = {"block_size": 0, "size": 1} if where.startswith(("http://", "https://")) else {}
+    data = bytearray()
+    with file_system.open(path, "rb", **options) as file:
+        while part := file.read(min(_PART_BYTES, max_bytes + 1 - len(data))):
+            data += part
+    return bytes(data)
 
 
 def split_pattern(address: str) -> tuple[str, str | None]:
     """(folder or URL, pattern of tar files or None) of an address."""
     base, slash, last = address.rpartition("/")
-    if any(character in last for character in "*?["):
+    if any(character in last for character in "*?[") and not Path(address).is_dir():
         return (base if slash else "."), last
     return address, None
 
@@ -254,7 +282,7 @@ def split_pattern(address: str) -> tuple[str, str | None]:
 def is_sharded(address: str) -> bool:
     """Whether an address is one of a sharded data set: a URL, a pattern, or a folder of shards."""
     base, pattern = split_pattern(address)
-    return "://" in address or pattern is not None or (Path(base) / INDEX_NAME).is_file()
+    return "://" in address or pattern is not None or (Path(base) / SHARDS_NAME).is_file()
 
 
 def open_dataset(address: str | Path) -> DatasetFolder:

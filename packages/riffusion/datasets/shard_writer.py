@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 
 from riffusion.datasets.folder import (
     METADATA_NAME,
+    SHARDS_NAME,
     SPLITS,
     DatasetFolder,
     DatasetRow,
@@ -22,8 +23,9 @@ from riffusion.datasets.folder import (
 from riffusion.datasets.latent_files import has_latents, read_latent_files
 from riffusion.datasets.packed_latents import PackedHeader
 from riffusion.datasets.shards import (
-    INDEX_NAME,
     LATENTS_SUFFIX,
+    MAX_FILE_BYTES,
+    MAX_SHARDS,
     Shard,
     ShardIndex,
     SplitShards,
@@ -118,7 +120,8 @@ def write_shards(
         progress: called with (rows done, rows in all).
 
     Raises:
-        InputError: the folder holds something else, or a file can't be written.
+        InputError: the folder holds something else, a file can't be written, or there would be too
+            many tar files, or too large ones.
         MediaError: an image or latents can't be read.
     """
     rows = {split: folder.rows(split) for split in SPLITS}
@@ -144,7 +147,7 @@ def write_shards(
         params = hashlib.sha256((directory / FILE_NAME).read_bytes()).hexdigest()
         index = ShardIndex(params_sha256=params, splits=splits)
         # Last, so that a folder with an index is complete.
-        write_file((index.model_dump_json(indent=1) + "\n").encode(), directory / INDEX_NAME)
+        write_file((index.model_dump_json(indent=1) + "\n").encode(), directory / SHARDS_NAME)
     return ShardReport(
         {split: len(rows[split]) for split in splits},
         {split: len(found.shards) for split, found in splits.items()},
@@ -164,12 +167,25 @@ class _Writer:
         rng = np.random.default_rng((self.seed, SPLITS.index(split)))
         order = rng.permutation(len(rows)).tolist()
         total = sum(map(contents.size, order))
+        parts = _parts(len(rows), total, self.shard_bytes)
+        if len(parts) > MAX_SHARDS:
+            raise InputError(
+                f"{self.shard_bytes / 1e6:g} gives {len(parts)} tar files, more than {MAX_SHARDS}; "
+                "use a larger size",
+                field="shard_mb",
+            )
         shards = []
-        for number, (first, end) in enumerate(_parts(len(rows), total, self.shard_bytes)):
+        for number, (first, end) in enumerate(parts):
             data = tar_of(
                 (place, *contents.read(order[place]), rows[order[place]])
                 for place in range(first, end)
             )
+            if len(data) > MAX_FILE_BYTES:
+                raise InputError(
+                    f"{self.shard_bytes / 1e6:g} gives a tar file of {len(data)} bytes, more than "
+                    f"{MAX_FILE_BYTES}; use a smaller size",
+                    field="shard_mb",
+                )
             name = f"{split}-{number:05}.tar"
             write_file(data, self.directory / name)
             digest = hashlib.sha256(data).hexdigest()
@@ -187,12 +203,13 @@ class _Writer:
         )
 
 
-def _parts(num_rows: int, num_bytes: int, part_bytes: int) -> Iterator[tuple[int, int]]:
+def _parts(num_rows: int, num_bytes: int, part_bytes: int) -> list[tuple[int, int]]:
     """(first, end) of the rows of each tar file; the numbers of rows differ by at most one."""
     count = -(-num_bytes // part_bytes)
     count = min(num_rows, -(-count // LANES) * LANES)
-    for number in range(count):
-        yield number * num_rows // count, (number + 1) * num_rows // count
+    return [
+        (number * num_rows // count, (number + 1) * num_rows // count) for number in range(count)
+    ]
 
 
 def _digest(folder: DatasetFolder, rows: dict[Split, list[DatasetRow]]) -> str:

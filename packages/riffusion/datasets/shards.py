@@ -22,14 +22,20 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from riffusion.datasets.config import Count, Section
-from riffusion.datasets.folder import DatasetRow, Split
+from riffusion.datasets.folder import SHARDS_NAME, DatasetRow, Split
 from riffusion.datasets.packed_latents import PackedHeader
 from riffusion.errors import InputError, MediaError
 
-INDEX_NAME = "shards.json"
+MAX_INDEX_BYTES = 64 * 2**20
+MAX_PARAMS_BYTES = 64 * 2**10
+MAX_FILE_BYTES = 2 * 2**30
+"""Of a tar file, and of a split's metadata. A reader never takes more from a server."""
+MAX_SHARDS = 100_000
+"""Per split: their names have five digits."""
 LATENTS_SUFFIX = ".npy"
 _ROW_SUFFIX = ".json"
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_FileBytes = Annotated[int, Field(ge=1, le=MAX_FILE_BYTES)]
 
 
 class Shard(Section):
@@ -44,7 +50,7 @@ class Shard(Section):
 
     file: Annotated[str, Field(pattern=r"^(train|validation)-\d{5}\.tar$")]
     rows: Count
-    bytes: Count
+    bytes: _FileBytes
     sha256: _Hash
 
 
@@ -59,7 +65,7 @@ class SplitShards(Section):
     """
 
     shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
-    metadata_bytes: Count
+    metadata_bytes: _FileBytes
     metadata_sha256: _Hash
     image: tuple[Count, Count]
     latents: PackedHeader | None = None
@@ -129,15 +135,18 @@ def contents_of(data: bytes, shard: Shard, first: int, where: str) -> list[bytes
     if len(data) != shard.bytes:
         raise damaged(where, f"it has {len(data)} bytes instead of {shard.bytes}")
     if hashlib.sha256(data).hexdigest() != shard.sha256:
-        raise damaged(where, f"its SHA-256 is not that of {INDEX_NAME}")
+        raise damaged(where, f"its SHA-256 is not that of {SHARDS_NAME}")
     found: dict[int, bytes] = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
             for member in tar:
                 name = PurePosixPath(member.name)
+                # No links and no sparse files, which may be larger than the tar file itself.
+                if not member.isreg() or member.issparse() or name.suffix == _ROW_SUFFIX:
+                    continue
                 file = tar.extractfile(member)
-                if file is not None and name.suffix != _ROW_SUFFIX:
-                    found[int(name.stem)] = file.read()
+                assert file is not None
+                found[int(name.stem)] = file.read()
     except (tarfile.TarError, ValueError) as error:
         raise damaged(where, str(error)) from error
     numbers = range(first, first + shard.rows)

@@ -23,6 +23,9 @@ LOCAL = "auto"
 this machine's processors, which ends with the program."""
 _MAX_BLOCKS = 10_000
 """Largest number of blocks. Each is done, and done again, as a whole, and Ray keeps track of it."""
+_MAX_RETRIES = 5
+"""How often an item is done again after it lost its worker. One that kills it each time, for
+example by its memory, would otherwise be done again forever."""
 _CONNECT_S = 5.0
 
 Item = Any
@@ -56,7 +59,8 @@ class RayCluster:
             items: the items; anything that can be pickled.
 
         Raises:
-            RiffusionError: the cluster is gone, or workers can't be prepared on it.
+            RiffusionError: the cluster is gone, workers can't be prepared on it, or an item loses
+                one worker after the other.
         """
         import ray
         from ray.exceptions import RayError
@@ -72,6 +76,7 @@ class RayCluster:
             fn_constructor_args=(prepare, arguments, call),
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=1,
+            max_task_retries=_MAX_RETRIES,  # Ray 2.64 will want it elsewhere
         )
         try:
             for row in dataset.iter_rows():
@@ -79,7 +84,7 @@ class RayCluster:
         except RayError as error:
             raise RiffusionError(
                 f"the Ray cluster cannot do this ({_reason(error)}); check that its nodes have the "
-                "same packages, and run the same command again: it resumes"
+                "same packages and enough memory, and run the same command again: it resumes"
             ) from error
 
 
@@ -106,13 +111,14 @@ class _Worker:
 
 
 def _pickled(result: Result | Exception) -> bytes:
-    """An exception that can't be unpickled again is replaced by its text."""
-    data = pickle.dumps(result)
-    if isinstance(result, Exception):
-        try:
-            pickle.loads(data)
-        except Exception:
-            return pickle.dumps(RiffusionError(f"{type(result).__name__}: {result}"))
+    """An exception that can't be pickled, or not be unpickled again, is replaced by its text."""
+    if not isinstance(result, Exception):
+        return pickle.dumps(result)
+    try:
+        data = pickle.dumps(result)
+        pickle.loads(data)
+    except Exception:
+        return pickle.dumps(RiffusionError(f"{type(result).__name__}: {result}"))
     return data
 
 
@@ -144,6 +150,7 @@ def ray_cluster(
         folders.append(inherited)
     variables = dict.fromkeys(THREAD_VARIABLES, "1") | {"PYTHONPATH": os.pathsep.join(folders)}
     logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised, too
     try:
         ray.init(
             None if address == LOCAL else address,

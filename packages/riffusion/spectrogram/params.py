@@ -235,21 +235,32 @@ class SpectrogramParams:
             RecordedParamsError: the file isn't JSON, or has unknown or invalid fields.
         """
         path = directory / FILE_NAME
-        if not path.is_file():
-            return cls()
+        return cls.from_json(path.read_bytes(), str(path)) if path.is_file() else cls()
+
+    @classmethod
+    def from_json(cls, data: bytes, where: str) -> Self:
+        """Read the content of a `spectrogram_params.json`.
+
+        Args:
+            data: the content, with or without a byte-order mark.
+            where: the file's path or address, for messages.
+
+        Raises:
+            RecordedParamsError: it isn't JSON, or has unknown or invalid fields.
+        """
         try:
-            values = json.loads(path.read_bytes())  # with or without a byte-order mark
+            values = json.loads(data)
         except ValueError as error:
-            raise RecordedParamsError(f"{path} is not JSON: {error}") from error
+            raise RecordedParamsError(f"{where} is not JSON: {error}") from error
         known = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict) or not set(values) <= known:
             raise RecordedParamsError(
-                f"{path} must be a JSON object with only the fields {', '.join(sorted(known))}"
+                f"{where} must be a JSON object with only the fields {', '.join(sorted(known))}"
             )
         try:
             return cls(**values)
         except SpectrogramParamsError as error:
-            raise RecordedParamsError(f"{path}: {error}") from error
+            raise RecordedParamsError(f"{where}: {error}") from error
 
 
 def exif_from_image(pil_image: Image.Image) -> dict[str, Any]:

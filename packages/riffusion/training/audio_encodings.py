@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch.utils.data import Dataset
 
 from riffusion.checkpoint.files import read_json
 from riffusion.datasets.circular_shifts import CircularlyShiftedLatents
-from riffusion.datasets.examples import DROPOUT_STREAM, Example, ImageExamples, Key
+from riffusion.datasets.examples import DROPOUT_STREAM, DerivedExamples, Example, ImageExamples, Key
 from riffusion.datasets.folder import METADATA_NAME, DatasetFolder, DatasetRow, Split
 from riffusion.datasets.tensor_files import write_tensors
 from riffusion.errors import InputError, MediaError
@@ -83,7 +82,7 @@ def encoding_shape(folder: DatasetFolder, config: EncoderConfig) -> tuple[int, i
     return tokens, width
 
 
-class EncodedExamples(Dataset[Example]):
+class EncodedExamples(DerivedExamples):
     """Images or latents with their encodings, some of which are dropped.
 
     Args:
@@ -102,9 +101,6 @@ class EncodedExamples(Dataset[Example]):
     ) -> None:
         self.examples, self.encodings = examples, encodings
         self.dropout, self.seed = dropout, seed
-
-    def __len__(self) -> int:
-        return len(self.examples)
 
     def __getitem__(self, key: Key) -> Example:
         row, draw = key

@@ -23,12 +23,21 @@ def is_sharded_run(accelerator: Accelerator) -> bool:
     return bool(accelerator.distributed_type == DistributedType.FSDP)
 
 
-def check_sharded_run(config: TrainingConfig) -> None:
+def check_sharded_run(config: TrainingConfig, fsdp_version: int = 2) -> None:
     """Check that a run does nothing that sharded weights can't.
 
+    Args:
+        config: the run's configuration.
+        fsdp_version: the version that `accelerate launch` was given; 1 is its default.
+
     Raises:
-        InputError: an option must be 0.
+        InputError: it isn't version 2, or an option must be 0.
     """
+    if fsdp_version != 2:  # version 1 flattens the weights, so they could not be exported
+        raise InputError(
+            f"fsdp_version={fsdp_version} must be 2; launch with --fsdp_version 2, or set it in "
+            "the configuration of accelerate"
+        )
     for name in ("ema_decay", "validate_every", "sample_every"):
         if value := getattr(config.run, name):
             raise InputError(
@@ -37,16 +46,18 @@ def check_sharded_run(config: TrainingConfig) -> None:
             )
 
 
-def whole_weights(module: nn.Module) -> dict[str, torch.Tensor]:
-    """All weights of a module on the CPU, in every process. Must be called in all of them.
+def whole_weights(module: nn.Module, keep: bool = True) -> dict[str, torch.Tensor]:
+    """All weights of a module on the CPU. Must be called in every process.
 
     Args:
         module: sharded or not.
+        keep: whether this process needs them; if not, the result is empty and takes no memory.
     """
     found = {}
     for name, weight in module.named_parameters():
         whole = weight.full_tensor() if isinstance(weight, DTensor) else weight
-        found[name] = whole.detach().cpu()
+        if keep:
+            found[name] = whole.detach().cpu()
     return found
 
 

@@ -309,11 +309,11 @@ class Trainer:
     def _export(self) -> Path:
         """Write the checkpoint of the present weights; an earlier one is replaced."""
         directory = self.config.output / "checkpoint"
-        is_sharded = is_sharded_run(self.accelerator)
-        whole = whole_weights(self.recipe.objective) if is_sharded else None
-        if self.accelerator.is_main_process:
+        is_main, is_sharded = self.accelerator.is_main_process, is_sharded_run(self.accelerator)
+        whole = whole_weights(self.recipe.objective, keep=is_main) if is_sharded else {}
+        if is_main:
             recipe = self.recipe
-            if whole is not None:
+            if is_sharded:
                 recipe = recipe_for(self.config)
                 load_whole_weights(recipe.objective, whole)
             with self._ema_weights():
@@ -336,7 +336,7 @@ def new_accelerator(config: TrainingConfig) -> Accelerator:
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     if is_sharded_run(accelerator):
-        check_sharded_run(config)
+        check_sharded_run(config, accelerator.state.fsdp_plugin.fsdp_version)
     if precision == "fp16" and accelerator.device.type == "cpu":  # accelerate would ignore it
         raise InputError(
             "run.mixed_precision=fp16 needs a GPU, but training runs on the CPU; use bf16 or no"

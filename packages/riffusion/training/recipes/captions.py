@@ -4,11 +4,10 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from riffusion.datasets.circular_shifts import CircularlyShiftedLatents
-from riffusion.datasets.examples import Example, Key
+from riffusion.datasets.examples import DerivedExamples, Example, Key
 from riffusion.datasets.folder import DatasetRow
 
 _PER_CALL = 256
@@ -60,7 +59,7 @@ class CaptionTable:
         )
 
 
-class NumberedCaptions(Dataset[Example]):
+class NumberedCaptions(DerivedExamples):
     """Latents with the number of one of their captions, or of the empty caption.
 
     Args:
@@ -77,9 +76,6 @@ class NumberedCaptions(Dataset[Example]):
         self.numbers = [
             [table.numbers[caption] for caption in row.all_captions] for row in examples.rows
         ]
-
-    def __len__(self) -> int:
-        return len(self.examples)
 
     def __getitem__(self, key: Key) -> Example:
         example = self.examples[key]

@@ -19,6 +19,7 @@ from riffusion.checkpoint.loader import Components
 from riffusion.datasets.circular_shifts import encoded_examples
 from riffusion.datasets.folder import DatasetFolder, Split
 from riffusion.datasets.image_size import check_fits_vae
+from riffusion.datasets.shard_folder import ShardedFolder
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.errors import InputError
 from riffusion.training.adapters.frozen_weights import keep_only_trained_weights
@@ -62,6 +63,11 @@ class FineTuneRecipe(Recipe):
         check_params(base, folder, config.data, "data.dataset")
         self.replay: DatasetFolder | None = None
         if config.data.replay is not None:
+            if isinstance(folder, ShardedFolder) and folder.latents_header("train") is not None:
+                raise InputError(
+                    "data.replay cannot be combined with a sharded data.dataset of latents; name a "
+                    "data-set folder, or leave data.replay out"
+                )
             self.replay = DatasetFolder(config.data.replay.dataset)
             check_params(base, self.replay, config.data, "data.replay.dataset")
         self.vae = base.vae.requires_grad_(False)
