@@ -20,7 +20,7 @@ MINUTES ?= 60
 # Processes that run Python tests: one more than two processors, since many tests wait. Each needs about 2 GB. One thread
 # in each: NumPy's threads wait actively, which would take four times the processor time of what they compute.
 TEST_PROCESSES ?= 3
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+PYTEST = OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # npm's path, or nothing if it is missing or its Node is too old for the web app's tools; and then the reason.
 NPM := $(shell scripts/web_tool.sh npm 2>/dev/null)

@@ -1,6 +1,7 @@
 """The service with a model that waits or fails on purpose; test_predict has the embedded one."""
 
 import asyncio
+import errno
 import gc
 import json
 import threading
@@ -21,6 +22,8 @@ from riffusion.errors import (
     GenerationError,
     InputError,
     OverloadedError,
+    StorageError,
+    StorageFullError,
 )
 from riffusion.generation.generator import ClipGenerator
 from riffusion.generation.seed_library import SeedLibrary
@@ -140,6 +143,29 @@ def test_unexpected_failures_in_a_row_make_the_service_unhealthy(
         unet.failure = None
         await (await service.submit(INPUTS)).result(lambda: False)
         assert service.is_healthy
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StorageError("the recording doesn't fit into the folder '/secret'"),
+        OSError(errno.ENOSPC, "No space left on device", "/secret"),
+    ],
+)
+def test_a_disk_without_room_for_a_request_s_recording_is_told_without_its_path(
+    generator: ClipGenerator, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(inputs: InferenceInput) -> None:
+        raise error
+
+    async def scenario() -> None:
+        service = ClipService(generator)
+        monkeypatch.setattr(service._maker, "resolve", full)
+        with pytest.raises(StorageFullError) as caught:
+            await service.submit(INPUTS)
+        assert "secret" not in str(caught.value)
 
     asyncio.run(scenario())
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.signals import SIGNALS
+from riffusion.spectrogram.inversion.ends import ReflectedEnds
 from riffusion.spectrogram.inversion.filterbank import MelFilterbank
 from riffusion.spectrogram.inversion.initial_phase import PeakPhases
 from riffusion.spectrogram.inversion.reduced_stft import ReducedStft, StftFrames
@@ -18,6 +19,7 @@ from riffusion.spectrogram.torch_operations import TorchOperations
 PARAMS = SpectrogramParams()
 RATE = PARAMS.sample_rate
 TORCH = TorchOperations(torch.device("cpu"))
+REFLECTED = ReflectedEnds()
 
 MAX_ROUND_TRIP_ERROR = 3e-4  # of the peak; NORM_FLOOR, added to a squared window of 1.1 on average
 MAX_FULL_RATE_ERROR = 1e-3  # of the peak; side lobes of the window above the reduced rate
@@ -85,7 +87,9 @@ def test_waveform_is_restored_from_all_or_a_third_of_its_frames(
 ) -> None:
     waveform = torch.randn(2, 60 * stft.hop, generator=torch.Generator().manual_seed(0))
     weights = 1 + frame_gain * torch.rand(2, 60, generator=torch.Generator().manual_seed(1))
-    frames = stft.frames(weights, slice(None) if first is None else slice(first, None, 3))
+    frames = stft.frames(
+        weights, REFLECTED, slice(None) if first is None else slice(first, None, 3)
+    )
     actual = waveform_from_spectrum(frames, spectrum_from_waveform(frames, waveform))
     error = (actual - waveform).abs().max() / waveform.abs().max()
     assert error <= MAX_ROUND_TRIP_ERROR * 20  # the norm of a third of the frames is smaller
@@ -93,7 +97,9 @@ def test_waveform_is_restored_from_all_or_a_third_of_its_frames(
 
 def test_frames_equal_torch_stft(stft: ReducedStft) -> None:
     waveform = torch.randn(1, 40 * stft.hop, generator=torch.Generator().manual_seed(0))
-    actual = spectrum_from_waveform(stft.frames(uniform_weights(stft, waveform.shape[1])), waveform)
+    actual = spectrum_from_waveform(
+        stft.frames(uniform_weights(stft, waveform.shape[1]), REFLECTED), waveform
+    )
     oracle = torch.stft(
         waveform,
         stft.n_fft,
@@ -111,9 +117,9 @@ def test_full_rate_waveform_is_the_same_tone(stft: ReducedStft) -> None:
     reduced = torch.cos(2 * np.pi * frequency_hz * torch.arange(rate, dtype=torch.float64) / rate)
     full = torch.cos(2 * np.pi * frequency_hz * torch.arange(44_100, dtype=torch.float64) / 44_100)
     weights = uniform_weights(stft, rate)
-    spectrum = spectrum_from_waveform(stft.frames(weights), reduced.float()[None])
+    spectrum = spectrum_from_waveform(stft.frames(weights, REFLECTED), reduced.float()[None])
     # The reduced transform sums over 2.04 times fewer samples.
-    actual = stft.full_rate_waveform_from_spectra(spectrum.__getitem__, weights)[0]
+    actual = stft.full_rate_waveform_from_spectra(spectrum.__getitem__, weights, REFLECTED)[0]
     actual *= 441 / stft.hop
     inner = slice(4410, -4410)  # without the ends, where the reflection doesn't continue the tone
     assert (actual[inner] - full[inner]).abs().max() <= MAX_FULL_RATE_ERROR
@@ -164,7 +170,7 @@ def test_phases_of_a_tone_advance_with_its_frequency(stft: ReducedStft) -> None:
     reduced_rate = stft.bin_hz * stft.n_fft
     waveform = torch.sin(2 * np.pi * 437.7 * torch.arange(40 * stft.hop) / reduced_rate)[None]
     weights = uniform_weights(stft, waveform.shape[1])
-    spectrum = spectrum_from_waveform(stft.frames(weights), waveform)[:, 6:-6]
+    spectrum = spectrum_from_waveform(stft.frames(weights, REFLECTED), waveform)[:, 6:-6]
     phases = peak_phases(
         spectrum.abs() / spectrum.abs().max(), stft.hop, stft.window_length, stft.n_fft
     )
@@ -181,13 +187,15 @@ def test_phases_of_a_click_agree_on_its_time(stft: ReducedStft) -> None:
     waveform = torch.zeros(1, 40 * stft.hop)
     waveform[0, 4000] = 1
     weights = uniform_weights(stft, waveform.shape[1])
-    spectrum = spectrum_from_waveform(stft.frames(weights), waveform)
+    spectrum = spectrum_from_waveform(stft.frames(weights, REFLECTED), waveform)
     magnitudes = spectrum.abs() / spectrum.abs().max()
     magnitudes *= 1 + 0.01 * torch.rand(
         magnitudes.shape, generator=torch.Generator().manual_seed(0)
     )
     phases = peak_phases(magnitudes, stft.hop, stft.window_length, stft.n_fft)
-    click = waveform_from_spectrum(stft.frames(weights), torch.polar(magnitudes, phases)).abs()[0]
+    click = waveform_from_spectrum(
+        stft.frames(weights, REFLECTED), torch.polar(magnitudes, phases)
+    ).abs()[0]
     assert abs(int(click.argmax()) - 4000) <= stft.hop // 2
     energy = click.square()
     assert energy[4000 - stft.hop : 4000 + stft.hop].sum() >= 0.8 * energy.sum()

@@ -147,9 +147,6 @@ class ClipService:
             metrics.record_refusal()
             _log_failure(job, inputs, error, job.loop.time() - submitted_s)
             raise
-        except InputError as error:
-            _log_failure(job, inputs, error, job.loop.time() - submitted_s)
-            raise
         except TimeoutError:
             exceeded = _deadline_exceeded(inputs)
             self._record_failure(job, inputs, exceeded, job.loop.time() - submitted_s)
