@@ -20,7 +20,7 @@ import httpx
 from benchmarks import engine_table, results
 from benchmarks.engine_table import Compared
 from benchmarks.ports import free_port
-from benchmarks.running_process import WHOLE, RunningProcess
+from benchmarks.running_process import WHOLE, running_process
 from riffusion.checkpoint.manifest import read_manifest
 from riffusion.exporting.report import measured_parts
 from riffusion.generation.pipelines import EngineName
@@ -80,7 +80,7 @@ def _served_clips(repeats: int) -> list[EngineRow]:
 def _clips_of_processes(repeats: int) -> list[EngineRow]:
     with ExitStack() as stack:
         makers: dict[EngineName, _MakeClip] = {
-            engine: stack.enter_context(RunningProcess(engine)).stages_s for engine in ENGINES
+            engine: stack.enter_context(running_process(engine)) for engine in ENGINES
         }
         return _clips(makers, repeats, "… in a running process, `{}`")
 

@@ -8,8 +8,9 @@ import json
 import subprocess
 import sys
 import time
-from types import TracebackType
-from typing import Any, Self, get_args
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, get_args
 
 from riffusion.datatypes import InferenceInput
 from riffusion.generation.generator import ClipGenerator
@@ -20,39 +21,34 @@ WHOLE = "whole"
 """Name of the seconds from the parsed request to the encoded answer."""
 
 
-class RunningProcess:
-    """Such a process; a context manager that ends it.
+@contextmanager
+def running_process(engine: EngineName) -> Iterator[Callable[[dict[str, Any]], dict[str, float]]]:
+    """Start such a process; it ends with the block.
 
     Args:
         engine: draws its clips.
+
+    Yields:
+        A function that makes the clip of a request: its seconds by stage, and as `WHOLE`.
     """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.running_process", engine],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
-    def __init__(self, engine: EngineName) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.running_process", engine],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._process.communicate()  # closes its input, which ends it
-
-    def stages_s(self, request: dict[str, Any]) -> dict[str, float]:
-        """Make a clip: its seconds by stage, and as `WHOLE`."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        found: dict[str, float] = json.loads(self._process.stdout.readline())
+    def stages_s(request: dict[str, Any]) -> dict[str, float]:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        print(json.dumps(request), file=process.stdin, flush=True)
+        found: dict[str, float] = json.loads(process.stdout.readline())
         return found
+
+    try:
+        yield stages_s
+    finally:
+        process.communicate()  # closes its input, which ends it
 
 
 def main(engine: EngineName) -> None:

@@ -101,6 +101,16 @@ def outputs(graph: Path | bytes, rows: int) -> np.ndarray:
     return session.run(None, {"pixels": _pixels(rows)["pixels"].numpy()})[0]
 
 
+def quantised_small_graph(
+    float_path: Path, tmp_path: Path, precision: str
+) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """The graph in integers, and its constants by name."""
+    inputs = [{"pixels": _pixels(2)["pixels"].numpy()}]
+    ranges = quantising.ranges_of(float_path, inputs, tmp_path / "scratch.onnx")
+    model = quantising.quantised_graph(float_path, ranges, [], SCHEMES[precision])
+    return model, {it.name: onnx.numpy_helper.to_array(it) for it in model.graph.initializer}
+
+
 def test_the_graph_to_begin_with_computes_as_torch(part: Part, float_path: Path) -> None:
     with torch.inference_mode():
         expected = part.module(**_pixels(3)).numpy()
@@ -125,11 +135,7 @@ def test_ranges_are_those_of_the_inputs(float_path: Path, tmp_path: Path) -> Non
 def test_weights_have_a_scale_per_channel_and_seven_bits(
     part: Part, float_path: Path, tmp_path: Path
 ) -> None:
-    ranges = quantising.ranges_of(
-        float_path, [{"pixels": _pixels(2)["pixels"].numpy()}], tmp_path / "scratch.onnx"
-    )
-    model = quantising.quantised_graph(float_path, ranges, [], SCHEMES["int8"])
-    constants = {it.name: onnx.numpy_helper.to_array(it) for it in model.graph.initializer}
+    model, constants = quantised_small_graph(float_path, tmp_path, "int8")
     weight = part.module.get_submodule("network").wide.weight.detach().numpy()
     integers, scale = constants["wide.weight_quantized"], constants["wide.weight_scale"]
     assert integers.dtype == np.int8
@@ -143,11 +149,7 @@ def test_weights_have_a_scale_per_channel_and_seven_bits(
 def test_weights_for_npus_have_eight_bits_and_one_scale_per_matrix(
     part: Part, float_path: Path, tmp_path: Path
 ) -> None:
-    ranges = quantising.ranges_of(
-        float_path, [{"pixels": _pixels(2)["pixels"].numpy()}], tmp_path / "scratch.onnx"
-    )
-    model = quantising.quantised_graph(float_path, ranges, [], SCHEMES["w8a16"])
-    constants = {it.name: onnx.numpy_helper.to_array(it) for it in model.graph.initializer}
+    model, constants = quantised_small_graph(float_path, tmp_path, "w8a16")
     weight = part.module.get_submodule("network").wide.weight.detach().numpy()
     integers, scale = constants["wide.weight_quantized"], constants["wide.weight_scale"]
     assert integers.dtype == np.int8
@@ -167,7 +169,7 @@ def test_weights_for_npus_have_eight_bits_and_one_scale_per_matrix(
     assert {by_output[name].op_type for node in layers for name in node.input} == {
         "DequantizeLinear"
     }
-    coarse = quantising.quantised_graph(float_path, ranges, [], SCHEMES["int8"])
+    coarse, _ = quantised_small_graph(float_path, tmp_path, "int8")
     expected = outputs(float_path, 2)
     error, coarse_error = (
         np.abs(outputs(graph.SerializeToString(), 2) - expected).mean() for graph in (model, coarse)

@@ -38,7 +38,7 @@ from tests.ray_cluster.played import replicas_by_loras
 
 STORE_BYTES = 80 * 2**20
 NUM_CPUS = 3
-"""Of each node, as Ray counts them: room for one replica of `clips`, and for others."""
+"""Processors that each node tells Ray it has: room for one replica of `clips`, and for others."""
 START_S = 180
 REPORT_PERIOD_S = 1
 DRAIN_S = 600

@@ -29,7 +29,7 @@ from riffusion.errors import InputError, MediaError
 MAX_INDEX_BYTES = 64 * 2**20
 MAX_PARAMS_BYTES = 64 * 2**10
 MAX_FILE_BYTES = 2 * 2**30
-"""Of a tar file, and of a split's metadata. A reader never takes more from a server."""
+"""Largest tar file, and largest metadata of a split. A reader never takes more from a server."""
 MAX_SHARDS = 100_000
 """Per split: their names have five digits."""
 LATENTS_SUFFIX = ".npy"

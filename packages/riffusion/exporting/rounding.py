@@ -12,15 +12,16 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from riffusion.checkpoint.files import QUANTISED_SUFFIXES
+
 Tensors = dict[str, torch.Tensor]
 
-PRECISIONS = ("fp32", "fp16", "w8", "int8", "w8a16")
-"""Types of stored weights; of the last two also of activations, by
-`riffusion.exporting.quantised_parts`."""
-INTEGERS = ("w8", "int8", "w8a16")
+CALIBRATED = tuple(QUANTISED_SUFFIXES)
+"""Precisions in which activations are integers, too, by `riffusion.exporting.quantised_parts`."""
+INTEGERS = ("w8", *CALIBRATED)
 """Those that round weights to integers."""
-CALIBRATED = ("int8", "w8a16")
-"""Those that round activations to integers, too."""
+PRECISIONS = ("fp32", "fp16", *INTEGERS)
+"""All precisions: types of stored weights."""
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 """Types of torch, where all weights have one."""
 SCALE_SUFFIX = ".scale"
