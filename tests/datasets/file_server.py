@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 _ENDLESS = bytes(2**16)
+_SLOW_S = 0.1
 
 
 class FileServer:
     """Attributes: url; reads, the number of GET requests per name; breaks, how many answers of a
     name end after half of their bytes; endless, names whose answers don't end by themselves; sent,
-    the number of bytes of those."""
+    the number of bytes of those; slow, names that are sent byte by byte; statuses, what names are
+    answered with in place of their file."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -24,6 +27,8 @@ class FileServer:
         self.breaks: Counter[str] = Counter()
         self.endless: set[str] = set()
         self.sent: Counter[str] = Counter()
+        self.slow: set[str] = set()
+        self.statuses: dict[str, int] = {}
 
 
 @contextmanager
@@ -36,6 +41,18 @@ def serve_files(folder: Path) -> Iterator[FileServer]:
             name = self.path.lstrip("/")
             found.reads[name] += 1
             path = folder / name
+            if name in found.statuses:
+                self.send_error(found.statuses[name])
+                return
+            if name in found.slow:
+                self.send_response(200)
+                self.end_headers()
+                with contextlib.suppress(OSError):  # the reader has closed the connection
+                    for byte in path.read_bytes():
+                        self.wfile.write(bytes([byte]))
+                        time.sleep(_SLOW_S)
+                self.close_connection = True
+                return
             if name in found.endless:
                 self.send_response(200)
                 self.end_headers()

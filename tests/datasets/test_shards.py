@@ -1,4 +1,4 @@
-"""Sharded data sets: bytes, round trip, what is refused, and reading over HTTP."""
+"""Sharded data sets: bytes, round trip, and what is refused."""
 
 import hashlib
 import io
@@ -13,55 +13,25 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from riffusion.cli import main
 from riffusion.datasets import shard_folder, shard_writer
-from riffusion.datasets.folder import SPLITS, DatasetFolder, Split, write_metadata
+from riffusion.datasets.folder import SPLITS, DatasetFolder, write_metadata
 from riffusion.datasets.latent_files import read_latent_files, write_latent_files
 from riffusion.datasets.shard_folder import ShardedFolder, is_sharded, open_dataset
 from riffusion.datasets.shard_writer import write_shards
 from riffusion.datasets.shards import MAX_FILE_BYTES
 from riffusion.errors import InputError
-from tests.datasets.file_server import serve_files
 from tests.datasets.recordings import contents
-from tests.datasets.striped_dataset import make_striped_dataset
+from tests.datasets.sharded import pixels
 
-SHARD_BYTES = 400
 ROWS = 2 * 12
-SOCKET_BYTES = 16 * 2**20
-"""More than a connection holds that nobody has read."""
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_striped_dataset(tmp_path_factory.mktemp("data") / "images")
-
-
-@pytest.fixture(scope="module")
-def shards(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("data") / "shards"
-    write_shards(DatasetFolder(images), directory, SHARD_BYTES)
-    return directory
 
 
 @pytest.fixture
 def copy(shards: Path, tmp_path: Path) -> Path:
     """Shards to damage."""
     return Path(shutil.copytree(shards, tmp_path / "copy"))
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_folder, "_FIRST_PAUSE_S", 0.0)
-
-
-def pixels(folder: DatasetFolder, split: Split) -> dict[str, tuple[str, np.ndarray]]:
-    """Caption and image of each row, by the image's name."""
-    return {
-        row.file_name: (row.text, np.asarray(folder.read_image(split, row)))
-        for row in folder.rows(split)
-    }
 
 
 def test_shards_hold_each_row_once_as_it_was(images: Path, shards: Path) -> None:
@@ -329,54 +299,3 @@ def test_an_address_without_shards_is_refused(address: str, message: str, shards
     with pytest.raises(InputError) as caught:
         ShardedFolder(address.replace("{}", str(shards)))
     assert message in str(caught.value)
-
-
-def test_over_http_each_tar_file_is_read_once(shards: Path, impatient: None) -> None:
-    local = pixels(ShardedFolder(str(shards)), "train")
-    with serve_files(shards) as server:
-        server.breaks["train-00003.tar"] = 2  # then it is read as a whole
-        folder = ShardedFolder(server.url)
-        found = pixels(folder, "train")
-        assert server.reads["train-00003.tar"] == 3
-        names = [f"train-{number:05}.tar" for number in (0, 1, 2, 4, 5, 6, 7)]
-        assert [server.reads[name] for name in names] == [1] * 7
-    assert found.keys() == local.keys()
-    for name, (text, image) in local.items():
-        assert found[name][0] == text
-        np.testing.assert_array_equal(found[name][1], image)
-
-
-def test_a_url_that_breaks_off_or_is_not_there(shards: Path, impatient: None) -> None:
-    with serve_files(shards) as server:
-        with pytest.raises(InputError, match=r"/no/shards.json' does not exist; check the address"):
-            ShardedFolder(f"{server.url}/no")
-        folder = ShardedFolder(f"{server.url}/")
-        server.breaks["train-00000.tar"] = shard_folder.ATTEMPTS
-        with pytest.raises(
-            InputError, match=r"train-00000.tar' .* tried 4 times\); check the conn"
-        ):
-            folder.read_image("train", folder.rows("train")[0])
-        assert isinstance(folder.read_image("train", folder.rows("train")[0]), Image.Image)
-    with pytest.raises(
-        InputError, match=r"shards.json' cannot be read \(.*tried 4 times"
-    ) as caught:
-        ShardedFolder(server.url)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["shards.json", "train/metadata.jsonl", "train-00000.tar"])
-def test_a_server_that_sends_without_end_is_read_up_to_the_limit(
-    name: str, shards: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The limits are those of the index; its own is `MAX_INDEX_BYTES`."""
-    limit = 2**22
-    monkeypatch.setattr(shard_folder, "MAX_INDEX_BYTES", limit)
-    if name != "shards.json":
-        limit = (shards / name).stat().st_size
-    with serve_files(shards) as server:
-        server.endless.add(name)
-        with pytest.raises(InputError, match=rf"{name}' .*more than {limit} bytes\); copy it"):
-            folder = ShardedFolder(server.url)
-            folder.read_image("train", folder.rows("train")[0])
-        assert server.reads[name] == 1
-        assert server.sent[name] < limit + SOCKET_BYTES

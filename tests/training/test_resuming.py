@@ -15,6 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from riffusion.datasets.folder import DatasetFolder
+from riffusion.datasets.shard_writer import write_shards
 from riffusion.errors import InputError, TrainingError
 from tests.training.trainer_runs import (
     SAVE_EVERY,
@@ -98,6 +100,35 @@ def test_another_run_is_not_resumed(
     assert named in str(caught.value)
 
 
+@pytest.mark.parametrize("is_sharded", [False, True])
+def test_a_run_is_not_resumed_with_other_data(
+    dataset: Path, tmp_path: Path, is_sharded: bool
+) -> None:
+    """A row with another caption, or tar files with another image."""
+    copy = Path(shutil.copytree(dataset, tmp_path / "data"))
+    data = tmp_path / "shards" if is_sharded else copy
+    folder = DatasetFolder(copy)
+    write_shards(folder, tmp_path / "shards", 400)
+    config = autoencoder_config(data, tmp_path / "run", steps=2, sample_every=0)
+    train(config, tmp_path)
+    train(config, tmp_path)  # nothing has changed
+    if is_sharded:
+        shutil.rmtree(data)
+        first, second = (copy / "train" / row.file_name for row in folder.rows("train")[:2])
+        shutil.copy(first, second)
+        write_shards(folder, data, 400)
+    else:
+        rows = (data / "train/metadata.jsonl").read_text()
+        (data / "train/metadata.jsonl").write_text(rows.replace('"text": "', '"text": "slow ', 1))
+    with pytest.raises(InputError, match=r"data\.dataset=.*has changed since the run in") as caught:
+        train(config, tmp_path)
+    assert "\n" not in str(caught.value)
+    run = json.loads((tmp_path / "run/run.json").read_text())
+    del run["data_sha256"]  # as of earlier versions, which resume
+    (tmp_path / "run/run.json").write_text(json.dumps(run))
+    train(config, tmp_path)
+
+
 def test_a_run_from_before_keys_were_renamed_resumes(dataset: Path, tmp_path: Path) -> None:
     config = autoencoder_config(dataset, tmp_path / "run", steps=2, sample_every=0)
     train(config, tmp_path)
@@ -147,7 +178,7 @@ def test_unfinished_states_of_a_killed_run_are_deleted(dataset: Path, tmp_path: 
     config = autoencoder_config(dataset, tmp_path / "run", steps=2, sample_every=0)
     states = tmp_path / "run/states"
     trainer = new_trainer(config, tmp_path)
-    trainer.states.claim(trainer.config)
+    trainer.states.claim(trainer.config, trainer.recipe.folder.fingerprint())
     (states / ".unfinished").mkdir(parents=True)
     (states / ".unfinished/model.safetensors").write_bytes(b"incomplete")
     (states / "step-00000001 (a copy)").mkdir()

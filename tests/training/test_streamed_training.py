@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from riffusion.datasets.folder import DatasetFolder
-from riffusion.datasets.shard_folder import ShardedFolder, _Storage
+from riffusion.datasets.shard_folder import ShardedFolder
+from riffusion.datasets.shard_storage import ShardStorage
 from riffusion.datasets.shard_writer import write_shards
 from riffusion.errors import InputError
 from tests.datasets.file_server import FileServer, serve_files
@@ -54,14 +55,14 @@ def config_of(dataset: str, output: Path, batch_size: int = 4, **run: Any) -> di
 
 def record_reads(path: Path) -> None:
     """Note which tar files the process reads for training."""
-    read = _Storage.read
+    read = ShardStorage.read
 
-    def noted(self: _Storage, name: str, max_bytes: int) -> bytes:
+    def noted(self: ShardStorage, name: str, max_bytes: int) -> bytes:
         with path.open("a") as file:
             file.write(f"{name}\n" if name.startswith("train-") else "")
         return read(self, name, max_bytes)
 
-    _Storage.read = noted  # type: ignore[method-assign]
+    ShardStorage.read = noted  # type: ignore[method-assign]
 
 
 def test_a_killed_run_resumes_over_http_to_the_same_weights(

@@ -14,6 +14,7 @@ encode           data set of images → data set of packed latents
 shards           format of tar files of images or latents
 shard_writer     data-set folder → tar files
 shard_folder     tar files as a data set: on disk, or streamed from a URL
+shard_storage    reads these files, over a network several times if need be
 stream_order     resumable order of streamed examples
 order            batches in the order that suits a data set
 tensor_files     writes tensors as safetensors, atomically

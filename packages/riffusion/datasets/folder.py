@@ -195,6 +195,17 @@ class DatasetFolder:
                 raise MediaError(f"image={str(path)!r} cannot be read: {error}") from error
         return found
 
+    def fingerprint(self) -> str:
+        """SHA-256 of the rows for training, in hexadecimal: an exactly resumed run has the same.
+
+        The images themselves aren't read, which would take long.
+
+        Raises:
+            InputError: the rows can't be read.
+        """
+        rows = "".join(row.to_json() for row in self.rows("train"))
+        return hashlib.sha256(rows.encode()).hexdigest()
+
     def image_path(self, split: Split, row: DatasetRow) -> Path:
         """Path of a row's image.
 

@@ -7,9 +7,7 @@ rows is wanted, checked, and kept in memory until others take its place; nothing
 import fnmatch
 import hashlib
 import io
-import logging
 import threading
-import time
 from collections import OrderedDict
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from riffusion.datasets.folder import (
     parsed_rows,
 )
 from riffusion.datasets.packed_latents import PackedHeader
+from riffusion.datasets.shard_storage import ShardStorage
 from riffusion.datasets.shards import (
     MAX_INDEX_BYTES,
     MAX_PARAMS_BYTES,
@@ -39,12 +38,6 @@ from riffusion.errors import InputError, MediaError
 from riffusion.io.images import decode_image
 from riffusion.spectrogram.params import FILE_NAME, SpectrogramParams
 
-logger = logging.getLogger(__name__)
-
-ATTEMPTS = 4
-"""Reads of a file over a network before it counts as unreachable."""
-_FIRST_PAUSE_S = 0.5
-_PART_BYTES = 2**20
 _DEFAULT_KEPT = 2
 
 
@@ -66,7 +59,7 @@ class ShardedFolder(DatasetFolder):
         base, pattern = split_pattern(address)
         self.address = address
         self.directory = Path(address)  # for messages, and for folders on disk
-        self.storage = _Storage(base)
+        self.storage = ShardStorage(base)
         data = self.storage.read(SHARDS_NAME, MAX_INDEX_BYTES)
         self.index = read_index(data, self.storage.where(SHARDS_NAME))
         data = self._checked(FILE_NAME, MAX_PARAMS_BYTES, self.index.params_sha256)
@@ -166,6 +159,13 @@ class ShardedFolder(DatasetFolder):
     def digests(self, split: Split) -> list[bytes]:
         return [bytes.fromhex(shard.sha256) for shard, _ in self._splits[split].shards]
 
+    def fingerprint(self) -> str:
+        """SHA-256 of the hashes of the tar files for training, and of their rows."""
+        found = hashlib.sha256(self.index.splits["train"].metadata_sha256.encode())
+        for digest in self.digests("train"):
+            found.update(digest)
+        return found.hexdigest()
+
     def _content(self, split: Split, number: int) -> tuple[bytes, str]:
         """The content of a row, and the address of its tar file."""
         place, row = self._splits[split].place(number)
@@ -204,71 +204,6 @@ class _SplitRows:
         """(index of the tar file, row in it) of a row."""
         index = int(np.searchsorted(self._ends, number, side="right"))
         return index, number - (int(self._ends[index - 1]) if index else 0)
-
-
-class _Storage:
-    """Reads whole files below a folder or a URL."""
-
-    def __init__(self, base: str) -> None:
-        self.base = base
-        self.is_remote = "://" in base
-
-    def where(self, name: str) -> str:
-        """The address of a file."""
-        return f"{self.base.rstrip('/')}/{name}"
-
-    def read(self, name: str, max_bytes: int) -> bytes:
-        """The content of a file. Over a network, it is tried several times.
-
-        Args:
-            name: its name.
-            max_bytes: the most that is read over a network.
-
-        Raises:
-            InputError: it can't be read, or is larger.
-        """
-        where = self.where(name)
-        if not self.is_remote:
-            try:
-                return Path(where).read_bytes()
-            except OSError as error:
-                raise InputError(f"shard={where!r} cannot be read ({error.strerror})") from error
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                data = _read_remote(where, max_bytes)
-            except FileNotFoundError as error:
-                raise InputError(f"shard={where!r} does not exist; check the address") from error
-            except (ValueError, ImportError) as error:  # an unknown kind of address
-                raise InputError(f"shard={where!r} cannot be read: {error}") from error
-            except Exception as error:  # each file system has its own exceptions
-                reason = " ".join(str(error).split())[:200] or type(error).__name__
-                if attempt == ATTEMPTS:
-                    raise MediaError(
-                        f"shard={where!r} cannot be read ({reason}; tried {ATTEMPTS} times); check "
-                        "the connection, and run the same command again: it resumes from the last "
-                        "state"
-                    ) from error
-                logger.warning("reading %s again: %s", where, reason)
-                time.sleep(_FIRST_PAUSE_S * 2 ** (attempt - 1))
-                continue
-            if len(data) > max_bytes:
-                raise damaged(where, f"it has more than {max_bytes} bytes")
-            return data
-        raise AssertionError("unreachable")
-
-
-def _read_remote(where: str, max_bytes: int) -> bytes:
-    """A file's content, or its first `max_bytes` + 1 bytes, whatever its size."""
-    import fsspec
-
-    file_system, path = fsspec.core.url_to_fs(where)
-    # One request that is read as it comes. With a size, fsspec doesn't ask for it in another one.
-    options = {"block_size": 0, "size": 1} if where.startswith(("http://", "https://")) else {}
-    data = bytearray()
-    with file_system.open(path, "rb", **options) as file:
-        while part := file.read(min(_PART_BYTES, max_bytes + 1 - len(data))):
-            data += part
-    return bytes(data)
 
 
 def split_pattern(address: str) -> tuple[str, str | None]:

@@ -2,7 +2,8 @@
 
     OUTPUT/states/step-00000500/    accelerate's state: networks and optimizer
                                     averaged.safetensors: EMA weights, if EMA is on
-    OUTPUT/run.json                 the options that must not change during a run
+    OUTPUT/run.json                 what must not change during a run: options, and the training
+                                    data's fingerprint
 
 A state is written to a temporary folder and renamed, so an unfinished state is never taken for a
 complete one, even after a power cut. Order, crops, captions, timesteps and noise are determined by
@@ -26,6 +27,7 @@ from riffusion.training.config.former_keys import add_new_keys, rename_former_ke
 from riffusion.training.ema import ExponentialMovingAverage
 
 _RUN_NAME = "run.json"
+_DATA_KEY = "data_sha256"
 _EMA_NAME = "averaged.safetensors"
 _FREE_TO_CHANGE = {
     "run": {
@@ -60,12 +62,16 @@ class TrainingStates:
         self.keep = keep
         self.ema: ExponentialMovingAverage | None = None
 
-    def claim(self, config: TrainingConfig) -> None:
-        """Start a run in the folder, or check that the run in it has the same options.
+    def claim(self, config: TrainingConfig, data_sha256: str) -> None:
+        """Start a run in the folder, or check that the run in it has the same options and data.
+
+        Args:
+            config: its options.
+            data_sha256: fingerprint of its training data, `DatasetFolder.fingerprint`.
 
         Raises:
-            InputError: the folder holds something else, or a run with other options; the first one
-                that differs is named.
+            InputError: the folder holds something else, or a run with other options, of which the
+                first one that differs is named, or with other data.
         """
         path = self.output / _RUN_NAME
         identity = _identity(config)
@@ -77,10 +83,18 @@ class TrainingStates:
                     add_new_keys(found)
             except ValueError as error:
                 raise InputError(f"{path} is not JSON ({error}); choose another output") from error
+            # Runs of earlier versions have none.
+            began_with = found.pop(_DATA_KEY, None) if isinstance(found, dict) else None
             if found != identity:
                 raise InputError(
                     f"output={str(self.output)!r} holds another run ({_difference(found, identity)}"
                     "); choose another output, or delete this one"
+                )
+            if began_with not in (None, data_sha256):
+                raise InputError(
+                    f"data.dataset={config.data.dataset!r} has changed since the run in "
+                    f"{str(self.output)!r} began, which would not resume exactly; put the former "
+                    "data set back, or choose another output"
                 )
             return
         if self.output.exists() and not is_vacant(self.output):
@@ -93,7 +107,8 @@ class TrainingStates:
             raise InputError(
                 f"output={str(self.output)!r} cannot be created ({error.strerror})"
             ) from error
-        write_file((json.dumps(identity, indent=2) + "\n").encode(), path)
+        values = {**identity, _DATA_KEY: data_sha256}
+        write_file((json.dumps(values, indent=2) + "\n").encode(), path)
 
     def latest_step(self) -> int:
         """Step of the latest state; 0 if there is none."""
