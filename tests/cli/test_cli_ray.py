@@ -86,3 +86,11 @@ def test_an_address_without_a_cluster_is_one_line(
     assert message in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_an_argument_after_the_option_is_not_taken_for_an_address(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else the argument would be missing, and nothing would say why."""
+    assert main(["dataset", "synthesize", "--ray", str(tmp_path / "corpus")]) == 2
+    assert "corpus' is not the address of a Ray cluster; use" in capsys.readouterr().err

@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from riffusion.runtime.cluster import LOCAL, RayCluster, ray_cluster
+from riffusion.runtime.cluster import LOCAL, RayCluster, check_form, ray_cluster
 
 if TYPE_CHECKING:
     from typer._click.core import Context
 
 _NAME = "--ray"
+
+
+def _checked(address: str | None) -> str | None:
+    """The address. It is checked first: `--ray DIR` takes the argument for one."""
+    if address is not None:
+        check_form(address)
+    return address
+
 
 RayAddress = Annotated[
     str | None,
@@ -23,6 +31,7 @@ RayAddress = Annotated[
         "RAY_ADDRESS, or else on a cluster of this machine. All nodes need the same packages and "
         "the same folders.",
         show_default=False,
+        callback=_checked,
     ),
 ]
 

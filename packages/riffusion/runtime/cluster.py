@@ -137,7 +137,8 @@ def ray_cluster(
         InputError: there is no cluster at the address, or it has other versions.
         ModuleNotFoundError: Ray isn't installed.
     """
-    _check_address(address)
+    check_form(address)
+    _check_listens(address)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its remarks aren't for users
     import ray
     import ray.data
@@ -167,23 +168,39 @@ def ray_cluster(
         ray.shutdown()
 
 
-def _check_address(address: str) -> None:
-    """Check that something listens at an address, which takes Ray half a minute.
+def check_form(address: str) -> None:
+    """Check that an address is one of a Ray cluster.
 
     Raises:
-        InputError: the address is malformed, or nothing listens there.
+        InputError: it isn't.
     """
     if address == LOCAL:
         return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, port = _host_and_port(address)
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise InputError(
             f"{address!r} is not the address of a Ray cluster; use HOST:PORT, such as "
             f"10.0.0.1:6379, or {LOCAL!r} for this machine",
             field="ray",
         )
+
+
+def _host_and_port(address: str) -> tuple[str, str]:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    return host.strip("[]"), port
+
+
+def _check_listens(address: str) -> None:
+    """Check that something listens at an address, which takes Ray half a minute.
+
+    Raises:
+        InputError: nothing does.
+    """
+    if address == LOCAL:
+        return
+    host, port = _host_and_port(address)
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+        socket.create_connection((host, int(port)), _CONNECT_S).close()
     except OSError as error:
         raise _no_cluster(address, error.strerror or str(error)) from error
 
