@@ -275,7 +275,7 @@ def test_an_array_gives_an_array_and_a_tensor_a_tensor(inverter: MelInverter) ->
 def test_the_number_of_threads_does_not_change_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     target = mel_amplitudes(SIGNALS["band"](RATE, 0.5)).numpy()
     several = MelInverter(PARAMS).waveform_from_mel_amplitudes(np.stack([target, target]))
-    monkeypatch.setattr("riffusion.spectrogram.operations._other_threads", lambda: (None, 0))
+    monkeypatch.setattr("riffusion.runtime.shared_work._other_threads", lambda: (None, 0))
     alone = MelInverter(PARAMS).waveform_from_mel_amplitudes(np.stack([target, target]))
     assert np.array_equal(alone, several)
 

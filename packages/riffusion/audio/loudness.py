@@ -6,7 +6,7 @@ ceiling; a look-ahead limiter lowers the peaks alone, so that it reaches the tar
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from riffusion.audio.convolution import convolutions, convolved
 from riffusion.audio.loudness_meter import BLOCK_S, integrated_loudness
 from riffusion.audio.waveform import Waveform, resample, with_channels
 from riffusion.errors import InputError
+from riffusion.runtime.shared_work import together
 
 TARGET_LUFS = -14.0
 """The loudness at which streaming services play music."""
@@ -37,6 +38,7 @@ _RELEASES_DB_PER_S = (40.0, 160.0, 640.0)
 silence."""
 
 _OVERSAMPLING = 8
+_PHASES = tuple(phase / _OVERSAMPLING for phase in range(1, _OVERSAMPLING))
 _HALF_TAPS = 32
 """Samples on either side that are used to interpolate between two samples."""
 _KAISER_BETA = 8.0
@@ -133,15 +135,23 @@ def normalize_waveform(
     _check_range("true_peak_dbtp", true_peak_dbtp, -20.0, 0.0)
     if not np.isfinite(waveform).all():
         raise InputError("waveform holds NaN or infinite values; every sample must be finite")
+    if not waveform.size:
+        return waveform
     ceiling_db = true_peak_dbtp - _MARGIN_DB
-    loudness = measure_loudness(waveform, sample_rate)
+    peaks, loudness = together(
+        lambda: _envelope(waveform, circular), lambda: measure_loudness(waveform, sample_rate)
+    )
+    normalized = waveform
     if loudness > -math.inf:
         gain_db = target_lufs - loudness
-        waveform = _limited(waveform, sample_rate, target_lufs, gain_db, ceiling_db, circular)
-    excess_db = true_peak_db(waveform, circular=circular) - ceiling_db
+        peaks_db = 20 * np.log10(np.maximum(peaks, 1e-12))
+        normalized = _limited(
+            waveform, sample_rate, target_lufs, gain_db, ceiling_db, peaks_db, circular
+        )
+    excess_db = true_peak_db(normalized, circular=circular) - ceiling_db
     if excess_db <= 0:
-        return waveform
-    return np.asarray(waveform * 10 ** (-excess_db / 20), dtype=np.float32)
+        return normalized
+    return np.asarray(normalized * 10 ** (-excess_db / 20), dtype=np.float32)
 
 
 def _limited(
@@ -150,13 +160,14 @@ def _limited(
     target_lufs: float,
     gain_db: float,
     ceiling_db: float,
+    peaks_db: Envelope,
     circular: bool,
 ) -> Waveform:
     """The waveform at the target loudness, with its peaks limited to about the ceiling.
 
     The limiter lowers the loudness, so the gain is raised from `gain_db` until the target is met.
+    `peaks_db` is its `_envelope` in dB.
     """
-    peaks_db = 20 * np.log10(np.maximum(_envelope(waveform, circular), 1e-12))
     highest_db = ceiling_db + _MAX_REDUCTION_DB - float(peaks_db.max())
     for release in _RELEASES_DB_PER_S:
         for _ in range(_MAX_ROUNDS):
@@ -218,27 +229,32 @@ def _envelope(waveform: Waveform, circular: bool) -> Envelope:
     also bounds the peaks between two samples.
 
     `scipy.signal.resample_poly` with the same filter gives the same values up to rounding, but
-    takes three times as long: it convolves directly, where `_between` uses FFTs.
+    takes three times as long: it convolves directly, where `convolutions` uses FFTs.
     """
+    early, late = together(
+        lambda: _largest_between(waveform, circular, _PHASES[: len(_PHASES) // 2]),
+        lambda: _largest_between(waveform, circular, _PHASES[len(_PHASES) // 2 :]),
+    )
+    between = np.maximum(early, late)
     peaks = np.abs(waveform).max(axis=0)
-    for samples in _between(waveform, circular):
-        between = np.abs(samples).max(axis=0)
-        np.maximum(peaks, between[:-1], out=peaks)
-        np.maximum(peaks, between[1:], out=peaks)
+    np.maximum(peaks, between[:-1], out=peaks)
+    np.maximum(peaks, between[1:], out=peaks)
     return np.asarray(peaks, np.float64)
 
 
-def _between(waveform: Waveform, circular: bool) -> Iterator[Waveform]:
-    """Band-limited interpolation: (channels, T) to (channels, T + 1), for seven phases.
+def _largest_between(waveform: Waveform, circular: bool, phases: Sequence[float]) -> Waveform:
+    """Largest magnitude between neighbouring samples, at some phases: (T + 1,).
 
-    Value n is at time n - 1 + phase, between samples n - 1 and n, interpolated with a
+    Value n is of times n - 1 + phase, between samples n - 1 and n, interpolated with a
     Kaiser-windowed sinc over 32 samples on either side. Beyond its ends the signal is silent, or
     repeats if circular. Single precision, in which a peak is right to 0.00001 dB.
     """
     padding = ((0, 0), (_HALF_TAPS, _HALF_TAPS))
     padded = np.pad(waveform, padding, mode="wrap" if circular else "constant")
-    phases = [phase / _OVERSAMPLING for phase in range(1, _OVERSAMPLING)]
-    return convolutions(padded, [_interpolation_kernel(phase) for phase in phases])
+    largest = np.zeros(waveform.shape[1] + 1, waveform.dtype)
+    for samples in convolutions(padded, [_interpolation_kernel(phase) for phase in phases]):
+        np.maximum(largest, np.abs(samples).max(axis=0), out=largest)
+    return largest
 
 
 def _interpolation_kernel(phase: float) -> npt.NDArray[np.float64]:

@@ -9,5 +9,6 @@
 - `messages`: messages between a process and its child.
 - `processes`: a pool of worker processes with one thread each.
 - `processors`: the number of processors that this process may use.
+- `shared_work`: threads that share work with the calling one.
 - `threads`: limiting a process to one OpenMP thread team.
 """

@@ -7,11 +7,9 @@ in `torch_operations`, so that nothing here imports it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from functools import partial
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -19,7 +17,7 @@ import numpy as np
 import scipy  # scipy.fft is imported at its first use
 from numpy.lib.stride_tricks import sliding_window_view
 
-from riffusion.runtime.processors import num_usable_cpus
+from riffusion.runtime.shared_work import share
 
 Array = Any
 """A NumPy array or a PyTorch tensor."""
@@ -185,35 +183,8 @@ class NumpyOperations:
     def in_blocks(self, compute: Callable[[Block], None], num_clips: int, num_rows: int) -> None:
         # An even number of equal blocks, so that two threads finish at the same time.
         length = -(-num_rows // (2 * -(-num_rows // (2 * _ROWS_PER_BLOCK))))
-        blocks = iter(
-            [
-                (slice(clip, clip + 1), slice(first, min(first + length, num_rows)))
-                for clip in range(num_clips)
-                for first in range(0, num_rows, length)
-            ]
+        share(
+            partial(compute, (slice(clip, clip + 1), slice(first, min(first + length, num_rows))))
+            for clip in range(num_clips)
+            for first in range(0, num_rows, length)
         )
-
-        def compute_next() -> None:
-            for block in blocks:  # the threads share the iterator
-                compute(block)
-
-        threads, count = _other_threads()
-        helpers = [threads.submit(compute_next) for _ in range(count)]
-        try:
-            compute_next()
-        finally:
-            started = [helper for helper in helpers if not helper.cancel()]
-            wait(started)
-        for helper in started:
-            helper.result()  # raises its exception, if any
-
-
-@cache
-def _other_threads() -> tuple[ThreadPoolExecutor, int]:
-    """Threads that compute beside the calling one, and their number."""
-    count = num_usable_cpus() - 1
-    return ThreadPoolExecutor(max(1, count), "spectrogram"), count
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_other_threads.cache_clear)  # threads don't survive a fork
