@@ -58,8 +58,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "instant": {"scheduler": "lcm", "num_inference_steps": 4},
     "fast": {
         "scheduler": "dpmsolver++",
-        "num_inference_steps": 12,
-        "guidance_interval": (0.0, 0.75),
+        "num_inference_steps": 10,
+        "guidance_interval": (0.0, 0.5),
     },
     "balanced": {"scheduler": "dpmsolver++", "num_inference_steps": 20},
     "reference": {"scheduler": "pndm", "num_inference_steps": 50},

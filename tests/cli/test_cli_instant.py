@@ -95,7 +95,7 @@ def test_instant_takes_four_steps(tmp_path: Path, dual: Path, run: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "steps"),
     [
-        (("--preset", "fast"), 12),
+        (("--preset", "fast"), 10),
         (("--preset", "fast", "--steps", 3), 3),
         (("--preset", "reference", "--scheduler", "ddim", "--steps", 5), 5),
         (("--preset", "balanced", "--scheduler", "checkpoint"), 21),  # PNDM repeats a timestep

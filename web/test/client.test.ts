@@ -66,7 +66,7 @@ describe("requests", () => {
       start: { prompt: "bells", seed: 1n, denoising: 0.75, guidance: 7 },
       end: { prompt: "jazz", seed: 2n, denoising: 0.75, guidance: 7 },
       alpha: 0.25, num_inference_steps: 20, seed_image_id: "og_beat", scheduler: "dpmsolver++",
-      guidance_interval: [0, 0.75], audio_format: "flac", image_format: "png",
+      guidance_interval: [0, 0.5], audio_format: "flac", image_format: "png",
     });
   });
 

@@ -19,7 +19,7 @@ describe("defaults", () => {
   });
 
   test("are a preset's, and fields that are given go before them", () => {
-    expect(clipInputs({ ...REQUEST, preset: "fast" })).toMatchObject({ numSteps: 12, scheduler: "dpmsolver++", guidanceInterval: [0, 0.75] });
+    expect(clipInputs({ ...REQUEST, preset: "fast" })).toMatchObject({ numSteps: 10, scheduler: "dpmsolver++", guidanceInterval: [0, 0.5] });
     expect(clipInputs({ ...REQUEST, preset: "instant", num_inference_steps: 2 })).toMatchObject({ numSteps: 2, scheduler: "lcm" });
   });
 });
