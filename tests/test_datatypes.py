@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from riffusion import edit_fields
 from riffusion.datatypes import PRESETS, EditOutput, InferenceInput, InferenceOutput, PromptInput
 from riffusion.errors import InputError
+from riffusion.io.data_urls import bytes_from_data_url
 
 START = {"prompt": "church bells", "seed": 42}
 SECTION = {"from_s": 1, "to_s": 2}
@@ -424,3 +425,30 @@ def test_an_edits_answer_has_what_is_known() -> None:
     output = EditOutput(image="a", audio="b", duration_s=5.12, key="A minor")
     known = {"image": "a", "audio": "b", "duration_s": 5.12, "key": "A minor"}
     assert output.model_dump() == output.model_dump(mode="python") == known
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"gain_db": {"(" * 2000: 1.0}},
+        {"restyle": {"x\ny\u2028" * 500: "piano"}},
+        {"loras": [{"id": "a", "weight": "9" * 3000}]},
+        {"mute": ["\x1b[2J" * 900]},
+        {"mode": "a\nb" * 1500},
+        {"key": "H\t" * 1000},
+        {"preset": "(" * 4000},
+        {"scheduler": "(" * 4000},
+        {"audio_format": "\n" * 4000},
+        {"start": {"prompt": "x", "seed": "1" * 4000}},
+        {"start": {"prompt": "x", "seed": 1, "guidance": "(" * 4000}},
+        {"init_audio": "(" * 4000},
+        {"init_image": "data:" + "x" * 4000},
+    ],
+)
+def test_an_error_repeats_only_the_beginning_of_what_was_sent(fields: dict[str, Any]) -> None:
+    """Values, and keys, which the sender chooses, too; and it is one line."""
+    with pytest.raises(InputError) as caught:
+        inputs = InferenceInput.parse({"mode": "remix", "start": START} | RECORDING | fields)
+        bytes_from_data_url(inputs.init_audio or inputs.init_image or "", "init_audio")
+    assert len(str(caught.value)) < 700
+    assert str(caught.value).isprintable()

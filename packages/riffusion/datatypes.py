@@ -73,6 +73,8 @@ MediaText = Annotated[str, Field(min_length=1, max_length=MAX_MEDIA_CHARACTERS)]
 ImageId = Annotated[str, Field(min_length=1, max_length=100)]
 LoraId = Annotated[str, Field(min_length=1, max_length=4096)]
 MAX_LORAS = 8
+_MAX_SHOWN = 60
+"""Characters of a sent value or key that an error repeats."""
 
 
 def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
@@ -357,12 +359,21 @@ class PromisedOutput(InferenceOutput):
 def input_error_from_validation(error: ValidationError) -> InputError:
     """The first error of a failed validation: `<field>: <what is wrong and what is allowed>`."""
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
+    field = ".".join(_key_text(part) for part in first["loc"])
     message = str(first["msg"]).removeprefix("Value error, ")
     if not field and first["type"] == "value_error":
         return InputError(message)  # it names its field
     value = first.get("input")
     if first["type"] != "missing" and isinstance(value, (str, int, float)):
-        text = repr(value)
-        message = f"{message}, not {text if len(text) <= 60 else text[:60] + '…'}"
+        message = f"{message}, not {_shortened(repr(value))}"
     return InputError(message, field=field or "request")
+
+
+def _key_text(key: int | str) -> str:
+    """A key or an index of a request, whose sender chooses keys such as those of `gain_db`."""
+    text = str(key)
+    return _shortened(text if text.isprintable() else repr(text))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"

@@ -19,6 +19,16 @@ MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I",
 SIZES = ((1, 1), (1, 512), (512, 1), (2, 3), (64, 512), (512, 512), (513, 511), (8, 3000))
 FALLBACK = ("png", "RGB")
 """For formats that can't hold a mode."""
+_CANNOT_HOLD_IT = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    struct.error,
+    RuntimeError,
+    AssertionError,
+)
+"""What Pillow raises when a format can't hold an image or its EXIF data."""
 _EXIF_TAGS = (0x0112, 0x9286, 11000, 11005, 11010, 11020, 11030, 11040, 11060, 11070, 11080, 11100)
 """Orientation, a comment, and most of those of the spectrogram's parameters."""
 _EXIF_VALUES = (0, -1, 1, 44_100, 2**31 - 1, 0.0, 1e30, float("nan"), "", "htk", "[" * 10_000)
@@ -86,8 +96,8 @@ def _images(draw: st.DrawFn) -> bytes:
         buffer = io.BytesIO()
         try:
             _image(mode_, size, noise).save(buffer, format_, **options_)
-        except (OSError, ValueError, KeyError, struct.error, TypeError):
-            continue  # the format can't hold it
+        except _CANNOT_HOLD_IT:
+            continue
         return buffer.getvalue()
     raise AssertionError("a PNG file of RGB can always be written")
 

@@ -56,8 +56,9 @@ def _samples(signal: str, count: int, channels: int) -> np.ndarray:
 @st.composite
 def _sndfiles(draw: st.DrawFn) -> bytes:
     container, subtype = draw(st.sampled_from(_subtypes()))
-    # libsndfile itself crashes when it compands what isn't a number
-    signals = SIGNALS[:2] if subtype in ("ALAW", "ULAW") else SIGNALS
+    # libsndfile itself crashes when it compands what isn't a number, and LAME when it encodes that
+    is_fragile = subtype in ("ALAW", "ULAW") or subtype.startswith("MPEG")
+    signals = SIGNALS[:2] if is_fragile else SIGNALS
     samples = _samples(
         draw(st.sampled_from(signals)),
         draw(st.sampled_from(NUM_SAMPLES)),

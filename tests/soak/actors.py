@@ -5,6 +5,7 @@ import random
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
@@ -125,8 +126,8 @@ class Actor:
         while not self._stop.wait(self._noise.uniform(0, 2 * self._pause_s)):
             try:
                 self.act(self._noise.choice(self._requests))
-            except Exception as error:
-                self._book.fault(self.name, f"the actor failed: {error!r}")
+            except Exception:
+                self._book.fault(self.name, f"the actor failed: {traceback.format_exc(limit=-3)}")
 
     def act(self, request: Request) -> None:
         """Make one request, or several."""
