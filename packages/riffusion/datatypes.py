@@ -61,7 +61,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "num_inference_steps": 10,
         "guidance_interval": (0.0, 0.5),
     },
-    "balanced": {"scheduler": "dpmsolver++", "num_inference_steps": 20},
+    "balanced": {
+        "scheduler": "dpmsolver++",
+        "num_inference_steps": 20,
+        "guidance_interval": (0.0, 0.5),
+    },
     "reference": {"scheduler": "pndm", "num_inference_steps": 50},
 }
 """Request fields by preset; docs/benchmarks.md has the measurements behind them.
