@@ -96,17 +96,17 @@ def test_a_server_that_is_too_slow_is_given_up(
     limit: str, shards: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It sends a byte per tenth of a second: too long a silence, or too few bytes."""
-    if limit == "SILENCE_S":
-        monkeypatch.setattr(shard_storage, limit, 0.02)
-        reason = ""  # aiohttp's
-    else:
-        monkeypatch.setattr(shard_storage, "SILENCE_S", 0.5)
-        monkeypatch.setattr(shard_storage, limit, 1e6)
-        reason = r"\d+ of 10240 bytes after 1 s"
     name = "train-00001.tar"
     with serve_files(shards) as server:
         folder = ShardedFolder(server.url)
         server.slow.add(name)
+        if limit == "SILENCE_S":
+            monkeypatch.setattr(shard_storage, limit, 0.02)
+            reason = ""  # aiohttp's
+        else:
+            monkeypatch.setattr(shard_storage, "SILENCE_S", 0.5)
+            monkeypatch.setattr(shard_storage, limit, 1e6)
+            reason = r"\d+ of 10240 bytes after 1 s"
         with pytest.raises(
             InputError, match=rf"{name}' cannot be read \({reason}.*; tried 4 times"
         ):
