@@ -104,9 +104,9 @@ def test_a_server_that_is_too_slow_is_given_up(
             monkeypatch.setattr(shard_storage, limit, 0.02)
             reason = ""  # aiohttp's
         else:
-            monkeypatch.setattr(shard_storage, "SILENCE_S", 0.5)
+            monkeypatch.setattr(shard_storage, "SILENCE_S", 2.0)
             monkeypatch.setattr(shard_storage, limit, 1e6)
-            reason = r"\d+ of 10240 bytes after 1 s"
+            reason = r"\d+ of 10240 bytes after 2 s"
         with pytest.raises(
             InputError, match=rf"{name}' cannot be read \({reason}.*; tried 4 times"
         ):
