@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from riffusion.runtime.cluster import LOCAL, RayCluster, check_form, ray_cluster
+from riffusion.runtime.cluster import LOCAL, RayCluster, check_address, ray_cluster
 
 if TYPE_CHECKING:
     from typer._click.core import Context
@@ -18,7 +18,7 @@ _NAME = "--ray"
 def _checked(address: str | None) -> str | None:
     """The address. It is checked first: `--ray DIR` takes the argument for one."""
     if address is not None:
-        check_form(address)
+        check_address(address)
     return address
 
 

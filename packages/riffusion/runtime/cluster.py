@@ -137,7 +137,7 @@ def ray_cluster(
         InputError: there is no cluster at the address, or it has other versions.
         ModuleNotFoundError: Ray isn't installed.
     """
-    check_form(address)
+    check_address(address)
     _check_listens(address)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its remarks aren't for users
     import ray
@@ -168,7 +168,7 @@ def ray_cluster(
         ray.shutdown()
 
 
-def check_form(address: str) -> None:
+def check_address(address: str) -> None:
     """Check that an address is one of a Ray cluster.
 
     Raises:
