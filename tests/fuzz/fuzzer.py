@@ -33,11 +33,13 @@ class Fuzzer:
 
     Args:
         gateway_url, truss_url: the servers.
+        first_seed: hypothesis' first seed; each batch of requests has the next one.
     """
 
-    def __init__(self, gateway_url: str, truss_url: str) -> None:
+    def __init__(self, gateway_url: str, truss_url: str, first_seed: int) -> None:
         self._gateway_url = gateway_url
         self._truss_url = truss_url
+        self._seeds = itertools.count(first_seed)
         self._lock = threading.Lock()
         self.statuses: collections.Counter[int] = collections.Counter()
         self.faults: list[str] = []
@@ -62,27 +64,29 @@ class Fuzzer:
         self._record(status, time.monotonic() - started, fault, request)
         return fault
 
-    def run(self, num_requests: int, first_seed: int, num_threads: int) -> None:
-        """Send `num_requests` from `num_threads` threads."""
-        seeds = itertools.count(first_seed)
+    def run(self, num_requests: int, num_threads: int) -> None:
+        """Send `num_requests` more from `num_threads` threads."""
+        total = self.num_sent + num_requests
         num_schema = round(SCHEMA_SHARE * num_requests)
         workers = [
-            threading.Thread(target=self._hostile, args=(num_requests - num_schema, seeds)),
-            threading.Thread(target=self._from_schema, args=(num_requests, seeds)),
+            threading.Thread(target=self._hostile, args=(total - num_schema,)),
+            threading.Thread(target=self._from_schema, args=(total,)),
         ]
         for _ in range(num_threads - 2):
-            workers.append(threading.Thread(target=self._hostile, args=(num_requests, seeds)))
+            workers.append(threading.Thread(target=self._hostile, args=(total,)))
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
 
-    def _hostile(self, limit: int, seeds: "itertools.count[int]") -> None:
+    def _hostile(self, limit: int) -> None:
         with httpx.Client(timeout=2 * MAX_ANSWER_S, trust_env=False) as client:
             while self.num_sent < limit:
-                _generate(hostile_requests(), lambda made: self.send(client, made), next(seeds))
+                _generate(
+                    hostile_requests(), lambda made: self.send(client, made), next(self._seeds)
+                )
 
-    def _from_schema(self, limit: int, seeds: "itertools.count[int]") -> None:
+    def _from_schema(self, limit: int) -> None:
         # schemathesis is imported by those who run this only
         from tests.fuzz.schema_cases import case_strategies, fault_of_case
 
@@ -98,7 +102,7 @@ class Fuzzer:
         with requests.Session() as session:
             session.trust_env = False
             while self.num_sent < limit:
-                _generate(strategies, send, next(seeds))
+                _generate(strategies, send, next(self._seeds))
 
     def _record(self, status: int, seconds: float, fault: str | None, request: object) -> None:
         with self._lock:

@@ -12,7 +12,7 @@ import psutil
 _WARM_UP_SHARE = 1 / 3
 """Share of the samples that is left out: caches fill at first."""
 MAX_MEMORY_GROWTH = 96 * 2**20
-"""Bytes that the fitted line may rise by over the samples. Decoders of audio come and go."""
+"""Bytes that memory at rest, or the line fitted to it, may rise by. Decoders come and go."""
 MAX_FD_GROWTH = 12.0
 
 

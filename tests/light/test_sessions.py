@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from riffusion.checkpoint.source import find_checkpoint
+from riffusion.light import sessions
 from riffusion.light.sessions import MAX_POSITIONS, Session, session_options
+from riffusion.runtime.pace import Pace
 
 MAX_GROWTH_MB = 600
 """Measured with 24 s and guidance: 435 MB at the peak, and 20 afterwards; with both rows in one
@@ -34,6 +36,34 @@ start = {"prompt": "piano", "seed": 1, "guidance": 5.0}
 request = {"start": start, "mode": "txt2img", "duration_s": 24, "num_inference_steps": 1}
 pipeline(InferenceInput.parse(request))
 print(megabytes("VmHWM") - before, megabytes("VmRSS") - before)
+"""
+
+
+MAX_SHAPES_MB = 145
+"""Measured: 106 to 110 MB; 180 where each session has memory of its own."""
+
+SHAPES = r"""
+import re
+from pathlib import Path
+import numpy as np
+from riffusion.checkpoint.source import find_checkpoint
+from riffusion.light.sessions import Session
+from riffusion.runtime.pace import Pace
+from riffusion.light import sessions
+
+def megabytes():
+    return int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1000
+
+sessions._gives_back = Pace(3600.0)
+folder = Path(find_checkpoint().location)
+decoder, encoder = Session(folder / "vae_decoder.onnx"), Session(folder / "vae_encoder.onnx")
+decoder.open(), encoder.open()
+before = megabytes()
+for width in (16, 8, 40, 24, 64, 32, 80):
+    for rows in (1, 3):
+        decoder.run({"latents": np.zeros((rows, 16, 32, width), np.float32)}, 32 * width)
+    encoder.run({"pixels": np.zeros((1, 3, 512, 16 * width), np.float32)}, 32 * width)
+print(megabytes() - before)
 """
 
 
@@ -62,7 +92,10 @@ class Recorded:
         (MAX_POSITIONS + 1, [(1, True)] * 5),
     ],
 )
-def test_rows_are_computed_in_parts(positions: int, calls: list[tuple[int, bool]]) -> None:
+def test_rows_are_computed_in_parts(
+    positions: int, calls: list[tuple[int, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_gives_back", Pace(3600.0))
     session, recorded = Session(Path("none")), Recorded()
     session._session = recorded
     rows, other = np.arange(20.0).reshape(5, 4), np.arange(5)
@@ -70,6 +103,21 @@ def test_rows_are_computed_in_parts(positions: int, calls: list[tuple[int, bool]
     assert recorded.calls == calls
     assert np.array_equal(found["doubled"], 2 * rows)
     assert np.array_equal(found["first"], other)
+
+
+def test_memory_is_given_back_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_gives_back", Pace(0.0))
+    session, recorded = Session(Path("none")), Recorded()
+    session._session = recorded
+    session.run({"rows": np.zeros((2, 4)), "other": np.zeros(2)}, 1)
+    assert recorded.calls == [(2, True)]
+
+
+def test_sessions_share_their_memory() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SHAPES], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < MAX_SHAPES_MB
 
 
 def test_parts_of_a_real_network_give_what_single_rows_do() -> None:

@@ -55,7 +55,7 @@ def _run(options: "TrainingConfig") -> None:
     """Train as configured, and print where the result is."""
     import torch
 
-    from riffusion.runtime.devices import keep_freed_memory
+    from riffusion.runtime.freed_memory import keep_freed_memory
     from riffusion.training.recipes import recipe_for
     from riffusion.training.trainer import Trainer, new_accelerator
 

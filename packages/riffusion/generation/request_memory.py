@@ -19,7 +19,7 @@ from riffusion.diffusion.geometry import LatentGeometry
 from riffusion.errors import MediaError, RiffusionError
 from riffusion.io.data_urls import bytes_from_data_url
 from riffusion.io.images import memory_of_image
-from riffusion.runtime.devices import return_freed_memory
+from riffusion.runtime.freed_memory import return_freed_memory
 
 logger = logging.getLogger(__name__)
 

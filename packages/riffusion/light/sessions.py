@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from riffusion.errors import CheckpointError, InputError
+from riffusion.runtime.pace import Pace
 from riffusion.runtime.processors import num_compute_threads
 from riffusion.spectrogram.image import FloatArray
 
 MAX_POSITIONS = 4096
 """Positions of latents per call: four usual clips of the embedded checkpoint, one of Stable
 Diffusion. More rows than that are computed one after the other, which takes no longer on a CPU."""
+_GIVE_BACK_S = 10.0
+"""The sessions' memory is given back this often, if they are used: unusual shapes take more."""
+_gives_back = Pace(_GIVE_BACK_S)
+_sharing = threading.Lock()
 
 
 class Session:
@@ -52,7 +58,8 @@ class Session:
         """
         session = self.open()
         names = [output.name for output in session.get_outputs()]
-        options = _giving_memory_back() if positions > MAX_POSITIONS else None
+        is_due = positions > MAX_POSITIONS or _gives_back.is_due()
+        options = _giving_memory_back() if is_due else None
         num_rows = len(next(iter(inputs.values())))
         count = max(1, MAX_POSITIONS // positions) if positions else num_rows
         parts = [
@@ -84,8 +91,21 @@ def session_options(num_threads: int | None = None) -> Any:
     options.intra_op_num_threads = num_threads or num_compute_threads()
     # Threads that wait actively would slow other sessions, and other work on the machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    with _sharing:
+        _share_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.log_severity_level = 4  # what is worse than a warning is raised, too
     return options
+
+
+@cache
+def _share_memory() -> None:
+    """Let the sessions of this process take memory from one arena: they hardly ever run at once."""
+    import onnxruntime
+
+    kind, use = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    memory = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, use)
+    onnxruntime.create_and_register_allocator(memory, None)
 
 
 def _opened(graph: Path) -> Any:

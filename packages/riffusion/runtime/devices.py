@@ -1,13 +1,11 @@
-"""Choosing the torch device, and memory settings of the process.
+"""Choosing the torch device, and how it computes.
 
 PyTorch is imported when it is needed.
 """
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,11 +16,6 @@ if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Parameters of `mallopt`, from glibc's malloc.h."""
-_LARGEST_KEPT_BLOCK = 2**30
-"""In bytes; larger than the VAE's tensors at the usual image sizes."""
 
 
 def select_device(name: str | torch.device | None = None) -> torch.device:
@@ -111,28 +104,3 @@ def fast_single_precision(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def keep_freed_memory() -> None:
-    """Make this process keep freed memory for later tensors; has an effect on Linux with glibc.
-
-    By default, glibc returns blocks above 32 MiB to the system when a tensor is freed, and the next
-    tensor's memory is mapped again page by page. That costs up to a third of the time of large
-    convolutions on a CPU.
-    """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BLOCK)
-            mallopt(_M_TRIM_THRESHOLD, _LARGEST_KEPT_BLOCK)
-
-
-def return_freed_memory() -> None:
-    """Return freed memory to the system, after work that took unusually much of it.
-
-    The counterpart of `keep_freed_memory`, with which memory is kept otherwise.
-    """
-    if sys.platform == "linux":
-        malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if malloc_trim is not None:
-            malloc_trim(0)

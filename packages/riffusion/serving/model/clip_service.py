@@ -33,8 +33,9 @@ from riffusion.errors import (
     StorageFullError,
 )
 from riffusion.generation.generator import ClipGenerator
-from riffusion.runtime.devices import return_freed_memory
+from riffusion.runtime.freed_memory import return_freed_memory
 from riffusion.runtime.memory import is_out_of_memory
+from riffusion.runtime.pace import Pace
 from riffusion.runtime.processors import num_usable_cpus
 from riffusion.serving.model import clip_log, metrics
 from riffusion.serving.model.clip_job import (
@@ -80,6 +81,8 @@ _NUM_RESOLVE_THREADS = 48
 its turn to be decoded, never keeps another one waiting."""
 _NEWEST_AUDIO_WEIGHT = 0.2
 """Weight of the newest clip in the moving average of the time from image to result."""
+_RETURN_MEMORY_S = 10.0
+"""Freed memory is returned to the system this often, if clips are made."""
 
 
 class ClipService:
@@ -106,6 +109,7 @@ class ClipService:
         )
         self._audio_threads = ThreadPoolExecutor(_num_audio_threads(), thread_name_prefix="audio")
         self._resolve_threads = ThreadPoolExecutor(_NUM_RESOLVE_THREADS, "resolve")
+        self._returns_memory = Pace(_RETURN_MEMORY_S)
         self._num_in_audio = 0
         self._mean_audio_s = 0.0
         self._num_failures = 0
@@ -167,7 +171,7 @@ class ClipService:
         self._limiter.acquire()
         job.task = asyncio.create_task(self._run(job, inputs, work))
         job.task.add_done_callback(lambda _: self._limiter.release())
-        if work.takes_much_memory:
+        if work.takes_much_memory or self._returns_memory.is_due():
             job.task.add_done_callback(lambda _: self._audio_threads.submit(return_freed_memory))
         if inputs.deadline_s is not None:
             end_s = submitted_s + inputs.deadline_s

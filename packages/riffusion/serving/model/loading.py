@@ -10,6 +10,7 @@ from riffusion.generation.generator import ClipGenerator
 from riffusion.generation.lora_folder import LORA_FOLDER, loras_from_environment
 from riffusion.generation.pipelines import choose_engine
 from riffusion.io.bundle import how_to_add
+from riffusion.runtime.freed_memory import keep_loaded_objects, share_freed_memory
 from riffusion.runtime.user_name import ensure_user_name
 from riffusion.serving.model.clip_service import (
     ClipService,
@@ -31,9 +32,17 @@ def load_service(decoders: DecodingPool) -> ClipService:
         InputError: an environment variable is not valid.
     """
     ensure_user_name()
+    share_freed_memory()
     source = find_checkpoint()
     if is_unconditional(source):
-        return _unconditional_service(source, decoders)
+        service = _unconditional_service(source, decoders)
+    else:
+        service = _text_service(decoders)
+    keep_loaded_objects()
+    return service
+
+
+def _text_service(decoders: DecodingPool) -> ClipService:
     generator = ClipGenerator.load(
         max_num_running=max_running_from_environment(),
         decoder=decoders.decode,
