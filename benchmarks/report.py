@@ -98,10 +98,10 @@ SECTIONS = (
         "Distance of an image to the converged one, which is DDIM's with 150 steps from the same "
         "noise: mean absolute difference in grey levels of 255, embedded checkpoint.",
         "Even with 50 steps all distances are about 4, so smaller ones have little value. `fast` "
-        "and `balanced` are guided in the first half of the steps only; "
-        "`reference` is upstream's setting. `instant` is left out, as "
-        "its clips are others; [the model card](../data/demo-checkpoint/README.md#scores) has what "
-        "a tagger hears of each number of steps.\n\n"
+        "and `balanced` are guided in the first half of the steps only, while the converged image "
+        "is guided throughout: they draw other images. `reference` is upstream's setting. "
+        "`instant` is left out, as its clips are others, too; "
+        "[the model card](../data/demo-checkpoint/README.md#scores) has what a tagger hears.\n\n"
         "![distance over steps](images/steps.png)",
     ),
     Section(

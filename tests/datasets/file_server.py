@@ -24,10 +24,12 @@ class FileServer:
     def __init__(self) -> None:
         self.url = ""
         self.reads: Counter[str] = Counter()
+        self.credentials: set[str | None] = set()
         self.breaks: Counter[str] = Counter()
         self.endless: set[str] = set()
         self.sent: Counter[str] = Counter()
         self.slow: set[str] = set()
+        self.slow_headers: set[str] = set()
         self.statuses: dict[str, int] = {}
 
 
@@ -40,9 +42,18 @@ def serve_files(folder: Path) -> Iterator[FileServer]:
         def do_GET(self) -> None:
             name = self.path.lstrip("/")
             found.reads[name] += 1
+            found.credentials.add(self.headers["Authorization"])
             path = folder / name
             if name in found.statuses:
                 self.send_error(found.statuses[name])
+                return
+            if name in found.slow_headers:
+                with contextlib.suppress(OSError):  # the reader has closed the connection
+                    self.wfile.write(b"HTTP/1.0 200 OK\r\n")
+                    for number in range(1000):
+                        self.wfile.write(b"X-Slow: %d\r\n" % number)
+                        time.sleep(_SLOW_S)
+                self.close_connection = True
                 return
             if name in found.slow:
                 self.send_response(200)

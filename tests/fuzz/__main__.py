@@ -10,10 +10,12 @@ import logging
 import re
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import psutil
 
 from tests.fuzz.fuzzer import Fuzzer
 from tests.fuzz.serve_process import STOP_S, ServeProcess
@@ -43,10 +45,10 @@ def main() -> int:
         fuzzer = Fuzzer(servers.gateway_url, servers.truss_url, options.seed)
         started = time.monotonic()
         fuzzer.run(options.requests // 3, NUM_THREADS)
-        warm = _usage_at_rest(servers)
+        warm = _usage_at_rest(servers, fuzzer.faults)
         fuzzer.run(options.requests - fuzzer.num_sent, NUM_THREADS)
         seconds = time.monotonic() - started
-        memory, fds = _growth(warm, _usage_at_rest(servers))
+        memory, fds = _growth(warm, _usage_at_rest(servers, fuzzer.faults))
         busy = _busy_gauges(servers.gateway_url)
         traces = re.findall(r"Traceback[\s\S]{0,1500}", servers.log_text())
     faults = fuzzer.faults + [f"in the log: {trace}" for trace in traces[:10]]
@@ -77,17 +79,22 @@ class _Usage(NamedTuple):
     num_fds: int
 
 
-def _usage_at_rest(servers: ServeProcess) -> dict[int, _Usage]:
-    """By process, when nothing is at work, and freed memory is returned."""
+def _usage_at_rest(servers: ServeProcess, faults: list[str]) -> dict[int, _Usage]:
+    """By process, when nothing is at work, and freed memory is returned; a refusal is a fault."""
     _busy_gauges(servers.gateway_url)
     time.sleep(_RETURN_MEMORY_S)
     clip = {"start": {"prompt": "piano", "seed": 1}, "preset": "instant"}
-    for _ in range(2):  # the first one makes the service return memory when it is done
-        httpx.post(f"{servers.gateway_url}/run_inference", json=clip, timeout=30, trust_env=False)
-    return {
-        process.pid: _Usage(process.memory_info().rss, process.num_fds())
-        for process in servers.processes()
-    }
+    for _ in range(2):  # the first one makes the service return memory
+        url = f"{servers.gateway_url}/run_inference"
+        try:
+            httpx.post(url, json=clip, timeout=30, trust_env=False).raise_for_status()
+        except httpx.HTTPError as error:
+            faults.append(f"a usual clip at rest: {error!r}")
+    usage = {}
+    for process in servers.processes():
+        with suppress(psutil.Error):  # it has just ended
+            usage[process.pid] = _Usage(process.memory_info().rss, process.num_fds())
+    return usage
 
 
 def _growth(before: dict[int, _Usage], after: dict[int, _Usage]) -> tuple[int, int]:

@@ -38,6 +38,7 @@ def _subtypes() -> tuple[tuple[str, str], ...]:
     return tuple(
         (container, subtype)
         for container in sorted(soundfile.available_formats())
+        if container != "SD2"  # libsndfile writes a second file, `._`, into the current folder
         if container != "RAW"
         for subtype in sorted(soundfile.available_subtypes(container))
     )

@@ -12,7 +12,7 @@ import psutil
 _WARM_UP_SHARE = 1 / 3
 """Share of the samples that is left out: caches fill at first."""
 MAX_MEMORY_GROWTH = 96 * 2**20
-"""Bytes that memory at rest, or the line fitted to it, may rise by. Decoders come and go."""
+"""Bytes that memory at rest, or the line fitted to the samples, may rise by."""
 MAX_FD_GROWTH = 12.0
 
 

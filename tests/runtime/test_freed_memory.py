@@ -1,11 +1,15 @@
 """Memory that is freed, in processes of their own."""
 
+import os
+import platform
 import subprocess
 import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="glibc's options")
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's options")
+
+ARENA_VARIABLES = ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
 
 THREADS = r"""
 import re, sys, threading
@@ -40,15 +44,24 @@ done.set()
 """
 
 
-def growth_mb(*options: str) -> list[float]:
+def growth_mb(*options: str, **variables: str) -> list[float]:
     """Growth after 16 threads, one after the other, had 18 MB each, and at the end."""
     command = [sys.executable, "-c", THREADS, *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    others = {key: os.environ[key] for key in os.environ if key not in ARENA_VARIABLES}
+    environment = others | variables
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return [float(line) for line in done.stdout.split()]
 
 
 def test_threads_use_what_others_have_freed() -> None:
     assert growth_mb()[0] > 1.5 * growth_mb("share")[0]
+
+
+@pytest.mark.parametrize(
+    "variables", [{"MALLOC_ARENA_MAX": "1"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"}]
+)
+def test_the_arenas_of_the_environment_are_kept(variables: dict[str, str]) -> None:
+    assert growth_mb("share", **variables)[0] < 40
 
 
 def test_freed_memory_is_returned() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import functools
+import gc
 import io
 import json
 import re
@@ -413,6 +414,7 @@ def decoders() -> Iterator[DecodingPool]:
     pool.start()
     yield pool
     pool.close()
+    gc.unfreeze()  # what a server's process keeps when it has loaded
 
 
 def test_the_environment_names_the_checkpoint(

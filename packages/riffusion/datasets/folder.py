@@ -204,7 +204,7 @@ class DatasetFolder:
             InputError: the rows can't be read.
         """
         rows = "".join(row.to_json() for row in self.rows("train"))
-        return hashlib.sha256(rows.encode()).hexdigest()
+        return hashlib.sha256(rows.encode("utf-8", "surrogatepass")).hexdigest()
 
     def image_path(self, split: Split, row: DatasetRow) -> Path:
         """Path of a row's image.

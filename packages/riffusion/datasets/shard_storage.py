@@ -15,7 +15,7 @@ ATTEMPTS = 4
 SILENCE_S = 60.0
 """How long a server may send nothing."""
 SLOWEST_BYTES_PER_S = 100_000
-"""A file that arrives more slowly than that counts as unreachable."""
+"""A file may take `SILENCE_S` and what its largest size takes at this rate."""
 _WORTH_REPEATING = (408, 425, 429)
 """Statuses below 500 that a later attempt may change: timeout, too early, too many requests."""
 _FIRST_PAUSE_S = 0.5
@@ -41,7 +41,8 @@ class ShardStorage:
             max_bytes: the most that is read over a network.
 
         Raises:
-            InputError: it can't be read, or is larger.
+            InputError: it can't be read, or is larger than that over a network.
+            MediaError: the same for what another attempt may change, after the last one.
         """
         where = self.where(name)
         if not self.is_remote:
@@ -89,28 +90,34 @@ def _read_remote(where: str, max_bytes: int) -> bytes:
     """A file's content, or its first `max_bytes` + 1 bytes, whatever its size.
 
     Raises:
-        TimeoutError: it takes longer than at `SLOWEST_BYTES_PER_S`.
+        TimeoutError: nothing comes for `SILENCE_S`, or it takes longer than at
+            `SLOWEST_BYTES_PER_S`.
         Exception: the file system's own errors.
     """
     import fsspec
 
-    over_http = where.startswith(("http://", "https://"))
-    file_system, path = fsspec.core.url_to_fs(where, **(_http_options() if over_http else {}))
-    # One request that is read as it comes. With a size, fsspec doesn't ask for it in another one.
-    options = {"block_size": 0, "size": 1} if over_http else {}
+    file_system, path = fsspec.core.url_to_fs(where)
     data = bytearray()
     started, longest_s = time.monotonic(), SILENCE_S + max_bytes / SLOWEST_BYTES_PER_S
-    with file_system.open(path, "rb", **options) as file:
-        while part := file.read(min(_PART_BYTES, max_bytes + 1 - len(data))):
-            data += part
-            if time.monotonic() - started > longest_s:
-                raise TimeoutError(f"{len(data)} of {max_bytes} bytes after {longest_s:.0f} s")
+    try:
+        with file_system.open(path, "rb", **_options(where, longest_s)) as file:
+            while part := file.read(min(_PART_BYTES, max_bytes + 1 - len(data))):
+                data += part
+                if time.monotonic() - started > longest_s:
+                    raise TimeoutError
+    except TimeoutError as error:
+        raise TimeoutError(
+            f"nothing came for {SILENCE_S:g} s, or less than {max_bytes} bytes in {longest_s:.0f} s"
+        ) from error
     return bytes(data)
 
 
-def _http_options() -> dict[str, Any]:
-    """Options of fsspec's file system for HTTP, whose own limit is five minutes for any file."""
+def _options(where: str, longest_s: float) -> dict[str, Any]:
+    """Options of fsspec for opening a file. Its own limit for HTTP is five minutes for any file."""
+    if not where.startswith(("http://", "https://")):
+        return {}
     import aiohttp
 
-    limit = aiohttp.ClientTimeout(total=None, sock_connect=SILENCE_S, sock_read=SILENCE_S)
-    return {"client_kwargs": {"timeout": limit}}
+    limit = aiohttp.ClientTimeout(total=longest_s, sock_connect=SILENCE_S, sock_read=SILENCE_S)
+    # One request that is read as it comes. With a size, fsspec doesn't ask for it in another one.
+    return {"block_size": 0, "size": 1, "timeout": limit}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ Diffusion. More rows than that are computed one after the other, which takes no 
 _GIVE_BACK_S = 10.0
 """The sessions' memory is given back this often, if they are used: unusual shapes take more."""
 _gives_back = Pace(_GIVE_BACK_S)
-_sharing = threading.Lock()
+_is_memory_shared = False
 
 
 class Session:
@@ -72,6 +71,25 @@ class Session:
         return dict(zip(names, outputs, strict=True))
 
 
+def share_memory() -> None:
+    """Let the sessions that this process opens from now on take memory from one arena.
+
+    They hardly ever run at once, so they need less together than each with an arena of its own.
+    It is for a process that keeps its sessions, such as a server: the arena outlives them, and
+    is the one that all of this process' code gets from onnxruntime.
+
+    Raises:
+        ImportError: onnxruntime isn't installed.
+    """
+    import onnxruntime
+
+    global _is_memory_shared
+    kind, use = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    memory = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, use)
+    onnxruntime.create_and_register_allocator(memory, None)
+    _is_memory_shared = True
+
+
 def session_options(num_threads: int | None = None) -> Any:
     """How this project runs graphs: an `onnxruntime.SessionOptions`.
 
@@ -91,21 +109,10 @@ def session_options(num_threads: int | None = None) -> Any:
     options.intra_op_num_threads = num_threads or num_compute_threads()
     # Threads that wait actively would slow other sessions, and other work on the machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    with _sharing:
-        _share_memory()
-    options.add_session_config_entry("session.use_env_allocators", "1")
+    if _is_memory_shared:
+        options.add_session_config_entry("session.use_env_allocators", "1")
     options.log_severity_level = 4  # what is worse than a warning is raised, too
     return options
-
-
-@cache
-def _share_memory() -> None:
-    """Let the sessions of this process take memory from one arena: they hardly ever run at once."""
-    import onnxruntime
-
-    kind, use = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
-    memory = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, use)
-    onnxruntime.create_and_register_allocator(memory, None)
 
 
 def _opened(graph: Path) -> Any:

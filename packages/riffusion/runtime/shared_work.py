@@ -21,14 +21,15 @@ def share(tasks: Iterable[Callable[[], None]]) -> None:
     Raises:
         Exception: that of a task; some of the others may not have run.
     """
-    remaining = iter(list(tasks))
+    tasks = list(tasks)
+    remaining = iter(tasks)
 
     def work() -> None:
         for task in remaining:  # the threads share the iterator
             task()
 
     threads, count = _other_threads()
-    helpers = [threads.submit(work) for _ in range(count)]
+    helpers = [threads.submit(work) for _ in range(min(count, len(tasks) - 1))]
     try:
         work()
     finally:

@@ -36,7 +36,7 @@ export interface InferenceInput {
   image_format: "png";
 }
 
-/** As in the server's preset `fast`: the second half of the steps runs without guidance, at half the cost. The few steps of `lcm` all need it. */
+/** As in the server's presets `fast` and `balanced`: the second half of the steps runs without guidance, at half the cost. The few steps of `lcm` all need it, and it may be the checkpoint's own. */
 const GUIDANCE_INTERVAL = [0, 0.5] as const;
 
 /** A clip in a response. Image and audio are data URLs. */
@@ -70,7 +70,7 @@ export function clipInput(stop: Stop, settings: Settings, numSteps: number, audi
     ...imageFields(settings.seedImage, "seed_image_id", "init_image"),
     ...(settings.mask ? imageFields(settings.mask, "mask_image_id", "mask_image") : {}),
     ...(settings.scheduler ? { scheduler: settings.scheduler } : {}),
-    ...(settings.scheduler === "lcm" ? {} : { guidance_interval: GUIDANCE_INTERVAL }),
+    ...(settings.scheduler === null || settings.scheduler === "lcm" ? {} : { guidance_interval: GUIDANCE_INTERVAL }),
     audio_format: audioFormat,
     image_format: "png",
   };

@@ -82,7 +82,7 @@ its turn to be decoded, never keeps another one waiting."""
 _NEWEST_AUDIO_WEIGHT = 0.2
 """Weight of the newest clip in the moving average of the time from image to result."""
 _RETURN_MEMORY_S = 10.0
-"""Freed memory is returned to the system this often, if clips are made."""
+"""Freed memory is returned to the system at most this often, when a request comes."""
 
 
 class ClipService:
@@ -139,6 +139,8 @@ class ClipService:
         """
         job = ClipJob(inputs.num_inference_steps)
         submitted_s = job.loop.time()
+        if self._returns_memory.is_due():
+            self._audio_threads.submit(return_freed_memory)
         try:
             self._limiter.check()  # before work that a refusal would waste
             context = contextvars.copy_context()  # it has the request's id, for the log
@@ -171,7 +173,7 @@ class ClipService:
         self._limiter.acquire()
         job.task = asyncio.create_task(self._run(job, inputs, work))
         job.task.add_done_callback(lambda _: self._limiter.release())
-        if work.takes_much_memory or self._returns_memory.is_due():
+        if work.takes_much_memory:
             job.task.add_done_callback(lambda _: self._audio_threads.submit(return_freed_memory))
         if inputs.deadline_s is not None:
             end_s = submitted_s + inputs.deadline_s

@@ -10,6 +10,7 @@ from riffusion.generation.generator import ClipGenerator
 from riffusion.generation.lora_folder import LORA_FOLDER, loras_from_environment
 from riffusion.generation.pipelines import choose_engine
 from riffusion.io.bundle import how_to_add
+from riffusion.light.sessions import share_memory
 from riffusion.runtime.freed_memory import keep_loaded_objects, share_freed_memory
 from riffusion.runtime.user_name import ensure_user_name
 from riffusion.serving.model.clip_service import (
@@ -43,6 +44,8 @@ def load_service(decoders: DecodingPool) -> ClipService:
 
 
 def _text_service(decoders: DecodingPool) -> ClipService:
+    if choose_engine() == "light":
+        share_memory()
     generator = ClipGenerator.load(
         max_num_running=max_running_from_environment(),
         decoder=decoders.decode,
