@@ -30,16 +30,17 @@ AV_CODECS = {
     "nut": "pcm_f32le",
 }
 _FALLBACK = ("WAV", "FLOAT")
+_LEFT_OUT = ("RAW", "SD2")
+"""One has no header; of the other, libsndfile writes a second file into the current folder."""
 
 
 @functools.cache
 def _subtypes() -> tuple[tuple[str, str], ...]:
-    """Containers and encodings of libsndfile; without raw samples, which have no header."""
+    """Containers and encodings of libsndfile."""
     return tuple(
         (container, subtype)
         for container in sorted(soundfile.available_formats())
-        if container != "SD2"  # libsndfile writes a second file, `._`, into the current folder
-        if container != "RAW"
+        if container not in _LEFT_OUT
         for subtype in sorted(soundfile.available_subtypes(container))
     )
 

@@ -1,13 +1,17 @@
 """Memory that is freed, in processes of their own."""
 
+import gc
 import os
 import platform
 import subprocess
 import sys
+import weakref
 
 import pytest
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's options")
+from riffusion.runtime.freed_memory import keep_loaded_objects, return_freed_memory
+
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's options")
 
 ARENA_VARIABLES = ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
 
@@ -53,10 +57,12 @@ def growth_mb(*options: str, **variables: str) -> list[float]:
     return [float(line) for line in done.stdout.split()]
 
 
+@needs_glibc
 def test_threads_use_what_others_have_freed() -> None:
     assert growth_mb()[0] > 1.5 * growth_mb("share")[0]
 
 
+@needs_glibc
 @pytest.mark.parametrize(
     "variables", [{"MALLOC_ARENA_MAX": "1"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"}]
 )
@@ -64,7 +70,35 @@ def test_the_arenas_of_the_environment_are_kept(variables: dict[str, str]) -> No
     assert growth_mb("share", **variables)[0] < 40
 
 
+@needs_glibc
 def test_freed_memory_is_returned() -> None:
     kept, rest = growth_mb("return")
     assert kept > 50
     assert rest < 20
+
+
+class Cycle:
+    """What only refers to itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_only_refers_to_itself_is_freed() -> None:
+    gc.disable()
+    try:
+        seen = weakref.ref(Cycle())
+        assert seen() is not None
+        return_freed_memory()
+        assert seen() is None
+    finally:
+        gc.enable()
+
+
+def test_loaded_objects_are_passed_over() -> None:
+    loaded = Cycle()
+    try:
+        keep_loaded_objects()
+        assert not any(seen is loaded for seen in gc.get_objects())
+    finally:
+        gc.unfreeze()

@@ -170,6 +170,22 @@ def test_a_disk_without_room_for_a_request_s_recording_is_told_without_its_path(
     asyncio.run(scenario())
 
 
+def test_refused_requests_return_freed_memory_too(
+    generator: ClipGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    returned = threading.Event()
+    monkeypatch.setattr(clip_service, "_RETURN_MEMORY_S", 0.0)
+    monkeypatch.setattr(clip_service, "return_freed_memory", returned.set)
+    unknown = INPUTS.model_copy(update={"seed_image_id": "unknown", "mode": "img2img"})
+
+    async def scenario() -> None:
+        with pytest.raises(InputError, match="unknown"):
+            await ClipService(generator).submit(unknown)
+
+    asyncio.run(scenario())
+    assert returned.wait(TIMEOUT_S)
+
+
 @pytest.mark.parametrize("error", [RuntimeError("threads can only be started once"), OSError()])
 def test_failures_while_submitting_make_the_service_unhealthy(
     generator: ClipGenerator, error: Exception, monkeypatch: pytest.MonkeyPatch
