@@ -64,13 +64,14 @@ def send(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sen
         delays.append(delay_s)
 
     def send_sync(budget_s: float, outcomes: list[Outcome]) -> httpx.Response:
-        # Not time.sleep itself, which other threads call.
+        # Not time.sleep itself, which other threads call; below, servers' event loops do.
         monkeypatch.setattr(retries, "time", SimpleNamespace(sleep=delays.append))
         with httpx.Client(transport=RetryTransport(play(outcomes))) as client:
             return client.send(make_request(budget_s))
 
     async def send_async(budget_s: float, outcomes: list[Outcome]) -> httpx.Response:
-        monkeypatch.setattr(retries.asyncio, "sleep", sleep)
+        own = SimpleNamespace(**(vars(asyncio) | {"sleep": sleep}))
+        monkeypatch.setattr(retries, "asyncio", own)
         async with httpx.AsyncClient(transport=AsyncRetryTransport(play(outcomes))) as client:
             return await client.send(make_request(budget_s))
 
