@@ -29,6 +29,10 @@ _ROWS_PER_BLOCK = 96
 """Largest number of rows of a block. With shorter blocks, threads wait longer for each other: for
 every call of NumPy, a thread holds the interpreter's lock."""
 
+_LARGEST_PRODUCT = 2**18
+"""Multiplications of a matrix product up to which OpenBLAS starts no threads of its own. With much
+smaller products, threads wait for the interpreter's lock."""
+
 
 class Operations(Protocol):
     """The operations; `...` stands for any leading dimensions.
@@ -111,7 +115,7 @@ class NumpyOperations:
     """
 
     functions: ModuleType = np
-    weights_per_product = 1000
+    weights_per_product = _LARGEST_PRODUCT // _ROWS_PER_BLOCK
     frames_at_once = 512
 
     def constant(self, array: Array) -> Array:
