@@ -16,7 +16,7 @@ from riffusion.audio import (
     with_channels,
 )
 from riffusion.audio.convolution import convolved
-from riffusion.audio.loudness import _running_maximum, loudness_of_parts
+from riffusion.audio.loudness import loudness_of_parts
 from riffusion.errors import InputError
 from tests.audio.audio_signals import Signal, chord, drums, noise, sine
 
@@ -72,13 +72,6 @@ def test_equals_pyloudnorm_at_any_rate(rate: int, duration_s: float, num_channel
     waveform = (levels * rng.standard_normal((num_channels, num_samples))).astype(np.float32)
     expected = pyloudnorm.Meter(rate).integrated_loudness(waveform.T.astype(np.float64))
     assert measure_loudness(waveform, rate) == pytest.approx(expected, abs=1e-9)
-
-
-@pytest.mark.parametrize("width", [1, 2, 3, 7, 8, 441, 500])
-def test_running_maximum_is_that_of_each_window(width: int) -> None:
-    values = np.random.default_rng(0).random(500)
-    expected = [values[start : start + width].max() for start in range(500 - width + 1)]
-    assert np.array_equal(_running_maximum(values, width), expected)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from riffusion.audio.convolution import convolutions, convolved
-from riffusion.audio.loudness_meter import BLOCK_S, integrated_loudness
+from riffusion.audio.convolution import convolutions
+from riffusion.audio.limiter import Limiter
+from riffusion.audio.loudness_meter import Signal, gated_loudness, repeated, weighted_powers
 from riffusion.audio.waveform import Waveform, resample, with_channels
 from riffusion.errors import InputError
 from riffusion.runtime.shared_work import together
@@ -23,20 +24,10 @@ TRUE_PEAK_DBTP = -1.0
 """The ceiling of EBU R 128, which leaves room for the overshoot of lossy codecs."""
 
 _RELATIVE_GATE = 0.1
-_MAX_REDUCTION_DB = 12.0
-"""Largest gain reduction of the limiter; more would be audible."""
 _TOLERANCE_LU = 0.05
-_MAX_ROUNDS = 8
-_NEPERS_PER_DB = math.log(10) / 20
+_MAX_ROUNDS = 3
 _MARGIN_DB = 0.1
 """Margin below the ceiling, for rounding to integers and for differences between meters."""
-_ATTACK_S = 0.005
-"""The limiter's gain falls over this time before a peak, and starts to rise this long after it."""
-_RELEASES_DB_PER_S = (40.0, 160.0, 640.0)
-"""Speeds at which the gain recovers after a peak; the first that reaches the target is used.
-40 dB/s, which is 0.4 dB in half a cycle of 50 Hz, doesn't distort bass; the others are for drums in
-silence."""
-
 _OVERSAMPLING = 8
 _PHASES = tuple(phase / _OVERSAMPLING for phase in range(1, _OVERSAMPLING))
 _HALF_TAPS = 32
@@ -63,13 +54,8 @@ def measure_loudness(waveform: Waveform, sample_rate: int) -> float:
     """
     if waveform.shape[1] == 0:
         return -math.inf
-    if waveform.shape[0] > 2:
-        waveform = with_channels(waveform, 2)
-    if sample_rate < _LOWEST_RATE_HZ:
-        waveform, sample_rate = resample(waveform, sample_rate, 48000), 48000
-    repetitions = math.ceil(BLOCK_S * sample_rate / waveform.shape[1])
-    samples = np.tile(waveform, max(1, repetitions)).astype(np.float64)
-    return integrated_loudness(samples, sample_rate)
+    samples, rate = _metered(waveform, sample_rate)
+    return gated_loudness(_weighted_powers(samples, rate), rate)
 
 
 def loudness_of_parts(parts: Iterable[Waveform], sample_rate: int) -> float:
@@ -138,16 +124,15 @@ def normalize_waveform(
     if not waveform.size:
         return waveform
     ceiling_db = true_peak_dbtp - _MARGIN_DB
-    peaks, loudness = together(
-        lambda: _envelope(waveform, circular), lambda: measure_loudness(waveform, sample_rate)
+    samples, rate = _metered(waveform, sample_rate)
+    peaks, powers = together(
+        lambda: _envelope(waveform, circular), lambda: _weighted_powers(samples, rate)
     )
     normalized = waveform
-    if loudness > -math.inf:
-        gain_db = target_lufs - loudness
-        peaks_db = 20 * np.log10(np.maximum(peaks, 1e-12))
-        normalized = _limited(
-            waveform, sample_rate, target_lufs, gain_db, ceiling_db, peaks_db, circular
-        )
+    if gated_loudness(powers, rate) > -math.inf:
+        powers = powers[-samples.shape[1] :]  # in the last repetition, the weighting is settled
+        limiter = Limiter(peaks, powers, sample_rate, ceiling_db, circular)
+        normalized = _limited(waveform, sample_rate, limiter, target_lufs)
     excess_db = true_peak_db(normalized, circular=circular) - ceiling_db
     if excess_db <= 0:
         return normalized
@@ -155,71 +140,33 @@ def normalize_waveform(
 
 
 def _limited(
-    waveform: Waveform,
-    sample_rate: int,
-    target_lufs: float,
-    gain_db: float,
-    ceiling_db: float,
-    peaks_db: Envelope,
-    circular: bool,
+    waveform: Waveform, sample_rate: int, limiter: Limiter, target_lufs: float
 ) -> Waveform:
-    """The waveform at the target loudness, with its peaks limited to about the ceiling.
-
-    The limiter lowers the loudness, so the gain is raised from `gain_db` until the target is met.
-    `peaks_db` is its `_envelope` in dB.
-    """
-    highest_db = ceiling_db + _MAX_REDUCTION_DB - float(peaks_db.max())
-    for release in _RELEASES_DB_PER_S:
-        for _ in range(_MAX_ROUNDS):
-            gain_db = min(gain_db, highest_db)
-            over_db = peaks_db + gain_db - ceiling_db
-            change_db = gain_db - _reduction(over_db, sample_rate, release, circular)
-            result = (waveform * np.exp(_NEPERS_PER_DB * change_db)).astype(np.float32)
-            missing_lu = target_lufs - measure_loudness(result, sample_rate)
-            if abs(missing_lu) < _TOLERANCE_LU:
-                return result
-            if missing_lu > 0 and gain_db == highest_db:
-                break
-            gain_db += 1.5 * missing_lu  # more than is missing, as the limiter takes part of it
+    """The waveform at the target loudness, with its peaks at or under about the ceiling."""
+    aimed_lufs = target_lufs
+    for _ in range(_MAX_ROUNDS):
+        gains, is_reached = limiter.gains(aimed_lufs)
+        result = limiter.applied(gains, waveform)
+        if not is_reached:
+            break
+        missing_lu = target_lufs - measure_loudness(result, sample_rate)
+        if abs(missing_lu) < _TOLERANCE_LU:
+            break
+        aimed_lufs += missing_lu  # the error of the limiter's prediction
     return result
 
 
-def _reduction(
-    over_db: Envelope, sample_rate: int, release_db_per_s: float, circular: bool
-) -> Envelope:
-    """A smooth gain reduction in dB, (samples,), that is at least `over_db` at every sample.
-
-    Three steps keep that bound. Release: a running maximum that falls with a constant slope. Look-
-    ahead: the maximum over one attack time on either side. Smoothing: a weighted mean over the same
-    window, in which no value is below the reduction that its middle needs.
-    """
-    over_db = np.maximum(over_db, 0.0)
-    if not over_db.any():
-        return over_db
-    slope = release_db_per_s / sample_rate * np.arange(1, over_db.size + 1)
-    held = np.maximum.accumulate(over_db + slope) - slope
-    if circular:  # the reduction at the end is still there when the loop starts again
-        held = np.maximum(held, held[-1] - slope)
-    half = max(1, round(_ATTACK_S * sample_rate))
-    around = np.pad(held, half, mode="wrap" if circular else "constant")
-    ahead = _running_maximum(around, 2 * half + 1)
-    window = np.hanning(2 * half + 3)[1:-1]
-    padded = np.pad(ahead, half, mode="wrap" if circular else "edge")
-    smooth = convolved(padded, window / window.sum())
-    return np.asarray(np.maximum(smooth, over_db))  # the convolution rounds
+def _metered(waveform: Waveform, sample_rate: int) -> tuple[Signal, int]:
+    """The samples that the meter hears, (1 or 2 channels, samples), and their rate in Hz."""
+    if waveform.shape[0] > 2:
+        waveform = with_channels(waveform, 2)
+    if sample_rate < _LOWEST_RATE_HZ:
+        waveform, sample_rate = resample(waveform, sample_rate, 48000), 48000
+    return waveform.astype(np.float64), sample_rate
 
 
-def _running_maximum(values: Envelope, width: int) -> Envelope:
-    """The maximum of `width` neighbours: (T,) → (T - width + 1,).
-
-    Maxima of 2, 4, 8 … neighbours follow from each other; the last two that overlap give the rest.
-    """
-    covered = 1
-    while 2 * covered <= width:
-        values = np.maximum(values[:-covered], values[covered:])
-        covered *= 2
-    rest = width - covered
-    return np.maximum(values[: len(values) - rest], values[rest:])
+def _weighted_powers(samples: Signal, sample_rate: int) -> Signal:
+    return weighted_powers(repeated(samples, sample_rate), sample_rate)
 
 
 def _envelope(waveform: Waveform, circular: bool) -> Envelope:

@@ -34,25 +34,41 @@ _RELATIVE_GATE = 0.1
 """-10 LU."""
 
 
-def integrated_loudness(signal: Signal, sample_rate: int) -> float:
+def weighted_powers(signal: Signal, sample_rate: int) -> Signal:
+    """Squares of the weighted samples, summed over the channels: (samples,).
+
+    Args:
+        signal: (1 or 2 channels, samples).
+        sample_rate: in Hz, at least 8000.
+    """
+    return np.asarray(np.square(_k_weighted(signal, sample_rate)).sum(0))
+
+
+def gated_loudness(powers: Signal, rate_hz: float) -> float:
     """Integrated loudness in LUFS; -inf if all blocks are below the gate of -70 LUFS.
 
     Args:
-        signal: (1 or 2 channels, samples), at least 0.4 s.
-        sample_rate: in Hz, at least 8000.
+        powers: weighted powers, (n,). With less than 0.4 s of them, they are repeated.
+        rate_hz: powers per second.
     """
-    num_samples = signal.shape[1]
-    weighted = _k_weighted(signal, sample_rate)
-    sums = np.concatenate([[0.0], np.cumsum(np.square(weighted).sum(0))])
-    num_blocks = round((num_samples / sample_rate - BLOCK_S) / _STEP_S) + 1
-    starts = (np.arange(num_blocks) * (_STEP_S * sample_rate)).astype(int)
-    ends = (np.arange(num_blocks) * (_STEP_S * sample_rate) + BLOCK_S * sample_rate).astype(int)
-    powers = (sums[ends.clip(max=num_samples)] - sums[starts]) / (BLOCK_S * sample_rate)
-    loud = powers[powers >= 10 ** ((_ABSOLUTE_GATE_LUFS - OFFSET_LUFS) / 10)]
+    powers = repeated(powers, rate_hz)
+    sums = np.concatenate([[0.0], np.cumsum(powers)])
+    num_blocks = round((len(powers) / rate_hz - BLOCK_S) / _STEP_S) + 1
+    starts = (np.arange(num_blocks) * (_STEP_S * rate_hz)).astype(int)
+    ends = (np.arange(num_blocks) * (_STEP_S * rate_hz) + BLOCK_S * rate_hz).astype(int)
+    means = (sums[ends.clip(max=len(powers))] - sums[starts]) / (BLOCK_S * rate_hz)
+    loud = means[means >= 10 ** ((_ABSOLUTE_GATE_LUFS - OFFSET_LUFS) / 10)]
     if not loud.size:
         return -math.inf
     loud = loud[loud > _RELATIVE_GATE * loud.mean()]
     return OFFSET_LUFS + 10 * math.log10(loud.mean())
+
+
+def repeated(signal: Signal, rate_hz: float) -> Signal:
+    """(…, n) values as often as fills a block of 0.4 s, at least once; n is positive."""
+    num_values = signal.shape[-1]
+    repetitions = max(1, math.ceil(BLOCK_S * rate_hz / num_values))
+    return np.tile(signal, repetitions)
 
 
 def _k_weighted(signal: Signal, sample_rate: int) -> Signal:

@@ -54,6 +54,11 @@ test("music reaches the target, and its peaks the ceiling at most", () => {
   expect(truePeakDb(result)).toBeLessThan(-1);
 });
 
+test("no samples are silence", () => {
+  expect(measureLoudness(new Float32Array(0), 44_100)).toBe(-Infinity);
+  expect(normalized(kernels, new Float32Array(0), 44_100)).toHaveLength(0);
+});
+
 test("a sample rate that is too low for the measurement is refused", () => {
   expect(() => normalized(kernels, new Float32Array(100), 4000)).toThrow("sample_rate=4000 must be at least 8000");
 });

@@ -34,28 +34,35 @@ interface Biquad {
  * @param samples mono; a clip shorter than a block is measured as if it were repeated
  */
 export function measureLoudness(samples: Float32Array, sampleRate: Hertz): number {
-  if (samples.length === 0) return -Infinity;
-  const repetitions = Math.max(1, Math.ceil((BLOCK * sampleRate) / samples.length));
-  const numSamples = samples.length * repetitions;
-  const sums = weightedPowerSums(samples, numSamples, sampleRate);
-  const numBlocks = roundHalfEven((numSamples / sampleRate - BLOCK) / STEP) + 1;
-  const powers = Array.from({ length: numBlocks }, (_, block) => {
-    const start = block * (STEP * sampleRate);
-    const end = Math.min(numSamples, Math.trunc(start + BLOCK * sampleRate));
-    return (sums[end]! - sums[Math.trunc(start)]!) / (BLOCK * sampleRate);
+  return gatedLoudness(weightedPowers(samples, sampleRate), sampleRate);
+}
+
+/** The loudness of weighted powers; with less than a block of them, they are repeated. -Infinity without any. */
+export function gatedLoudness(powers: Float64Array, rate: Hertz): number {
+  const numPowers = powers.length * repetitions(powers.length, rate);
+  const sums = new Float64Array(numPowers + 1);
+  for (let i = 0, at = 0; i < numPowers; i++) {
+    sums[i + 1] = sums[i]! + powers[at]!;
+    at = at + 1 === powers.length ? 0 : at + 1;
+  }
+  const numBlocks = roundHalfEven((numPowers / rate - BLOCK) / STEP) + 1;
+  const means = Array.from({ length: numBlocks }, (_, block) => {
+    const start = block * (STEP * rate);
+    const end = Math.min(numPowers, Math.trunc(start + BLOCK * rate));
+    return (sums[end]! - sums[Math.trunc(start)]!) / (BLOCK * rate);
   });
-  const audible = powers.filter((power) => power >= 10 ** ((ABSOLUTE_GATE_LUFS - OFFSET_LUFS) / 10));
+  const audible = means.filter((power) => power >= 10 ** ((ABSOLUTE_GATE_LUFS - OFFSET_LUFS) / 10));
   if (audible.length === 0) return -Infinity;
   const gate = RELATIVE_GATE * mean(audible);
   return OFFSET_LUFS + 10 * Math.log10(mean(audible.filter((power) => power > gate)));
 }
 
-/** Sums of the squared weighted samples before each sample, one more than there are samples. */
-function weightedPowerSums(samples: Float32Array, numSamples: number, sampleRate: Hertz): Float64Array {
+/** Squares of the weighted samples, of a clip that is repeated as often as fills a block. */
+export function weightedPowers(samples: Float32Array, sampleRate: Hertz): Float64Array {
   const [shelf, pass] = [highShelf(sampleRate), highPass(sampleRate)];
-  const sums = new Float64Array(numSamples + 1);
+  const powers = new Float64Array(samples.length * repetitions(samples.length, sampleRate));
   let [u1, u2, v1, v2] = [0, 0, 0, 0]; // the filters' states
-  for (let i = 0, at = 0; i < numSamples; i++) {
+  for (let i = 0, at = 0; i < powers.length; i++) {
     const x = samples[at]!;
     at = at + 1 === samples.length ? 0 : at + 1;
     const y = shelf.b[0] * x + u1;
@@ -64,9 +71,13 @@ function weightedPowerSums(samples: Float32Array, numSamples: number, sampleRate
     const z = pass.b[0] * y + v1;
     v1 = pass.b[1] * y - pass.a[0] * z + v2;
     v2 = pass.b[2] * y - pass.a[1] * z;
-    sums[i + 1] = sums[i]! + z * z;
+    powers[i] = z * z;
   }
-  return sums;
+  return powers;
+}
+
+function repetitions(length: number, rate: Hertz): number {
+  return Math.max(1, Math.ceil((BLOCK * rate) / Math.max(1, length)));
 }
 
 function highShelf(sampleRate: Hertz): Biquad {
