@@ -65,7 +65,11 @@ def test_the_table_is_markdown_of_the_report(report_dir: Path, report: dict[str,
     rows = [line for line in table.splitlines() if line.startswith("|")]
     assert all(line.count(" | ") == 2 for line in rows)
     assert f"{report['vae']['error']:.2f} / 255" in table
-    assert "guidance 7" in table
+    assert "guidance 7, seed" in table
+    settings = report["settings"] | {"guidance_interval": [0.0, 0.5]}
+    assert "guidance 7 from 0% to 50% of the steps, seed" in score_table(
+        report | {"settings": settings}
+    )
 
 
 def test_missing_matplotlib_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,16 @@ def test_batched_clips_equal_single_ones(pipeline: RiffusionPipeline) -> None:
         assert abs(difference).max() <= SAME_PIXELS
 
 
+def test_guidance_applies_in_its_interval_only(pipeline: RiffusionPipeline) -> None:
+    settings = EvaluationSettings(steps=4, guidance_interval=(0.25, 0.75))
+    job = pipeline.prepare(Sampler(pipeline, settings, (SIDE, SIDE)).request("pad", 0))
+    rows = []
+    while not job.is_done:
+        rows.append(job.num_rows)
+        pipeline.step([job])
+    assert rows == [1, 2, 2, 1]
+
+
 def test_captions_that_are_too_long_are_refused(pipeline: RiffusionPipeline) -> None:
     sampler = Sampler(pipeline, EvaluationSettings(), (SIDE, SIDE))
     with pytest.raises(InputError, match="start.prompt: String should have at most 4000"):

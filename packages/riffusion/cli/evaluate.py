@@ -107,6 +107,13 @@ def evaluate(
     steps: options.Steps = options.DEFAULT_STEPS,
     scheduler: options.Scheduler = options.DEFAULT_SCHEDULER,
     guidance: options.Guidance = 7.0,
+    guidance_interval: Annotated[
+        tuple[float, float],
+        typer.Option(
+            help="Guidance applies from the first to the second share of the steps; 0 0.5 as in "
+            "the presets `fast` and `balanced`."
+        ),
+    ] = (0.0, 1.0),
     batch_size: Annotated[int, typer.Option(help="Number of clips to generate together.")] = 8,
     seed: Annotated[int, typer.Option(help="The same seed gives the same scores.")] = 0,
     device: options.Device = None,
@@ -139,6 +146,7 @@ def evaluate(
         interpolate_to=interpolate_to,
         steps=steps,
         guidance=guidance,
+        guidance_interval=guidance_interval,
         scheduler=cast("SchedulerName | None", scheduler_field(scheduler)),
         batch_size=batch_size,
         seed=seed,

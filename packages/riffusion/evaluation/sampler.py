@@ -87,6 +87,7 @@ class Sampler:
                     "duration_s": self._duration_s,
                     "num_inference_steps": settings.steps,
                     "scheduler": settings.scheduler,
+                    "guidance_interval": settings.guidance_interval,
                 }
                 | changes
             )

@@ -49,6 +49,7 @@ class EvaluationSettings:
         interpolation_paths: number of paths, each with its own seed.
         steps: denoising steps.
         guidance: classifier-free guidance scale.
+        guidance_interval: guidance applies from the first to the second share of the steps.
         scheduler: name of the scheduler; None uses the checkpoint's.
         batch_size: clips per UNet call.
         seed: seed of every random choice.
@@ -73,6 +74,7 @@ class EvaluationSettings:
     interpolation_paths: int = 4
     steps: int = 20
     guidance: float = 7.0
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
     scheduler: SchedulerName | None = "dpmsolver++"
     batch_size: int = 8
     seed: int = 0
@@ -94,6 +96,12 @@ class EvaluationSettings:
                 raise InputError(f"{value!r} must be a whole number from {low} to {high}", name)
         if not 0 <= self.guidance <= 30:  # NaN fails the comparison
             raise InputError(f"{self.guidance} must be from 0 to 30", "guidance")
+        first, last = self.guidance_interval
+        if not 0 <= first <= last <= 1:
+            raise InputError(
+                f"{first:g} {last:g} must be two shares of the steps from 0 to 1, in order",
+                "guidance_interval",
+            )
         if not self.strengths or not all(0 < s <= 1 for s in self.strengths):
             raise InputError(f"{self.strengths} must be numbers over 0 and up to 1", "strengths")
 
