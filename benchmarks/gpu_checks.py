@@ -161,16 +161,17 @@ class Checks:
             return round(1e3 * statistics.median(times), 2)
 
         found = {"alone": median_ms()}
-        usual = self.generator._audio_stream
+        audio = self.generator._image_audio
+        usual = audio.stream
         for priority in (0, -1):
             if self.is_cuda:
-                self.generator._audio_stream = torch.cuda.Stream(self.device, priority=priority)  # type: ignore[no-untyped-call]
+                audio.stream = torch.cuda.Stream(self.device, priority=priority)  # type: ignore[no-untyped-call]
             long = [_request(steps=150, seed=seed) for seed in range(8)]
             busy = [self.generator.start(self.generator.resolve(request)) for request in long]
             found[f"beside_16_rows_priority_{priority}"] = median_ms()
             for running in busy:
                 running.cancel()
-        self.generator._audio_stream = usual
+        audio.stream = usual
         return {"audio_ms": found}
 
     def first_decodes(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from PIL import Image
 from riffusion.audio import num_samples, read_audio
 from riffusion.cli.clip_requests import InitOptions, build_request, check_ids
 from riffusion.errors import InputError
-from riffusion.generation.generator import ClipGenerator
+from riffusion.generation.image_audio import ImageAudio
 from riffusion.generation.media import Media
 from riffusion.io.images import read_image
 from riffusion.spectrogram.params import SpectrogramParams
@@ -115,7 +115,7 @@ def test_interpolate_decodes_and_draws_its_audio_once(
         monkeypatch.setattr(module, name, call)
 
     counted(av, "open")  # every decoder goes through it
-    counted(ClipGenerator, "image_from_audio")
+    counted(ImageAudio, "image_from_audio")
     result = run(
         "interpolate", "piano", "drums", "-o", tmp_path / "piece.wav", "--steps-between", 4,
         "--seed", 1, "--init-audio", song, "--steps", 2, "--device", "cpu",

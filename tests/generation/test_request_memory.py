@@ -16,8 +16,7 @@ from benchmarks.request_memory import deep_png
 from riffusion.audio.decoding_pool import DecodingPool
 from riffusion.datatypes import InferenceInput
 from riffusion.errors import InputError, MediaError, ServerError
-from riffusion.generation import generator as generator_module
-from riffusion.generation import input_images, request_memory
+from riffusion.generation import input_images, input_resolver, request_memory
 from riffusion.generation.generator import ClipGenerator
 from riffusion.io.images import decode_image, memory_of_image
 from tests.audio.hostile_audio import empty_frames
@@ -172,7 +171,7 @@ def test_large_images_do_not_wait_for_a_recording_that_takes_long(
 ) -> None:
     """Also if its own request has a large image."""
     decoders = DecodingPool(1, PATIENCE_S)
-    monkeypatch.setattr(generator, "_decoder", decoders.decode)
+    monkeypatch.setattr(generator._resolver, "_decoder", decoders.decode)
     monkeypatch.setattr(request_memory, "LARGE_IMAGE_BYTES", 1000)
     recording = base64.b64encode(empty_frames()).decode()
     hostile = request(init_audio=recording, mask_image=encoded(40, 300))
@@ -207,7 +206,7 @@ def test_whatever_a_decoder_raises_is_the_requests_fault(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    module = generator_module if name == "decode_audio" else input_images
+    module = input_resolver if name == "decode_audio" else input_images
     monkeypatch.setattr(module, name, fail)
     with pytest.raises(MediaError, match=f"^{field}: cannot be decoded .*another format") as caught:
         generator.resolve(request(**{field: encoded(8, 8)}))

@@ -3,73 +3,40 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
-import functools
-import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from PIL import Image
 
-from riffusion.audio import Audio, AudioSegment, decode_audio
-from riffusion.datatypes import MAX_DURATION_S, InferenceInput
+from riffusion.audio import Audio, AudioSegment
+from riffusion.datatypes import InferenceInput
 from riffusion.diffusion.canvas import CanvasPlan
 from riffusion.diffusion.loras import LoraLibrary
 from riffusion.diffusion.stages import PipelineStages, ProgressCallback
-from riffusion.edit_fields import EDIT_MODES
 from riffusion.engine import Engine, Request, RequestHandle
 from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.engine.request import CanvasRequest
-from riffusion.errors import GenerationCancelled, InputError, MediaError, RecordedParamsError
-from riffusion.generation.input_images import (
-    converted_init_image,
-    decoded_image,
-    rgb_init_image,
-    rgb_mask,
-)
+from riffusion.errors import GenerationCancelled
+from riffusion.generation.image_audio import ImageAudio
+from riffusion.generation.input_images import rgb_init_image
+from riffusion.generation.input_resolver import AudioDecoder, InputResolver
 from riffusion.generation.media import Media
 from riffusion.generation.pipelines import EngineName, load_pipeline
-from riffusion.generation.request_memory import (
-    LARGE_AUDIO_S,
-    decoding,
-    has_large_media,
-    large_image,
-    one_at_a_time,
-    shrunk_mask,
-)
-from riffusion.generation.resolved_input import (
-    ResolvedInput,
-    check_prompts,
-    check_size,
-    warm_up_request,
-)
+from riffusion.generation.resolved_input import ResolvedInput, check_prompts, warm_up_request
 from riffusion.generation.seed_library import SeedLibrary
-from riffusion.io.data_urls import bytes_from_data_url
 from riffusion.io.images import decode_image
 from riffusion.runtime.threads import single_threaded
 from riffusion.spectrogram.converter import SpectrogramConverter
 from riffusion.spectrogram.image import DEFAULT_MAX_VALUE
-from riffusion.spectrogram.image_conversion import convert_mask
-from riffusion.spectrogram.image_converter import SpectrogramImageConverter, params_from_image
 from riffusion.spectrogram.params import SpectrogramParams
-from riffusion.unconditional_fields import UNCONDITIONAL
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["Clip", "ClipGenerator", "ResolvedInput", "check_prompts"]
-
-logger = logging.getLogger(__name__)
-
-
-class AudioDecoder(Protocol):
-    """Decodes the audio of a request: `decode_audio`, or a pool of processes."""
-
-    def __call__(self, data: bytes, *, max_duration_s: float | None = None) -> AudioSegment: ...
 
 
 @dataclass(frozen=True)
@@ -113,16 +80,10 @@ class ClipGenerator:
     ) -> None:
         self.pipeline = pipeline
         self.library = library
-        self._decoder = decoder
+        self._image_audio = ImageAudio(pipeline.device, pipeline.spectrogram_params)
+        self._resolver = InputResolver(pipeline, library, self._image_audio, decoder)
         self._request: Request[Any] | None = None
         self.engine = Engine(pipeline, max_num_running=max_num_running)
-        self._audio_stream: torch.cuda.Stream | None = None
-        if pipeline.device.type == "cuda":
-            import torch
-
-            # Audio goes first: it is short, and would otherwise wait behind the UNet's graphs.
-            self._audio_stream = torch.cuda.Stream(pipeline.device, priority=-1)  # type: ignore[no-untyped-call] # torch is half typed
-        self._converter = functools.lru_cache(maxsize=4)(self._new_converter)
 
     @classmethod
     def load(
@@ -176,79 +137,12 @@ class ClipGenerator:
         return checkpoint.description if checkpoint else "components passed in"
 
     def check(self, inputs: InferenceInput) -> None:
-        """Check the prompts and the sampling, and load the LoRAs.
-
-        Raises:
-            InputError: a prompt weight out of range, sampling that the checkpoint can't do, or a
-                LoRA that is unknown or can't be used.
-        """
-        check_prompts(inputs)
-        self.pipeline.check_sampling(inputs)
-        self.pipeline.check_loras(inputs)
+        """As `InputResolver.check`."""
+        self._resolver.check(inputs)
 
     def resolve(self, inputs: InferenceInput, media: Media | None = None) -> ResolvedInput:
-        """Check the prompts and the sampling, look up ids and decode media.
-
-        It doesn't use the model.
-
-        Args:
-            inputs: the request.
-            media: media that are decoded already, in place of the request's.
-
-        Raises:
-            InputError: a prompt weight out of range, sampling that the checkpoint can't do, an
-                unknown id, or media that can't be decoded or exceed a limit; `field` names the
-                request's field.
-            OverloadedError: the decoder has no time for the request's audio.
-        """
-        if inputs.mode in EDIT_MODES:
-            raise InputError(
-                f"{inputs.mode} edits a recording, which riffusion.editing does", field="mode"
-            )
-        if inputs.mode == UNCONDITIONAL:
-            raise InputError(
-                f"{inputs.mode!r} needs an unconditional checkpoint, and this one takes a prompt; "
-                "use another mode",
-                field="mode",
-            )
-        self.check(inputs)
-        is_large = has_large_media(inputs)
-        recording = self._decoded_audio(inputs, media or Media())  # others needn't wait for it
-        with one_at_a_time(is_large):
-            resolved = self._resolve(inputs, media or Media(), recording)
-            if media is not None:
-                return resolved
-            if resolved.mask_image is not None and large_image(inputs.mask_image, "mask_image"):
-                assert resolved.init_image is not None  # a mask needs one
-                small = shrunk_mask(resolved.mask_image, resolved.init_image.size)
-                resolved = dataclasses.replace(resolved, mask_image=small)
-            if inputs.mode == "image_to_audio" and resolved.init_image is not None:
-                encoded = large_image(inputs.init_image, "init_image")
-                if encoded is not None:
-                    row = Image.new("L", (resolved.init_image.width, 1))
-                    resolved = dataclasses.replace(resolved, init_image=row, encoded_image=encoded)
-            return resolved
-
-    def _resolve(
-        self, inputs: InferenceInput, media: Media, recording: AudioSegment | None
-    ) -> ResolvedInput:
-        params = self.pipeline.spectrogram_params
-        if inputs.mode == "txt2img":
-            return ResolvedInput(inputs, params)
-        init_image = self._init_image(inputs, media, recording)
-        try:
-            own_params = params_from_image(init_image, params)
-        except RecordedParamsError as error:
-            raise RecordedParamsError(f"its EXIF holds {error}", "init_image") from error
-        check_size(init_image, own_params)
-        if inputs.mode == "image_to_audio":
-            return ResolvedInput(inputs, own_params, rgb_init_image(init_image))
-        mask_image = self._mask_image(inputs, media)
-        if mask_image is not None:  # it covers the init image as it was given
-            mask_image = convert_mask(mask_image, own_params, params)
-        with self._beside_the_engine():
-            init_image = converted_init_image(init_image, own_params, params)
-        return ResolvedInput(inputs, params, init_image, mask_image)
+        """As `InputResolver.resolve`."""
+        return self._resolver.resolve(inputs, media)
 
     def generate(
         self,
@@ -314,12 +208,8 @@ class ClipGenerator:
             image = _with_parameters(image, params)
         is_drawn = resolved.inputs.mode != "image_to_audio"  # drawn clips repeat, and may be joined
         start = time.perf_counter()
-        with self._beside_the_engine():
-            waveform = self._converter(params).waveform_from_spectrogram_image(
-                image, circular=is_drawn
-            )
+        audio = self._image_audio.audio_from_image(image, params, circular=is_drawn)
         audio_s = time.perf_counter() - start
-        audio = Audio(waveform, params.sample_rate)
         return Clip(image, audio, params, {**handle.stages_s, "audio": audio_s})
 
     def working_for(self, request: Request[Any]) -> Self:
@@ -375,64 +265,11 @@ class ClipGenerator:
     @property
     def converter(self) -> SpectrogramConverter:
         """Converts audio with the checkpoint's spectrogram parameters."""
-        return self._converter(self.pipeline.spectrogram_params).converter
+        return self._image_audio.converter
 
     def image_from_audio(self, segment: AudioSegment) -> Image.Image:
         """Spectrogram image of a segment, with the checkpoint's spectrogram parameters."""
-        params = self.pipeline.spectrogram_params
-        with self._beside_the_engine():
-            return self._converter(params).spectrogram_image_from_audio(segment)
-
-    @contextmanager
-    def _beside_the_engine(self) -> Iterator[None]:
-        """Context for work outside the engine's thread: no OpenMP team, its own CUDA stream."""
-        with single_threaded():
-            if self._audio_stream is None:
-                yield
-                return
-            import torch
-
-            with torch.cuda.stream(self._audio_stream):
-                yield
-
-    def _new_converter(self, params: SpectrogramParams) -> SpectrogramImageConverter:
-        return SpectrogramImageConverter(params, device=self.pipeline.device)
-
-    def _decoded_audio(self, inputs: InferenceInput, media: Media) -> AudioSegment | None:
-        """The audio in a request's `init_audio`, if the clip starts from it."""
-        if inputs.mode == "txt2img" or inputs.init_audio is None:
-            return None
-        if media.init_image is not None or media.init_audio is not None:
-            return None
-        data = bytes_from_data_url(inputs.init_audio, "init_audio")
-        with decoding("init_audio"):
-            return (self._decoder or decode_audio)(data, max_duration_s=MAX_DURATION_S)
-
-    def _init_image(
-        self, inputs: InferenceInput, media: Media, recording: AudioSegment | None
-    ) -> Image.Image:
-        if media.init_image is not None:
-            return media.init_image
-        if media.init_audio is not None:
-            return self.image_from_audio(media.init_audio)
-        if inputs.init_image is not None:
-            return decoded_image(inputs.init_image, "init_image")
-        if recording is not None:
-            with one_at_a_time(recording.duration_seconds > LARGE_AUDIO_S):
-                try:
-                    return self.image_from_audio(recording)
-                except MediaError as error:
-                    raise MediaError(str(error), "init_audio") from error
-        return self.library.seed_image(inputs.seed_image_id)
-
-    def _mask_image(self, inputs: InferenceInput, media: Media) -> Image.Image | None:
-        if media.mask_image is not None:
-            return rgb_mask(media.mask_image)
-        if inputs.mask_image is not None:
-            return rgb_mask(decoded_image(inputs.mask_image, "mask_image"))
-        if inputs.mask_image_id is not None:
-            return self.library.mask_image(inputs.mask_image_id)
-        return None
+        return self._image_audio.image_from_audio(segment)
 
 
 def _with_parameters(image: Image.Image, params: SpectrogramParams) -> Image.Image:
