@@ -97,6 +97,9 @@ _SIGNALS = (
     ("silence", 44100, 22050, 0.0, 0.0, 997, False),
     ("a loop of drums", 44100, 44101, 0.1, 0.8, 31, True),
     ("a loop of a few samples", 22050, 25, 0.9, 0.8, 1, True),
+    ("drums at a high rate", 96000, 72000, 0.1, 0.8, 71, False),
+    ("a click in a short loop", 22050, 301, 0.0, 0.5, 1, True),
+    ("shorter than the attack", 8000, 30, 0.2, 0.5, 1, False),
 )
 """Name, sample rate, samples, amplitudes of tone and clicks, which samples are kept, and whether it
 is a loop."""

@@ -175,6 +175,28 @@ def test_a_lone_click_stays_under_the_ceiling_and_below_the_target(position):
     assert measure_loudness(result, RATE) < -20
 
 
+@pytest.mark.parametrize("target", [-70, -69, -66, -50])
+@pytest.mark.parametrize("num_samples", [30, 20_000, 40_000])
+def test_near_the_meters_gate_clips_become_quiet(target, num_samples):
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        levels = 0.1 * 10 ** (-1.2 * np.repeat(rng.random(num_samples // 3000 + 1), 3000))
+        clip = (levels[:num_samples] * rng.standard_normal((1, num_samples))).astype(np.float32)
+        result = normalize_waveform(clip, RATE, target)
+        assert true_peak_db(result) < target + 35
+        if target > -70:  # at the gate itself, its rounding decides whether anything is heard
+            assert measure_loudness(result, RATE) == pytest.approx(target, abs=TARGET_TOLERANCE_LU)
+
+
+@pytest.mark.parametrize("num_samples", [1, 2, 10, 441, 8820])
+@pytest.mark.parametrize("circular", [False, True])
+def test_what_is_heard_at_the_start_only_reaches_the_target(num_samples, circular):
+    # the meter's high pass takes a constant away, but for the step at its start
+    constant = np.full((1, num_samples), 0.3, np.float32)
+    result = normalize_waveform(constant, RATE, -40, circular=circular)
+    assert measure_loudness(result, RATE) == pytest.approx(-40, abs=TARGET_TOLERANCE_LU)
+
+
 def test_without_limiting_it_is_gain_alone():
     waveform = 0.3 * chord(RATE, RATE, 2)
     result = normalize_waveform(waveform, RATE, -30)

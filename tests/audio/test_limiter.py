@@ -93,3 +93,11 @@ def test_where_nothing_is_above_the_ceiling_it_is_one_gain() -> None:
     assert is_reached
     assert gains == pytest.approx(10 ** (6 / 20), rel=1e-3)
     assert np.ptp(gains) == 0
+
+
+def test_what_is_below_the_meters_gate_stays_as_it_is() -> None:
+    powers = np.full(44_100, 1e-9)
+    limiter = Limiter(np.full(44_100, 1e-4), powers, 44_100, CEILING_DB, circular=False)
+    gains, is_reached = limiter.gains(-14.0)
+    assert not is_reached
+    assert (gains == 1).all()

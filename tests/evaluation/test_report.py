@@ -67,7 +67,7 @@ def test_the_table_is_markdown_of_the_report(report_dir: Path, report: dict[str,
     assert f"{report['vae']['error']:.2f} / 255" in table
     assert "guidance 7, seed" in table
     settings = report["settings"] | {"guidance_interval": [0.0, 0.5]}
-    assert "guidance 7 from 0% to 50% of the steps, seed" in score_table(
+    assert "guidance 7 from 0 % to 50 % of the steps, seed" in score_table(
         report | {"settings": settings}
     )
 

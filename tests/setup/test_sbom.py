@@ -16,6 +16,8 @@ from scripts import sbom
 from tests.needs import need_node
 
 ROOT = Path(__file__).parents[2]
+FIRST_NPM_WITH_BILLS = 10
+"""Its major version."""
 
 
 @pytest.fixture(scope="module")
@@ -92,27 +94,38 @@ def test_a_part_of_it_is_valid(bill: dict[str, Any]) -> None:
 
 def test_the_web_app_s_packages_are_those_that_npm_says(bill: dict[str, Any]) -> None:
     need_node()
-    npm = shutil.which("npm") or "npm"
-    options = ["--package-lock-only", "--omit=dev"]
-
-    def said(*command: str) -> dict[str, Any]:
-        done = subprocess.run(
-            [npm, *command, *options], cwd=ROOT / "web", capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
-
-    ours = {component["purl"]: component for component in of_kind(bill, "npm")}
-    assert npm_packages(said("ls", "--all", "--json")) == {
-        f"{component['name']}@{component['version']}" for component in ours.values()
+    assert npm_packages(said_by_npm("ls", "--all", "--json")) == {
+        f"{component['name']}@{component['version']}" for component in of_kind(bill, "npm")
     }
-    # npm's bill leaves out packages that packages for development need, too.
-    theirs = said("sbom", "--sbom-format=cyclonedx")["components"]
+
+
+def test_the_web_app_s_part_is_that_of_npm_s_own_bill(bill: dict[str, Any]) -> None:
+    """It leaves out packages that packages for development need, too."""
+    need_node()
+    version = subprocess.check_output([npm(), "--version"], text=True)
+    if int(version.split(".")[0]) < FIRST_NPM_WITH_BILLS:  # as in Debian 12
+        pytest.skip(f"npm {version.strip()} writes no bills of materials; it does from 10 on")
+    ours = {component["purl"]: component for component in of_kind(bill, "npm")}
+    theirs = said_by_npm("sbom", "--sbom-format=cyclonedx")["components"]
     assert len(theirs) > 10
     for component in theirs:
         for field in ("name", "version", "hashes", "licenses"):
             assert ours[component["purl"]][field] == component[field]
+
+
+def npm() -> str:
+    return shutil.which("npm") or "npm"
+
+
+def said_by_npm(*command: str) -> dict[str, Any]:
+    """The answer of npm about the packages that the web app needs, but for development."""
+    options = ["--package-lock-only", "--omit=dev"]
+    done = subprocess.run(
+        [npm(), *command, *options], cwd=ROOT / "web", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def npm_packages(tree: dict[str, Any]) -> set[str]:

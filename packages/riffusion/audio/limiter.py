@@ -1,4 +1,4 @@
-"""A look-ahead limiter, whose gains are computed in steps of a tenth of a millisecond."""
+"""A look-ahead limiter, whose gains are computed in steps of about a tenth of a millisecond."""
 
 import math
 
@@ -6,14 +6,15 @@ import numpy as np
 import numpy.typing as npt
 
 from riffusion.audio.convolution import convolved
-from riffusion.audio.loudness_meter import gated_loudness
+from riffusion.audio.loudness_meter import ABSOLUTE_GATE_LUFS, gated_loudness
 from riffusion.audio.waveform import Waveform
 
 Signal = npt.NDArray[np.float64]
 
 _STEPS_PER_S = 10_000
-"""Gains are linear between two steps. At this rate that makes errors below -70 dB, during attacks
-only; with one gain per sample, a limiter takes ten times as long."""
+"""Fewest steps per second, at rates that have as many samples. Gains are linear between two edges,
+which makes errors below -70 dB, during attacks only; one gain per sample takes ten times as long.
+"""
 _MAX_REDUCTION_DB = 12.0
 """Largest gain reduction; more would be audible."""
 _ATTACK_S = 0.005
@@ -22,6 +23,9 @@ _RELEASES_DB_PER_S = (40.0, 160.0, 640.0)
 """Speeds at which the gain recovers after a peak; the first that reaches the target is used.
 40 dB/s, which is 0.4 dB in half a cycle of 50 Hz, doesn't distort bass; the others are for drums in
 silence."""
+_GATE_BELOW_TARGET_LU = 20.0
+"""Largest distance from the target to the absolute gate. It is more than the largest reduction, so
+near the meter's own gate, too, some sound is above it."""
 _TOLERANCE_LU = 0.01
 _MAX_ROUNDS = 12
 _SMALLEST = 1e-12
@@ -62,10 +66,16 @@ class Limiter:
     def gains(self, target_lufs: float) -> tuple[Signal, bool]:
         """Gains at the edges of all steps, (steps + 1,), and whether they reach the target.
 
+        All are 1 if the clip is below the meter's gate.
+
         Args:
             target_lufs: the loudness that the meter would show, but for the prediction's error.
         """
-        lowest_db = target_lufs - self._loudness(np.ones(len(self._powers) + 1))
+        as_given = np.ones(len(self._powers) + 1)
+        loudness = self._loudness(as_given, target_lufs)
+        if loudness == -math.inf:
+            return as_given, False
+        lowest_db = target_lufs - loudness
         highest_db = _MAX_REDUCTION_DB - float(self._excess_db.max())
         if lowest_db < highest_db:
             for release in _RELEASES_DB_PER_S:
@@ -79,14 +89,15 @@ class Limiter:
     ) -> Signal | None:
         """Gains that reach the target with a gain before the limiter between two, or None.
 
-        The louder a clip before a limiter, the louder it is after it. So the gain is found by false
-        position, where an end that stays counts half (the Illinois algorithm: Dowell and Jarratt,
-        "A modified regula falsi method for computing the root of an equation", 1971).
+        The louder a clip before a limiter, the louder it is after it, but for blocks that come
+        above a gate. So the gain is found by false position, where an end that stays counts half
+        (the Illinois algorithm: Dowell and Jarratt, "A modified regula falsi method for computing
+        the root of an equation", 1971).
         """
 
         def tried(gain_db: float) -> tuple[Signal, float]:
             gains = self._limited_gains(gain_db, release)
-            return gains, target_lufs - self._loudness(gains)
+            return gains, target_lufs - self._loudness(gains, target_lufs)
 
         low, high = lowest_db, highest_db
         gains, low_lu = tried(low)
@@ -129,11 +140,12 @@ class Limiter:
         rest = np.linspace(before, after, num_samples - last, endpoint=False, dtype=np.float32)
         return np.asarray(waveform * np.concatenate([whole, rest]), np.float32)
 
-    def _loudness(self, gains: Signal) -> float:
+    def _loudness(self, gains: Signal, target_lufs: float) -> float:
         """Predicted loudness in LUFS with gains at the edges of all steps."""
         early, late = gains[:-1], gains[1:]
         squares = (early * early + early * late + late * late) / 3  # their mean along a line
-        return gated_loudness(squares * self._powers, self._rate)
+        gate_lufs = min(ABSOLUTE_GATE_LUFS, target_lufs - _GATE_BELOW_TARGET_LU)
+        return gated_loudness(squares * self._powers, self._rate, gate_lufs)
 
     def _reduction(self, over_db: Signal, release_db_per_s: float) -> Signal:
         """A smooth gain reduction in dB at the edges of all steps, (steps + 1,).

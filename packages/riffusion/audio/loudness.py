@@ -25,7 +25,7 @@ TRUE_PEAK_DBTP = -1.0
 
 _RELATIVE_GATE = 0.1
 _TOLERANCE_LU = 0.05
-_MAX_ROUNDS = 3
+_MAX_ATTEMPTS = 6
 _MARGIN_DB = 0.1
 """Margin below the ceiling, for rounding to integers and for differences between meters."""
 _OVERSAMPLING = 8
@@ -54,8 +54,8 @@ def measure_loudness(waveform: Waveform, sample_rate: int) -> float:
     """
     if waveform.shape[1] == 0:
         return -math.inf
-    samples, rate = _metered(waveform, sample_rate)
-    return gated_loudness(_weighted_powers(samples, rate), rate)
+    powers, rate = _weighted_powers(waveform, sample_rate)
+    return gated_loudness(powers.reshape(-1), rate)
 
 
 def loudness_of_parts(parts: Iterable[Waveform], sample_rate: int) -> float:
@@ -124,14 +124,12 @@ def normalize_waveform(
     if not waveform.size:
         return waveform
     ceiling_db = true_peak_dbtp - _MARGIN_DB
-    samples, rate = _metered(waveform, sample_rate)
-    peaks, powers = together(
-        lambda: _envelope(waveform, circular), lambda: _weighted_powers(samples, rate)
+    peaks, (powers, rate) = together(
+        lambda: _envelope(waveform, circular), lambda: _weighted_powers(waveform, sample_rate)
     )
     normalized = waveform
-    if gated_loudness(powers, rate) > -math.inf:
-        powers = powers[-samples.shape[1] :]  # in the last repetition, the weighting is settled
-        limiter = Limiter(peaks, powers, sample_rate, ceiling_db, circular)
+    if gated_loudness(powers.reshape(-1), rate) > -math.inf:
+        limiter = Limiter(peaks, powers.mean(0), sample_rate, ceiling_db, circular)
         normalized = _limited(waveform, sample_rate, limiter, target_lufs)
     excess_db = true_peak_db(normalized, circular=circular) - ceiling_db
     if excess_db <= 0:
@@ -142,31 +140,35 @@ def normalize_waveform(
 def _limited(
     waveform: Waveform, sample_rate: int, limiter: Limiter, target_lufs: float
 ) -> Waveform:
-    """The waveform at the target loudness, with its peaks at or under about the ceiling."""
-    aimed_lufs = target_lufs
-    for _ in range(_MAX_ROUNDS):
+    """The waveform at the target loudness, with its peaks at or under about the ceiling.
+
+    The limiter's prediction is compared with the meter; the nearest of a few attempts is returned.
+    """
+    aimed_lufs, nearest, least_lu = target_lufs, waveform, math.inf
+    for attempt in range(_MAX_ATTEMPTS):
         gains, is_reached = limiter.gains(aimed_lufs)
         result = limiter.applied(gains, waveform)
-        if not is_reached:
-            break
         missing_lu = target_lufs - measure_loudness(result, sample_rate)
-        if abs(missing_lu) < _TOLERANCE_LU:
+        if attempt == 0 or abs(missing_lu) < least_lu:
+            nearest, least_lu = result, abs(missing_lu)
+        if not is_reached or least_lu < _TOLERANCE_LU or not math.isfinite(missing_lu):
             break
-        aimed_lufs += missing_lu  # the error of the limiter's prediction
-    return result
+        aimed_lufs += missing_lu
+    return nearest
 
 
-def _metered(waveform: Waveform, sample_rate: int) -> tuple[Signal, int]:
-    """The samples that the meter hears, (1 or 2 channels, samples), and their rate in Hz."""
+def _weighted_powers(waveform: Waveform, sample_rate: int) -> tuple[Signal, int]:
+    """The meter's weighted powers, and their rate in Hz.
+
+    Returns:
+        (repetitions, powers): a clip shorter than a block is repeated until it fills one.
+    """
     if waveform.shape[0] > 2:
         waveform = with_channels(waveform, 2)
     if sample_rate < _LOWEST_RATE_HZ:
         waveform, sample_rate = resample(waveform, sample_rate, 48000), 48000
-    return waveform.astype(np.float64), sample_rate
-
-
-def _weighted_powers(samples: Signal, sample_rate: int) -> Signal:
-    return weighted_powers(repeated(samples, sample_rate), sample_rate)
+    whole = repeated(waveform.astype(np.float64), sample_rate)
+    return weighted_powers(whole, sample_rate).reshape(-1, waveform.shape[1]), sample_rate
 
 
 def _envelope(waveform: Waveform, circular: bool) -> Envelope:

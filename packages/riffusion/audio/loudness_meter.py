@@ -29,7 +29,7 @@ OFFSET_LUFS = -0.691
 """Makes a full-scale sine of 1 kHz on one channel -3.01 LUFS."""
 _MAX_KEPT_SIZE = 2**20
 """Longest FFT, about 20 s, whose weights are kept: a clip is measured several times."""
-_ABSOLUTE_GATE_LUFS = -70.0
+ABSOLUTE_GATE_LUFS = -70.0
 _RELATIVE_GATE = 0.1
 """-10 LU."""
 
@@ -44,12 +44,15 @@ def weighted_powers(signal: Signal, sample_rate: int) -> Signal:
     return np.asarray(np.square(_k_weighted(signal, sample_rate)).sum(0))
 
 
-def gated_loudness(powers: Signal, rate_hz: float) -> float:
-    """Integrated loudness in LUFS; -inf if all blocks are below the gate of -70 LUFS.
+def gated_loudness(
+    powers: Signal, rate_hz: float, absolute_gate_lufs: float = ABSOLUTE_GATE_LUFS
+) -> float:
+    """Integrated loudness in LUFS; -inf if all blocks are below the absolute gate.
 
     Args:
         powers: weighted powers, (n,). With less than 0.4 s of them, they are repeated.
         rate_hz: powers per second.
+        absolute_gate_lufs: the standard's, or another.
     """
     powers = repeated(powers, rate_hz)
     sums = np.concatenate([[0.0], np.cumsum(powers)])
@@ -57,7 +60,7 @@ def gated_loudness(powers: Signal, rate_hz: float) -> float:
     starts = (np.arange(num_blocks) * (_STEP_S * rate_hz)).astype(int)
     ends = (np.arange(num_blocks) * (_STEP_S * rate_hz) + BLOCK_S * rate_hz).astype(int)
     means = (sums[ends.clip(max=len(powers))] - sums[starts]) / (BLOCK_S * rate_hz)
-    loud = means[means >= 10 ** ((_ABSOLUTE_GATE_LUFS - OFFSET_LUFS) / 10)]
+    loud = means[means >= 10 ** ((absolute_gate_lufs - OFFSET_LUFS) / 10)]
     if not loud.size:
         return -math.inf
     loud = loud[loud > _RELATIVE_GATE * loud.mean()]

@@ -23,7 +23,11 @@ def score_table(report: Json) -> str:
     settings = report["settings"]
     sampler = settings["scheduler"] or "the checkpoint's own scheduler"
     first, last = settings["guidance_interval"]
-    guided = "" if (first, last) == (0, 1) else f" from {first:.0%} to {last:.0%} of the steps"
+    guided = (
+        ""
+        if (first, last) == (0, 1)
+        else f" from {100 * first:g} % to {100 * last:g} % of the steps"
+    )
     return (
         f"{markdown_table(('score', 'value', 'yardstick'), score_rows(report))}\n\n"
         f"Drawn with {settings['steps']} steps of {sampler}, guidance {settings['guidance']:g}"

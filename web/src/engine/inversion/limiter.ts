@@ -1,10 +1,10 @@
-/** A look-ahead limiter, whose gains are computed in steps of a tenth of a millisecond: Python's `audio/limiter.py`. */
+/** A look-ahead limiter, whose gains are computed in steps of about a tenth of a millisecond: Python's `audio/limiter.py`. */
 
 import type { Hertz, Seconds } from "../../units";
-import { gatedLoudness } from "./loudness_meter";
+import { ABSOLUTE_GATE_LUFS, gatedLoudness } from "./loudness_meter";
 import { roundHalfEven } from "./rounding";
 
-/** Gains are linear between two steps. At this rate that makes errors below -70 dB, during attacks only. */
+/** Fewest steps per second, at rates that have as many samples. Gains are linear between two edges. */
 const STEP_RATE: Hertz = 10_000;
 /** Largest gain reduction; more would be audible. */
 const MAX_REDUCTION_DB = 12;
@@ -12,6 +12,8 @@ const MAX_REDUCTION_DB = 12;
 const ATTACK: Seconds = 0.005;
 /** Speeds in dB/s at which the gain recovers; the first that reaches the target is used. */
 const RELEASES = [40, 160, 640];
+/** Largest distance from the target to the absolute gate: more than the largest reduction. */
+const GATE_BELOW_TARGET_LU = 20;
 const TOLERANCE_LU = 0.01;
 const MAX_ROUNDS = 12;
 const SMALLEST = 1e-12;
@@ -37,7 +39,7 @@ export class Limiter {
 
   /**
    * @param peaks largest magnitudes around each sample
-   * @param powers weighted powers of the samples
+   * @param powers weighted powers of the meter, of as many samples
    * @param ceiling highest peak of the result, in dB
    * @param circular whether the clip is a loop; gains at its end are then those at its start
    */
@@ -63,12 +65,16 @@ export class Limiter {
   }
 
   /**
-   * Gains at the edges of all steps, one more than steps, and whether they reach the target.
+   * Gains at the edges of all steps, one more than steps, and whether they reach the target. All are 1 if the clip is
+   * below the meter's gate.
    *
    * @param target loudness that the meter would show, but for the prediction's error
    */
   gains(target: number): { gains: Float64Array; reached: boolean } {
-    const lowest = target - gatedLoudness(this.powers, this.rate);
+    const asGiven = new Float64Array(this.numSteps + 1).fill(1);
+    const loudness = this.loudness(asGiven, target);
+    if (loudness === -Infinity) return { gains: asGiven, reached: false };
+    const lowest = target - loudness;
     const highest = MAX_REDUCTION_DB - this.excess.reduce((most, value) => Math.max(most, value));
     if (lowest < highest) {
       for (const release of RELEASES) {
@@ -96,21 +102,21 @@ export class Limiter {
   /**
    * Gains that reach the target with a gain before the limiter between two, or undefined.
    *
-   * The louder a clip before a limiter, the louder it is after it. So the gain is found by false position, where an end
-   * that stays counts half (the Illinois algorithm: Dowell and Jarratt, "A modified regula falsi method for computing
-   * the root of an equation", 1971).
+   * The louder a clip before a limiter, the louder it is after it, but for blocks that come above a gate. So the gain is
+   * found by false position, where an end that stays counts half (the Illinois algorithm: Dowell and Jarratt, "A modified
+   * regula falsi method for computing the root of an equation", 1971).
    */
   private gainsBetween(low: number, high: number, release: number, target: number): Float64Array | undefined {
     let gains = this.limitedGains(low, release);
-    let missingLow = target - this.loudness(gains);
+    let missingLow = target - this.loudness(gains, target);
     if (missingLow < TOLERANCE_LU) return gains;
     gains = this.limitedGains(high, release);
-    let missingHigh = target - this.loudness(gains);
+    let missingHigh = target - this.loudness(gains, target);
     if (missingHigh > 0) return undefined;
     for (let round = 0, last = 0; round < MAX_ROUNDS; round++) {
       const gain = low + ((high - low) * missingLow) / (missingLow - missingHigh);
       gains = this.limitedGains(gain, release);
-      const missing = target - this.loudness(gains);
+      const missing = target - this.loudness(gains, target);
       if (Math.abs(missing) < TOLERANCE_LU) break;
       const share = missing * last > 0 ? 0.5 : 1;
       if (missing > 0) [low, missingLow, missingHigh] = [gain, missing, missingHigh * share];
@@ -121,11 +127,12 @@ export class Limiter {
   }
 
   /** Predicted loudness in LUFS with gains at the edges of all steps. */
-  private loudness(gains: Float64Array): number {
-    return gatedLoudness(this.powers.map((power, n) => {
+  private loudness(gains: Float64Array, target: number): number {
+    const powers = this.powers.map((power, n) => {
       const [early, late] = [gains[n]!, gains[n + 1]!];
       return ((early * early + early * late + late * late) / 3) * power; // the mean of squares along a line
-    }), this.rate);
+    });
+    return gatedLoudness(powers, this.rate, Math.min(ABSOLUTE_GATE_LUFS, target - GATE_BELOW_TARGET_LU));
   }
 
   /** Gains at the edges of all steps: a constant one, less the reduction. */

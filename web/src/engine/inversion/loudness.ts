@@ -16,7 +16,7 @@ const TARGET_LUFS = -14;
 /** EBU R 128's ceiling of -1 dBTP, less a margin for rounding and for differences between meters. */
 const CEILING_DB = -1 - 0.1;
 const TOLERANCE_LU = 0.05;
-const MAX_ROUNDS = 3;
+const MAX_ATTEMPTS = 6;
 /** Lowest rate with room for BS.1770's high shelf. */
 const LOWEST_RATE: Hertz = 8000;
 
@@ -39,8 +39,8 @@ export function normalized(
   let result = waveform;
   if (gatedLoudness(powers, sampleRate) > -Infinity) {
     const peaks = envelope(kernels, waveform, circular);
-    const settled = powers.subarray(powers.length - waveform.length); // the last repetition
-    result = limited(waveform, sampleRate, new Limiter(peaks, settled, sampleRate, CEILING_DB, circular));
+    const means = meansOfRepetitions(powers, waveform.length);
+    result = limited(waveform, sampleRate, new Limiter(peaks, means, sampleRate, CEILING_DB, circular));
   }
   const excess = decibels(highest(envelope(kernels, result, circular))) - CEILING_DB;
   if (excess <= 0) return result;
@@ -48,16 +48,29 @@ export function normalized(
   return result.map((value) => value * gain);
 }
 
-/** The waveform at the target loudness, with its peaks at or under about the ceiling. */
+/**
+ * The waveform at the target loudness, with its peaks at or under about the ceiling. The limiter's prediction is compared
+ * with the meter; the nearest of a few attempts is returned.
+ */
 function limited(waveform: Float32Array<ArrayBuffer>, sampleRate: Hertz, limiter: Limiter): Float32Array<ArrayBuffer> {
-  let aim = TARGET_LUFS;
-  for (let round = 1; ; round++) {
+  let [aim, nearest, least] = [TARGET_LUFS, waveform, Infinity];
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const { gains, reached } = limiter.gains(aim);
     const result = limiter.applied(gains, waveform);
     const missing = TARGET_LUFS - measureLoudness(result, sampleRate);
-    if (!reached || Math.abs(missing) < TOLERANCE_LU || round === MAX_ROUNDS) return result;
-    aim += missing; // the error of the limiter's prediction
+    if (attempt === 0 || Math.abs(missing) < least) [nearest, least] = [result, Math.abs(missing)];
+    if (!reached || least < TOLERANCE_LU || !Number.isFinite(missing)) break;
+    aim += missing;
   }
+  return nearest;
+}
+
+/** Means over the repetitions of a clip that is shorter than a block. */
+function meansOfRepetitions(powers: Float64Array, length: number): Float64Array {
+  const share = length / powers.length;
+  const means = new Float64Array(length);
+  for (let i = 0; i < powers.length; i++) means[i % length]! += powers[i]! * share;
+  return means;
 }
 
 function decibels(value: number): number {

@@ -18,7 +18,7 @@ const HIGH_PASS_HZ: Hertz = 38;
 const HIGH_PASS_QUALITY = 0.5;
 /** Makes a full-scale sine of 1 kHz on one channel -3.01 LUFS. */
 const OFFSET_LUFS = -0.691;
-const ABSOLUTE_GATE_LUFS = -70;
+export const ABSOLUTE_GATE_LUFS = -70;
 /** -10 LU. */
 const RELATIVE_GATE = 0.1;
 
@@ -37,8 +37,12 @@ export function measureLoudness(samples: Float32Array, sampleRate: Hertz): numbe
   return gatedLoudness(weightedPowers(samples, sampleRate), sampleRate);
 }
 
-/** The loudness of weighted powers; with less than a block of them, they are repeated. -Infinity without any. */
-export function gatedLoudness(powers: Float64Array, rate: Hertz): number {
+/**
+ * The loudness of weighted powers; with less than a block of them, they are repeated. -Infinity without any.
+ *
+ * @param absoluteGate the standard's, or another
+ */
+export function gatedLoudness(powers: Float64Array, rate: Hertz, absoluteGate = ABSOLUTE_GATE_LUFS): number {
   const numPowers = powers.length * repetitions(powers.length, rate);
   const sums = new Float64Array(numPowers + 1);
   for (let i = 0, at = 0; i < numPowers; i++) {
@@ -51,7 +55,7 @@ export function gatedLoudness(powers: Float64Array, rate: Hertz): number {
     const end = Math.min(numPowers, Math.trunc(start + BLOCK * rate));
     return (sums[end]! - sums[Math.trunc(start)]!) / (BLOCK * rate);
   });
-  const audible = means.filter((power) => power >= 10 ** ((ABSOLUTE_GATE_LUFS - OFFSET_LUFS) / 10));
+  const audible = means.filter((power) => power >= 10 ** ((absoluteGate - OFFSET_LUFS) / 10));
   if (audible.length === 0) return -Infinity;
   const gate = RELATIVE_GATE * mean(audible);
   return OFFSET_LUFS + 10 * Math.log10(mean(audible.filter((power) => power > gate)));
