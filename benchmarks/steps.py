@@ -118,8 +118,13 @@ def plot(rows: list[StepsRow]) -> bytes:
     for row in rows:
         if row.name.startswith("preset "):
             axes.plot(row.steps, row.distance, "k*", markersize=11)
+            at_the_edge = row.steps == max(STEPS)
             axes.annotate(
-                row.name[7:], (row.steps, row.distance), (6, 6), textcoords="offset points"
+                row.name.removeprefix("preset "),
+                (row.steps, row.distance),
+                (-8, -12) if at_the_edge else (6, 6),
+                textcoords="offset points",
+                ha="right" if at_the_edge else "left",
             )
     axes.set(
         xscale="log", yscale="log", xlabel="steps", ylabel="grey levels from the converged image"
