@@ -1,17 +1,22 @@
 import json
 import logging
+import threading
+import time
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
 from riffusion.errors import EndpointError
 from riffusion.serving.client import (
     API_KEY_VARIABLES,
     DEFAULT_URL,
+    IDLE_S,
     Endpoint,
     predict_url,
 )
+from tests.patience import wait_until
 from tests.serving.backends import Backend, break_off, hang_up, say
 from tests.serving.conftest import free_port
 
@@ -186,3 +191,31 @@ def test_hosted_endpoints_are_reached_through_the_environments_proxy(
     )
     with Endpoint(url).client():
         assert proxies == [proxy]
+
+
+def test_idle_connections_are_given_up_before_a_server_closes_them() -> None:
+    """A request on a connection that its server is closing would get no answer."""
+    ports: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        ports.append(scope["client"][1])
+        headers = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    config = uvicorn.Config(app, port=free_port(), lifespan="off", log_level="error")
+    assert config.timeout_keep_alive > 2 * IDLE_S
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started, "the server doesn't start")
+        with Endpoint(f"http://127.0.0.1:{config.port}").client() as client:
+            for pause_s in (0.0, 0.0, IDLE_S + 0.5):
+                time.sleep(pause_s)
+                client.get(f"http://127.0.0.1:{config.port}/")
+    finally:
+        server.should_exit = True
+        thread.join()
+    first, second, third = ports
+    assert first == second != third

@@ -15,6 +15,7 @@ import httpx
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from riffusion.serving.addresses import RUN_INFERENCE_PATH
+from riffusion.serving.client import IDLE_S
 from tests.fuzz.requests import FuzzRequest, hostile_requests
 from tests.fuzz.rules import fault_of
 from tests.soak.requests import Request
@@ -43,7 +44,10 @@ class Caller:
         self.address = address
         self.base_url = gateway_url
         self._client = httpx.Client(
-            timeout=timeout_s, trust_env=False, headers={"X-Forwarded-For": address}
+            timeout=timeout_s,
+            trust_env=False,
+            headers={"X-Forwarded-For": address},
+            limits=httpx.Limits(keepalive_expiry=IDLE_S),
         )
 
     def __enter__(self) -> Self:

@@ -32,7 +32,12 @@ JSON = "application/json"
 MSGPACK = "application/octet-stream"
 """Content types of requests; the Truss server answers in the type of the request."""
 _CONNECT_TIMEOUT_S = 5.0
-_CONNECTION_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=16)
+IDLE_S = 2.0
+"""Connections that were idle for so long aren't used again. Servers close them (uvicorn's after
+5 s), and a request that crosses the end of its connection gets no answer."""
+_CONNECTION_LIMITS = httpx.Limits(
+    max_connections=None, max_keepalive_connections=16, keepalive_expiry=IDLE_S
+)
 
 
 class Endpoint:
@@ -101,7 +106,9 @@ class Endpoint:
     def client(self) -> httpx.Client:
         """An HTTP client that retries the requests of this endpoint."""
         trust_env = not self.is_local
-        transport = httpx.HTTPTransport(trust_env=trust_env, proxy=self._proxy())
+        transport = httpx.HTTPTransport(
+            trust_env=trust_env, proxy=self._proxy(), limits=_CONNECTION_LIMITS
+        )
         return httpx.Client(transport=RetryTransport(transport), trust_env=trust_env)
 
     def async_client(self) -> httpx.AsyncClient:
