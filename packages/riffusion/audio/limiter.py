@@ -12,9 +12,8 @@ from riffusion.audio.waveform import Waveform
 Signal = npt.NDArray[np.float64]
 
 _STEPS_PER_S = 10_000
-"""Fewest steps per second, at rates that have as many samples. Gains are linear between two edges,
-which makes errors below -70 dB, during attacks only; one gain per sample takes ten times as long.
-"""
+"""Fewest steps per second, at rates that have as many samples. Gains are linear between two edges.
+One gain per sample takes five times as long; with it, a clip of techno differed by -68 dB."""
 _MAX_REDUCTION_DB = 12.0
 """Largest gain reduction; more would be audible."""
 _ATTACK_S = 0.005
