@@ -27,7 +27,7 @@ from riffusion.errors import (
 )
 from riffusion.generation.generator import ClipGenerator
 from riffusion.generation.seed_library import SeedLibrary
-from riffusion.serving.model import clip_job, clip_service
+from riffusion.serving.model import clip_job, clip_service, memory_return
 from riffusion.serving.model.clip_service import (
     MAX_FAILURES_IN_A_ROW,
     MAX_MEMORY_FAILURES_IN_A_ROW,
@@ -170,20 +170,23 @@ def test_a_disk_without_room_for_a_request_s_recording_is_told_without_its_path(
     asyncio.run(scenario())
 
 
-def test_refused_requests_return_freed_memory_too(
+def test_a_request_that_is_still_read_after_its_deadline_counts_as_at_work(
     generator: ClipGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    returned = threading.Event()
-    monkeypatch.setattr(clip_service, "_RETURN_MEMORY_S", 0.0)
-    monkeypatch.setattr(clip_service, "return_freed_memory", returned.set)
-    unknown = INPUTS.model_copy(update={"seed_image_id": "unknown", "mode": "img2img"})
+    returned, go_on = threading.Semaphore(0), threading.Event()
+    monkeypatch.setattr(memory_return, "INTERVAL_S", 0.01)
+    monkeypatch.setattr(memory_return, "return_freed_memory", returned.release)
 
     async def scenario() -> None:
-        with pytest.raises(InputError, match="unknown"):
-            await ClipService(generator).submit(unknown)
+        service = ClipService(generator)
+        monkeypatch.setattr(service._maker, "resolve", lambda _: go_on.wait(TIMEOUT_S))
+        with pytest.raises(DeadlineExceededError):
+            await service.submit(INPUTS.model_copy(update={"deadline_s": 0.01}))
+        for _ in range(5):
+            assert await asyncio.to_thread(returned.acquire, timeout=TIMEOUT_S)
+        go_on.set()
 
     asyncio.run(scenario())
-    assert returned.wait(TIMEOUT_S)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("threads can only be started once"), OSError()])

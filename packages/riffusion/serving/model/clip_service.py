@@ -16,7 +16,7 @@ import asyncio
 import contextvars
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from riffusion.audio.recording import Recording
@@ -35,7 +35,6 @@ from riffusion.errors import (
 from riffusion.generation.generator import ClipGenerator
 from riffusion.runtime.freed_memory import return_freed_memory
 from riffusion.runtime.memory import is_out_of_memory
-from riffusion.runtime.pace import Pace
 from riffusion.runtime.processors import num_usable_cpus
 from riffusion.serving.model import clip_log, metrics
 from riffusion.serving.model.clip_job import (
@@ -45,6 +44,7 @@ from riffusion.serving.model.clip_job import (
     Progress,
 )
 from riffusion.serving.model.concurrency_limiter import ConcurrencyLimiter
+from riffusion.serving.model.memory_return import MemoryReturn
 from riffusion.serving.model.storage import has_no_room, storage_failure
 from riffusion.serving.model.text_clips import TextMaker
 from riffusion.serving.model.work import FinishedJob, Maker, Work
@@ -81,8 +81,6 @@ _NUM_RESOLVE_THREADS = 48
 its turn to be decoded, never keeps another one waiting."""
 _NEWEST_AUDIO_WEIGHT = 0.2
 """Weight of the newest clip in the moving average of the time from image to result."""
-_RETURN_MEMORY_S = 10.0
-"""Freed memory is returned to the system at most this often, when a request comes."""
 
 
 class ClipService:
@@ -109,7 +107,8 @@ class ClipService:
         )
         self._audio_threads = ThreadPoolExecutor(_num_audio_threads(), thread_name_prefix="audio")
         self._resolve_threads = ThreadPoolExecutor(_NUM_RESOLVE_THREADS, "resolve")
-        self._returns_memory = Pace(_RETURN_MEMORY_S)
+        self._resolving: set[Future[Work]] = set()
+        self._memory_return = MemoryReturn(self._audio_threads, self._is_busy)
         self._num_in_audio = 0
         self._mean_audio_s = 0.0
         self._num_failures = 0
@@ -139,15 +138,15 @@ class ClipService:
         """
         job = ClipJob(inputs.num_inference_steps)
         submitted_s = job.loop.time()
-        if self._returns_memory.is_due():
-            self._audio_threads.submit(return_freed_memory)
+        self._memory_return.request_came()
         try:
             self._limiter.check()  # before work that a refusal would waste
             context = contextvars.copy_context()  # it has the request's id, for the log
+            resolved = self._resolve_threads.submit(context.run, self._maker.resolve, inputs)
+            self._resolving.add(resolved)  # its thread goes on when the deadline has passed
+            resolved.add_done_callback(self._resolving.discard)
             async with asyncio.timeout(inputs.deadline_s):
-                work = await job.loop.run_in_executor(
-                    self._resolve_threads, context.run, self._maker.resolve, inputs
-                )
+                work = await asyncio.wrap_future(resolved)
             self._limiter.check()
         except OverloadedError as error:
             metrics.record_refusal()
@@ -180,6 +179,9 @@ class ClipService:
             timer = job.loop.call_at(end_s, job.stop, _deadline_exceeded(inputs))
             job.task.add_done_callback(lambda _: timer.cancel())
         return job
+
+    def _is_busy(self) -> bool:
+        return bool(self._limiter.num_acquired or self._resolving)
 
     def _seconds_until_slot_is_free(self) -> float:
         """A slot is free when the audio of a clip is done, which follows its image."""

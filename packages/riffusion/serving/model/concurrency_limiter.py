@@ -15,6 +15,9 @@ class ConcurrencyLimiter:
         max_running: jobs that run at the same time.
         max_waiting: further jobs that may wait.
         seconds_until_free: estimates the time until a running job ends.
+
+    Attributes:
+        num_acquired: slots in use.
     """
 
     def __init__(
@@ -23,17 +26,17 @@ class ConcurrencyLimiter:
         self._max_running = max_running
         self._max_waiting = max_waiting
         self._seconds_until_free = seconds_until_free
-        self._num_acquired = 0
+        self.num_acquired = 0
 
     @property
     def num_waiting(self) -> int:
         """Jobs that hold a slot but don't run yet."""
-        return max(0, self._num_acquired - self._max_running)
+        return max(0, self.num_acquired - self._max_running)
 
     @property
     def is_full(self) -> bool:
         """Whether every slot is in use."""
-        return self._num_acquired >= self._max_running + self._max_waiting
+        return self.num_acquired >= self._max_running + self._max_waiting
 
     def retry_after_s(self) -> int:
         """Estimated time until a slot is free, in whole seconds; at least 1."""
@@ -55,8 +58,8 @@ class ConcurrencyLimiter:
             OverloadedError: every slot is in use.
         """
         self.check()
-        self._num_acquired += 1
+        self.num_acquired += 1
 
     def release(self) -> None:
         """Return a slot."""
-        self._num_acquired -= 1
+        self.num_acquired -= 1
