@@ -4,7 +4,7 @@ How long an answer takes is `make fuzz`' to judge.
 """
 
 import logging
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -12,7 +12,10 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from riffusion.datatypes import Mode
+from riffusion.serving.addresses import RUN_INFERENCE_PATH
 from riffusion.serving.local.truss_server import LocalTrussServer
+from tests.fuzz.one_of_each import requests_of_each_mode
 from tests.fuzz.requests import FuzzRequest, hostile_requests
 from tests.fuzz.rules import fault_of
 from tests.fuzz.schema_cases import case_strategies, fault_of_case
@@ -27,6 +30,15 @@ REPEATABLE = settings(
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
     """The rules parse the bodies here, too, and would warn of every unknown field."""
     caplog.set_level(logging.ERROR, "riffusion")
+
+
+def test_there_is_one_valid_request_of_each_mode(gateway_url: str, client: httpx.Client) -> None:
+    valid = requests_of_each_mode()
+    modes = {request.get("mode", "img2img") for request in valid}
+    assert modes == {*get_args(Mode)} - {"unconditional"}
+    for request in valid:
+        answer = client.post(f"{gateway_url}{RUN_INFERENCE_PATH}/", json=request)
+        assert answer.is_success, f"{str(request)[:200]}: {answer.text[:500]}"
 
 
 def test_hostile_requests_are_answered_by_the_rules(

@@ -1,25 +1,6 @@
 """The valid requests of the soak: small clips and edits, whose solo answers are known."""
 
-import base64
-import functools
-import io
-from typing import Any
-
-import numpy as np
-import soundfile
-
-Request = dict[str, Any]
-
-
-@functools.cache
-def recording() -> str:
-    """Three seconds of a decaying pulse, twice a second, as base64 of a WAV file."""
-    rate = 44_100
-    time_s = np.arange(3 * rate) / rate
-    pulses = np.sin(2 * np.pi * 220 * time_s) * np.exp(-8 * (time_s % 0.5))
-    buffer = io.BytesIO()
-    soundfile.write(buffer, (0.3 * pulses).astype(np.float32), rate, "PCM_16", format="WAV")
-    return base64.b64encode(buffer.getvalue()).decode()
+from tests.fuzz.one_of_each import Request, recording
 
 
 def clips() -> list[Request]:
