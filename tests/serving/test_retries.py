@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -65,7 +66,8 @@ def send(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sen
 
     def send_sync(budget_s: float, outcomes: list[Outcome]) -> httpx.Response:
         # Not time.sleep itself, which other threads call; below, servers' event loops do.
-        monkeypatch.setattr(retries, "time", SimpleNamespace(sleep=delays.append))
+        clock = SimpleNamespace(sleep=delays.append, monotonic=time.monotonic)
+        monkeypatch.setattr(retries, "time", clock)
         with httpx.Client(transport=RetryTransport(play(outcomes))) as client:
             return client.send(make_request(budget_s))
 
@@ -111,6 +113,64 @@ def test_without_retry_after_and_without_a_connection_there_are_three_more_attem
     assert len(outcomes) == 1
     for delay, least in zip(delays, (0.25, 0.5, 1.0), strict=True):
         assert least <= delay <= JITTER * least
+
+
+class Restarting(httpx.MockTransport):
+    """Answers, can't be reached `count` times, and answers again."""
+
+    def __init__(self, count: int) -> None:
+        self._outcomes = iter([True, *[False] * count, True])
+        super().__init__(self._handle)
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        if not next(self._outcomes):
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200)
+
+
+@pytest.mark.parametrize(("budget_s", "count", "waits"), [(30, 20, True), (30, 40, False)])
+def test_an_endpoint_that_has_answered_before_is_waited_for(
+    budget_s: float, count: int, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delays: list[float] = []
+    clock = SimpleNamespace(sleep=delays.append, monotonic=lambda: sum(delays))
+    monkeypatch.setattr(retries, "time", clock)
+    with httpx.Client(transport=RetryTransport(Restarting(count))) as client:
+        assert client.send(make_request(budget_s)).is_success
+        assert delays == []
+        if waits:
+            assert client.send(make_request(budget_s)).is_success
+            assert len(delays) == count
+        else:
+            with pytest.raises(httpx.ConnectError):
+                client.send(make_request(budget_s))
+            assert budget_s - JITTER <= sum(delays) <= budget_s
+
+
+def test_an_endpoint_that_has_answered_before_is_waited_for_with_asyncio(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    delays: list[float] = []
+
+    async def sleep(delay_s: float) -> None:
+        delays.append(delay_s)
+
+    async def ask_twice() -> None:
+        transport = AsyncRetryTransport(Restarting(20))
+        async with httpx.AsyncClient(transport=transport) as client:
+            for _ in range(2):
+                assert (await client.send(make_request(30))).is_success
+
+    monkeypatch.setattr(retries, "asyncio", SimpleNamespace(**(vars(asyncio) | {"sleep": sleep})))
+    asyncio.run(ask_twice())
+    assert len(delays) == 20
+
+
+def test_attempts_that_take_long_count_too() -> None:
+    """Nothing refuses them where a host is gone: each takes as long as connecting may."""
+    request = Retries(0.05, was_reached=True)
+    time.sleep(0.06)
+    assert request.delay_after(httpx.ConnectTimeout("slow")) is None
 
 
 def test_a_request_whose_process_died_is_sent_again_three_times(send: Send) -> None:

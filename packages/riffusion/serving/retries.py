@@ -5,6 +5,9 @@ was 503, which an endpoint sends before the first byte of a clip or a stream. So
 process behind the endpoint's web server died before it answered, as Ray Serve's ingress does with
 its node; the same request gives the same clip. Every other answer and error is the caller's.
 
+An endpoint that can't be reached is given up after three more attempts, since its address may be
+wrong; one that this transport has reached before is being started again, and is waited for.
+
 How long a request may wait in total is a property of the request: its extension `retry_budget_s`,
 in seconds, which `Endpoint.request` sets. Requests without the extension are sent once. Bodies must
 be bytes, so that they can be sent again.
@@ -36,18 +39,23 @@ class Retries:
 
     Args:
         budget_s: sum of all delays, in seconds.
+        was_reached: whether the endpoint has answered before.
         rng: source of the jitter.
     """
 
-    def __init__(self, budget_s: float, rng: random.Random | None = None) -> None:
+    def __init__(
+        self, budget_s: float, was_reached: bool = False, rng: random.Random | None = None
+    ) -> None:
         self._left_s = budget_s
+        self._end_s = time.monotonic() + budget_s
         self._delays_s = iter(_DELAYS_S)
+        self._was_reached = was_reached
         self._rng = rng or random.Random()
 
     def delay_after(self, outcome: httpx.Response | httpx.TransportError) -> float | None:
         """Seconds to wait before the next attempt; None if `outcome` is final."""
         if isinstance(outcome, httpx.TransportError):
-            return self._spend(next(self._delays_s, None)) if is_unsent(outcome) else None
+            return self._delay_before_connecting() if is_unsent(outcome) else None
         if _is_unanswered(outcome):
             return self._spend(next(self._delays_s, None))
         if outcome.status_code != httpx.codes.SERVICE_UNAVAILABLE:
@@ -56,6 +64,11 @@ class Retries:
         if retry_after.isdecimal():
             return self._spend(float(retry_after))
         return self._spend(next(self._delays_s, None))
+
+    def _delay_before_connecting(self) -> float | None:
+        """As `delay_after`; an attempt takes time, too, if nothing refuses it."""
+        delay_s = next(self._delays_s, _DELAYS_S[-1] if self._was_reached else None)
+        return self._spend(delay_s) if time.monotonic() < self._end_s else None
 
     def _spend(self, delay_s: float | None) -> float | None:
         """The delay with jitter, taken from the budget; None if the budget is too small."""
@@ -73,6 +86,7 @@ class RetryTransport(httpx.BaseTransport):
 
     def __init__(self, transport: httpx.BaseTransport) -> None:
         self._transport = transport
+        self._was_reached = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """The first final response; its body is not read yet.
@@ -80,7 +94,7 @@ class RetryTransport(httpx.BaseTransport):
         Raises:
             httpx.TransportError: the last attempt failed.
         """
-        retries = _retries_of(request)
+        retries = _retries_of(request, self._was_reached)
         while True:
             try:
                 response = self._transport.handle_request(request)
@@ -88,6 +102,7 @@ class RetryTransport(httpx.BaseTransport):
                 if (delay_s := retries.delay_after(error)) is None:
                     raise
             else:
+                self._was_reached = True
                 if (delay_s := retries.delay_after(response)) is None:
                     return response
                 response.close()
@@ -104,10 +119,11 @@ class AsyncRetryTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         self._transport = transport
+        self._was_reached = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """As `RetryTransport.handle_request`."""
-        retries = _retries_of(request)
+        retries = _retries_of(request, self._was_reached)
         while True:
             try:
                 response = await self._attempt(request)
@@ -115,6 +131,7 @@ class AsyncRetryTransport(httpx.AsyncBaseTransport):
                 if (delay_s := retries.delay_after(error)) is None:
                     raise
             else:
+                self._was_reached = True
                 if (delay_s := retries.delay_after(response)) is None:
                     return response
                 await response.aclose()
@@ -156,8 +173,8 @@ def _is_unanswered(response: httpx.Response) -> bool:
     )
 
 
-def _retries_of(request: httpx.Request) -> Retries:
-    return Retries(request.extensions.get(BUDGET_EXTENSION, 0.0))
+def _retries_of(request: httpx.Request, was_reached: bool) -> Retries:
+    return Retries(request.extensions.get(BUDGET_EXTENSION, 0.0), was_reached)
 
 
 def _log_retry(request: httpx.Request, delay_s: float) -> None:
