@@ -5,6 +5,7 @@ line of JSON when the application runs, and one in answer to each line of standa
 
     status    of the application and its deployments
     pids      process ids of the replicas of `clips`, by the node that they run on
+    gpus      those that Ray counts, and those of them that aren't taken
     nodes     ids of the nodes beside the head
     update    deploys the application anew, with another environment: a rolling update
     add       a node; its id
@@ -37,8 +38,10 @@ from riffusion.serving.ray.lora_router import LoraRouter
 from tests.ray_cluster.played import replicas_by_loras
 
 STORE_BYTES = 80 * 2**20
-NUM_CPUS = 3
-"""Processors that each node tells Ray it has: room for one replica of `clips`, and for others."""
+NODE = {"object_store_memory": STORE_BYTES, "num_cpus": 3, "num_gpus": 1}
+"""What each node tells Ray it has: processors for one replica of `clips`, and for others. Ray
+counts the GPU, which needn't be there."""
+CLIPS_TAKE = {"num_cpus": 2, "num_gpus": 0.5}
 START_S = 180
 REPORT_PERIOD_S = 1
 DRAIN_S = 600
@@ -48,12 +51,7 @@ class Nodes:
     """The head, and the nodes beside it."""
 
     def __init__(self) -> None:
-        head = {
-            "object_store_memory": STORE_BYTES,
-            "include_dashboard": False,
-            "num_cpus": NUM_CPUS,
-        }
-        head["no_monitor"] = True  # nothing adds nodes
+        head = {**NODE, "include_dashboard": False, "no_monitor": True}  # nothing adds nodes
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self._by_id: dict[str, Any] = {}
         self.add()
@@ -64,7 +62,7 @@ class Nodes:
         return list(self._by_id)
 
     def add(self) -> str:
-        node = self._cluster.add_node(False, object_store_memory=STORE_BYTES, num_cpus=NUM_CPUS)
+        node = self._cluster.add_node(False, **NODE)
         self._by_id[node.node_id] = node
         return str(node.node_id)
 
@@ -123,7 +121,7 @@ class Application:
         environment = {"env_vars": {"RIFFUSION_TEST_VERSION": str(self._version)}}
         configured = clips.options(
             **self._options,
-            ray_actor_options={"num_cpus": 2, "runtime_env": environment},
+            ray_actor_options={**CLIPS_TAKE, "runtime_env": environment},
             request_router_config=RequestRouterConfig(
                 request_router_class=LoraRouter, request_routing_stats_period_s=REPORT_PERIOD_S
             ),
@@ -162,6 +160,7 @@ def main() -> None:
     commands: dict[str, Callable[..., object]] = {
         "status": application.status,
         "pids": application.pids,
+        "gpus": lambda: [ray.cluster_resources()["GPU"], ray.available_resources()["GPU"]],
         "nodes": lambda: nodes.ids,
         "update": application.update,
         "add": nodes.add,

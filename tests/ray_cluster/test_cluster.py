@@ -159,6 +159,11 @@ def test_invalid_requests_are_refused_like_by_a_single_service(
     assert (response.status_code, response.json()) == (400, {"error": refusal_of(single, body)})
 
 
+def test_a_replica_takes_half_a_gpu(ray_cluster: RayCluster) -> None:
+    num_nodes = 1 + len(ray_cluster.ask("nodes"))
+    assert ray_cluster.ask("gpus") == [num_nodes, num_nodes - 0.5]
+
+
 def test_deadlines(ray_cluster: RayCluster) -> None:
     message = "not done within deadline_s=0.5"
     response = post(ray_cluster.predict_url, long(1, deadline_s=0.5))
