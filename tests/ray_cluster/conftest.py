@@ -5,9 +5,11 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.needs import ROOT, need_ray, ray_python
@@ -54,6 +56,7 @@ class RayCluster:
             "RAY_worker_register_timeout_seconds": f"{PATIENCE_S:.0f}",
             "RAY_agent_register_timeout_ms": f"{1e3 * PATIENCE_S:.0f}",
             "RAY_worker_niceness": "0",  # 15 by default: replicas starve where others compute
+            "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # 10 by default; docs/ray.md
         }
         self._command = [str(ray_python()), str(CLUSTER), str(port), json.dumps(OPTIONS)]
         self._environment = environment
@@ -100,6 +103,13 @@ class RayCluster:
         """Numbers of replicas of `ingress` by their state."""
         return dict(self.ask("status")["ingress"]["replicas"])
 
+    @property
+    def proxy(self) -> psutil.Process:
+        """The process that takes HTTP requests."""
+        processes = psutil.Process(self._process.pid).children(recursive=True)
+        (proxy,) = [process for process in processes if _is_proxy(process)]
+        return proxy
+
     def _answer(self) -> Any:
         line = self._line()
         assert line, f"the cluster has ended; {self._log.name} has the reason"
@@ -109,6 +119,12 @@ class RayCluster:
         """The next line; empty if the process has ended."""
         assert self._process.stdout is not None
         return self._process.stdout.readline()
+
+
+def _is_proxy(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):  # it has just ended
+        return process.cmdline()[:1] == ["ray::ProxyActor"]
+    return False
 
 
 @pytest.fixture(scope="package")

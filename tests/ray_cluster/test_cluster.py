@@ -331,6 +331,16 @@ def test_a_node_that_is_stopped_without_notice_loses_no_request(ray_cluster: Ray
         wait_until(lambda: node not in ray_cluster.ask("pids"), "its replica is left", 0.5)
 
 
+def test_the_gateway_waits_while_a_killed_proxy_is_started_again(ray_cluster: RayCluster) -> None:
+    with gateway_to(ray_cluster.predict_url, retry_budget_s=PATIENCE_S) as gateway:
+        url = f"{gateway.base_url}/run_inference/"
+        assert post(url, short(1)).status_code == 200
+        proxy = ray_cluster.proxy
+        proxy.kill()
+        proxy.wait(PATIENCE_S)
+        assert post(url, short(2)).status_code == 200
+
+
 def test_idle_replicas_are_removed(ray_cluster: RayCluster) -> None:
     wait_until(lambda: ray_cluster.replicas == {"RUNNING": 1}, "never one replica", 0.5)
     assert post(ray_cluster.predict_url, short(42)).status_code == 200
