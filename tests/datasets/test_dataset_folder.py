@@ -1,20 +1,24 @@
 """The data-set folder: odd characters, damaged files, simultaneous runs, and replaced folders."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from riffusion.datasets.folder import (
+    LATENTS_INDEX_NAME,
+    LATENTS_NAME,
     DatasetFolder,
     DatasetRow,
     claim_directory,
     sole_writer,
     write_metadata,
 )
-from riffusion.errors import InputError
+from riffusion.errors import InputError, MediaError
 from riffusion.io.folders import replaced_folder
 from riffusion.spectrogram.params import SpectrogramParams
+from tests.datasets.striped_dataset import make_striped_dataset
 
 
 def claim(directory: Path, command: str = "test") -> None:
@@ -133,6 +137,43 @@ def test_files_saved_with_a_byte_order_mark_are_read(tmp_path: Path) -> None:
         path.write_text("\ufeff" + path.read_text(encoding="utf-8"), encoding="utf-8")
     assert [row.text for row in DatasetFolder(tmp_path).rows("train")] == ["a", "b"]
     claim(tmp_path)
+
+
+def test_the_fingerprint_has_every_byte_of_images(tmp_path: Path) -> None:
+    folder = DatasetFolder(make_striped_dataset(tmp_path / "data", rows_per_label=2))
+    before = folder.fingerprint()
+    assert (
+        DatasetFolder(shutil.copytree(folder.directory, tmp_path / "copy")).fingerprint() == before
+    )
+    path = folder.image_path("train", folder.rows("train")[-1])
+    path.write_bytes(flipped(path.read_bytes()))
+    after = folder.fingerprint()
+    assert after["data_sha256"] == before["data_sha256"]
+    assert after["files_sha256"] != before["files_sha256"]
+    path.unlink()
+    with pytest.raises(MediaError, match=r"image=.*cannot be read"):
+        folder.fingerprint()
+
+
+@pytest.mark.parametrize("name", [LATENTS_NAME, LATENTS_INDEX_NAME])
+def test_the_fingerprint_has_every_byte_of_latents(tmp_path: Path, name: str) -> None:
+    """The index of several files has their hashes, which are checked when they are read."""
+    folder = DatasetFolder(make_striped_dataset(tmp_path / "data", rows_per_label=2))
+    for path in (folder.directory / "train").glob("*.png"):
+        path.unlink()
+    path = folder.directory / "train" / name
+    path.write_bytes(bytes(100))
+    before = folder.fingerprint()
+    path.write_bytes(flipped(path.read_bytes()))
+    after = folder.fingerprint()
+    assert after["data_sha256"] == before["data_sha256"]
+    assert after["files_sha256"] != before["files_sha256"]
+
+
+def flipped(content: bytes) -> bytes:
+    """The same with another bit in its middle."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
 def test_a_second_run_is_kept_out_until_the_first_ends(tmp_path: Path) -> None:

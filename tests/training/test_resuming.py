@@ -100,23 +100,31 @@ def test_another_run_is_not_resumed(
     assert named in str(caught.value)
 
 
-@pytest.mark.parametrize("is_sharded", [False, True])
+@pytest.mark.parametrize(
+    ("changed", "unknown"),
+    [
+        ("row", ["data_sha256", "files_sha256"]),
+        ("image", ["files_sha256"]),
+        ("tar files", ["data_sha256"]),
+    ],
+)
 def test_a_run_is_not_resumed_with_other_data(
-    dataset: Path, tmp_path: Path, is_sharded: bool
+    dataset: Path, tmp_path: Path, changed: str, unknown: list[str]
 ) -> None:
-    """A row with another caption, or tar files with another image."""
+    """A row with another caption, another image, or tar files with another image."""
     copy = Path(shutil.copytree(dataset, tmp_path / "data"))
-    data = tmp_path / "shards" if is_sharded else copy
+    data = tmp_path / "shards" if changed == "tar files" else copy
     folder = DatasetFolder(copy)
     write_shards(folder, tmp_path / "shards", 400)
     config = autoencoder_config(data, tmp_path / "run", steps=2, sample_every=0)
     train(config, tmp_path)
     train(config, tmp_path)  # nothing has changed
-    if is_sharded:
+    if changed == "tar files":
         shutil.rmtree(data)
-        first, second = (copy / "train" / row.file_name for row in folder.rows("train")[:2])
-        shutil.copy(first, second)
+        replace_image(folder)
         write_shards(folder, data, 400)
+    elif changed == "image":
+        replace_image(folder)
     else:
         rows = (data / "train/metadata.jsonl").read_text()
         (data / "train/metadata.jsonl").write_text(rows.replace('"text": "', '"text": "slow ', 1))
@@ -124,9 +132,48 @@ def test_a_run_is_not_resumed_with_other_data(
         train(config, tmp_path)
     assert "\n" not in str(caught.value)
     run = json.loads((tmp_path / "run/run.json").read_text())
-    del run["data_sha256"]  # as of earlier versions, which resume
+    for name in unknown:  # as of earlier versions, which resume
+        del run[name]
     (tmp_path / "run/run.json").write_text(json.dumps(run))
     train(config, tmp_path)
+
+
+def replace_image(folder: DatasetFolder) -> None:
+    """Put the first image for training in the second one's place."""
+    first, second = (folder.image_path("train", row) for row in folder.rows("train")[:2])
+    assert first.read_bytes() != second.read_bytes()
+    shutil.copyfile(first, second)
+
+
+def test_a_run_that_knows_only_rows_is_not_resumed_with_others(
+    dataset: Path, tmp_path: Path
+) -> None:
+    """Earlier versions kept no hash of the images."""
+    data = Path(shutil.copytree(dataset, tmp_path / "data"))
+    config = autoencoder_config(data, tmp_path / "run", steps=2, sample_every=0)
+    train(config, tmp_path)
+    run = json.loads((tmp_path / "run/run.json").read_text())
+    del run["files_sha256"]
+    (tmp_path / "run/run.json").write_text(json.dumps(run))
+    rows = (data / "train/metadata.jsonl").read_text()
+    (data / "train/metadata.jsonl").write_text(rows.replace('"text": "', '"text": "slow ', 1))
+    with pytest.raises(InputError, match=r"data\.dataset=.*has changed since the run in"):
+        train(config, tmp_path)
+
+
+def test_a_run_resumes_with_a_copy_of_its_data(dataset: Path, tmp_path: Path) -> None:
+    """Other times, and another order of the files in the folders."""
+    data = Path(shutil.copytree(dataset, tmp_path / "data"))
+    config = autoencoder_config(data, tmp_path / "run", steps=2, sample_every=0)
+    train(config, tmp_path)
+    before = data.rename(tmp_path / "before")
+    for path in sorted((path for path in before.rglob("*") if path.is_file()), reverse=True):
+        copied = data / path.relative_to(before)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copied)
+        os.utime(copied, (0, 0))
+    shutil.rmtree(tmp_path / "run/states/step-00000002")
+    assert train(config, tmp_path).is_dir()
 
 
 def test_a_run_from_before_keys_were_renamed_resumes(dataset: Path, tmp_path: Path) -> None:
@@ -178,7 +225,7 @@ def test_unfinished_states_of_a_killed_run_are_deleted(dataset: Path, tmp_path: 
     config = autoencoder_config(dataset, tmp_path / "run", steps=2, sample_every=0)
     states = tmp_path / "run/states"
     trainer = new_trainer(config, tmp_path)
-    trainer.states.claim(trainer.config, trainer.recipe.folder.fingerprint())
+    trainer.states.claim(trainer.config, trainer.recipe.folder.fingerprint)
     (states / ".unfinished").mkdir(parents=True)
     (states / ".unfinished/model.safetensors").write_bytes(b"incomplete")
     (states / "step-00000001 (a copy)").mkdir()

@@ -195,16 +195,37 @@ class DatasetFolder:
                 raise MediaError(f"image={str(path)!r} cannot be read: {error}") from error
         return found
 
-    def fingerprint(self) -> str:
-        """SHA-256 of the rows for training, in hexadecimal: an exactly resumed run has the same.
+    def fingerprint(self) -> dict[str, str]:
+        """What an exactly resumed run has the same of, as SHA-256 in hexadecimal.
 
-        The images themselves aren't read, which would take long.
+        Every byte of the images is read, since neither names and sizes nor times tell other images
+        from a copy. 10,000 images of 50 KB take 2 s from a local disk, 1 s if they were just used.
+
+        Returns:
+            `data_sha256`, of the rows for training, and `files_sha256`, of their images or latents.
 
         Raises:
-            InputError: the rows can't be read.
+            MediaError: an image can't be read.
+            InputError: the rows or the latents can't be read.
         """
         rows = "".join(row.to_json() for row in self.rows("train"))
-        return hashlib.sha256(rows.encode("utf-8", "surrogatepass")).hexdigest()
+        return {
+            "data_sha256": hashlib.sha256(rows.encode("utf-8", "surrogatepass")).hexdigest(),
+            "files_sha256": hashlib.sha256(b"".join(self._file_digests("train"))).hexdigest(),
+        }
+
+    def _file_digests(self, split: Split) -> list[bytes]:
+        """Hashes of a split's images in the order of the rows, or of its latents."""
+        directory = self.directory / split
+        if not holds_latents(directory):
+            return self.digests(split)[1:]
+        index = directory / LATENTS_INDEX_NAME  # it has the hashes of its files
+        path = index if index.is_file() else directory / LATENTS_NAME
+        try:
+            with path.open("rb") as file:
+                return [hashlib.file_digest(file, "sha256").digest()]
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error}); copy it again") from error
 
     def image_path(self, split: Split, row: DatasetRow) -> Path:
         """Path of a row's image.

@@ -159,12 +159,12 @@ class ShardedFolder(DatasetFolder):
     def digests(self, split: Split) -> list[bytes]:
         return [bytes.fromhex(shard.sha256) for shard, _ in self._splits[split].shards]
 
-    def fingerprint(self) -> str:
-        """SHA-256 of the hashes of the tar files for training, and of their rows."""
+    def fingerprint(self) -> dict[str, str]:
+        """`data_sha256`: SHA-256 of the hashes of the tar files for training, and of their rows."""
         found = hashlib.sha256(self.index.splits["train"].metadata_sha256.encode())
         for digest in self.digests("train"):
             found.update(digest)
-        return found.hexdigest()
+        return {"data_sha256": found.hexdigest()}
 
     def _content(self, split: Split, number: int) -> tuple[bytes, str]:
         """The content of a row, and the address of its tar file."""

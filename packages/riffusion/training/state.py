@@ -13,6 +13,7 @@ the seed and the step, so nothing else needs to be saved.
 import json
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from riffusion.training.config.former_keys import add_new_keys, rename_former_ke
 from riffusion.training.ema import ExponentialMovingAverage
 
 _RUN_NAME = "run.json"
-_DATA_KEY = "data_sha256"
+_DATA_KEYS = ("data_sha256", "files_sha256")
 _EMA_NAME = "averaged.safetensors"
 _FREE_TO_CHANGE = {
     "run": {
@@ -62,16 +63,18 @@ class TrainingStates:
         self.keep = keep
         self.ema: ExponentialMovingAverage | None = None
 
-    def claim(self, config: TrainingConfig, data_sha256: str) -> None:
+    def claim(self, config: TrainingConfig, fingerprint: Callable[[], Mapping[str, str]]) -> None:
         """Start a run in the folder, or check that the run in it has the same options and data.
 
         Args:
             config: its options.
-            data_sha256: fingerprint of its training data, `DatasetFolder.fingerprint`.
+            fingerprint: its training data's, `DatasetFolder.fingerprint`; called once the options
+                are the same.
 
         Raises:
             InputError: the folder holds something else, or a run with other options, of which the
-                first one that differs is named, or with other data.
+                first one that differs is named, or with other data; or the data can't be read.
+            MediaError: an image of the data can't be read.
         """
         path = self.output / _RUN_NAME
         identity = _identity(config)
@@ -83,14 +86,15 @@ class TrainingStates:
                     add_new_keys(found)
             except ValueError as error:
                 raise InputError(f"{path} is not JSON ({error}); choose another output") from error
-            # Runs of earlier versions have none.
-            began_with = found.pop(_DATA_KEY, None) if isinstance(found, dict) else None
+            began_with = {}  # runs of earlier versions have none, or none of the files
+            if isinstance(found, dict):
+                began_with = {key: found.pop(key) for key in _DATA_KEYS if key in found}
             if found != identity:
                 raise InputError(
                     f"output={str(self.output)!r} holds another run ({_difference(found, identity)}"
                     "); choose another output, or delete this one"
                 )
-            if began_with not in (None, data_sha256):
+            if began_with and not began_with.items() <= fingerprint().items():
                 raise InputError(
                     f"data.dataset={config.data.dataset!r} has changed since the run in "
                     f"{str(self.output)!r} began, which would not resume exactly; put the former "
@@ -107,7 +111,7 @@ class TrainingStates:
             raise InputError(
                 f"output={str(self.output)!r} cannot be created ({error.strerror})"
             ) from error
-        values = {**identity, _DATA_KEY: data_sha256}
+        values = {**identity, **fingerprint()}
         write_file((json.dumps(values, indent=2) + "\n").encode(), path)
 
     def latest_step(self) -> int:

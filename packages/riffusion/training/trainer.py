@@ -84,7 +84,7 @@ class Trainer:
         with ExitStack() as until_the_end:
             until_the_end.enter_context(fast_single_precision(self.accelerator.device))
             with self.accelerator.main_process_first():  # the others find its encoded latents
-                self.states.claim(self.config, self.recipe.folder.fingerprint())
+                self.states.claim(self.config, self.recipe.folder.fingerprint)
                 if self.accelerator.is_main_process:  # it alone writes; the others share its lock
                     until_the_end.enter_context(sole_writer(self.config.output))
                 examples = self._examples()
