@@ -30,9 +30,9 @@ settings.register_profile(
 )
 settings.load_profile("shared machine")
 
-ONE_PROCESS = ("tests/serving", "tests/evaluation", "tests/soak")
-"""Folders whose tests share what takes long to make: a server, and a report of an evaluation. The
-soak mostly waits, for minutes."""
+ONE_PROCESS = ("tests/serving", "tests/evaluation", "tests/training/distillation", "tests/soak")
+"""Folders whose tests share what takes long to make: a server, a report of an evaluation, a trained
+student. The soak mostly waits, for minutes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
