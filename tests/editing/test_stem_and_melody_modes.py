@@ -28,8 +28,8 @@ from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.serving.model.clip_service import ClipService
-from tests.editing.test_modes import RATE, SMALLEST, answer, encoded
-from tests.serving.test_clip_service import HeldUNet
+from tests.editing.modes.edits import RATE, SMALLEST, answer, encoded
+from tests.serving.held_unet import HeldUNet
 
 DURATION_S = 3.0
 SAMPLING = {"num_inference_steps": 2, "scheduler": "ddim"}

@@ -44,7 +44,7 @@ from riffusion.serving.model.loading import load_service
 from tests.generation.unconditional_checkpoints import CLIP_SAMPLES, MEL, chirp, write_checkpoint
 from tests.patience import PATIENCE_S
 from tests.serving.conftest import BUNDLE_DIR, TIMEOUT_S, free_port
-from tests.serving.test_clip_service import INPUTS as TEXT_REQUEST
+from tests.serving.held_unet import INPUTS as TEXT_REQUEST
 
 RATE = int(MEL["sample_rate"])
 CLIP_S = CLIP_SAMPLES / RATE
