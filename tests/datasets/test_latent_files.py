@@ -17,7 +17,7 @@ from riffusion.datasets.latents import LatentExamples
 from riffusion.datasets.packed_latents import read_latents, write_latents
 from riffusion.errors import InputError
 from riffusion.training.config import DataConfig
-from tests.datasets.test_packed_latents import (
+from tests.datasets.packed import (
     LEVELS,
     SIDE,
     base,

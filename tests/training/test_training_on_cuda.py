@@ -16,7 +16,7 @@ from riffusion.errors import TrainingError
 from riffusion.training.config import load_config
 from riffusion.training.recipes import recipe_for
 from riffusion.training.trainer import Trainer, new_accelerator
-from tests.datasets.test_packed_latents import base, config_of, dataset, packed
+from tests.datasets.packed import base, config_of, dataset, packed
 from tests.runtime import emulated_cuda
 from tests.runtime.emulated_cuda import Device
 from tests.training.recipe_runs import write_config
