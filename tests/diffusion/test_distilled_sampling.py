@@ -1,8 +1,6 @@
-"""Distilled checkpoints: equal to stock diffusers, batched with others, and what they refuse."""
+"""Distilled checkpoints: equal to stock diffusers, and batched with others."""
 
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import diffusers
@@ -11,14 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from riffusion.checkpoint.distillation import PUBLISHED, Distillation
 from riffusion.datatypes import InferenceInput
 from riffusion.diffusion import RiffusionPipeline
 from riffusion.diffusion.distilled_sampling import consistency_timesteps
-from riffusion.diffusion.samplers import Consistency
-from riffusion.errors import InputError
-from riffusion.spectrogram.params import SpectrogramParams
-from tests.checkpoint.checkpoints import TinyModel, distilled_copy, write_folder
+from tests.diffusion.distilled_pipelines import DUAL, TXT2IMG, instant
 from tests.diffusion.pipeline_requests import (
     MAX_GREY_LEVELS,
     MAX_LATENT_ERROR,
@@ -27,33 +21,6 @@ from tests.diffusion.pipeline_requests import (
     finished_latents,
     request,
 )
-
-DUAL = Distillation(max_steps=8, guidance=(1.0, 10.0), guided_sampling=True)
-TXT2IMG = {"mode": "txt2img", "duration_s": SIZE / 100}
-
-
-def load(folder: Path) -> RiffusionPipeline:
-    pipeline = RiffusionPipeline.from_pretrained(folder, device="cpu")
-    pipeline.spectrogram_params = SpectrogramParams(num_frequencies=SIZE)  # small, so quick
-    return pipeline
-
-
-@pytest.fixture(scope="module")
-def published(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> RiffusionPipeline:
-    """A distilled checkpoint without `distillation.json`."""
-    return load(write_folder(distilled_copy(model), tmp_path_factory.mktemp("published")))
-
-
-@pytest.fixture(scope="module")
-def dual(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> RiffusionPipeline:
-    """A checkpoint that can be sampled both ways."""
-    folder = write_folder(distilled_copy(model), tmp_path_factory.mktemp("dual"))
-    DUAL.save(folder)
-    return load(folder)
-
-
-def instant(**changes: Any) -> InferenceInput:
-    return request(**{"scheduler": "lcm", **changes})
 
 
 def latents_after_each_step(pipeline: RiffusionPipeline, *args: Any) -> list[torch.Tensor]:
@@ -231,173 +198,3 @@ class TestRows:
             difference(one, other) <= MAX_GREY_LEVELS
             for one, other in zip(alone, dual.decode(jobs), strict=True)
         )
-
-
-class TestMasksAndInterpolation:
-    def test_a_mask_keeps_its_black_half(
-        self, dual: RiffusionPipeline, init_image: Image.Image
-    ) -> None:
-        mask = Image.new("L", init_image.size, 0)
-        mask.paste(255, (SIZE // 2, 0, SIZE, SIZE))
-        image = dual.riffuse(instant(start={"denoising": 1.0}), init_image, mask)
-        before, after = np.asarray(init_image), np.asarray(image)
-        assert np.array_equal(before[:, : SIZE // 2], after[:, : SIZE // 2])
-        assert np.abs(before.astype(int) - after)[:, SIZE // 2 :].mean() > 10
-
-    def test_the_ends_of_a_walk_are_the_clips_of_their_prompts(
-        self, dual: RiffusionPipeline, init_image: Image.Image
-    ) -> None:
-        ends: dict[str, Any] = {
-            "start": {"prompt": "piano", "seed": 3, "guidance": 2.0},
-            "end": {"prompt": "bells", "seed": 3, "guidance": 8.0},
-        }
-        clips = [
-            finished_latents(dual, instant(**ends, alpha=alpha), init_image)
-            for alpha in (0.0, 0.5, 1.0)
-        ]
-        for clip, end in zip((clips[0], clips[2]), ("start", "end"), strict=True):
-            single = instant(start=ends[end], end=ends[end])
-            assert torch.equal(clip, finished_latents(dual, single, init_image))
-        assert not torch.equal(clips[1], clips[0])
-        assert not torch.equal(clips[1], clips[2])
-
-    @pytest.mark.parametrize("steps", [1, 4, 8])
-    @pytest.mark.parametrize("seed", [5, 2**40])
-    def test_a_walk_to_another_seed_arrives_at_its_clip_without_a_jump(
-        self, dual: RiffusionPipeline, seed: int, steps: int
-    ) -> None:
-        """The noise that is added in each step moves along, as the initial noise does."""
-
-        def clip(alpha: float, first: int = 3) -> torch.Tensor:
-            ends = {name: {"prompt": "piano", "seed": first} for name in ("start", "end")}
-            ends["end"]["seed"] = seed
-            return finished_latents(
-                dual, instant(**ends, alpha=alpha, num_inference_steps=steps, **TXT2IMG)
-            )
-
-        arrived, before, halfway = clip(1.0), clip(0.999), clip(0.5)
-        assert torch.equal(arrived, clip(0.0, first=seed))
-        away = (halfway - arrived).abs().max()
-        assert (before - arrived).abs().max() < 0.02 * away
-
-    def test_equal_seeds_add_the_noise_of_one(self, dual: RiffusionPipeline) -> None:
-        clips = [
-            finished_latents(
-                dual, instant(end={"prompt": "piano", "seed": 1}, alpha=alpha, **TXT2IMG)
-            )
-            for alpha in (0.0, 0.3)
-        ]
-        assert (clips[0] - clips[1]).abs().max() < MAX_LATENT_ERROR
-
-
-class _OwnUNet(torch.nn.Module):
-    """A UNet as scripts for upstream set it on a pipeline: with the little that it needs."""
-
-    def __init__(self, unet: Any) -> None:
-        super().__init__()
-        self.unet, self.device, self.dtype = unet, unet.device, unet.dtype
-        self.config = SimpleNamespace(in_channels=unet.config.in_channels)
-
-    def forward(self, *args: Any, **options: Any) -> Any:
-        return self.unet(*args, **options)
-
-
-class TestWhatACheckpointCanDo:
-    def test_a_users_own_unet_is_not_distilled(self, pipeline: RiffusionPipeline) -> None:
-        own = RiffusionPipeline(**pipeline.components)
-        own.spectrogram_params = pipeline.spectrogram_params
-        inputs = request(**TXT2IMG)
-        expected = finished_latents(own, inputs)
-        own.unet = _OwnUNet(own.unet)
-        assert own.distillation is None
-        assert torch.equal(finished_latents(own, inputs), expected)
-
-    def test_without_the_file_it_is_a_published_one(self, published: RiffusionPipeline) -> None:
-        assert published.distillation == PUBLISHED == Distillation(8, (1.0, 14.0), False)
-        checkpoint = published.checkpoint
-        assert checkpoint is not None
-        assert "distilled for up to 8 steps and guidance 1 to 14" in checkpoint.description
-
-    def test_it_is_saved_and_loaded_with_the_pipeline(
-        self, dual: RiffusionPipeline, tmp_path: Path
-    ) -> None:
-        dual.save_pretrained(tmp_path)
-        assert load(tmp_path).distillation == DUAL
-
-    def test_an_undistilled_checkpoint_has_none(self, pipeline: RiffusionPipeline) -> None:
-        assert pipeline.distillation is None
-        assert pipeline.checkpoint is not None
-        assert "distilled" not in pipeline.checkpoint.description
-
-    def test_a_published_one_is_sampled_with_lcm_by_default(
-        self, published: RiffusionPipeline
-    ) -> None:
-        job = published.prepare(request(**TXT2IMG))
-        assert isinstance(job.scheduler, Consistency)
-        assert job.num_rows == 1
-
-    def test_its_own_scheduler_decides_for_one_that_can_do_both(
-        self, dual: RiffusionPipeline
-    ) -> None:
-        assert dual.prepare(request(**TXT2IMG)).num_rows == 2
-        lcm = diffusers.LCMScheduler.from_config(dual.scheduler.config)
-        other = RiffusionPipeline(**dual.components | {"scheduler": lcm}, distillation=DUAL)
-        other.spectrogram_params = dual.spectrogram_params
-        assert other.prepare(request(**TXT2IMG)).num_rows == 1
-        assert other.prepare(request(scheduler="ddim", **TXT2IMG)).num_rows == 2
-
-    def test_lcm_on_an_undistilled_checkpoint_stays_guided(
-        self, pipeline: RiffusionPipeline
-    ) -> None:
-        job = pipeline.prepare(
-            instant(num_inference_steps=20, start={"negative_prompt": "bells", "guidance": 20.0})
-        )
-        assert (job.num_steps, job.num_rows) == (20, 2)
-
-
-REFUSALS: list[tuple[str, dict[str, Any], str, str]] = [
-    ("pipeline", {"preset": "instant"}, "preset", "'instant' needs a distilled .*preset=fast"),
-    ("published", {"num_inference_steps": 50}, "num_inference_steps", "50 .*at most 8.*instant"),
-    ("published", {"scheduler": "ddim"}, "scheduler", "'ddim' must be 'lcm'.*preset=instant"),
-    ("published", {"preset": "balanced"}, "scheduler", r"'dpmsolver\+\+' must be 'lcm'"),
-    ("published", {"start": {"guidance": 15}}, "start.guidance", "15 .*from 1 to 14"),
-    ("published", {"end": {"negative_prompt": "hum"}}, "end.negative_prompt", "'hum'.*leave it"),
-    (
-        "dual",
-        {"scheduler": "lcm", "num_inference_steps": 9},
-        "num_inference_steps",
-        "9 must be at most 8 .*preset=balanced for more",
-    ),
-    ("dual", {"preset": "instant", "start": {"guidance": 0.5}}, "start.guidance", "0.5 .*1 to 10"),
-    ("dual", {"preset": "instant", "end": {"guidance": 10.5}}, "end.guidance", "10.5 .*1 to 10"),
-    (
-        "dual",
-        {"preset": "instant", "start": {"negative_prompt": "hum " * 20}},
-        "start.negative_prompt",
-        "'hum.*…' has no effect.*preset=fast",
-    ),
-]
-
-
-@pytest.mark.parametrize(("kind", "changes", "field", "message"), REFUSALS)
-def test_what_a_checkpoint_cannot_do_is_refused_in_one_line(
-    request: pytest.FixtureRequest, kind: str, changes: dict[str, Any], field: str, message: str
-) -> None:
-    from tests.diffusion.pipeline_requests import request as make_request
-
-    pipeline: RiffusionPipeline = request.getfixturevalue(kind)
-    steps = {"num_inference_steps": 4} if "preset" not in changes else {}
-    inputs = make_request(**{**TXT2IMG, **steps, **changes})
-    with pytest.raises(InputError, match=message) as refusal:
-        pipeline.prepare(inputs)
-    assert refusal.value.field == field
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("changes", [{"scheduler": "lcm"}, {"preset": "instant"}])
-def test_empty_negative_prompts_and_the_ends_of_the_range_are_allowed(
-    dual: RiffusionPipeline, changes: dict[str, Any]
-) -> None:
-    for guidance in (1.0, 10.0):
-        start = {"guidance": guidance, "negative_prompt": ""}
-        assert dual.prepare(request(**TXT2IMG, **changes, start=start)).num_rows == 1
