@@ -22,9 +22,9 @@ from riffusion.audio import (
 from riffusion.audio.decoding_pool import DecodingPool
 from riffusion.errors import MediaError, OverloadedError, ServerError
 from tests.audio.audio_signals import chord, noise
+from tests.audio.hand_made_files import containers, tones, wav
 from tests.audio.hostile_audio import empty_frames, silent_flac
-from tests.audio.test_audio_containers import OPENED, REFUSED, tone_in
-from tests.audio.test_audio_unusual_files import containers, tones, wav
+from tests.audio.tones_in_containers import OPENED, REFUSED, tone_in
 from tests.patience import PATIENCE_S, wait_until
 
 RATE = 44_100

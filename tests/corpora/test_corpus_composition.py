@@ -10,10 +10,11 @@ import pytest
 from corpora.general_midi import scores as scores_module
 from corpora.general_midi.composition import BEATS, Clip, compose
 from corpora.general_midi.notes import DRUM_BANK, Note
-from corpora.general_midi.scores import Score, load_scores, mode_of, parse_scores
+from corpora.general_midi.scores import load_scores, mode_of, parse_scores
 from corpora.general_midi.sounds import SOUNDS
 from riffusion.datasets.folder import SPLITS
 from riffusion.errors import InputError
+from tests.corpora.scores import SCORES, score
 
 NUM_CLIPS = 40
 """Clips per sound."""
@@ -119,17 +120,6 @@ def test_instruments_have_distinct_ranges_and_durations() -> None:
         if sound.kind == "beat":
             parts = compose(sound, "train", 0, 0).parts
             assert all(part.bank == DRUM_BANK for part in parts), label
-
-
-def score(name: str, collection: str = "tunes", num_bars: int = 12) -> Score:
-    """A scale up and down in quarter notes, four to a bar."""
-    scale = (60, 62, 64, 65, 67, 69, 71, 72, 71, 69, 67, 65, 64, 62)
-    voice = tuple((float(i), 1.0, scale[i % len(scale)]) for i in range(4 * num_bars))
-    bars = tuple(4.0 * bar for bar in range(num_bars))
-    return Score(name, collection, "major", 1.0, bars, 4.0 * num_bars, (voice,))
-
-
-SCORES = [score(f"tune {number}") for number in range(40)]
 
 
 def test_validation_uses_other_works() -> None:

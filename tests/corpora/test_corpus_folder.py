@@ -23,8 +23,8 @@ from riffusion.cli import main
 from riffusion.datasets.folder import DatasetFolder
 from riffusion.errors import InputError
 from riffusion.spectrogram.params import SpectrogramParams
+from tests.corpora.scores import SCORES
 from tests.corpora.sine_soundfont import write_sine_soundfont
-from tests.corpora.test_corpus_composition import SCORES
 from tests.needs import FLUIDSYNTH, need
 from tests.patience import wait_until
 

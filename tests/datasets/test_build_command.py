@@ -170,7 +170,7 @@ def test_a_data_set_inside_the_folder_of_recordings(tmp_path: Path, command: Com
 
 
 def test_images_cut_on_beats_have_the_requested_width(tmp_path: Path, command: Command) -> None:
-    from tests.datasets.test_build_slicing import RATE, clicks
+    from tests.datasets.click_tracks import RATE, clicks
 
     wave, _ = clicks(120, 0.2, 6)
     write(tmp_path / "in/clicks.wav", wave, RATE)

@@ -17,23 +17,12 @@ from riffusion.datasets.from_audio.slicing import (
 )
 from riffusion.errors import InputError
 from riffusion.spectrogram.params import SpectrogramParams
+from tests.datasets.click_tracks import RATE, clicks
 
-RATE = 22050
 MAX_BEAT_ERROR_S = 0.025  # onset strength has a value every 10 ms, from windows of 46 ms
 MAX_TEMPO_ERROR = 0.02  # relative: two cuts 10 ms off in 2 s of four beats
 MAX_LEVEL_ERROR_DB = 0.01  # float32 sums
 MEDIUM = ImageFormat(SpectrogramParams(sample_rate=RATE), 200)
-
-
-def clicks(tempo_bpm: float, offset_s: float, duration_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Short decaying tones (1, samples), and their start times in seconds."""
-    times = np.arange(offset_s, duration_s - 0.1, 60 / tempo_bpm)
-    wave = np.zeros(round(duration_s * RATE), np.float32)
-    t = np.arange(round(0.05 * RATE)) / RATE
-    click = 0.8 * np.exp(-t / 0.01) * np.sin(2 * np.pi * 1500 * t)
-    for time_s in times:
-        wave[round(time_s * RATE) :][: len(click)] += click[: len(wave) - round(time_s * RATE)]
-    return wave[None], times
 
 
 @given(

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SYSTEM = ("/usr", "/etc", "/bin", "/lib", "/lib64", "/sbin")
+IMAGE_ENTRY = "/app/main.py"
+"""What `python3` runs in the model's image, as tests/serving/test_bundle.py checks."""
 SCRIPT = """
 set -e
 mount --make-rprivate /

@@ -20,7 +20,7 @@ from riffusion.serving.client import DEFAULT_TIMEOUT_S, Endpoint
 from riffusion.serving.gateway.app import DEFAULT_PORT as GATEWAY_PORT
 from riffusion.serving.gateway.app import create_gateway
 from riffusion.serving.local.gateway_server import _STOP_TIMEOUT_S
-from tests.deploy.test_kubernetes import deployment, environment, has_route, image_arguments, parsed
+from tests.deploy.manifests import deployment, environment, has_route, image_arguments, parsed
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DOCKERFILE = DEPLOY / "gateway.Dockerfile"

@@ -1,22 +1,16 @@
 """deploy/kubernetes: valid for Kubernetes, hardened, and true of the servers it starts."""
 
-import functools
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
-import typer
 import yaml
 from cloudcoil.models.keda.v1alpha1 import ScaledObject
-from fastapi import FastAPI
 from pydantic import ValidationError
-from starlette.routing import Match
 
 from riffusion.checkpoint.source import TRUSS_MOUNT
-from riffusion.cli.app import app as command_line
 from riffusion.engine.engine import MAX_NUM_RUNNING
 from riffusion.runtime.gpu import REQUIRE_GPU
 from riffusion.serving.addresses import DEFAULT_PORT, READY_PATH
@@ -27,10 +21,19 @@ from riffusion.serving.local.gateway_server import _STOP_TIMEOUT_S
 from riffusion.serving.model import metrics
 from riffusion.serving.model.clip_service import DEFAULT_MAX_WAITING
 from riffusion.serving.model.request_body import MAX_BODY_BYTES
-from tests.deploy.kustomize import Manifest, build, containers
+from tests.deploy.kustomize import Manifest, containers
+from tests.deploy.manifests import (
+    FOLDER,
+    ROOT,
+    built,
+    deployment,
+    environment,
+    has_route,
+    image_arguments,
+    one,
+    parsed,
+)
 
-ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "deploy/kubernetes"
 KUSTOMIZATIONS = sorted(path.parent.name for path in FOLDER.glob("*/kustomization.yaml"))
 KUBERNETES_VERSIONS = ("1.30", "1.37")
 """The oldest with `preStop.sleep` turned on, and the newest that there are schemas for."""
@@ -45,27 +48,6 @@ def config() -> dict[str, Any]:
     return loaded
 
 
-@functools.cache
-def built(name: str) -> list[Manifest]:
-    return build(FOLDER / name)
-
-
-def one(folder: str, kind: str, name: str) -> Manifest:
-    (found,) = (
-        manifest
-        for manifest in built(folder)
-        if (manifest["kind"], manifest["metadata"]["name"]) == (kind, name)
-    )
-    return found
-
-
-def deployment(part: str, folder: str = "base") -> tuple[dict[str, Any], dict[str, Any]]:
-    """A deployment's pod, and its container."""
-    pod = one(folder, "Deployment", f"riffusion-{part}")["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    return pod, container
-
-
 def pods() -> list[tuple[str, dict[str, Any]]]:
     """All pods of all kustomizations, with a name for each."""
     return [
@@ -74,10 +56,6 @@ def pods() -> list[tuple[str, dict[str, Any]]]:
         for manifest in built(folder)
         if containers(manifest)
     ]
-
-
-def environment(container: dict[str, Any]) -> dict[str, str]:
-    return {variable["name"]: variable["value"] for variable in container["env"]}
 
 
 @pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
@@ -224,27 +202,6 @@ def test_the_gateway_s_probes_and_arguments_are_real() -> None:
     service = one("base", "Service", "riffusion-model")
     assert endpoint.predict_url.host == service["metadata"]["name"]
     assert endpoint.predict_url.port == service["spec"]["ports"][0]["port"] == DEFAULT_PORT
-
-
-def has_route(app: FastAPI, path: str) -> bool:
-    scope = {"type": "http", "method": "GET", "path": path}
-    return any(route.matches(scope)[0] == Match.FULL for route in app.routes)
-
-
-def image_arguments() -> list[str]:
-    """Arguments of `riffusion` in the entry point of the gateway's image."""
-    lines = (ROOT / "deploy/gateway.Dockerfile").read_text(encoding="utf-8").splitlines()
-    (entry,) = (line for line in lines if line.startswith("ENTRYPOINT "))
-    command = json.loads(entry.removeprefix("ENTRYPOINT "))
-    assert command[:4] == ["python", "-m", "riffusion", "serve"]
-    return command[4:]
-
-
-def parsed(arguments: list[str]) -> dict[str, Any]:
-    """What `riffusion serve` understands of its arguments."""
-    command = typer.main.get_command(command_line).commands["serve"]  # type: ignore[attr-defined]
-    with command.make_context("serve", list(arguments)) as context:
-        return dict(context.params)
 
 
 def test_pods_get_the_time_that_they_need_to_end() -> None:

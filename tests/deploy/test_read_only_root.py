@@ -22,8 +22,8 @@ from riffusion.audio import num_samples
 from riffusion.audio.decoding import decode_audio
 from riffusion.serving.addresses import PREDICT_PATH, READY_PATH, RUN_INFERENCE_PATH
 from riffusion.serving.local.bundle_context import build_context
-from tests.deploy.contained import contained, unnamed_user
-from tests.deploy.test_kubernetes import deployment, environment, image_arguments
+from tests.deploy.contained import IMAGE_ENTRY, contained, unnamed_user
+from tests.deploy.manifests import deployment, environment, image_arguments
 from tests.needs import need_own_mounts
 from tests.patience import PATIENCE_S, wait_until
 from tests.serving.conftest import BUNDLE_DIR, free_port
@@ -36,10 +36,6 @@ CLIP: dict[str, Any] = {
 }
 SAMPLES_PER_CLIP = 512 * 441
 NO_RIGHTS = "0000000000000000"
-
-
-IMAGE_ENTRY = "/app/main.py"
-"""What `python3` runs in the model's image, as tests/serving/test_bundle.py checks."""
 
 
 @dataclass(frozen=True)

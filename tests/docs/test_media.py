@@ -32,8 +32,8 @@ from scripts.media.editing_pictures import EDITS, make_editing_pictures
 from scripts.media.maker import MediaMaker, webp
 from scripts.media.sounds_page import QUALITY, SIDE, drawn_columns
 from tests.checkpoint.checkpoints import TinyModel, distilled_copy, write_folder
+from tests.corpora.scores import SCORES
 from tests.corpora.sine_soundfont import write_sine_soundfont
-from tests.corpora.test_corpus_composition import SCORES
 from tests.docs.readme import ROOT
 from tests.needs import FLUIDSYNTH, need
 from tests.patience import PATIENCE_S

@@ -17,15 +17,9 @@ from riffusion.editing.melody import Melody, note, sound_of
 from riffusion.editing.splicing import New, replacing, spliced
 from riffusion.errors import GenerationCancelled, InputError
 from riffusion.generation.generator import ClipGenerator
+from tests.editing.modes.edits import answer, encoded
 from tests.editing.recordings import noise_of, write
-from tests.editing.test_stem_and_melody_modes import (
-    answer,
-    encoded,
-    generator,
-    midi,
-    request,
-    waveform,
-)
+from tests.editing.stems_and_melodies import generator, midi, request, waveform
 from tests.patience import PATIENCE_S
 
 __all__ = ["generator", "waveform"]  # fixtures

@@ -22,7 +22,7 @@ from riffusion.editing.splicing import spliced
 from riffusion.generation.generator import ClipGenerator
 from riffusion.generation.seed_library import SeedLibrary
 from riffusion.spectrogram.params import SpectrogramParams
-from tests.editing.test_canvas_edits import request
+from tests.editing.canvas_edits import request
 
 REPOSITORY = Path(__file__).parents[2]
 MAX_RATIO = 1.3

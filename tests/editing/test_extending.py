@@ -11,8 +11,8 @@ from riffusion.editing.sound import SoundInMemory
 from riffusion.editing.splicing import MAX_JOIN_S
 from riffusion.errors import InputError
 from riffusion.generation.generator import ClipGenerator
+from tests.editing.canvas_edits import edited, request, song
 from tests.editing.recordings import write
-from tests.editing.test_canvas_edits import edited, request, song
 
 RATE = 22_050
 

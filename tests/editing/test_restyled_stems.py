@@ -10,8 +10,8 @@ from riffusion.editing.restyled_stems import write_restyled_remix
 from riffusion.editing.splicing import New, Part
 from riffusion.editing.stems import write_stems
 from riffusion.errors import InputError
+from tests.editing.halves import Halves
 from tests.editing.recordings import noise_of, read, write
-from tests.editing.test_stems import Halves
 
 RATE = 8000
 

@@ -11,7 +11,6 @@ import pytest
 from riffusion.audio import Recording
 from riffusion.editing.separation import SpectralSeparator
 from riffusion.editing.stems import stem_blocks
-from tests.audio.test_recording import MAX_RATIO
 from tests.editing.band import RATE, band, sdr_db
 from tests.editing.recordings import write
 from tests.patience import PATIENCE_S
@@ -23,6 +22,8 @@ STEREO_DB = 20.0
 """Level difference of the sides of an instrument."""
 CHUNK_TOLERANCE = 1e-5
 """FFTs of several frames at once are rounded in other orders."""
+MAX_RATIO = 1.3
+"""Memory for the longer recording compared with memory for the shorter one."""
 
 
 def separated(path: Path, separator: SpectralSeparator | None = None) -> dict[str, np.ndarray]:

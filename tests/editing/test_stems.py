@@ -12,6 +12,7 @@ from riffusion.audio import Recording
 from riffusion.editing.separation import SpectralSeparator
 from riffusion.editing.stems import remixed, stem_blocks, write_remix, write_stems
 from riffusion.errors import InputError
+from tests.editing.halves import Halves
 from tests.editing.recordings import noise_of, read, write
 
 KINDS = list(itertools.product(["wav", "flac"], [16, 24], [1, 2], [22_050, 44_100, 48_000, 96_000]))
@@ -34,17 +35,6 @@ class Estimates:
             noise = generator.standard_normal((3, recording.num_channels, size))
             yield (self._level * noise).astype(np.float32)
             position += size
-
-
-class Halves:
-    """A separator whose stems are the recording's two halves in level."""
-
-    names = ("half", "rest")
-
-    def __call__(self, recording: Recording) -> Iterator[np.ndarray]:
-        for start in range(0, recording.num_samples, 10_000):
-            stop = min(start + 10_000, recording.num_samples)
-            yield recording.waveform(start, stop)[None] / 2
 
 
 @pytest.mark.parametrize(("format", "bits", "count", "rate"), KINDS)

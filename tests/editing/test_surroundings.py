@@ -16,8 +16,8 @@ from riffusion.editing.surroundings import CONTEXT_S, NEAREST_S, WIDEST_WINDOW, 
 from riffusion.generation.generator import ClipGenerator
 from riffusion.spectrogram.converter import SpectrogramConverter
 from riffusion.spectrogram.params import SpectrogramParams
+from tests.editing.canvas_edits import request, song
 from tests.editing.recording_in_memory import RecordingInMemory
-from tests.editing.test_canvas_edits import request, song
 
 RATE = 8_000
 DURATION_S = 16.0

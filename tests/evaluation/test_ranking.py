@@ -12,7 +12,7 @@ from riffusion.cli import main
 from riffusion.errors import CheckpointError, InputError
 from riffusion.evaluation.ranking import load_judge
 from tests.corpora.small_corpus import LABELS, NUM_SAMPLES, PARAMS, play
-from tests.evaluation.test_clap import write_tiny_clap
+from tests.evaluation.tiny_clap import write_tiny_clap
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from riffusion.errors import CheckpointError, InputError
 from riffusion.exporting import checking, checkpoint_files, export
 from riffusion.exporting.export import export_checkpoint
 from riffusion.exporting.parts import Part, Shape
+from tests.checkpoint.autoencoder_checkpoints import checkpoint as with_autoencoder
 from tests.checkpoint.checkpoints import (
     UNET_WEIGHTS,
     VAE_WEIGHTS,
@@ -28,7 +29,6 @@ from tests.checkpoint.checkpoints import (
     write_old_folder,
     write_single_file,
 )
-from tests.checkpoint.test_autoencoder_classes import checkpoint as with_autoencoder
 from tests.exporting.conftest import EMBEDDED, SMALL
 from tests.exporting.exported import (
     GRAPHS,

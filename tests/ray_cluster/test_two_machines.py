@@ -21,7 +21,7 @@ from tests.needs import ROOT
 from tests.patience import PATIENCE_S, wait_until
 from tests.serving.conftest import free_port
 from tests.training.recipe_runs import write_config
-from tests.training.test_streamed_training import PROCESSES_TOLERANCE, config_of
+from tests.training.streamed_runs import PROCESSES_TOLERANCE, config_of
 from tests.training.trainer_runs import weights_of
 
 

@@ -18,7 +18,7 @@ from riffusion.runtime.gpu import REQUIRE_GPU
 from riffusion.serving.local.bundle_context import build_context
 from riffusion.serving.local.truss_server import LocalTrussServer, read_config
 from riffusion.serving.model.clip_service import LARGEST_MAX_WAITING
-from tests.deploy.test_read_only_root import IMAGE_ENTRY
+from tests.deploy.contained import IMAGE_ENTRY
 from tests.serving.conftest import BUNDLE_DIR, write_mini_bundle
 
 NEEDED = (

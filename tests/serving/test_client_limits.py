@@ -20,7 +20,7 @@ from riffusion.serving.gateway.client_limits import ClientLimits, client_from
 from tests.patience import PATIENCE_S, wait_until
 from tests.serving.backends import Backend, hang_up, say
 from tests.serving.gateways import CLIP, REQUEST, gateway_to
-from tests.serving.test_predict import WEB_APP_REQUEST
+from tests.serving.predict_calls import WEB_APP_REQUEST
 
 
 class Clock:

@@ -19,9 +19,9 @@ from riffusion.cli.predict import predict
 from riffusion.serving.local.truss_server import LocalTrussServer
 from riffusion.spectrogram.params import SpectrogramParams
 from tests.editing.recordings import Integers, noise_of, read, write
-from tests.editing.test_stem_and_melody_modes import midi
+from tests.editing.stems_and_melodies import midi
 from tests.patience import PATIENCE_S
-from tests.serving.test_predict import data_of, wait_for_line, wait_for_running_clips
+from tests.serving.predict_calls import data_of, wait_for_line, wait_for_running_clips
 
 PAGE = Path(__file__).parents[2] / "docs/editing.md"
 RATE = 48_000

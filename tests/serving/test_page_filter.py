@@ -14,9 +14,9 @@ import pytest
 from riffusion.serving.addresses import PREDICT_PATH
 from riffusion.serving.client import Endpoint
 from riffusion.serving.local.truss_server import LocalTrussServer
+from tests.patience import wait_until
 from tests.serving.conftest import free_port, write_mini_bundle
 from tests.serving.gateways import gateway_to
-from tests.serving.test_truss_server import wait_until
 
 BODY = json.dumps({"start": {"prompt": "bells", "seed": 1}})
 TIMEOUT_S = 60.0

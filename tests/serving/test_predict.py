@@ -1,6 +1,5 @@
 """Valid requests to the real server, with the embedded checkpoint: clips, streams, overload."""
 
-import base64
 import contextlib
 import io
 import json
@@ -19,27 +18,20 @@ from PIL import Image
 
 from riffusion.serving.local.truss_server import LocalTrussServer
 from riffusion.spectrogram.params import SpectrogramParams
-from tests.patience import wait_until
 from tests.serving.conftest import TIMEOUT_S
 from tests.serving.gateways import PREDICT_HEAD
+from tests.serving.predict_calls import (
+    WEB_APP_REQUEST,
+    data_of,
+    wait_for_line,
+    wait_for_running_clips,
+)
 
 CLIP_DURATION_S = 5.12
 STAGES = ["waiting", "prepare", "diffusion", "decode", "sound_queue", "audio", "encode"]
 ROUNDING_MS = 0.05
 MAX_GREY_LEVELS = 1
 """A float32 sum in another order can round to the next of 256 grey levels."""
-WEB_APP_REQUEST = (
-    '{"alpha":0.25,"num_inference_steps":50,"seed_image_id":"og_beat","mask_image_id":null,'
-    '"start":{"prompt":"church bells","seed":8730,"denoising":0.75,"guidance":7},'
-    '"end":{"prompt":"church bells","seed":8731,"denoising":0.75,"guidance":7}}'
-)
-"""A request of the public Riffusion web app."""
-
-
-def data_of(url: str, media_type: str) -> bytes:
-    prefix = f"data:{media_type};base64,"
-    assert url.startswith(prefix)
-    return base64.b64decode(url[len(prefix) :], validate=True)  # rejects line breaks
 
 
 def num_samples_and_rate(audio: bytes) -> tuple[int, int]:
@@ -52,16 +44,6 @@ def long_stream(request: dict[str, Any]) -> dict[str, Any]:
     """A request that keeps the model busy until the client leaves."""
     start = {**request["start"], "denoising": 1.0}
     return {"start": start, "num_inference_steps": 150, "stream": True}
-
-
-def wait_for_line(log: list[str], start: int, part: str) -> None:
-    wait_until(lambda: any(part in line for line in log[start:]), f"no {part!r} in the log")
-
-
-def wait_for_running_clips(count: int, client: httpx.Client, server: LocalTrussServer) -> None:
-    line = f"riffusion_live_jobs {float(count)}"
-    url = f"{server.base_url}/metrics/"
-    wait_until(lambda: line in client.get(url).text.splitlines(), f"not {count} clips that run")
 
 
 def test_a_clip(good_answer: httpx.Response) -> None:

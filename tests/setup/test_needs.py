@@ -10,7 +10,7 @@ import pytest
 
 from tests import conftest, needs
 from tests.patience import PATIENCE_S
-from tests.setup.test_web_tools import Machine
+from tests.setup.bare_machine import Machine
 
 ROOT = Path(__file__).parents[2]
 TESTS = """

@@ -11,28 +11,10 @@ from riffusion.checkpoint.autoencoders import mean_latents
 from riffusion.errors import InputError
 from riffusion.training.losses.reconstruction import multiscale_error, texture_error
 from riffusion.training.recipes.autoencoder import AutoencoderObjective, AutoencoderRecipe
+from tests.training.autoencoder_options import DC_OPTIONS, TINY_OPTIONS
 from tests.training.recipe_runs import loss_of, new_recipe, tiny_vae
 from tests.training.recipe_runs import train as train_recipe
 from tests.training.trainer_runs import autoencoder_config
-
-DC_OPTIONS: dict[str, Any] = {
-    "class_name": "AutoencoderDC",
-    "latent_channels": 4,
-    "encoder_block_out_channels": [8, 16],
-    "decoder_block_out_channels": [8, 16],
-    "encoder_layers_per_block": [0, 1],
-    "decoder_layers_per_block": [0, 1],
-    "encoder_qkv_multiscales": [[], []],
-    "decoder_qkv_multiscales": [[], []],
-}
-TINY_OPTIONS: dict[str, Any] = {
-    "class_name": "AutoencoderTiny",
-    "latent_channels": 4,
-    "encoder_block_out_channels": [8, 8],
-    "decoder_block_out_channels": [8, 8],
-    "num_encoder_blocks": [1, 1],
-    "num_decoder_blocks": [1, 1],
-}
 
 
 def config_of(

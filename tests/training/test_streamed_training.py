@@ -4,7 +4,6 @@ import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,19 +16,15 @@ from riffusion.errors import InputError
 from tests.datasets.file_server import FileServer, serve_files
 from tests.serving.conftest import free_port
 from tests.training.recipe_runs import write_config
-from tests.training.test_deterministic_autoencoder import DC_OPTIONS
+from tests.training.streamed_runs import PROCESSES_TOLERANCE, config_of
 from tests.training.trainer_runs import (
     SAVE_EVERY,
-    autoencoder_config,
     die_after_step,
     exit_code,
     start,
     train,
     weights_of,
 )
-
-PROCESSES_TOLERANCE = 1e-4
-"""Relative; AdamW divides by the gradient's size, so rounding of tiny gradients grows."""
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +38,6 @@ def shards(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(shards: Path) -> Iterator[FileServer]:
     with serve_files(shards) as found:
         yield found
-
-
-def config_of(dataset: str, output: Path, batch_size: int = 4, **run: Any) -> dict[str, Any]:
-    run = {"ema_decay": 0.0, "sample_every": 0, "validate_every": 0} | run
-    config = autoencoder_config(Path("d"), output, **run) | {"autoencoder": DC_OPTIONS}
-    config["loss"] = {"latent_noise": 0}  # noise depends on the number of processes
-    config["data"] |= {"dataset": dataset, "batch_size": batch_size, "shuffle_shards": 1}
-    return config
 
 
 def record_reads(path: Path) -> None:

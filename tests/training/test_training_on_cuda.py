@@ -20,7 +20,7 @@ from tests.datasets.packed import base, config_of, dataset, packed
 from tests.runtime import emulated_cuda
 from tests.runtime.emulated_cuda import Device
 from tests.training.recipe_runs import write_config
-from tests.training.test_trainer import autoencoder_config
+from tests.training.trainer_runs import autoencoder_config
 
 __all__ = ["base", "dataset", "packed"]  # fixtures
 
