@@ -4,13 +4,16 @@ import json
 import time
 from http.server import BaseHTTPRequestHandler
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from riffusion.serving.client import Endpoint
+from riffusion.serving.gateway.client_limits import ClientLimits
 from riffusion.serving.request_deadline import deadline_in
 from riffusion.serving.retries import BUDGET_EXTENSION
+from tests.patience import PATIENCE_S
 from tests.serving.backends import Backend, say
 from tests.serving.gateways import gateway_to
 
@@ -87,3 +90,19 @@ def test_the_endpoint_may_say_itself_that_the_deadline_has_passed() -> None:
     with Backend(late) as backend, gateway_to(backend.url) as client:
         answer = client.post("/run_inference/", content=BODY)
     assert (answer.status_code, answer.content) == (504, own)
+
+
+def test_a_client_that_leaves_is_not_waited_for() -> None:
+    """Its slot is free while the endpoint still loads its model."""
+    loading = say(b'{"error": "not ready"}', 503)
+    limits = ClientLimits(0, 1)
+    with (
+        Backend(loading) as backend,
+        gateway_to(backend.url, retry_budget_s=PATIENCE_S, limits=limits) as client,
+    ):
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/run_inference/", content=b"{}", timeout=0.5)
+        give_up_s = time.monotonic() + LIMIT_S
+        while client.post("/run_inference/", content=BODY).status_code == 429:
+            assert time.monotonic() < give_up_s
+            time.sleep(0.05)
