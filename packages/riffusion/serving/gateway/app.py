@@ -239,7 +239,7 @@ class _Gateway:
         try:
             async with (
                 asyncio.timeout(_CHECK_TIMEOUT_S),  # httpx's limits apply to single reads
-                self._client.stream("GET", url, follow_redirects=True, headers=_PLAIN) as response,
+                self._client.stream("GET", url, headers=_PLAIN) as response,
             ):
                 check_not_compressed(response)
                 content = bytearray()
