@@ -20,6 +20,11 @@ SMALL = ImageFormat(
     32,
 )
 """0.32 s of audio in 32 frames of 80 samples."""
+SMALL_OPTIONS = (
+    *("--width", "32", "--sample-rate", "8000"),
+    *("--padded-duration-ms", "100", "--height", "64"),
+)
+"""`SMALL` for the command line."""
 
 
 def tone(

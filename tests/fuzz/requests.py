@@ -247,13 +247,13 @@ def json_of(values: Any) -> bytes:
 
 @st.composite
 def msgpack_bodies(draw: st.DrawFn) -> bytes:
-    """Fields in msgpack, some cut off or changed, and tags of dates and arrays."""
+    """Fields in msgpack, some cut off or changed, and tags of dates and arrays, also in fields."""
     tagged = st.fixed_dictionaries(
         {},
         optional={
             "nd": junk,
             b"nd": st.booleans(),
-            b"type": st.sampled_from([b"O", b"<f8", "V99999999", [["a", "O"]], 1]),
+            b"type": st.sampled_from([b"O", "|O", b"<f8", "V99999999", [["a", "O"]], 1]),
             b"shape": st.sampled_from([[1], [2**40], [-1], "x"]),
             b"kind": st.sampled_from([b"", b"O", b"V"]),
             b"data": st.binary(max_size=16),
@@ -263,6 +263,11 @@ def msgpack_bodies(draw: st.DrawFn) -> bytes:
         },
     )
     values = draw(st.one_of(field_values(), field_values(), tagged, junk))
+    if isinstance(values, dict) and draw(st.booleans()):
+        field = draw(
+            st.sampled_from(["mode", "alpha", "seed_image_id", "loras", *map(str, values)])
+        )
+        values = {**values, field: draw(tagged)}
     try:
         packed: bytes = msgpack.packb(values, unicode_errors="surrogatepass")
     except (OverflowError, ValueError):

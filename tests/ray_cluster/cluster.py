@@ -36,8 +36,8 @@ from ray.serve.schema import ServeDeploySchema
 from riffusion.serving.ray.application import ServeReplicas, clips, ingress
 from riffusion.serving.ray.lora_router import LoraRouter
 from tests.ray_cluster.played import replicas_by_loras
+from tests.ray_cluster.small_nodes import STORE_BYTES
 
-STORE_BYTES = 80 * 2**20
 NODE = {"object_store_memory": STORE_BYTES, "num_cpus": 3, "num_gpus": 1}
 """What each node tells Ray it has: processors for one replica of `clips`, and for others. Ray
 counts the GPU, which needn't be there."""

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.needs import ROOT, need_ray, ray_python
-from tests.patience import PATIENCE_S
+from tests.ray_cluster.small_nodes import PATIENT
 from tests.serving.conftest import free_port
 
 START_ATTEMPTS = 3
@@ -52,10 +52,7 @@ class RayCluster:
             "PYTHONPATH": os.pathsep.join([str(ROOT / "packages"), str(ROOT)]),
             "RIFFUSION_ENGINE": "light",
             "OMP_NUM_THREADS": "1",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_worker_register_timeout_seconds": f"{PATIENCE_S:.0f}",
-            "RAY_agent_register_timeout_ms": f"{1e3 * PATIENCE_S:.0f}",
-            "RAY_worker_niceness": "0",  # 15 by default: replicas starve where others compute
+            **PATIENT,
             "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # 10 by default; docs/ray.md
         }
         self._command = [str(ray_python()), str(CLUSTER), str(port), json.dumps(OPTIONS)]

@@ -12,22 +12,13 @@ import pytest
 from riffusion.cli import main
 from riffusion.runtime import cluster
 from tests.corpora.sine_soundfont import write_sine_soundfont
-from tests.datasets.recordings import contents, sweep, write
+from tests.datasets.recordings import SMALL_OPTIONS, contents, sweep, write
 from tests.needs import FLUIDSYNTH, ROOT, need, need_ray_data
+from tests.ray_cluster.small_nodes import PATIENT, STORE_BYTES
 from tests.serving.conftest import free_port
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
-STORE_BYTES = 80 * 2**20
 NUM_SONGS = 6
-PATIENT = {
-    "RAY_raylet_start_wait_time_s": "240",
-    "RAY_agent_register_timeout_ms": "240000",
-    "RAY_worker_register_timeout_seconds": "240",
-    "RAY_worker_niceness": "0",  # 15 by default
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
-"""On a busy machine, Ray's processes take longer to start than Ray waits for them."""
-SMALL = ["--width", "32", "--sample-rate", "8000", "--padded-duration-ms", "100", "--height", "64"]
 HOOK = """
     import os, signal
     from pathlib import Path
@@ -137,7 +128,7 @@ def test_a_build_equals_a_local_one_though_a_worker_is_killed(
     outputs, lines = [], []
     for where, options in (("here", ["--processes", "1"]), ("ray", ["--ray", address])):
         out = tmp_path / where
-        status = main(["dataset", "build", str(songs), "-o", str(out), *SMALL, *options])
+        status = main(["dataset", "build", str(songs), "-o", str(out), *SMALL_OPTIONS, *options])
         assert status == 2  # the broken one
         printed = capsys.readouterr()
         lines.append(printed.out.replace(str(out), "OUT"))
@@ -172,7 +163,14 @@ def test_a_recording_that_kills_every_worker_ends_the_build(
     monkeypatch.setattr(cluster, "_MAX_RETRIES", 1)
     run_at_start(POISON, tmp_path / "marks", monkeypatch)
     write(tmp_path / "songs/song.wav", sweep(1))
-    command = ["dataset", "build", str(tmp_path / "songs"), "-o", str(tmp_path / "out"), *SMALL]
+    command = [
+        "dataset",
+        "build",
+        str(tmp_path / "songs"),
+        "-o",
+        str(tmp_path / "out"),
+        *SMALL_OPTIONS,
+    ]
     assert main([*command, "--ray", address]) != 0
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1

@@ -96,6 +96,8 @@ NOT_A_REQUEST = {
     "nested and never closed": b"[" * 50_000,
     "not UTF-8": b'{"start": {"prompt": "\xff", "seed": 1}}',
     "UTF-16": '{"start": {"prompt": "x", "seed": 1}}'.encode("utf-16"),
+    "10 million values": b'{"a": [' + b"[]," * 10_000_000 + b"[]]}",
+    "10 million keys": b'{"a": {}' + b',"":0' * 7_000_000 + b"}",
     "40 MB in an unknown field": body(junk="x" * (40 * MEGABYTE)),
 }
 
@@ -189,6 +191,10 @@ BAD_FIELD: dict[str, tuple[bytes, str]] = {
     "streamed, unknown id": (body(stream=True, seed_image_id="nope"), "seed_image_id"),
 }
 
+OBJECTS = {b"nd": True, b"type": "|O", b"kind": b"", b"shape": (1,), b"data": b"A" * 8}
+"""msgpack-numpy makes an array of it whose one element is at the address 0x4141414141414141."""
+THIRTY_MILLION = 30_000_000
+
 BAD_MSGPACK: dict[str, tuple[bytes, str]] = {
     "JSON": (body(), "request"),
     "empty": (b"", "request"),
@@ -206,6 +212,21 @@ BAD_MSGPACK: dict[str, tuple[bytes, str]] = {
         msgpack.packb({b"nd": True, b"type": b"O", b"shape": [1], b"kind": b"O", b"data": b"x"}),
         "request",
     ),
+    "array of objects at an address of the client's": (
+        msgpack.packb({"start": {"prompt": "x", "seed": 1}, "mode": OBJECTS}),
+        "request",
+    ),
+    "the same as the seed": (
+        msgpack.packb({"start": {"prompt": "x", "seed": {**OBJECTS, b"shape": ()}}}),
+        "request",
+    ),
+    "30 million arrays": (b"\x81\xa1a\xdd" + THIRTY_MILLION.to_bytes(4, "big"), "request"),
+    "30 million arrays in arrays": (
+        b"\x81\xa1a\xdc\x4e\x20" + (b"\xdc\x05\xdc" + b"\x90" * 1500) * 20_000,
+        "request",
+    ),
+    "an extension": (msgpack.packb({"a": msgpack.ExtType(5, b"x")}), "request"),
+    "the same key twice": (b"\x82\xa1a\x01\xa1a\x02", "a"),
     "list": (msgpack.packb([1]), "request"),
     "no seed": (msgpack.packb({"start": {"prompt": "x"}}), "start.seed"),
     "bytes for text": (msgpack.packb({"start": {"prompt": b"x", "seed": 1}}), "start.prompt"),

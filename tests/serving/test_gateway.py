@@ -3,6 +3,7 @@
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,26 @@ def test_metrics_of_an_unreachable_endpoint_are_502() -> None:
         answer = client.get("/metrics/")
     assert answer.status_code == 502
     assert "out of reach" in answer.json()["error"]
+
+
+def test_redirects_of_the_endpoint_are_not_followed() -> None:
+    """It may be another's, and the gateway reaches addresses that it doesn't."""
+    asked: list[str] = []
+
+    def inside(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(handler.path)
+        say(b"secret")(handler)
+
+    with Backend(inside, get=inside) as private:
+        away = say(b"{}", 307, Location=f"{private.url}/secret")
+        with Backend(away, get=away) as backend, gateway_to(backend.url) as client:
+            health = client.get("/health")
+            metrics = client.get("/metrics/")
+            clip = client.post("/run_inference/", content=REQUEST)
+    assert (health.status_code, health.json()["error"]) == (503, "status 307")
+    assert (metrics.status_code, clip.status_code) == (307, 502)
+    assert "location" not in {**metrics.headers, **clip.headers}
+    assert asked == []
 
 
 def test_a_hosted_endpoint_shows_no_metrics() -> None:

@@ -1,12 +1,15 @@
 """The gateway and clients that make many requests, or pretend to be many clients."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from riffusion.serving.gateway import body_memory
 from riffusion.serving.gateway.client_limits import ClientLimits
+from tests.patience import PATIENCE_S
 from tests.serving.backends import Backend, say
 from tests.serving.gateways import CLIP, REQUEST, gateway_to
 
@@ -41,6 +44,37 @@ def test_requests_of_any_kind_are_limited_too() -> None:
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) > 0
     assert refused.headers["access-control-allow-origin"] == "https://app.example"
+
+
+def test_the_bodies_of_all_requests_together_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are held until they are answered, and no longer."""
+    monkeypatch.setattr(body_memory, "MAX_BYTES", 10 * len(REQUEST) - 1)
+    arrived = threading.Semaphore(0)
+
+    def hang(handler: BaseHTTPRequestHandler) -> None:
+        arrived.release()
+        backend.hang(handler)
+        say(CLIP)(handler)
+
+    backend = Backend(hang)
+    with (
+        backend,
+        gateway_to(backend.url) as client,
+        ThreadPoolExecutor(9) as pool,
+    ):
+
+        def post(_: int = 0) -> int:
+            return client.post("/run_inference/", content=REQUEST).status_code
+
+        held = [pool.submit(post, number) for number in range(9)]
+        for _ in held:
+            assert arrived.acquire(timeout=PATIENCE_S)
+        refused = client.post("/run_inference/", content=REQUEST)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert "bodies of all requests" in refused.json()["error"]
+        backend.released.set()
+        assert [request.result() for request in held] == [200] * 9
+        assert list(map(post, range(20))) == [200] * 20
 
 
 def test_pages_and_their_images_are_far_below_the_limits() -> None:

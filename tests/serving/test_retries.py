@@ -97,22 +97,32 @@ def test_a_busy_endpoint_is_asked_again_after_its_retry_after(send: Send) -> Non
     assert 1 <= delays[1] <= JITTER
 
 
-def test_without_retry_after_and_without_a_connection_there_are_three_more_attempts(
-    send: Send,
-) -> None:
-    outcomes: list[Outcome] = [
-        httpx.ConnectError("refused"),
-        busy(),
-        httpx.ConnectTimeout("slow"),
-        busy("soon"),
-        httpx.Response(200),
-    ]
+def test_without_a_connection_there_are_three_more_attempts(send: Send) -> None:
+    refused, slow = httpx.ConnectError("refused"), httpx.ConnectTimeout("slow")
+    outcomes: list[Outcome] = [refused, slow, refused, slow, httpx.Response(200)]
     outcome, delays = send(30, outcomes)
-    assert isinstance(outcome, httpx.Response)
-    assert outcome.status_code == 503
+    assert outcome is slow
     assert len(outcomes) == 1
     for delay, least in zip(delays, (0.25, 0.5, 1.0), strict=True):
         assert least <= delay <= JITTER * least
+
+
+def test_an_endpoint_that_is_started_and_then_loads_its_model_is_waited_for(send: Send) -> None:
+    """It answers 503 without Retry-After meanwhile, as Truss does."""
+    starting = [httpx.ConnectError("refused") for _ in range(3)]
+    outcomes: list[Outcome] = [*starting, *[busy() for _ in range(9)], httpx.Response(200)]
+    outcome, delays = send(30, outcomes)
+    assert isinstance(outcome, httpx.Response)
+    assert outcome.status_code == 200
+    assert len(delays) == 12
+    assert all(1 <= delay <= JITTER for delay in delays[2:])
+
+
+def test_an_endpoint_that_never_says_how_long_is_given_up_after_the_budget(send: Send) -> None:
+    outcome, delays = send(30, [busy() if i else busy("soon") for i in range(40)])
+    assert isinstance(outcome, httpx.Response)
+    assert outcome.status_code == 503
+    assert 30 - JITTER <= sum(delays) <= 30
 
 
 class Restarting(httpx.MockTransport):

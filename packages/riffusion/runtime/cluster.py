@@ -8,6 +8,7 @@ import logging
 import os
 import pickle
 import socket
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,7 @@ class RayCluster:
         """
         import ray
         from ray.exceptions import RayError
+        from ray.util.annotations import RayDeprecationWarning
 
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -71,13 +73,18 @@ class RayCluster:
         available = max(1, int(ray.cluster_resources().get("CPU", 1)))
         workers = min(self.num_workers or available, available, len(items))
         rows = [{"number": number, "item": pickle.dumps(item)} for number, item in enumerate(items)]
-        dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MAX_BLOCKS)).map(
-            _Worker,
-            fn_constructor_args=(prepare, arguments, call),
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=1,
-            max_task_retries=_MAX_RETRIES,  # Ray 2.64 will want it elsewhere
-        )
+        with warnings.catch_warnings():
+            # Ray 2.64 will want `max_task_retries` elsewhere, but 2.60 has no other place for it.
+            warnings.simplefilter("ignore", RayDeprecationWarning)
+            dataset = ray.data.from_items(
+                rows, override_num_blocks=min(len(rows), _MAX_BLOCKS)
+            ).map(
+                _Worker,
+                fn_constructor_args=(prepare, arguments, call),
+                compute=ray.data.ActorPoolStrategy(size=workers),
+                num_cpus=1,
+                max_task_retries=_MAX_RETRIES,
+            )
         try:
             for row in dataset.iter_rows():
                 yield row["number"], pickle.loads(row["result"])
@@ -129,12 +136,12 @@ def ray_cluster(
     """Connect to a Ray cluster until the end of the block.
 
     Args:
-        address: `HOST:PORT` of its head, `ray://HOST:PORT`, or `LOCAL`.
+        address: `HOST:PORT` of its head, or `LOCAL`. This machine must be part of it.
         num_workers: see `RayCluster`.
         import_from: folders that workers import modules from, too, such as a checkout's root.
 
     Raises:
-        InputError: there is no cluster at the address, or it has other versions.
+        InputError: there is no cluster at the address, or it has other versions or another token.
         ModuleNotFoundError: Ray isn't installed.
     """
     check_address(address)
@@ -161,7 +168,12 @@ def ray_cluster(
             runtime_env={"env_vars": variables},
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _no_cluster(address, _reason(error)) from error
+        raise InputError(
+            f"{address!r} has no Ray cluster that can be used ({_reason(error)}); this machine "
+            "must be part of it, with the same Python and Ray; if its head has a token, "
+            "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what `ray get-auth-token` prints there",
+            field="ray",
+        ) from error
     try:
         yield RayCluster(num_workers)
     finally:
@@ -176,6 +188,12 @@ def check_address(address: str) -> None:
     """
     if address == LOCAL:
         return
+    if address.startswith("ray://"):
+        raise InputError(
+            f"{address!r} is an address for Ray's clients, through which Ray Data doesn't work; "
+            "on a machine of the cluster, use HOST:PORT of its head, such as 10.0.0.1:6379",
+            field="ray",
+        )
     host, port = _host_and_port(address)
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise InputError(
@@ -186,7 +204,7 @@ def check_address(address: str) -> None:
 
 
 def _host_and_port(address: str) -> tuple[str, str]:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     return host.strip("[]"), port
 
 
@@ -202,15 +220,11 @@ def _check_listens(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), _CONNECT_S).close()
     except OSError as error:
-        raise _no_cluster(address, error.strerror or str(error)) from error
-
-
-def _no_cluster(address: str, reason: str) -> InputError:
-    return InputError(
-        f"{address!r} has no Ray cluster that can be used ({reason}); start one with `ray start "
-        f"--head`, or use {LOCAL!r} for this machine",
-        field="ray",
-    )
+        raise InputError(
+            f"nothing listens at {address!r} ({error.strerror or error}); start a Ray cluster with "
+            f"`ray start --head`, or use {LOCAL!r} for this machine",
+            field="ray",
+        ) from error
 
 
 def _reason(error: Exception) -> str:

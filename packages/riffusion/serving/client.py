@@ -14,6 +14,7 @@ from riffusion.errors import EndpointError
 from riffusion.serving.addresses import DEFAULT_HOST, DEFAULT_PORT, PREDICT_PATH, is_loopback
 from riffusion.serving.answer_body import error_from, error_in, read_body, read_lines
 from riffusion.serving.answer_limit import AnswerLimit
+from riffusion.serving.request_deadline import deadline_in
 from riffusion.serving.retries import (
     ANSWER_TIMEOUT_EXTENSION,
     BUDGET_EXTENSION,
@@ -51,7 +52,8 @@ class Endpoint:
             machine.
         timeout_s: limit for the whole answer or, in a stream, for the time to the next event.
         retry_budget_s: total time to wait between attempts while the endpoint is unreachable or
-            busy (503). A request that the endpoint may have worked on is not repeated.
+            busy (503), for a request with `deadline_s` at most that long. A request that the
+            endpoint may have worked on is not repeated.
 
     Raises:
         EndpointError: the URL is not valid.
@@ -94,9 +96,11 @@ class Endpoint:
     def request(self, body: bytes, content_type: str = JSON) -> httpx.Request:
         """The HTTP request for `body`, including the API key, timeouts and retry budget."""
         headers = {"Content-Type": content_type, **self._headers}
+        deadline_s = deadline_in(body)
+        budget_s = self.retry_budget_s
         extensions = {
             "timeout": self.timeout.as_dict(),
-            BUDGET_EXTENSION: self.retry_budget_s,
+            BUDGET_EXTENSION: budget_s if deadline_s is None else min(budget_s, deadline_s),
             ANSWER_TIMEOUT_EXTENSION: self.timeout_s,
         }
         return httpx.Request(

@@ -6,7 +6,9 @@ process behind the endpoint's web server died before it answered, as Ray Serve's
 its node; the same request gives the same clip. Every other answer and error is the caller's.
 
 An endpoint that can't be reached is given up after three more attempts, since its address may be
-wrong; one that this transport has reached before is being started again, and is waited for.
+wrong; one that this transport has reached before is being started again, and is waited for. So is
+one that answers 503 without saying how long, as Truss does while it loads the model. After the
+death of a process there are three more attempts, since the request may be the cause.
 
 How long a request may wait in total is a property of the request: its extension `retry_budget_s`,
 in seconds, which `Endpoint.request` sets. Requests without the extension are sent once. Bodies must
@@ -29,7 +31,7 @@ response, which this module does not read, must be complete at `DEADLINE_EXTENSI
 DEADLINE_EXTENSION = "deadline_s"
 """Extension that is added to such a request: its deadline by the event loop's clock."""
 _DELAYS_S = (0.25, 0.5, 1.0)
-"""Delays where the endpoint doesn't send Retry-After; then the request has failed."""
+"""Delays where the endpoint doesn't send Retry-After; the last one is repeated while it starts."""
 _JITTER = 0.25
 """Delays are longer by a random share of up to this, so that clients don't return in step."""
 
@@ -49,6 +51,7 @@ class Retries:
         self._left_s = budget_s
         self._end_s = time.monotonic() + budget_s
         self._delays_s = iter(_DELAYS_S)
+        self._delays_after_deaths_s = iter(_DELAYS_S)
         self._was_reached = was_reached
         self._rng = rng or random.Random()
 
@@ -57,18 +60,21 @@ class Retries:
         if isinstance(outcome, httpx.TransportError):
             return self._delay_before_connecting() if is_unsent(outcome) else None
         if _is_unanswered(outcome):
-            return self._spend(next(self._delays_s, None))
+            return self._spend(next(self._delays_after_deaths_s, None))
         if outcome.status_code != httpx.codes.SERVICE_UNAVAILABLE:
             return None
+        self._was_reached = True
         retry_after = outcome.headers.get("Retry-After", "")
         if retry_after.isdecimal():
             return self._spend(float(retry_after))
-        return self._spend(next(self._delays_s, None))
+        return self._spend(self._next_delay_s())
 
     def _delay_before_connecting(self) -> float | None:
         """As `delay_after`; an attempt takes time, too, if nothing refuses it."""
-        delay_s = next(self._delays_s, _DELAYS_S[-1] if self._was_reached else None)
-        return self._spend(delay_s) if time.monotonic() < self._end_s else None
+        return self._spend(self._next_delay_s()) if time.monotonic() < self._end_s else None
+
+    def _next_delay_s(self) -> float | None:
+        return next(self._delays_s, _DELAYS_S[-1] if self._was_reached else None)
 
     def _spend(self, delay_s: float | None) -> float | None:
         """The delay with jitter, taken from the budget; None if the budget is too small."""

@@ -231,6 +231,9 @@ def test_msgpack() -> None:
         response = ask(replicas, content=broken, headers=headers)
         assert response.status_code == 400, broken
         assert response.json()["error"].startswith("request: the body is not msgpack: ")
+    array = {b"nd": True, b"type": "|O", b"kind": b"", b"shape": (1,), b"data": b"A" * 8}
+    response = ask(replicas, content=msgpack.packb({**BODY, "mode": array}), headers=headers)
+    assert response.json() == {"error": "request: a key in msgpack is not text"}
     response = ask(replicas, content=msgpack.packb([1]), headers=headers)
     assert response.json() == {"error": "request: the body must be a JSON object, not list"}
 

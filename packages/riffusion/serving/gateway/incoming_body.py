@@ -7,7 +7,7 @@ the connection.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
@@ -22,26 +22,38 @@ CLOSE: Mapping[str, str] = {"Connection": "close"}
 _MAX_DRAINED_BYTES = 128 * 2**20
 
 
-async def read_body(receive: Receive) -> bytes:
+async def read_body(receive: Receive, take: Callable[[int], bool] = lambda _: True) -> bytes:
     """The whole body.
+
+    Args:
+        receive: the request's messages.
+        take: called with a number of bytes before they are kept; returns whether there is room.
 
     Raises:
         InputError: it is larger than `MAX_BODY_BYTES`.
         TimeoutError: it took longer than `BODY_TIMEOUT_S`.
         ClientDisconnect: the client left.
+        MemoryError: there was no room; the body is read to its end, and dropped.
     """
+    has_room = True
     body = bytearray()
     num_bytes = 0
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             async for chunk in _chunks(receive):
                 num_bytes += len(chunk)
-                if num_bytes <= MAX_BODY_BYTES:
+                if num_bytes > MAX_BODY_BYTES or not has_room:
+                    continue
+                if has_room := take(len(chunk)):
                     body += chunk
+                else:
+                    body.clear()
     except TimeoutError as error:
         raise TimeoutError(f"the request did not arrive within {BODY_TIMEOUT_S:g} s") from error
     if num_bytes > MAX_BODY_BYTES:
         raise InputError(body_too_large_message(num_bytes), field="request")
+    if not has_room:
+        raise MemoryError("no room for the body")
     return bytes(body)
 
 

@@ -3,6 +3,10 @@
 A stream is passed on line by line. If it breaks off, ends without a result or is silent for too
 long, its last line is an error event. Any other response is read completely first, and passed on
 only if it is a clip or an error.
+
+The endpoint counts the deadline of a request from when it has it. The gateway counts the time
+before that, too, in which the endpoint is busy or being started: a clip, or the beginning of a
+stream, that isn't there by then is an error.
 """
 
 import asyncio
@@ -23,6 +27,7 @@ from riffusion.serving.answer_body import (
     check_not_compressed,
 )
 from riffusion.serving.client import MSGPACK, Endpoint
+from riffusion.serving.request_deadline import deadline_in
 from riffusion.serving.request_id import REQUEST_ID, current_request_id
 from riffusion.serving.retries import DEADLINE_EXTENSION
 from riffusion.serving.tracing import TRACEPARENT, current_traceparent
@@ -33,6 +38,8 @@ SERVER_TIMING = "server-timing"
 """Milliseconds per stage (W3C Server Timing). A stream has them in its result event."""
 NDJSON = "application/x-ndjson"
 """Media type of a stream: one JSON object per line."""
+_DEADLINE_GRACE_S = 1.0
+"""Time after its deadline in which an endpoint may say itself that a request has exceeded it."""
 _PASSED_HEADERS = ("content-type", "retry-after", SERVER_TIMING)
 
 
@@ -81,13 +88,18 @@ class ReverseProxy:
         Raises:
             EndpointError: the endpoint can't be reached, or took too long.
         """
+        deadline_s = deadline_in(body)
+        limit_s = None if deadline_s is None else deadline_s + _DEADLINE_GRACE_S
         try:
             request = self._endpoint.request(body, content_type)
             if (request_id := current_request_id.get()) is not None:
                 request.headers[REQUEST_ID] = request_id
             if (traceparent := current_traceparent.get()) is not None:
                 request.headers[TRACEPARENT] = traceparent
-            return await self._client.send(request, stream=True)
+            async with asyncio.timeout(limit_s):
+                return await self._client.send(request, stream=True)
+        except TimeoutError as error:  # httpx has exceptions of its own
+            raise EndpointError(f"not done within deadline_s={deadline_s:g}", 504) from error
         except httpx.RequestError as error:
             raise self._endpoint.unreachable(error) from error
 

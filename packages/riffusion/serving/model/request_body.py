@@ -5,24 +5,30 @@ The Truss server parses bodies with the class that `Model.predict` is annotated 
 too deeply, accept a key that appears twice, and leave the wording of errors to Truss.
 `InferenceRequest` overrides both, so every invalid body is answered with 400 and
 `{"error": "<field>: <what is wrong>"}`.
+
+Truss' decoder of msgpack isn't used: it makes dates, decimals and NumPy arrays of tagged maps, also
+arrays of Python objects, whose addresses the body can choose, and they can end the process.
 """
 
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
 from fastapi import HTTPException
 
 from riffusion.datatypes import InferenceInput
-from riffusion.errors import InputError
+from riffusion.errors import InputError, ServerError
 
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 36 * 2**20
 """Room for the largest image or audio, 32 MiB of base64, and the other fields."""
+MAX_VALUES = 20_000
+"""Values in a body; requests have some dozens. A body of `MAX_BODY_BYTES` has room for 36 million,
+which take gigabytes and many seconds, and everyone waits meanwhile."""
 _MAX_INTEGER_DIGITS = 40
 """Longer integers are truncated to this length. They are still far out of every field's range, so
 validation reports the range."""
@@ -35,10 +41,11 @@ def decode_json(body: bytes) -> Any:
 
     Raises:
         InputError: the body is empty, too large, not UTF-8, not JSON, nested too deeply, or has
-            the same key twice in one object.
+            too many values, or the same key twice in one object.
     """
-    if len(body) > MAX_BODY_BYTES:
-        raise InputError(body_too_large_message(len(body)), field="request")
+    _check_size(body)
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:  # those in texts count, too
+        raise InputError(_TOO_MANY_VALUES, field="request")
     if not body.strip():
         raise InputError("the body is empty; send a JSON object", field="request")
     try:
@@ -57,6 +64,33 @@ def decode_json(body: bytes) -> Any:
         raise InputError("the JSON is nested too deeply", field="request") from None
     except ValueError as error:
         raise InputError(f"the body is not JSON: {error}", field="request") from error
+
+
+def decode_msgpack(body: bytes) -> Any:
+    """Decode a request body in msgpack, which may have the types that JSON has, and bytes.
+
+    Raises:
+        InputError: the body is too large, not msgpack, nested too deeply, or has too many values,
+            the same key twice in one map, a key that isn't text, or a type that JSON doesn't have.
+    """
+    import msgpack  # Truss and Ray bring it
+
+    _check_size(body)
+    count = _ValueCount()
+    try:
+        return msgpack.unpackb(
+            body,
+            object_pairs_hook=count.object_from_pairs,
+            list_hook=count.list_from,
+            ext_hook=_refuse_extension,
+            max_array_len=MAX_VALUES,
+            max_map_len=MAX_VALUES,
+        )
+    except InputError:
+        raise
+    except Exception as error:  # msgpack has several, and none in common
+        reason = str(error) or type(error).__name__
+        raise InputError(f"the body is not msgpack: {reason}", field="request") from error
 
 
 def body_too_large_message(num_bytes: int) -> str:
@@ -97,30 +131,53 @@ class InferenceRequest(InferenceInput):
 
 
 def guard_msgpack_decoder() -> None:
-    """Make the Truss server answer 400 instead of 500 to msgpack that it cannot decode.
+    """Make the Truss server decode msgpack by `decode_msgpack`.
 
-    Its decoder builds dates, decimals and arrays from tagged maps. If a map's content has the wrong
-    type, the constructor may raise any exception, but the server expects `ValueError`. Has no
-    effect outside the Truss server.
+    Has no effect outside the Truss server.
+
+    Raises:
+        ServerError: this version of Truss has no such decoder.
     """
     serialization = sys.modules.get("_truss_shared.serialization")
-    decode: Callable[[bytes], Any] | None = getattr(
-        serialization, "truss_msgpack_deserialize", None
-    )
-    if decode is None or hasattr(decode, "__wrapped__"):
+    if serialization is None:
         return
+    if not hasattr(serialization, "truss_msgpack_deserialize"):
+        raise ServerError("this version of Truss can't be told how to decode msgpack safely")
+    serialization.truss_msgpack_deserialize = decode_msgpack  # type: ignore[attr-defined]
 
-    def guarded(data: bytes) -> Any:
-        try:
-            if len(data) > MAX_BODY_BYTES:
-                raise InputError(body_too_large_message(len(data)))
-            return decode(data)
-        except Exception as error:
-            reason = str(error) or type(error).__name__
-            raise ValueError(f"request: the body is not msgpack: {reason}") from error
 
-    guarded.__wrapped__ = decode  # type: ignore[attr-defined]
-    serialization.truss_msgpack_deserialize = guarded  # type: ignore[union-attr]
+_TOO_MANY_VALUES = f"the body has more than {MAX_VALUES} values; requests have some dozens"
+
+
+def _check_size(body: bytes) -> None:
+    if len(body) > MAX_BODY_BYTES:
+        raise InputError(body_too_large_message(len(body)), field="request")
+
+
+class _ValueCount:
+    """Counts the values of a body in msgpack while it is decoded."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def object_from_pairs(self, pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
+        self._add(len(pairs))
+        if not all(isinstance(name, str) for name, _ in pairs):
+            raise InputError("a key in msgpack is not text", field="request")
+        return _object_from_pairs(pairs)
+
+    def list_from(self, values: list[Any]) -> list[Any]:
+        self._add(len(values))
+        return values
+
+    def _add(self, count: int) -> None:
+        self._count += 1 + count
+        if self._count > MAX_VALUES:
+            raise InputError(_TOO_MANY_VALUES, field="request")
+
+
+def _refuse_extension(code: int, _: bytes) -> Any:
+    raise InputError(f"the msgpack has an extension type ({code})", field="request")
 
 
 def _object_from_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -14,10 +14,9 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
-import msgpack
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException as HttpError
 from starlette.requests import ClientDisconnect
@@ -28,7 +27,7 @@ from riffusion.serving.addresses import PREDICT_PATH, READY_PATH
 from riffusion.serving.gateway.incoming_body import CLOSE, read_body
 from riffusion.serving.local.page_filter import PageFilter
 from riffusion.serving.model.clip_service import INTERNAL_ERROR
-from riffusion.serving.model.request_body import InferenceRequest, error_content
+from riffusion.serving.model.request_body import InferenceRequest, decode_msgpack, error_content
 from riffusion.serving.model.responses import CLIENT_CLOSED_REQUEST, MSGPACK, error_response
 from riffusion.serving.ray.clip_call import Call, ClipCall, Head, ReplicaLostError
 from riffusion.serving.ray.metrics import merged_metrics
@@ -201,15 +200,11 @@ def _parse(body: bytes, content_type: str | None) -> InferenceRequest:
 
     Raises:
         HTTPException: it is not valid; status 400.
+        InputError: it is not msgpack.
     """
     if content_type != MSGPACK:
         return InferenceRequest.parse_raw(body)
-    try:
-        values: Any = msgpack.unpackb(body)
-    except Exception as error:  # msgpack has several, and none in common
-        reason = str(error) or type(error).__name__
-        raise HTTPException(400, f"request: the body is not msgpack: {reason}") from error
-    return InferenceRequest.parse_obj(values)
+    return InferenceRequest.parse_obj(decode_msgpack(body))
 
 
 def _seconds_until(deadline: float | None) -> float | None:
