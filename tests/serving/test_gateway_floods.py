@@ -9,9 +9,13 @@ import pytest
 
 from riffusion.serving.gateway import body_memory
 from riffusion.serving.gateway.client_limits import ClientLimits
-from tests.patience import PATIENCE_S
+from riffusion.serving.gateway.reverse_proxy import NDJSON
+from tests.patience import PATIENCE_S, wait_until
 from tests.serving.backends import Backend, say
 from tests.serving.gateways import CLIP, REQUEST, gateway_to
+
+PROGRESS = b'{"event": "progress", "step": 1, "steps": 2}\n'
+RESULT = b'{"event": "result", ' + CLIP[1:] + b"\n"
 
 
 def test_many_health_checks_at_once_are_one_for_the_endpoint() -> None:
@@ -47,7 +51,7 @@ def test_requests_of_any_kind_are_limited_too() -> None:
 
 
 def test_the_bodies_of_all_requests_together_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are held until they are answered, and no longer."""
+    """They are held until their answers have been sent, and no longer."""
     monkeypatch.setattr(body_memory, "MAX_BYTES", 10 * len(REQUEST) - 1)
     arrived = threading.Semaphore(0)
 
@@ -75,6 +79,31 @@ def test_the_bodies_of_all_requests_together_are_limited(monkeypatch: pytest.Mon
         backend.released.set()
         assert [request.result() for request in held] == [200] * 9
         assert list(map(post, range(20))) == [200] * 20
+
+
+def test_a_stream_holds_its_body_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_memory, "MAX_BYTES", 2 * len(REQUEST) - 1)
+
+    def stream(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", NDJSON)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(PROGRESS)
+        backend.hang(handler)
+        handler.wfile.write(RESULT)
+
+    backend = Backend(stream, say(CLIP))
+    with backend, gateway_to(backend.url) as client:
+        with client.stream("POST", "/run_inference/", content=REQUEST) as response:
+            lines = response.iter_lines()
+            assert next(lines) + "\n" == PROGRESS.decode()
+            assert client.post("/run_inference/", content=REQUEST).status_code == 503
+            backend.released.set()
+            assert list(lines) == [RESULT.decode().strip()]
+        wait_until(
+            lambda: client.post("/run_inference/", content=REQUEST).status_code == 200, "no room"
+        )
 
 
 def test_pages_and_their_images_are_far_below_the_limits() -> None:

@@ -16,7 +16,7 @@ when the endpoint is unreachable, hangs, or sends neither a clip nor an error (r
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -36,7 +36,12 @@ from riffusion.generation.seed_library import SeedLibrary
 from riffusion.serving.addresses import PREDICT_PATH, RUN_INFERENCE_PATH
 from riffusion.serving.answer_body import check_not_compressed
 from riffusion.serving.client import JSON, MSGPACK, Endpoint
-from riffusion.serving.gateway.body_memory import RETRY_AFTER_S, BodyMemory
+from riffusion.serving.gateway.body_memory import (
+    RETRY_AFTER_S,
+    TAKE,
+    BodyMemory,
+    BodyMemoryMiddleware,
+)
 from riffusion.serving.gateway.client_limits import ClientLimits, ClientLimitsMiddleware
 from riffusion.serving.gateway.incoming_body import CLOSE, drop_body, read_body
 from riffusion.serving.gateway.model_info import model_info
@@ -108,7 +113,7 @@ def create_gateway(
         expose_headers=["Retry-After", "Server-Timing", REQUEST_ID],
     )
     # Inside of the limits, so that a flood of refused requests isn't logged line by line.
-    inner = [Middleware(RequestMiddleware)]
+    inner = [Middleware(RequestMiddleware), Middleware(BodyMemoryMiddleware, memory=BodyMemory())]
     limiting = [] if limits is None else [Middleware(ClientLimitsMiddleware, limits=limits)]
     for path in (RUN_INFERENCE_PATH, RUN_INFERENCE_PATH + "/", PREDICT_PATH):
         app.routes.append(
@@ -132,7 +137,6 @@ class _Gateway:
     def __init__(self, endpoint: Endpoint, origins: AllowedOrigins) -> None:
         self._endpoint = endpoint
         self._origins = origins
-        self._body_memory = BodyMemory()
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -154,15 +158,8 @@ class _Gateway:
             headers = await drop_body(request.receive)
             remedy = remedy_for(origin or "")
             return _error(403, f"origin={(origin or '')[:100]} is not allowed; {remedy}", headers)
-        with self._body_memory.share() as take:
-            return await self._forward(request, take, origin)
-
-    async def _forward(
-        self, request: Request, take: Callable[[int], bool], origin: str | None
-    ) -> Response:
-        """The endpoint's response. The body, for which it takes memory, is held until then."""
         try:
-            body = await read_body(request.receive, take)
+            body = await read_body(request.receive, request.scope[TAKE])
         except MemoryError:
             message = f"the bodies of all requests are too large; try again in {RETRY_AFTER_S} s"
             return _error(503, message, {"Retry-After": str(RETRY_AFTER_S), **CLOSE})
