@@ -177,8 +177,9 @@ class LightPipeline(PipelineStages):
             InputError: it does.
         """
         if inputs.loras:
-            named, remedy = inputs.loras[0].id, how_to_use_torch()
-            raise InputError(f"{named!r} needs PyTorch, which changes weights; {remedy}", "loras")
+            raise InputError(
+                f"they need PyTorch, which changes weights; {how_to_use_torch()}", "loras"
+            )
 
     def predict(self, jobs: Sequence[UNetRows]) -> list[FloatArray]:
         """The UNet's outputs for the next step of each job, in one call. Changes no job.
