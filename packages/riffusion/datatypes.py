@@ -27,7 +27,7 @@ from riffusion.edit_fields import (
     check_mode_fields,
     with_mode_defaults,
 )
-from riffusion.errors import InputError
+from riffusion.errors import InputError, shortened
 from riffusion.music_limits import MAX_BEATS, MAX_SEMITONES
 from riffusion.records import Prompt, Record, Request, as_tuple
 from riffusion.unconditional_fields import (
@@ -77,8 +77,6 @@ MediaText = Annotated[str, Field(min_length=1, max_length=MAX_MEDIA_CHARACTERS)]
 ImageId = Annotated[str, Field(min_length=1, max_length=100)]
 LoraId = Annotated[str, Field(min_length=1, max_length=4096)]
 MAX_LORAS = 8
-_MAX_SHOWN = 60
-"""Characters of a sent value or key that an error repeats."""
 
 
 def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
@@ -369,15 +367,11 @@ def input_error_from_validation(error: ValidationError) -> InputError:
         return InputError(message)  # it names its field
     value = first.get("input")
     if first["type"] != "missing" and isinstance(value, (str, int, float)):
-        message = f"{message}, not {_shortened(repr(value))}"
+        message = f"{message}, not {shortened(repr(value))}"
     return InputError(message, field=field or "request")
 
 
 def _key_text(key: int | str) -> str:
     """A key or an index of a request, whose sender chooses keys such as those of `gain_db`."""
     text = str(key)
-    return _shortened(text if text.isprintable() else repr(text))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+    return shortened(text if text.isprintable() else repr(text))

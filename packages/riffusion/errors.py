@@ -27,6 +27,15 @@ Only the Truss adapter, the gateway and the command line translate these excepti
 
 from typing import ClassVar
 
+_MAX_SHOWN_CHARACTERS = 60
+
+
+def shortened(text: str) -> str:
+    """The beginning of a value's text, for messages, which may not repeat what a request fills."""
+    if len(text) <= _MAX_SHOWN_CHARACTERS:
+        return text
+    return f"{text[:_MAX_SHOWN_CHARACTERS]}…"
+
 
 class RiffusionError(Exception):
     """Base class of every exception that Riffusion raises on purpose."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cachetools import LRUCache
 
 from riffusion.datatypes import LoraInput
-from riffusion.errors import InputError
+from riffusion.errors import InputError, shortened
 from riffusion.runtime.cache import TensorCache, network_key
 
 if TYPE_CHECKING:
@@ -125,8 +125,7 @@ class LoraLibrary:
         for lora in wanted:
             if lora.id not in self._files:
                 known = ", ".join(self.ids[:_MAX_IDS_SHOWN]) or "(none is available)"
-                shown = repr(lora.id[:61])
-                shown = shown if len(shown) <= 60 else shown[:60] + "…"
+                shown = shortened(repr(lora.id))
                 raise InputError(f"{shown} is unknown; use one of: {known}", _FIELD)
             if lora.id in found:
                 raise InputError(f"{lora.id!r} occurs twice; name each once", _FIELD)

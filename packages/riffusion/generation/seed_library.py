@@ -12,7 +12,7 @@ from typing import Self
 
 from PIL import Image
 
-from riffusion.errors import InputError
+from riffusion.errors import InputError, shortened
 from riffusion.io.bundle import DISTRIBUTION, bundle_roots
 from riffusion.io.images import MAX_WIDTH, read_image
 from riffusion.spectrogram.image import rgb_image
@@ -111,12 +111,9 @@ class SeedLibrary:
     def _find(self, field: str, image_id: str, table: Mapping[str, Path]) -> Image.Image:
         path = table.get(image_id) if isinstance(image_id, str) else None
         if path is None:
-            text = repr(image_id[:61] if isinstance(image_id, str) else image_id)
             known = ", ".join(sorted(table)[:_MAX_IDS_SHOWN]) or "(no ids)"
-            raise InputError(
-                f"{text[:60] + '…' if len(text) > 60 else text} is unknown; use one of: {known}",
-                field=field,
-            )
+            shown = shortened(repr(image_id))
+            raise InputError(f"{shown} is unknown; use one of: {known}", field=field)
         return self._image(path).copy()
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Self
 
-from riffusion.errors import InputError
+from riffusion.errors import InputError, shortened
 from riffusion.music_limits import MAX_BEATS, TEMPO_RANGE_BPM
 from riffusion.spectrogram.params import SpectrogramParams
 
@@ -99,5 +99,4 @@ def short_repr(value: object) -> str:
     """`repr(value)`, limited to about 60 characters."""
     if isinstance(value, int) and value.bit_length() > 128:
         return f"about 2^{math.floor(math.log2(abs(value)))}"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:60] + "…"
+    return shortened(repr(value))

@@ -4,8 +4,6 @@ The limits per client don't bound their sum, since an attacker may have many add
 endpoint is started again, bodies are held for longer, too.
 """
 
-from collections.abc import Callable
-
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 MAX_BYTES = 512 * 2**20
@@ -14,8 +12,6 @@ RETRY_AFTER_S = 1
 TAKE = "riffusion.take_body_memory"
 """Key of a request's scope: a function that takes a number of bytes for the request's body, and
 returns whether there was room."""
-
-Take = Callable[[int], bool]
 
 
 class BodyMemory:
