@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riffusion.serving.client import Endpoint
+from riffusion.serving.gateway import reverse_proxy
 from riffusion.serving.gateway.client_limits import ClientLimits
 from riffusion.serving.request_deadline import deadline_in
 from riffusion.serving.retries import BUDGET_EXTENSION
@@ -80,7 +81,10 @@ def test_the_gateway_holds_a_request_no_longer_than_until_its_deadline() -> None
     assert answers[1].json() == {"error": f"not done within deadline_s={DEADLINE_S}"}
 
 
-def test_the_endpoint_may_say_itself_that_the_deadline_has_passed() -> None:
+def test_the_endpoint_may_say_itself_that_the_deadline_has_passed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reverse_proxy, "_DEADLINE_GRACE_S", PATIENCE_S)
     own = b'{"error": "said by the endpoint"}'
 
     def late(handler: BaseHTTPRequestHandler) -> None:
